@@ -1,0 +1,12 @@
+# Libraries that the core needs. tools/setup.sh names their packages.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(nlohmann_json 3.10 REQUIRED)
+find_package(CLI11 2.1 REQUIRED)
+find_package(fmt 8 REQUIRED)
+# The CMake configuration that Debian ships with libzip names a program of another package and fails: ask pkg-config.
+pkg_check_modules(libzip REQUIRED IMPORTED_TARGET libzip)
+pkg_check_modules(hwloc IMPORTED_TARGET hwloc)
+if(NOT hwloc_FOUND)
+  message(STATUS "hwloc not found: the topology of this machine is read from /sys alone")
+endif()

@@ -1,0 +1,11 @@
+#include <nanobind/nanobind.h>
+
+#include <string>
+
+#include "parallel_opt/base/version.h"
+
+namespace parallel_opt::bindings {
+
+void bind_base(nanobind::module_& m) { m.attr("__version__") = std::string(kVersion).c_str(); }
+
+}  // namespace parallel_opt::bindings
