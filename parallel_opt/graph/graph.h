@@ -1,0 +1,136 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "parallel_opt/base/dtype.h"
+#include "parallel_opt/base/error.h"
+#include "parallel_opt/base/ids.h"
+#include "parallel_opt/base/units.h"
+
+namespace parallel_opt {
+
+/// One dimension of a tensor. Symbolic sizes (batch, sequence) keep their expression; `size` is
+/// then the value at capture (or the one given to `bind`).
+struct Dim {
+  std::int64_t size = 0;
+  std::string
+      expression;  ///< empty: constant; else infix over symbols, "4*s0 + 1" (graph/symbol.h)
+  bool symbolic() const { return !expression.empty(); }
+  bool operator==(const Dim&) const = default;
+};
+
+/// What a tensor is to a training step.
+enum class TensorRole { input, parameter, buffer, constant, activation };
+
+constexpr auto enum_names(TensorRole) {
+  return std::to_array<std::string_view>(
+      {"input", "parameter", "buffer", "constant", "activation"});
+}
+
+struct Tensor {
+  std::string name;  ///< unique in its graph
+  TensorRole role = TensorRole::activation;
+  DType dtype = DType::fp32;
+  std::vector<Dim> shape;
+  std::vector<std::int64_t> strides;  ///< elements at capture; empty: contiguous
+  std::string fqn;  ///< parameter and buffer: the module's own name, "blocks.0.fc.weight"
+  bool requires_grad = false;
+  /// Tensor whose storage this one shares (a view, or the result of an in-place operator); invalid:
+  /// own storage.
+  TensorId alias_of;
+  /// Parameter or buffer that is the same tensor under another name (tied weights); invalid: not
+  /// tied.
+  TensorId tied_to;
+  bool operator==(const Tensor&) const = default;
+};
+
+/// A constant argument of an operator. monostate: the schema default or None.
+using Attribute = std::variant<std::monostate, bool, std::int64_t, double, std::string,
+                               std::vector<std::int64_t>, std::vector<double>, std::vector<bool>>;
+
+/// Which part of the step an operator belongs to.
+enum class Phase { forward, backward, optimizer };
+
+constexpr auto enum_names(Phase) {
+  return std::to_array<std::string_view>({"forward", "backward", "optimizer"});
+}
+
+/// One tensor argument: the name of the schema argument it fills, and the tensor. Lists repeat the
+/// name. An absent optional tensor has an invalid id.
+struct Operand {
+  std::string argument;
+  TensorId tensor;
+  bool operator==(const Operand&) const = default;
+};
+
+struct Op {
+  std::string target;  ///< "aten.linear.default", "higher_order.cond", "mylib.my_op.default"
+  std::string name;    ///< unique in its graph
+  std::vector<Operand> inputs;
+  std::vector<TensorId> outputs;
+  std::map<std::string, Attribute> attributes;  ///< by schema argument name
+  std::string module;       ///< FQN of the nn.Module that ran it, "" for the root
+  std::string module_type;  ///< "torch.nn.modules.linear.Linear"
+  int call = 0;             ///< the module's n-th call in one forward, from 0
+  Phase phase = Phase::forward;
+  bool operator==(const Op&) const = default;
+};
+
+/// A named whole-number size with its range.
+struct Symbol {
+  std::string name;
+  std::int64_t min = 1;
+  std::int64_t max = INT64_MAX;
+  std::int64_t hint = 1;
+  bool operator==(const Symbol&) const = default;
+};
+
+/// What is computed: operators in execution order over tensors. Plain data, never changed after
+/// `check`.
+struct Graph {
+  std::string name;
+  std::string source;  ///< "model.pt2", "torch.export", "trace"
+  std::vector<Tensor> tensors;
+  std::vector<Op> ops;
+  std::vector<TensorId> inputs;   ///< user inputs only, in call order
+  std::vector<TensorId> outputs;  ///< user outputs, in order
+  std::vector<Symbol> symbols;
+  std::vector<std::string> notes;  ///< what an importer could not express, for the user
+  bool operator==(const Graph&) const = default;
+
+  const Tensor& tensor(TensorId id) const { return tensors[id.index()]; }
+  const Op& op(OpId id) const { return ops[id.index()]; }
+};
+
+/// Elements at the bound sizes; 1 for a scalar.
+std::int64_t elements(const Tensor& tensor);
+/// Bytes of the elements (no padding, no aliasing).
+Bytes bytes(const Tensor& tensor);
+
+/// Every broken rule: names unique, ids in range, each activation produced once and before use,
+/// aliases not circular, sizes not negative. Empty: the graph is well formed.
+std::vector<Fault> check(const Graph& graph);
+
+/// The same graph with symbols at other values, all symbolic sizes evaluated anew. Throws
+/// InputError for an unknown symbol (with the nearest name) or a value outside its range.
+Graph bind(const Graph& graph, const std::map<std::string, std::int64_t>& values);
+
+/// Parameters and buffers counted once when tied.
+struct ParameterCount {
+  std::int64_t parameters = 0;
+  std::int64_t trainable = 0;
+  Bytes parameter_bytes;
+  Bytes buffer_bytes;
+};
+ParameterCount count_parameters(const Graph& graph);
+
+/// Identity of the computation (targets, shapes, dtypes, attributes, wiring; not names): 16 hex
+/// digits.
+std::string graph_hash(const Graph& graph);
+
+}  // namespace parallel_opt
