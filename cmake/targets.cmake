@@ -17,7 +17,8 @@ endfunction()
 function(po_add_bench name)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE parallel_opt_core benchmark::benchmark benchmark::benchmark_main)
-  set_property(GLOBAL APPEND PROPERTY PARALLEL_OPT_BENCHES ${name})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
+  add_dependencies(benches ${name})
 endfunction()
 
 # po_add_fuzz(<name>): fuzz/<name>.cpp defines LLVMFuzzerTestOneInput. With the preset `fuzz` it becomes a libFuzzer program;

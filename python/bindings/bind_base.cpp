@@ -6,6 +6,6 @@
 
 namespace parallel_opt::bindings {
 
-void bind_base(nanobind::module_& m) { m.attr("__version__") = std::string(kVersion).c_str(); }
+void bind_base(nanobind::module_& m) { m.attr("version") = std::string(kVersion).c_str(); }
 
 }  // namespace parallel_opt::bindings
