@@ -76,7 +76,10 @@ class JsonView {
   JsonView at(std::size_t i) const;                          ///< element of an array
   std::optional<JsonView> find(std::string_view key) const;  ///< member of an object
   std::vector<std::pair<std::string, JsonView>> members() const;  ///< of an object, in file order
-  const std::string& path() const { return path_; }               ///< "plan.json:stages[0].devices"
+  /// "plan.json:stages[0].devices"; the root is "plan.json".
+  std::string path() const {
+    return path_.ends_with(':') ? path_.substr(0, path_.size() - 1) : path_;
+  }
   /// The value as JSON text on one line.
   std::string dump() const;
 

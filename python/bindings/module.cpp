@@ -3,11 +3,16 @@
 namespace parallel_opt::bindings {
 
 void bind_base(nanobind::module_& m);
+void bind_cluster(nanobind::module_& m);
+void bind_plan(nanobind::module_& m);
 
 }  // namespace parallel_opt::bindings
 
+// Nested values are bound before those that hold them.
 NB_MODULE(_core, m) {
   namespace bindings = parallel_opt::bindings;
   m.doc() = "The parallel_opt core. Import from parallel_opt, not from here.";
   bindings::bind_base(m);
+  bindings::bind_cluster(m);
+  bindings::bind_plan(m);
 }

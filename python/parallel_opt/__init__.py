@@ -1,5 +1,37 @@
-"""Automatic parallelism for deep learning: the Python face of the C++ core."""
+"""Automatic parallelism for deep learning: the Python face of the C++ core.
 
-from parallel_opt._core import version as __version__
+Importing this package does not import torch: what needs it is loaded at first use.
+"""
 
-__all__ = ["__version__"]
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from parallel_opt._core import Cluster, Estimate, Job, Plan, Timeline, __version__
+from parallel_opt.errors import InfeasibleError, InputError, InternalError, SystemFault
+
+if TYPE_CHECKING:
+    from parallel_opt.wrapper import OptimizedParallel
+
+_LAZY = {"OptimizedParallel": "parallel_opt.wrapper"}
+
+__all__ = [
+    "Cluster",
+    "Estimate",
+    "InfeasibleError",
+    "InputError",
+    "InternalError",
+    "Job",
+    "OptimizedParallel",
+    "Plan",
+    "SystemFault",
+    "Timeline",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'parallel_opt' has no attribute {name!r}")

@@ -1,0 +1,20 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include "parallel_opt/hardware/cluster.h"
+#include "python/bindings/bind_fields.h"
+
+namespace parallel_opt::bindings {
+
+void bind_cluster(nb::module_& m) {
+  bind_struct<RatePoint>(m, "RatePoint", "One point of a rate curve.");
+  bind_struct<RateCurve>(m, "RateCurve", "How fast a device runs one family of kernels.");
+  bind_struct<Power>(m, "Power", "Idle and maximum watts of a device.");
+  bind_struct<Device>(m, "Device", "A GPU or a group of CPU cores.");
+  bind_struct<Cache>(m, "Cache", "One level of data cache.");
+  bind_struct<Node>(m, "Node", "One machine.");
+  bind_struct<Link>(m, "Link", "A way between two devices.");
+  bind_struct<Cluster>(m, "Cluster", "What a job runs on; each number carries its quality.");
+}
+
+}  // namespace parallel_opt::bindings

@@ -1,0 +1,54 @@
+"""Errors of parallel_opt: each names the place, the fault and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+_E = TypeVar("_E", bound="_FaultError")
+
+Fault = tuple[str, str, str]
+"""Where, what, hint."""
+
+
+def _text(fault: Fault) -> str:
+    where, what, hint = fault
+    return (f"{where}: " if where else "") + what + (f" ({hint})" if hint else "")
+
+
+class _FaultError(Exception):
+    """Carries every fault found, the first one also as ``where``, ``what`` and ``hint``."""
+
+    def __init__(self, where: str, what: str, hint: str = "") -> None:
+        self.faults: list[Fault] = [(where, what, hint)]
+        self.where, self.what, self.hint = where, what, hint
+        super().__init__(where, what, hint)
+
+    @classmethod
+    def from_faults(cls: type[_E], faults: Sequence[Fault]) -> _E:
+        """All faults in one error. Pre: at least one."""
+        error = cls(*faults[0])
+        error.faults = list(faults)
+        return error
+
+    def __str__(self) -> str:
+        return "\n".join(_text(fault) for fault in self.faults)
+
+
+class InputError(_FaultError, ValueError):
+    """The input is wrong. Exit code 4."""
+
+
+class SystemFault(_FaultError, OSError):
+    """The machine refuses: a missing file, driver, library or permission. Exit code 5."""
+
+    def __str__(self) -> str:
+        return _FaultError.__str__(self)
+
+
+class InfeasibleError(_FaultError, RuntimeError):
+    """No plan fits. Names the binding constraint. Exit code 3."""
+
+
+class InternalError(_FaultError, RuntimeError):
+    """A promise inside parallel_opt is broken. Exit code 1."""
