@@ -12,8 +12,8 @@ struct EmbeddedFile {
   std::string_view bytes;  ///< the whole content; lives as long as the program
 };
 
-/// Every embedded file, sorted by name: `data/**.json`, `schema/**.json` and `parallel_opt/*/assets/**`.
-/// A new file under these paths is picked up by the next build.
+/// Every embedded file, sorted by name: the `.json` below data/ and schema/, and
+/// parallel_opt/*/assets/. A new file under these paths is picked up by the next build.
 std::span<const EmbeddedFile> embedded_files() noexcept;
 
 /// The content of one embedded file; empty when there is none of that name.

@@ -1,0 +1,120 @@
+"""`make lint`: format, clang-tidy, types, layers and sizes; one line per check."""
+
+import ast
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build/release"
+CACHE = ROOT / "build/lint-cache"
+LINES_ALLOWED = {".h": 250, ".cpp": 600, ".py": 400}
+FUNCTION_LINES_ALLOWED = 60  # Python; clang-tidy counts those of C++
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+
+
+def run(command: list[str]) -> str:
+    """Empty when the command succeeds, else what it printed."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else (done.stdout + done.stderr).strip() or "failed silently"
+
+
+def source_files() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+    )
+    files = (ROOT / name for name in listed.stdout.decode().splitlines())
+    return sorted(f for f in files if f.suffix in LINES_ALLOWED and f.is_file())
+
+
+def included_files(file: Path, seen: set[Path]) -> set[Path]:
+    """`file` and the files of this tree that it includes, directly or not."""
+    if file not in seen and file.is_file():
+        seen.add(file)
+        for name in INCLUDE.findall(file.read_text(encoding="utf-8")):
+            included_files(ROOT / name, seen)
+    return seen
+
+
+def tidy(entry: dict[str, str], salt: bytes) -> str:
+    """clang-tidy on one source; a pass is remembered by the hash of all it depends on."""
+    file = Path(entry["file"])
+    digest = hashlib.sha256(salt + entry["command"].encode())
+    for part in sorted(included_files(file, set())):
+        digest.update(part.read_bytes())
+    passed = CACHE / digest.hexdigest()
+    if passed.exists():
+        return ""
+    text = run(["clang-tidy", "--quiet", "-p", str(BUILD), str(file)])
+    if not text:
+        passed.touch()
+    noise = re.compile(r"\d+ warnings? |Suppressed |Error while ")
+    return "\n".join(line for line in text.splitlines() if not noise.match(line))
+
+
+def check_clang_tidy(files: list[Path]) -> str:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    version = subprocess.run(["clang-tidy", "--version"], capture_output=True, check=True).stdout
+    salt = version + (ROOT / ".clang-tidy").read_bytes()
+    compiled = json.loads((BUILD / "compile_commands.json").read_text())
+    ours = [entry for entry in compiled if Path(entry["file"]) in files]
+    with ThreadPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:
+        return "\n".join(filter(None, pool.map(lambda entry: tidy(entry, salt), ours)))
+
+
+def long_functions(file: Path) -> Iterable[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            if lines > FUNCTION_LINES_ALLOWED:
+                yield f"{file.relative_to(ROOT)}:{node.lineno}: {node.name} has {lines} lines"
+
+
+def check_sizes(files: list[Path]) -> str:
+    faults = []
+    for file in files:
+        lines = len(file.read_text(encoding="utf-8").splitlines())
+        if lines > LINES_ALLOWED[file.suffix]:
+            faults.append(f"{file.relative_to(ROOT)}: {lines} lines: split it by idea")
+        if file.suffix == ".py":
+            faults.extend(long_functions(file))
+    if faults:
+        faults.append(f"allowed lines: {LINES_ALLOWED}, Python function {FUNCTION_LINES_ALLOWED}")
+    return "\n".join(faults)
+
+
+def main() -> int:
+    files = source_files()
+    cpp = [str(f) for f in files if f.suffix != ".py"]
+    checks: dict[str, Callable[[], str]] = {
+        "clang-format": lambda: run(["clang-format", "--dry-run", "-Werror", *cpp]),
+        "ruff": lambda: run(["ruff", "check", "--quiet", "."]),
+        "ruff format": lambda: run(["ruff", "format", "--check", "--quiet", "."]),
+        "mypy": lambda: run(["mypy", "--no-error-summary"]),
+        "layers": lambda: run([sys.executable, "tools/check_layers.py"]),
+        "sizes": lambda: check_sizes(files),
+        "clang-tidy": lambda: check_clang_tidy(files),
+    }
+    failed = 0
+    for name, check in checks.items():
+        begin = time.monotonic()
+        text = check()
+        failed += bool(text)
+        state = "FAILED" if text else "ok"
+        print(f"lint: {name}: {state} ({time.monotonic() - begin:.1f} s)")
+        print(text, end="\n" if text else "", flush=True)
+    passed = f"all {len(checks)} checks passed"
+    print("lint: " + (f"{failed} of {len(checks)} checks failed" if failed else passed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
