@@ -20,6 +20,9 @@ if(PARALLEL_OPT_SANITIZE)  # for example "address,undefined" or "thread"
   add_compile_options(-fsanitize=${PARALLEL_OPT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${PARALLEL_OPT_SANITIZE})
   add_compile_definitions(_GLIBCXX_ASSERTIONS)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # GCC warns about its own <regex> and <optional> when they are instrumented
+    add_compile_options(-Wno-maybe-uninitialized)
+  endif()
 endif()
 if(PARALLEL_OPT_COVERAGE)
   add_compile_options(--coverage -fprofile-update=atomic)
