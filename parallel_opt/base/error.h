@@ -31,7 +31,8 @@ class InputError : public std::runtime_error {
   std::vector<Fault> faults_;
 };
 
-/// The machine refuses: a missing file, driver, library or permission. Exit code 5.
+/// The machine refuses: a missing file, driver, library or permission. Exit code 4, as for other
+/// bad input: the file that a user names is not there, or may not be written.
 class SystemError : public std::runtime_error {
  public:
   SystemError(std::string where, std::string what, std::string hint);
@@ -39,6 +40,12 @@ class SystemError : public std::runtime_error {
 
  private:
   Fault fault_;
+};
+
+/// A part that is not always installed is missing: PyTorch, Python, a device. Exit code 5.
+class MissingPart : public SystemError {
+ public:
+  using SystemError::SystemError;
 };
 
 /// A promise inside this program is broken. Never reachable from input. Exit code 1.

@@ -3,13 +3,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <set>
-#include <sstream>
 #include <system_error>
 
 #include "parallel_opt/base/error.h"
@@ -24,16 +27,31 @@ std::string environment(const char* name) {
   return value == nullptr ? "" : value;
 }
 
+/// Whole content; empty, with errno set, when it cannot be read. Some files under /proc and /sys
+/// open but fail to read: the same as not being there. C's streams report that, C++'s do not.
 std::optional<std::string> slurp(const std::string& path) {
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return std::nullopt;
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return std::nullopt;
-  std::ostringstream content;
-  content << in.rdbuf();
-  // Some files under /sys open but fail to read (EINVAL, EPERM): the same as not being there.
-  if (in.bad()) return std::nullopt;
-  return std::move(content).str();
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  const std::unique_ptr<std::FILE, Close> file(std::fopen(path.c_str(), "rb"));
+  if (!file) return std::nullopt;
+  std::string content;
+  std::array<char, 65536> buffer;
+  while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), file.get())) {
+    content.append(buffer.data(), count);
+  }
+  if (std::ferror(file.get())) return std::nullopt;
+  return content;
+}
+
+/// Writes through an existing device or pipe (/dev/stdout, a process substitution).
+void write_in_place(const std::string& path, std::string_view content) {
+  std::ofstream out(path, std::ios::binary);
+  out << content;
+  out.close();
+  if (!out) {
+    throw SystemError(path, std::strerror(errno == 0 ? EIO : errno), "choose a file you may write");
+  }
 }
 
 }  // namespace
@@ -94,11 +112,23 @@ std::string read_file(const std::string& path) {
 
 void write_file(const std::string& path, std::string_view content) {
   std::error_code error;
-  const fs::path parent = fs::path(path).parent_path();
+  if (fs::is_directory(path, error)) throw SystemError(path, "is a directory", "name a file");
+  if (fs::exists(path, error) && !fs::is_regular_file(path, error)) {
+    return write_in_place(path, content);
+  }
+  // A link stays a link: what it points to is replaced.
+  const std::string target =
+      fs::is_symlink(path, error) ? fs::weakly_canonical(path, error).string() : path;
+  const fs::path parent = fs::path(target).parent_path();
+  error.clear();
   if (!parent.empty()) fs::create_directories(parent, error);
-  if (error)
+  if (error) {
     throw SystemError(parent.string(), error.message(), "choose a directory you may write");
-  const std::string beside = path + ".tmp" + std::to_string(::getpid());
+  }
+  static std::atomic<unsigned> serial = 0;  // two threads may write one file
+  const std::string beside =
+      target + ".tmp" + std::to_string(::getpid()) + "." + std::to_string(serial++);
+  errno = 0;
   std::ofstream out(beside, std::ios::binary);
   out << content;
   out.close();
@@ -107,7 +137,7 @@ void write_file(const std::string& path, std::string_view content) {
     fs::remove(beside, error);
     throw SystemError(path, std::strerror(reason), "choose a file you may write");
   }
-  fs::rename(beside, path, error);
+  fs::rename(beside, target, error);
   if (error) {
     const std::string message = error.message();
     fs::remove(beside, error);

@@ -2,7 +2,9 @@
 
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 #include <utility>
 
 #include "parallel_opt/base/text.h"
@@ -20,9 +22,48 @@ std::pair<std::string_view, int> split_schema(std::string_view id) {
   int version = -1;
   if (slash == std::string_view::npos) return {id, version};
   const std::string_view digits = id.substr(slash + 1);
-  std::from_chars(digits.data(), digits.data() + digits.size(), version);
+  const char* const end = digits.data() + digits.size();
+  if (std::from_chars(digits.data(), end, version).ptr != end) version = -1;
   return {id.substr(0, slash), version};
 }
+
+/// Text between quotes. Names and paths come from users' files: bytes that are no UTF-8 are
+/// replaced, not refused.
+std::string quoted(std::string_view text) {
+  return Node(text).dump(-1, ' ', false, Node::error_handler_t::replace);
+}
+
+std::string line_and_column(std::string_view before) {
+  std::size_t line = 1, column = 1;
+  for (const char c : before) {
+    column = c == '\n' ? 1 : column + 1;
+    line += c == '\n';
+  }
+  return std::to_string(line) + ":" + std::to_string(column);
+}
+
+/// Refuses an object that names a field twice: the library would keep the last one in silence.
+class DuplicateKeys {
+ public:
+  explicit DuplicateKeys(const std::string& name) : name_(name) {}
+  bool operator()(int, Node::parse_event_t event, const Node& value) {
+    if (event == Node::parse_event_t::object_start) {
+      open_.emplace_back();
+    } else if (event == Node::parse_event_t::object_end) {
+      open_.pop_back();
+    } else if (event == Node::parse_event_t::key) {
+      const std::string& key = value.get_ref<const std::string&>();
+      if (!open_.back().insert(key).second) {
+        throw InputError(name_, "field \"" + key + "\" stands twice in one object", "keep one");
+      }
+    }
+    return true;
+  }
+
+ private:
+  const std::string& name_;
+  std::vector<std::unordered_set<std::string>> open_;  ///< keys of the objects that are open
+};
 
 }  // namespace
 
@@ -59,7 +100,7 @@ void JsonWriter::close(char bracket) {
 
 void JsonWriter::key(std::string_view name) {
   separate();
-  text_ += Node(name).dump();
+  text_ += quoted(name);
   text_ += ": ";
   after_key_ = true;
 }
@@ -84,8 +125,7 @@ void JsonWriter::value(double v) {
 
 void JsonWriter::value(std::string_view v) {
   separate();
-  // Names and paths come from users' files: bytes that are no UTF-8 are replaced, not refused.
-  text_ += Node(v).dump(-1, ' ', false, Node::error_handler_t::replace);
+  text_ += quoted(v);
 }
 
 void JsonWriter::null() {
@@ -96,6 +136,10 @@ void JsonWriter::null() {
 void JsonWriter::raw(std::string_view json) {
   separate();
   while (!json.empty() && json.back() == '\n') json.remove_suffix(1);
+  if (indent_ == 0) {  // strings hold no line ends: every one is between tokens
+    for (const std::string& line : split(json, '\n')) text_ += trim(line);
+    return;
+  }
   for (const char c : json) {
     text_ += c;
     if (c == '\n') text_.append(static_cast<std::size_t>(depth_ * indent_), ' ');
@@ -166,16 +210,15 @@ JsonDocument::JsonDocument(std::string_view text, std::string name)
     : impl_(std::make_unique<Impl>()) {
   impl_->name = std::move(name);
   try {
-    impl_->node = Node::parse(text);
+    DuplicateKeys duplicates(impl_->name);
+    impl_->node = Node::parse(text, std::ref(duplicates));
   } catch (const Node::parse_error& e) {
     const std::string_view before = text.substr(0, e.byte > 0 ? e.byte - 1 : 0);
-    std::size_t line = 1, column = 1;
-    for (const char c : before) {
-      column = c == '\n' ? 1 : column + 1;
-      line += c == '\n';
-    }
-    throw InputError(impl_->name + ":" + std::to_string(line) + ":" + std::to_string(column),
-                     "not valid JSON", "the first character that does not fit stands there");
+    throw InputError(impl_->name + ":" + line_and_column(before), "not valid JSON",
+                     "the first character that does not fit stands there");
+  } catch (const Node::out_of_range&) {
+    throw InputError(impl_->name, "a number is too large for a 64-bit floating number",
+                     "the largest is 1.8e308");
   }
 }
 
@@ -190,6 +233,12 @@ void wrong_kind(const JsonView& view, std::string_view wanted, std::vector<Fault
   faults.push_back({view.path(),
                     "expected " + std::string(wanted) + ", found " + std::string(view.kind_name()),
                     ""});
+}
+
+void out_of_range(const JsonView& view, std::int64_t low, std::int64_t high,
+                  std::vector<Fault>& faults) {
+  faults.push_back({view.path(), std::to_string(view.integer()) + " is out of range",
+                    "from " + std::to_string(low) + " to " + std::to_string(high)});
 }
 
 void unknown_field(const JsonView& view, std::string_view key,
@@ -219,7 +268,7 @@ void check_schema(const JsonView& object, std::string_view wanted, std::vector<F
   }
   const auto [name, version] = split_schema(found->string());
   const auto [wanted_name, wanted_version] = split_schema(wanted);
-  if (name != wanted_name || version < 0) {
+  if (name != wanted_name || version < 1) {
     faults.push_back({found->path(),
                       "is \"" + found->string() + "\", expected \"" + std::string(wanted) + "\"",
                       "is this the right file?"});

@@ -2,12 +2,14 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "parallel_opt/base/error.h"
@@ -107,6 +109,8 @@ class JsonDocument {
 
 namespace json_detail {
 void wrong_kind(const JsonView& view, std::string_view wanted, std::vector<Fault>& faults);
+void out_of_range(const JsonView& view, std::int64_t low, std::int64_t high,
+                  std::vector<Fault>& faults);
 void unknown_field(const JsonView& view, std::string_view key,
                    const std::vector<std::string>& known, std::vector<Fault>& faults);
 void unknown_name(const JsonView& view, const std::vector<std::string>& known,
@@ -284,6 +288,9 @@ void write_json(JsonWriter& out, const T& value) {
     out.value(name_of(value));
   } else if constexpr (json_detail::IsQuantity<T>::value || json_detail::IsId<T>::value) {
     write_json(out, value.value);
+  } else if constexpr (json_detail::IsOptional<T>::value) {
+    // An element of a list that has no value (a loss that is not finite); fields skip theirs.
+    value ? write_json(out, *value) : out.null();
   } else if constexpr (json_detail::IsVector<T>::value) {
     out.begin_array();
     for (const auto& element : value) write_json(out, element);
@@ -313,7 +320,13 @@ void read_json(const JsonView& in, T& value, std::vector<Fault>& faults) {
   if constexpr (std::is_same_v<T, bool>) {
     if (expect(in.kind() == Kind::boolean, "true or false")) value = in.boolean();
   } else if constexpr (std::is_integral_v<T>) {
-    if (expect(in.kind() == Kind::integer, "a whole number")) value = static_cast<T>(in.integer());
+    if (!expect(in.kind() == Kind::integer, "a whole number")) return;
+    if (!std::in_range<T>(in.integer())) {
+      using Limits = std::numeric_limits<T>;
+      json_detail::out_of_range(in, Limits::min(), Limits::max(), faults);
+      return;
+    }
+    value = static_cast<T>(in.integer());
   } else if constexpr (std::is_floating_point_v<T>) {
     if (expect(in.kind() == Kind::integer || in.kind() == Kind::number, "a number")) {
       value = static_cast<T>(in.number());
@@ -331,6 +344,9 @@ void read_json(const JsonView& in, T& value, std::vector<Fault>& faults) {
     }
   } else if constexpr (json_detail::IsQuantity<T>::value || json_detail::IsId<T>::value) {
     read_json(in, value.value, faults);
+  } else if constexpr (json_detail::IsOptional<T>::value) {
+    value.reset();
+    if (in.kind() != Kind::null) read_json(in, value.emplace(), faults);
   } else if constexpr (json_detail::IsVector<T>::value) {
     if (!expect(in.kind() == Kind::array, "a list")) return;
     value.clear();
@@ -378,6 +394,14 @@ void write_schema(JsonWriter& out, std::string_view description) {
     out.end_array();
   } else if constexpr (json_detail::IsQuantity<T>::value) {
     type(std::is_integral_v<typename T::rep> ? "integer" : "number");
+  } else if constexpr (json_detail::IsOptional<T>::value) {
+    out.key("anyOf");
+    out.begin_array();
+    write_schema<typename T::value_type>(out);
+    out.begin_object();
+    type("null");
+    out.end_object();
+    out.end_array();
   } else if constexpr (json_detail::IsVector<T>::value) {
     type("array");
     out.key("items");
@@ -423,10 +447,11 @@ T from_json(std::string_view text, std::string name) {
 
 /// The JSON schema (draft 2020-12) of T, ending in a newline.
 template <class T>
-std::string schema_of() {
+std::string schema_of(std::string_view description = {}) {
   JsonWriter out;
-  write_schema<T>(out);
-  return out.text() + "\n";
+  write_schema<T>(out, description);
+  return "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\"," +
+         out.text().substr(1) + "\n";
 }
 
 }  // namespace parallel_opt

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 namespace parallel_opt {
 namespace {
@@ -84,7 +85,9 @@ int edit_distance(std::string_view a, std::string_view b) {
 
 std::string nearest_match(std::string_view word, const std::vector<std::string>& known) {
   std::string best;
-  int best_distance = std::max(2, static_cast<int>(word.size()) / 3) + 1;
+  const int length = static_cast<int>(word.size());
+  // A word that would change in every letter was not meant.
+  int best_distance = std::min(std::max(2, length / 3) + 1, std::max(length, 1));
   for (const std::string& candidate : known) {
     const int distance = edit_distance(word, candidate);
     if (distance < best_distance) {
@@ -119,16 +122,19 @@ std::string show(double number) {
   std::array<char, 48> buffer;
   const double size = std::abs(number);
   if (number == 0) return "0";
-  if (!(size < 1e6) || size < 1e-3) {
+  if (!(size < 999'999.5) || size < 1e-3) {
     std::snprintf(buffer.data(), buffer.size(), "%.3g", number);
-  } else {
-    const int digits = std::clamp(2 - static_cast<int>(std::floor(std::log10(size))), 0, 6);
-    std::snprintf(buffer.data(), buffer.size(), "%.*f", digits, number);
+    return buffer.data();
   }
+  // The exponent after rounding: 99.96 is 100, not 100.0.
+  std::snprintf(buffer.data(), buffer.size(), "%.2e", size);
+  const int exponent = std::atoi(std::string_view(buffer.data()).substr(5).data());
+  std::snprintf(buffer.data(), buffer.size(), "%.*f", std::clamp(2 - exponent, 0, 6), number);
   return buffer.data();
 }
 
 std::string show(Bytes bytes) {
+  if (std::abs(bytes.value) < 1024) return std::to_string(bytes.value) + " B";
   return scaled(static_cast<double>(bytes.value), 1024, {"B", "KiB", "MiB", "GiB", "TiB", "PiB"});
 }
 

@@ -18,8 +18,8 @@ std::string_view trim(std::string_view text);
 
 /// Optimal-string-alignment edit distance: insert, delete, replace, swap neighbours.
 int edit_distance(std::string_view a, std::string_view b);
-/// The known word a user most likely meant; empty when none is close (distance > max(2, length /
-/// 3)).
+/// The known word a user most likely meant; empty when none is close: at most max(2, length / 3)
+/// edits, and fewer than the word has letters.
 std::string nearest_match(std::string_view word, const std::vector<std::string>& known);
 
 /// "38GiB", "1.5 GB", "512": binary and decimal suffixes. Empty when it is no size, or is negative.

@@ -1,0 +1,41 @@
+#include "parallel_opt/base/error.h"
+
+#include <gtest/gtest.h>
+
+namespace parallel_opt {
+namespace {
+
+TEST(Error, AFaultReadsWhereWhatHint) {
+  EXPECT_EQ(to_string({"plan.json:mesh", "is empty", "add an axis"}),
+            "plan.json:mesh: is empty (add an axis)");
+  EXPECT_EQ(to_string({"", "is empty", ""}), "is empty");
+}
+
+TEST(Error, InputErrorHoldsEveryFaultOnePerLine) {
+  const InputError error(std::vector<Fault>{{"a", "b", "c"}, {"d", "e", ""}});
+  EXPECT_STREQ(error.what(), "a: b (c)\nd: e");
+  EXPECT_EQ(error.faults().size(), 2u);
+  EXPECT_NO_THROW(throw_if_any({}));
+  EXPECT_THROW(throw_if_any({{"a", "b", ""}}), InputError);
+}
+
+TEST(Error, AMissingPartIsASystemError) {
+  const MissingPart missing("torch", "not installed", "pip install torch");
+  EXPECT_STREQ(missing.what(), "torch: not installed (pip install torch)");
+  EXPECT_EQ(static_cast<const SystemError&>(missing).fault().hint, "pip install torch");
+}
+
+TEST(Error, ABrokenPromiseNamesConditionAndPlaceAndNeverAborts) {
+  try {
+    PO_CHECK(1 + 1 == 3, "arithmetic");
+    FAIL() << "passed";
+  } catch (const InternalError& e) {
+    const std::string text = e.what();
+    EXPECT_TRUE(text.starts_with("internal error at ")) << text;
+    EXPECT_TRUE(text.ends_with(": arithmetic [1 + 1 == 3]")) << text;
+  }
+  EXPECT_NO_THROW(PO_CHECK(true, "fine"));
+}
+
+}  // namespace
+}  // namespace parallel_opt
