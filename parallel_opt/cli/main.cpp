@@ -1,7 +1,7 @@
-#include <fmt/format.h>
+#include <iostream>
 
-#include <cstdio>
+#include "parallel_opt/cli/main_with.h"
 
-#include "parallel_opt/base/version.h"
-
-int main() { fmt::print(stdout, "parallel-opt {}\n", parallel_opt::kVersion); }
+int main(int argc, char** argv) {
+  return parallel_opt::main_with({argv + 1, argv + argc}, std::cout, std::cerr);
+}

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "parallel_opt/base/json.h"
+
+/// Documents that `--json` prints and that are no noun of the core.
+namespace parallel_opt {
+
+template <class Visitor, class T>
+  requires SameAs<T, Fault>
+void fields(Visitor& visit, T& fault) {
+  visit("where", fault.where, "file and JSON path, flag or program");
+  visit("what", fault.what, "what is wrong");
+  visit("hint", fault.hint, "the way out; may be empty");
+}
+
+struct ErrorDocument {
+  std::vector<Fault> errors;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, ErrorDocument>
+void fields(Visitor& visit, T& document) {
+  visit.schema("parallel-opt/error/1");
+  visit("errors", document.errors, "every fault found");
+}
+
+struct VersionDocument {
+  std::string version;
+  std::string compiler;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, VersionDocument>
+void fields(Visitor& visit, T& document) {
+  visit.schema("parallel-opt/version/1");
+  visit("version", document.version, "of parallel-opt");
+  visit("compiler", document.compiler, "that built it");
+}
+
+/// One thing that `doctor` looked at.
+enum class CheckStatus { ok, warning, fault };
+constexpr auto enum_names(CheckStatus) {
+  return std::to_array<std::string_view>({"ok", "warning", "fault"});
+}
+
+struct Check {
+  std::string name;
+  CheckStatus status = CheckStatus::ok;
+  std::string found;
+  std::string costs;   ///< what is lost by it; empty when nothing is
+  std::string remedy;  ///< what to do; empty when nothing is needed
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, Check>
+void fields(Visitor& visit, T& check) {
+  visit("name", check.name, "what was looked at");
+  visit("status", check.status, "ok, warning: slower or less exact, fault: something cannot work");
+  visit("found", check.found, "what is there");
+  visit("costs", check.costs, "what is lost by it; may be empty");
+  visit("remedy", check.remedy, "what to do; may be empty");
+}
+
+struct DoctorDocument {
+  std::vector<Check> checks;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, DoctorDocument>
+void fields(Visitor& visit, T& document) {
+  visit.schema("parallel-opt/doctor/1");
+  visit("checks", document.checks, "one per part");
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,114 @@
+#include "parallel_opt/cli/process.h"
+
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+
+#include "parallel_opt/base/error.h"
+
+extern char** environ;
+
+namespace parallel_opt {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<char*> c_arguments(std::vector<std::string>& argv) {
+  std::vector<char*> pointers;
+  for (std::string& argument : argv) pointers.push_back(argument.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+int replace_process(const std::vector<std::string>& argv) {
+  std::vector<std::string> copy = argv;
+  ::execvp(copy[0].c_str(), c_arguments(copy).data());
+  return 127;
+}
+
+std::string read_to_end(int descriptor) {
+  std::string text;
+  std::array<char, 4096> buffer;
+  while (true) {
+    const ssize_t count = ::read(descriptor, buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return text;
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+}
+
+ProcessResult run_process(const std::vector<std::string>& argv) {
+  std::array<int, 2> ends{};
+  if (::pipe(ends.data()) != 0) return {127, ""};
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  ::posix_spawn_file_actions_addclose(&actions, ends[0]);
+  ::posix_spawn_file_actions_addclose(&actions, ends[1]);
+  std::vector<std::string> copy = argv;
+  pid_t child = 0;
+  const int failed =
+      ::posix_spawnp(&child, copy[0].c_str(), &actions, nullptr, c_arguments(copy).data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(ends[1]);
+  if (failed != 0) {
+    ::close(ends[0]);
+    return {127, ""};
+  }
+  ProcessResult result;
+  result.output = read_to_end(ends[0]);
+  ::close(ends[0]);
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return result;
+}
+
+}  // namespace
+
+Processes system_processes() { return {replace_process, run_process}; }
+
+std::string python_program() {
+  if (const char* own = std::getenv("PARALLEL_OPT_PYTHON"); own != nullptr && *own != 0) return own;
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  if (!error) {
+    const fs::path beside = program.parent_path() / "python";
+    if (::access(beside.c_str(), X_OK) == 0) return beside.string();
+  }
+  return "python3";
+}
+
+std::vector<std::string> python_command(const Processes& processes, const std::string& module,
+                                        const std::vector<std::string>& args) {
+  const std::string python = python_program();
+  // find_spec looks without importing: importing torch takes seconds.
+  constexpr const char* kLook =
+      "import importlib.util as u\n"
+      "print(','.join(m for m in ('torch','parallel_opt') if u.find_spec(m) is None))";
+  const ProcessResult look = processes.run({python, "-c", kLook});
+  if (look.exit_code != 0) {
+    throw MissingPart(python, "Python cannot be started",
+                      "install Python 3.10 or newer, or set PARALLEL_OPT_PYTHON to its path");
+  }
+  if (look.output.starts_with("torch")) {
+    throw MissingPart(python, "PyTorch is not installed there",
+                      "run `" + python + " -m pip install torch`, or set PARALLEL_OPT_PYTHON");
+  }
+  if (look.output.starts_with("parallel_opt")) {
+    throw MissingPart(
+        python, "the Python package parallel_opt is not installed there",
+        "run `" + python + " -m pip install parallel_opt`, or set PARALLEL_OPT_PYTHON");
+  }
+  std::vector<std::string> argv = {python, "-m", "parallel_opt." + module};
+  argv.insert(argv.end(), args.begin(), args.end());
+  return argv;
+}
+
+}  // namespace parallel_opt
