@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,8 +47,11 @@ struct Device {
   std::string name;  ///< type: "H100-SXM-80GB", "AMD EPYC (2 cores, avx512_bf16)"
   std::string uuid;  ///< identity for caches; stable on one machine
   DeviceKind kind = DeviceKind::cpu;
-  int node = 0;            ///< index into Cluster::nodes
-  std::vector<int> cores;  ///< cpu: logical cores of the group; gpu: those near it
+  int node = 0;  ///< index into Cluster::nodes
+  /// cpu: logical cores that a job may use, one of each physical core first, then their siblings;
+  /// gpu: those near it.
+  std::vector<int> cores;
+  int physical_cores = 0;  ///< cpu: distinct physical cores among `cores`
   int numa = 0;
   Uncertain memory_bytes;                     ///< what a job may use, cgroup limits applied
   std::vector<std::string> instruction_sets;  ///< cpu: "avx2", "avx512f", "avx512_bf16", "amx_bf16"
@@ -79,7 +83,8 @@ struct Node {
   bool operator==(const Node&) const = default;
 };
 
-/// A way between two devices, each direction.
+/// A way between two devices, each direction. `a == b`: between ranks that share one CPU device.
+/// Two devices may have several ways ("shared-memory", "loopback").
 struct Link {
   DeviceId a;
   DeviceId b;
@@ -99,16 +104,41 @@ struct Cluster {
   bool operator==(const Cluster&) const = default;
 };
 
+/// Counts for people, beside the Cluster in `parallel-opt hardware --json`.
+struct ClusterSummary {
+  int nodes = 0;
+  int devices = 0;
+  std::map<std::string, int> types;  ///< device name -> count
+  bool operator==(const ClusterSummary&) const = default;
+};
+
+/// A Cluster with its summary, in one JSON object.
+struct ClusterDocument {
+  Cluster cluster;
+  std::optional<ClusterSummary> summary;
+  bool operator==(const ClusterDocument&) const = default;
+};
+
+/// The document that `parallel-opt hardware --json` prints.
+ClusterDocument document_of(const Cluster& cluster);
+
 /// Every broken rule; empty: well formed. Paths as in the cluster's JSON.
 std::vector<Fault> check(const Cluster& cluster, const std::string& where = "cluster");
 
 /// Identity of the hardware (types, counts, links; no measured values): 16 hex digits.
 std::string hardware_hash(const Cluster& cluster);
 
-/// The curve for a kernel, dtype and thread count; the nearest thread count below stands in when
-/// that one is missing. nullptr when the kernel or dtype is not known.
+/// The curve for a kernel, dtype and thread count (0: the whole device). When that count is missing
+/// the nearest below stands in, else the smallest there is. nullptr when the kernel or dtype is not
+/// known.
 const RateCurve* find_rate(const Device& device, std::string_view kernel,
                            std::optional<DType> dtype, int threads);
+
+/// The way between two devices, in either direction; with `type` empty the fastest one. Devices of
+/// two nodes without a link of their own use any link between the nodes, else the slower of the
+/// links of both nodes with the first node. nullptr when nothing connects them.
+const Link* find_link(const Cluster& cluster, DeviceId a, DeviceId b, std::string_view type = {});
+
 /// Log-interpolated rate at `size`. Pre: the curve has a point.
 double rate_at(const RateCurve& curve, double size);
 

@@ -37,6 +37,7 @@ void fields(Visitor& visit, T& device) {
   visit("kind", device.kind, "cpu or gpu");
   visit.optional("node", device.node, "index of the node that holds it");
   visit.optional("cores", device.cores, "cpu: logical cores of the group; gpu: those near it");
+  visit.optional("physical_cores", device.physical_cores, "cpu: physical cores among them");
   visit.optional("numa", device.numa, "NUMA node");
   visit("memory_bytes", device.memory_bytes, "what a job may use");
   visit.optional("instruction_sets", device.instruction_sets, "cpu features that matter");
@@ -87,6 +88,21 @@ void fields(Visitor& visit, T& cluster) {
   visit("devices", cluster.devices, "what runs operators");
   visit.optional("links", cluster.links, "ways between devices");
   visit.optional("notes", cluster.notes, "what could not be found out");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, ClusterSummary>
+void fields(Visitor& visit, T& summary) {
+  visit("nodes", summary.nodes, "number of machines");
+  visit("devices", summary.devices, "number of devices");
+  visit("types", summary.types, "devices of each name");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, ClusterDocument>
+void fields(Visitor& visit, T& document) {
+  fields(visit, document.cluster);
+  visit("summary", document.summary, "counts; ignored when read");
 }
 
 }  // namespace parallel_opt

@@ -1,0 +1,197 @@
+#include "parallel_opt/hardware/database.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+
+#include "parallel_opt/base/embedded.h"
+
+namespace parallel_opt {
+namespace {
+
+/// How a kernel family falls short of a peak: `share` of it for large calls, and `fill_s` seconds
+/// of that speed until half of it is reached (launch, tiling, ramp-up).
+struct Efficiency {
+  std::string_view kernel;
+  double share;
+  double fill_s;
+  bool arithmetic;  ///< scales with FLOP/s; else with memory bytes/s
+};
+
+// Named guesses, replaced by a probe as soon as there is one. Large matrix multiplies reach
+// 0.6-0.87 of the dense peak on published GPUs (A100 SXM 271 of 312 TFLOP/s is the best shape, not
+// a usual one); convolution and attention reach less; streaming reaches most of the memory's peak.
+constexpr Efficiency kGpuEfficiency[] = {
+    {"matmul", 0.7, 10e-6, true},      {"convolution", 0.5, 15e-6, true},
+    {"attention", 0.4, 15e-6, true},   {"memory", 0.85, 4e-6, false},
+    {"elementwise", 0.8, 4e-6, false}, {"reduce", 0.75, 5e-6, false}};
+constexpr Efficiency kCpuEfficiency[] = {
+    {"matmul", 0.7, 5e-6, true},       {"convolution", 0.45, 20e-6, true},
+    {"attention", 0.35, 10e-6, true},  {"memory", 0.75, 1e-6, false},
+    {"elementwise", 0.6, 3e-6, false}, {"reduce", 0.6, 3e-6, false}};
+
+/// One operator in eager PyTorch with nothing to compute, order of magnitude.
+constexpr double kLaunchSeconds = 4e-6;
+/// No vendor publishes idle power; servers idle at a quarter to a third of their design power.
+constexpr double kIdleShare = 0.3;
+constexpr double kAssumedSpread = 0.5;
+constexpr double kDatabaseSpread = 0.3;
+/// A core cannot fill the memory bus alone.
+constexpr double kMostBytesPerSecondOfOneCore = 15e9;
+
+std::string lower(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+struct Peaks {
+  std::map<std::string, double> flops_per_s;
+  double bytes_per_s = 0;
+};
+
+std::vector<RateCurve> curves(const Peaks& peaks, std::span<const Efficiency> table, int threads,
+                              Quality quality, const std::string& source) {
+  std::vector<RateCurve> rates;
+  const auto add = [&](const Efficiency& e, std::optional<DType> dtype, double peak) {
+    RateCurve curve{std::string(e.kernel), dtype, threads, {}, quality, source};
+    const double half = e.share * peak * e.fill_s;
+    for (const double step : {0.1, 1.0, 10.0, 100.0, 1000.0}) {
+      const double size = half * step;
+      curve.points.push_back({size, e.share * peak * size / (size + half)});
+    }
+    rates.push_back(std::move(curve));
+  };
+  for (const Efficiency& e : table) {
+    if (!e.arithmetic) {
+      add(e, std::nullopt, peaks.bytes_per_s);
+      continue;
+    }
+    for (const auto& [name, peak] : peaks.flops_per_s) {
+      if (const auto dtype = enum_from<DType>(name)) add(e, *dtype, peak);
+    }
+  }
+  return rates;
+}
+
+bool has(const std::vector<std::string>& names, std::string_view name) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+/// FLOPs of one core per cycle from instruction sets alone: two vector units, fused multiply-add.
+double fp32_per_cycle(const std::vector<std::string>& sets) {
+  if (has(sets, "avx512f")) return 32;  // half of what the widest cores do
+  if (has(sets, "avx2") && has(sets, "fma")) return 32;
+  if (has(sets, "avx")) return 16;
+  if (has(sets, "asimd")) return 16;
+  return 8;
+}
+
+double bf16_per_cycle(const std::vector<std::string>& sets, double fp32) {
+  if (has(sets, "amx_bf16")) return 1024;
+  if (has(sets, "avx512_bf16") || has(sets, "bf16")) return 2 * fp32;
+  return fp32 / 4;  // converted to fp32 and back
+}
+
+}  // namespace
+
+DeviceDatabase load_database() {
+  DeviceDatabase all;
+  for (const EmbeddedFile& file : embedded_files()) {
+    if (!file.name.starts_with("data/devices/")) continue;
+    DeviceDatabase part = from_json<DeviceDatabase>(file.bytes, std::string(file.name));
+    std::ranges::move(part.gpus, std::back_inserter(all.gpus));
+    std::ranges::move(part.cpus, std::back_inserter(all.cpus));
+  }
+  return all;
+}
+
+const GpuRecord* find_gpu(const DeviceDatabase& database, const std::string& name) {
+  const std::string wanted = lower(name);
+  for (const GpuRecord& gpu : database.gpus) {
+    if (lower(gpu.name) == wanted) return &gpu;
+    for (const std::string& alias : gpu.aliases) {
+      if (lower(alias) == wanted) return &gpu;
+    }
+  }
+  return nullptr;
+}
+
+const GpuRecord* find_gpu_by_driver_name(const DeviceDatabase& database, const std::string& name) {
+  for (const GpuRecord& gpu : database.gpus) {
+    if (has(gpu.driver_names, name)) return &gpu;
+  }
+  return nullptr;
+}
+
+const CpuRecord* find_cpu(const DeviceDatabase& database, const std::string& vendor, int family,
+                          int model) {
+  for (const CpuRecord& cpu : database.cpus) {
+    if (cpu.vendor != vendor || cpu.family != family) continue;
+    for (std::size_t i = 0; i + 1 < cpu.models.size(); i += 2) {
+      if (cpu.models[i] <= model && model <= cpu.models[i + 1]) return &cpu;
+    }
+  }
+  return nullptr;
+}
+
+Device device_of(const GpuRecord& record) {
+  Device device;
+  device.name = record.name;
+  device.kind = DeviceKind::gpu;
+  // The driver keeps some of it; which part depends on driver and settings.
+  device.memory_bytes = {record.memory_bytes, record.memory_bytes * 0.95, record.memory_bytes,
+                         Quality::database};
+  device.rates = curves({record.flops_per_s, record.memory_bytes_per_s}, kGpuEfficiency, 0,
+                        Quality::database, "data sheet: " + record.source);
+  device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
+  if (record.max_w) {
+    device.power = {within(*record.max_w * kIdleShare, kAssumedSpread, Quality::assumed),
+                    exact(*record.max_w, Quality::database)};
+  }
+  return device;
+}
+
+void fill_cpu_rates(Device& device, const CpuGuess& guess) {
+  const double share =
+      guess.quota > 0 ? std::min(1.0, guess.quota / double(std::max(1, guess.cores))) : 1.0;
+  const double cores = double(std::max(1, guess.cores)) * share;
+  const CpuRecord* record = guess.record;
+  const double fp32 =
+      record != nullptr ? record->fp32_flops_per_cycle : fp32_per_cycle(guess.instruction_sets);
+  const double bf16 = record != nullptr && record->bf16_flops_per_cycle
+                          ? *record->bf16_flops_per_cycle
+                          : bf16_per_cycle(guess.instruction_sets, fp32);
+  const double socket = record != nullptr ? record->memory_bytes_per_s : 40e9;
+  const Quality quality = record != nullptr ? Quality::database : Quality::assumed;
+  const std::string source =
+      record != nullptr ? record->arch + ": " + record->source : "instruction sets and clock";
+  const auto peaks = [&](double n) {
+    const double clock = guess.hz * n;
+    return Peaks{{{"fp32", fp32 * clock}, {"bf16", bf16 * clock}, {"fp64", fp32 * clock / 2}},
+                 std::min(socket, kMostBytesPerSecondOfOneCore * n)};
+  };
+  device.rates = curves(peaks(cores), kCpuEfficiency, 0, quality, source);
+  if (guess.cores > 1) {
+    std::vector<RateCurve> one =
+        curves(peaks(std::min(1.0, cores)), kCpuEfficiency, 1, quality, source);
+    std::ranges::move(one, std::back_inserter(device.rates));
+  }
+  device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
+  if (record != nullptr && record->max_w_per_core) {
+    const double max_w = *record->max_w_per_core * double(std::max(1, guess.cores));
+    device.power = {within(max_w * kIdleShare, kAssumedSpread, Quality::assumed),
+                    within(max_w, kDatabaseSpread, Quality::database)};
+  }
+}
+
+void fill_unknown_gpu_rates(Device& device) {
+  // GPUs of the last ten years: 1 GiB of memory goes with about 0.5 TFLOP/s and 25 GB/s.
+  const double gib = device.memory_bytes.value / double(1 << 30);
+  const double fp32 = std::max(1e12, 0.5e12 * gib);
+  device.rates =
+      curves({{{"fp32", fp32}, {"bf16", fp32}, {"fp16", fp32}}, std::max(50e9, 25e9 * gib)},
+             kGpuEfficiency, 0, Quality::assumed, "memory size only");
+  device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+
+#include "parallel_opt/hardware/cluster.h"
+
+namespace parallel_opt {
+
+/// The cluster that a user names (`--cluster`):
+///   "local"                                this host, with the probes cached for it
+///   "cluster.json"                         a document of `parallel-opt hardware`
+///   "2n8xH100-SXM-80GB"                    2 nodes of 8 devices from the database
+///   "4xA100-40GB+4xV100-16GB"              nodes of different devices
+/// Throws InputError with every fault, for unknown names with the nearest known one; SystemError
+/// when a file cannot be read.
+Cluster load_cluster(const std::string& spec);
+
+/// A preset only. Numbers are `database` (data sheets), links between nodes `assumed`.
+Cluster preset_cluster(const std::string& spec);
+
+}  // namespace parallel_opt
