@@ -117,6 +117,8 @@ void JsonWriter::value(std::int64_t v) {
 
 void JsonWriter::value(double v) {
   if (!std::isfinite(v)) return null();
+  // 500000, not 5e+05: people read these files too.
+  if (std::abs(v) < 1e15 && v == std::trunc(v)) return value(static_cast<std::int64_t>(v));
   separate();
   std::array<char, 32> buffer;
   const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), v).ptr;

@@ -33,7 +33,8 @@ namespace parallel_opt {
 template <class T, class U>
 concept SameAs = std::is_same_v<std::remove_const_t<T>, U>;
 
-/// Writes JSON text. Numbers are the shortest text that reads back equal; keys keep their order.
+/// Writes JSON text. Numbers are the shortest text that reads back equal, whole ones below 1e15
+/// without an exponent; keys keep their order.
 class JsonWriter {
  public:
   /// `indent` spaces per level; 0 writes one line.

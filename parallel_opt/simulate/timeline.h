@@ -31,8 +31,8 @@ struct CounterSample {
 /// spans nest or do not overlap.
 struct Timeline {
   std::string source;  ///< "measured", "simulated"
-  std::vector<Span> spans;
-  std::vector<CounterSample> counters;
+  std::vector<Span> spans = {};
+  std::vector<CounterSample> counters = {};
   bool operator==(const Timeline&) const = default;
 };
 
@@ -65,7 +65,13 @@ void fields(Visitor& visit, T& timeline) {
   visit("counters", timeline.counters, "values over time");
 }
 
-/// Chrome trace JSON with Kineto's categories (one process per rank), opens in Perfetto.
+/// Every broken rule: times finite and not negative, spans of one track nest or do not overlap.
+std::vector<Fault> check(const Timeline& timeline, const std::string& where = "timeline");
+
+/// Chrome trace JSON that Perfetto and Kineto's tools read: one process per rank ("rank 3 stream 7"
+/// belongs to rank 3), one thread per track, complete events ("X") with Kineto's categories
+/// (kernel and gpu_memcpy on device streams, user_annotation for phases of a step, else cpu_op),
+/// counters ("C"). Times are rounded to nanoseconds, so that spans that touch still touch.
 std::string chrome_trace(const Timeline& timeline);
 
 }  // namespace parallel_opt

@@ -221,8 +221,9 @@ TEST(Json, DoublesReadBackBitForBit) {
 
 TEST(Json, DoublesAreShortest) {
   JsonWriter out(0);
-  write_json(out, std::vector<double>{0.1, 100, 1e300, 2.5e-7, 1.0 / 3});
-  EXPECT_EQ(out.text(), "[0.1, 100, 1e+300, 2.5e-07, 0.3333333333333333]");
+  write_json(out, std::vector<double>{0.1, 500000, -3e14, 1e15, 1e300, 2.5e-7, 1.0 / 3});
+  EXPECT_EQ(out.text(),
+            "[0.1, 500000, -300000000000000, 1e+15, 1e+300, 2.5e-07, 0.3333333333333333]");
 }
 
 TEST(Json, WhatJsonCannotHoldBecomesNull) {
