@@ -62,7 +62,8 @@ def tidy(entry: dict[str, str], salt: bytes) -> str:
 def check_clang_tidy(files: list[Path]) -> str:
     CACHE.mkdir(parents=True, exist_ok=True)
     version = subprocess.run(["clang-tidy", "--version"], capture_output=True, check=True).stdout
-    salt = version + (ROOT / ".clang-tidy").read_bytes()
+    settings = [ROOT / ".clang-tidy", *sorted(ROOT.glob("*/.clang-tidy"))]
+    salt = version + b"".join(file.read_bytes() for file in settings)
     compiled = json.loads((BUILD / "compile_commands.json").read_text())
     ours = [entry for entry in compiled if Path(entry["file"]) in files]
     with ThreadPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:

@@ -37,8 +37,8 @@ std::optional<std::string> slurp(const std::string& path) {
   if (!file) return std::nullopt;
   std::string content;
   std::array<char, 65536> buffer;
-  while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), file.get())) {
-    content.append(buffer.data(), count);
+  while (!std::feof(file.get()) && !std::ferror(file.get())) {
+    content.append(buffer.data(), std::fread(buffer.data(), 1, buffer.size(), file.get()));
   }
   if (std::ferror(file.get())) return std::nullopt;
   return content;
