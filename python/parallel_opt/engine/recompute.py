@@ -1,0 +1,69 @@
+"""Recompute: named blocks keep their inputs only and run again in the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from parallel_opt.engine.patch import ForwardPatch, plain_forward
+
+Forward = Callable[..., Any]
+
+
+def recompute_names(entries: Iterable[Any]) -> list[str]:
+    """Module names to recompute, in order, each once.
+
+    An entry is a name, or has (as attribute or key) ``module`` or ``block``, and optionally
+    ``parts``: module names below the block, all of the block when empty.
+    """
+    names: list[str] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            found = [entry]
+        else:
+            block = _get(entry, "module")
+            block = _get(entry, "block") if block is None else block
+            found = list(_get(entry, "parts") or [block])
+        names += [name for name in found if name not in names]
+    return names
+
+
+def _get(entry: Any, name: str) -> Any:
+    return entry.get(name) if isinstance(entry, dict) else getattr(entry, name, None)
+
+
+class Recompute:
+    """Patches the forward of named modules with a checkpoint, and takes the patches away."""
+
+    def __init__(self, module: nn.Module, names: Iterable[str]) -> None:
+        modules = dict(module.named_modules())
+        names = list(names)
+        self.missing = [name for name in names if name not in modules]
+        self.blocks = [(name, modules[name]) for name in names if name in modules]
+        self._patches: list[ForwardPatch] = []
+
+    def apply(self) -> None:
+        """Inner blocks first, so that a block inside another one is recomputed within it."""
+        for _, block in sorted(self.blocks, key=lambda item: -item[0].count(".")):
+            patch = ForwardPatch(block, checkpointed(plain_forward(block)))
+            patch.apply()
+            self._patches.append(patch)
+
+    def remove(self) -> None:
+        while self._patches:
+            self._patches.pop().remove()
+
+
+def checkpointed(forward: Forward) -> Forward:
+    """``forward`` that keeps nothing but its inputs while gradients are recorded."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=True, **kwargs)
+
+    return run
