@@ -53,15 +53,25 @@ constexpr auto enum_names(DimRole) {
 /// One row: an operator as an iteration space. `space` names the dimensions of operands and
 /// results,
 ///
-///   "b* m k, n k -> b* m n"        linear: `b*` stands for any number of leading dimensions
+///   "input=b* k, weight=n k, bias=n -> b* n"     linear
 ///
-/// in the order of the tensor arguments; '=' marks a view, '?' an operand that may be absent.
+/// in the order of the tensor arguments; `b*` stands for any number of dimensions, a repeated name
+/// broadcasts (size 1), `...` is every operand, aligned from the right; NAME= finds an operand that
+/// may be absent. A space that depends on attributes names the rule that builds it: "@reduce" and
+/// its like for operators, "=reshape" and its like for views.
 struct OpRow {
-  std::string_view target;  ///< without overload: "aten.linear"
+  std::string_view target;  ///< without overload: "aten.linear"; an in-place form shares its row
   OpClass op_class = OpClass::opaque;
   std::string_view space;
-  std::string_view mixed;     ///< dimensions with role mixed, blank separated
-  std::string_view selected;  ///< dimensions with role selected
+  std::string_view mixed = {};     ///< dimensions with role mixed, blank separated
+  std::string_view selected = {};  ///< dimensions with role selected
+  /// What autograd keeps, blank separated: an argument, `out` or `out1`, `a<b`: a only if b needs a
+  /// gradient; "+rows": one float per row of a norm; other '+' words: see graph/saved.cpp.
+  std::string_view saves = {};
+  /// Arguments whose gradient is the result's gradient or a view of it: no memory of its own.
+  std::string_view passes = {};
+  double cost = 1;  ///< other FLOPs per element of the largest operand or result
+  int kernels = 1;  ///< launches of the forward in eager mode
 };
 
 /// One named dimension of an operator at hand.
@@ -83,7 +93,15 @@ struct IterationSpace {
 std::span<const OpRow> op_rows();
 /// The row of an operator; nullptr when it is unknown (then it is `opaque`).
 const OpRow* find_row(std::string_view target);
+/// `view` also for arithmetic on sizes and for assertions, which launch nothing.
 OpClass op_class(const Op& op);
+/// The first operand that fills `argument`; an invalid id when there is none.
+TensorId operand(const Op& op, std::string_view argument);
+/// A whole number or flag; `fallback` when it is absent or None.
+std::int64_t attribute(const Op& op, const std::string& name, std::int64_t fallback);
+double attribute_real(const Op& op, const std::string& name, double fallback);
+/// A list of whole numbers; one number is a list of one; empty when absent or None.
+std::vector<std::int64_t> attribute_list(const Op& op, const std::string& name);
 /// Empty dims for an opaque operator.
 IterationSpace iteration_space(const Graph& graph, const Op& op);
 

@@ -7,19 +7,23 @@
 
 namespace parallel_opt {
 
-/// What running one operator once costs a machine, whatever the machine.
+/// What running one operator once costs a machine, whatever the machine. Every function here
+/// relies on `check(graph)` being empty and on `fill_aliases(graph)`.
 struct OpWork {
   OpClass op_class = OpClass::opaque;
   Flops contraction;  ///< contractions, convolutions, attention: 2 per multiply-add, causal counted
                       ///< in full
   Flops other;        ///< everything else
-  Bytes read;         ///< operands, each distinct storage once
-  Bytes written;      ///< results; 0 for views
-  int kernels = 0;    ///< launches in eager mode; 0 for views
+  Flops
+      recomputed;   ///< backward of fused attention: scores computed again, in neither of the above
+  Bytes read;       ///< operands, each distinct storage once; gathered rows only
+  Bytes written;    ///< results; 0 for views
+  int kernels = 0;  ///< launches in eager mode; 0 for views
   OpWork& operator+=(const OpWork& o);
+  bool operator==(const OpWork&) const = default;
 };
 
-/// Work of the operator as written. Pre: `check(graph)` is empty.
+/// Work of the operator as written; a view, or a copy that PyTorch does not make, is free.
 OpWork forward_work(const Graph& graph, const Op& op);
 
 /// Work of its backward, derived from the iteration space (contract the output gradient with the
@@ -29,14 +33,16 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
 /// Per tensor: does a gradient flow into it (it depends on a parameter or input that requires one)?
 std::vector<bool> needs_grad(const Graph& graph);
 
-/// What an operator keeps for its backward.
+/// What an operator keeps for its backward. CPU rules of PyTorch 2.13: dropout keeps its mask as
+/// floats (bool on a GPU), fused attention keeps the logarithm of its sums, LSTM its workspace.
 struct Saved {
   std::vector<TensorId> tensors;  ///< operands or results kept (their storage)
-  Bytes extra;  ///< kept and not a tensor of the graph: masks, statistics, indices
+  Bytes extra;  ///< kept and not a tensor of the graph: masks, statistics, indices, inner copies
 };
 Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad);
 
-/// Bytes of all distinct storages saved by the forward, parameters and inputs left out: what
+/// Bytes of all distinct storages saved by the forward; parameters, buffers, constants and user
+/// inputs are left out, views count as the storage they look into: what
 /// `torch.autograd.graph.saved_tensors_hooks` sees, less tensors that live anyway.
 Bytes saved_bytes(const Graph& graph);
 

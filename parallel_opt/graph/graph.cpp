@@ -1,0 +1,309 @@
+#include "parallel_opt/graph/graph.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "parallel_opt/base/hash.h"
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/graph/symbol.h"
+
+namespace parallel_opt {
+namespace {
+
+/// Collects the faults of one graph; `where` is "NAME:ops[3]".
+class Checker {
+ public:
+  explicit Checker(const Graph& graph) : graph_(graph) {}
+
+  std::vector<Fault> run() {
+    check_tensors();
+    check_ops();
+    check_uses(graph_.inputs, "inputs");
+    check_uses(graph_.outputs, "outputs");
+    check_produced();
+    return std::move(faults_);
+  }
+
+ private:
+  bool in_range(TensorId id) const { return id.valid() && id.index() < graph_.tensors.size(); }
+
+  std::string where(const std::string& list, std::size_t i) const {
+    return graph_.name + ":" + list + "[" + std::to_string(i) + "]";
+  }
+
+  void add(std::string where, std::string what, std::string hint = {}) {
+    faults_.push_back({std::move(where), std::move(what), std::move(hint)});
+  }
+
+  void check_reference(TensorId id, const std::string& at, const char* what) {
+    if (id.valid() && !in_range(id)) {
+      add(at, std::string(what) + " names tensor " + std::to_string(id.value) + " of " +
+                  std::to_string(graph_.tensors.size()));
+    }
+  }
+
+  /// An alias chain longer than there are tensors never ends.
+  bool circular(TensorId id, TensorId Tensor::* next) const {
+    std::size_t steps = 0;
+    while (in_range(id) && steps++ <= graph_.tensors.size()) id = graph_.tensor(id).*next;
+    return steps > graph_.tensors.size();
+  }
+
+  void check_tensors() {
+    std::unordered_set<std::string_view> names;
+    for (std::size_t i = 0; i < graph_.tensors.size(); ++i) {
+      const Tensor& t = graph_.tensors[i];
+      if (!names.insert(t.name).second) {
+        add(where("tensors", i), "a second tensor named '" + t.name + "'");
+      }
+      for (const Dim& dim : t.shape) {
+        if (dim.size < 0) {
+          add(where("tensors", i), "size " + std::to_string(dim.size) + " of '" + t.name + "'");
+        }
+      }
+      if (!t.strides.empty() && t.strides.size() != t.shape.size()) {
+        add(where("tensors", i), std::to_string(t.strides.size()) + " strides for " +
+                                     std::to_string(t.shape.size()) + " dimensions of '" + t.name +
+                                     "'");
+      }
+      check_reference(t.alias_of, where("tensors", i), "alias_of");
+      check_reference(t.tied_to, where("tensors", i), "tied_to");
+      // Chains are short; only a tensor that aliases can be in a circle.
+      if (t.alias_of.valid() && circular(t.alias_of, &Tensor::alias_of)) {
+        add(where("tensors", i), "the storage of '" + t.name + "' is an alias of itself");
+      }
+      if (t.tied_to.valid() && circular(t.tied_to, &Tensor::tied_to)) {
+        add(where("tensors", i), "'" + t.name + "' is tied to itself");
+      }
+    }
+  }
+
+  void check_ops() {
+    std::unordered_set<std::string_view> names;
+    std::vector<bool> ready(graph_.tensors.size());
+    for (std::size_t i = 0; i < graph_.tensors.size(); ++i) {
+      ready[i] = graph_.tensors[i].role != TensorRole::activation;
+    }
+    for (std::size_t i = 0; i < graph_.ops.size(); ++i) {
+      const Op& op = graph_.ops[i];
+      if (!names.insert(op.name).second) {
+        add(where("ops", i), "a second operator named '" + op.name + "'");
+      }
+      for (const Operand& operand : op.inputs) {
+        check_reference(operand.tensor, where("ops", i), "an operand");
+        if (in_range(operand.tensor) && !ready[operand.tensor.index()]) {
+          add(where("ops", i), "'" + op.name + "' uses '" + graph_.tensor(operand.tensor).name +
+                                   "' before it is produced");
+        }
+      }
+      for (const TensorId id : op.outputs) {
+        check_reference(id, where("ops", i), "a result");
+        if (!in_range(id)) continue;
+        if (ready[id.index()]) {
+          add(where("ops", i), "'" + graph_.tensor(id).name + "' is produced a second time");
+        }
+        ready[id.index()] = true;
+      }
+    }
+    ready_ = std::move(ready);
+  }
+
+  void check_uses(const std::vector<TensorId>& ids, const std::string& list) {
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (!in_range(ids[i])) add(where(list, i), "no such tensor: " + std::to_string(ids[i].value));
+    }
+  }
+
+  void check_produced() {
+    for (std::size_t i = 0; i < ready_.size(); ++i) {
+      if (!ready_[i]) {
+        add(where("tensors", i), "'" + graph_.tensors[i].name + "' is never produced");
+      }
+    }
+  }
+
+  const Graph& graph_;
+  std::vector<bool> ready_;
+  std::vector<Fault> faults_;
+};
+
+/// Strides at new sizes: the axes keep their order in memory, gaps are closed (a slice's gap is
+/// not known at other sizes), and broadcast axes stay at 0.
+std::vector<std::int64_t> rescaled_strides(const Tensor& before, const std::vector<Dim>& shape) {
+  if (before.strides.empty()) return {};
+  std::vector<std::size_t> order(shape.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return before.strides[a] > before.strides[b];
+  });
+  std::vector<std::int64_t> strides(shape.size(), 0);
+  std::int64_t old_step = 1;
+  std::int64_t step = 1;
+  for (auto axis = order.rbegin(); axis != order.rend(); ++axis) {
+    if (before.strides[*axis] == 0) continue;
+    // A gap of the old layout is kept in proportion: a view into a wider tensor stays one.
+    const std::int64_t gap = before.shape[*axis].size == 1 ? 1 : before.strides[*axis] / old_step;
+    strides[*axis] = step * std::max<std::int64_t>(gap, 1);
+    old_step = before.strides[*axis] * std::max<std::int64_t>(before.shape[*axis].size, 1);
+    step = strides[*axis] * std::max<std::int64_t>(shape[*axis].size, 1);
+  }
+  return strides;
+}
+
+std::map<std::string, std::int64_t> bound_values(const Graph& graph,
+                                                 const std::map<std::string, std::int64_t>& given) {
+  std::map<std::string, std::int64_t> values;
+  std::vector<std::string> known;
+  for (const Symbol& symbol : graph.symbols) {
+    values[symbol.name] = symbol.hint;
+    known.push_back(symbol.name);
+  }
+  std::vector<Fault> faults;
+  for (const auto& [name, value] : given) {
+    const auto symbol = std::find_if(graph.symbols.begin(), graph.symbols.end(),
+                                     [&](const Symbol& s) { return s.name == name; });
+    if (symbol == graph.symbols.end()) {
+      const std::string nearest = nearest_match(name, known);
+      std::string hint = known.empty()      ? "this model was captured with fixed sizes"
+                         : !nearest.empty() ? "did you mean '" + nearest + "'?"
+                                            : "symbols: " + join(known, ", ");
+      faults.push_back({graph.name, "unknown symbol '" + name + "'", std::move(hint)});
+    } else if (value < symbol->min || value > symbol->max) {
+      const std::string upper =
+          symbol->max == INT64_MAX ? "" : " and at most " + std::to_string(symbol->max);
+      faults.push_back({graph.name, "symbol '" + name + "' cannot be " + std::to_string(value),
+                        "at least " + std::to_string(symbol->min) + upper});
+    } else {
+      values[name] = value;
+    }
+  }
+  throw_if_any(std::move(faults));
+  return values;
+}
+
+void hash_attribute(Hasher& hasher, const Attribute& attribute) {
+  hasher.add(static_cast<std::int64_t>(attribute.index()));
+  std::visit(
+      [&](const auto& value) {
+        using T = std::decay_t<decltype(value)>;
+        const auto add_double = [&](double d) {
+          std::int64_t bits = 0;
+          static_assert(sizeof bits == sizeof d);
+          __builtin_memcpy(&bits, &d, sizeof d);
+          hasher.add(bits);
+        };
+        if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, std::int64_t>) {
+          hasher.add(static_cast<std::int64_t>(value));
+        } else if constexpr (std::is_same_v<T, double>) {
+          add_double(value);
+        } else if constexpr (std::is_same_v<T, std::string>) {
+          hasher.add(std::string_view(value));
+        } else if constexpr (!std::is_same_v<T, std::monostate>) {
+          hasher.add(static_cast<std::int64_t>(value.size()));
+          for (const auto element : value) {
+            if constexpr (std::is_same_v<T, std::vector<double>>) {
+              add_double(element);
+            } else {
+              hasher.add(static_cast<std::int64_t>(element));
+            }
+          }
+        }
+      },
+      attribute);
+}
+
+}  // namespace
+
+std::int64_t elements(const Tensor& tensor) {
+  std::int64_t count = 1;
+  for (const Dim& dim : tensor.shape) count *= dim.size;
+  return count;
+}
+
+Bytes bytes(const Tensor& tensor) { return Bytes(elements(tensor) * size_of(tensor.dtype)); }
+
+std::vector<Fault> check(const Graph& graph) { return Checker(graph).run(); }
+
+Graph bind(const Graph& graph, const std::map<std::string, std::int64_t>& values) {
+  const std::map<std::string, std::int64_t> all = bound_values(graph, values);
+  Graph bound = graph;
+  for (Symbol& symbol : bound.symbols) symbol.hint = all.at(symbol.name);
+  std::unordered_map<std::string, std::int64_t> known;  // most dimensions repeat few expressions
+  const auto value_of = [&](const std::string& expression, const std::string& where) {
+    const auto found = known.find(expression);
+    if (found != known.end()) return found->second;
+    const std::int64_t value = evaluate(parse_expression(expression, where), all, where);
+    known.emplace(expression, value);
+    return value;
+  };
+  std::vector<Fault> faults;
+  for (std::size_t i = 0; i < bound.tensors.size(); ++i) {
+    Tensor& tensor = bound.tensors[i];
+    bool changed = false;
+    for (Dim& dim : tensor.shape) {
+      if (!dim.symbolic()) continue;
+      const std::int64_t size = value_of(dim.expression, graph.name + ":" + tensor.name);
+      if (size < 0) {
+        faults.push_back({graph.name + ":" + tensor.name,
+                          "size " + dim.expression + " becomes " + std::to_string(size), ""});
+      }
+      changed = changed || size != dim.size;
+      dim.size = size;
+    }
+    if (changed) tensor.strides = rescaled_strides(graph.tensors[i], tensor.shape);
+  }
+  throw_if_any(std::move(faults));
+  return bound;
+}
+
+ParameterCount count_parameters(const Graph& graph) {
+  ParameterCount count;
+  for (const Tensor& tensor : graph.tensors) {
+    if (tensor.tied_to.valid()) continue;
+    if (tensor.role == TensorRole::parameter) {
+      count.parameters += elements(tensor);
+      if (tensor.requires_grad) count.trainable += elements(tensor);
+      count.parameter_bytes += bytes(tensor);
+    } else if (tensor.role == TensorRole::buffer) {
+      count.buffer_bytes += bytes(tensor);
+    }
+  }
+  return count;
+}
+
+std::string graph_hash(const Graph& graph) {
+  Hasher hasher;
+  const auto add_ids = [&](const std::vector<TensorId>& ids) {
+    hasher.add(static_cast<std::int64_t>(ids.size()));
+    for (const TensorId id : ids) hasher.add(static_cast<std::int64_t>(id.value));
+  };
+  hasher.add(static_cast<std::int64_t>(graph.tensors.size()));
+  for (const Tensor& tensor : graph.tensors) {
+    hasher.add(static_cast<std::int64_t>(tensor.role));
+    hasher.add(static_cast<std::int64_t>(tensor.dtype));
+    hasher.add(static_cast<std::int64_t>(tensor.requires_grad));
+    hasher.add(static_cast<std::int64_t>(tensor.tied_to.value));
+    hasher.add(static_cast<std::int64_t>(tensor.shape.size()));
+    for (const Dim& dim : tensor.shape) hasher.add(dim.size);
+  }
+  for (const Op& op : graph.ops) {
+    hasher.add(std::string_view(op.target));
+    for (const Operand& operand : op.inputs) {
+      hasher.add(std::string_view(operand.argument));
+      hasher.add(static_cast<std::int64_t>(operand.tensor.value));
+    }
+    add_ids(op.outputs);
+    for (const auto& [name, attribute] : op.attributes) {
+      hasher.add(std::string_view(name));
+      hash_attribute(hasher, attribute);
+    }
+  }
+  add_ids(graph.inputs);
+  add_ids(graph.outputs);
+  return hasher.hex();
+}
+
+}  // namespace parallel_opt

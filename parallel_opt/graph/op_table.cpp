@@ -1,0 +1,88 @@
+#include "parallel_opt/graph/op_table.h"
+
+#include <unordered_map>
+
+namespace parallel_opt {
+namespace {
+
+/// "aten.add_.Tensor" -> "aten.add_".
+std::string_view without_overload(std::string_view target) {
+  const std::size_t first = target.find('.');
+  if (first == std::string_view::npos) return target;
+  return target.substr(0, target.find('.', first + 1));
+}
+
+/// Arithmetic on sizes, which torch.export writes as calls of Python functions.
+bool is_size_arithmetic(std::string_view target) {
+  return target.starts_with("_operator.") || target.starts_with("torch.sym_") ||
+         target.starts_with("math.") || target.starts_with("builtins.") ||
+         target.starts_with("torch._sym_");
+}
+
+constexpr OpRow kSizeRow{"_operator", OpClass::view, "=size", {}, {}, {}, {}, 0, 0};
+
+const std::unordered_map<std::string_view, const OpRow*>& index_of_rows() {
+  static const std::unordered_map<std::string_view, const OpRow*> kIndex = [] {
+    std::unordered_map<std::string_view, const OpRow*> index;
+    for (const OpRow& row : op_rows()) index.emplace(row.target, &row);
+    return index;
+  }();
+  return kIndex;
+}
+
+}  // namespace
+
+const OpRow* find_row(std::string_view target) {
+  const auto& index = index_of_rows();
+  std::string_view name = without_overload(target);
+  auto found = index.find(name);
+  if (found == index.end() && name.ends_with('_')) {
+    name.remove_suffix(1);
+    found = index.find(name);
+  }
+  if (found != index.end()) return found->second;
+  return is_size_arithmetic(target) ? &kSizeRow : nullptr;
+}
+
+OpClass op_class(const Op& op) {
+  const OpRow* row = find_row(op.target);
+  return row == nullptr ? OpClass::opaque : row->op_class;
+}
+
+TensorId operand(const Op& op, std::string_view argument) {
+  for (const Operand& input : op.inputs) {
+    if (input.argument == argument) return input.tensor;
+  }
+  return {};
+}
+
+std::int64_t attribute(const Op& op, const std::string& name, std::int64_t fallback) {
+  const auto found = op.attributes.find(name);
+  if (found == op.attributes.end()) return fallback;
+  if (const auto* flag = std::get_if<bool>(&found->second)) return *flag ? 1 : 0;
+  if (const auto* number = std::get_if<std::int64_t>(&found->second)) return *number;
+  if (const auto* list = std::get_if<std::vector<std::int64_t>>(&found->second)) {
+    if (list->size() == 1) return list->front();
+  }
+  return fallback;
+}
+
+double attribute_real(const Op& op, const std::string& name, double fallback) {
+  const auto found = op.attributes.find(name);
+  if (found == op.attributes.end()) return fallback;
+  if (const auto* real = std::get_if<double>(&found->second)) return *real;
+  if (const auto* number = std::get_if<std::int64_t>(&found->second)) {
+    return static_cast<double>(*number);
+  }
+  return fallback;
+}
+
+std::vector<std::int64_t> attribute_list(const Op& op, const std::string& name) {
+  const auto found = op.attributes.find(name);
+  if (found == op.attributes.end()) return {};
+  if (const auto* number = std::get_if<std::int64_t>(&found->second)) return {*number};
+  if (const auto* list = std::get_if<std::vector<std::int64_t>>(&found->second)) return *list;
+  return {};
+}
+
+}  // namespace parallel_opt

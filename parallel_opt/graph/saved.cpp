@@ -1,0 +1,289 @@
+#include <algorithm>
+
+#include "parallel_opt/graph/alias.h"
+#include "parallel_opt/graph/recurrent.h"
+#include "parallel_opt/graph/work.h"
+
+// What autograd keeps, word by word of a row's `saves`; a word with '+' is a rule of this file.
+// Source: PyTorch 2.13's tools/autograd/derivatives.yaml and the CPU kernels, each checked against
+// saved_tensors_hooks (tests/python/graph/test_counts.py).
+namespace parallel_opt {
+namespace {
+
+class Keeper {
+ public:
+  Keeper(const Graph& graph, const Op& op, const std::vector<bool>& needs)
+      : graph_(graph), op_(op), needs_(needs) {}
+
+  Saved keep(const OpRow& row) {
+    std::string_view words = row.saves;
+    while (!words.empty()) {
+      const std::size_t end = std::min(words.find(' '), words.size());
+      word(words.substr(0, end));
+      words.remove_prefix(std::min(end + 1, words.size()));
+    }
+    return std::move(saved_);
+  }
+
+ private:
+  const Tensor* tensor(TensorId id) const { return id.valid() ? &graph_.tensor(id) : nullptr; }
+  TensorId result(std::size_t i) const {
+    return i < op_.outputs.size() ? op_.outputs[i] : TensorId();
+  }
+  TensorId self() const { return op_.inputs.empty() ? TensorId() : op_.inputs.front().tensor; }
+
+  std::int64_t element_bytes() const {
+    const Tensor* t = tensor(self());
+    return t == nullptr ? 4 : size_of(t->dtype);
+  }
+  std::int64_t self_elements() const {
+    const Tensor* t = tensor(self());
+    return t == nullptr ? 0 : elements(*t);
+  }
+  std::int64_t self_size(std::size_t axis) const {
+    const Tensor* t = tensor(self());
+    return t != nullptr && axis < t->shape.size() ? t->shape[axis].size : 1;
+  }
+
+  void add(TensorId id) {
+    if (id.valid()) saved_.tensors.push_back(id);
+  }
+  void add_bytes(std::int64_t count) { saved_.extra += Bytes(count); }
+
+  bool any_needs(std::string_view argument) const {
+    for (const Operand& input : op_.inputs) {
+      if (input.argument == argument && input.tensor.valid() && needs_[input.tensor.index()]) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  void word(std::string_view text) {
+    if (text.starts_with('+')) return rule(text.substr(1));
+    if (text.starts_with("out")) {
+      return add(result(text.size() == 3 ? 0 : static_cast<std::size_t>(text[3] - '0')));
+    }
+    const std::size_t when = text.find('<');
+    if (when != std::string_view::npos && !any_needs(text.substr(when + 1))) return;
+    const std::string_view argument = text.substr(0, when);
+    for (const Operand& input : op_.inputs) {
+      if (input.argument != argument || !input.tensor.valid()) continue;
+      if (argument == "input" && find_row(op_.target)->target == "aten.linear") {
+        add_folded(input.tensor);  // more than two dimensions are folded into rows first
+      } else if (argument == "attn_mask" && tensor(input.tensor)->dtype == DType::boolean) {
+        add_bytes(elements(*tensor(input.tensor)) * element_bytes());  // made a float mask first
+      } else {
+        add(input.tensor);
+      }
+    }
+  }
+
+  /// The operand as rows of its last dimension: itself when its strides allow it, else a copy.
+  void add_folded(TensorId id) {
+    const Tensor& t = graph_.tensor(id);
+    if (t.shape.size() > 2 && !axes_merge(t, 0, t.shape.size() - 2)) {
+      add_bytes(bytes(t).value);
+    } else {
+      add(id);
+    }
+  }
+
+  /// The operand of a batched product: batch dimensions broadcast to the result's and folded into
+  /// one; a copy when its strides do not allow that.
+  void add_batched(TensorId id, double batch) {
+    const Tensor& t = graph_.tensor(id);
+    const std::size_t leading = t.shape.size() - 2;
+    double own = 1;
+    for (std::size_t i = 0; i < leading; ++i) own *= static_cast<double>(t.shape[i].size);
+    if (own == batch && (leading < 2 || axes_merge(t, 0, leading - 1))) {
+      add(id);
+    } else if (own == 1) {
+      add(id);  // broadcast with stride 0: still a view
+    } else {
+      const double matrix = static_cast<double>(t.shape[leading].size) *
+                            static_cast<double>(t.shape[leading + 1].size);
+      add_bytes(static_cast<std::int64_t>(batch * matrix) * size_of(t.dtype));
+    }
+  }
+
+  void matmul() {
+    if (op_.inputs.size() < 2) return;
+    const TensorId left = op_.inputs[0].tensor;
+    const TensorId right = op_.inputs[1].tensor;
+    if (!left.valid() || !right.valid()) return;
+    const std::size_t a = graph_.tensor(left).shape.size();
+    const std::size_t b = graph_.tensor(right).shape.size();
+    double batch = 1;
+    if (const Tensor* out = tensor(result(0)); out != nullptr && a > 2 && b > 2) {
+      for (std::size_t i = 0; i + 2 < out->shape.size(); ++i) {
+        batch *= static_cast<double>(out->shape[i].size);
+      }
+    }
+    const auto one = [&](TensorId id, std::size_t rank, std::size_t other) {
+      if (rank > 2 && other > 2) {
+        add_batched(id, batch);
+      } else if (rank > 2) {
+        add_folded(id);
+      } else {
+        add(id);
+      }
+    };
+    if (needs_[right.index()]) one(left, a, b);
+    if (needs_[left.index()]) one(right, b, a);
+  }
+
+  /// Fused on CPU without dropout; else the plain formula, every step of which saves.
+  void attention() {
+    const TensorId query = operand(op_, "query");
+    const TensorId key = operand(op_, "key");
+    const TensorId value = operand(op_, "value");
+    if (!query.valid() || !key.valid() || !value.valid() || !result(0).valid()) return;
+    const Tensor& q = graph_.tensor(query);
+    const Tensor& k = graph_.tensor(key);
+    const Tensor& v = graph_.tensor(value);
+    if (q.shape.size() < 2 || k.shape.size() < 2) return;
+    const std::int64_t rows = elements(q) / std::max<std::int64_t>(q.shape.back().size, 1);
+    const std::int64_t scores = rows * k.shape[k.shape.size() - 2].size * size_of(q.dtype);
+    const bool dropout = attribute_real(op_, "dropout_p", 0) > 0;
+    const bool fused = !dropout && q.shape.size() == 4 && !any_needs("attn_mask") &&
+                       q.shape.back() == v.shape.back();
+    if (fused) {
+      for (const TensorId id : {query, key, value, result(0)}) add(id);
+      if (const TensorId mask = operand(op_, "attn_mask"); mask.valid()) word("attn_mask");
+      const std::int64_t sum_bytes = size_of(q.dtype) == 8 ? 8 : 4;
+      return add_bytes(rows * sum_bytes);  // logarithm of the sums
+    }
+    // Scaled copies of query and key, the softmax, and with dropout its mask and its result.
+    add_bytes(bytes(q).value + bytes(k).value + scores * (dropout ? 3 : 1));
+    double batch = 1;
+    for (std::size_t i = 0; i + 2 < v.shape.size(); ++i) {
+      batch *= static_cast<double>(v.shape[i].size);
+    }
+    v.shape.size() > 2 ? add_batched(value, batch) : add(value);
+  }
+
+  std::int64_t normalized_size() const {
+    std::int64_t size = 1;
+    for (const std::int64_t s : attribute_list(op_, "normalized_shape")) size *= s;
+    return std::max<std::int64_t>(size, 1);
+  }
+
+  void rule(std::string_view name) {
+    const bool training = attribute(op_, "training", 1) != 0;
+    if (name == "rows") {
+      add_bytes(self_elements() / normalized_size() * element_bytes());
+    } else if (name == "channels") {
+      if (training) add_bytes(2 * self_size(1) * element_bytes());
+    } else if (name == "instances") {
+      add_bytes(2 * self_size(0) * self_size(1) * element_bytes());
+    } else if (name == "groups") {
+      add_bytes(2 * self_size(0) * attribute(op_, "num_groups", 1) * element_bytes());
+    } else if (name == "folded") {
+      matmul();
+    } else if (name == "operands") {
+      for (const Operand& input : op_.inputs) add(input.tensor);
+    } else if (name == "attention") {
+      attention();
+    } else if (name == "recurrent") {
+      const Saved kept = recurrent_saved(graph_, op_);
+      saved_.tensors.insert(saved_.tensors.end(), kept.tensors.begin(), kept.tensors.end());
+      saved_.extra += kept.extra;
+    } else if (name == "self") {
+      add_bytes(self_elements() * element_bytes());
+    } else if (name == "scaled") {
+      if (operand(op_, "weight").valid()) add_bytes(self_elements() * element_bytes());
+    } else if (name == "dropout") {
+      add_bytes(self_elements() * element_bytes());
+    } else if (name == "channels_mask") {
+      add_bytes(self_size(0) * self_size(1) * element_bytes());
+    } else {
+      indices(name);
+    }
+  }
+
+  void indices(std::string_view name) {
+    const Tensor* out = tensor(result(0));
+    if (out == nullptr) return;
+    if (name == "indices") {
+      add_bytes(elements(*out) * 8);
+    } else if (name == "bag") {
+      const TensorId index = operand(op_, "indices");
+      add_bytes(8 * (index.valid() ? elements(graph_.tensor(index)) + 1 : 0) +
+                3 * 8 * out->shape.front().size);
+    } else if (name == "adaptive") {
+      // To one element it is a mean, which keeps nothing.
+      bool mean = true;
+      for (const std::int64_t size : attribute_list(op_, "output_size")) mean = mean && size == 1;
+      if (!mean) add(self());
+    } else if (name == "arg") {
+      if (op_.outputs.size() > 1) {
+        add(result(1));
+      } else {
+        add(self());
+        operand(op_, "other").valid() ? add(operand(op_, "other")) : add(result(0));
+      }
+    } else if (name == "power") {
+      if (const TensorId exponent = operand(op_, "exponent"); exponent.valid()) {
+        add(exponent);
+        add(result(0));
+      }
+    } else if (name == "repeats") {
+      if (const TensorId repeats = operand(op_, "repeats"); repeats.valid()) {
+        add_bytes(elements(*out) * 8);
+      }
+    } else {
+      PO_CHECK(false, "a rule of the operator table that nothing implements");
+    }
+  }
+
+  const Graph& graph_;
+  const Op& op_;
+  const std::vector<bool>& needs_;
+  Saved saved_;
+};
+
+}  // namespace
+
+Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
+  const OpRow* row = find_row(op.target);
+  if (op.phase != Phase::forward || op.outputs.empty()) return {};
+  bool any = false;
+  for (const TensorId id : op.outputs) any = any || (id.valid() && needs_grad[id.index()]);
+  if (!any) return {};
+  if (row == nullptr) {  // unknown: bounded by everything it touches
+    Saved all;
+    for (const Operand& input : op.inputs) {
+      if (input.tensor.valid()) all.tensors.push_back(input.tensor);
+    }
+    for (const TensorId id : op.outputs) {
+      if (id.valid()) all.tensors.push_back(id);
+    }
+    return all;
+  }
+  // Dropout that does nothing returns its operand.
+  if (row->op_class == OpClass::random && !is_in_place(op) && op.outputs.front().valid() &&
+      graph.tensor(op.outputs.front()).alias_of.valid()) {
+    return {};
+  }
+  return Keeper(graph, op, needs_grad).keep(*row);
+}
+
+Bytes saved_bytes(const Graph& graph) {
+  const std::vector<bool> needs = needs_grad(graph);
+  std::vector<bool> counted(graph.tensors.size());
+  Bytes total;
+  for (const Op& op : graph.ops) {
+    const Saved saved = saved_for_backward(graph, op, needs);
+    total += saved.extra;
+    for (const TensorId id : saved.tensors) {
+      const TensorId owner = storage_owner(graph, id);
+      if (counted[owner.index()]) continue;
+      counted[owner.index()] = true;
+      if (graph.tensor(owner).role == TensorRole::activation) total += bytes(graph.tensor(owner));
+    }
+  }
+  return total;
+}
+
+}  // namespace parallel_opt

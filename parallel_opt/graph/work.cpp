@@ -1,0 +1,363 @@
+#include "parallel_opt/graph/work.h"
+
+#include <algorithm>
+
+#include "parallel_opt/graph/alias.h"
+#include "parallel_opt/graph/recurrent.h"
+
+namespace parallel_opt {
+namespace {
+
+double product(const IterationSpace& space) {
+  double points = 1;
+  for (const IterationDim& dim : space.dims) points *= static_cast<double>(dim.size);
+  return points;
+}
+
+double count(const Graph& graph, TensorId id) {
+  return id.valid() ? static_cast<double>(elements(graph.tensor(id))) : 0;
+}
+
+TensorId first_result(const Op& op) { return op.outputs.empty() ? TensorId() : op.outputs.front(); }
+
+TensorId first_operand(const Op& op) {
+  return op.inputs.empty() ? TensorId() : op.inputs.front().tensor;
+}
+
+/// Several operands of an einsum are contracted from left to right, as torch does without
+/// opt_einsum; a dimension stays until no later operand and no result needs it.
+double einsum_flops(const IterationSpace& space) {
+  const std::size_t operands = space.operands.size();
+  if (operands < 2) return 0;
+  const auto uses = [&](const std::vector<int>& axes, std::size_t d) {
+    return std::find(axes.begin(), axes.end(), static_cast<int>(d)) != axes.end();
+  };
+  std::vector<bool> held(space.dims.size());
+  for (std::size_t d = 0; d < held.size(); ++d) held[d] = uses(space.operands[0], d);
+  double flops = 0;
+  for (std::size_t k = 1; k < operands; ++k) {
+    double points = 1;
+    for (std::size_t d = 0; d < held.size(); ++d) {
+      held[d] = held[d] || uses(space.operands[k], d);
+      if (held[d]) points *= static_cast<double>(space.dims[d].size);
+    }
+    flops += 2 * points;
+    for (std::size_t d = 0; d < held.size(); ++d) {
+      bool later = !space.results.empty() && uses(space.results[0], d);
+      for (std::size_t j = k + 1; j < operands; ++j) later = later || uses(space.operands[j], d);
+      held[d] = held[d] && later;
+    }
+  }
+  return flops;
+}
+
+/// 2 * batch * positions * weight elements; a transposed convolution visits input positions.
+/// Right for groups too: the weight has c_in / groups channels.
+double convolution_flops(const Graph& graph, const Op& op) {
+  const TensorId in = operand(op, "input").valid() ? operand(op, "input") : first_operand(op);
+  const TensorId weight = operand(op, "weight");
+  if (!in.valid() || !weight.valid() || !first_result(op).valid()) return 0;
+  const bool transposed =
+      op.target.find("transpose") != std::string::npos || attribute(op, "transposed", 0) != 0;
+  const Tensor& visited = graph.tensor(transposed ? in : first_result(op));
+  const Tensor& w = graph.tensor(weight);
+  if (w.shape.size() < 2 || visited.shape.size() + 1 < w.shape.size()) return 0;
+  const std::size_t channel = visited.shape.size() - (w.shape.size() - 1);
+  double points = 1;
+  for (std::size_t i = 0; i < visited.shape.size(); ++i) {
+    if (i != channel) points *= static_cast<double>(visited.shape[i].size);
+  }
+  return 2 * points * static_cast<double>(elements(w));
+}
+
+struct AttentionSize {
+  double scores = 0;  ///< b h q k
+  double depth = 0;   ///< d + e
+};
+
+AttentionSize attention_size(const IterationSpace& space) {
+  AttentionSize size{1, 0};
+  for (const IterationDim& dim : space.dims) {
+    const bool mask_only = dim.name[0] == 'm';
+    if (dim.name == "d" || dim.name == "e") {
+      size.depth += static_cast<double>(dim.size);
+    } else if (!mask_only) {
+      size.scores *= static_cast<double>(dim.size);
+    }
+  }
+  return size;
+}
+
+double contraction_flops(const Graph& graph, const Op& op, const OpRow& row) {
+  if (row.op_class == OpClass::convolution) return convolution_flops(graph, op);
+  if (row.op_class == OpClass::recurrent) return recurrent_forward_flops(graph, op);
+  const IterationSpace space = iteration_space(graph, op);
+  if (space.dims.empty()) return 0;
+  if (row.space == "@einsum") return einsum_flops(space);
+  if (row.op_class == OpClass::attention) {
+    const AttentionSize size = attention_size(space);
+    return 2 * size.scores * size.depth;
+  }
+  return 2 * product(space);
+}
+
+/// Elements that the per-element cost of a row is counted over.
+double cost_elements(const Graph& graph, const Op& op) {
+  return std::max(count(graph, first_operand(op)), count(graph, first_result(op)));
+}
+
+double other_flops(const Graph& graph, const Op& op, const OpRow& row) {
+  const double bias = count(graph, operand(op, "bias")) > 0 ? count(graph, first_result(op)) : 0;
+  switch (row.op_class) {
+    case OpClass::view:
+      return 0;
+    case OpClass::contraction:
+      return bias + (operand(op, "mat1").valid() || operand(op, "batch1").valid()
+                         ? count(graph, first_result(op))
+                         : 0);
+    case OpClass::convolution:
+      return bias;
+    case OpClass::attention: {  // the softmax over the scores
+      const IterationSpace space = iteration_space(graph, op);
+      return space.dims.empty() ? 0 : 15 * attention_size(space).scores;
+    }
+    case OpClass::recurrent:
+      return recurrent_other_flops(graph, op);
+    case OpClass::pooling: {
+      return row.cost * cost_elements(graph, op);
+    }
+    default:
+      return row.cost * cost_elements(graph, op);
+  }
+}
+
+/// Gathered rows only: an embedding does not read its whole table.
+bool reads_selected(const OpRow& row, const Operand& input) {
+  const bool table =
+      input.argument == "weight" || input.argument == "self" || input.argument == "input";
+  return table &&
+         (row.op_class == OpClass::embedding ||
+          (row.op_class == OpClass::gather && row.space != "@place" && row.space != "... -> ..."));
+}
+
+/// Operands by storage: two views of one storage read at most all of it.
+Bytes read_bytes(const Graph& graph, const Op& op, const OpRow* row) {
+  struct Part {
+    TensorId owner;
+    std::int64_t bytes;
+  };
+  std::vector<Part> parts;
+  std::vector<TensorId> seen;
+  std::int64_t selected = 0;
+  for (const Operand& input : op.inputs) {
+    if (!input.tensor.valid()) continue;
+    if (std::find(seen.begin(), seen.end(), input.tensor) != seen.end()) continue;
+    seen.push_back(input.tensor);
+    if (row != nullptr && reads_selected(*row, input)) {
+      if (first_result(op).valid()) {
+        selected += std::min(bytes(graph.tensor(first_result(op))).value,
+                             bytes(graph.tensor(input.tensor)).value);
+      }
+      continue;
+    }
+    const TensorId owner = storage_owner(graph, input.tensor);
+    const auto part =
+        std::find_if(parts.begin(), parts.end(), [&](const Part& p) { return p.owner == owner; });
+    const std::int64_t more = bytes(graph.tensor(input.tensor)).value;
+    if (part == parts.end()) {
+      parts.push_back({owner, more});
+    } else {
+      part->bytes += more;
+    }
+  }
+  std::int64_t total = selected;
+  for (const Part& p : parts) total += std::min(p.bytes, bytes(graph.tensor(p.owner)).value);
+  return Bytes(total);
+}
+
+Bytes result_bytes(const Graph& graph, const Op& op) {
+  Bytes total;
+  for (const TensorId id : op.outputs) {
+    if (id.valid()) total += bytes(graph.tensor(id));
+  }
+  return total;
+}
+
+/// A view, or a copy that PyTorch does not make because its operand would do.
+bool is_free(const Graph& graph, const Op& op, const OpRow* row) {
+  if (row == nullptr || is_in_place(op)) return false;
+  if (row->space == "=size" || !first_result(op).valid()) return row->op_class == OpClass::view;
+  const bool may_share = row->op_class == OpClass::view || row->op_class == OpClass::copy ||
+                         row->op_class == OpClass::random;
+  return may_share && graph.tensor(first_result(op)).alias_of.valid();
+}
+
+bool passes_gradient(const OpRow& row, std::string_view argument) {
+  std::size_t at = 0;
+  while (at < row.passes.size()) {
+    const std::size_t end = std::min(row.passes.find(' ', at), row.passes.size());
+    if (row.passes.substr(at, end - at) == argument) return true;
+    at = end + 1;
+  }
+  return false;
+}
+
+struct Needing {
+  int operands = 0;        ///< that need a gradient
+  int computed = 0;        ///< of these, whose gradient is not just passed on
+  int big = 0;             ///< of these, contracted operands (no bias)
+  std::int64_t bytes = 0;  ///< of computed gradients
+  double elements = 0;     ///< of computed gradients
+};
+
+Needing needing(const Graph& graph, const Op& op, const OpRow* row,
+                const std::vector<bool>& needs_grad) {
+  Needing n;
+  const double result = count(graph, first_result(op));
+  for (const Operand& input : op.inputs) {
+    if (!input.tensor.valid() || !needs_grad[input.tensor.index()]) continue;
+    ++n.operands;
+    const Tensor& t = graph.tensor(input.tensor);
+    const bool contracted = row != nullptr && row->op_class == OpClass::contraction;
+    const bool addend =
+        input.argument == "bias" || (contracted && input.argument == "self" &&
+                                     (operand(op, "mat1").valid() ||
+                                      operand(op, "batch1").valid() || operand(op, "mat").valid()));
+    if (!addend) ++n.big;
+    const bool passed = row != nullptr && passes_gradient(*row, input.argument) &&
+                        (static_cast<double>(elements(t)) == result || row->space == "@cat" ||
+                         row->space == "@stack" || row->space == "@reduce");
+    if (passed) continue;
+    ++n.computed;
+    n.bytes += bytes(t).value;
+    n.elements += static_cast<double>(elements(t));
+  }
+  return n;
+}
+
+}  // namespace
+
+OpWork& OpWork::operator+=(const OpWork& o) {
+  contraction += o.contraction;
+  other += o.other;
+  recomputed += o.recomputed;
+  read += o.read;
+  written += o.written;
+  kernels += o.kernels;
+  return *this;
+}
+
+OpWork forward_work(const Graph& graph, const Op& op) {
+  const OpRow* row = find_row(op.target);
+  OpWork work;
+  work.op_class = row == nullptr ? OpClass::opaque : row->op_class;
+  if (is_free(graph, op, row)) return work;
+  work.read = read_bytes(graph, op, row);
+  work.written = result_bytes(graph, op);
+  if (row == nullptr) {  // bounded from below: one FLOP for each element written
+    for (const TensorId id : op.outputs) work.other += Flops(count(graph, id));
+    work.kernels = 1;
+    return work;
+  }
+  if (row->op_class == OpClass::view) {  // a reshape that has to copy
+    work.op_class = OpClass::copy;
+    work.kernels = 1;
+    return work;
+  }
+  if (row->op_class <= OpClass::recurrent) {
+    work.contraction = Flops(contraction_flops(graph, op, *row));
+  }
+  work.other = Flops(other_flops(graph, op, *row));
+  work.kernels = row->op_class == OpClass::recurrent ? recurrent_kernels(graph, op) : row->kernels;
+  return work;
+}
+
+OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
+  const OpRow* row = find_row(op.target);
+  OpWork work;
+  work.op_class = row == nullptr ? OpClass::opaque : row->op_class;
+  if (is_free(graph, op, row) && (row->passes == "self" || row->op_class != OpClass::view)) {
+    return work;
+  }
+  if (!first_result(op).valid() || !needs_grad[first_result(op).index()]) return work;
+  const Needing need = needing(graph, op, row, needs_grad);
+  if (need.operands == 0) return work;
+  const Bytes gradient = bytes(graph.tensor(first_result(op)));
+  work.kernels = need.computed;
+  work.written = Bytes(need.bytes);
+  const bool contracts = row != nullptr && row->op_class <= OpClass::recurrent;
+  if (!contracts) {
+    if (need.computed == 0) return work;
+    const bool light =
+        row != nullptr && (row->op_class == OpClass::view || row->op_class == OpClass::copy ||
+                           row->op_class == OpClass::gather);
+    Bytes saved;
+    const Saved kept = saved_for_backward(graph, op, needs_grad);
+    for (const TensorId id : kept.tensors) saved += bytes(graph.tensor(id));
+    work.read = gradient + saved + kept.extra;
+    const double factor = row == nullptr || light ? 1 : std::max(row->cost, 1.0);
+    const bool norm = row != nullptr && row->op_class == OpClass::normalization;
+    work.other =
+        Flops(norm ? 1.5 * factor * count(graph, first_operand(op)) : factor * need.elements);
+    if (norm) work.kernels = std::min(work.kernels, 1);
+    return work;
+  }
+  // Each gradient is one contraction of the output gradient with the other operands: as many
+  // points as the forward, whichever operand it is for.
+  const Flops forward(contraction_flops(graph, op, *row));
+  const bool bias = need.operands > need.big;
+  work.other = Flops(bias ? count(graph, first_result(op)) : 0);
+  work.read = (gradient + read_bytes(graph, op, row)) * std::max(need.big, 1);
+  if (row->op_class == OpClass::attention) {
+    const IterationSpace space = iteration_space(graph, op);
+    if (space.dims.empty()) return work;
+    double d = 0;
+    for (const IterationDim& dim : space.dims) {
+      if (dim.name == "d") d = static_cast<double>(dim.size);
+    }
+    const AttentionSize size = attention_size(space);
+    work.contraction = Flops(4 * size.scores * size.depth);
+    work.other = Flops(15 * size.scores);
+    work.recomputed = Flops(2 * size.scores * d);
+    work.read = gradient + read_bytes(graph, op, row) + result_bytes(graph, op);
+    work.kernels = 1;
+  } else if (row->op_class == OpClass::recurrent) {
+    work.contraction = Flops(recurrent_backward_flops(graph, op, needs_grad));
+    work.other = Flops(2 * recurrent_other_flops(graph, op));
+    work.kernels = 2 * recurrent_kernels(graph, op);
+  } else {
+    work.contraction = forward * need.big;
+  }
+  return work;
+}
+
+std::vector<bool> needs_grad(const Graph& graph) {
+  std::vector<bool> needs(graph.tensors.size());
+  for (std::size_t i = 0; i < needs.size(); ++i) {
+    const Tensor& t = graph.tensors[i];
+    const bool leaf = t.role == TensorRole::parameter || t.role == TensorRole::input;
+    needs[i] = leaf && t.requires_grad && is_floating(t.dtype);
+  }
+  for (const Op& op : graph.ops) {
+    const OpRow* row = find_row(op.target);
+    // New tensors take only sizes from their operand.
+    const std::string_view name = row == nullptr ? std::string_view() : row->target;
+    if (name == "aten.detach" || name == "aten.bernoulli" || name.ends_with("_like") ||
+        name.starts_with("aten.new_")) {
+      continue;
+    }
+    bool any = false;
+    for (const Operand& input : op.inputs) {
+      any = any || (input.tensor.valid() && needs[input.tensor.index()]);
+    }
+    if (!any) continue;
+    for (const TensorId id : op.outputs) {
+      if (id.valid()) needs[id.index()] = is_floating(graph.tensor(id).dtype);
+    }
+    // A write into a tensor without gradient (zeros, then filled) gives that tensor one.
+    if (is_in_place(op) && first_operand(op).valid()) needs[first_operand(op).index()] = true;
+  }
+  return needs;
+}
+
+}  // namespace parallel_opt
