@@ -6,17 +6,30 @@ Each name is looked up when it is needed; when a torch version lacks one, the ca
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.utils._pytree as pytree
+import torch.utils.checkpoint as checkpoint_module
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode as DispatchMode
 
 __all__ = [
+    "DispatchMode",
     "MissingTorchName",
+    "backward_will_execute",
+    "check_reducer",
+    "checkpoint_context",
     "compile_backend",
     "cuda_random_state",
+    "current_backward_id",
     "is_compile_error",
+    "no_buffer_broadcast",
+    "prepare_reducer",
+    "remove_reducer_hooks",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -24,7 +37,7 @@ __all__ = [
 ]
 
 
-class MissingTorchName(RuntimeError):  # noqa: N818  (a condition, not a fault of the caller)
+class MissingTorchName(RuntimeError):
     """This torch has renamed or removed a private name that an engine needs."""
 
 
@@ -76,3 +89,86 @@ def cuda_random_state() -> list[torch.Tensor]:
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return []
     return torch.cuda.get_rng_state_all()
+
+
+def _private(owner: Any, name: str) -> Any:
+    found = getattr(owner, name, None)
+    if found is None:
+        raise MissingTorchName(f"torch {torch.__version__} has no {owner!r}.{name}")
+    return found
+
+
+def current_backward_id() -> int:
+    """Number of the backward pass that runs now on this thread, -1 outside one."""
+    return int(_private(torch._C, "_current_graph_task_id")())
+
+
+def backward_will_execute(node: Any) -> bool:
+    """Whether the running backward pass reaches `node`, the accumulator of a leaf.
+
+    Raises RuntimeError when the pass is ``torch.autograd.grad`` with that leaf among its inputs.
+    """
+    return bool(_private(torch._C, "_will_engine_execute_node")(node))
+
+
+def prepare_reducer(ddp: DistributedDataParallel, used: Sequence[torch.Tensor]) -> None:
+    """Starts one gradient reduction; parameters that no graph of `used` reaches count as unused."""
+    _private(ddp.reducer, "prepare_for_backward")(list(used))
+
+
+def no_buffer_broadcast() -> dict[str, Any]:
+    """The argument that keeps DDP from broadcasting buffers in forward; renamed in torch 2.13."""
+    parameters = inspect.signature(DistributedDataParallel.__init__).parameters
+    renamed = "forward_sync_buffers" in parameters
+    return {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
+
+
+def check_reducer(ddp: DistributedDataParallel) -> None:
+    """Raises RuntimeError when the last reduction did not finish."""
+    _private(ddp.reducer, "_check_reducer_finalized")()
+
+
+def remove_reducer_hooks(ddp: DistributedDataParallel) -> None:
+    """Takes the reducer's hooks off the parameters."""
+    _private(ddp.reducer, "_remove_autograd_hooks")()
+
+
+@contextlib.contextmanager
+def checkpoint_context(
+    make: Callable[[], contextlib.AbstractContextManager[Any]],
+) -> Iterator[None]:
+    """Within it, every non-reentrant checkpoint also recomputes inside ``make()``.
+
+    Recomputation happens during backward, when modes entered around the forward pass are long gone.
+    """
+    name = "_checkpoint_without_reentrant_generator"
+    original = _private(checkpoint_module, name)
+
+    def with_mode(
+        function: Any,
+        preserve: Any,
+        context_fn: Any,
+        check: Any,
+        debug: Any,
+        *rest: Any,
+        **kwargs: Any,
+    ) -> Any:
+        def contexts() -> tuple[Any, Any]:
+            forward, recompute = context_fn()
+            return forward, _both(make(), recompute)
+
+        return original(function, preserve, contexts, check, debug, *rest, **kwargs)
+
+    setattr(checkpoint_module, name, with_mode)
+    try:
+        yield
+    finally:
+        setattr(checkpoint_module, name, original)
+
+
+@contextlib.contextmanager
+def _both(
+    outer: contextlib.AbstractContextManager[Any], inner: contextlib.AbstractContextManager[Any]
+) -> Iterator[None]:
+    with outer, inner:
+        yield

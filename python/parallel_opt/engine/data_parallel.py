@@ -1,0 +1,310 @@
+"""Data parallel training of the user's own module over the ranks of a group.
+
+The module is not wrapped and its parameters keep their names; the caller sends each forward
+through this object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from parallel_opt import compat
+from parallel_opt.engine import optimizers
+from parallel_opt.engine.batch_norm import CrossRankBatchNorm
+from parallel_opt.engine.draws import FullBatchDraws
+from parallel_opt.engine.layout import NO_BATCH, Layout, find_layout
+from parallel_opt.engine.process_group import Group
+from parallel_opt.engine.reducers import DdpReducer, LateReducer, Reducer, ddp_fault
+from parallel_opt.engine.shares import Share, split_batch
+from parallel_opt.engine.structure import Structure, flatten
+from parallel_opt.engine.views import Call, GlobalCall, LocalCall, ViewCheck, pass_boundary
+from parallel_opt.errors import InputError
+
+log = logging.getLogger("parallel_opt")
+
+ENGINES = ("auto", "ddp", "late")
+VIEWS = ("auto", "global", "local")
+
+
+class DataParallel:
+    """Trains `module` on several ranks as if on one.
+
+    Only forwards that record gradients are shared; under ``no_grad`` (evaluation) each rank runs
+    the whole input by itself, so a rank may evaluate alone. In ``eval()`` mode with gradients the
+    forward is not shared either, but the gradients of a backward are averaged.
+
+    Args:
+        module: The user's module, on its device.
+        group: The ranks, from ``process_group.join()``.
+        shares: Samples per rank, as a ratio; empty: even.
+        engine: "ddp" overlaps communication with backward, "late" reduces before the optimizer
+            step, "auto" is ddp where its start-up test passes.
+        view: "global": every rank's loop holds the same batch; "local": each its own; "auto": find
+            out by comparing the first batches.
+        sync_batch_norm: Batch statistics over all ranks, as on one.
+
+    `notes` lists, once each, what is slower than asked for, and why.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        group: Group,
+        *,
+        shares: Sequence[int] = (),
+        engine: str = "auto",
+        view: str = "auto",
+        sync_batch_norm: bool = True,
+    ) -> None:
+        if engine not in ENGINES:
+            raise InputError("engine", f"'{engine}' is unknown", f"one of {', '.join(ENGINES)}")
+        if view not in VIEWS:
+            raise InputError("view", f"'{view}' is unknown", f"one of {', '.join(VIEWS)}")
+        split_batch(group.size, group.size, shares)  # refuses wrong shares before anything starts
+        self.module = module
+        self.group = group
+        self.shares = tuple(shares)
+        self.engine = engine
+        self.notes: list[str] = []
+        self._view = ViewCheck(group, view, pinned=view != "auto")
+        self._sync_batch_norm = sync_batch_norm
+        self._layouts: dict[Any, Layout] = {}
+        self._reducer: Reducer | None = None
+        self._parameters: list[torch.Tensor] = []
+        self._trained: list[bool] = []
+        self._owned: frozenset[int] = frozenset()
+        self._reduce = True
+        self._forwards = 0
+        self._applied = False
+
+    @property
+    def view(self) -> str:
+        """ "global", "local", or "auto" as long as it is not known."""
+        return self._view.view
+
+    def apply(self) -> None:
+        """Gives every rank rank 0's parameters and buffers; starts averaging. Collective."""
+        if self._applied:
+            return
+        self._applied = True
+        if self.group.size == 1:
+            return
+        self._copy_from_first()
+        if self.engine == "auto" or self.engine == "ddp":
+            fault = ddp_fault(self.group)
+            self.engine = "late" if fault else "ddp"
+            if fault:
+                self._note(f"DDP fails its start-up test ({fault}): gradients are reduced late")
+        self._start_reducer()
+        optimizers.add_owner(self)
+
+    def unapply(self) -> None:
+        """Leaves the module as it was before ``apply``, with its present parameters."""
+        if not self._applied:
+            return
+        self._applied = False
+        if self.group.size == 1:
+            return
+        optimizers.remove_owner(self)
+        if self._reducer is not None:
+            self._reducer.close()
+        self._reducer = None
+
+    def owned_parameters(self) -> frozenset[int]:
+        """Ids of the parameters whose gradients it averages."""
+        return self._owned
+
+    def synchronize(self) -> None:
+        """Makes all gradients final; optimizers and gradient clipping call it. Collective."""
+        if self._reducer is not None:
+            self._reducer.synchronize()
+
+    @contextlib.contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """Within it, backward adds to this rank's gradients only; a later one averages the sum."""
+        before, self._reduce = self._reduce, False
+        try:
+            yield
+        finally:
+            self._reduce = before
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's forward, shared over the ranks; the result is what one process would see."""
+        if not self._applied or self.group.size == 1 or not torch.is_grad_enabled():
+            return self.module(*args, **kwargs)
+        self._follow_parameters()
+        inputs, structure = flatten((args, kwargs))
+        if not self.module.training:
+            return self._forward_unshared(inputs, structure)
+        view = self._view.check(inputs)
+        if self._forwards == 0 and view == "global":
+            self._align_generators()
+        self._forwards += 1
+        layout = self._layout(inputs, structure)
+        if view == "local":
+            return self._forward_local(inputs, structure, layout)
+        if layout.whole_because:
+            self._note(f"every rank computes the whole batch: {layout.whole_because}")
+            call = Call(self.group, self._enter_backward)
+            return self._finish(call, self._run(inputs, structure))
+        return self._forward_global(inputs, structure, layout)
+
+    def _forward_global(
+        self, inputs: list[torch.Tensor], structure: Structure, layout: Layout
+    ) -> Any:
+        counts = split_batch(layout.samples(inputs), self.group.size, self.shares)
+        share = Share(tuple(counts), self.group.rank)
+        call = GlobalCall(self.group, self._enter_backward, share, layout)
+        own = call.slice_inputs(inputs)
+        call.weigh(own)
+        statistics = layout.batch_norm and self._sync_batch_norm
+        isolated: set[str] = set()
+        draws = FullBatchDraws(share, layout.draws, isolated) if layout.random else None
+        # A dummy row needs a backward only to take part in its collectives.
+        needed = statistics or any(rule.kind == "same" for rule in layout.outputs)
+        with contextlib.ExitStack() as stack:
+            if not share.own and not needed:
+                stack.enter_context(torch.no_grad())
+            result = self._run(own, structure, draws, statistics, bool(share.own))
+        for name in sorted(isolated):
+            self._note(f"{name} draws its dropout masks per rank: they differ from one process's")
+        anchors = [tensor for tensor in own if tensor.requires_grad]
+        if not share.own:
+            anchors += [p for p in self._parameters if p.requires_grad]
+        return self._finish(call, result, anchors)
+
+    def _forward_local(
+        self, inputs: list[torch.Tensor], structure: Structure, layout: Layout
+    ) -> Any:
+        rows = self._own_samples(inputs, layout)
+        call = LocalCall(self.group, self._enter_backward, rows, layout.outputs)
+        call.weigh(inputs, rows)
+        statistics = layout.batch_norm and self._sync_batch_norm
+        return self._finish(call, self._run(inputs, structure, None, statistics, rows > 0))
+
+    def _forward_unshared(self, inputs: list[torch.Tensor], structure: Structure) -> Any:
+        """No communication before backward: a rank may evaluate alone."""
+        result = self._run(inputs, structure)
+        if self.view == "local":
+            rows = next((t.shape[0] for t in inputs if t.dim()), 1)
+            return self._finish(LocalCall(self.group, self._enter_backward, rows, ()), result)
+        return self._finish(Call(self.group, self._enter_backward), result)
+
+    def _own_samples(self, inputs: Sequence[torch.Tensor], layout: Layout) -> int:
+        if layout.whole_because:
+            return next((tensor.shape[0] for tensor in inputs if tensor.dim()), 1)
+        return layout.samples(inputs)
+
+    def _run(
+        self,
+        inputs: Sequence[torch.Tensor],
+        structure: Structure,
+        draws: FullBatchDraws | None = None,
+        statistics: bool = False,
+        counts: bool = True,
+    ) -> Any:
+        """The module's forward under the modes it needs, which its checkpoints enter again."""
+        args, kwargs = structure.rebuild(inputs)
+
+        @contextlib.contextmanager
+        def modes() -> Iterator[None]:
+            with contextlib.ExitStack() as stack:
+                if statistics:
+                    stack.enter_context(CrossRankBatchNorm(self.group, counts))
+                if draws is not None:
+                    stack.enter_context(draws)
+                yield
+
+        if draws is None and not statistics:
+            return self.module(*args, **kwargs)
+        with compat.checkpoint_context(modes), modes():
+            return self.module(*args, **kwargs)
+
+    def _finish(self, call: Call, result: Any, anchors: Sequence[torch.Tensor] = ()) -> Any:
+        outputs, structure = flatten(result)
+        return structure.rebuild(pass_boundary(call, outputs, anchors))
+
+    def _enter_backward(self) -> None:
+        if self._reducer is not None:
+            self._reducer.on_backward(self._reduce)
+
+    def _layout(self, inputs: Sequence[torch.Tensor], structure: Structure) -> Layout:
+        """The layout for inputs of this form: found once, rank 0's counts. Collective at first."""
+        key = structure.signature
+        known = self._layouts.get(key)
+        if known is not None:
+            return known
+
+        def run(tensors: Sequence[torch.Tensor]) -> Any:
+            args, kwargs = structure.rebuild(tensors)
+            return self.module(*args, **kwargs)
+
+        found = [find_layout(self.module, run, inputs)]
+        source = dist.get_global_rank(_handle(self.group), 0)
+        dist.broadcast_object_list(found, src=source, group=self.group.handle)
+        if found[0].whole_because != NO_BATCH:
+            self._layouts[key] = found[0]
+        return found[0]
+
+    def _follow_parameters(self) -> None:
+        """Starts the reducer anew when the user has frozen, unfrozen or replaced parameters."""
+        changed = [p.requires_grad for p in self._parameters] != self._trained
+        if not changed and self._forwards % ViewCheck.EVERY == 0:
+            now = list(self.module.parameters())
+            changed = [id(p) for p in now] != [id(p) for p in self._parameters]
+        if changed:
+            self.synchronize()
+            if self._reducer is not None:
+                self._reducer.close()
+            self._start_reducer()
+
+    def _start_reducer(self) -> None:
+        self._parameters = list(self.module.parameters())
+        self._trained = [p.requires_grad for p in self._parameters]
+        trained = [p for p in self._parameters if p.requires_grad]
+        self._owned = optimizers.parameter_ids(trained)
+        if not trained:
+            self._reducer = None
+        elif self.engine == "ddp":
+            self._reducer = DdpReducer(self.module, self.group)
+        else:
+            self._reducer = LateReducer(trained, self.group)
+
+    def _copy_from_first(self) -> None:
+        source = dist.get_global_rank(_handle(self.group), 0)
+        with torch.no_grad():
+            for tensor in [*self.module.parameters(), *self.module.buffers()]:
+                dist.broadcast(tensor.data, src=source, group=self.group.handle)
+
+    def _align_generators(self) -> None:
+        """The global view needs equal random states: gives every rank rank 0's when they differ."""
+        states = [torch.get_rng_state()]
+        if self.group.device.type == "cuda":
+            states.append(torch.cuda.get_rng_state())
+        gathered: list[Any] = [None] * self.group.size
+        dist.all_gather_object(gathered, states, group=self.group.handle)
+        if all(
+            torch.equal(a, b) for other in gathered for a, b in zip(gathered[0], other, strict=True)
+        ):
+            return
+        torch.set_rng_state(gathered[0][0])
+        if self.group.device.type == "cuda":
+            torch.cuda.set_rng_state(gathered[0][1])
+        self._note("random states differed between ranks: all continue from rank 0's")
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+            if self.group.rank == 0:
+                log.warning("%s", text)
+
+
+def _handle(group: Group) -> dist.ProcessGroup:
+    assert group.handle is not None
+    return group.handle

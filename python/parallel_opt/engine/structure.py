@@ -1,0 +1,91 @@
+"""Takes nested inputs and outputs apart into tensors, and puts them together again."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+_Build = Callable[[Iterator[torch.Tensor]], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+    """How the tensors of a nested value sit in it. Values other than tensors stay inside."""
+
+    build: _Build
+    signature: str
+
+    def rebuild(self, tensors: Sequence[torch.Tensor]) -> Any:
+        """The nested value with `tensors` in place of the ones taken out, in the same order."""
+        return self.build(iter(tensors))
+
+
+def flatten(value: Any) -> tuple[list[torch.Tensor], Structure]:
+    """The tensors of a nested list, tuple, dict or dataclass, in a fixed order, and the rest."""
+    tensors: list[torch.Tensor] = []
+    build, signature = _take_apart(value, tensors)
+    return tensors, Structure(build, signature)
+
+
+def _take_apart(value: Any, tensors: list[torch.Tensor]) -> tuple[_Build, str]:
+    if isinstance(value, torch.Tensor):
+        tensors.append(value)
+        return next, f"{value.dtype}[{value.dim()}]"
+    if isinstance(value, dict):
+        return _take_apart_dict(value, tensors)
+    if isinstance(value, (list, tuple)):
+        return _take_apart_sequence(value, tensors)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _take_apart_dataclass(value, tensors)
+    return (lambda _: value), type(value).__name__
+
+
+def _take_apart_dict(value: dict[Any, Any], tensors: list[torch.Tensor]) -> tuple[_Build, str]:
+    parts = {key: _take_apart(item, tensors) for key, item in value.items()}
+    kind = type(value)
+
+    def build(source: Iterator[torch.Tensor]) -> Any:
+        items = {key: part(source) for key, (part, _) in parts.items()}
+        if kind is dict:
+            return items
+        if dataclasses.is_dataclass(
+            kind
+        ):  # Hugging Face ModelOutput: a dict and a dataclass in one
+            return kind(**items)
+        result = copy.copy(value)  # keeps a default factory or other state of the subclass
+        result.update(items)
+        return result
+
+    inside = ",".join(f"{key}:{signature}" for key, (_, signature) in parts.items())
+    return build, f"{kind.__name__}{{{inside}}}"
+
+
+def _take_apart_sequence(value: Any, tensors: list[torch.Tensor]) -> tuple[_Build, str]:
+    parts = [_take_apart(item, tensors) for item in value]
+    kind = type(value)
+
+    def build(source: Iterator[torch.Tensor]) -> Any:
+        items = [part(source) for part, _ in parts]
+        return kind(*items) if hasattr(kind, "_fields") else kind(items)
+
+    return build, f"{kind.__name__}({','.join(signature for _, signature in parts)})"
+
+
+def _take_apart_dataclass(value: Any, tensors: list[torch.Tensor]) -> tuple[_Build, str]:
+    parts = {
+        field.name: _take_apart(getattr(value, field.name), tensors)
+        for field in dataclasses.fields(value)
+    }
+
+    def build(source: Iterator[torch.Tensor]) -> Any:
+        result = copy.copy(value)
+        for name, (part, _) in parts.items():
+            object.__setattr__(result, name, part(source))  # works for frozen ones too
+        return result
+
+    inside = ",".join(f"{name}:{signature}" for name, (_, signature) in parts.items())
+    return build, f"{type(value).__name__}<{inside}>"
