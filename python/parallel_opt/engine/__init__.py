@@ -1,1 +1,1 @@
-"""Engines: each applies one kind of parallelism to the user's own module, and takes it off again."""
+"""Engines: each applies one kind of parallelism to the user's module, and takes it off again."""
