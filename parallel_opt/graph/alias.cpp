@@ -84,6 +84,12 @@ TensorId storage_owner(const Graph& graph, TensorId id) {
   return id;
 }
 
+std::vector<TensorId> storage_owners(const Graph& graph) {
+  std::vector<TensorId> owners(graph.tensors.size());
+  for (std::size_t i = 0; i < owners.size(); ++i) owners[i] = storage_owner(graph, TensorId(i));
+  return owners;
+}
+
 std::vector<std::int64_t> strides_of(const Tensor& tensor) {
   if (tensor.strides.size() == tensor.shape.size()) return tensor.strides;
   std::vector<std::int64_t> strides(tensor.shape.size(), 1);

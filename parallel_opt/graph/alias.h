@@ -14,6 +14,8 @@ void fill_aliases(Graph& graph);
 
 /// The tensor that owns the storage: itself, or the end of its alias chain.
 TensorId storage_owner(const Graph& graph, TensorId id);
+/// The same for every tensor at once.
+std::vector<TensorId> storage_owners(const Graph& graph);
 
 /// "aten.add_.Tensor": changes its first operand and returns it.
 bool is_in_place(const Op& op);

@@ -511,6 +511,11 @@ void Builder::keep_equal_axes() {
     space_.operands[0][i] = d;
     if (!kept) continue;
     for (std::vector<int>& axes : space_.results) axes[i] = d;
+    for (std::size_t k = 1; k < operands_.size(); ++k) {  // the index of a gather, a source
+      if (rank(operands_[k]) == rank(operands_[0]) && size(operands_[k], i) == dim(d).size) {
+        space_.operands[k][i] = d;
+      }
+    }
   }
 }
 
@@ -764,7 +769,7 @@ IterationSpace Builder::build(const OpRow& row) {
   } else if (rule == "=select") {
     select();
   } else if (rule == "=slice" || rule == "@pool" || rule == "@pick" || rule == "@place" ||
-             rule == "@transform" || rule == "@half") {
+             rule == "@transform" || rule == "@half" || rule == "@keep") {
     keep_equal_axes();
   }
   return std::move(space_);

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "parallel_opt/base/json.h"
+#include "parallel_opt/graph/graph.h"
+
+namespace parallel_opt {
+
+/// One occurrence of a repeated block.
+struct BlockInstance {
+  std::string module;     ///< FQN, "blocks.3"; with no module names "ops 12..27"
+  std::vector<OpId> ops;  ///< in execution order
+  bool operator==(const BlockInstance&) const = default;
+};
+
+/// A part of the model that occurs several times: equal operators, shapes, dtypes, attributes and
+/// wiring.
+struct Block {
+  std::string name;  ///< "blocks.*", or the module when it occurs once
+  std::int64_t repeats = 1;
+  std::int64_t operators = 0;            ///< of one occurrence
+  std::vector<BlockInstance> instances;  ///< in execution order
+  bool operator==(const Block&) const = default;
+};
+
+/// Repeated blocks, the one that covers most operators first; they do not overlap. By the children
+/// of module containers ("blocks.0" ... "blocks.11") where modules are named, else the longest
+/// repeated runs of operators. Linear in operators.
+std::vector<Block> find_blocks(const Graph& graph);
+
+/// Per operator: index into `blocks`, -1 outside of all.
+std::vector<int> block_of_op(const Graph& graph, const std::vector<Block>& blocks);
+
+template <class Visitor, class T>
+  requires SameAs<T, BlockInstance>
+void fields(Visitor& visit, T& instance) {
+  visit("module", instance.module, "fully qualified name, or a range of operators");
+  visit("ops", instance.ops, "operators in execution order");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, Block>
+void fields(Visitor& visit, T& block) {
+  visit("name", block.name, "module pattern");
+  visit("repeats", block.repeats, "occurrences");
+  visit("operators", block.operators, "of one occurrence");
+  visit.optional("instances", block.instances, "every occurrence");
+}
+
+}  // namespace parallel_opt

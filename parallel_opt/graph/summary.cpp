@@ -1,0 +1,81 @@
+#include "parallel_opt/graph/summary.h"
+
+#include <algorithm>
+#include <map>
+
+#include "parallel_opt/graph/work.h"
+
+namespace parallel_opt {
+namespace {
+
+struct OpaqueCount {
+  std::int64_t count = 0;
+  double flops = 0;
+};
+
+std::vector<OpaqueSummary> opaque_list(const std::map<std::string, OpaqueCount>& counts,
+                                       double all_flops) {
+  std::vector<OpaqueSummary> list;
+  for (const auto& [target, counted] : counts) {
+    list.push_back({target, counted.count, all_flops > 0 ? counted.flops / all_flops : 0});
+  }
+  std::stable_sort(list.begin(), list.end(), [](const OpaqueSummary& a, const OpaqueSummary& b) {
+    return a.flops_share > b.flops_share;
+  });
+  return list;
+}
+
+}  // namespace
+
+GraphSummary summarize(const Graph& graph) {
+  GraphSummary summary;
+  summary.name = graph.name;
+  summary.source = graph.source;
+  summary.operators = static_cast<std::int64_t>(graph.ops.size());
+  summary.tensors = static_cast<std::int64_t>(graph.tensors.size());
+  const ParameterCount parameters = count_parameters(graph);
+  summary.parameters = parameters.parameters;
+  summary.trainable_parameters = parameters.trainable;
+  summary.parameter_bytes = parameters.parameter_bytes;
+  summary.buffer_bytes = parameters.buffer_bytes;
+  for (const TensorId id : graph.inputs) {
+    const Tensor& input = graph.tensor(id);
+    InputSummary line{input.name, {}, input.dtype};
+    for (const Dim& dim : input.shape) line.shape.push_back(dim.size);
+    summary.inputs.push_back(std::move(line));
+  }
+  const std::vector<bool> needs = needs_grad(graph);
+  std::map<std::string, OpaqueCount> opaque;
+  std::vector<double> path(graph.tensors.size(), 0);  // FLOPs of the costliest chain to a tensor
+  for (const Op& op : graph.ops) {
+    const OpWork forward = forward_work(graph, op);
+    const OpWork backward = backward_work(graph, op, needs);
+    const Flops all = forward.contraction + forward.other;
+    summary.flops.forward += forward.contraction;
+    summary.flops.backward += backward.contraction;
+    summary.flops_all.forward += all;
+    summary.flops_all.backward += backward.contraction + backward.other;
+    if (forward.op_class == OpClass::opaque) {
+      OpaqueCount& counted = opaque[op.target];
+      ++counted.count;
+      counted.flops += all.value + backward.contraction.value + backward.other.value;
+    }
+    double longest = 0;
+    for (const Operand& input : op.inputs) {
+      if (input.tensor.valid()) longest = std::max(longest, path[input.tensor.index()]);
+    }
+    for (const TensorId id : op.outputs) {
+      if (id.valid()) path[id.index()] = longest + all.value;
+    }
+    summary.critical_path_flops =
+        Flops(std::max(summary.critical_path_flops.value, longest + all.value));
+  }
+  summary.saved_bytes = saved_bytes(graph);
+  summary.blocks = find_blocks(graph);
+  summary.opaque =
+      opaque_list(opaque, summary.flops_all.forward.value + summary.flops_all.backward.value);
+  summary.notes = graph.notes;
+  return summary;
+}
+
+}  // namespace parallel_opt
