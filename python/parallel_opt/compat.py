@@ -24,8 +24,10 @@ __all__ = [
     "check_reducer",
     "checkpoint_context",
     "compile_backend",
+    "cpu_allocations",
     "cuda_random_state",
     "current_backward_id",
+    "hook_tables",
     "is_compile_error",
     "no_buffer_broadcast",
     "prepare_reducer",
@@ -172,3 +174,64 @@ def _both(
 ) -> Iterator[None]:
     with outer, inner:
         yield
+
+
+def cpu_allocations(run: Callable[[], Any]) -> list[int]:
+    """Changes in bytes of torch's CPU allocator while ``run`` runs on this thread, in order.
+
+    The older of torch's two profilers is asked first: it is quick and prints nothing.
+    """
+    enable = getattr(torch._C._autograd, "_enable_profiler_legacy", None)
+    disable = getattr(torch._C._autograd, "_disable_profiler_legacy", None)
+    if enable is None or disable is None:
+        return _kineto_allocations(run)
+    profiler = torch._C._profiler
+    enable(
+        profiler.ProfilerConfig(
+            profiler.ProfilerState.CPU,
+            False,
+            True,  # profile_memory
+            False,
+            False,
+            False,
+            profiler._ExperimentalConfig(),
+        )
+    )
+    try:
+        run()
+    finally:
+        threads = disable()
+    events = (event for thread in threads for event in thread)
+    return [event.cpu_memory_usage() for event in events if event.kind() == "memory_alloc"]
+
+
+def _kineto_allocations(run: Callable[[], Any]) -> list[int]:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        run()
+    results: Any = profile.profiler
+    events = [e for e in results.kineto_results.events() if e.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return [event.nbytes() for event in events]
+
+
+_HOOK_TABLES = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+def hook_tables(module: torch.nn.Module) -> list[dict[Any, Any]]:
+    """Every table of hooks that running ``module`` forward and backward calls, global ones too."""
+    tables = [
+        getattr(child, name)
+        for child in module.modules()
+        for name in _HOOK_TABLES
+        if getattr(child, name, None)
+    ]
+    tables += [p._backward_hooks for p in module.parameters() if p._backward_hooks]
+    everywhere = vars(torch.nn.modules.module)
+    tables += [everywhere[f"_global{n}"] for n in _HOOK_TABLES if everywhere.get(f"_global{n}")]
+    return tables

@@ -1,0 +1,140 @@
+"""Remembers everything that running a model can change, and puts it back."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from parallel_opt.compat import cuda_random_state, hook_tables
+
+_CONTAINERS = (list, dict, set, deque)
+_OWN = ("_parameters", "_buffers", "_modules")
+"""Attributes of nn.Module that hold its parts; those are remembered by themselves."""
+
+
+class RandomState:
+    """Of torch on every device in use, of Python and of numpy."""
+
+    def __init__(self) -> None:
+        self._torch = torch.get_rng_state()
+        self._cuda = cuda_random_state()
+        self._python = random.getstate()
+        numpy = sys.modules.get("numpy")
+        self._numpy = numpy.random.get_state() if numpy is not None else None
+
+    def restore(self) -> None:
+        torch.set_rng_state(self._torch)
+        if self._cuda:
+            torch.cuda.set_rng_state_all(self._cuda)
+        random.setstate(self._python)
+        if self._numpy is not None:
+            sys.modules["numpy"].random.set_state(self._numpy)
+
+
+class Snapshot:
+    """The state of a module and of the random generators, ``restore()`` as often as wanted.
+
+    Buffers, plain tensor attributes and containers among the attributes are copied; what deeper
+    containers hold is not. Parameters are copied with ``parameters=True``; else a forward that
+    writes to them is only noticed, by ``changed_parameters()``.
+    """
+
+    def __init__(self, module: nn.Module, *, parameters: bool) -> None:
+        self._random = RandomState()
+        self._modules = [(m, dict(m._buffers), _attributes(m)) for m in module.modules()]
+        tensors: dict[int, torch.Tensor] = {id(b): b for b in module.buffers()}
+        for _, _, attributes in self._modules:
+            found = (v for v in attributes.values() if type(v) is torch.Tensor)
+            tensors.update((id(v), v) for v in found)
+        if parameters:
+            tensors.update((id(p), p) for p in module.parameters())
+        self._values = [(t, t.detach().clone()) for t in tensors.values()]
+        self._parameters = [(n, p, p.grad, p._version) for n, p in module.named_parameters()]
+
+    def changed_parameters(self) -> list[str]:
+        """Names of parameters that were written to since."""
+        return [name for name, p, _, version in self._parameters if p._version != version]
+
+    def restore(self) -> None:
+        """Puts everything back, the random state last."""
+        for module, buffers, attributes in self._modules:
+            _replace(module._buffers, buffers)
+            for name in [n for n in module.__dict__ if n not in attributes and not _is_own(n)]:
+                del module.__dict__[name]
+            for name, value in attributes.items():
+                current = module.__dict__.get(name)
+                kept = value[1] if type(value) is _Copied else value
+                if type(value) is _Copied:
+                    _refill(kept, value[0])
+                if current is not kept:
+                    module.__dict__[name] = kept
+        for tensor, value in self._values:
+            if not torch.equal(tensor, value):  # an equal one keeps its version counter
+                tensor.detach().copy_(value)
+        for _, parameter, grad, _ in self._parameters:
+            parameter.grad = grad
+        self._random.restore()
+
+
+class _Copied(tuple[Any, Any]):
+    """A shallow copy of a container, and the container itself."""
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    return {
+        name: _Copied((copy.copy(value), value)) if type(value) in _CONTAINERS else value
+        for name, value in module.__dict__.items()
+        if not _is_own(name)
+    }
+
+
+def _is_own(name: str) -> bool:
+    return name in _OWN or (name.startswith("_") and "_hooks" in name)
+
+
+def _replace(target: dict[str, Any], source: dict[str, Any]) -> None:
+    if list(target) != list(source) or any(target[k] is not source[k] for k in source):
+        target.clear()
+        target.update(source)
+
+
+def _refill(container: Any, items: Any) -> None:
+    container.clear()
+    if isinstance(container, (list, deque)):
+        container.extend(items)
+    else:
+        container.update(items)
+
+
+@contextmanager
+def user_hooks_silenced(module: nn.Module) -> Iterator[int]:
+    """Takes hooks of the user's away from modules and parameters; yields how many there were.
+
+    Hooks of torch itself stay: weight normalisation and pruning compute the weights in them.
+    """
+    removed = []
+    for table in hook_tables(module):
+        mine = {key: hook for key, hook in table.items() if not _is_torch(hook)}
+        if mine:
+            removed.append((table, dict(table)))
+            for key in mine:
+                del table[key]
+    try:
+        yield sum(len(before) for _, before in removed)
+    finally:
+        for table, before in removed:
+            table.clear()  # the same order as before
+            table.update(before)
+
+
+def _is_torch(hook: Any) -> bool:
+    home = getattr(hook, "__module__", None) or type(hook).__module__
+    return str(home).split(".")[0] == "torch" or type(hook).__module__.split(".")[0] == "torch"

@@ -1,0 +1,373 @@
+"""Short measured trials of candidate settings on the user's real model and first batch.
+
+Candidates take turns with plain PyTorch, so that a busy machine slows all of them alike. Nothing
+that the user can see changes: gradients are taken without touching ``.grad``, buffers, attributes
+and random state are put back, hooks of the user's are not called, optimizer steps run on copies.
+This file measures; it does not choose.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from parallel_opt.compat import tree_leaves, tree_map
+from parallel_opt.engine.fused_optimizer import FUSED_TYPES
+from parallel_opt.engine.local import LocalEngine, Settings
+from parallel_opt.measure import (
+    Timing,
+    fits_in_memory,
+    resident_bytes,
+    time_optimizer_steps,
+    transient_peak_bytes,
+)
+from parallel_opt.snapshot import Snapshot, user_hooks_silenced
+
+Progress = Callable[[float, str], None]
+Clock = Callable[[], float]
+
+MIN_ROUNDS = 5
+MAX_ROUNDS = 15
+DROP_AFTER = 3
+CLEARLY_WORSE = 1.25
+"""A candidate whose median is this many times the best after DROP_AFTER rounds is not measured
+further.
+"""
+SHORT_S = 0.2
+"""Runs shorter than this are preceded by an untimed one, since the candidate before left its data
+in the caches.
+"""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The settings of plain PyTorch."""
+
+    precision: str = "fp32"
+    compile: bool = False
+    memory_format: str = "contiguous"
+    fused_optimizer: bool = False
+    threads: int = 0
+    recompute: tuple[Any, ...] = ()
+    micro_batches: int = 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one candidate did. Times are absent when it was skipped or failed.
+
+    Attributes:
+        settings: The candidate; the first trial's are ``Plain()``.
+        forward_backward_s: Without the user's loss.
+        optimizer_s: One step of all optimizers; absent without optimizers or memory for copies.
+        transient_bytes: Allocator peak of forward and backward, gradients included.
+        resident_bytes: Parameters, buffers, gradients and optimizer state outside of it.
+        compile_s: Seconds until compiled code ran.
+        max_relative_difference: Largest difference of an output over the largest value of plain's.
+        skipped: Why it was not tried: the budget.
+        error: What it raised.
+        notes: What the engine had to leave out.
+        engine: Keeps the compiled code: ``engine.apply()`` has it at once.
+    """
+
+    settings: Any
+    forward_backward_s: Timing | None = None
+    optimizer_s: Timing | None = None
+    transient_bytes: int | None = None
+    resident_bytes: int | None = None
+    compile_s: float = 0.0
+    max_relative_difference: float | None = None
+    skipped: str | None = None
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+    engine: LocalEngine | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Resident and transient bytes together."""
+        if self.transient_bytes is None or self.resident_bytes is None:
+            return None
+        return self.transient_bytes + self.resident_bytes
+
+
+def run_trials(
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    candidates: Iterable[Settings],
+    *,
+    budget_s: float,
+    optimizers: Iterable[torch.optim.Optimizer] = (),
+    progress: Progress | None = None,
+    backend: Any = "inductor",
+    clock: Clock = time.perf_counter,
+) -> list[Trial]:
+    """Measures plain PyTorch and every candidate.
+
+    Args:
+        module: The user's model, in the mode it is in.
+        args, kwargs: Its first batch. Tensors are copied for every run.
+        candidates: Objects with the attributes of ``Settings``, and optionally
+        ``predicted_compile_s``. budget_s: Wall-clock seconds for everything. A candidate whose
+        compilation would probably
+            not fit in what is left is skipped and says so.
+        optimizers: To time their steps, on copies.
+        progress: Called with the share of the work done and what is being done.
+        backend: What torch.compile compiles with.
+        clock: Seconds, monotonic.
+
+    Returns:
+        One trial per setting, plain first, then the candidates in their order.
+    """
+    bench = _Bench(module, args, kwargs, list(optimizers), budget_s, progress, backend, clock)
+    with user_hooks_silenced(module), torch.enable_grad():
+        try:
+            return bench.run(list(candidates))
+        finally:
+            bench.snapshot.restore()
+
+
+@dataclass
+class _Entry:
+    """A candidate under measurement."""
+
+    trial: Trial
+    engine: LocalEngine
+    samples: list[float] = field(default_factory=list)
+    live: bool = True
+
+    @property
+    def median(self) -> float:
+        return Timing.of(self.samples).median_s
+
+    @property
+    def turn_s(self) -> float:
+        """What its next turn will take."""
+        return self.median * (2 if min(self.samples) < SHORT_S else 1)
+
+
+class _Bench:
+    def __init__(
+        self,
+        module: nn.Module,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        optimizers: list[torch.optim.Optimizer],
+        budget_s: float,
+        progress: Progress | None,
+        backend: Any,
+        clock: Clock,
+    ) -> None:
+        self._clock = clock
+        self._deadline = clock() + budget_s
+        self._budget_s = budget_s
+        self._module = module
+        self._inputs = (tuple(args), dict(kwargs))
+        self._optimizers = optimizers
+        self._progress = progress or (lambda share, text: None)
+        self._backend = backend
+        self._parameters = [p for p in module.parameters() if p.requires_grad]
+        first = next(module.parameters(), None)
+        self._device = first.device if first is not None else torch.device("cpu")
+        self._resident = resident_bytes(module, optimizers)
+        self._plain_output: list[torch.Tensor] = []
+        self._weights: list[torch.Tensor] = []
+        self._compile_guess = _CompileGuess(module)
+        self.snapshot = Snapshot(module, parameters=fits_in_memory(self._resident))
+
+    def run(self, candidates: list[Settings]) -> list[Trial]:
+        entries = [self._start(Plain())]
+        for index, settings in enumerate(candidates):
+            self._progress(0.6 * index / max(1, len(candidates)), "preparing candidates")
+            entries.append(self._start(settings))
+        self._rounds([entry for entry in entries if entry.live])
+        steps = self._optimizer_steps([entry.trial.settings for entry in entries])
+        self._progress(1.0, "done")
+        return [self._finish(entry, step) for entry, step in zip(entries, steps, strict=True)]
+
+    def _left_s(self) -> float:
+        return self._deadline - self._clock()
+
+    def _start(self, settings: Any) -> _Entry:
+        """First run: compiles, compares the outputs with plain's, takes the memory peak."""
+        engine = LocalEngine(self._module, settings, backend=self._backend)
+        entry = _Entry(Trial(settings, engine=engine), engine)
+        is_plain = not self._plain_output
+        guess = self._compile_guess.seconds(settings)
+        if not is_plain and guess >= self._left_s():
+            left = max(0.0, self._left_s())
+            reason = f"compiling would take about {guess:.0f} s, {left:.0f} s are left"
+            entry.trial = replace(
+                entry.trial, skipped=reason if guess > 0 else "no time was left to try it"
+            )
+            entry.live = False
+            return entry
+        try:
+            self.snapshot.restore()
+            engine.apply()
+            start = self._clock()
+            output = self._run_once()
+            first_s = self._clock() - start
+            difference = self._difference(output)
+            transient = transient_peak_bytes(self._run_once, self._device)
+        except Exception as error:
+            if is_plain:
+                raise  # the user's own forward fails: the user's error
+            entry.trial = replace(entry.trial, error=f"{type(error).__name__}: {error}")
+            entry.live = False
+            return entry
+        finally:
+            engine.unapply()
+        self._check_parameters()
+        compile_s = engine.compiled.compile_s if engine.compiled is not None else 0.0
+        if compile_s > 0:
+            self._compile_guess.learn(settings, compile_s)
+        entry.trial = replace(
+            entry.trial,
+            compile_s=first_s if compile_s > 0 else 0.0,
+            max_relative_difference=difference,
+            transient_bytes=transient,
+            resident_bytes=self._resident,
+        )
+        return entry
+
+    def _check_parameters(self) -> None:
+        changed = self.snapshot.changed_parameters()
+        if changed:
+            raise RuntimeError(
+                f"the forward writes to parameters ({', '.join(changed[:3])}): no trials"
+            )
+
+    def _run_once(self) -> list[torch.Tensor]:
+        """Forward and backward as a loss would drive them; returns the outputs, ``.grad`` stays."""
+        args, kwargs = tree_map(_fresh, self._inputs)
+        leaves = tree_leaves(self._module(*args, **kwargs))
+        outputs = [x for x in leaves if isinstance(x, torch.Tensor) and x.is_floating_point()]
+        if not self._weights:
+            self._weights = [_loss_gradient(x) for x in outputs]
+        pairs = [(x, w) for x, w in zip(outputs, self._weights, strict=True) if x.requires_grad]
+        if pairs and self._parameters:
+            heads, weights = zip(*pairs, strict=True)
+            torch.autograd.grad(heads, self._parameters, weights, allow_unused=True)
+        return outputs
+
+    def _difference(self, outputs: list[torch.Tensor]) -> float:
+        if not self._plain_output:
+            self._plain_output = [x.detach().clone() for x in outputs]
+        pairs = zip(self._plain_output, outputs, strict=True)
+        return max((relative_difference(a, b) for a, b in pairs), default=0.0)
+
+    def _rounds(self, live: list[_Entry]) -> None:
+        """Every live entry once per round; the order turns, so that none follows the same always."""
+        plain = live[0]
+        for number in range(MAX_ROUNDS):
+            if number > 0:
+                round_s = sum(entry.turn_s for entry in live)
+                if round_s > self._left_s() or (number >= MIN_ROUNDS and _calm(live)):
+                    break
+            self._progress(0.6 + 0.35 * number / MAX_ROUNDS, "measuring")
+            turn = number % len(live)
+            for entry in live[turn:] + live[:turn]:
+                if entry is plain or self._left_s() > 0:
+                    self._measure(entry)
+            live = [entry for entry in live if entry.samples]
+            if number + 1 >= DROP_AFTER:
+                limit = CLEARLY_WORSE * min(entry.median for entry in live)
+                live = [entry for entry in live if entry is plain or entry.median <= limit]
+
+    def _measure(self, entry: _Entry) -> None:
+        entry.engine.apply()
+        try:
+            if not entry.samples or min(entry.samples) < SHORT_S:
+                self._run_once()
+            start = self._clock()
+            self._run_once()
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+            entry.samples.append(self._clock() - start)
+        finally:
+            entry.engine.unapply()
+
+    def _optimizer_steps(self, settings: list[Any]) -> list[Timing | None]:
+        known = [o for o in self._optimizers if type(o) in FUSED_TYPES]
+        if not known or len(known) < len(self._optimizers):
+            return [None] * len(settings)
+        if not fits_in_memory(5 * self._resident):
+            return [None] * len(settings)
+        self._progress(0.95, "timing optimizer steps")
+        plain, fused = time_optimizer_steps(known, self._clock)
+        return [fused if s.fused_optimizer else plain for s in settings]
+
+    def _finish(self, entry: _Entry, step: Timing | None) -> Trial:
+        if not entry.samples:
+            if entry.live:
+                return replace(entry.trial, skipped="no time was left to measure it")
+            return entry.trial
+        return replace(
+            entry.trial,
+            forward_backward_s=Timing.of(entry.samples),
+            optimizer_s=step,
+            notes=tuple(entry.engine.notes),
+        )
+
+
+class _CompileGuess:
+    """How long compiling takes: by the number of layers, corrected by what was seen in this run."""
+
+    FIRST_S = 8.0
+    """Loading the compiler, once per process; measured 6 to 10 s on 2 cores."""
+    PER_LAYER_S = 0.4
+    """Per module with parameters of its own; measured 0.3 to 0.5 s on 2 cores, kernels not cached.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._layers = sum(1 for m in module.modules() if any(True for _ in m.parameters(False)))
+        self._first_s = self.FIRST_S
+        self._scale = 1.0
+
+    def seconds(self, settings: Any) -> float:
+        if not settings.compile:
+            return 0.0
+        given = getattr(settings, "predicted_compile_s", None)
+        own = self._first_s + self.PER_LAYER_S * self._layers
+        return self._scale * float(own if given is None else given)
+
+    def learn(self, settings: Any, seconds: float) -> None:
+        self._scale *= max(0.2, min(5.0, seconds / max(self.seconds(settings), 1e-3)))
+        self._first_s = 0.0
+
+
+def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Largest |a - b| over the largest |a|; infinite when shapes differ or only one is finite."""
+    if a.shape != b.shape:
+        return float("inf")
+    if a.numel() == 0:
+        return 0.0
+    a, b = a.detach().double(), b.detach().double()
+    difference = float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
+    return difference if difference == difference else float("inf")
+
+
+def _fresh(leaf: Any) -> Any:
+    """A copy of a tensor, cut off from the user's graph."""
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    return leaf.detach().clone().requires_grad_(leaf.requires_grad)
+
+
+def _loss_gradient(output: torch.Tensor) -> torch.Tensor:
+    """What the gradient of a mean looks like: neither zero nor denormal, without random numbers."""
+    size = max(1, output.numel())
+    ramp = torch.linspace(0.5, 1.5, size, device=output.device, dtype=torch.float32) / size
+    return ramp.reshape(output.shape).to(output.dtype)
+
+
+def _calm(entries: list[_Entry]) -> bool:
+    """Whether every median is known well enough: the middle 60 % of samples lie within 4 %."""
+    timings = [Timing.of(entry.samples) for entry in entries]
+    return all(t.high_s - t.low_s <= 0.04 * t.median_s for t in timings)
