@@ -263,7 +263,7 @@ class _Bench:
         return max((relative_difference(a, b) for a, b in pairs), default=0.0)
 
     def _rounds(self, live: list[_Entry]) -> None:
-        """Every live entry once per round; the order turns, so that none follows the same always."""
+        """Every live entry once per round, in an order that turns."""
         plain = live[0]
         for number in range(MAX_ROUNDS):
             if number > 0:
