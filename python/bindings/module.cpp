@@ -4,6 +4,7 @@ namespace parallel_opt::bindings {
 
 void bind_base(nanobind::module_& m);
 void bind_cluster(nanobind::module_& m);
+void bind_graph(nanobind::module_& m);
 void bind_plan(nanobind::module_& m);
 
 }  // namespace parallel_opt::bindings
@@ -14,5 +15,6 @@ NB_MODULE(_core, m) {
   m.doc() = "The parallel_opt core. Import from parallel_opt, not from here.";
   bindings::bind_base(m);
   bindings::bind_cluster(m);
+  bindings::bind_graph(m);
   bindings::bind_plan(m);
 }

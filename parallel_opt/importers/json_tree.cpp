@@ -1,0 +1,198 @@
+#include "parallel_opt/importers/json_tree.h"
+
+#include <algorithm>
+#include <bit>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "parallel_opt/base/error.h"
+#include "parallel_opt/base/json.h"
+
+namespace parallel_opt {
+
+/// The receiver of nlohmann's SAX events: values of open containers wait on one stack and move to
+/// their final place when the container closes, so that children lie together.
+struct JsonTreeBuilder {
+  using Kind = JsonTree::Kind;
+  using Value = JsonTree::Value;
+  static constexpr std::size_t kMaxDepth = 200;
+
+  JsonTree& tree;
+  const std::vector<std::string_view>& dropped;
+  std::vector<Value> waiting;
+  struct Open {
+    std::size_t first;
+    bool metadata;
+  };
+  std::vector<Open> open;
+  std::unordered_map<std::string, std::uint64_t> keys;  // offsets; never iterated
+  std::string last_key;
+  std::size_t skip_depth = 0;  // inside a dropped value: containers open there
+  bool skip_next = false;
+  std::size_t error_at = 0;
+  bool too_deep = false;
+
+  bool add(Value value) {
+    if (skip_depth > 0) return true;
+    if (skip_next) {
+      skip_next = false;
+      return true;
+    }
+    waiting.push_back(value);
+    return true;
+  }
+  Value text(const std::string& s) {
+    const Value value{tree.strings_.size(), static_cast<std::uint32_t>(s.size()), Kind::string};
+    tree.strings_ += s;
+    return value;
+  }
+  bool null() { return add({0, 0, Kind::null}); }
+  bool boolean(bool v) { return add({v ? 1u : 0u, 0, Kind::boolean}); }
+  bool number_integer(std::int64_t v) {
+    return add({static_cast<std::uint64_t>(v), 0, Kind::integer});
+  }
+  bool number_unsigned(std::uint64_t v) {
+    if (v > INT64_MAX) return number_float(static_cast<double>(v), {});
+    return add({v, 0, Kind::integer});
+  }
+  bool number_float(double v, const std::string&) {
+    return add({std::bit_cast<std::uint64_t>(v), 0, Kind::number});
+  }
+  bool string(std::string& s) {
+    if (skip_depth > 0 || skip_next) return add({});
+    return add(text(s));
+  }
+  bool binary(nlohmann::json::binary_t&) { return false; }  // no such thing in JSON text
+  bool key(std::string& s) {
+    if (skip_depth > 0) return true;
+    if (open.back().metadata && std::ranges::find(dropped, std::string_view(s)) != dropped.end()) {
+      skip_next = true;
+      return true;
+    }
+    const auto [it, fresh] = keys.try_emplace(s, tree.strings_.size());
+    if (fresh) tree.strings_ += s;
+    waiting.push_back({it->second, static_cast<std::uint32_t>(s.size()), Kind::string});
+    last_key = s;
+    return true;
+  }
+  bool start() {
+    if (skip_depth > 0 || skip_next) {
+      skip_next = false;
+      ++skip_depth;
+      return true;
+    }
+    too_deep = open.size() >= kMaxDepth;
+    open.push_back({waiting.size(), last_key == "metadata"});
+    last_key.clear();
+    return !too_deep;
+  }
+  bool end(Kind kind) {
+    if (skip_depth > 0) {
+      --skip_depth;
+      return true;
+    }
+    last_key.clear();
+    const std::size_t first = open.back().first;
+    open.pop_back();
+    const std::size_t count = waiting.size() - first;
+    const Value value{tree.values_.size(),
+                      static_cast<std::uint32_t>(kind == Kind::object ? count / 2 : count), kind};
+    tree.values_.insert(tree.values_.end(), waiting.begin() + static_cast<std::ptrdiff_t>(first),
+                        waiting.end());
+    waiting.resize(first);
+    waiting.push_back(value);
+    return true;
+  }
+  bool start_object(std::size_t) { return start(); }
+  bool end_object() { return end(Kind::object); }
+  bool start_array(std::size_t) { return start(); }
+  bool end_array() { return end(Kind::array); }
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) {
+    error_at = position;
+    return false;
+  }
+};
+
+JsonTree::JsonTree(std::string_view text, const std::string& where,
+                   const std::vector<std::string_view>& dropped) {
+  JsonTreeBuilder builder{*this, dropped, {}, {}, {}, {}, 0, false, 0, false};
+  if (nlohmann::json::sax_parse(text, &builder) && builder.waiting.size() == 1) {
+    root_ = builder.waiting.front();
+    return;
+  }
+  if (builder.too_deep) throw InputError(where, "JSON is nested deeper than 200 levels", "");
+  const std::string_view before = text.substr(0, builder.error_at > 0 ? builder.error_at - 1 : 0);
+  const std::size_t line = 1 + static_cast<std::size_t>(std::ranges::count(before, '\n'));
+  const std::size_t start = before.rfind('\n') + 1;  // npos + 1 is 0: the first line
+  throw InputError(
+      where + ":" + std::to_string(line) + ":" + std::to_string(before.size() - start + 1),
+      "not valid JSON", "the first character that does not fit stands there");
+}
+
+JsonTree::Node JsonTree::root() const { return {*this, root_}; }
+
+std::int64_t JsonTree::Node::integer() const { return static_cast<std::int64_t>(value_.payload); }
+
+double JsonTree::Node::number() const {
+  return is(Kind::integer) ? static_cast<double>(integer()) : std::bit_cast<double>(value_.payload);
+}
+
+std::string_view JsonTree::Node::string() const {
+  return std::string_view(tree_->strings_).substr(value_.payload, value_.size);
+}
+
+std::size_t JsonTree::Node::size() const {
+  return is(Kind::array) || is(Kind::object) ? value_.size : 0;
+}
+
+JsonTree::Node JsonTree::Node::at(std::size_t i) const {
+  if (i >= size()) return {};
+  const std::size_t index = value_.payload + (is(Kind::object) ? 2 * i + 1 : i);
+  return {*tree_, tree_->values_[index]};
+}
+
+std::string_view JsonTree::Node::key(std::size_t i) const {
+  return Node(*tree_, tree_->values_[value_.payload + 2 * i]).string();
+}
+
+JsonTree::Node JsonTree::Node::operator[](std::string_view wanted) const {
+  if (!is(Kind::object)) return {};
+  for (std::size_t i = 0; i < size(); ++i) {
+    if (key(i) == wanted) return at(i);
+  }
+  return {};
+}
+
+std::string JsonTree::Node::dump() const {
+  JsonWriter out(0);
+  const auto write = [&out](const auto& self, const Node& node) -> void {
+    switch (node.kind()) {
+      case Kind::absent:
+      case Kind::null:
+        return out.null();
+      case Kind::boolean:
+        return out.value(node.boolean());
+      case Kind::integer:
+        return out.value(node.integer());
+      case Kind::number:
+        return out.value(node.number());
+      case Kind::string:
+        return out.value(node.string());
+      case Kind::array:
+        out.begin_array();
+        for (std::size_t i = 0; i < node.size(); ++i) self(self, node.at(i));
+        return out.end_array();
+      case Kind::object:
+        out.begin_object();
+        for (std::size_t i = 0; i < node.size(); ++i) {
+          out.key(node.key(i));
+          self(self, node.at(i));
+        }
+        return out.end_object();
+    }
+  };
+  write(write, *this);
+  return out.text();
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace parallel_opt {
+
+/// A parsed JSON text, read-only and compact: 16 bytes per value or key, each distinct key stored
+/// once. For foreign files of many megabytes; our own documents use base/json.h.
+class JsonTree {
+ public:
+  enum class Kind : std::uint8_t { absent, null, boolean, integer, number, string, array, object };
+
+  /// A value of the tree; valid while the tree lives. `absent` stands for what is not there, so
+  /// that look-ups chain.
+  class Node;
+
+  /// Throws InputError at "WHERE:LINE:COLUMN" when `text` is not JSON, or is nested deeper than 200
+  /// levels. Members of an object "metadata" that are named in `dropped` are not kept: traces of
+  /// source lines are most of an exported model's text.
+  JsonTree(std::string_view text, const std::string& where,
+           const std::vector<std::string_view>& dropped = {});
+  Node root() const;
+
+ private:
+  friend struct JsonTreeBuilder;
+  struct Value {
+    std::uint64_t payload = 0;  // number bits, or offset of string bytes or of the first child
+    std::uint32_t size = 0;     // bytes, elements or members
+    Kind kind = Kind::absent;
+  };
+  std::vector<Value> values_;  // children of one container lie together; a member is key, value
+  std::string strings_;
+  Value root_;
+};
+
+class JsonTree::Node {
+ public:
+  Node() = default;
+  Kind kind() const { return value_.kind; }
+  bool absent() const { return value_.kind == Kind::absent; }
+  bool none() const { return absent() || value_.kind == Kind::null; }
+  bool is(Kind k) const { return value_.kind == k; }
+  bool boolean() const { return value_.payload != 0; }                ///< pre: boolean
+  std::int64_t integer() const;                                       ///< pre: integer
+  double number() const;                                              ///< pre: integer or number
+  std::string_view string() const;                                    ///< pre: string
+  std::size_t size() const;                                           ///< elements or members; else 0
+  Node at(std::size_t i) const;                ///< element or member value; absent beyond the end
+  std::string_view key(std::size_t i) const;   ///< pre: object, i < size()
+  Node operator[](std::string_view key) const;  ///< absent when it is no object or has no such key
+  /// The value as JSON text on one line.
+  std::string dump() const;
+
+ private:
+  friend class JsonTree;
+  Node(const JsonTree& tree, Value value) : tree_(&tree), value_(value) {}
+  const JsonTree* tree_ = nullptr;
+  Value value_;
+};
+
+}  // namespace parallel_opt

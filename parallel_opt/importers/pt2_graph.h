@@ -1,0 +1,79 @@
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "parallel_opt/importers/pt2_schema.h"
+
+namespace parallel_opt::pt2 {
+
+/// Reads the GraphModule of an ExportedProgram into a Graph. Faults and notes go to `findings`;
+/// the graph is of use only when there are no faults. The part of pt2.cpp that knows nodes.
+class GraphReader {
+ public:
+  GraphReader(Graph& graph, Findings& findings, Symbols& symbols)
+      : graph_(graph), findings_(findings), symbols_(symbols) {}
+  void read(JsonTree::Node graph_module);
+
+ private:
+  using Node = JsonTree::Node;
+  /// What names mean inside one graph of the file; subgraphs of higher-order operators have their
+  /// own.
+  struct Scope {
+    std::string prefix;                                         // of names in our graph
+    std::unordered_map<std::string_view, Node> tensors;         // tensor_values
+    std::unordered_map<std::string_view, Node> sizes;           // sym_int_values
+    std::unordered_map<std::string_view, TensorId> values;      // made so far
+  };
+  struct ModuleCall {
+    std::string module, type;
+    int call = 0;
+  };
+  /// A body that a higher-order operator is given.
+  struct Body {
+    std::string_view name;
+    Node graph;
+    std::size_t position = 0;  // in the operator's arguments
+  };
+
+  void open(Scope& scope, Node graph, const Place& place);
+  void read_inputs(Scope& scope, Node signature);
+  void read_input(Scope& scope, Node spec, const Place& place);
+  void read_outputs(const Scope& scope, Node signature);
+  void read_nodes(Scope& scope, Node graph, const Place& place);
+  void read_node(Scope& scope, Node node, const Place& place);
+
+  TensorId add_tensor(Scope& scope, std::string_view name, TensorRole role, std::string fqn,
+                      const Place& place);
+  void read_meta(Tensor& tensor, Node meta, const Place& place);
+  std::optional<TensorId> find(const Scope& scope, Node argument, const Place& place);
+
+  void read_argument(const Scope& scope, Op& op, const std::string& name, Variant argument,
+                     const Place& place);
+  void read_operands(const Scope& scope, Op& op, const std::string& name, Node list,
+                     const Place& place);
+  std::optional<Attribute> read_attribute(const Scope& scope, Variant argument, const Place& place);
+  Attribute read_sizes(const Scope& scope, Node list, const Place& place);
+  std::int64_t size_argument(const Scope& scope, Node argument, const Place& place);
+  void add_results(Scope& scope, Op& op, Node outputs, const Place& place);
+  void set_module(Op& op, Node metadata);
+  std::string unique_name(std::string name);
+
+  bool inline_body(Scope& scope, Node node, const Body& body, const Place& place);
+  void describe_higher_order(Op& op, const std::vector<Body>& bodies);
+  std::vector<Body> bodies_of(Node node) const;
+
+  Graph& graph_;
+  Findings& findings_;
+  Symbols& symbols_;
+  std::unordered_set<std::string> op_names_, tensor_names_;          // never iterated
+  std::unordered_map<std::string_view, ModuleCall> module_calls_;  // never iterated
+};
+
+}  // namespace parallel_opt::pt2

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "parallel_opt/base/error.h"
+#include "parallel_opt/graph/graph.h"
+#include "parallel_opt/importers/json_tree.h"
+#include "parallel_opt/importers/srepr.h"
+
+/// The vocabulary of torch.export's JSON (torch/_export/serde/schema.py): enumerations, unions,
+/// sizes. The words of `pt2.cpp` and `pt2_graph.cpp`, not for others.
+namespace parallel_opt::pt2 {
+
+/// Where in the model's JSON a value stands; a chain on the stack, made text only when needed.
+struct Place {
+  const Place* parent = nullptr;
+  std::string_view key;
+  std::size_t index = SIZE_MAX;  ///< used when `key` is empty
+  /// "graph.nodes[17].inputs[0]"
+  std::string text() const;
+};
+
+/// Faults and notes of one import, each said once.
+class Findings {
+ public:
+  explicit Findings(std::string file) : file_(std::move(file)) {}
+  /// Adds a fault at "FILE:PLACE". More than 20 are counted, not kept.
+  void fault(const Place& place, std::string what, std::string hint = "");
+  void note(const std::string& text);
+  bool any() const { return !faults_.empty(); }
+  /// Throws InputError when there is any fault.
+  void throw_if_any() const;
+  const std::vector<std::string>& notes() const { return notes_; }
+  const std::string& file() const { return file_; }
+
+ private:
+  std::string file_;
+  std::vector<Fault> faults_;
+  std::vector<std::string> notes_;
+  std::size_t more_ = 0;
+};
+
+/// The single member of a union object: {"as_tensor": {...}}.
+struct Variant {
+  std::string_view key;  ///< empty when the value is no such object
+  JsonTree::Node value;
+};
+Variant variant_of(JsonTree::Node node);
+
+/// Schema enumerators; the dtype codes are not c10's. Empty: unknown.
+std::optional<DType> dtype_of(std::int64_t code);
+std::string layout_name(std::int64_t code);
+std::string memory_format_name(std::int64_t code);
+/// A number, or one of the strings "Infinity", "-Infinity", "NaN".
+std::optional<double> number_of(JsonTree::Node node);
+/// "cpu", "cuda:0".
+std::string device_name(JsonTree::Node device);
+
+/// The symbols of a model: their ranges from `range_constraints`, their values at capture from the
+/// hints that stand beside expressions.
+class Symbols {
+ public:
+  /// `renames`: other names for symbols of the file.
+  Symbols(Findings& findings, const std::map<std::string, std::string>& renames)
+      : findings_(findings), renames_(renames) {}
+  void read_ranges(JsonTree::Node constraints);
+  /// A size: {"as_int": 4} or {"as_expr": {"expr_str", "hint"}}. Faults are recorded; then 0. A
+  /// symbol that no hint told about so far takes its smallest size, and a note says so: read inputs
+  /// first.
+  Dim read(JsonTree::Node node, const Place& place);
+  /// Every symbol, in order of first appearance.
+  std::vector<Symbol> all() const;
+
+ private:
+  struct Known {
+    Symbol symbol;
+    bool hinted = false;
+  };
+  Dim expression(JsonTree::Node expr, const Place& place);
+  std::int64_t without_hint(const SizeExpression& expression, const Place& place);
+  Known& known(const std::string& name);
+  Findings& findings_;
+  const std::map<std::string, std::string>& renames_;
+  std::vector<Known> symbols_;
+  std::unordered_map<std::string, std::size_t> index_;                            // never iterated
+  std::unordered_map<std::string, std::optional<SizeExpression>> parsed_;  // never iterated
+};
+
+}  // namespace parallel_opt::pt2

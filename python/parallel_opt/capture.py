@@ -1,0 +1,239 @@
+"""From a PyTorch module to a Graph: torch.export first, a run-time trace when that fails.
+
+Also a program: ``python -m parallel_opt.capture file.py:factory -o model.pt2``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from parallel_opt._core import Graph, read_pt2
+from parallel_opt.capture_state import flat_outputs, preserved, unwrapped
+from parallel_opt.errors import InputError
+from parallel_opt.trace import trace
+
+__all__ = ["capture", "export", "main", "ties"]
+
+LEVELS = ("auto", "export", "trace")
+
+
+def capture(
+    module: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    level: str = "auto",
+    name: str | None = None,
+    dynamic_batch: bool = True,
+) -> Graph:
+    """The graph of one forward pass, as the module would run now (training mode and all).
+
+    Nothing of the module changes: no weight is copied or allocated twice, random state, buffers, gradients and
+    attributes are as before.
+
+    Args:
+        module: Any module; its weights may be real, fake or on the meta device.
+        args: One batch, as in ``module(*args, **kwargs)``. With ``dynamic_batch`` the size of dimension 0 of the
+            first tensor becomes the symbol ``batch`` wherever the model allows it, so that ``graph.bind({"batch": n})``
+            counts another batch.
+        kwargs: Keyword arguments of the same call.
+        level: ``"export"`` uses torch.export on fake tensors, ``"trace"`` records one run (on fake tensors, on the real
+            batch if the model looks at data), ``"auto"`` exports and traces when that fails; ``graph.notes`` says why.
+        name: Name of the graph; by default the class of the module.
+
+    Raises:
+        InputError: Neither way works; both reasons are named.
+    """
+    if level not in LEVELS:
+        raise InputError("level", f'unknown level "{level}"', "one of " + ", ".join(LEVELS))
+    module = unwrapped(module)
+    name = name or type(module).__name__
+    args, kwargs = tuple(args), dict(kwargs or {})
+    reason = ""
+    if level != "trace":
+        try:
+            return read_pt2(export(module, args, kwargs, name=name, dynamic_batch=dynamic_batch), name)
+        except Exception as error:  # torch.export raises whatever the model's own code raises
+            if level == "export":
+                raise InputError(name, f"torch.export failed: {_first_line(error)}", 'try level="trace"') from error
+            reason = _first_line(error)
+    try:
+        notes = [f"recorded from one run, because torch.export failed: {reason}"] if reason else []
+        return trace(module, args, kwargs, name=name, ties=ties(module), notes=notes)
+    except Exception as error:
+        if reason:
+            raise InputError(
+                name, f"torch.export failed: {reason}; the run failed too: {_first_line(error)}", "does the model run?"
+            ) from error
+        raise
+
+
+def export(
+    module: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    dynamic_batch: bool = True,
+) -> bytes:
+    """A .pt2 archive of the module's graph without its weights; raises what torch.export raises."""
+    module = unwrapped(module)
+    args, kwargs = _placed(module, tuple(args), dict(kwargs or {}))
+    with preserved(module), flat_outputs(module), warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")  # about attributes set in forward: they are put back
+        shapes, batch = _dynamic(args, kwargs) if dynamic_batch else (None, 1)
+        program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+        _drop_weights(program)
+        symbols = _batch_symbols(program)
+        notes = []
+        if shapes is not None and not symbols:
+            notes.append(f"the model fixes the batch at {batch}: other batches are not counted from this graph")
+        extra = {
+            "schema": "parallel-opt/capture/1",
+            "name": name or type(module).__name__,
+            "ties": ties(module),
+            "symbols": symbols,
+            "notes": notes,
+        }
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer, extra_files={"parallel_opt.json": json.dumps(extra)})
+    return buffer.getvalue()
+
+
+def ties(module: nn.Module) -> dict[str, str]:
+    """Other names of a parameter or buffer -> its first name: ``{"head.weight": "embedding.weight"}``."""
+    first: dict[int, str] = {}
+    result = {}
+    for kind in (module.named_parameters, module.named_buffers):
+        for fqn, tensor in kind(remove_duplicate=False):
+            known = first.setdefault(id(tensor), fqn)
+            if known != fqn:
+                result[fqn] = known
+    return result
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _placed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs of the weights' own kind: on meta, or fake in the weights' mode; unchanged for real weights."""
+    mode = None
+    on_meta = False
+    for tensor in (*module.parameters(), *module.buffers()):
+        mode = mode or getattr(tensor, "fake_mode", None)
+        on_meta = on_meta or (tensor.device.type == "meta" and mode is None)
+
+    def place(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        if mode is not None and getattr(value, "fake_mode", None) is None:
+            return mode.from_tensor(value)
+        return value.to("meta") if on_meta else value
+
+    if mode is None and not on_meta:
+        return args, kwargs
+    return pytree.tree_map(place, (args, kwargs))
+
+
+def _dynamic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, int]:
+    """Which sizes may vary: dimension 0 of every tensor that has the first tensor's size there."""
+    tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.dim() > 0]
+    # torch treats sizes 0 and 1 as constants
+    if not tensors or tensors[0].shape[0] < 2:
+        return None, 1
+    batch = int(tensors[0].shape[0])
+    shapes = torch.export.ShapesCollection()
+    for tensor in tensors:
+        if tensor.shape[0] == batch:
+            shapes[tensor] = {0: torch.export.Dim.AUTO}
+    return shapes, batch
+
+
+def _batch_symbols(program: Any) -> dict[str, str]:
+    """Symbols that stand for dimension 0 of an input: one name for all, whatever torch called them."""
+    inputs = set(program.graph_signature.user_inputs)
+    symbols = {}
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if node.op == "placeholder" and node.name in inputs and isinstance(value, torch.Tensor) and value.dim() > 0:
+            size = str(value.shape[0])
+            if isinstance(value.shape[0], torch.SymInt) and size.isidentifier():
+                symbols[size] = "batch"
+    return symbols
+
+
+def _drop_weights(program: Any) -> None:
+    """Shapes stay, payloads go: an archive of a graph need not hold gigabytes."""
+
+    def on_meta(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        bare = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
+        return nn.Parameter(bare, value.requires_grad) if isinstance(value, nn.Parameter) else bare
+
+    for table in (program.state_dict, program.constants):
+        for key, value in list(table.items()):
+            table[key] = on_meta(value)
+    program.example_inputs = None
+
+
+def _load_factory(spec: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+    """What ``file.py:factory`` returns: a module, (module, args) or (module, args, kwargs)."""
+    import runpy
+
+    path, _, function = spec.rpartition(":")
+    if not path or not function:
+        raise InputError(spec, "names no factory", "write file.py:factory")
+    names = runpy.run_path(path)
+    if not callable(names.get(function)):
+        known = sorted(key for key, value in names.items() if callable(value) and not key.startswith("_"))
+        raise InputError(spec, f'no function "{function}" in {path}', "there are: " + ", ".join(known))
+    made = names[function]()
+    module, args, kwargs = (*made, *((), {})[len(made) - 1 :]) if isinstance(made, tuple) else (made, (), {})
+    if not isinstance(module, nn.Module):
+        raise InputError(spec, f"returned {type(module).__name__}, no torch.nn.Module", "return module, args, kwargs")
+    if isinstance(args, torch.Tensor):
+        args = (args,)
+    return module, tuple(args), dict(kwargs)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Capture what a Python file makes and save the graph. Exit code 0, or 4 for bad input, 5 for a missing file."""
+    import argparse
+    import sys
+
+    parser = argparse.ArgumentParser(prog="python -m parallel_opt.capture", description="Save a model's graph.")
+    parser.add_argument("factory", metavar="FILE.py:FUNCTION", help="returns module, (module, args) or with kwargs")
+    parser.add_argument("-o", "--output", default="model.pt2", help="file to write (default: model.pt2)")
+    options = parser.parse_args(arguments)
+    try:
+        module, args, kwargs = _load_factory(options.factory)
+        try:
+            archive = export(module, args, kwargs)
+        except Exception as error:
+            raise InputError(
+                options.factory, f"torch.export failed: {_first_line(error)}", "a .pt2 needs a model that exports"
+            ) from error
+        with open(options.output, "wb") as file:
+            file.write(archive)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror} (may it be read and written?)", file=sys.stderr)
+        return 5
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
