@@ -43,13 +43,13 @@ class JsonTree::Node {
   bool absent() const { return value_.kind == Kind::absent; }
   bool none() const { return absent() || value_.kind == Kind::null; }
   bool is(Kind k) const { return value_.kind == k; }
-  bool boolean() const { return value_.payload != 0; }                ///< pre: boolean
-  std::int64_t integer() const;                                       ///< pre: integer
-  double number() const;                                              ///< pre: integer or number
-  std::string_view string() const;                                    ///< pre: string
-  std::size_t size() const;                                           ///< elements or members; else 0
-  Node at(std::size_t i) const;                ///< element or member value; absent beyond the end
-  std::string_view key(std::size_t i) const;   ///< pre: object, i < size()
+  bool boolean() const { return value_.payload != 0; }  ///< pre: boolean
+  std::int64_t integer() const;                         ///< pre: integer
+  double number() const;                                ///< pre: integer or number
+  std::string_view string() const;                      ///< pre: string
+  std::size_t size() const;                             ///< elements or members; else 0
+  Node at(std::size_t i) const;                 ///< element or member value; absent beyond the end
+  std::string_view key(std::size_t i) const;    ///< pre: object, i < size()
   Node operator[](std::string_view key) const;  ///< absent when it is no object or has no such key
   /// The value as JSON text on one line.
   std::string dump() const;

@@ -68,8 +68,8 @@ std::string model_member(const Package& package, const std::string& file) {
   if (models.size() == 1) return models.front();
   if (std::ranges::find(models, "models/model.json") != models.end()) return "models/model.json";
   if (!models.empty()) {
-    throw InputError(file, "holds " + std::to_string(models.size()) + " models: " +
-                               join(models, ", "),
+    throw InputError(file,
+                     "holds " + std::to_string(models.size()) + " models: " + join(models, ", "),
                      "save one model per file, or name one of them \"model\"");
   }
   if (package.contains(std::string(kOldModel))) return std::string(kOldModel);
@@ -86,10 +86,10 @@ std::string model_member(const Package& package, const std::string& file) {
   const bool compiled = std::ranges::any_of(package.names(), [](const std::string& name) {
     return name.starts_with("data/aotinductor/");
   });
-  throw InputError(file,
-                   compiled ? wanted + ": this is a compiled AOTInductor package, without a graph"
-                            : wanted,
-                   "a .pt2 file is written by torch.export.save(program, file)");
+  throw InputError(
+      file,
+      compiled ? wanted + ": this is a compiled AOTInductor package, without a graph" : wanted,
+      "a .pt2 file is written by torch.export.save(program, file)");
 }
 
 void check_schema(Node model, Findings& findings) {
@@ -235,9 +235,9 @@ void note_unused(const Graph& graph, Findings& findings) {
     const Tensor& tensor = graph.tensors[i];
     if (tensor.role != TensorRole::parameter || used[i] || tensor.tied_to.valid()) continue;
     const auto twin = std::ranges::find_if(graph.tensors, [&](const Tensor& other) {
-      return other.role == TensorRole::parameter && used[static_cast<std::size_t>(
-                 &other - graph.tensors.data())] && other.shape == tensor.shape &&
-             other.dtype == tensor.dtype;
+      return other.role == TensorRole::parameter &&
+             used[static_cast<std::size_t>(&other - graph.tensors.data())] &&
+             other.shape == tensor.shape && other.dtype == tensor.dtype;
     });
     if (twin == graph.tensors.end()) continue;
     findings.note("parameter \"" + tensor.fqn + "\" is used by no operator: is it tied to \"" +

@@ -157,7 +157,8 @@ TensorId GraphReader::add_tensor(Scope& scope, std::string_view name, TensorRole
 
 void GraphReader::read_meta(Tensor& tensor, Node meta, const Place& place) {
   const Node code = meta["dtype"];
-  const std::optional<DType> dtype = code.is(Kind::integer) ? dtype_of(code.integer()) : std::nullopt;
+  const std::optional<DType> dtype =
+      code.is(Kind::integer) ? dtype_of(code.integer()) : std::nullopt;
   if (!dtype) {
     findings_.fault({&place, "dtype", SIZE_MAX}, "unknown element type " + code.dump(),
                     "is the file newer than this program?");
@@ -323,7 +324,8 @@ std::int64_t GraphReader::size_argument(const Scope& scope, Node argument, const
   if (size.key == "as_name" && size.value.is(Kind::string)) {
     const auto it = scope.sizes.find(size.value.string());
     if (it != scope.sizes.end()) return symbols_.read(it->second, place).size;
-    findings_.fault(place, "size " + quoted(size.value.string()) + " has no entry in sym_int_values",
+    findings_.fault(place,
+                    "size " + quoted(size.value.string()) + " has no entry in sym_int_values",
                     "is the file complete?");
     return 0;
   }
@@ -386,9 +388,9 @@ std::optional<Attribute> GraphReader::read_attribute(const Scope& scope, Variant
     if (const auto number = number_of(inner.value)) return *number;
     return inner.value.is(Kind::string) ? std::string(inner.value.string()) : value.dump();
   }
-  constexpr auto kKeptAsText = std::to_array<std::string_view>(
-      {"as_strings", "as_sym_bools", "as_custom_obj", "as_complex", "as_int_lists",
-       "as_float_lists"});
+  constexpr auto kKeptAsText =
+      std::to_array<std::string_view>({"as_strings", "as_sym_bools", "as_custom_obj", "as_complex",
+                                       "as_int_lists", "as_float_lists"});
   if (std::ranges::find(kKeptAsText, key) != kKeptAsText.end()) return value.dump();
   if (key.empty()) {
     findings_.fault(place, "the argument has no value");

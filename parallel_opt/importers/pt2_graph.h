@@ -26,10 +26,10 @@ class GraphReader {
   /// What names mean inside one graph of the file; subgraphs of higher-order operators have their
   /// own.
   struct Scope {
-    std::string prefix;                                         // of names in our graph
-    std::unordered_map<std::string_view, Node> tensors;         // tensor_values
-    std::unordered_map<std::string_view, Node> sizes;           // sym_int_values
-    std::unordered_map<std::string_view, TensorId> values;      // made so far
+    std::string prefix;                                     // of names in our graph
+    std::unordered_map<std::string_view, Node> tensors;     // tensor_values
+    std::unordered_map<std::string_view, Node> sizes;       // sym_int_values
+    std::unordered_map<std::string_view, TensorId> values;  // made so far
   };
   struct ModuleCall {
     std::string module, type;
@@ -72,7 +72,7 @@ class GraphReader {
   Graph& graph_;
   Findings& findings_;
   Symbols& symbols_;
-  std::unordered_set<std::string> op_names_, tensor_names_;          // never iterated
+  std::unordered_set<std::string> op_names_, tensor_names_;        // never iterated
   std::unordered_map<std::string_view, ModuleCall> module_calls_;  // never iterated
 };
 

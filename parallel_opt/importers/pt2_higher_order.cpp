@@ -28,7 +28,8 @@ std::vector<Node> flattened(Node arguments) {
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const Variant argument = variant_of(arguments.at(i));
     if (argument.value.is(Kind::array)) {
-      for (std::size_t j = 0; j < argument.value.size(); ++j) result.push_back(argument.value.at(j));
+      for (std::size_t j = 0; j < argument.value.size(); ++j)
+        result.push_back(argument.value.at(j));
     } else {
       result.push_back(argument.value);
     }
@@ -45,8 +46,7 @@ std::vector<GraphReader::Body> GraphReader::bodies_of(Node node) const {
     const Variant argument = variant_of(inputs.at(i)["arg"]);
     if (argument.key != "as_graph") continue;
     const Node name = argument.value["name"];
-    bodies.push_back(
-        {name.is(Kind::string) ? name.string() : "body", argument.value["graph"], i});
+    bodies.push_back({name.is(Kind::string) ? name.string() : "body", argument.value["graph"], i});
   }
   return bodies;
 }

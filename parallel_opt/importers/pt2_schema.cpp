@@ -97,9 +97,9 @@ std::optional<DType> dtype_of(std::int64_t code) {
 }
 
 std::string layout_name(std::int64_t code) {
-  constexpr std::array<std::string_view, 8> kNames = {
-      "unknown", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "mkldnn",
-      "strided"};
+  constexpr std::array<std::string_view, 8> kNames = {"unknown",    "sparse_coo", "sparse_csr",
+                                                      "sparse_csc", "sparse_bsr", "sparse_bsc",
+                                                      "mkldnn",     "strided"};
   if (code < 0 || code >= std::int64_t{kNames.size()}) return "layout " + std::to_string(code);
   return std::string(kNames[static_cast<std::size_t>(code)]);
 }
@@ -134,9 +134,8 @@ namespace {
 
 bool is_symbol_name(std::string_view name) {
   return !name.empty() && !std::isdigit(static_cast<unsigned char>(name[0])) &&
-         std::ranges::all_of(name, [](char c) {
-           return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
-         });
+         std::ranges::all_of(
+             name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; });
 }
 
 /// Torch writes "no limit" as null, as 2^63 - 2 or as 2^63 - 1.

@@ -88,7 +88,7 @@ class Symbols {
   Findings& findings_;
   const std::map<std::string, std::string>& renames_;
   std::vector<Known> symbols_;
-  std::unordered_map<std::string, std::size_t> index_;                            // never iterated
+  std::unordered_map<std::string, std::size_t> index_;                     // never iterated
   std::unordered_map<std::string, std::optional<SizeExpression>> parsed_;  // never iterated
 };
 

@@ -31,9 +31,7 @@ struct Fraction {
 
 struct Unsupported {};  // leaves the recursive parser; never leaves this file
 
-Polynomial constant(std::int64_t n) {
-  return n == 0 ? Polynomial{} : Polynomial{{Monomial{}, n}};
-}
+Polynomial constant(std::int64_t n) { return n == 0 ? Polynomial{} : Polynomial{{Monomial{}, n}}; }
 
 Fraction whole(Polynomial p) { return {std::move(p), constant(1)}; }
 
@@ -82,8 +80,8 @@ std::string print(const Polynomial& p) {
       text += negative ? " - " : " + ";
     }
     // The magnitude of INT64_MIN is no int64.
-    const std::uint64_t size = negative ? 0 - static_cast<std::uint64_t>(factor)
-                                        : static_cast<std::uint64_t>(factor);
+    const std::uint64_t size =
+        negative ? 0 - static_cast<std::uint64_t>(factor) : static_cast<std::uint64_t>(factor);
     std::string product = size == 1 && !monomial.empty() ? "" : std::to_string(size);
     for (const std::string& atom : monomial) product += (product.empty() ? "" : "*") + atom;
     text += product;

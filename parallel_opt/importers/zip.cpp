@@ -21,7 +21,8 @@ constexpr std::string_view kLocalHeader = "PK\x03\x04";
 constexpr std::string_view kEmptyArchive = "PK\x05\x06";
 
 /// An archive that libzip refuses: say which of the common accidents it is.
-[[noreturn]] void refuse(const std::string& name, std::string_view head, const std::string& reason) {
+[[noreturn]] void refuse(const std::string& name, std::string_view head,
+                         const std::string& reason) {
   if (head.empty()) throw InputError(name, "the file is empty", "is the download complete?");
   if (head.starts_with(kLocalHeader)) {
     throw InputError(name, "truncated or damaged zip archive: " + reason,
@@ -83,8 +84,9 @@ void ZipArchive::Impl::list() {
     zip_stat_t stat;
     zip_stat_init(&stat);
     if (zip_stat_index(zip, i, 0, &stat) != 0 || stat.name == nullptr) {
-      throw InputError(name, "truncated or damaged zip archive: member " + std::to_string(i) +
-                                 " has no readable entry in the directory",
+      throw InputError(name,
+                       "truncated or damaged zip archive: member " + std::to_string(i) +
+                           " has no readable entry in the directory",
                        "is the download complete?");
     }
     std::string member = stat.name;

@@ -88,9 +88,8 @@ class GraphBuilder {
     graph_.source = std::move(source);
   }
   std::int32_t add_tensor(std::string name, const std::string& role, const std::string& dtype,
-                          const std::vector<std::int64_t>& shape,
-                          std::vector<std::int64_t> strides, std::string fqn, bool requires_grad,
-                          std::optional<std::int32_t> alias_of,
+                          const std::vector<std::int64_t>& shape, std::vector<std::int64_t> strides,
+                          std::string fqn, bool requires_grad, std::optional<std::int32_t> alias_of,
                           std::optional<std::int32_t> tied_to) {
     Tensor tensor;
     tensor.name = std::move(name);
@@ -195,6 +194,7 @@ void bind_parts(nb::module_& m) {
             }
             return result;
           },
+          nb::for_getter(nb::sig("def attributes(self) -> dict[str, object]")),
           "Constant arguments by schema name.")
       .def_ro("module", &Op::module, "FQN of the nn.Module that ran it; empty for the root.")
       .def_ro("module_type", &Op::module_type)
@@ -208,9 +208,8 @@ void bind_parts(nb::module_& m) {
       .def_ro("min", &Symbol::min)
       .def_ro("max", &Symbol::max)
       .def_ro("hint", &Symbol::hint)
-      .def("__repr__", [](const Symbol& s) {
-        return "Symbol(" + s.name + "=" + std::to_string(s.hint) + ")";
-      });
+      .def("__repr__",
+           [](const Symbol& s) { return "Symbol(" + s.name + "=" + std::to_string(s.hint) + ")"; });
   nb::class_<ParameterCount>(m, "ParameterCount", "Tied parameters count once.")
       .def_ro("parameters", &ParameterCount::parameters)
       .def_ro("trainable", &ParameterCount::trainable)
@@ -243,8 +242,10 @@ void bind_graph(nb::module_& m) {
       .def_ro("source", &Graph::source, "The file, \"torch.export\" or \"trace\".")
       .def_ro("tensors", &Graph::tensors)
       .def_ro("ops", &Graph::ops)
-      .def_prop_ro("inputs", [](const Graph& g) { return indices(g.inputs); }, "Tensor indices.")
-      .def_prop_ro("outputs", [](const Graph& g) { return indices(g.outputs); }, "Tensor indices.")
+      .def_prop_ro(
+          "inputs", [](const Graph& g) { return indices(g.inputs); }, "Tensor indices.")
+      .def_prop_ro(
+          "outputs", [](const Graph& g) { return indices(g.outputs); }, "Tensor indices.")
       .def_ro("symbols", &Graph::symbols)
       .def_ro("notes", &Graph::notes, "What could not be expressed.")
       .def(
@@ -254,10 +255,12 @@ void bind_graph(nb::module_& m) {
           },
           "values"_a, "The same graph with symbols at other values: {\"batch\": 64}.")
       .def("count_parameters", [](const Graph& g) { return count_parameters(g); })
-      .def("hash", [](const Graph& g) { return graph_hash(g); },
-           "Identity of the computation, names left out: 16 hexadecimal digits.")
-      .def("__eq__", [](const Graph& a, const Graph& b) { return a == b; }, nb::is_operator(),
-           nb::sig("def __eq__(self, arg: object, /) -> bool"))
+      .def(
+          "hash", [](const Graph& g) { return graph_hash(g); },
+          "Identity of the computation, names left out: 16 hexadecimal digits.")
+      .def(
+          "__eq__", [](const Graph& a, const Graph& b) { return a == b; }, nb::is_operator(),
+          nb::sig("def __eq__(self, arg: object, /) -> bool"))
       .def("__repr__", [](const Graph& g) {
         return "Graph(" + g.name + ": " + std::to_string(g.ops.size()) + " operators)";
       });

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
+from parallel_opt import compat
 from parallel_opt._core import Graph, read_pt2
 from parallel_opt.capture_state import flat_outputs, preserved, unwrapped
 from parallel_opt.errors import InputError
@@ -36,17 +36,18 @@ def capture(
 ) -> Graph:
     """The graph of one forward pass, as the module would run now (training mode and all).
 
-    Nothing of the module changes: no weight is copied or allocated twice, random state, buffers, gradients and
-    attributes are as before.
+    Nothing of the module changes: no weight is copied or allocated twice; random states, buffers,
+    gradients and attributes are as before.
 
     Args:
         module: Any module; its weights may be real, fake or on the meta device.
-        args: One batch, as in ``module(*args, **kwargs)``. With ``dynamic_batch`` the size of dimension 0 of the
-            first tensor becomes the symbol ``batch`` wherever the model allows it, so that ``graph.bind({"batch": n})``
-            counts another batch.
+        args: One batch, as in ``module(*args, **kwargs)``. With ``dynamic_batch`` the size of
+            dimension 0 of the first tensor becomes the symbol ``batch`` where the model allows it:
+            ``graph.bind({"batch": n})`` counts another batch.
         kwargs: Keyword arguments of the same call.
-        level: ``"export"`` uses torch.export on fake tensors, ``"trace"`` records one run (on fake tensors, on the real
-            batch if the model looks at data), ``"auto"`` exports and traces when that fails; ``graph.notes`` says why.
+        level: ``"export"`` uses torch.export on fake tensors; ``"trace"`` records one run, on fake
+            tensors or, if the model looks at data, on the real batch; ``"auto"`` exports, and
+            traces when that fails: ``graph.notes`` says why.
         name: Name of the graph; by default the class of the module.
 
     Raises:
@@ -60,10 +61,14 @@ def capture(
     reason = ""
     if level != "trace":
         try:
-            return read_pt2(export(module, args, kwargs, name=name, dynamic_batch=dynamic_batch), name)
+            return read_pt2(
+                export(module, args, kwargs, name=name, dynamic_batch=dynamic_batch), name
+            )
         except Exception as error:  # torch.export raises whatever the model's own code raises
             if level == "export":
-                raise InputError(name, f"torch.export failed: {_first_line(error)}", 'try level="trace"') from error
+                raise InputError(
+                    name, f"torch.export failed: {_first_line(error)}", 'try level="trace"'
+                ) from error
             reason = _first_line(error)
     try:
         notes = [f"recorded from one run, because torch.export failed: {reason}"] if reason else []
@@ -71,7 +76,9 @@ def capture(
     except Exception as error:
         if reason:
             raise InputError(
-                name, f"torch.export failed: {reason}; the run failed too: {_first_line(error)}", "does the model run?"
+                name,
+                f"torch.export failed: {reason}; the run failed too: {_first_line(error)}",
+                "does the model run?",
             ) from error
         raise
 
@@ -95,7 +102,9 @@ def export(
         symbols = _batch_symbols(program)
         notes = []
         if shapes is not None and not symbols:
-            notes.append(f"the model fixes the batch at {batch}: other batches are not counted from this graph")
+            notes.append(
+                f"the model fixes the batch at {batch}: no other is counted from this graph"
+            )
         extra = {
             "schema": "parallel-opt/capture/1",
             "name": name or type(module).__name__,
@@ -109,7 +118,7 @@ def export(
 
 
 def ties(module: nn.Module) -> dict[str, str]:
-    """Other names of a parameter or buffer -> its first name: ``{"head.weight": "embedding.weight"}``."""
+    """Other names of a parameter or buffer -> its first: ``{"head.weight": "embed.weight"}``."""
     first: dict[int, str] = {}
     result = {}
     for kind in (module.named_parameters, module.named_buffers):
@@ -125,8 +134,10 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _placed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Inputs of the weights' own kind: on meta, or fake in the weights' mode; unchanged for real weights."""
+def _placed(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs of the weights' own kind: on meta, or fake in their mode; unchanged for real ones."""
     mode = None
     on_meta = False
     for tensor in (*module.parameters(), *module.buffers()):
@@ -142,17 +153,22 @@ def _placed(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
     if mode is None and not on_meta:
         return args, kwargs
-    return pytree.tree_map(place, (args, kwargs))
+    placed: tuple[tuple[Any, ...], dict[str, Any]] = compat.tree_map(place, (args, kwargs))
+    return placed
 
 
 def _dynamic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, int]:
     """Which sizes may vary: dimension 0 of every tensor that has the first tensor's size there."""
-    tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.dim() > 0]
+    tensors = [
+        leaf
+        for leaf in compat.tree_leaves((args, kwargs))
+        if isinstance(leaf, torch.Tensor) and leaf.dim() > 0
+    ]
     # torch treats sizes 0 and 1 as constants
     if not tensors or tensors[0].shape[0] < 2:
         return None, 1
     batch = int(tensors[0].shape[0])
-    shapes = torch.export.ShapesCollection()
+    shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
     for tensor in tensors:
         if tensor.shape[0] == batch:
             shapes[tensor] = {0: torch.export.Dim.AUTO}
@@ -160,12 +176,17 @@ def _dynamic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, int]:
 
 
 def _batch_symbols(program: Any) -> dict[str, str]:
-    """Symbols that stand for dimension 0 of an input: one name for all, whatever torch called them."""
+    """Symbols that stand for dimension 0 of an input: one name for all."""
     inputs = set(program.graph_signature.user_inputs)
-    symbols = {}
+    symbols: dict[str, str] = {}
     for node in program.graph.nodes:
         value = node.meta.get("val")
-        if node.op == "placeholder" and node.name in inputs and isinstance(value, torch.Tensor) and value.dim() > 0:
+        if (
+            node.op == "placeholder"
+            and node.name in inputs
+            and isinstance(value, torch.Tensor)
+            and value.dim() > 0
+        ):
             size = str(value.shape[0])
             if isinstance(value.shape[0], torch.SymInt) and size.isidentifier():
                 symbols[size] = "batch"
@@ -196,25 +217,41 @@ def _load_factory(spec: str) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]
         raise InputError(spec, "names no factory", "write file.py:factory")
     names = runpy.run_path(path)
     if not callable(names.get(function)):
-        known = sorted(key for key, value in names.items() if callable(value) and not key.startswith("_"))
-        raise InputError(spec, f'no function "{function}" in {path}', "there are: " + ", ".join(known))
+        known = sorted(
+            key for key, value in names.items() if callable(value) and not key.startswith("_")
+        )
+        raise InputError(
+            spec, f'no function "{function}" in {path}', "there are: " + ", ".join(known)
+        )
     made = names[function]()
-    module, args, kwargs = (*made, *((), {})[len(made) - 1 :]) if isinstance(made, tuple) else (made, (), {})
+    module, args, kwargs = (
+        (*made, *((), {})[len(made) - 1 :]) if isinstance(made, tuple) else (made, (), {})
+    )
     if not isinstance(module, nn.Module):
-        raise InputError(spec, f"returned {type(module).__name__}, no torch.nn.Module", "return module, args, kwargs")
+        raise InputError(
+            spec,
+            f"returned {type(module).__name__}, no torch.nn.Module",
+            "return module, args, kwargs",
+        )
     if isinstance(args, torch.Tensor):
         args = (args,)
     return module, tuple(args), dict(kwargs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Capture what a Python file makes and save the graph. Exit code 0, or 4 for bad input, 5 for a missing file."""
+    """Save the graph of what a Python file makes. Exit code 0; 4: bad input; 5: missing file."""
     import argparse
     import sys
 
-    parser = argparse.ArgumentParser(prog="python -m parallel_opt.capture", description="Save a model's graph.")
-    parser.add_argument("factory", metavar="FILE.py:FUNCTION", help="returns module, (module, args) or with kwargs")
-    parser.add_argument("-o", "--output", default="model.pt2", help="file to write (default: model.pt2)")
+    parser = argparse.ArgumentParser(
+        prog="python -m parallel_opt.capture", description="Save a model's graph."
+    )
+    parser.add_argument(
+        "factory", metavar="FILE.py:FUNCTION", help="returns module, (module, args) or with kwargs"
+    )
+    parser.add_argument(
+        "-o", "--output", default="model.pt2", help="file to write (default: model.pt2)"
+    )
     options = parser.parse_args(arguments)
     try:
         module, args, kwargs = _load_factory(options.factory)
@@ -222,7 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             archive = export(module, args, kwargs)
         except Exception as error:
             raise InputError(
-                options.factory, f"torch.export failed: {_first_line(error)}", "a .pt2 needs a model that exports"
+                options.factory,
+                f"torch.export failed: {_first_line(error)}",
+                "a .pt2 needs a model that exports",
             ) from error
         with open(options.output, "wb") as file:
             file.write(archive)
@@ -230,7 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 4
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror} (may it be read and written?)", file=sys.stderr)
+        print(
+            f"error: {error.filename}: {error.strerror} (may it be read and written?)",
+            file=sys.stderr,
+        )
         return 5
     return 0
 

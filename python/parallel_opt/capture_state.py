@@ -21,7 +21,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
-    """Every tensor in an output of any common shape, in order: containers, data classes, objects with ``to_tuple``."""
+    """Every tensor in an output, in order: containers, data classes, any object's attributes."""
     if isinstance(value, torch.Tensor):
         return [value]
     if isinstance(value, Mapping):
@@ -43,7 +43,7 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
 def flat_outputs(module: nn.Module) -> Iterator[None]:
     """Within it, the module returns a tuple of tensors, whatever its forward returns.
 
-    torch.export knows few output types, and cannot save some that it knows (``torch.return_types``).
+    torch.export knows few output types, and cannot save all of them (``torch.return_types``).
     """
     forward = module.forward
 
@@ -63,7 +63,7 @@ def flat_outputs(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def preserved(module: nn.Module) -> Iterator[None]:
-    """Puts back random states and the attributes of every submodule; tensors' contents are the caller's care."""
+    """Puts back random states and every submodule's attributes; not the contents of tensors."""
     attributes = [(m, dict(m.__dict__)) for m in module.modules()]
     # Containers are restored in place: handles of hooks refer to the very dictionary.
     containers = [

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
-from torch.utils import _pytree as pytree
 
 from parallel_opt import compat
 from parallel_opt._core import Graph, GraphBuilder
@@ -49,9 +48,11 @@ def trace(
     backward: bool = False,
     notes: Sequence[str] = (),
 ) -> Graph:
-    """The operators of one forward pass, and with ``backward`` of the backward pass of the sum of its outputs.
+    """The operators of one forward pass; with ``backward`` also those of the gradient of the
+    outputs' sum.
 
-    Fake tensors are tried first; a model that looks at data is run on the real batch, on copies of its buffers.
+    Fake tensors are tried first; a model that looks at data is run on the real batch, on copies of
+    its buffers.
     """
     args, kwargs = tuple(args), dict(kwargs)
 
@@ -65,28 +66,40 @@ def trace(
 
     try:
         return attempt(True, notes)
-    except Exception as error:  # the model looks at data, or fake tensors do not know one of its operators
-        return attempt(False, [*notes, f"run on the real batch, because it needs data ({type(error).__name__})"])
+    except (
+        Exception
+    ) as error:  # the model looks at data, or fake tensors do not know one of its operators
+        return attempt(
+            False,
+            [*notes, f"run on the real batch, because it needs data ({type(error).__name__})"],
+        )
 
 
 class _Recorder:
-    """Follows tensors through one run. A storage is known by its address while a weak reference keeps it taken."""
+    """Follows tensors through one run. A storage is known by its address, which a weak reference
+    keeps taken."""
 
     def __init__(self, name: str, backward: bool) -> None:
         self.builder = GraphBuilder(name, "trace")
         self.backward = backward
         self.phase = "forward"
         self.names: dict[str, int] = {}
-        self.views: dict[int, dict[Any, int]] = {}  # storage -> (offset, shape, ...) -> tensor index
+        self.views: dict[
+            int, dict[Any, int]
+        ] = {}  # storage -> (offset, shape, ...) -> tensor index
         self.held: list[Any] = []  # weak references to storages
         self.stack: list[tuple[str, str, int]] = [("", "", 0)]
         self.calls: dict[str, int] = {}
-        self.made_by: dict[int, tuple[str, str, int]] = {}  # autograd sequence number -> module call
-
-    # -- one run -------------------------------------------------------------------------------------------------
+        # autograd sequence number -> module call
+        self.made_by: dict[int, tuple[str, str, int]] = {}
 
     def run(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], ties: Mapping[str, str], fake: bool
+        self,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        ties: Mapping[str, str],
+        fake: bool,
     ) -> None:
         mode = compat.fake_mode(module) if fake else None
 
@@ -96,10 +109,18 @@ class _Recorder:
             return mode.from_tensor(value)
 
         state = self._state(module, place, ties)
-        args, kwargs = pytree.tree_map(place, (args, kwargs))
-        leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        self.builder.set_inputs([self._register(leaf, f"input_{i}", "input") for i, leaf in enumerate(leaves)])
-        with mode or contextlib.nullcontext(), self._modules(module), compat.DispatchRecorder(self.record):
+        args, kwargs = compat.tree_map(place, (args, kwargs))
+        leaves = [
+            leaf for leaf in compat.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
+        ]
+        self.builder.set_inputs(
+            [self._register(leaf, f"input_{i}", "input") for i, leaf in enumerate(leaves)]
+        )
+        with (
+            mode or contextlib.nullcontext(),
+            self._modules(module),
+            compat.DispatchRecorder(self.record),
+        ):
             output = torch.func.functional_call(module, state, args, kwargs)
             results = tensors_in(output)
             if self.backward:
@@ -112,7 +133,10 @@ class _Recorder:
     ) -> dict[str, torch.Tensor]:
         """Weights to run with: fake ones, or the real parameters with copies of the buffers."""
         state: dict[str, torch.Tensor] = {}
-        for role, tensors in (("parameter", module.named_parameters), ("buffer", module.named_buffers)):
+        for role, tensors in (
+            ("parameter", module.named_parameters),
+            ("buffer", module.named_buffers),
+        ):
             first: dict[str, int] = {}
             for fqn, tensor in tensors(remove_duplicate=False):
                 original = ties.get(fqn)
@@ -158,15 +182,17 @@ class _Recorder:
             for handle in handles:
                 handle.remove()
 
-    # -- operators -----------------------------------------------------------------------------------------------
-
-    def record(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def record(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
         """One operator has run: called with its arguments and results."""
         outputs = tensors_in(output)
         target = str(function)
-        if not outputs and not any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves((args, kwargs))):
+        if not outputs and not any(
+            isinstance(leaf, torch.Tensor) for leaf in compat.tree_leaves((args, kwargs))
+        ):
             return
-        if target.startswith("prim.") or target.startswith("aten._local_scalar_dense"):
+        if target.startswith(("prim.", "aten._local_scalar_dense")):
             return
         inputs: list[tuple[str, int | None]] = []
         attributes: dict[str, Any] = {}
@@ -187,16 +213,20 @@ class _Recorder:
         return self.made_by.get(compat.running_autograd_sequence(), ("", "", 0))
 
     def _argument(
-        self, name: str, value: Any, inputs: list[tuple[str, int | None]], attributes: dict[str, Any]
+        self,
+        name: str,
+        value: Any,
+        inputs: list[tuple[str, int | None]],
+        attributes: dict[str, Any],
     ) -> None:
         if isinstance(value, torch.Tensor):
             inputs.append((name, self._index(value)))
         elif isinstance(value, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in value):
-            inputs.extend((name, self._index(v) if isinstance(v, torch.Tensor) else None) for v in value)
+            inputs.extend(
+                (name, self._index(v) if isinstance(v, torch.Tensor) else None) for v in value
+            )
         else:
             attributes[name] = _attribute(value)
-
-    # -- tensors -------------------------------------------------------------------------------------------------
 
     def _key(self, tensor: torch.Tensor) -> tuple[int, Any]:
         storage = compat.storage_reference(tensor)
@@ -247,7 +277,9 @@ class _Recorder:
         return name if count == 0 else self._unique(f"{name}_{count}")
 
 
-def _named_arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _named_arguments(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
     schema = [argument.name for argument in function._schema.arguments]
     for position, value in enumerate(args):
         yield schema[position] if position < len(schema) else f"arg{position}", value
