@@ -61,6 +61,11 @@ class RankPool:
             pipe.close()
         self._processes, self._pipes = [], []
 
+    def close(self) -> None:
+        """Ends the session: no run may follow."""
+        self.stop()
+        self._folder.cleanup()
+
     def _collect(self, size: int) -> tuple[dict[int, Any], list[str]]:
         results: dict[int, Any] = {}
         faults: list[str] = []

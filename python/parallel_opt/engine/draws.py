@@ -73,7 +73,8 @@ def match_draws(
             rules.append(DrawRule(big, None))
             continue
         dim = differing[0]
-        if len(differing) > 1 or big.shape[dim] * rows != small.shape[dim] * samples:
+        scaled = big.shape[dim] * rows == small.shape[dim] * samples
+        if len(differing) > 1 or not scaled or big.shape[dim] % samples:
             return None
         factor = big.shape[dim] // samples
         rules.append(DrawRule(big, dim, factor, dim == 0 and factor > 1 and factor == steps))

@@ -281,7 +281,7 @@ def _averages(inputs: Sequence[torch.Tensor]) -> Iterator[OutputRule]:
 def _candidates(inputs: Sequence[torch.Tensor]) -> Iterator[tuple[int | None, ...]]:
     """Guesses which dimension of each input carries samples, the usual ones first."""
     first = next((i for i, t in enumerate(inputs) if t.dim() > 0), None)
-    if first is None:
+    if first is None or inputs[first].shape[0] < 2:
         return
     for lead in range(min(2, inputs[first].dim())):
         samples = inputs[first].shape[lead]

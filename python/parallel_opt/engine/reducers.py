@@ -5,7 +5,7 @@ Both take the mean over ranks; weights sit at the model's output boundary (views
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -16,8 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from parallel_opt import compat
 from parallel_opt.engine.process_group import Group
-
-log = logging.getLogger("parallel_opt")
+from parallel_opt.errors import InputError
 
 BUCKET_BYTES = 25 * 2**20  # DDP's own default
 
@@ -35,6 +34,33 @@ class Reducer(Protocol):
         """Takes all hooks off the parameters."""
 
 
+class _Leaves:
+    """The autograd nodes that complete the parameters' gradients."""
+
+    def __init__(self, parameters: Sequence[torch.Tensor]) -> None:
+        # A view of a leaf leads to its node, and keeps that node alive, as DDP does.
+        with torch.enable_grad():
+            self.views = [parameter.expand_as(parameter) for parameter in parameters]
+        self._nodes = [_next_node(view) for view in self.views]
+
+    def reached(self) -> list[bool]:
+        """Which parameters the running backward gives a gradient.
+
+        Raises:
+            InputError: It is ``torch.autograd.grad`` for a parameter: its result would be a part.
+        """
+        try:
+            return [compat.backward_will_execute(node) for node in self._nodes]
+        except compat.MissingTorchName:
+            raise
+        except RuntimeError as error:
+            raise InputError(
+                "torch.autograd.grad",
+                "returns this rank's part of a parameter's gradient",
+                "use loss.backward(), then parameter.grad",
+            ) from error
+
+
 class LateReducer:
     """Reduces once, before the gradients are first used: no overlap, any control flow.
 
@@ -45,23 +71,35 @@ class LateReducer:
         self._parameters = list(parameters)
         self._group = group
         self._dirty = False
+        self._leaves = _Leaves(self._parameters)
+        self._backward = -1
 
     def on_backward(self, reduce: bool) -> None:
         self._dirty = True
+        with contextlib.suppress(compat.MissingTorchName):  # only the refusal is lost then
+            this = compat.current_backward_id()
+            if this != self._backward:
+                self._backward = this
+                self._leaves.reached()
 
     def synchronize(self) -> None:
         # Ranks may differ in whether a backward ran at all, so the first collective is always made.
-        flags = [int(self._dirty)]
-        flags += [0 if p.grad is None else 2 if p.grad.is_sparse else 1 for p in self._parameters]
-        bits = torch.tensor(flags, dtype=torch.int32, device=self._group.device)
-        dist.all_reduce(bits, op=dist.ReduceOp.MAX, group=self._group.handle)
-        found = bits.tolist()
+        reduce_now(self._parameters, self._group, self._dirty)
         self._dirty = False
-        if found[0]:
-            average_gradients(self._parameters, found[1:], self._group)
 
     def close(self) -> None:
         self._parameters = []
+
+
+def reduce_now(parameters: Sequence[torch.Tensor], group: Group, needed: bool = True) -> None:
+    """Averages gradients when any rank says it is `needed`. Collective."""
+    flags = [int(needed)]
+    flags += [0 if p.grad is None else 2 if p.grad.is_sparse else 1 for p in parameters]
+    bits = torch.tensor(flags, dtype=torch.int32, device=group.device)
+    dist.all_reduce(bits, op=dist.ReduceOp.MAX, group=group.handle)
+    found = bits.tolist()
+    if found[0]:
+        average_gradients(parameters, found[1:], group)
 
 
 def average_gradients(
@@ -141,15 +179,12 @@ class DdpReducer:
             **compat.no_buffer_broadcast(),
             find_unused_parameters=True,  # no other mode survives a branch that appears later
         )
-        # A view of a leaf leads to its accumulator; it keeps that node alive, as DDP does.
-        with torch.enable_grad():
-            self._reach = [p.expand_as(p) for p in self._parameters]
-        self._nodes = [_next_node(view) for view in self._reach]
-        self._done: set[int] = set()  # parameters whose gradient is complete in `_backward`
+        self._leaves = _Leaves(self._parameters)
+        self._done: set[int] = set()  # parameters with a complete gradient in backward `_done_in`
         self._done_in = -1
-        self._backward = -1
-        self._unreduced = False
-        self._warned = False
+        self._backward = -1  # the last one that entered the model
+        self._prepared = -1  # the last one that reduces
+        self._loose = False  # some gradient was added outside a reduction, after the last one
         self._hooks = [
             p.register_post_accumulate_grad_hook(_Mark(self, i))  # type: ignore[no-untyped-call]
             for i, p in enumerate(self._parameters)
@@ -161,50 +196,45 @@ class DdpReducer:
             return
         self._backward = this
         if not reduce:
-            self._unreduced = True
             return
         done = self._done if self._done_in == this else set()
+        leaves = self._leaves
         used = [
             view
-            for i, (view, node) in enumerate(zip(self._reach, self._nodes, strict=True))
-            if compat.backward_will_execute(node) and i not in done
+            for i, (view, hit) in enumerate(zip(leaves.views, leaves.reached(), strict=True))
+            if hit and i not in done
         ]
         if used:
-            self._prepare(used)
-            self._unreduced = False
+            compat.prepare_reducer(self._ddp, used)
+            self._prepared = this
+            self._loose = False  # a reduction takes in what was added before it
 
     def mark_done(self, index: int) -> None:
-        """Notes that the running backward has finished one gradient."""
+        """Notes that the running backward has finished one gradient.
+
+        Outside a reduction (no_sync, a backward nested in another) it stays this rank's own until
+        ``synchronize``.
+        """
         this = compat.current_backward_id()
         if this != self._done_in:
             self._done_in = this
             self._done = set()
         self._done.add(index)
+        self._loose = self._loose or this != self._prepared
 
     def synchronize(self) -> None:
-        if self._backward >= 0:
+        if self._prepared >= 0:
             compat.check_reducer(self._ddp)
-        if not self._unreduced:
+        if not self._loose:
             return
-        self._unreduced = False
-        late = LateReducer(self._parameters, self._group)
-        late.on_backward(True)
-        late.synchronize()
+        self._loose = False
+        reduce_now(self._parameters, self._group)
 
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
         compat.remove_reducer_hooks(self._ddp)
-        self._reach, self._nodes, self._parameters = [], [], []
-
-    def _prepare(self, used: Sequence[torch.Tensor]) -> None:
-        if self._warned:
-            compat.prepare_reducer(self._ddp, used)
-            return
-        self._warned = True
-        with warnings.catch_warnings():  # the search is wanted: its one-time advice to turn it off
-            warnings.filterwarnings("ignore", message=".*find_unused_parameters=True.*")
-            compat.prepare_reducer(self._ddp, used)
+        self._leaves, self._parameters = _Leaves([]), []
 
 
 class _Mark:
@@ -236,20 +266,22 @@ def ddp_fault(group: Group) -> str:
 
 
 def _try_ddp(group: Group) -> str:
-    """One layer that all ranks use and one that only rank 0 uses, two passes in one backward."""
+    """Two passes in one backward: first all ranks use both layers, then only rank 0 does."""
     with torch.random.fork_rng(devices=[group.device] if group.device.type == "cuda" else []):
         layers = [torch.nn.Linear(1, 1, bias=False) for _ in range(2)]
-        module = torch.nn.ModuleList(layers)
-    module.to(group.device)
+    module = torch.nn.ModuleList(layers).to(group.device)
     reducer = DdpReducer(module, group)
+    enter: Any = _Enter.apply
+    x = torch.full((1, 1), float(group.rank + 1), device=group.device)
     try:
-        enter: Any = _Enter.apply
-        x = torch.full((1, 1), float(group.rank + 1), device=group.device)
-        out = layers[0](enter(reducer, x.requires_grad_()))
-        out = out + layers[0](enter(reducer, x))
-        if group.rank == 0:
-            out = out + layers[1](x)
-        (enter(reducer, out)).sum().backward()
+        with warnings.catch_warnings():
+            # DDP advises once per process to turn the search for unused parameters off
+            warnings.filterwarnings("ignore", message=".*find_unused_parameters=True.*")
+            for both in (True, group.rank == 0):
+                module.zero_grad()
+                out = layers[0](x) + layers[0](enter(reducer, x.requires_grad_()))
+                out = out + layers[1](x) if both else out
+                enter(reducer, out).sum().backward()
         reducer.synchronize()
         mean = 2 * (group.size + 1) / 2  # of 2 (rank + 1) over the ranks
         found = [float(_gradient(layer.weight).item()) for layer in layers]

@@ -13,4 +13,4 @@ from harness import RankPool
 def ranks() -> Iterator[RankPool]:
     pool = RankPool()
     yield pool
-    pool.stop()
+    pool.close()

@@ -1,0 +1,568 @@
+"""What the data-parallel engine does beyond a plain loop: odd loops, wrong inputs, fallbacks."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from harness import RankPool
+from parallel_opt.engine import data_parallel, optimizers, reducers
+from parallel_opt.engine.data_parallel import DataParallel
+from parallel_opt.engine.process_group import Group
+from parallel_opt.errors import InputError
+
+ENGINES = ("ddp", "late")
+
+
+def linear(inputs: int = 3, outputs: int = 2) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(inputs, outputs).double()
+
+
+def batch(rows: int = 6, columns: int = 3) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randn(rows, columns, dtype=torch.float64)
+
+
+def grads(*modules: nn.Module) -> list[torch.Tensor | None]:
+    return [None if p.grad is None else p.grad.clone() for m in modules for p in m.parameters()]
+
+
+def same(found: list[torch.Tensor | None], expected: list[torch.Tensor | None]) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)
+
+
+def two_forwards(group: Group, engine: str) -> None:
+    """Two forwards in one backward, then two backwards after two forwards."""
+    x = batch()
+
+    def run(module: nn.Module, forward: Any) -> None:
+        (forward(x).square().sum() + forward(2 * x).tanh().sum()).backward()
+        first, second = forward(x).sum(), forward(x * x).square().sum()
+        first.backward()
+        second.backward()
+
+    plain, shared = linear(), linear()
+    run(plain, plain)
+    parallel = DataParallel(shared, group, engine=engine)
+    parallel.apply()
+    run(shared, parallel)
+    parallel.synchronize()
+    same(grads(shared), grads(plain))
+    parallel.unapply()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_several_forwards_per_backward_are_exact(ranks: RankPool, engine: str) -> None:
+    ranks.run(two_forwards, 2, engine)
+
+
+def adversarial(group: Group, engine: str) -> None:
+    """One model's output is another's input; each has its own engine, and the input a gradient."""
+    x = batch()
+
+    def run(first: Any, second: Any, leaf: torch.Tensor) -> None:
+        hidden = first(leaf)
+        (second(hidden).square().mean() + hidden.tanh().sum()).backward()
+
+    plain = linear(3, 3), linear(3, 2)
+    leaf = x.clone().requires_grad_()
+    run(*plain, leaf)
+    modules = linear(3, 3), linear(3, 2)
+    engines = [DataParallel(module, group, engine=engine, shares=(2, 1)) for module in modules]
+    for parallel in engines:
+        parallel.apply()
+    own = x.clone().requires_grad_()
+    run(*engines, own)
+    for parallel in engines:
+        parallel.synchronize()
+    same(grads(*modules), grads(*plain))
+    same([own.grad], [leaf.grad])
+    for parallel in engines:
+        parallel.unapply()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_model_may_feed_another(ranks: RankPool, engine: str) -> None:
+    ranks.run(adversarial, 2, engine)
+
+
+def without_sync(group: Group, engine: str, end_in_sync: bool) -> None:
+    x = batch()
+    plain, shared = linear(), linear()
+    for factor in (1, 2):
+        plain(factor * x).square().mean().backward()
+    parallel = DataParallel(shared, group, engine=engine)
+    parallel.apply()
+    with parallel.no_sync():
+        parallel(x).square().mean().backward()
+        if not end_in_sync:
+            parallel(2 * x).square().mean().backward()
+    if end_in_sync:
+        parallel(2 * x).square().mean().backward()
+    parallel.synchronize()
+    same(grads(shared), grads(plain))
+    parallel.unapply()
+
+
+@pytest.mark.parametrize("end_in_sync", [True, False])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_sync_defers_the_average(ranks: RankPool, engine: str, end_in_sync: bool) -> None:
+    ranks.run(without_sync, 2, engine, end_in_sync)
+
+
+class Checkpointed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(checkpoint(self.body, x, use_reentrant=False))
+
+
+def recompute(group: Group, engine: str) -> None:
+    """Recomputation in backward sees the same statistics and masks as the forward."""
+
+    def run(forward: Any) -> torch.Tensor:
+        torch.manual_seed(2)
+        loss = forward(batch(8)).square().mean()
+        loss.backward()
+        return loss.detach()
+
+    torch.manual_seed(0)
+    plain = Checkpointed().double()
+    shared = copy.deepcopy(plain)
+    parallel = DataParallel(shared, group, engine=engine, shares=(3, 1))
+    parallel.apply()
+    torch.testing.assert_close(run(parallel), run(plain), rtol=1e-12, atol=0)
+    parallel.synchronize()
+    same(grads(shared), grads(plain))
+    parallel.unapply()
+    assert parallel.notes == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_checkpointed_blocks_recompute_alike(ranks: RankPool, engine: str) -> None:
+    ranks.run(recompute, 2, engine)
+
+
+def freezing(group: Group, engine: str) -> None:
+    """Layers frozen and unfrozen between steps."""
+    x = batch()
+
+    def run(module: nn.Sequential, forward: Any, finish: Any) -> list[Any]:
+        seen = []
+        for frozen in (True, False, True):
+            module[0].requires_grad_(not frozen)
+            module.zero_grad()
+            forward(x).square().mean().backward()
+            finish()
+            seen += grads(module)
+        return seen
+
+    plain, shared = (nn.Sequential(linear(), linear(2, 2)) for _ in range(2))
+    expected = run(plain, plain, lambda: None)
+    parallel = DataParallel(shared, group, engine=engine)
+    parallel.apply()
+    same(run(shared, parallel, parallel.synchronize), expected)
+    parallel.unapply()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_layers_may_be_frozen_between_steps(ranks: RankPool, engine: str) -> None:
+    ranks.run(freezing, 2, engine)
+
+
+def double_backward(group: Group, engine: str) -> str:
+    parallel = DataParallel(linear(), group, engine=engine)
+    parallel.apply()
+    x = batch().requires_grad_()
+    try:
+        torch.autograd.grad(parallel(x).square().sum(), x, create_graph=True)
+    except InputError as error:
+        return str(error)
+    finally:
+        parallel.unapply()
+    return "accepted"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_gradients_of_gradients_are_refused(ranks: RankPool, engine: str) -> None:
+    assert (
+        ranks.run(double_backward, 2, engine)
+        == [
+            "backward(create_graph=True): gradients of gradients do not pass between ranks "
+            "(compute this term with the plain module, or run on one rank)"
+        ]
+        * 2
+    )
+
+
+def gradient_by_hand(group: Group, engine: str) -> str:
+    module = linear()
+    parallel = DataParallel(module, group, engine=engine)
+    parallel.apply()
+    try:
+        torch.autograd.grad(parallel(batch()).square().sum(), list(module.parameters()))
+    except InputError as error:
+        return str(error)
+    finally:
+        parallel.unapply()
+    return "accepted"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_autograd_grad_for_parameters_is_refused(ranks: RankPool, engine: str) -> None:
+    assert (
+        ranks.run(gradient_by_hand, 2, engine)
+        == [
+            "torch.autograd.grad: returns this rank's part of a parameter's gradient "
+            "(use loss.backward(), then parameter.grad)"
+        ]
+        * 2
+    )
+
+
+def mixed_batches(group: Group) -> str:
+    parallel = DataParallel(linear(), group)
+    parallel.apply()
+    try:
+        parallel(batch() * (1 if group.rank < 2 else 2))
+    except InputError as error:
+        return str(error)
+    finally:
+        parallel.unapply()
+    return "accepted"
+
+
+def test_batches_that_agree_on_some_ranks_only_are_refused(ranks: RankPool) -> None:
+    assert (
+        ranks.run(mixed_batches, 3)
+        == [
+            "training batch 0: some ranks have the same batch and others do not "
+            "(give every rank the same batch (same seed), or each its own (DistributedSampler))"
+        ]
+        * 3
+    )
+
+
+def changed_view(group: Group) -> str:
+    parallel = DataParallel(linear(), group)
+    parallel.apply()
+    parallel(batch())
+    try:
+        parallel(batch() * (1 + group.rank))
+    except InputError as error:
+        return str(error)
+    finally:
+        parallel.unapply()
+    return "accepted"
+
+
+def test_a_loop_that_changes_its_view_is_refused(ranks: RankPool) -> None:
+    assert ranks.run(changed_view, 2)[0] == (
+        "training batch 1: every rank has another batch, after the global view before "
+        "(give every rank the same batch (same seed), or each its own (DistributedSampler))"
+    )
+
+
+def lonely_evaluation(group: Group) -> None:
+    module = nn.Sequential(linear(), nn.BatchNorm1d(2).double(), nn.Dropout(0.5))
+    parallel = DataParallel(module, group)
+    parallel.apply()
+    parallel(batch()).sum().backward()
+    module.eval()
+    if group.rank == 0:
+        with torch.no_grad():
+            assert parallel(batch()).shape == (6, 2)
+        assert parallel(batch()).shape == (6, 2)
+    module.train()
+    parallel(batch()).sum().backward()
+    parallel.unapply()
+
+
+def test_rank_zero_may_evaluate_alone(ranks: RankPool) -> None:
+    ranks.run(lonely_evaluation, 2)
+
+
+def eval_with_gradients(group: Group, view: str) -> None:
+    """Fine-tuning in eval mode: gradients count, batch statistics and dropout do not."""
+    x = batch()
+    plain, shared = linear().eval(), linear().eval()
+    plain(x).square().mean().backward()
+    parallel = DataParallel(shared, group, view=view)
+    parallel.apply()
+    own = x if view == "global" else x.chunk(2)[group.rank]
+    parallel(own).square().mean().backward()
+    parallel.synchronize()
+    same(grads(shared), grads(plain))
+    parallel.unapply()
+
+
+@pytest.mark.parametrize("view", ["global", "local"])
+def test_gradients_in_eval_mode_are_averaged(ranks: RankPool, view: str) -> None:
+    ranks.run(eval_with_gradients, 2, view)
+
+
+def small_batches(group: Group) -> None:
+    plain, shared = linear(), linear()
+    parallel = DataParallel(shared, group)
+    parallel.apply()
+    for rows in (3, 1, 2):
+        plain(batch(rows)).square().mean().backward()
+        parallel(batch(rows)).square().mean().backward()
+    parallel.synchronize()
+    same(grads(shared), grads(plain))
+    parallel.unapply()
+
+
+def test_a_batch_smaller_than_the_ranks_trains(ranks: RankPool) -> None:
+    ranks.run(small_batches, 4)
+
+
+def empty_local_batch(group: Group) -> None:
+    x = batch()
+    plain, shared = linear(), linear()
+    plain(x).square().mean().backward()
+    parallel = DataParallel(shared, group, view="local")
+    parallel.apply()
+    own = x if group.rank == 0 else x[:0]
+    parallel(own).square().mean().backward()  # the mean of nothing is NaN
+    parallel.synchronize()
+    same(grads(shared), grads(plain))
+    parallel.unapply()
+
+
+def test_an_empty_local_batch_does_not_spread_nan(ranks: RankPool) -> None:
+    ranks.run(empty_local_batch, 2)
+
+
+def failing_start_up(group: Group) -> list[str]:
+    parallel = DataParallel(linear(), group, engine="ddp")
+    original = reducers._try_ddp
+    reducers._try_ddp = lambda group: "gradients [1.0], expected [1.5]" if group.rank == 1 else ""
+    try:
+        parallel.apply()
+    finally:
+        reducers._try_ddp = original
+    assert parallel.engine == "late"
+    parallel(batch()).sum().backward()
+    parallel.unapply()
+    return parallel.notes
+
+
+def test_a_failed_start_up_test_chooses_the_slow_twin(ranks: RankPool) -> None:
+    first, second = ranks.run(failing_start_up, 2)
+    text = "DDP fails its start-up test ({}): gradients are reduced late"
+    assert first == [text.format("it failed on another rank")]
+    assert second == [text.format("gradients [1.0], expected [1.5]")]
+
+
+def leaves_no_trace(group: Group, engine: str) -> None:
+    """Names, copies and pickles are plain while applied; afterwards nothing is left."""
+    module = nn.Sequential(linear(), nn.BatchNorm1d(2).double())
+    before = {key: dict(part.__dict__) for key, part in module.named_modules()}
+    clip, step = torch.nn.utils.clip_grad_norm_, torch.amp.GradScaler.step
+    parallel = DataParallel(module, group, engine=engine)
+    parallel.apply()
+    parallel(batch()).sum().backward()
+    parallel.synchronize()
+    assert [name for name, _ in module.named_parameters()] == [
+        "0.weight",
+        "0.bias",
+        "1.weight",
+        "1.bias",
+    ]
+    twin = copy.deepcopy(module)
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    loaded = torch.load(file, weights_only=False)
+    for other in (twin, loaded):
+        assert list(other.state_dict()) == list(module.state_dict())
+        other(batch()).sum().backward()
+    parallel.unapply()
+    assert {key: set(part.__dict__) for key, part in module.named_modules()} == {
+        key: set(values) for key, values in before.items()
+    }
+    assert torch.nn.utils.clip_grad_norm_ is clip
+    assert torch.amp.GradScaler.step is step
+    module.zero_grad()
+    module(batch()).square().sum().backward()  # no hook of ours reduces any more
+    plain = copy.deepcopy(module)
+    plain.zero_grad()
+    plain(batch()).square().sum().backward()
+    same(grads(module), grads(plain))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_unapply_leaves_the_module_as_it_was(ranks: RankPool, engine: str) -> None:
+    ranks.run(leaves_no_trace, 2, engine)
+
+
+def scaled(group: Group, engine: str, fused: bool) -> None:
+    """An infinite gradient on one rank's rows skips the step on every rank."""
+    x = batch().float()
+    bad = x.clone()
+    bad[0, 0] = float("inf")  # rank 0's row
+
+    def run(module: nn.Module, forward: Any) -> list[torch.Tensor]:
+        optimizer = torch.optim.Adam(module.parameters(), fused=fused)
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        for data in (x, bad, x):
+            optimizer.zero_grad()
+            scaler.scale(forward(data).sum()).backward()
+            if not fused:
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+        assert scaler.get_scale() == 4.0
+        return [p.detach().clone() for p in module.parameters()]
+
+    plain, shared = linear().float(), linear().float()
+    expected = run(plain, plain)
+    parallel = DataParallel(shared, group, engine=engine, view="global")
+    parallel.apply()
+    torch.testing.assert_close(run(shared, parallel), expected)
+    parallel.unapply()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_grad_scaler_skips_the_same_steps(ranks: RankPool, engine: str, fused: bool) -> None:
+    ranks.run(scaled, 2, engine, fused)
+
+
+def closures(group: Group, engine: str) -> None:
+    x = batch()
+
+    def run(module: nn.Module, forward: Any) -> list[torch.Tensor]:
+        optimizer = torch.optim.LBFGS(module.parameters(), max_iter=4)
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = forward(x).square().mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        return [p.detach().clone() for p in module.parameters()]
+
+    plain, shared = linear(), linear()
+    parallel = DataParallel(shared, group, engine=engine)
+    parallel.apply()
+    torch.testing.assert_close(run(shared, parallel), run(plain, plain), rtol=1e-9, atol=1e-12)
+    parallel.unapply()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_optimizers_with_closures_see_averaged_gradients(ranks: RankPool, engine: str) -> None:
+    ranks.run(closures, 2, engine)
+
+
+def sparse(group: Group, engine: str) -> None:
+    tokens = torch.tensor([[0, 1], [2, 2], [3, 1], [5, 0]])
+
+    def run(module: nn.Module, forward: Any, finish: Any) -> torch.Tensor:
+        forward(tokens).square().sum().backward()
+        finish()
+        grad = module.weight.grad
+        assert grad is not None and grad.is_sparse
+        return grad.to_dense()
+
+    torch.manual_seed(0)
+    plain = nn.Embedding(6, 3, sparse=True).double()
+    shared = copy.deepcopy(plain)
+    parallel = DataParallel(shared, group, engine=engine)
+    parallel.apply()
+    found = run(shared, parallel, parallel.synchronize)
+    torch.testing.assert_close(found, run(plain, plain, lambda: None), rtol=1e-12, atol=0)
+    parallel.unapply()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_sparse_gradients_stay_sparse(ranks: RankPool, engine: str) -> None:
+    ranks.run(sparse, 2, engine)
+
+
+class Coupled(nn.Module):
+    """Normalises over the batch in a way that no slicing can keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.body(x)
+        return functional.softmax(hidden, dim=0)
+
+
+def coupled(group: Group) -> list[str]:
+    torch.manual_seed(0)
+    plain = Coupled().double()
+    shared = copy.deepcopy(plain)
+    parallel = DataParallel(shared, group)
+    parallel.apply()
+    plain(batch()).square().sum().backward()
+    parallel(batch()).square().sum().backward()
+    parallel.synchronize()
+    same(grads(shared), grads(plain))
+    parallel.unapply()
+    return parallel.notes
+
+
+def test_a_model_that_couples_samples_is_computed_whole(ranks: RankPool) -> None:
+    expected = "every rank computes the whole batch: "
+    expected += "output 0 is not made of per-sample rows, sums or means"
+    assert ranks.run(coupled, 2) == [[expected]] * 2
+
+
+def different_start(group: Group) -> list[str]:
+    """Ranks that start from other weights and random states continue from rank 0's."""
+    torch.manual_seed(group.rank)
+    module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)).double()
+    x = batch()
+    torch.manual_seed(10 + group.rank)
+    parallel = DataParallel(module, group)
+    parallel.apply()
+    result = parallel(x)
+    result.sum().backward()
+    parallel.synchronize()
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)).double()
+    torch.manual_seed(10)
+    torch.testing.assert_close(result, plain(x), rtol=1e-12, atol=0)
+    parallel.unapply()
+    return parallel.notes
+
+
+def test_ranks_continue_from_rank_zero(ranks: RankPool) -> None:
+    text = "random states differed between ranks: all continue from rank 0's"
+    assert ranks.run(different_start, 2) == [[text]] * 2
+
+
+def test_unknown_names_and_shares_are_refused() -> None:
+    group = Group(0, 2, torch.device("cpu"))
+    for given, text in [
+        ({"engine": "fsdp"}, "engine: 'fsdp' is unknown (one of auto, ddp, late)"),
+        ({"view": "both"}, "view: 'both' is unknown (one of auto, global, local)"),
+        (
+            {"shares": (1, 2, 3)},
+            "plan.shares: [1, 2, 3] does not share samples among 2 ranks "
+            "(one count per rank, none negative, not all zero)",
+        ),
+    ]:
+        with pytest.raises(InputError) as caught:
+            DataParallel(linear(), group, **given)  # type: ignore[arg-type]
+        assert str(caught.value) == text
+    assert data_parallel.ENGINES == ("auto", "ddp", "late")
+    assert optimizers.find_optimizers([]) == []
