@@ -66,6 +66,9 @@ struct Job {
   bool operator==(const Job&) const = default;
 };
 
+/// Every value that no job can have, as "job.pins.data: 0 is below 1". Empty: well formed.
+std::vector<Fault> check(const Job& job, const std::string& where = "job");
+
 template <class Visitor, class T>
   requires SameAs<T, Pins>
 void fields(Visitor& visit, T& pins) {

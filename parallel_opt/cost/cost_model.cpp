@@ -1,0 +1,379 @@
+#include "parallel_opt/cost/cost_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+
+#include "parallel_opt/cost/optimizer.h"
+#include "parallel_opt/cost/parameters.h"
+#include "parallel_opt/plan/batch.h"
+#include "parallel_opt/plan/capabilities.h"
+
+namespace parallel_opt {
+namespace param = cost_parameter;
+
+namespace {
+
+std::size_t profile_index(const Policy& policy) {
+  const bool low = policy.precision == Precision::bf16 || policy.precision == Precision::fp16;
+  return (low ? 1u : 0u) + (policy.compile ? 2u : 0u);
+}
+
+/// One kind of call once: what the kernel takes, what bounds it, what the host adds.
+struct CallTime {
+  double kernel_s = 0;
+  double host_s = 0;  ///< visible beside the kernel
+  bool arithmetic_bound = false;
+  double total() const { return kernel_s + host_s; }
+};
+
+CallTime call_time(const Work& work, const RankRates& rates, double samples) {
+  CallTime time;
+  const double flops = work.flops.at(samples), bytes = work.bytes.at(samples);
+  const double arithmetic =
+      flops > 0 ? flops / rates.arithmetic(work.op_class, work.low).at(flops) : 0;
+  const double memory = bytes > 0 ? bytes / rates.bytes(work.op_class).at(bytes) : 0;
+  time.arithmetic_bound = arithmetic > memory;
+  time.kernel_s = std::max(arithmetic, memory);
+  const double launch = work.launches * rates.launch_s;
+  // A GPU works while the host prepares the next call; a CPU thread does both in turn.
+  time.host_s = rates.overlaps_launch ? std::max(0.0, launch - time.kernel_s) : launch;
+  return time;
+}
+
+}  // namespace
+
+double Bill::time_s() const {
+  return forward_s + backward_s + second_forward_s + recompute_s + loss_s + gather_s +
+         all_reduce_s + optimizer_s;
+}
+
+double Bill::memory_bytes() const {
+  return parameters_bytes + optimizer_bytes + gradients_bytes + saved_bytes + working_bytes +
+         outputs_bytes + copies_bytes;
+}
+
+CostModel::CostModel(const Graph& graph, const Cluster& cluster, const Job& job)
+    : graph_(graph),
+      cluster_(cluster),
+      job_(job),
+      facts_(model_facts(graph, job.training)),
+      space_(local_space(graph, cluster, job, facts_)) {
+  for (const bool compile : {false, true}) {
+    for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+      const Policy policy{precision, compile};
+      profiles_[profile_index(policy)] = make_profile(graph, facts_, policy, job.training);
+    }
+  }
+  const std::int64_t batch = global_batch_of(graph, job_);
+  for (const TensorId id : graph.inputs) {
+    const double bytes_in_graph = double(bytes(graph.tensor(id)).value);
+    input_bytes_ += bytes_in_graph * double(batch) / double(facts_.batch);
+  }
+  for (const auto& [size, count] : facts_.trainable) {
+    largest_parameter_ = std::max(largest_parameter_, size);
+  }
+  for (std::size_t l = 0; l < space_.layouts.size(); ++l) {
+    const Layout& layout = space_.layouts[l];
+    offset_.push_back(points_.size());
+    points_.resize(points_.size() + space_.micro_batches[l].size() * space_.precisions.size() * 4);
+    Setting setting;
+    setting.device = space_.pools[std::size_t(layout.pool)].devices.front();
+    setting.devices = layout.devices;
+    setting.ranks_per_device = layout.ranks_per_device;
+    setting.threads = layout.threads;
+    setting.share = (batch + layout.ranks() - 1) / layout.ranks();
+    LocalChoice choice;
+    choice.layout = int(l);
+    for (std::size_t p = 0; p < space_.precisions.size(); ++p) {
+      choice.precision = int(p);
+      setting.policy.precision = space_.precisions[p];
+      const RankRates rates =
+          rank_rates(cluster_.devices[std::size_t(setting.device)], setting.threads,
+                     setting.ranks_per_device, dtype_of(setting.policy.precision));
+      for (std::size_t m = 0; m < space_.micro_batches[l].size(); ++m) {
+        choice.micro = int(m);
+        setting.micro_batch = space_.micro_batches[l][m];
+        for (const bool compile : space_.compile) {
+          for (const MemoryFormat format : space_.memory_formats) {
+            choice.compile = setting.policy.compile = compile;
+            choice.memory_format = setting.memory_format = format;
+            points_[point_index(choice)] = prepare(setting, rates);
+          }
+        }
+      }
+    }
+  }
+}
+
+std::size_t CostModel::point_index(const LocalChoice& choice) const noexcept {
+  const std::size_t at =
+      std::size_t(choice.micro) * space_.precisions.size() + std::size_t(choice.precision);
+  return offset_[std::size_t(choice.layout)] + at * 4 + (choice.compile ? 2 : 0) +
+         (choice.memory_format == MemoryFormat::channels_last ? 1 : 0);
+}
+
+const Profile& CostModel::profile(const Policy& policy) const {
+  return profiles_[profile_index(policy)];
+}
+
+CostModel::Point CostModel::prepare(const Setting& setting, const RankRates& rates) const {
+  Point point;
+  point.setting = setting;
+  point.quality = rates.quality;
+  SettingCost& cost = point.cost;
+  // Pieces of one step may differ by a sample: all are counted at their mean.
+  const double samples = double(setting.share) / setting.pieces();
+  std::array<double, kMaxBlockClasses> class_forward{};
+  for (const Work& work : profile(setting.policy).work) {
+    if (work.layout && setting.memory_format == MemoryFormat::channels_last) continue;
+    const CallTime once = call_time(work, rates, samples);
+    const double total = work.calls * once.total();
+    (work.backward ? cost.backward_s : cost.forward_s) += total;
+    auto& by_class = work.backward ? cost.backward_by_class_s : cost.forward_by_class_s;
+    if (work.cast) {
+      cost.cast_s += total;
+    } else if (work.layout) {
+      cost.layout_s += total;
+    } else {
+      by_class[std::size_t(work.op_class)] += total;
+    }
+    if (!work.backward && work.block_class >= 0)
+      class_forward[std::size_t(work.block_class)] += total;
+    (once.arithmetic_bound ? cost.compute_s : cost.memory_s) += work.calls * once.kernel_s;
+    cost.host_s += work.calls * once.host_s;
+  }
+  for (std::size_t c = 0; c < facts_.classes.size(); ++c) {
+    cost.block_forward_s[c] = class_forward[c] / double(facts_.classes[c].blocks.size());
+  }
+  point.optimizer_s = {optimizer_time(rates, setting, false), optimizer_time(rates, setting, true)};
+  // The loss reads whole outputs, on every rank: the loop is not cut.
+  const double batch_share = double(setting.share) * setting.ranks();
+  const double outputs = profile(setting.policy).outputs.at(batch_share) * param::kLossPasses;
+  point.link = link_of(setting);
+  point.warm_up_s = warm_up(setting.policy);
+  point.loss_s = job_.training && outputs > 0 ? outputs / rates.reduce.at(outputs) : 0;
+  return point;
+}
+
+/// Passes over memory plus one launch per kernel. GPUs run the single-tensor form over lists of
+/// tensors (foreach): launches then do not grow with their number.
+double CostModel::optimizer_time(const RankRates& rates, const Setting&, bool fused) const {
+  if (!job_.training) return 0;
+  const OptimizerCost cost = optimizer_cost(job_.optimizer);
+  double seconds = 0, tensors = 0;
+  for (const auto& [size, count] : facts_.trainable) {
+    const double moved = size * (fused ? cost.fused_passes : cost.passes);
+    seconds += count * moved / rates.elementwise.at(moved);
+    tensors += count;
+  }
+  const double kernels = fused ? 1 : cost.kernels * (rates.overlaps_launch ? 1 : tensors);
+  return seconds + (tensors > 0 ? kernels * rates.launch_s : 0);
+}
+
+LinkModel CostModel::link_of(const Setting& setting) const noexcept {
+  LinkModel worst{Seconds(param::kAssumedLatencyS), BytesPerSecond(param::kAssumedLinkBytesPerS)};
+  bool found = false;
+  for (const Link& link : cluster_.links) {
+    const Device& a = cluster_.devices[link.a.index()];
+    const Device& b = cluster_.devices[link.b.index()];
+    const Device& mine = cluster_.devices[std::size_t(setting.device)];
+    const bool here =
+        a.node == mine.node && b.node == mine.node && a.kind == mine.kind && b.kind == mine.kind;
+    const bool wanted = setting.devices > 1 ? link.a != link.b : link.a == link.b;
+    if (!here || !wanted || link.bytes_per_s.value <= 0) continue;
+    if (found && link.bytes_per_s.value >= worst.bandwidth.value) continue;
+    worst = {Seconds(link.latency_s.value), BytesPerSecond(link.bytes_per_s.value)};
+    found = true;
+  }
+  return worst;
+}
+
+Bill CostModel::bill(const Point& point, const Switches& switches) const noexcept {
+  Bill bill;
+  const Setting& setting = point.setting;
+  const double pieces = setting.pieces();
+  bill.forward_s = pieces * point.cost.forward_s;
+  bill.backward_s = pieces * point.cost.backward_s;
+  // The loop's loss wants the outputs of the whole batch before any backward can run.
+  if (job_.training && pieces > 1) bill.second_forward_s = bill.forward_s;
+  for (std::size_t c = 0; c < facts_.classes.size(); ++c) {
+    bill.recompute_s += pieces * switches.recompute[c] * point.cost.block_forward_s[c];
+  }
+  bill.loss_s = point.loss_s;
+  bill.optimizer_s = point.optimizer_s[switches.fused_optimizer ? 1 : 0];
+  const double again = bill.forward_s > 0 ? (bill.second_forward_s + bill.recompute_s) /
+                                                (bill.forward_s + bill.backward_s)
+                                          : 0;
+  bill.busy_compute_s = pieces * point.cost.compute_s * (1 + again);
+  bill.busy_memory_s = pieces * point.cost.memory_s * (1 + again) + bill.loss_s + bill.optimizer_s;
+  bill.busy_host_s = pieces * point.cost.host_s * (1 + again);
+  const int ranks = setting.ranks();
+  if (ranks > 1) {
+    const LinkModel& link = point.link;
+    if (job_.training) {
+      const double whole = ring_all_reduce_time(facts_.trainable_bytes, ranks, link).value;
+      const double buckets = std::ceil(facts_.trainable_bytes / param::kBucketBytes);
+      const bool hides = cluster_.devices[std::size_t(setting.device)].kind == DeviceKind::gpu;
+      bill.all_reduce_s =
+          hides ? std::max(whole / std::max(1.0, buckets), whole - bill.backward_s) : whole;
+    }
+    const double outputs = profile(setting.policy).outputs.at(double(setting.share) * ranks);
+    bill.gather_s = ring_all_gather_time(outputs, ranks, link).value;
+  }
+  fill_memory(point, switches, bill);
+  return bill;
+}
+
+/// Live bytes at the few moments where a step can be fullest: the loss, each run of blocks in the
+/// backward at its first and last block (live bytes are linear between), and the optimizer step.
+void CostModel::fill_memory(const Point& point, const Switches& switches,
+                            Bill& bill) const noexcept {
+  const Setting& setting = point.setting;
+  const Profile& prof = profile(setting.policy);
+  const double m = double(setting.micro_batch);
+  const OptimizerCost opt = optimizer_cost(job_.optimizer);
+  const double outputs = prof.outputs.at(double(setting.share) * setting.ranks());
+  bill.parameters_bytes = facts_.parameter_bytes + facts_.buffer_bytes;
+  bill.outputs_bytes = outputs + input_bytes_;
+  const auto recomputed = [&](const Run& run) {
+    if (run.block_class < 0) return 0;
+    return std::clamp(switches.recompute[std::size_t(run.block_class)] - run.before, 0, run.count);
+  };
+  double most = -1;
+  const auto moment = [&](double saved, double gradients, double working) {
+    if (saved + gradients + working <= most) return;
+    most = saved + gradients + working;
+    bill.saved_bytes = saved;
+    bill.gradients_bytes = gradients;
+    bill.working_bytes = working;
+  };
+  double saved = 0;
+  for (const Run& run : prof.runs) {
+    const int again = recomputed(run);
+    saved += (run.count - again) * run.saved.at(m) + again * run.input.at(m);
+    moment(saved, 0, run.forward.at(m));
+  }
+  if (!job_.training) return;
+  bill.optimizer_bytes = opt.state_tensors * facts_.trainable_bytes;
+  bill.copies_bytes = prof.weight_copies_bytes + (setting.ranks() > 1 ? facts_.trainable_bytes : 0);
+  moment(saved, 0, 2 * outputs);  // log-probabilities and the gradient of the outputs
+  double gradients = 0;
+  for (auto it = prof.runs.rbegin(); it != prof.runs.rend(); ++it) {
+    const Run& run = *it;
+    const double again = recomputed(run), plain = run.count - again;
+    const double own = run.saved.at(m), input = run.input.at(m), work = run.backward.at(m);
+    if (plain > 0) {
+      moment(saved, gradients + run.gradients, work);
+      gradients += plain * run.gradients;
+      saved -= plain * own;
+      moment(saved + own, gradients, work);
+    }
+    if (again > 0) {
+      moment(saved + own, gradients + run.gradients, work);
+      gradients += again * run.gradients;
+      saved -= again * input;
+      moment(saved + input + own, gradients, work);
+    }
+  }
+  const bool lists = cluster_.devices[std::size_t(setting.device)].kind == DeviceKind::gpu;
+  const double temporary = lists ? facts_.trainable_bytes : largest_parameter_;
+  moment(0, facts_.trainable_bytes,
+         switches.fused_optimizer ? 0 : opt.temporary_tensors * temporary);
+}
+
+double CostModel::energy(const Point& point, const Bill& bill) const noexcept {
+  const Setting& setting = point.setting;
+  const Device& device = cluster_.devices[std::size_t(setting.device)];
+  if (!device.power) return 0;
+  const double idle = device.power->idle_w.value;
+  const double range = std::max(0.0, device.power->max_w.value - idle);
+  const bool cpu = device.kind == DeviceKind::cpu;
+  const double cores = cpu ? std::max<double>(1, double(device.cores.size())) : 1;
+  const double working = cpu ? setting.threads * setting.ranks_per_device / cores : 1;
+  const double calling = cpu ? setting.ranks_per_device / cores : 0;  // a GPU idles meanwhile
+  const double busy =
+      working *
+          (param::kPowerCompute * bill.busy_compute_s + param::kPowerMemory * bill.busy_memory_s) +
+      calling * param::kPowerHost * bill.busy_host_s +
+      (cpu ? calling : 1.0) * param::kPowerCommunicate * (bill.gather_s + bill.all_reduce_s);
+  return setting.devices * (idle * bill.time_s() + range * busy);
+}
+
+double CostModel::warm_up(const Policy& policy) const noexcept {
+  if (!policy.compile) return 0;
+  return param::kCompileFixedS + param::kCompilePerKernelS * profile(policy).distinct_kernels;
+}
+
+Cost CostModel::total(const Point& point, const Bill& bill) const noexcept {
+  return {bill.time_s(), point.setting.ranks_per_device * bill.memory_bytes(), energy(point, bill),
+          point.warm_up_s};
+}
+
+Bill CostModel::bill(const LocalChoice& choice) const noexcept {
+  return bill(points_[point_index(choice)], {choice.fused_optimizer, choice.recompute});
+}
+
+Cost CostModel::evaluate(const LocalChoice& choice) const noexcept {
+  const Point& point = points_[point_index(choice)];
+  return total(point, bill(point, {choice.fused_optimizer, choice.recompute}));
+}
+
+LocalChoice CostModel::plain() const {
+  PO_CHECK(!space_.layouts.empty(), "the space is not empty");
+  LocalChoice choice;
+  choice.compile = space_.compile.front();
+  choice.memory_format = space_.memory_formats.front();
+  choice.fused_optimizer = space_.fused_optimizer.front();
+  choice.recompute = space_.least_recompute;
+  const auto worse = [&](const Layout& a, const Layout& b) {
+    const auto key = [&](const Layout& l) {
+      const Device& device =
+          cluster_.devices[std::size_t(space_.pools[std::size_t(l.pool)].devices.front())];
+      return std::tuple(device.kind == DeviceKind::gpu ? 0 : 1, l.ranks(), -l.threads);
+    };
+    return key(a) < key(b);
+  };
+  choice.layout = int(std::ranges::min_element(space_.layouts, worse) - space_.layouts.begin());
+  return choice;
+}
+
+Plan CostModel::plan(const LocalChoice& choice) const {
+  const Layout& layout = space_.layouts[std::size_t(choice.layout)];
+  const Pool& pool = space_.pools[std::size_t(layout.pool)];
+  Plan plan;
+  plan.model = graph_.name;
+  plan.mesh.data = layout.ranks();
+  plan.devices_used = layout.devices;
+  for (int d = 0; d < layout.devices; ++d) {
+    const int index = pool.devices[std::size_t(d)];
+    const Device& device = cluster_.devices[std::size_t(index)];
+    const std::size_t part = device.cores.size() / std::size_t(layout.ranks_per_device);
+    for (int r = 0; r < layout.ranks_per_device; ++r) {
+      Placement place{index, {}, layout.threads};
+      if (device.kind == DeviceKind::cpu) {
+        const auto first = device.cores.begin() + std::ptrdiff_t(part) * r;
+        place.cores.assign(first, first + layout.threads);
+      }
+      plan.placements.push_back(std::move(place));
+    }
+  }
+  plan.global_batch = global_batch_of(graph_, job_);
+  plan.shares = even_shares(plan.global_batch, layout.ranks());
+  plan.micro_batch = space_.micro_batches[std::size_t(choice.layout)][std::size_t(choice.micro)];
+  plan.micro_batches = (plan.shares.front() + plan.micro_batch - 1) / plan.micro_batch;
+  Stage stage;
+  for (int rank = 0; rank < layout.ranks(); ++rank) stage.ranks.push_back(rank);
+  plan.stages = {std::move(stage)};
+  plan.precision = space_.precisions[std::size_t(choice.precision)];
+  for (std::size_t c = 0; c < facts_.classes.size(); ++c) {
+    for (int b = 0; b < choice.recompute[c]; ++b) {
+      const std::string& block = facts_.classes[c].blocks[std::size_t(b)];
+      plan.recompute.push_back({block, {block}});
+    }
+  }
+  plan.execution = {choice.compile, choice.memory_format, choice.fused_optimizer};
+  return plan;
+}
+
+}  // namespace parallel_opt

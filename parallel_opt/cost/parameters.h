@@ -1,0 +1,64 @@
+#pragma once
+
+/// The few physical parameters of the cost model that no probe measures yet. Each says what it is,
+/// where it comes from, and what it is worth. None belongs to a model or to one device.
+namespace parallel_opt::cost_parameter {
+
+// --- eager PyTorch -------------------------------------------------------------------------------
+/// A view launches no kernel, but Python, the dispatcher and autograd still see it: this share of
+/// the overhead of an operator. Assumed; views show 1-2 us beside 4-6 us in torch's profiler.
+inline constexpr double kViewLaunchShare = 0.3;
+/// Overhead of one eager operator where the cluster does not state it. Assumed.
+inline constexpr double kAssumedLaunchS = 6e-6;
+
+// --- torch.compile -------------------------------------------------------------------------------
+/// Overhead of one kernel in compiled code, as a share of an eager operator's: no dispatcher and no
+/// autograd node, but still a call from generated Python. Assumed.
+inline constexpr double kCompiledLaunchShare = 0.5;
+/// Compile time of a training step: a fixed part (tracing, AOTAutograd, scheduling) and one per
+/// distinct generated kernel (C++ or Triton compiler). Assumed; the first trial replaces it.
+inline constexpr double kCompileFixedS = 6.0;
+inline constexpr double kCompilePerKernelS = 0.9;
+
+// --- precision -----------------------------------------------------------------------------------
+/// Low precision is a candidate only where the device was found this much faster at large matrix
+/// products: below it, casts and noise eat the gain.
+inline constexpr double kWorthwhileSpeedup = 1.15;
+
+// --- data parallel -------------------------------------------------------------------------------
+/// Gradient bucket of DDP (its default): on GPUs the all-reduce of all buckets but the last may run
+/// beside the backward. On CPUs nothing overlaps: gloo's threads need the cores that compute.
+inline constexpr double kBucketBytes = 25.0 * 1024 * 1024;
+/// A link between ranks of one machine where the cluster states none: gloo over loopback. Assumed.
+inline constexpr double kAssumedLatencyS = 60e-6;
+inline constexpr double kAssumedLinkBytesPerS = 1.5e9;
+
+// --- rates of a device without a probe -----------------------------------------------------------
+/// One AVX2 core at 2.5 GHz with two FMA units peaks at 80 GFLOP/s; half of it is usual. Assumed.
+inline constexpr double kAssumedCpuFlopsPerCore = 4e10;
+inline constexpr double kAssumedCpuBytesPerS = 1e10;
+inline constexpr double kAssumedGpuFlops = 1e13;
+inline constexpr double kAssumedGpuBytesPerS = 5e11;
+
+// --- loss in the user's loop ---------------------------------------------------------------------
+/// Passes over the outputs by a loss that is not in the graph: cross-entropy reads them, writes and
+/// reads log-probabilities, writes the gradient; its reductions are free beside these.
+inline constexpr double kLossPasses = 4.0;
+
+// --- power ---------------------------------------------------------------------------------------
+/// Share of the dynamic power range that a core draws while it computes, waits for memory, runs
+/// the interpreter, or communicates. Assumed, in the order that RAPL studies agree on.
+inline constexpr double kPowerCompute = 1.0;
+inline constexpr double kPowerMemory = 0.75;
+inline constexpr double kPowerHost = 0.6;
+inline constexpr double kPowerCommunicate = 0.5;
+
+// --- half widths of 80 % intervals, relative, by where the rates came from -----------------------
+inline constexpr double kWidthMeasured = 0.20;
+inline constexpr double kWidthCalibrated = 0.25;
+inline constexpr double kWidthDatabase = 0.40;
+inline constexpr double kWidthAssumed = 0.60;
+/// Memory is counted from shapes: only what the engine keeps beside them is uncertain.
+inline constexpr double kWidthMemory = 0.10;
+
+}  // namespace parallel_opt::cost_parameter

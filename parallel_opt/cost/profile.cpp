@@ -1,0 +1,301 @@
+#include "parallel_opt/cost/profile.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "parallel_opt/cost/parameters.h"
+#include "parallel_opt/cost/policy_graph.h"
+#include "parallel_opt/graph/work.h"
+
+namespace parallel_opt {
+namespace {
+
+using cost_detail::PolicyGraph;
+
+/// Collects equal calls under one key.
+class WorkList {
+ public:
+  void add(const Work& work) {
+    const auto key = std::tuple(work.op_class, work.backward, work.low, work.cast, work.layout,
+                                work.block_class, work.flops.fixed, work.flops.per_sample,
+                                work.bytes.fixed, work.bytes.per_sample, work.launches);
+    const auto [it, fresh] = index_.try_emplace(key, list_.size());
+    if (fresh) {
+      list_.push_back(work);
+    } else {
+      list_[it->second].calls += work.calls;
+    }
+  }
+  std::vector<Work> take() { return std::move(list_); }
+
+ private:
+  std::map<std::tuple<OpClass, bool, bool, bool, bool, int, double, double, double, double, double>,
+           std::size_t>
+      index_;
+  std::vector<Work> list_;
+};
+
+/// Builds the list of calls of one policy.
+struct WorkBuilder {
+  const PolicyGraph& g;
+  const std::vector<int>& op_class_of;  ///< block class per operator
+  bool training;
+  WorkList list;
+
+  double launch_share() const {
+    return g.policy.compile ? cost_parameter::kCompiledLaunchShare : 1.0;
+  }
+  Affine scaled_bytes(const Op& op, double bytes, double fixed) const {
+    fixed = std::min(bytes, fixed);
+    if (!g.op_grows(op)) return {bytes, 0};
+    return {fixed, (bytes - fixed) / double(g.batch)};
+  }
+  void operator_calls(std::size_t i, const OpWork& work, bool backward);
+  void casts(std::size_t i);
+  void layout_changes(std::size_t i);
+  void fused_group(const cost_detail::FusedGroup& group);
+  void view(std::size_t i);
+};
+
+void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backward) {
+  if (work.kernels <= 0) return;
+  const Op& op = g.graph.ops[i];
+  const double calls = std::max(1, work.kernels);
+  const double bytes = double((work.read + work.written).value) * g.bytes_ratio(op);
+  // Weights are read once whatever the batch; the backward reads them and writes their gradients.
+  const double weights = g.constant_bytes(op) * (backward ? 2 : 1);
+  const Affine all_bytes = scaled_bytes(op, bytes, weights);
+  Work entry;
+  entry.op_class = work.op_class;
+  entry.backward = backward;
+  entry.low = g.low_op[i];
+  entry.block_class = op_class_of[i];
+  const double flops = is_arithmetic(work.op_class) ? work.contraction.value / calls : 0;
+  entry.flops = g.op_grows(op) ? Affine{0, flops / double(g.batch)} : Affine{flops, 0};
+  entry.bytes = {all_bytes.fixed / calls, all_bytes.per_sample / calls};
+  entry.launches = launch_share();
+  entry.calls = calls;
+  list.add(entry);
+}
+
+void WorkBuilder::casts(std::size_t i) {
+  if (!g.low_op[i]) return;
+  const Op& op = g.graph.ops[i];
+  for (const Operand& operand : op.inputs) {
+    if (!operand.tensor.valid() || !g.is_cast(operand.tensor)) continue;
+    const Tensor& tensor = g.graph.tensor(operand.tensor);
+    const bool weight = tensor.role == TensorRole::parameter;
+    if (g.policy.compile && !weight) continue;  // fused into the kernel that makes the tensor
+    const double bytes = double(elements(tensor)) * double(size_of(tensor.dtype) + 2);
+    Work entry;
+    entry.op_class = OpClass::copy;
+    entry.cast = true;
+    entry.block_class = op_class_of[i];
+    entry.bytes =
+        g.grows[operand.tensor.index()] ? Affine{0, bytes / double(g.batch)} : Affine{bytes, 0};
+    entry.launches = launch_share();
+    list.add(entry);
+    if (!training || !g.needs[operand.tensor.index()]) continue;
+    entry.backward = true;
+    list.add(entry);
+  }
+}
+
+void WorkBuilder::layout_changes(std::size_t i) {
+  const Op& op = g.graph.ops[i];
+  // Compiled code picks channels-last for convolutions by itself.
+  if (g.policy.compile) return;
+  if (op_class(op) != OpClass::convolution || op.outputs.empty()) return;
+  if (g.graph.tensor(op.outputs.front()).shape.size() != 4) return;
+  // A convolution works channels-last or blocked inside: contiguous images are turned on the way in
+  // and back on the way out, each a read and a write.
+  double images = g.tensor_bytes(op.outputs.front());
+  for (const Operand& operand : op.inputs) {
+    if (operand.tensor.valid() && g.grows[operand.tensor.index()]) {
+      images += g.tensor_bytes(operand.tensor);
+    }
+  }
+  Work entry;
+  entry.op_class = OpClass::copy;
+  entry.layout = true;
+  entry.block_class = op_class_of[i];
+  entry.bytes = scaled_bytes(op, 2 * images, 0);
+  entry.launches = 0;
+  list.add(entry);
+  if (!training || !g.needs[op.outputs.front().index()]) return;
+  entry.backward = true;
+  list.add(entry);
+}
+
+void WorkBuilder::fused_group(const cost_detail::FusedGroup& group) {
+  const auto total = [&](const std::vector<TensorId>& tensors) {
+    Affine sum;
+    for (const TensorId id : tensors) sum += g.tensor_affine(id);
+    return sum;
+  };
+  const Affine in = total(group.inputs), out = total(group.outputs);
+  Work entry;
+  entry.op_class = group.reduces ? OpClass::reduction : OpClass::elementwise;
+  entry.block_class = op_class_of[group.ops.front()];
+  entry.bytes = {in.fixed + out.fixed, in.per_sample + out.per_sample};
+  entry.launches = launch_share();
+  list.add(entry);
+  if (!training || !group.needs_grad) return;
+  // Reads the gradient of its results and what its operands were, writes gradients of operands.
+  entry.backward = true;
+  entry.bytes = {2 * in.fixed + out.fixed, 2 * in.per_sample + out.per_sample};
+  entry.launches *= group.has_parameters ? 2 : 1;  // parameter gradients sum over rows: one more
+  list.add(entry);
+}
+
+void WorkBuilder::view(std::size_t i) {
+  if (g.policy.compile) return;
+  Work entry;
+  entry.op_class = OpClass::view;
+  entry.block_class = op_class_of[i];
+  entry.launches = cost_parameter::kViewLaunchShare;
+  list.add(entry);
+  const Op& op = g.graph.ops[i];
+  if (!training || op.outputs.empty() || !g.needs[op.outputs.front().index()]) return;
+  entry.backward = true;
+  list.add(entry);
+}
+
+/// Segments of the step: runs of equal blocks and what lies between.
+class RunBuilder {
+ public:
+  RunBuilder(const PolicyGraph& g, const ModelFacts& facts, bool training)
+      : g_(g), facts_(facts), training_(training) {}
+
+  std::vector<Run> build() {
+    const std::vector<cost_detail::Kept> kept =
+        training_ ? g_.kept() : std::vector<cost_detail::Kept>();
+    std::set<TensorId> kept_storages;
+    for (const cost_detail::Kept& k : kept) {
+      if (k.storage.valid()) kept_storages.insert(k.storage);
+    }
+    std::size_t next_kept = 0;
+    std::set<TensorId> weights, inputs;
+    std::pair<int, int> current{-2, -2};
+    for (std::size_t i = 0; i < g_.graph.ops.size(); ++i) {
+      const std::pair<int, int> at{facts_.op_class[i], facts_.op_block[i]};
+      if (at != current) {
+        segments_.push_back({.block_class = at.first});
+        inputs.clear();
+        begin_ = i;
+        current = at;
+      }
+      Run& run = segments_.back();
+      for (; next_kept < kept.size() && kept[next_kept].op == i; ++next_kept) {
+        run.saved += kept[next_kept].bytes;
+      }
+      operator_sets(i, kept_storages, run);
+      gradients(i, weights, run);
+      block_inputs(i, inputs, run);
+    }
+    return merged();
+  }
+
+ private:
+  void operator_sets(std::size_t i, const std::set<TensorId>& kept, Run& run) const {
+    Affine forward, backward;
+    for (const TensorId storage : g_.touched(i)) {
+      const Affine bytes = g_.tensor_affine(storage);
+      if (!kept.contains(storage)) forward += bytes;
+      if (training_ && g_.needs[storage.index()]) backward += bytes;
+    }
+    larger(run.forward, forward);
+    larger(run.backward, backward);
+  }
+  void gradients(std::size_t i, std::set<TensorId>& seen, Run& run) const {
+    if (!training_) return;
+    for (const Operand& operand : g_.graph.ops[i].inputs) {
+      if (!operand.tensor.valid()) continue;
+      const Tensor* tensor = &g_.graph.tensor(operand.tensor);
+      if (tensor->role != TensorRole::parameter || !tensor->requires_grad) continue;
+      const TensorId owner = tensor->tied_to.valid() ? tensor->tied_to : operand.tensor;
+      if (seen.insert(owner).second) run.gradients += double(bytes(*tensor).value);
+    }
+  }
+  void block_inputs(std::size_t i, std::set<TensorId>& seen, Run& run) const {
+    for (const Operand& operand : g_.graph.ops[i].inputs) {
+      if (!operand.tensor.valid()) continue;
+      const TensorId storage = g_.owner[operand.tensor.index()];
+      if (g_.graph.tensor(storage).role != TensorRole::activation) continue;
+      if (g_.producer[storage.index()] >= int(begin_)) continue;
+      if (seen.insert(storage).second) run.input += g_.tensor_affine(storage);
+    }
+  }
+  void larger(Affine& most, const Affine& other) const {
+    if (other.at(double(g_.batch)) > most.at(double(g_.batch))) most = other;
+  }
+  std::vector<Run> merged() const {
+    std::vector<Run> runs;
+    for (const Run& segment : segments_) {
+      if (!runs.empty() && segment.block_class >= 0 &&
+          runs.back().block_class == segment.block_class) {
+        Run& run = runs.back();
+        ++run.count;
+        // The first block may keep an input more than the others: none is undercounted.
+        larger(run.saved, segment.saved);
+        larger(run.input, segment.input);
+        run.gradients = std::max(run.gradients, segment.gradients);
+      } else {
+        runs.push_back(segment);
+      }
+    }
+    std::array<int, kMaxBlockClasses> seen{};
+    for (Run& run : runs) {
+      if (run.block_class < 0) continue;
+      run.before = seen[std::size_t(run.block_class)];
+      seen[std::size_t(run.block_class)] += run.count;
+    }
+    return runs;
+  }
+
+  const PolicyGraph& g_;
+  const ModelFacts& facts_;
+  bool training_;
+  std::size_t begin_ = 0;
+  std::vector<Run> segments_;
+};
+
+}  // namespace
+
+Profile make_profile(const Graph& graph, const ModelFacts& facts, const Policy& policy,
+                     bool training) {
+  const PolicyGraph g(graph, policy, facts.batch);
+  WorkBuilder builder{g, facts.op_class, training, {}};
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+    const Op& op = graph.ops[i];
+    if (op.phase != Phase::forward) continue;
+    builder.casts(i);
+    builder.layout_changes(i);
+    if (op_class(op) == OpClass::view) {
+      builder.view(i);
+    } else if (g.group_of[i] < 0) {
+      builder.operator_calls(i, forward_work(graph, op), false);
+      if (training) builder.operator_calls(i, backward_work(graph, op, g.needs), true);
+    }
+  }
+  Profile profile;
+  for (const cost_detail::FusedGroup& group : g.groups) builder.fused_group(group);
+  profile.work = builder.list.take();
+  profile.runs = RunBuilder(g, facts, training).build();
+  profile.distinct_kernels = g.distinct_kernels(training);
+  profile.weight_copies_bytes = g.weight_copies_bytes();
+  for (const TensorId id : graph.outputs) {
+    const Tensor& tensor = graph.tensor(id);
+    if (!is_floating(tensor.dtype)) continue;
+    const double bytes_of =
+        double(elements(tensor)) * double(std::max<std::int64_t>(4, size_of(tensor.dtype)));
+    profile.outputs += g.grows[id.index()] && !tensor.shape.empty()
+                           ? Affine{0, bytes_of / double(g.batch)}
+                           : Affine{bytes_of, 0};
+  }
+  return profile;
+}
+
+}  // namespace parallel_opt
