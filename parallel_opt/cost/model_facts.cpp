@@ -38,7 +38,7 @@ struct Instance {
   std::size_t operators = 0;
   bool computes = false;  ///< has an arithmetic operator: worth recomputing
   double bytes = 0;       ///< of its results
-  Hasher hash;
+  Hasher hash{};
 };
 
 std::vector<Instance> instances(const Graph& graph) {
