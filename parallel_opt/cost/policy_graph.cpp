@@ -26,11 +26,12 @@ PolicyGraph::PolicyGraph(const Graph& graph_in, const Policy& policy_in, std::in
       batch(batch_in),
       grows(grows_with_batch(graph_in)),
       needs(needs_grad(graph_in)),
-      owner(storage_owners(graph_in)),
+      owner(graph_in.tensors.size()),
       producer(graph_in.tensors.size(), -1),
       low_tensor(graph_in.tensors.size(), false),
       low_op(graph_in.ops.size(), false),
       group_of(graph_in.ops.size(), -1) {
+  for (std::size_t i = 0; i < owner.size(); ++i) owner[i] = storage_owner(graph, TensorId(i));
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
     for (const TensorId id : graph.ops[i].outputs) {
       if (id.valid()) producer[id.index()] = int(i);
@@ -157,9 +158,13 @@ void PolicyGraph::fuse() {
 }
 
 void PolicyGraph::fill_group(FusedGroup& group, int index) const {
-  std::set<TensorId> read, written, inner;
+  std::set<TensorId> read, written, inner, kept_here;
   for (const std::size_t i : group.ops) {
     const Op& op = graph.ops[i];
+    for (const TensorId id : saved_for_backward(graph, op, needs).tensors) {
+      const TensorId storage = owner[id.index()];
+      if (graph.tensor(storage).role != TensorRole::parameter) kept_here.insert(storage);
+    }
     const OpClass c = op_class(op);
     group.reduces = group.reduces || c == OpClass::normalization || c == OpClass::softmax ||
                     c == OpClass::loss || c == OpClass::reduction;
@@ -197,6 +202,7 @@ void PolicyGraph::fill_group(FusedGroup& group, int index) const {
     if (inner.contains(owner[id.index()])) written.insert(owner[id.index()]);
   }
   group.inputs.assign(read.begin(), read.end());
+  group.kept.assign(kept_here.begin(), kept_here.end());
   group.outputs.assign(written.begin(), written.end());
 }
 

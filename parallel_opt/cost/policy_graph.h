@@ -15,6 +15,7 @@ struct FusedGroup {
   std::vector<std::size_t> ops;
   std::vector<TensorId> inputs;   ///< storages read from outside
   std::vector<TensorId> outputs;  ///< storages that something outside reads
+  std::vector<TensorId> kept;     ///< storages that its operators keep for the backward
   bool reduces = false;           ///< holds a normalisation, softmax, loss or sum
   bool needs_grad = false;
   bool has_parameters = false;

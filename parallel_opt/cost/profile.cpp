@@ -57,6 +57,7 @@ struct WorkBuilder {
   void layout_changes(std::size_t i);
   void fused_group(const cost_detail::FusedGroup& group);
   void view(std::size_t i);
+  void gradient_sums();
 };
 
 void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backward) {
@@ -143,9 +144,13 @@ void WorkBuilder::fused_group(const cost_detail::FusedGroup& group) {
   entry.launches = launch_share();
   list.add(entry);
   if (!training || !group.needs_grad) return;
-  // Reads the gradient of its results and what its operands were, writes gradients of operands.
+  // Reads the gradients of its results and what was kept for it, writes gradients of operands.
   entry.backward = true;
-  entry.bytes = {2 * in.fixed + out.fixed, 2 * in.per_sample + out.per_sample};
+  const Affine needed = total(group.kept);
+  const bool again = needed.at(double(g.batch)) > in.at(double(g.batch));  // cheaper from operands
+  const Affine& read = again ? in : needed;
+  entry.bytes = {read.fixed + in.fixed + out.fixed,
+                 read.per_sample + in.per_sample + out.per_sample};
   entry.launches *= group.has_parameters ? 2 : 1;  // parameter gradients sum over rows: one more
   list.add(entry);
 }
@@ -161,6 +166,33 @@ void WorkBuilder::view(std::size_t i) {
   if (!training || op.outputs.empty() || !g.needs[op.outputs.front().index()]) return;
   entry.backward = true;
   list.add(entry);
+}
+
+/// A tensor with several readers gets the sum of their gradients: eager autograd adds them one by
+/// one, a compiler does so inside its kernels.
+void WorkBuilder::gradient_sums() {
+  if (!training || g.policy.compile) return;
+  std::vector<int> readers(g.graph.tensors.size(), 0);
+  std::vector<int> block(g.graph.tensors.size(), -1);
+  for (std::size_t i = 0; i < g.graph.ops.size(); ++i) {
+    for (const Operand& operand : g.graph.ops[i].inputs) {
+      if (!operand.tensor.valid()) continue;
+      ++readers[operand.tensor.index()];
+      block[operand.tensor.index()] = op_class_of[i];
+    }
+  }
+  for (std::size_t t = 0; t < readers.size(); ++t) {
+    if (readers[t] < 2 || !g.needs[t] || g.graph.tensors[t].role != TensorRole::activation)
+      continue;
+    const Affine once = g.tensor_affine(TensorId(t));
+    Work entry;
+    entry.op_class = OpClass::elementwise;
+    entry.backward = true;
+    entry.block_class = block[t];
+    entry.bytes = {3 * once.fixed, 3 * once.per_sample};
+    entry.calls = readers[t] - 1;
+    list.add(entry);
+  }
 }
 
 /// Segments of the step: runs of equal blocks and what lies between.
@@ -280,6 +312,7 @@ Profile make_profile(const Graph& graph, const ModelFacts& facts, const Policy& 
       if (training) builder.operator_calls(i, backward_work(graph, op, g.needs), true);
     }
   }
+  builder.gradient_sums();
   Profile profile;
   for (const cost_detail::FusedGroup& group : g.groups) builder.fused_group(group);
   profile.work = builder.list.take();

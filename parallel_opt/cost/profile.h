@@ -47,10 +47,10 @@ struct Work {
 struct Run {
   int block_class = -1;
   int count = 1;
-  Affine saved{};          ///< kept for the backward
-  Affine input{};          ///< what recompute keeps instead
-  Affine forward{};        ///< largest working set of an operator beyond what is kept
-  Affine backward{};       ///< likewise in the backward: gradients of its operands and results
+  Affine saved{};        ///< kept for the backward
+  Affine input{};        ///< what recompute keeps instead
+  Affine forward{};      ///< largest working set of an operator beyond what is kept
+  Affine backward{};     ///< likewise in the backward: gradients of its operands and results
   double gradients = 0;  ///< bytes of parameter gradients that its backward leaves
   int before = 0;        ///< blocks of its class in earlier runs
 };
