@@ -4,6 +4,7 @@ namespace parallel_opt {
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
+      report_command(),
       schema_command(),
       version_command(),
   };

@@ -75,4 +75,20 @@ void fields(Visitor& visit, T& document) {
   visit("checks", document.checks, "one per part");
 }
 
+/// What `report` wrote.
+struct ReportDocument {
+  std::string source;
+  std::string output;
+  std::int64_t bytes = 0;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, ReportDocument>
+void fields(Visitor& visit, T& document) {
+  visit.schema("parallel-opt/report-file/1");
+  visit("source", document.source, "the document it was made of");
+  visit("output", document.output, "the file that was written");
+  visit("bytes", document.bytes, "its size");
+}
+
 }  // namespace parallel_opt

@@ -3,6 +3,7 @@
 #include "parallel_opt/cli/documents.h"
 #include "parallel_opt/hardware/cluster.h"
 #include "parallel_opt/plan/plan.h"
+#include "parallel_opt/report/report_data.h"
 #include "parallel_opt/simulate/timeline.h"
 
 namespace parallel_opt {
@@ -11,12 +12,20 @@ const std::vector<DocumentSchema>& document_schemas() {
   static const std::vector<DocumentSchema> schemas = {
       {"cluster", "nodes, devices and links with their speeds",
        [] { return schema_of<Cluster>("What a job runs on."); }},
+      {"demo", "what `parallel-opt demo --json` prints",
+       [] { return schema_of<DemoDocument>("Two models, trained three ways each."); }},
       {"doctor", "what `parallel-opt doctor --json` prints",
        [] { return schema_of<DoctorDocument>("What works here, and what does not."); }},
       {"error", "what any command prints with --json when it fails",
        [] { return schema_of<ErrorDocument>("Why a command failed."); }},
       {"job", "what is wanted", [] { return schema_of<Job>("What is wanted."); }},
       {"plan", "how to run a model", [] { return schema_of<Plan>("How to run a model."); }},
+      {"report", "everything an HTML report shows",
+       [] { return schema_of<ReportData>("Everything a report shows."); }},
+      {"report-file", "what `parallel-opt report --json` prints",
+       [] { return schema_of<ReportDocument>("Where a report was written."); }},
+      {"run", "what `parallel-opt run --report DIR` leaves in DIR/run.json",
+       [] { return schema_of<RunRecord>("A training run."); }},
       {"timeline", "events over time, measured or simulated",
        [] { return schema_of<Timeline>("Events on devices and links over time."); }},
       {"version", "what `parallel-opt version --json` prints",

@@ -1,0 +1,273 @@
+#include "parallel_opt/report/charts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel_opt/report/svg.h"
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kRow = 30;   // height of one bar with its gap
+constexpr double kBar = 16;   // of the bar itself
+constexpr double kAxis = 34;  // below a plot: tick labels and the axis title
+constexpr double kMargin = 8;
+constexpr double kBaseline = 4;  // from the middle of a line of text down to its baseline
+
+/// Width of a column of labels, at most a share of the picture.
+template <class Rows, class Text>
+double column_width(const Rows& rows, Text text, double limit) {
+  double width = 0;
+  for (const auto& row : rows) width = std::max(width, text_width(text(row)));
+  return std::min(width, limit);
+}
+
+/// Maps values to pixels.
+struct Scale {
+  double low, high, from, to;
+  double operator()(double value) const {
+    return from + (value - low) / (high - low) * (to - from);
+  }
+};
+
+void whisker(Svg& svg, double low, double high, double y) {
+  svg.line(low, y, high, y, "whisker");
+  svg.line(low, y - 5, low, y + 5, "whisker");
+  svg.line(high, y - 5, high, y + 5, "whisker");
+}
+
+/// Ticks below a plot, and light lines through it.
+void x_axis(Svg& svg, const Scale& x, double top, double bottom, const std::string& label) {
+  const int count = std::max(2, static_cast<int>((x.to - x.from) / 80));
+  const std::vector<double> ticks = nice_ticks(x.low, x.high, count);
+  const std::vector<std::string> labels = tick_labels(ticks);
+  for (std::size_t i = 0; i < ticks.size(); ++i) {
+    svg.line(x(ticks[i]), top, x(ticks[i]), bottom, "grid");
+    svg.text(x(ticks[i]), bottom + 15, labels[i], "tick", Anchor::middle);
+  }
+  svg.text(x.to, bottom + 30, label, "tick", Anchor::end);
+}
+
+}  // namespace
+
+std::string bar_chart(const BarChart& chart, double width) {
+  const double left =
+      kMargin + column_width(chart.bars, [](const Bar& b) { return b.label; }, width / 3);
+  const double right =
+      kMargin + column_width(chart.bars, [](const Bar& b) { return b.text; }, width / 2);
+  double most = std::max(chart.reference.value_or(0), chart.least_scale);
+  for (const Bar& bar : chart.bars) most = std::max({most, bar.value, bar.high.value_or(0)});
+  const double height = kRow * static_cast<double>(chart.bars.size()) + 2 * 4;
+  const Scale x{0, most > 0 ? most : 1, left + 8, width - right - 10};
+
+  Svg svg(width, height, chart.title);
+  if (chart.reference) {
+    svg.line(x(*chart.reference), 2, x(*chart.reference), height - 2, "reference");
+  }
+  double y = 4 + kRow / 2;
+  for (const Bar& bar : chart.bars) {
+    svg.text(left, y + kBaseline, fit_text(bar.label, left), "label", Anchor::end);
+    svg.rect(x.from, y - kBar / 2, x(bar.value) - x.from, kBar, "bar " + bar.color,
+             bar.label + ": " + bar.text);
+    double end = x(bar.value);
+    if (bar.low && bar.high) {
+      whisker(svg, x(*bar.low), x(*bar.high), y);
+      end = std::max(end, x(*bar.high));
+    }
+    svg.text(end + 8, y + kBaseline, bar.text, "value");
+    y += kRow;
+  }
+  svg.line(x.from, 2, x.from, height - 2, "axis");
+  return svg.str();
+}
+
+namespace {
+
+struct Box {
+  double x_low = 0, x_high = 1, y_low = 0, y_high = 1;
+};
+
+Box bounds(const LineChart& chart) {
+  Box box;
+  bool first = true;
+  for (const Series& series : chart.series) {
+    for (const auto& [x, y] : series.points) {
+      if (first) box.x_low = box.x_high = x;
+      box.x_high = std::max(box.x_high, x);
+      box.x_low = std::min(box.x_low, x);
+      if (y && first) box.y_low = box.y_high = *y;
+      if (y) {
+        box.y_low = std::min(box.y_low, *y);
+        box.y_high = std::max(box.y_high, *y);
+        first = false;
+      }
+    }
+  }
+  if (chart.from_zero) box.y_low = std::min(0.0, box.y_low);
+  if (!(box.x_high > box.x_low)) box.x_high = box.x_low + 1;
+  if (!(box.y_high > box.y_low))
+    box.y_high = box.y_low + (box.y_low == 0 ? 1 : std::abs(box.y_low));
+  box.y_high += 0.05 * (box.y_high - box.y_low);  // air above the highest point
+  return box;
+}
+
+void draw_series(Svg& svg, const Series& series, const Scale& x, const Scale& y, bool stairs,
+                 const std::string& classes) {
+  std::vector<std::vector<std::pair<double, double>>> runs(1);
+  for (const auto& [at, value] : series.points) {
+    if (!value) {
+      if (!runs.back().empty()) runs.emplace_back();
+      continue;
+    }
+    if (stairs && !runs.back().empty()) runs.back().emplace_back(x(at), runs.back().back().second);
+    runs.back().emplace_back(x(at), y(*value));
+  }
+  svg.polyline(runs, classes, series.name);
+}
+
+}  // namespace
+
+std::string line_chart(const LineChart& chart, double width) {
+  const double plot_height = 200, top = 24, bottom = top + plot_height;
+  const Box box = bounds(chart);
+  const std::vector<double> ticks = nice_ticks(box.y_low, box.y_high, 5);
+  const std::vector<std::string> labels = tick_labels(ticks);
+  const double left = 12 + column_width(labels, [](const std::string& s) { return s; }, width / 3);
+  const Scale x{box.x_low, box.x_high, left, width - 16};
+  const Scale y{box.y_low, box.y_high, bottom, top};
+
+  Svg svg(width, bottom + kAxis, chart.title);
+  svg.text(4, 12, chart.y_label, "tick");
+  for (std::size_t i = 0; i < ticks.size(); ++i) {
+    svg.line(left, y(ticks[i]), x.to, y(ticks[i]), "grid");
+    svg.text(left - 6, y(ticks[i]) + kBaseline, labels[i], "tick", Anchor::end);
+  }
+  x_axis(svg, x, top, bottom, chart.x_label);
+  for (std::size_t i = 0; i < chart.series.size(); ++i) {
+    // Curves that should agree lie on each other: later ones are thinner, so that all are seen.
+    const std::string weight = "curve k" + std::to_string(std::min<std::size_t>(i, 2));
+    draw_series(svg, chart.series[i], x, y, chart.stairs, weight + " " + chart.series[i].color);
+  }
+  svg.line(left, bottom, x.to, bottom, "axis");
+  return svg.str();
+}
+
+namespace {
+
+/// Longest end of all rows.
+double last_end(const Gantt& chart) {
+  double end = 0;
+  for (const GanttRow& row : chart.rows) {
+    for (const Slice& slice : row.slices) end = std::max(end, slice.start + slice.length);
+  }
+  return end > 0 ? end : 1;
+}
+
+}  // namespace
+
+std::string gantt_chart(const Gantt& chart, double width) {
+  constexpr double kLane = 22, kInner = 12, kLabel = 20;
+  constexpr std::size_t kMostSlices = 1500;  // of one row: more cannot be told apart
+  std::vector<double> heights;
+  double height = 8;
+  for (const GanttRow& row : chart.rows) {
+    const bool inner = std::ranges::any_of(row.slices, [](const Slice& s) { return s.depth > 0; });
+    heights.push_back(kLabel + kLane + (inner ? kInner : 0) + 10);
+    height += heights.back();
+  }
+  const Scale x{0, last_end(chart), 6, width - 6};
+  Svg svg(width, height + kAxis, chart.title);
+  x_axis(svg, x, 4, height, chart.unit);
+  double top = 8;
+  for (std::size_t r = 0; r < chart.rows.size(); ++r) {
+    const GanttRow& row = chart.rows[r];
+    std::size_t left_out = 0;
+    for (const Slice& slice : row.slices) {
+      const double pixels = x(slice.start + slice.length) - x(slice.start);
+      if (row.slices.size() > kMostSlices && pixels < 0.3) {
+        ++left_out;
+        continue;
+      }
+      const double y = top + kLabel + (slice.depth > 0 ? kLane + 1 : 0);
+      svg.rect(x(slice.start), y, pixels, slice.depth > 0 ? kInner : kLane, "slice " + slice.color,
+               slice.tooltip);
+      if (slice.depth == 0 && text_width(slice.label) + 8 < pixels) {
+        svg.text(x(slice.start) + pixels / 2, y + kLane / 2 + kBaseline, slice.label, "inside",
+                 Anchor::middle);
+      }
+    }
+    std::string label = row.label;
+    if (left_out > 0) label += fmt::format(" ({} spans too short to draw)", left_out);
+    svg.text(6, top + 13, fit_text(label, width - 12), "label");
+    top += heights[r];
+  }
+  return svg.str();
+}
+
+std::string stack_chart(const StackChart& chart, double width) {
+  const double left =
+      kMargin + column_width(chart.rows, [](const StackRow& r) { return r.label; }, width / 3);
+  const double right =
+      kMargin + column_width(chart.rows, [](const StackRow& r) { return r.text; }, width / 3);
+  double most = 0;
+  for (const StackRow& row : chart.rows) {
+    double sum = 0;
+    for (const Slice& part : row.parts) sum += part.length;
+    most = std::max(most, sum);
+  }
+  const double height = (kRow + 6) * static_cast<double>(chart.rows.size()) + 8;
+  const Scale x{0, most > 0 ? most : 1, left + 8, width - right - 10};
+  Svg svg(width, height, chart.title);
+  double y = 4 + (kRow + 6) / 2;
+  for (const StackRow& row : chart.rows) {
+    svg.text(left, y + kBaseline, fit_text(row.label, left), "label", Anchor::end);
+    double start = 0;
+    for (const Slice& part : row.parts) {
+      const double pixels = x(start + part.length) - x(start);
+      svg.rect(x(start), y - 12, pixels, 24, "slice " + part.color, part.tooltip);
+      if (text_width(part.label) + 6 < pixels) {
+        svg.text(x(start) + pixels / 2, y + kBaseline, part.label, "inside", Anchor::middle);
+      }
+      start += part.length;
+    }
+    svg.text(x(start) + 8, y + kBaseline, row.text, "value");
+    y += kRow + 6;
+  }
+  svg.line(x.from, 2, x.from, height - 2, "axis");
+  return svg.str();
+}
+
+std::string error_chart(const ErrorChart& chart, double width) {
+  double most = 0.1;  // at least +-10 %, so that small errors look small
+  for (const ErrorRow& row : chart.rows) {
+    for (const double edge : {row.error, row.low.value_or(0), row.high.value_or(0)}) {
+      most = std::max(most, std::abs(edge));
+    }
+  }
+  most = std::min(most * 1.05, 2.0);  // beyond 200 % the marker sits at the edge, its text says it
+  constexpr double kErrorRow = 46;
+  const double height = kErrorRow * static_cast<double>(chart.rows.size()) + 6;
+  const Scale x{-most * 100, most * 100, 12, width - 12};
+  const auto place = [&](double share) { return x(std::clamp(share, -most, most) * 100); };
+  Svg svg(width, height + kAxis, chart.title);
+  x_axis(svg, x, 4, height, "error of the prediction, % of measured");
+  svg.line(x(0), 2, x(0), height, "reference");
+  double top = 4;
+  for (const ErrorRow& row : chart.rows) {
+    svg.text(12, top + 13, fit_text(row.label + ": " + row.text, width - 24), "label");
+    const double y = top + 29;
+    if (row.low && row.high) {
+      svg.rect(
+          place(*row.low), y - 5, place(*row.high) - place(*row.low), 10, "interval " + row.color,
+          fmt::format("80 % interval: {:+.1f} % to {:+.1f} %", *row.low * 100, *row.high * 100));
+    }
+    svg.circle(place(row.error), y, 5.5, "marker " + row.color,
+               fmt::format("{:+.1f} %", row.error * 100));
+    top += kErrorRow;
+  }
+  return svg.str();
+}
+
+}  // namespace parallel_opt

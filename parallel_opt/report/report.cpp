@@ -1,0 +1,303 @@
+#include "parallel_opt/report/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel_opt/base/embedded.h"
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/base/version.h"
+#include "parallel_opt/report/figures.h"
+#include "parallel_opt/report/svg.h"
+
+namespace parallel_opt {
+namespace {
+
+std::string e(std::string_view text) { return escape_html(text); }
+
+std::string facts_list(const std::vector<Fact>& facts) {
+  if (facts.empty()) return "";
+  std::string text = "<dl class=\"facts\">";
+  for (const Fact& fact : facts) {
+    text += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>", e(fact.name), e(fact.value));
+  }
+  return text + "</dl>\n";
+}
+
+std::string lines_list(const std::vector<std::string>& lines, std::string_view classes) {
+  if (lines.empty()) return "";
+  std::string text = fmt::format("<ul class=\"{}\">", classes);
+  for (const std::string& line : lines) text += "<li>" + e(line) + "</li>";
+  return text + "</ul>";
+}
+
+std::string headline(const ReportWay& way, bool is_base) {
+  if (way.speedup) return fmt::format("{:.2f}<small>x</small>", way.speedup->median);
+  if (is_base) return "1<small>x</small>";
+  if (way.step_s) {
+    const std::string text = show(Seconds(way.step_s->median));
+    const std::size_t blank = text.find(' ');
+    return text.substr(0, blank) + "<small>" + text.substr(blank) + "</small>";
+  }
+  return "<small>not measured</small>";
+}
+
+std::string card(const ReportModel& model, std::size_t index) {
+  const ReportWay& way = model.ways[index];
+  std::vector<std::string> parts;
+  if (way.step_s) parts.push_back(show(Seconds(way.step_s->median)) + " per step");
+  if (way.samples_per_s) parts.push_back(show(*way.samples_per_s) + " samples/s");
+  if (way.peak_bytes) {
+    parts.push_back(show(Bytes(static_cast<std::int64_t>(*way.peak_bytes))) + " peak");
+  }
+  std::string text = fmt::format(
+      "<div class=\"card\"><h3><i class=\"key {}\"></i>{}</h3><p class=\"big\">{}</p><p>{}</p>",
+      way_color(index), e(way.name), headline(way, index == 0 && model.ways.size() > 1),
+      e(join(parts, " \xc2\xb7 ")));
+  if (!way.plan.empty()) text += "<p class=\"plan\">" + e(way.plan) + "</p>";
+  if (way.agreement) {
+    const Agreement& a = *way.agreement;
+    text += fmt::format("<p><span class=\"badge {}\">{}</span> within {:.0e} of {}</p>",
+                        a.agrees ? "good" : "bad", a.agrees ? "losses agree" : "losses differ",
+                        a.tolerance, e(model.ways[0].name));
+  }
+  return text + "</div>";
+}
+
+std::string cell(const std::optional<std::string>& text) {
+  return "<td>" + (text ? e(*text) : "<span class=\"absent\">\xe2\x80\x93</span>") + "</td>";
+}
+
+/// The comparison as a table: what the pictures show, in numbers.
+std::string numbers_table(const ReportModel& model) {
+  using Text = std::optional<std::string>;
+  struct Row {
+    const char* name;
+    Text (*text)(const ReportWay&);
+  };
+  static constexpr auto bytes = [](const std::optional<double>& value) -> Text {
+    if (!value) return std::nullopt;
+    return show(Bytes(static_cast<std::int64_t>(*value)));
+  };
+  static constexpr auto error = [](const std::optional<Uncertain>& predicted,
+                                   double measured) -> Text {
+    if (!predicted || !(measured > 0)) return std::nullopt;
+    return fmt::format("{:+.1f} %", (predicted->value - measured) / measured * 100);
+  };
+  static constexpr auto difference = [](const std::optional<double>& value) -> Text {
+    return value ? Text(fmt::format("{:.1e}", *value)) : Text("not finite");
+  };
+  const std::vector<Row> rows = {
+      {"step time, median",
+       [](const ReportWay& w) {
+         return w.step_s ? Text(show(Seconds(w.step_s->median))) : Text();
+       }},
+      {"step time, 10th to 90th percentile",
+       [](const ReportWay& w) {
+         return w.step_s
+                    ? Text(show(Seconds(w.step_s->low)) + " to " + show(Seconds(w.step_s->high)))
+                    : Text();
+       }},
+      {"samples per second",
+       [](const ReportWay& w) { return w.samples_per_s ? Text(show(*w.samples_per_s)) : Text(); }},
+      {"peak memory, allocator", [](const ReportWay& w) { return bytes(w.peak_bytes); }},
+      {"peak memory, whole process", [](const ReportWay& w) { return bytes(w.rss_bytes); }},
+      {"CPU utilisation",
+       [](const ReportWay& w) {
+         return w.cpu_share ? Text(fmt::format("{:.0f} %", *w.cpu_share * 100)) : Text();
+       }},
+      {"energy per step",
+       [](const ReportWay& w) {
+         const std::string quality(name_of(w.energy_quality));
+         return w.energy_j ? Text(show(*w.energy_j) + " J (" + quality + ")") : Text(quality);
+       }},
+      {"loss on held-out data",
+       [](const ReportWay& w) {
+         return w.held_out_loss ? Text(fmt::format("{:.5f}", *w.held_out_loss)) : Text();
+       }},
+      {"largest difference of training losses",
+       [](const ReportWay& w) { return w.agreement ? difference(w.agreement->training) : Text(); }},
+      {"difference of held-out losses",
+       [](const ReportWay& w) { return w.agreement ? difference(w.agreement->held_out) : Text(); }},
+      {"error of predicted step time",
+       [](const ReportWay& w) {
+         return error(w.predicted_step_s, w.step_s ? w.step_s->median : 0);
+       }},
+      {"error of predicted peak memory",
+       [](const ReportWay& w) { return error(w.predicted_peak_bytes, w.peak_bytes.value_or(0)); }},
+  };
+  std::string text =
+      "<h3>Numbers</h3><div class=\"scroll\"><table><thead><tr><th scope=\"col\"></th>";
+  for (const ReportWay& way : model.ways) text += "<th scope=\"col\">" + e(way.name) + "</th>";
+  text += "</tr></thead><tbody>";
+  for (const Row& row : rows) {
+    std::string cells;
+    bool any = false;
+    for (const ReportWay& way : model.ways) {
+      const Text value = row.text(way);
+      any = any || value.has_value();
+      cells += cell(value);
+    }
+    if (any) text += fmt::format("<tr><th scope=\"row\">{}</th>{}</tr>", e(row.name), cells);
+  }
+  return text + "</tbody></table></div>\n";
+}
+
+std::string why(const ReportModel& model) {
+  std::string text;
+  for (std::size_t i = 0; i < model.ways.size(); ++i) {
+    const ReportWay& way = model.ways[i];
+    if (way.reasons.empty() && way.notes.empty() && way.planning.empty()) continue;
+    text += fmt::format("<div class=\"why\"><h4><i class=\"key {}\"></i>{}: {}</h4>", way_color(i),
+                        e(way.name), e(way.plan));
+    text += lines_list(way.reasons, "reasons") + lines_list(way.notes, "notes");
+    text += facts_list(way.planning) + "</div>\n";
+  }
+  return text.empty() ? "" : "<h3>Why this plan</h3>\n" + text;
+}
+
+std::string small_bar(double share, std::string_view classes, std::string_view text) {
+  return fmt::format(
+      "<span class=\"meter\"><i class=\"{}\" style=\"width:{:.1f}%\"></i></span> <span>{}</span>",
+      classes, std::clamp(share, 0.0, 1.0) * 100, e(text));
+}
+
+std::string bill(const ReportModel& model) {
+  std::string text;
+  for (std::size_t i = 0; i < model.ways.size(); ++i) {
+    const ReportWay& way = model.ways[i];
+    if (way.items.empty()) continue;
+    double most_s = 0, most_bytes = 0;
+    for (const EstimateItem& item : way.items) {
+      most_s = std::max(most_s, item.seconds.value_or(0));
+      most_bytes = std::max(most_bytes, item.bytes.value_or(0));
+    }
+    text += fmt::format(
+        "<details{}><summary>Predicted bill of one step: {}</summary><div "
+        "class=\"scroll\"><table class=\"bill\"><thead><tr><th scope=\"col\">item</th>"
+        "<th scope=\"col\">time</th><th scope=\"col\">memory</th></tr></thead><tbody>",
+        model.ways.size() == 1 ? " open" : "", e(way.name));
+    for (const EstimateItem& item : way.items) {
+      const std::string time = !item.seconds
+                                   ? ""
+                                   : small_bar(most_s > 0 ? *item.seconds / most_s : 0,
+                                               way_color(i), show(Seconds(*item.seconds)));
+      const std::string memory =
+          !item.bytes ? ""
+                      : small_bar(most_bytes > 0 ? *item.bytes / most_bytes : 0, way_color(i),
+                                  show(Bytes(static_cast<std::int64_t>(*item.bytes))));
+      text += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td></tr>", e(item.name),
+                          time, memory);
+    }
+    text += "</tbody></table></div></details>\n";
+  }
+  return text;
+}
+
+std::string candidates_table(const ReportModel& model, std::size_t index) {
+  const ReportWay& way = model.ways[index];
+  if (way.candidates.empty()) return "";
+  double most = 0;
+  for (const Considered& c : way.candidates) {
+    if (c.predicted_s)
+      most = std::max(
+          {most, c.predicted_s->value, std::min(c.predicted_s->high, 2 * c.predicted_s->value)});
+    if (c.measured_s) most = std::max(most, c.measured_s->value);
+  }
+  const auto time = [&](const std::optional<Uncertain>& s,
+                        const std::string& classes) -> std::string {
+    if (!s) return "<td><span class=\"absent\">\xe2\x80\x93</span></td>";
+    return "<td>" + small_bar(most > 0 ? s->value / most : 0, classes, show(Seconds(s->value))) +
+           "</td>";
+  };
+  std::string text = fmt::format(
+      "<details{}><summary>Candidates that were considered: {} ({})</summary><div "
+      "class=\"scroll\"><table "
+      "class=\"candidates\"><thead><tr><th scope=\"col\">plan</th><th "
+      "scope=\"col\">predicted</th><th "
+      "scope=\"col\">measured</th><th scope=\"col\">peak memory</th><th scope=\"col\">why</th></tr>"
+      "</thead><tbody>",
+      index + 1 == model.ways.size() ? " open" : "", e(way.name), way.candidates.size());
+  for (const Considered& c : way.candidates) {
+    text += fmt::format(
+        "<tr{}><th scope=\"row\">{}{}</th>{}{}{}<td class=\"reason\">{}</td></tr>",
+        c.chosen ? " class=\"chosen\"" : "", e(c.plan),
+        c.chosen ? " <span class=\"badge good\">chosen</span>" : "",
+        time(c.predicted_s, "hollow " + way_color(index)), time(c.measured_s, way_color(index)),
+        cell(c.peak_memory_bytes
+                 ? std::optional(show(Bytes(static_cast<std::int64_t>(*c.peak_memory_bytes))))
+                 : std::nullopt),
+        e(c.reason));
+  }
+  return text + "</tbody></table></div></details>\n";
+}
+
+std::string model_section(const ReportModel& model) {
+  std::string text = fmt::format("<section aria-label=\"{0}\"><h2>{0}</h2>", e(model.name));
+  if (!model.title.empty()) text += "<p class=\"subtitle\">" + e(model.title) + "</p>";
+  text += "<div class=\"cards\">";
+  for (std::size_t i = 0; i < model.ways.size(); ++i) text += card(model, i);
+  text += "</div>\n<div class=\"figures\">\n";
+  for (const auto figure :
+       {step_time_figure, speed_figure, memory_figure, energy_figure, cpu_figure, prediction_figure,
+        time_share_figure, memory_over_time_figure, loss_figure, timeline_figure}) {
+    text += figure(model);
+  }
+  text += "</div>\n" + why(model);
+  for (std::size_t i = 0; i < model.ways.size(); ++i) text += candidates_table(model, i);
+  return text + bill(model) + numbers_table(model) + "</section>\n";
+}
+
+std::string events_section(const ReportData& data) {
+  if (data.events.empty()) return "";
+  std::string text =
+      "<section aria-label=\"Events\"><h2>What happened</h2><table class=\"events\"><tbody>";
+  for (const RunEvent& event : data.events) {
+    text += fmt::format(
+        "<tr><td>{}</td><td><span class=\"badge {}\">{}</span></td><td>{}</td></tr>",
+        e(show(Seconds(event.time_s))),
+        event.kind == "warning" || event.kind == "non_finite" || event.kind == "fallback" ? "bad"
+                                                                                          : "plain",
+        e(event.kind), e(event.text));
+  }
+  return text + "</tbody></table></section>\n";
+}
+
+/// JSON that may stand inside a script element: "</script>" and "<!--" cannot occur.
+std::string inlined(const ReportData& data) {
+  std::string text;
+  for (const char c : to_json(data, 0)) {
+    if (c == '<') {
+      text += "\\u003c";
+    } else {
+      text += c;
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string report_html(const ReportData& data) {
+  const std::string css(embedded_file("parallel_opt/report/assets/report.css").value_or(""));
+  PO_CHECK(!css.empty(), "the style sheet is compiled into the program");
+  std::string text =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta name=\"color-scheme\" content=\"light dark\">\n"
+      // Nothing may be loaded, whatever the data holds. The icon would be asked for otherwise.
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+      "'unsafe-inline'; img-src data:\">\n<link rel=\"icon\" href=\"data:,\">\n";
+  text += "<title>" + e(data.title) + "</title>\n<style>\n" + css + "</style>\n</head>\n<body>\n";
+  text += "<header><h1>" + e(data.title) + "</h1>";
+  if (!data.subtitle.empty()) text += "<p class=\"subtitle\">" + e(data.subtitle) + "</p>";
+  text += facts_list(data.machine) + "</header>\n<main>\n";
+  for (const ReportModel& model : data.models) text += model_section(model);
+  text += events_section(data);
+  text += fmt::format("</main>\n<footer>parallel_opt {}</footer>\n", kVersion);
+  text += "<script type=\"application/json\" id=\"report-data\">" + inlined(data) + "</script>\n";
+  return text + "</body>\n</html>\n";
+}
+
+}  // namespace parallel_opt

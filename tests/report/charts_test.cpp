@@ -1,0 +1,98 @@
+#include "parallel_opt/report/charts.h"
+
+#include <gtest/gtest.h>
+
+#include <regex>
+
+#include "parallel_opt/report/figures.h"
+
+namespace parallel_opt {
+namespace {
+
+/// All values of an attribute, in order.
+std::vector<double> numbers(const std::string& svg, const std::string& element,
+                            const std::string& attribute) {
+  std::vector<double> found;
+  const std::regex pattern("<" + element + "[^>]* " + attribute + "=\"([-0-9.]+)\"");
+  for (std::sregex_iterator it(svg.begin(), svg.end(), pattern), end; it != end; ++it) {
+    found.push_back(std::stod((*it)[1]));
+  }
+  return found;
+}
+
+TEST(BarChart, BarsAreInProportionAndInside) {
+  const BarChart chart{
+      "t", {{"plain", 100, 90.0, 120.0, "100 ms", "w0"}, {"auto", 50, {}, {}, "50 ms", "w2"}}, {}};
+  for (const double width : {350.0, 500.0}) {
+    const std::string svg = bar_chart(chart, width);
+    const std::vector<double> widths = numbers(svg, "rect", "width");
+    ASSERT_EQ(widths.size(), 2u);
+    EXPECT_NEAR(widths[0] / widths[1], 2, 0.01);
+    for (const double x : numbers(svg, "text", "x")) EXPECT_LT(x, width - 30);
+    EXPECT_NE(svg.find("<title>auto: 50 ms</title>"), std::string::npos);
+  }
+}
+
+TEST(BarChart, NothingMeasuredStillDraws) {
+  EXPECT_NE(bar_chart({"t", {{"plain", 0, {}, {}, "0", "w0"}}, {}}, 350).find("</svg>"),
+            std::string::npos);
+}
+
+TEST(LineChart, AMissingValueIsAGap) {
+  LineChart chart{"t", "x", "y", {{"s", "w0", {{0, 1.0}, {1, 2.0}, {2, {}}, {3, 1.0}}}}};
+  const std::string svg = line_chart(chart, 350);
+  const std::smatch path = [&] {
+    std::smatch match;
+    std::regex_search(svg, match, std::regex("<path d=\"([^\"]*)\""));
+    return match;
+  }();
+  const std::string d = path[1];
+  EXPECT_EQ(std::count(d.begin(), d.end(), 'M'), 2);
+}
+
+TEST(LineChart, NoValueAtAllStillDraws) {
+  EXPECT_NE(line_chart({"t", "x", "y", {{"s", "w0", {{0, {}}}}}}, 350).find("</svg>"),
+            std::string::npos);
+}
+
+TEST(GanttChart, TinySpansOfLongRowsAreCountedNotDrawn) {
+  GanttRow row{"rank 0", {}};
+  for (int i = 0; i < 2000; ++i) row.slices.push_back({i * 1.0, 0.001, "c-forward", "", "", 0});
+  row.slices.push_back({2000, 1000, "c-idle", "", "", 0});
+  const std::string svg = gantt_chart({"t", "ms", {row}}, 500);
+  EXPECT_NE(svg.find("rank 0 (2000 spans too short to draw)"), std::string::npos);
+  EXPECT_EQ(numbers(svg, "rect", "width").size(), 1u);
+}
+
+TEST(ErrorChart, MarkersStandAtTheirErrorAndWildOnesAtTheEdge) {
+  const std::string svg =
+      error_chart({"t", {{"a", 0, {}, {}, "", "w0"}, {"b", 50, {}, {}, "", "w1"}}}, 500);
+  const std::vector<double> x = numbers(svg, "circle", "cx");
+  EXPECT_EQ(x, (std::vector<double>{250, 488}));  // the middle; the right end of 12..488
+}
+
+TEST(TimeByCategory, OutermostSpansCountAndGapsAreIdle) {
+  // One track of 10 s: forward 4 (with a nested span), gap 1, backward 5. Scaled to a step of 1 s.
+  const Timeline timeline{.source = "measured",
+                          .spans = {{"f", "forward", "rank 0", 0, 4},
+                                    {"op", "backward", "rank 0", 1, 2},
+                                    {"b", "backward", "rank 0", 5, 5}}};
+  using Parts = std::vector<std::pair<std::string, double>>;
+  EXPECT_EQ(time_by_category(timeline, 1.0),
+            (Parts{{"forward", 0.4}, {"backward", 0.5}, {"idle", 0.1}}));
+  EXPECT_EQ(time_by_category(timeline, {}), (Parts{{"forward", 4}, {"backward", 5}, {"idle", 1}}));
+  EXPECT_EQ(time_by_category({}, 1.0), Parts{});
+}
+
+TEST(TimeByCategory, TracksAreAveraged) {
+  // rank 0: 2 s forward; rank 1: 1 s forward, 1 s communication. Mean: 1.5 and 0.5.
+  const Timeline timeline{.source = "measured",
+                          .spans = {{"f", "forward", "rank 0", 0, 2},
+                                    {"f", "forward", "rank 1", 0, 1},
+                                    {"c", "communication", "rank 1", 1, 1}}};
+  using Parts = std::vector<std::pair<std::string, double>>;
+  EXPECT_EQ(time_by_category(timeline, {}), (Parts{{"forward", 1.5}, {"communication", 0.5}}));
+}
+
+}  // namespace
+}  // namespace parallel_opt
