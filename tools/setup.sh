@@ -23,7 +23,7 @@ step() {
   shift
   say "$what ..."
   if ! "$@" >>"$log" 2>&1; then
-    tail -n 20 "$log" >&2
+    tail -n 20 "$log" | cut -c 1-300 >&2
     die "failed: $what (the whole log: $log)"
   fi
   say "$what: $((SECONDS - begin)) s"
