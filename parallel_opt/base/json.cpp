@@ -187,7 +187,7 @@ JsonView JsonView::at(std::size_t i) const {
 }
 
 std::optional<JsonView> JsonView::find(std::string_view key) const {
-  const auto it = node(node_).find(key);
+  const auto it = node(node_).find(std::string(key));  // 3.10 of the library takes no view
   if (it == node(node_).end()) return std::nullopt;
   return JsonView(&*it, path_ + (path_.ends_with(':') ? "" : ".") + std::string(key));
 }
