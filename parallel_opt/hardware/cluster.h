@@ -56,7 +56,9 @@ struct Device {
   Uncertain memory_bytes;                     ///< what a job may use, cgroup limits applied
   std::vector<std::string> instruction_sets;  ///< cpu: "avx2", "avx512f", "avx512_bf16", "amx_bf16"
   std::vector<RateCurve> rates;
-  std::optional<Uncertain> launch_s;  ///< overhead of one operator in eager PyTorch, seconds
+  /// Overhead of one operator in an eager PyTorch training step, seconds: half of forward (recorded
+  /// by autograd) plus backward.
+  std::optional<Uncertain> launch_s;
   std::optional<Power> power;
   bool operator==(const Device&) const = default;
 };

@@ -12,6 +12,8 @@
 #include "parallel_opt/hardware/cgroup.h"
 #include "parallel_opt/hardware/cpu_topology.h"
 #include "parallel_opt/hardware/database.h"
+#include "parallel_opt/hardware/gpus.h"
+#include "parallel_opt/hardware/nvml.h"
 
 namespace parallel_opt {
 namespace {
@@ -275,6 +277,21 @@ Node node_of(const Host& host, const Groups& groups, int usable) {
   return node;
 }
 
+/// hwloc sees the cores of our cpuset, so ours are counted within it.
+void cross_check(const CpuTopology& topology, const std::vector<int>& allowed, Cluster& cluster) {
+  std::set<int> packages;
+  std::set<int> cores;
+  for (const LogicalCpu& cpu : topology.cpus) {
+    if (!std::ranges::binary_search(allowed, cpu.id)) continue;
+    packages.insert(cpu.package);
+    cores.insert(cpu.core);
+  }
+  std::ranges::move(
+      hwloc_disagreements(static_cast<int>(packages.size()), static_cast<int>(cores.size()),
+                          static_cast<int>(allowed.size())),
+      std::back_inserter(cluster.notes));
+}
+
 }  // namespace
 
 Cluster discover(const FileSystem& files, const DiscoverOptions& options) {
@@ -299,7 +316,11 @@ Cluster discover(const FileSystem& files, const DiscoverOptions& options) {
   const DeviceDatabase database = load_database();
   add_cpu_devices(host, groups, database, cluster);
   add_cpu_links(cluster);
-  (void)options;
+  if (options.cross_check) cross_check(host.topology, allowed, cluster);
+  if (options.nvml_library.empty()) return cluster;
+  if (const std::optional<Nvml> nvml = Nvml::open(options.nvml_library, cluster.notes)) {
+    add_nvidia_devices(nvml->devices(cluster.notes), database, files, cluster);
+  }
   return cluster;
 }
 

@@ -9,6 +9,7 @@
 #include "parallel_opt/hardware/cgroup.h"
 #include "parallel_opt/hardware/database.h"
 #include "parallel_opt/hardware/discover.h"
+#include "parallel_opt/hardware/probe_cache.h"
 
 namespace parallel_opt {
 namespace {
@@ -164,9 +165,21 @@ Cluster preset_cluster(const std::string& spec) {
   return cluster;
 }
 
-Cluster load_cluster(const std::string& spec) {
+void merge_cached_probes(Cluster& cluster, const FileSystem& files, const std::string& directory,
+                         const std::string& software, const std::string& now) {
+  for (std::size_t i = 0; i < cluster.devices.size(); ++i) {
+    CachedProbes cached = cached_probes(files, directory, cluster.devices[i], software, now);
+    std::ranges::move(cached.notes, std::back_inserter(cluster.notes));
+    if (cached.probes) merge_probes(cluster, *cached.probes);
+  }
+}
+
+Cluster load_cluster(const std::string& spec, const std::string& software) {
   if (spec == "local") {
-    return discover(DiskFileSystem(), {.nvml_library = "libnvidia-ml.so.1", .cross_check = true});
+    Cluster cluster =
+        discover(DiskFileSystem(), {.nvml_library = "libnvidia-ml.so.1", .cross_check = true});
+    merge_cached_probes(cluster, DiskFileSystem(), probe_directory(), software, today());
+    return cluster;
   }
   if (is_file_name(spec)) return read_cluster(spec);
   return preset_cluster(spec);

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "parallel_opt/base/file_system.h"
 #include "parallel_opt/hardware/cluster.h"
 
 namespace parallel_opt {
@@ -13,7 +14,13 @@ namespace parallel_opt {
 ///   "4xA100-40GB+4xV100-16GB"              nodes of different devices
 /// Throws InputError with every fault, for unknown names with the nearest known one; SystemError
 /// when a file cannot be read.
-Cluster load_cluster(const std::string& spec);
+/// `software` ("torch 2.13.0+cpu"): merge only probes of this framework; empty: the newest of any.
+Cluster load_cluster(const std::string& spec, const std::string& software = "");
+
+/// Puts the newest usable probe of `directory` into each device and says in `notes` which entries
+/// were passed over. `now` is the day, "2026-11-21".
+void merge_cached_probes(Cluster& cluster, const FileSystem& files, const std::string& directory,
+                         const std::string& software, const std::string& now);
 
 /// A preset only. Numbers are `database` (data sheets), links between nodes `assumed`.
 Cluster preset_cluster(const std::string& spec);

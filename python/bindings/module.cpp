@@ -5,6 +5,7 @@ namespace parallel_opt::bindings {
 void bind_base(nanobind::module_& m);
 void bind_cluster(nanobind::module_& m);
 void bind_graph(nanobind::module_& m);
+void bind_hardware(nanobind::module_& m);
 void bind_plan(nanobind::module_& m);
 
 }  // namespace parallel_opt::bindings
@@ -16,5 +17,6 @@ NB_MODULE(_core, m) {
   bindings::bind_base(m);
   bindings::bind_cluster(m);
   bindings::bind_graph(m);
+  bindings::bind_hardware(m);
   bindings::bind_plan(m);
 }

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/hardware/cluster.h"
+
+namespace parallel_opt {
+
+/// Joules of one part of the machine over a window.
+struct DeviceEnergy {
+  std::string name;    ///< device, or RAPL domain: "package-0"
+  std::string source;  ///< "rapl", "nvml counter", "nvml power", "cpu time model"
+  std::optional<Uncertain> energy_j;
+  Quality quality = Quality::unavailable;
+  bool operator==(const DeviceEnergy&) const = default;
+};
+
+/// Joules of the machine over a window. The sum has the quality of its worst part; parts that
+/// cannot be told are absent from it and named in `notes`. Idle power is not subtracted.
+struct EnergyReading {
+  std::optional<Uncertain> energy_j;
+  Quality quality = Quality::unavailable;
+  double window_s = 0;
+  std::vector<DeviceEnergy> devices;
+  std::vector<std::string> notes;
+  bool operator==(const EnergyReading&) const = default;
+};
+
+/// A way to learn the energy of some parts of the machine, which overlap with no other source's.
+class EnergySource {
+ public:
+  virtual ~EnergySource() = default;
+  /// Starts a window. Times are seconds of one monotonic clock.
+  virtual void begin(double now_s) = 0;
+  /// Called from time to time within the window: counters wrap, powers are integrated.
+  virtual void sample(double now_s) = 0;
+  /// Ends the window and appends one entry per part.
+  virtual void end(double now_s, EnergyReading& reading) = 0;
+  /// Longest time between two samples that loses nothing.
+  virtual double period_s() const = 0;
+};
+
+struct EnergyOptions {
+  std::string nvml_library = "libnvidia-ml.so.1";  ///< empty: no NVIDIA devices
+  /// A thread of our own samples while a window is open. Off: sample() is called by the user.
+  bool background = true;
+  std::function<double()> clock_s;  ///< monotonic seconds; empty: the system's
+};
+
+/// Measures windows of energy with the best source that each part of the machine has: RAPL and NVML
+/// counters, NVML power integrated over time, else a model: P = idle + (max - idle) * utilisation
+/// from CPU time, +-30 %. Never fails: what cannot be measured is `unavailable`. One window at a
+/// time; begin() within a window starts anew.
+class EnergyMeter {
+ public:
+  /// `files` shows /sys/class/powercap and /proc; `cluster` names the devices and their watts.
+  EnergyMeter(std::unique_ptr<const FileSystem> files, const Cluster& cluster,
+              EnergyOptions options = {});
+  /// This host.
+  EnergyMeter();
+  EnergyMeter(EnergyMeter&&) noexcept;
+  ~EnergyMeter();
+
+  void begin();
+  void sample();
+  /// Pre: begin() was called (else an empty window that is `unavailable`).
+  EnergyReading end();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, DeviceEnergy>
+void fields(Visitor& visit, T& device) {
+  visit("name", device.name, "device or domain");
+  visit("source", device.source, "what told it");
+  visit("energy_j", device.energy_j, "joules over the window");
+  visit("quality", device.quality, "counter, integrated_power, modelled or unavailable");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, EnergyReading>
+void fields(Visitor& visit, T& reading) {
+  visit.schema("parallel-opt/energy/1");
+  visit("energy_j", reading.energy_j, "joules over the window, all parts that could be told");
+  visit("quality", reading.quality, "of the worst part");
+  visit("window_s", reading.window_s, "seconds");
+  visit("devices", reading.devices, "parts that do not overlap");
+  visit.optional("notes", reading.notes, "what could not be read");
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,397 @@
+"""Short measurements of the PyTorch kernels of this machine, cached per device and torch version.
+
+``python -m parallel_opt.probe`` measures, stores and prints a summary; ``--json`` prints the
+``parallel-opt/probe/1`` document. Data sheets and CPU flags say what a device should do; whether
+bfloat16, say, is fast here is decided by these rates alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from parallel_opt import _core
+from parallel_opt.errors import SystemFault
+from parallel_opt.probe_kernels import Curve, launch_rounds, plan_curves
+
+BUDGET_S = 6.0
+QUICK_BUDGET_S = 2.0
+HOST_SHARE = 0.15  # of the budget: memory bandwidth and transfers, measured in C++
+LAUNCH_SHARE = 0.05
+RETRY_SHARE = 0.2  # kept for points whose times scattered
+STABLE_SPREAD = 0.03  # enough rounds
+BUSY_SPREAD = 0.25  # interquartile range over median, above which the machine was not ours alone
+SLOW_FP16 = 0.8  # below this share of the fp32 rate fp16 is not worth more of the budget
+
+Document = dict[str, Any]
+
+
+def software() -> str:
+    """What probes of this interpreter are filed under."""
+    return f"torch {torch.__version__}"
+
+
+@dataclass
+class Timing:
+    """Seconds of one call over rounds. Others on the machine only ever add time, so that the fast
+    end (10th percentile) is the number to use; the median tells how much they added."""
+
+    fast_s: float
+    median_s: float
+    spread: float
+
+
+def time_calls(call: Callable[[], object], budget_s: float, sync: Callable[[], None]) -> Timing:
+    """Repeat ``call`` for about ``budget_s`` seconds, after one that is thrown away."""
+    call()  # compiles, starts pools, touches pages
+    sync()
+    begin = time.perf_counter()
+    call()
+    sync()
+    rounds = [time.perf_counter() - begin]
+    # A round lasts long enough that the clock and the synchronisation do not count.
+    inner = max(1, min(200, int(3e-4 / max(rounds[0], 1e-7))))
+    least = 1 if rounds[0] > 0.2 * budget_s and rounds[0] > 2e-3 else 5
+    if inner > 1:
+        rounds = []
+    while len(rounds) < least or (len(rounds) < 60 and time.perf_counter() - begin < budget_s):
+        start = time.perf_counter()
+        for _ in range(inner):
+            call()
+        sync()
+        rounds.append((time.perf_counter() - start) / inner)
+        if len(rounds) >= 7 and _spread(sorted(rounds)) < STABLE_SPREAD:
+            break
+    rounds.sort()
+    return Timing(_at(rounds, 0.1), _at(rounds, 0.5), _spread(rounds))
+
+
+def _at(ordered: Sequence[float], share: float) -> float:
+    place = share * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def _overloaded(curve: Curve, rates: dict[float, float], alone: dict[float, float]) -> bool:
+    """All cores well below one core at the largest common size: something else had the cores."""
+    common = [size for size in rates if size in alone]
+    return curve.threads > 1 and bool(common) and rates[max(common)] < 0.9 * alone[max(common)]
+
+
+def _spread(ordered: Sequence[float]) -> float:
+    return (_at(ordered, 0.75) - _at(ordered, 0.25)) / _at(ordered, 0.5)
+
+
+@dataclass
+class Prober:
+    """Measures one device within a budget that the points share as they come."""
+
+    device: torch.device
+    budget_s: float
+    started: float = field(default_factory=time.perf_counter)
+    notes: list[str] = field(default_factory=list)
+    busy: list[Curve] = field(default_factory=list)
+
+    def sync(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def left_s(self) -> float:
+        return self.budget_s - (time.perf_counter() - self.started)
+
+    def rates(self, curves: Sequence[Curve]) -> list[Document]:
+        """One curve after another; each point gets an equal part of what is left. What scattered is
+        measured once more at the end, and the faster time counts."""
+        found: dict[Curve, dict[float, float]] = {}
+        reserve_s = RETRY_SHARE * max(0.0, self.left_s())
+        points = sum(len(curve.points) for curve in curves)
+        for curve in curves:
+            with _threads(curve.threads):
+                found[curve] = self._curve(curve, points, reserve_s, found)
+            points -= len(curve.points)
+        for curve in [curve for curve in curves if curve in self.busy]:
+            if self.left_s() <= 0:
+                break
+            with _threads(curve.threads):
+                again = self._curve(curve, len(curve.points) * len(self.busy), 0.0, found)
+            for size, rate in again.items():
+                found[curve][size] = max(rate, found[curve].get(size, 0.0))
+        self._tell_busy(found)
+        return [_document(curve, rates) for curve, rates in found.items() if rates]
+
+    def _tell_busy(self, found: dict[Curve, dict[float, float]]) -> None:
+        alone = {(c.kernel, c.dtype): rates for c, rates in found.items() if c.threads == 1}
+        for curve, rates in found.items():
+            if _overloaded(curve, rates, alone.get((curve.kernel, curve.dtype), {})):
+                self.busy.append(curve)
+        if self.busy:
+            kernels = ", ".join(sorted({curve.label for curve in self.busy}))
+            load = os.getloadavg()[0]
+            self.notes.append(f"probe: the machine was busy (load {load:.1f}): {kernels} scattered")
+
+    def _curve(
+        self,
+        curve: Curve,
+        points_left: int,
+        reserve_s: float,
+        found: dict[Curve, dict[float, float]],
+    ) -> dict[float, float]:
+        rates: dict[float, float] = {}
+        # More threads and other types are no slower than this, or not worth the time.
+        reference: dict[float, float] = next(
+            (r for c, r in found.items() if c.kernel == curve.kernel and r and c != curve), rates
+        )
+        for point in curve.points:
+            share_s = max(0.0, self.left_s() - reserve_s) / max(1, points_left)
+            points_left -= 1
+            known = [rate for size, rate in reference.items() if size <= point.size]
+            if rates and known and point.size / known[-1] > 1.5 * share_s:
+                break  # flat beyond: a larger call would eat the others' time
+            try:
+                timing = time_calls(point.make(self.device), share_s, self.sync)
+            except (RuntimeError, NotImplementedError) as error:
+                reason = str(error).splitlines()[0]
+                self.notes.append(f"probe: {curve.label} does not run here: {reason}")
+                break
+            if timing.spread > BUSY_SPREAD and curve not in self.busy:
+                self.busy.append(curve)
+            rates[point.size] = point.size / timing.fast_s
+            if curve.dtype == "fp16" and known and rates[point.size] < SLOW_FP16 * known[-1]:
+                break
+        return rates
+
+    def launch(self, budget_s: float) -> dict[str, Document]:
+        """Seconds of one eager operator without work: forward alone, and with autograd."""
+        found = {}
+        with _threads(1):
+            for name, call, operators in launch_rounds(self.device):
+                timing = time_calls(call, budget_s / 2, self.sync)
+                found[name] = {
+                    "value": timing.fast_s / operators,
+                    "low": timing.fast_s / operators,
+                    "high": timing.median_s / operators,
+                    "quality": "measured",
+                }
+        return found
+
+
+def _document(curve: Curve, rates: dict[float, float]) -> Document:
+    # The whole device is written as 0, so that the curve holds for every view of it.
+    whole = curve.threads == 0 or curve.threads >= curve.all_threads
+    document: Document = {"kernel": curve.kernel, "threads": 0 if whole else curve.threads}
+    if curve.dtype:
+        document["dtype"] = curve.dtype
+    points = [{"size": size, "per_s": rate} for size, rate in sorted(rates.items())]
+    return document | {"points": points, "quality": "measured", "source": f"probe {_core.today()}"}
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """The thread setting of one curve; the caller's is put back."""
+    before = torch.get_num_threads()
+    if count > 0:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _own_state() -> Iterator[None]:
+    """Probing inside someone's training run must leave no trace in torch's modes."""
+    kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    autocast = [kind for kind in kinds if torch.is_autocast_enabled(kind)]
+    for kind in autocast:
+        torch.set_autocast_enabled(kind, False)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for kind in autocast:
+            torch.set_autocast_enabled(kind, True)
+
+
+def measure(device: _core.Device, *, budget_s: float = BUDGET_S, quick: bool = False) -> Document:
+    """Probe one device of this host; returns a ``parallel-opt/probes/1`` document.
+
+    Args:
+        device: A CPU device, on whose cores this process must be running, or an NVIDIA device.
+        budget_s: Seconds to spend; a single slow call may go beyond it.
+        quick: Fewer sizes and types.
+    """
+    started = time.perf_counter()
+    target = torch_device(device)
+    document: Document = {
+        "schema": _core.ProbeSet.SCHEMA,
+        "uuid": device.uuid,
+        "device": device.name,
+        "software": software(),
+        "date": _core.today(),
+    }
+    host: Document = {}
+    if target.type == "cpu":
+        host = json.loads(_core.probe_host(device, budget_s * HOST_SHARE).to_json())
+    prober = Prober(target, budget_s, started)
+    cores = max(1, min(device.physical_cores or len(device.cores), len(device.cores) or 1))
+    with _own_state():
+        launch = prober.launch(budget_s * LAUNCH_SHARE)
+        rates = prober.rates(plan_curves(target, cores, quick=quick))
+    document["wall_s"] = time.perf_counter() - started
+    document["rates"] = rates + host.get("rates", [])
+    document |= launch
+    document["busy"] = bool(prober.busy)
+    document["links"] = host.get("links", [])
+    document["notes"] = prober.notes + host.get("notes", [])
+    return document
+
+
+def torch_device(device: _core.Device) -> torch.device:
+    """The torch device of a Device of this host. Raises LookupError when torch does not see it."""
+    if device.kind == "cpu":
+        return torch.device("cpu")
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        if str(torch.cuda.get_device_properties(index).uuid) in device.uuid:
+            return torch.device("cuda", index)
+    raise LookupError(f"torch does not see {device.name} ({device.uuid})")
+
+
+def _types(cluster: _core.Cluster) -> list[_core.Device]:
+    """One device of each type: equal ones need one probe."""
+    first: dict[str, _core.Device] = {}
+    for device in cluster.devices:
+        first.setdefault(device.name, device)
+    return list(first.values())
+
+
+def cached(cluster: _core.Cluster | None = None) -> bool:
+    """True when every type of device of this host has a probe of this torch version that is worth
+    keeping: not old, not damaged, not taken while others used the machine."""
+    cluster = cluster or _core.discover()
+    found = (_core.cached_probes(device, software())[0] for device in _types(cluster))
+    return all(probes is not None and not probes.busy for probes in found)
+
+
+def run(
+    *, budget_s: float | None = None, quick: bool = False, uuid: str | None = None
+) -> tuple[list[Document], list[str]]:
+    """Probe each type of device of this host; returns probe sets and notes."""
+    budget_s = budget_s if budget_s is not None else (QUICK_BUDGET_S if quick else BUDGET_S)
+    devices = _types(_core.discover())
+    if uuid is not None:
+        devices = [d for d in _core.discover().devices if d.uuid == uuid]
+    sets: list[Document] = []
+    notes: list[str] = []
+    apart = uuid is None and len([d for d in devices if d.kind == "cpu"]) > 1
+    for device in devices:
+        part_s = budget_s / len(devices)
+        try:
+            if apart and device.kind == "cpu":
+                sets.append(_measure_apart(device, part_s, quick))
+            else:
+                sets.append(measure(device, budget_s=part_s, quick=quick))
+        except (LookupError, subprocess.SubprocessError, OSError) as error:
+            notes.append(f"probe: {device.name}: {error}")
+    return sets, notes
+
+
+def _measure_apart(device: _core.Device, budget_s: float, quick: bool) -> Document:
+    """Core groups are probed in a process that has never run elsewhere: pools keep their cores."""
+    command = [sys.executable, "-m", "parallel_opt.probe", "--json", "--no-store"]
+    command += ["--uuid", device.uuid, "--budget", str(budget_s)] + (["--quick"] if quick else [])
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=budget_s + 120)
+    result: Document = json.loads(done.stdout)["sets"][0]
+    return result
+
+
+def run_and_store(*, quick: bool = False, budget_s: float | None = None) -> list[str]:
+    """Probe this host and file the result for later runs; returns notes for the user."""
+    sets, notes = run(quick=quick, budget_s=budget_s)
+    return notes + store(sets)
+
+
+def store(sets: Sequence[Document]) -> list[str]:
+    """File probe sets in the cache; returns notes, one of them when the cache cannot be written."""
+    notes = [note for one in sets for note in one.get("notes", [])]
+    try:
+        for one in sets:
+            _core.store_probes(_core.ProbeSet.from_json(json.dumps(one), "probe"))
+    except SystemFault as error:
+        notes.append(f"probe: not kept for later runs: {error}")
+    return notes
+
+
+def _show(sets: Sequence[Document], notes: Sequence[str]) -> str:
+    lines = []
+    for one in sets:
+        lines.append(f"{one['device']}: {one['software']}, {one['wall_s']:.1f} s")
+        for curve in one["rates"]:
+            best = max(point["per_s"] for point in curve["points"])
+            unit = "GB/s" if curve["kernel"] in ("memory", "elementwise", "reduce") else "GFLOP/s"
+            threads = f"{curve['threads']} thread" if curve["threads"] else "all cores"
+            name = f"{curve['kernel']} {curve.get('dtype', '')}".strip()
+            lines.append(f"  {name:<34} {threads:<10} {best / 1e9:8.1f} {unit}")
+        for link in one["links"]:
+            latency, rate = link["latency_s"]["value"], link["bytes_per_s"]["value"]
+            lines.append(f"  {link['type']:<34} {latency * 1e6:7.1f} us  {rate / 1e9:6.1f} GB/s")
+        for name, text in (("launch_s", "forward"), ("launch_autograd_s", "forward + backward")):
+            lines.append(f"  {'eager operator, ' + text:<34} {one[name]['value'] * 1e6:7.1f} us")
+    return "\n".join(lines + [f"note: {note}" for note in notes])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m parallel_opt.probe", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the document")
+    parser.add_argument("--quick", action="store_true", help=f"about {QUICK_BUDGET_S:g} s")
+    parser.add_argument("--budget", type=float, metavar="SECONDS", help="time to spend")
+    parser.add_argument("--no-store", action="store_true", help="leave the cache alone")
+    parser.add_argument("--uuid", help="only this device, on its own cores")
+    options = parser.parse_args(arguments)
+    if options.budget is not None and options.budget <= 0:
+        parser.error("--budget must be positive")
+    if options.uuid is not None:
+        device = next((d for d in _core.discover().devices if d.uuid == options.uuid), None)
+        if device is None:
+            parser.error(f"--uuid {options.uuid}: no such device here")
+        if device.kind == "cpu" and device.cores:
+            # The uuid holds the cores, so the affinity changes after the device was looked up.
+            return _finish(options, *_pinned(device, options))
+    sets, notes = run(budget_s=options.budget, quick=options.quick, uuid=options.uuid)
+    return _finish(options, sets, notes)
+
+
+def _pinned(device: _core.Device, options: argparse.Namespace) -> tuple[list[Document], list[str]]:
+    before = os.sched_getaffinity(0)
+    budget_s = options.budget or (QUICK_BUDGET_S if options.quick else BUDGET_S)
+    try:
+        os.sched_setaffinity(0, device.cores)
+        return [measure(device, budget_s=budget_s, quick=options.quick)], []
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _finish(options: argparse.Namespace, sets: list[Document], notes: list[str]) -> int:
+    if options.no_store:
+        notes = notes + [note for one in sets for note in one["notes"]]
+    else:
+        notes = notes + store(sets)
+    if options.json:
+        print(json.dumps({"schema": _core.ProbeReport.SCHEMA, "sets": sets, "notes": notes}))
+    else:
+        print(_show(sets, notes))
+    return 0 if sets else 5
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The kernels that probe.py times: what they compute, how large, and on which threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LAUNCH_OPERATORS = 100
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size of a kernel; ``size`` in FLOPs of a call or bytes moved by it."""
+
+    size: float
+    make: Callable[[torch.device], Call]
+
+
+@dataclass(frozen=True)
+class Curve:
+    kernel: str
+    dtype: str | None
+    threads: int  # 0: not a matter of threads (GPU)
+    all_threads: int
+    points: tuple[Point, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.kernel} {self.dtype}" if self.dtype else self.kernel
+
+
+def _random(device: torch.device, dtype: str, *shape: int) -> torch.Tensor:
+    # A generator of our own: the user's random numbers must not move.
+    generator = torch.Generator(device).manual_seed(0)
+    return torch.randn(*shape, device=device, generator=generator).to(DTYPES[dtype])
+
+
+def _matmul(dtype: str, n: int) -> Point:
+    def make(device: torch.device) -> Call:
+        x, weight = _random(device, dtype, n, n), _random(device, dtype, n, n)
+
+        def call() -> object:
+            with torch.no_grad():
+                return functional.linear(x, weight)
+
+        return call
+
+    return Point(2.0 * n**3, make)
+
+
+@dataclass(frozen=True)
+class _Image:
+    batch: int
+    channels: int
+    side: int
+
+    @property
+    def flops(self) -> float:
+        return 2.0 * self.batch * self.channels**2 * 9 * self.side**2
+
+
+def _convolution(dtype: str, shape: _Image, channels_last: bool, backward: bool) -> Point:
+    def make(device: torch.device) -> Call:
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        c = shape.channels
+        x = _random(device, dtype, shape.batch, c, shape.side, shape.side)
+        x = x.to(memory_format=layout).requires_grad_(backward)
+        weight = _random(device, dtype, c, c, 3, 3).to(memory_format=layout)
+        weight.requires_grad_(backward)
+        if not backward:
+            return _forward(lambda: functional.conv2d(x, weight, padding=1))
+        out = functional.conv2d(x, weight, padding=1)
+        return _backward(out, [x, weight])
+
+    # The backward is two convolutions of the same cost: to the input and to the weight.
+    return Point(shape.flops * (2 if backward else 1), make)
+
+
+def _attention(
+    dtype: str, batch: int, heads: int, length: int, width: int, backward: bool
+) -> Point:
+    def make(device: torch.device) -> Call:
+        shape = (batch, heads, length, width)
+        q, k, v = (_random(device, dtype, *shape).requires_grad_(backward) for _ in range(3))
+        if not backward:
+            return _forward(lambda: functional.scaled_dot_product_attention(q, k, v))
+        return _backward(functional.scaled_dot_product_attention(q, k, v), [q, k, v])
+
+    # Forward: two products of length^2 x width. Backward: four, and the scores once more.
+    products = 5 if backward else 2
+    return Point(2.0 * products * batch * heads * length**2 * width, make)
+
+
+def _forward(work: Call) -> Call:
+    def call() -> object:
+        with torch.no_grad():
+            return work()
+
+    return call
+
+
+def _backward(out: torch.Tensor, inputs: list[torch.Tensor]) -> Call:
+    gradient = torch.ones_like(out)
+    return lambda: torch.autograd.grad(out, inputs, gradient, retain_graph=True)
+
+
+def _elementwise(elements: int) -> Point:
+    def make(device: torch.device) -> Call:
+        a, b = _random(device, "fp32", elements), _random(device, "fp32", elements)
+        return _forward(lambda: a * b)  # the result is allocated, as in a real step
+
+    return Point(3.0 * 4 * elements, make)
+
+
+def _reduce(elements: int) -> Point:
+    width = 256
+
+    def make(device: torch.device) -> Call:
+        x = _random(device, "fp32", elements // width, width)
+        return _forward(lambda: functional.layer_norm(x, (width,)))
+
+    return Point(2.0 * 4 * elements, make)
+
+
+def plan_curves(device: torch.device, cores: int, *, quick: bool) -> list[Curve]:
+    """Every curve for a device, the most telling first: a short budget cuts the tail."""
+    gpu = device.type == "cuda"
+    thread_counts = [0] if gpu else sorted({1, cores})
+    return [
+        Curve(kernel, dtype, threads, 0 if gpu else cores, tuple(points))
+        for kernel, dtype, points in _kernels(gpu, quick)
+        for threads in thread_counts
+    ]
+
+
+def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Point]]]:
+    scale = 4 if gpu else 1
+    matmul = [128, 512, 1024] if quick else [64, 128, 256, 512, 1024, 2048]
+    images = [_Image(16, 32, 16), _Image(32, 64, 16)]
+    if not quick:
+        images = [_Image(4, 16, 16), *images, _Image(64, 64, 32)]
+    heads = [(4, 4, 256, 64)] if quick else [(2, 4, 64, 32), (4, 4, 128, 64), (4, 8, 256, 64)]
+    elements = [1 << 16, 1 << 22] if quick else [1 << 12, 1 << 16, 1 << 20, 1 << 23]
+    for dtype in ("fp32", "bf16"):
+        yield "matmul", dtype, [_matmul(dtype, n * scale) for n in matmul]
+    yield "elementwise", None, [_elementwise(n * scale) for n in elements]
+    yield "reduce", None, [_reduce(n * scale) for n in elements]
+    for dtype in ("fp32", "bf16"):
+        points = [_attention(dtype, b * scale, h, t, w, False) for b, h, t, w in heads]
+        yield "attention", dtype, points
+        points = [_attention(dtype, b * scale, h, t, w, True) for b, h, t, w in heads[-2:]]
+        yield "attention_backward", dtype, points
+    for dtype in ("fp32", "bf16"):
+        for last, suffix in ((False, ""), (True, "_channels_last")):
+            if not last and dtype == "bf16" and quick:
+                continue
+            points = [_convolution(dtype, shape, last, False) for shape in images]
+            yield "convolution" + suffix, dtype, points
+            points = [_convolution(dtype, shape, last, True) for shape in images[1:3]]
+            yield "convolution_backward" + suffix, dtype, points
+    if not quick:
+        yield "matmul", "fp16", [_matmul("fp16", n * scale) for n in (256, 1024)]
+
+
+def launch_rounds(device: torch.device) -> Iterator[tuple[str, Call, int]]:
+    """Chains of operators with nothing to compute: field name, call, operators in a call."""
+    x = _random(device, "fp32", 16)
+    factor = _random(device, "fp32", 16)
+    leaf = x.clone().requires_grad_()
+    gradient = torch.ones_like(x)
+
+    def forward() -> object:
+        with torch.no_grad():
+            y = x
+            for _ in range(LAUNCH_OPERATORS):
+                y = y * factor
+        return y
+
+    def training() -> object:
+        y = leaf
+        for _ in range(LAUNCH_OPERATORS):
+            y = y * factor
+        return torch.autograd.grad(y, [leaf], gradient)
+
+    yield "launch_s", forward, LAUNCH_OPERATORS
+    yield "launch_autograd_s", training, LAUNCH_OPERATORS
