@@ -256,6 +256,9 @@ OpWork forward_work(const Graph& graph, const Op& op) {
   work.written = result_bytes(graph, op);
   if (row == nullptr) {  // bounded from below: one FLOP for each element written
     for (const TensorId id : op.outputs) work.other += Flops(count(graph, id));
+    // An importer that looked into the operator (a branch, a loop) knows better.
+    work.contraction = Flops(attribute_real(op, "bound_flops", 0));
+    work.other = std::max(work.other, Flops(attribute_real(op, "bound_other_flops", 0)));
     work.kernels = 1;
     return work;
   }

@@ -74,14 +74,14 @@ std::string model_member(const Package& package, const std::string& file) {
   }
   if (package.contains(std::string(kOldModel))) return std::string(kOldModel);
   const std::string wanted = "no models/model.json in the archive";
+  if (package.contains("constants.pkl") || package.contains("code/__torch__.py")) {
+    throw InputError(file, wanted + ": this is a TorchScript file",
+                     "export the model with torch.export instead");
+  }
   if (package.contains("data.pkl")) {
     throw InputError(file, wanted + ": this is a torch.save checkpoint, weights without a graph",
                      "export the model: torch.export.save(torch.export.export(model, args), "
                      "\"model.pt2\")");
-  }
-  if (package.contains("constants.pkl") || package.contains("code/__torch__.py")) {
-    throw InputError(file, wanted + ": this is a TorchScript file",
-                     "export the model with torch.export instead");
   }
   const bool compiled = std::ranges::any_of(package.names(), [](const std::string& name) {
     return name.starts_with("data/aotinductor/");

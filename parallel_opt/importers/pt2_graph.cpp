@@ -270,7 +270,7 @@ void GraphReader::read_node(Scope& scope, Node node, const Place& place) {
     }
     return;
   }
-  if (!bodies.empty()) describe_higher_order(op, bodies);
+  if (!bodies.empty()) describe_higher_order(op, bodies, place);
   if (op.name.empty() && !op.outputs.empty()) op.name = graph_.tensor(op.outputs[0]).name;
   op.name = unique_name(scope.prefix + (op.name.empty() ? op.target : op.name));
   graph_.ops.push_back(std::move(op));

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "parallel_opt/graph/work.h"
 #include "parallel_opt/importers/pt2_schema.h"
 
 namespace parallel_opt::pt2 {
@@ -66,7 +67,8 @@ class GraphReader {
   std::string unique_name(std::string name);
 
   bool inline_body(Scope& scope, Node node, const Body& body, const Place& place);
-  void describe_higher_order(Op& op, const std::vector<Body>& bodies);
+  void describe_higher_order(Op& op, const std::vector<Body>& bodies, const Place& place);
+  OpWork work_of(const Body& body, const Place& place);
   std::vector<Body> bodies_of(Node node) const;
 
   Graph& graph_;

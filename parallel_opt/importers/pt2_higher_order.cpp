@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "parallel_opt/graph/alias.h"
 #include "parallel_opt/importers/pt2_graph.h"
 
 /// Operators that take graphs: bodies that run exactly once are read in place, the rest stay one
@@ -109,13 +110,45 @@ bool GraphReader::inline_body(Scope& scope, Node node, const Body& body, const P
   return true;
 }
 
-void GraphReader::describe_higher_order(Op& op, const std::vector<Body>& bodies) {
-  std::size_t operators = 0;
-  for (const Body& body : bodies) operators += body.graph["nodes"].size();
-  op.attributes.insert_or_assign("bodies", static_cast<std::int64_t>(bodies.size()));
-  op.attributes.insert_or_assign("body_operators", static_cast<std::int64_t>(operators));
-  findings_.note("operator \"" + op.target + "\" holds " + std::to_string(operators) +
-                 " operators that depend on data: they are not counted");
+OpWork GraphReader::work_of(const Body& body, const Place& place) {
+  const Place inputs_place{&place, "inputs", SIZE_MAX},
+      body_place{&inputs_place, "", body.position};
+  const Place graph_place{&body_place, "arg.as_graph.graph", SIZE_MAX};
+  Graph part;
+  GraphReader reader(part, findings_, symbols_);
+  Scope scope;
+  reader.open(scope, body.graph, graph_place);
+  for (const Node input : flattened(body.graph["inputs"])) {
+    const Node name = input["name"];
+    if (name.is(Kind::string)) {
+      reader.add_tensor(scope, name.string(), TensorRole::input, "", graph_place);
+    }
+  }
+  reader.read_nodes(scope, body.graph, graph_place);
+  OpWork work;
+  if (findings_.any()) return work;
+  fill_aliases(part);
+  for (const Op& op : part.ops) work += forward_work(part, op);
+  return work;
+}
+
+void GraphReader::describe_higher_order(Op& op, const std::vector<Body>& bodies,
+                                        const Place& place) {
+  OpWork most;
+  for (const Body& body : bodies) {
+    const OpWork work = work_of(body, place);
+    most.contraction = std::max(most.contraction, work.contraction);
+    most.other = std::max(most.other, work.other);
+  }
+  op.attributes.insert_or_assign("bound_flops", most.contraction.value);
+  op.attributes.insert_or_assign("bound_other_flops", most.other.value);
+  if (op.target == "higher_order.cond") {
+    findings_.note("operator \"" + op.target + "\" takes one of " + std::to_string(bodies.size()) +
+                   " ways by data: the dearer one is counted");
+  } else {
+    findings_.note("operator \"" + op.target +
+                   "\" runs its body any number of times: one run is counted");
+  }
 }
 
 }  // namespace parallel_opt::pt2

@@ -25,7 +25,8 @@ void Findings::fault(const Place& place, std::string what, std::string hint) {
     ++more_;
     return;
   }
-  faults_.push_back({file_ + ":" + place.text(), std::move(what), std::move(hint)});
+  const std::string at = place.text();
+  faults_.push_back({at.empty() ? file_ : file_ + ":" + at, std::move(what), std::move(hint)});
 }
 
 void Findings::note(const std::string& text) {

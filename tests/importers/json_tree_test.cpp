@@ -1,0 +1,74 @@
+#include "parallel_opt/importers/json_tree.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/importers/archive.h"
+
+namespace parallel_opt {
+namespace {
+
+using Kind = JsonTree::Kind;
+using testing::error_of;
+
+TEST(JsonTree, KeepsEveryKindOfValue) {
+  const JsonTree tree(R"({"a": [1, -2, 2.5, true, null, "x\u00e9"], "b": {"c": {}}})", "t");
+  const JsonTree::Node a = tree.root()["a"];
+  EXPECT_EQ(a.size(), 6u);
+  EXPECT_EQ(a.at(0).integer(), 1);
+  EXPECT_EQ(a.at(1).integer(), -2);
+  EXPECT_EQ(a.at(2).number(), 2.5);
+  EXPECT_TRUE(a.at(3).boolean());
+  EXPECT_TRUE(a.at(4).none());
+  EXPECT_EQ(a.at(5).string(), "x\xc3\xa9");
+  EXPECT_TRUE(tree.root()["b"]["c"].is(Kind::object));
+  EXPECT_EQ(tree.root().dump(),
+            "{\"a\": [1, -2, 2.5, true, null, \"x\xc3\xa9\"], \"b\": {\"c\": {}}}");
+}
+
+TEST(JsonTree, LookUpsChainThroughWhatIsAbsent) {
+  const JsonTree tree("[1]", "t");
+  EXPECT_TRUE(tree.root()["a"]["b"].at(3).absent());
+  EXPECT_TRUE(tree.root().at(1).absent());
+  EXPECT_EQ(tree.root()["a"].size(), 0u);
+}
+
+TEST(JsonTree, MembersKeepTheOrderOfTheFile) {
+  const JsonTree tree(R"({"b": 1, "a": 2})", "t");
+  EXPECT_EQ(tree.root().key(0), "b");
+  EXPECT_EQ(tree.root().key(1), "a");
+  EXPECT_EQ(tree.root().at(1).integer(), 2);
+}
+
+TEST(JsonTree, DropsMembersOfMetadataOnly) {
+  const JsonTree tree(
+      R"({"custom": 1, "metadata": {"custom": {"deep": [1, {"x": 2}]}, "keep": 3, "custom2": 4},
+          "list": [{"custom": 5}]})",
+      "t", {"custom"});
+  EXPECT_EQ(tree.root()["custom"].integer(), 1);
+  EXPECT_EQ(tree.root()["metadata"].dump(), R"({"keep": 3, "custom2": 4})");
+  EXPECT_EQ(tree.root()["list"].dump(), R"([{"custom": 5}])");
+}
+
+TEST(JsonTree, NumbersBeyondInt64AreFloating) {
+  const JsonTree tree("[18446744073709551615, 9223372036854775807]", "t");
+  EXPECT_TRUE(tree.root().at(0).is(Kind::number));
+  EXPECT_EQ(tree.root().at(1).integer(), INT64_MAX);
+}
+
+TEST(JsonTree, FaultNamesLineAndColumn) {
+  EXPECT_EQ(error_of([] { JsonTree("{\"a\": 1,\n  \"b\" 2}", "m.pt2:models/model.json"); }),
+            "m.pt2:models/model.json:2:7: not valid JSON "
+            "(the first character that does not fit stands there)");
+  EXPECT_EQ(error_of([] { JsonTree("", "t"); }),
+            "t:1:1: not valid JSON (the first character that does not fit stands there)");
+}
+
+TEST(JsonTree, DeepNestingIsRefused) {
+  EXPECT_EQ(error_of([] { JsonTree(std::string(100'000, '['), "t"); }),
+            "t: JSON is nested deeper than 200 levels");
+}
+
+}  // namespace
+}  // namespace parallel_opt

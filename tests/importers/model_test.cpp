@@ -1,0 +1,77 @@
+#include "parallel_opt/importers/model.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "tests/importers/archive.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::error_of;
+
+const std::string kWay =
+    " (export it in Python: torch.export.save(torch.export.export(model, args), \"model.pt2\"), or "
+    "python -m parallel_opt.capture file.py:factory -o model.pt2)";
+
+std::string error(const std::string& spec) {
+  return error_of([&] { load_model(spec); });
+}
+
+TEST(LoadModel, ReadsPt2WhateverItIsCalled) {
+  for (const char* name : {"load_model_test.pt2", "load_model_test.bin"}) {
+    const std::string path = ::testing::TempDir() + name;
+    std::ofstream(path, std::ios::binary) << testing::make_pt2(testing::linear_model().json());
+    const Graph graph = load_model(path);
+    EXPECT_EQ(graph.name, "load_model_test");
+    EXPECT_EQ(graph.source, name);
+    EXPECT_EQ(graph.ops.size(), 1u);
+    std::filesystem::remove(path);
+  }
+}
+
+TEST(LoadModel, MissingFileIsASystemError) {
+  EXPECT_EQ(error("/nowhere/m.pt2"),
+            "system: /nowhere/m.pt2: No such file or directory (is the path right?)");
+}
+
+TEST(LoadModel, WhatIsNotReadYetSaysTheWay) {
+  EXPECT_EQ(error("m.onnx"), "m.onnx: an ONNX model is not read yet, only .pt2 files" + kWay);
+  EXPECT_EQ(error("m.pb"), "m.pb: a TensorFlow model is not read yet, only .pt2 files" + kWay);
+  EXPECT_EQ(error("config.json"),
+            "config.json: a Hugging Face configuration is not read yet, only .pt2 files" + kWay);
+  EXPECT_EQ(error("transformer:layers=2"),
+            "transformer:layers=2: an inline model is not read yet, only .pt2 files" + kWay);
+  EXPECT_EQ(error("weights.safetensors"),
+            "weights.safetensors: holds weights without a graph" + kWay);
+  EXPECT_EQ(error("nothing"), "nothing: no such model" + kWay);
+  EXPECT_EQ(error(""), "model: the name is empty" + kWay);
+}
+
+TEST(LoadModel, SavedModelDirectoryIsRecognised) {
+  const std::filesystem::path directory = ::testing::TempDir() + "load_model_saved";
+  std::filesystem::create_directories(directory);
+  std::ofstream(directory / "saved_model.pb") << "x";
+  EXPECT_EQ(error(directory.string()),
+            directory.string() + ": a TensorFlow model is not read yet, only .pt2 files" + kWay);
+  std::filesystem::remove_all(directory);
+}
+
+TEST(LoadModel, PythonFactoriesAreCapturedByPython) {
+  EXPECT_TRUE(is_python_factory("train.py:build"));
+  EXPECT_FALSE(is_python_factory("train.py"));
+  EXPECT_FALSE(is_python_factory("train.py:"));
+  EXPECT_FALSE(is_python_factory(".py:build"));
+  EXPECT_EQ(error("train.py:build"),
+            "train.py:build: a Python factory is captured by Python, not read by this program "
+            "(python -m parallel_opt.capture train.py:build -o model.pt2)");
+  EXPECT_EQ(error("train.py"),
+            "train.py: names no factory in the Python file "
+            "(name the function that returns the model: train.py:build_model)");
+}
+
+}  // namespace
+}  // namespace parallel_opt

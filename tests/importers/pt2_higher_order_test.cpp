@@ -1,0 +1,130 @@
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "parallel_opt/graph/work.h"
+#include "parallel_opt/importers/pt2.h"
+#include "tests/importers/archive.h"
+
+namespace parallel_opt {
+namespace {
+
+using namespace testing;
+
+Graph read(const Model& model) { return read_pt2(make_pt2(model.json()), "model.pt2"); }
+
+/// A body v -> linear(v, w) [2, 3] x [4, 3], `repeats` times over.
+std::string linear_body(const std::string& name, int repeats) {
+  Model body;
+  body.value("v", meta({"2", "3"}));
+  body.value("w", meta({"4", "3"}));
+  std::string last;
+  for (int i = 0; i < repeats; ++i) {
+    last = "linear_" + std::to_string(i);
+    body.value(last, meta({"2", "4"}));
+    body.node("torch.ops.aten.linear.default", {tensor("input", "v"), tensor("weight", "w")}, last);
+  }
+  return R"({"name": ")" + name +
+         R"(", "graph": {"inputs": [{"as_tensor": {"name": "v"}}, {"as_tensor": {"name": "w"}}], )" +
+         R"("outputs": [{"as_tensor": {"name": ")" + last + R"("}}], "nodes": [)" +
+         join_lines(body.nodes) + R"(], "tensor_values": {)" + join_lines(body.values) +
+         R"(}, "sym_int_values": {}, "sym_bool_values": {}}})";
+}
+
+Model outer() {
+  Model model;
+  model.parameter("p_w", "fc.weight", {"4", "3"});
+  model.input("x", meta({"2", "3"}));
+  model.value("p", meta({}, 12));
+  model.inputs.push_back(R"({"user_input": {"arg": {"as_tensor": {"name": "p"}}}})");
+  model.value("y", meta({"2", "4"}));
+  model.output("y");
+  return model;
+}
+
+const std::string kOperands = R"([{"name": "x"}, {"name": "p_w"}])";
+
+TEST(Pt2HigherOrder, CondIsOpaqueAndBoundedByItsDearerBranch) {
+  Model model = outer();
+  model.node("torch.ops.higher_order.cond",
+             {tensor("", "p"), argument("", "as_graph", linear_body("true_graph_0", 1)),
+              argument("", "as_graph", linear_body("false_graph_0", 3)),
+              argument("", "as_tensors", kOperands)},
+             "y");
+  const Graph graph = read(model);
+  ASSERT_EQ(graph.ops.size(), 1u);
+  const Op& op = graph.ops[0];
+  EXPECT_EQ(op.target, "higher_order.cond");
+  EXPECT_EQ(op.inputs.size(), 3u);
+  EXPECT_EQ(op.inputs[0].argument, "arg0");  // the schema names none
+  // 3 linears of 2 * 2 * 4 * 3 FLOPs
+  EXPECT_EQ(op.attributes.at("bound_flops"), Attribute(144.0));
+  EXPECT_EQ(forward_work(graph, op).contraction, Flops(144));
+  EXPECT_EQ(graph.notes,
+            (std::vector<std::string>{"operator \"higher_order.cond\" takes one of 2 ways by data: "
+                                      "the dearer one is counted"}));
+}
+
+TEST(Pt2HigherOrder, LoopsAreOpaqueAndSayWhatIsCounted) {
+  Model model = outer();
+  model.node(
+      "torch.ops.higher_order.while_loop",
+      {argument("", "as_graph", linear_body("cond_fn", 1)),
+       argument("", "as_graph", linear_body("body_fn", 2)), argument("", "as_tensors", kOperands)},
+      "y");
+  const Graph graph = read(model);
+  ASSERT_EQ(graph.ops.size(), 1u);
+  EXPECT_EQ(graph.notes,
+            (std::vector<std::string>{"operator \"higher_order.while_loop\" runs its body any "
+                                      "number of times: one run is counted"}));
+}
+
+TEST(Pt2HigherOrder, BodiesThatRunOnceAreReadInPlace) {
+  Model model = outer();
+  model.node("torch.ops.higher_order.wrap_with_autocast",
+             {argument("", "as_string", R"("cpu")"),
+              argument("", "as_graph", linear_body("part", 2)), tensor("", "x"), tensor("", "p_w")},
+             "y");
+  const Graph graph = read(model);
+  ASSERT_EQ(graph.ops.size(), 2u);
+  EXPECT_EQ(graph.ops[1].target, "aten.linear.default");
+  EXPECT_EQ(graph.ops[1].inputs,
+            (std::vector<Operand>{{"input", TensorId(1)}, {"weight", TensorId(0)}}));
+  EXPECT_EQ(graph.tensor(graph.outputs[0]).name, "y.0.linear_1");
+  EXPECT_TRUE(graph.notes.empty());
+}
+
+TEST(Pt2HigherOrder, PartsWithoutGradientsAreNoted) {
+  Model model = outer();
+  model.node("torch.ops.higher_order.wrap_with_set_grad_enabled",
+             {argument("", "as_bool", "false"), argument("", "as_graph", linear_body("part", 1)),
+              tensor("", "x"), tensor("", "p_w")},
+             "y");
+  EXPECT_EQ(read(model).notes,
+            (std::vector<std::string>{"the part \"part\" runs without gradients; a backward is "
+                                      "counted for it all the same"}));
+}
+
+TEST(Pt2HigherOrder, BodyThatDoesNotFitItsOperandsStaysOpaque) {
+  Model model = outer();
+  model.node("torch.ops.higher_order.wrap_with_autocast",
+             {argument("", "as_graph", linear_body("part", 1)), tensor("", "x")}, "y");
+  const Graph graph = read(model);
+  ASSERT_EQ(graph.ops.size(), 1u);
+  EXPECT_EQ(graph.ops[0].target, "higher_order.wrap_with_autocast");
+}
+
+TEST(Pt2HigherOrder, FaultInsideABodyNamesItsPlace) {
+  Model model = outer();
+  std::string body = linear_body("part", 1);
+  body.replace(body.find(R"({"name": "v"})"), 13, R"({"name": "q"})");
+  model.node("torch.ops.higher_order.wrap_with_autocast",
+             {argument("", "as_graph", body), tensor("", "x"), tensor("", "p_w")}, "y");
+  EXPECT_EQ(
+      error_of([&] { read(model); }),
+      "model.pt2:graph.nodes[0].inputs[0].arg.as_graph.graph.nodes[0].inputs[0]: tensor \"v\" "
+      "is made by no earlier node (is the file complete?)");
+}
+
+}  // namespace
+}  // namespace parallel_opt
