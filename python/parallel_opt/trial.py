@@ -16,10 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from parallel_opt.compat import tree_leaves, tree_map
+from parallel_opt.compat import cpu_allocations, tree_leaves, tree_map
+from parallel_opt.engine import allocator
 from parallel_opt.engine.fused_optimizer import FUSED_TYPES
 from parallel_opt.engine.local import LocalEngine, Settings
 from parallel_opt.measure import (
+    Ratio,
     Timing,
     fits_in_memory,
     resident_bytes,
@@ -35,8 +37,9 @@ MIN_ROUNDS = 5
 MAX_ROUNDS = 15
 DROP_AFTER = 3
 CLEARLY_WORSE = 1.25
-"""A candidate whose median is this many times the best after DROP_AFTER rounds is not measured
-further.
+"""A candidate whose fastest run takes this many times the best median after DROP_AFTER rounds is
+not
+measured further.
 """
 SHORT_S = 0.2
 """Runs shorter than this are preceded by an untimed one, since the candidate before left its data
@@ -64,6 +67,8 @@ class Trial:
     Attributes:
         settings: The candidate; the first trial's are ``Plain()``.
         forward_backward_s: Without the user's loss.
+        speedup: Plain over this, forward and backward, of the runs of the same round: steadier than
+            two medians when the machine is busy.
         optimizer_s: One step of all optimizers; absent without optimizers or memory for copies.
         transient_bytes: Allocator peak of forward and backward, gradients included.
         resident_bytes: Parameters, buffers, gradients and optimizer state outside of it.
@@ -77,6 +82,7 @@ class Trial:
 
     settings: Any
     forward_backward_s: Timing | None = None
+    speedup: Ratio | None = None
     optimizer_s: Timing | None = None
     transient_bytes: int | None = None
     resident_bytes: int | None = None
@@ -188,7 +194,8 @@ class _Bench:
         self._rounds([entry for entry in entries if entry.live])
         steps = self._optimizer_steps([entry.trial.settings for entry in entries])
         self._progress(1.0, "done")
-        return [self._finish(entry, step) for entry, step in zip(entries, steps, strict=True)]
+        plain = entries[0].samples
+        return [self._finish(e, plain, step) for e, step in zip(entries, steps, strict=True)]
 
     def _left_s(self) -> float:
         return self._deadline - self._clock()
@@ -215,6 +222,8 @@ class _Bench:
             first_s = self._clock() - start
             difference = self._difference(output)
             transient = transient_peak_bytes(self._run_once, self._device)
+            if is_plain and self._device.type == "cpu":
+                allocator.expect_blocks(max(cpu_allocations(self._run_once), default=0))
         except Exception as error:
             if is_plain:
                 raise  # the user's own forward fails: the user's error
@@ -278,12 +287,12 @@ class _Bench:
             live = [entry for entry in live if entry.samples]
             if number + 1 >= DROP_AFTER:
                 limit = CLEARLY_WORSE * min(entry.median for entry in live)
-                live = [entry for entry in live if entry is plain or entry.median <= limit]
+                live = [entry for entry in live if entry is plain or min(entry.samples) <= limit]
 
     def _measure(self, entry: _Entry) -> None:
         entry.engine.apply()
         try:
-            if not entry.samples or min(entry.samples) < SHORT_S:
+            if not entry.samples or entry.turn_s < 2 * SHORT_S or allocator.is_kept():
                 self._run_once()
             start = self._clock()
             self._run_once()
@@ -303,7 +312,7 @@ class _Bench:
         plain, fused = time_optimizer_steps(known, self._clock)
         return [fused if s.fused_optimizer else plain for s in settings]
 
-    def _finish(self, entry: _Entry, step: Timing | None) -> Trial:
+    def _finish(self, entry: _Entry, plain: list[float], step: Timing | None) -> Trial:
         if not entry.samples:
             if entry.live:
                 return replace(entry.trial, skipped="no time was left to measure it")
@@ -311,6 +320,7 @@ class _Bench:
         return replace(
             entry.trial,
             forward_backward_s=Timing.of(entry.samples),
+            speedup=Ratio.of(plain, entry.samples),
             optimizer_s=step,
             notes=tuple(entry.engine.notes),
         )

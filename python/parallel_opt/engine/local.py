@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from parallel_opt.engine import allocator
 from parallel_opt.engine.compile import CompiledForward, compile_obstacle
 from parallel_opt.engine.fused_optimizer import FusedOptimizer, uses_sparse_gradients
 from parallel_opt.engine.memory_format import ChannelsLast, channels_last_forward
@@ -25,7 +26,10 @@ Forward = Callable[..., Any]
 
 
 class Settings(Protocol):
-    """What a local engine can be told; any object with these attributes will do."""
+    """What a local engine can be told; any object with these attributes will do.
+
+    An optional one more: ``keep_memory`` (bool), see allocator.py.
+    """
 
     @property
     def precision(self) -> str: ...  # fp32 | bf16 | fp16
@@ -78,6 +82,7 @@ class LocalEngine:
         self._patch: ForwardPatch | None = None
         self._forward: Forward | None = None
         self._threads_before: int | None = None
+        self._keeps_memory = False
         for name in self._recompute.missing:
             self._note(f"recompute: the model has no module {name!r}")
 
@@ -92,6 +97,7 @@ class LocalEngine:
         if self.applied:
             return
         self._set_threads()
+        self._keep_memory()
         self._recompute.apply()
         self._apply_memory_format()
         if self._forward is None:
@@ -119,6 +125,9 @@ class LocalEngine:
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
+        if self._keeps_memory:
+            allocator.release()
+            self._keeps_memory = False
         self.applied = False
 
     def adopt_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
@@ -134,6 +143,17 @@ class LocalEngine:
         if threads > 0 and threads != torch.get_num_threads():
             self._threads_before = torch.get_num_threads()
             torch.set_num_threads(threads)
+
+    def _keep_memory(self) -> None:
+        if not getattr(self.settings, "keep_memory", False):
+            return
+        if self.device_type != "cpu":
+            self._note("keep_memory has no effect: the model is not on the CPU")
+            return
+        obstacle = allocator.keep_memory()
+        self._keeps_memory = obstacle is None
+        if obstacle is not None:
+            self._note(f"keep_memory: off: {obstacle}")
 
     def _apply_memory_format(self) -> None:
         if self.settings.memory_format != "channels_last":

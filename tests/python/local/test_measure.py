@@ -14,6 +14,7 @@ from parallel_opt import compat
 from parallel_opt.measure import (
     CpuShare,
     PeakRss,
+    Ratio,
     StepMonitor,
     Timing,
     resident_bytes,
@@ -28,6 +29,11 @@ def test_timing_quantiles_interpolate() -> None:
     # two samples: 1 + 0.2 * 2, 1 + 0.5 * 2, 1 + 0.8 * 2
     two = Timing.of([3.0, 1.0])
     assert (two.low_s, two.median_s, two.high_s) == pytest.approx((1.4, 2.0, 2.6))
+
+
+def test_a_ratio_pairs_what_was_measured_side_by_side() -> None:
+    # The machine got three times slower after the first pair: each pair still says 2.
+    assert Ratio.of([2.0, 6.0, 6.0], [1.0, 3.0]) == Ratio(2.0, 2.0, 2.0, 2)
 
 
 def test_transient_peak_is_the_most_held_at_one_time() -> None:

@@ -108,6 +108,8 @@ def test_every_trial_carries_its_numbers(conv_net: ConvNet) -> None:
         assert trial.forward_backward_s.n >= trial_module.DROP_AFTER
         assert trial.optimizer_s is not None
         assert trial.peak_bytes == (trial.transient_bytes or 0) + (trial.resident_bytes or 0)
+    assert plain.speedup is not None
+    assert plain.speedup.median == 1
     assert plain.max_relative_difference == 0
     assert bf16.max_relative_difference is not None
     assert 1e-5 < bf16.max_relative_difference < 5e-2
