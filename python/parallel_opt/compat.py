@@ -7,7 +7,9 @@ Each name is looked up when it is needed; when a torch version lacks one, the ca
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -38,6 +40,7 @@ __all__ = [
     "tree_leaves",
     "tree_map",
     "tree_unflatten",
+    "untraced",
 ]
 
 
@@ -303,3 +306,17 @@ def running_autograd_sequence() -> int:
     """Number of the autograd node whose backward runs now, -1 outside a backward pass."""
     node = _private(torch._C, "_current_autograd_node")()
     return -1 if node is None else int(_private(node, "_sequence_nr")())
+
+
+def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as a graph break for torch.compile; itself while nothing is compiled.
+
+    Asking torch for this loads the compiler, which takes seconds.
+    """
+    return _untraced(function) if "torch._dynamo" in sys.modules else function
+
+
+@functools.cache
+def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    disabled: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return disabled

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from parallel_opt.compat import untraced
 from parallel_opt.engine.process_group import Group
 
 
@@ -28,6 +29,7 @@ class CrossRankBatchNorm(TorchFunctionMode):
         super().__init__()
         self._group = group
         self._counts = counts
+        self._normalize = untraced(_normalize)
 
     def __torch_function__(
         self,
@@ -56,7 +58,7 @@ class CrossRankBatchNorm(TorchFunctionMode):
         if not training:
             return func(input, running_mean, running_var, weight, bias, False, momentum, eps)
         output: torch.Tensor
-        output, mean, variance, total = _Normalize.apply(  # type: ignore[no-untyped-call]
+        output, mean, variance, total = self._normalize(
             self._group, self._counts, input, weight, bias, eps
         )
         if running_mean is not None and running_var is not None:
@@ -99,7 +101,7 @@ class _Normalize(torch.autograd.Function):
         rows = _over_ranks(group, count, mean, spread)
         sizes = rows[:, :1]
         total = sizes.sum()
-        if total.item() <= 1:
+        if count <= 1 and total.item() <= 1:
             raise ValueError(
                 f"Expected more than 1 value per channel when training, got input size {x.shape}"
             )
@@ -141,3 +143,7 @@ class _Normalize(torch.autograd.Function):
             grad_bias.to(x.dtype if weight is None else weight.dtype) if ctx.has_bias else None,
             None,
         )
+
+
+def _normalize(*args: Any) -> Any:
+    return _Normalize.apply(*args)  # type: ignore[no-untyped-call]

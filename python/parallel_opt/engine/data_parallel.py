@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch.distributed as dist
 from parallel_opt import compat
 from parallel_opt.engine import optimizers
 from parallel_opt.engine.batch_norm import CrossRankBatchNorm
-from parallel_opt.engine.draws import FullBatchDraws
+from parallel_opt.engine.draws import FullBatchDraws, own_stream
 from parallel_opt.engine.layout import NO_BATCH, Layout, find_layout
 from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.reducers import DdpReducer, LateReducer, Reducer, ddp_fault
@@ -30,6 +31,8 @@ log = logging.getLogger("parallel_opt")
 
 ENGINES = ("auto", "ddp", "late")
 VIEWS = ("auto", "global", "local")
+DRAWS = ("exact", "independent")
+LARGE_OUTPUT_BYTES = 256 * 2**20  # gathering more than this each step is worth a word
 
 
 class DataParallel:
@@ -48,6 +51,8 @@ class DataParallel:
         view: "global": every rank's loop holds the same batch; "local": each its own; "auto": find
             out by comparing the first batches.
         sync_batch_norm: Batch statistics over all ranks, as on one.
+        draws: Random numbers in a forward of the global view. "exact": dropout masks equal one
+            process's; compiled code runs eagerly meanwhile. "independent": each rank its own.
 
     `notes` lists, once each, what is slower than asked for, and why.
     """
@@ -61,11 +66,11 @@ class DataParallel:
         engine: str = "auto",
         view: str = "auto",
         sync_batch_norm: bool = True,
+        draws: str = "exact",
     ) -> None:
-        if engine not in ENGINES:
-            raise InputError("engine", f"'{engine}' is unknown", f"one of {', '.join(ENGINES)}")
-        if view not in VIEWS:
-            raise InputError("view", f"'{view}' is unknown", f"one of {', '.join(VIEWS)}")
+        _one_of("engine", engine, ENGINES)
+        _one_of("view", view, VIEWS)
+        _one_of("draws", draws, DRAWS)
         split_batch(group.size, group.size, shares)  # refuses wrong shares before anything starts
         self.module = module
         self.group = group
@@ -74,6 +79,7 @@ class DataParallel:
         self.notes: list[str] = []
         self._view = ViewCheck(group, view, pinned=view != "auto")
         self._sync_batch_norm = sync_batch_norm
+        self._draws = draws
         self._layouts: dict[Any, Layout] = {}
         self._reducer: Reducer | None = None
         self._parameters: list[torch.Tensor] = []
@@ -165,15 +171,22 @@ class DataParallel:
         call.weigh(own)
         statistics = layout.batch_norm and self._sync_batch_norm
         isolated: set[str] = set()
-        draws = FullBatchDraws(share, layout.draws, isolated) if layout.random else None
+        draws = None
+        if layout.random and self._draws == "exact":
+            draws = FullBatchDraws(share, layout.draws, isolated)
+            if "torch._dynamo" in sys.modules:
+                self._note("drawing for the whole batch: compiled code runs eagerly meanwhile")
         # A dummy row needs a backward only to take part in its collectives.
         needed = statistics or any(rule.kind == "same" for rule in layout.outputs)
         with contextlib.ExitStack() as stack:
             if not share.own and not needed:
                 stack.enter_context(torch.no_grad())
+            if layout.random and draws is None:
+                stack.enter_context(own_stream(self.group.rank, self.group.device))
             result = self._run(own, structure, draws, statistics, bool(share.own))
         for name in sorted(isolated):
             self._note(f"{name} draws its dropout masks per rank: they differ from one process's")
+        self._note_large_outputs(result, share)
         anchors = [tensor for tensor in own if tensor.requires_grad]
         if not share.own:
             anchors += [p for p in self._parameters if p.requires_grad]
@@ -298,11 +311,24 @@ class DataParallel:
             torch.cuda.set_rng_state(gathered[0][1])
         self._note("random states differed between ranks: all continue from rank 0's")
 
+    def _note_large_outputs(self, result: Any, share: Share) -> None:
+        size = sum(t.numel() * t.element_size() for t in flatten(result)[0])
+        if size * share.samples > LARGE_OUTPUT_BYTES * share.rows:
+            self._note(
+                "outputs of more than 256 MiB are gathered in every step: "
+                "a model that returns its loss instead of them trains faster"
+            )
+
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
             if self.group.rank == 0:
                 log.warning("%s", text)
+
+
+def _one_of(where: str, given: str, known: Sequence[str]) -> None:
+    if given not in known:
+        raise InputError(where, f"'{given}' is unknown", f"one of {', '.join(known)}")
 
 
 def _handle(group: Group) -> dist.ProcessGroup:

@@ -7,8 +7,9 @@ whatever draws: nn.Dropout, dropout in attention and between LSTM layers, randn_
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -234,10 +235,17 @@ class FullBatchDraws(DispatchMode):  # type: ignore[no-untyped-call]
     def _isolate(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._isolated.add(name)
         device = next(a.device for a in args if isinstance(a, torch.Tensor))
-        seed = int(torch.randint(2**62, (), device=device).item())  # alike on every rank
-        with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
-            torch.manual_seed(seed + self._share.rank)
+        with own_stream(self._share.rank, device):
             return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def own_stream(rank: int, device: torch.device) -> Iterator[None]:
+    """Within it, this rank draws its own numbers; afterwards all ranks' states are equal again."""
+    seed = int(torch.randint(2**62, ()).item())  # alike on every rank
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed + rank)
+        yield
 
 
 def _split(tensor: torch.Tensor, dim: int, sizes: tuple[int, int]) -> torch.Tensor:

@@ -550,10 +550,76 @@ def test_ranks_continue_from_rank_zero(ranks: RankPool) -> None:
     assert ranks.run(different_start, 2) == [[text]] * 2
 
 
+def own_draws(group: Group) -> list[str]:
+    """Masks differ between ranks, the random state afterwards does not."""
+    module = nn.Sequential(nn.Dropout(0.5), linear(64, 1))
+    parallel = DataParallel(module, group, draws="independent")
+    parallel.apply()
+    with torch.no_grad():
+        module[1].weight.copy_(2.0 ** -torch.arange(1, 65))  # the output spells out the mask
+    torch.manual_seed(3)
+    rows = parallel(torch.ones(2, 64, dtype=torch.float64))
+    assert rows[0] != rows[1]
+    parallel.unapply()
+    return [str(torch.rand(()).item())]
+
+
+def test_independent_draws_differ_and_leave_equal_states(ranks: RankPool) -> None:
+    one, two = ranks.run(own_draws, 2)
+    assert one == two
+
+
+class Regularized(nn.Module):
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(dropout))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def compiled(group: Group, draws: str, dropout: float) -> tuple[int, list[str]]:
+    """A compiled model with batch statistics over ranks, its graphs run by PyTorch itself."""
+    calls = [0]
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        def run(*args: Any) -> Any:
+            calls[0] += 1
+            return graph(*args)
+
+        return run
+
+    torch.manual_seed(0)
+    plain = Regularized(dropout).double()
+    shared = copy.deepcopy(plain)
+    shared.compile(backend=backend)
+    parallel = DataParallel(shared, group, draws=draws)
+    parallel.apply()
+    x = batch(8)
+    for forward in (plain, parallel):
+        torch.manual_seed(2)
+        forward(x).square().mean().backward()
+    parallel.synchronize()
+    if draws == "exact":
+        same(grads(shared), grads(plain))
+    parallel.unapply()
+    return calls[0], parallel.notes
+
+
+def test_compiled_code_stays_compiled_unless_draws_are_exact(ranks: RankPool) -> None:
+    for calls, notes in ranks.run(compiled, 2, "exact", 0.0):
+        assert (calls > 0, notes) == (True, [])
+    for calls, notes in ranks.run(compiled, 2, "independent", 0.5):
+        assert (calls > 0, notes) == (True, [])
+    text = "drawing for the whole batch: compiled code runs eagerly meanwhile"
+    assert ranks.run(compiled, 2, "exact", 0.5) == [(0, [text])] * 2
+
+
 def test_unknown_names_and_shares_are_refused() -> None:
     group = Group(0, 2, torch.device("cpu"))
     for given, text in [
         ({"engine": "fsdp"}, "engine: 'fsdp' is unknown (one of auto, ddp, late)"),
+        ({"draws": "none"}, "draws: 'none' is unknown (one of exact, independent)"),
         ({"view": "both"}, "view: 'both' is unknown (one of auto, global, local)"),
         (
             {"shares": (1, 2, 3)},
