@@ -33,6 +33,7 @@ __all__ = [
     "current_backward_id",
     "hook_tables",
     "is_compile_error",
+    "is_compiled",
     "no_buffer_broadcast",
     "prepare_reducer",
     "remove_reducer_hooks",
@@ -306,6 +307,15 @@ def running_autograd_sequence() -> int:
     """Number of the autograd node whose backward runs now, -1 outside a backward pass."""
     node = _private(torch._C, "_current_autograd_node")()
     return -1 if node is None else int(_private(node, "_sequence_nr")())
+
+
+def is_compiled(module: torch.nn.Module) -> bool:
+    """Whether ``module.compile()`` or ``torch.compile(module)`` was used on it or a part of it."""
+    return any(
+        getattr(part, "_compiled_call_impl", None) is not None
+        or type(part).__name__ == "OptimizedModule"
+        for part in module.modules()
+    )
 
 
 def untraced(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -174,7 +173,7 @@ class DataParallel:
         draws = None
         if layout.random and self._draws == "exact":
             draws = FullBatchDraws(share, layout.draws, isolated)
-            if "torch._dynamo" in sys.modules:
+            if compat.is_compiled(self.module):
                 self._note("drawing for the whole batch: compiled code runs eagerly meanwhile")
         # A dummy row needs a backward only to take part in its collectives.
         needed = statistics or any(rule.kind == "same" for rule in layout.outputs)

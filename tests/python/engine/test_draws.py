@@ -57,7 +57,6 @@ FUNCTIONS = {
     "sized": lambda x: x * torch.rand(x.shape[0], 3, 1, dtype=x.dtype),
     "uniform": lambda x: x + torch.empty_like(x).uniform_(1, 2),
     "gumbel": lambda x: functional.gumbel_softmax(x),
-    "rrelu": lambda x: functional.rrelu(x, training=True),
     "shared_noise": shared_noise,
 }
 
@@ -120,6 +119,12 @@ def test_channels_last_images_draw_in_memory_order() -> None:
     model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Dropout(0.5)).double()
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     check(model, images.contiguous(memory_format=torch.channels_last), (4, 3), 0)
+
+
+def test_an_operator_that_draws_by_value_needs_the_whole_batch() -> None:
+    module = Drawing(lambda x: functional.rrelu(x, training=True))
+    layout = find_layout(module, lambda tensors: module(*tensors), [torch.ones(6, 4).double()])
+    assert layout.whole_because == "it draws random numbers by aten::rrelu_with_noise"
 
 
 def test_another_sequence_length_follows_the_same_rule() -> None:

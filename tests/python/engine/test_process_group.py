@@ -19,7 +19,7 @@ import torch, torch.distributed as dist
 from parallel_opt.engine import process_group
 
 def main():
-    group = process_group.join(timeout_s=30)
+    group = process_group.join(timeout_s=120)
     torch.manual_seed(group.rank + 5)
     seed = process_group.share_seed(group)
     total = torch.tensor([group.rank + 1.0, torch.rand(()).item()])
@@ -49,7 +49,7 @@ def launch(tmp_path: Path, how: str, restarts: int = 0) -> subprocess.CompletedP
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
 
 
