@@ -1,0 +1,470 @@
+#include "parallel_opt/search/trials.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <tuple>
+
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/base/version.h"
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kLeastGain = 0.005;  // of plain's step: below it nothing is worth a switch
+
+std::string percent(double share) { return show(std::round(std::abs(share) * 1000) / 10) + " %"; }
+
+/// Settings of one process, for comparison.
+auto key_of(const Plan& plan) {
+  const int threads = plan.placements.empty() ? 1 : plan.placements.front().threads;
+  return std::tuple(plan.precision, plan.execution.compile, plan.execution.memory_format, threads,
+                    plan.execution.fused_optimizer);
+}
+
+auto key_of(const Trial& t) {
+  return std::tuple(t.precision, t.execution.compile, t.execution.memory_format, t.threads,
+                    t.execution.fused_optimizer);
+}
+
+template <class Key>
+auto without_optimizer(const Key& key) {
+  return std::tuple(std::get<0>(key), std::get<1>(key), std::get<2>(key), std::get<3>(key));
+}
+
+int switches(const Plan& plan) {
+  return int(plan.precision != Precision::fp32) + int(plan.execution.compile) +
+         int(plan.execution.memory_format != MemoryFormat::contiguous) +
+         int(plan.execution.fused_optimizer);
+}
+
+/// The result's plan with other settings of the process.
+class Variants {
+ public:
+  Variants(const Graph& graph, const Cluster& cluster, const Job& job, const SearchResult& result)
+      : model_(graph, cluster, job), base_(*result.plan) {
+    model_hash_ = graph_hash(graph);
+    cluster_hash_ = hardware_hash(cluster);
+  }
+
+  Plan with(Precision precision, const Execution& execution, int threads) const {
+    Plan plan = base_;
+    plan.precision = precision;
+    plan.execution = execution;
+    for (Placement& place : plan.placements) {
+      if (place.cores.empty()) continue;
+      const Device& device = model_.cluster().devices[std::size_t(place.device)];
+      // The first cores of the rank's part, as the model lays ranks out.
+      const auto first = std::ranges::find(device.cores, place.cores.front());
+      place.cores.assign(first,
+                         first + std::min<std::ptrdiff_t>(threads, device.cores.end() - first));
+      place.threads = threads;
+    }
+    plan.estimate = model_.estimate(plan);
+    plan.provenance = {std::string(kVersion), model_hash_, cluster_hash_, {}};
+    return plan;
+  }
+
+  /// What PyTorch does by itself, on the ranks of the base plan.
+  Plan plain() const {
+    const LocalSpace& space = model_.space();
+    const Execution execution{space.compile.front(), space.memory_formats.front(),
+                              space.fused_optimizer.front()};
+    return with(space.precisions.front(), execution, threads().front());
+  }
+
+  /// Threads that a rank of the base plan may have, most first.
+  std::vector<int> threads() const {
+    const bool cpu = !base_.placements.front().cores.empty();
+    std::vector<int> list;
+    for (const Layout& layout : model_.space().layouts) {
+      if (layout.ranks() == base_.mesh.ranks() && layout.devices == base_.devices_used) {
+        list.push_back(cpu ? layout.threads : 1);
+      }
+    }
+    std::ranges::sort(list, std::greater<>());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+    if (list.empty()) list.push_back(base_.placements.front().threads);
+    return list;
+  }
+
+  std::vector<Plan> all() const {
+    const LocalSpace& space = model_.space();
+    std::vector<Plan> plans;
+    for (const int n : threads()) {
+      for (const Precision precision : space.precisions) {
+        for (const bool compile : space.compile) {
+          for (const MemoryFormat format : space.memory_formats) {
+            for (const bool fused : space.fused_optimizer) {
+              plans.push_back(with(precision, {compile, format, fused}, n));
+            }
+          }
+        }
+      }
+    }
+    return plans;
+  }
+  const CostModel& model() const { return model_; }
+
+ private:
+  CostModel model_;
+  const Plan& base_;
+  std::string model_hash_, cluster_hash_;
+};
+
+double warm_up_of(const Plan& plan) {
+  return plan.estimate.warm_up_s ? plan.estimate.warm_up_s->value : 0;
+}
+
+double total_s(const Plan& plan, const Job& job) {
+  return amortised_s(plan.estimate.step_time_s.value, warm_up_of(plan), job);
+}
+
+}  // namespace
+
+double allowed_difference(Precision precision) {
+  switch (precision) {
+    case Precision::bf16:
+      return 5e-2;
+    case Precision::fp16:
+      return 1e-2;
+    default:
+      return 1e-4;
+  }
+}
+
+TrialSet trial_candidates(const Graph& graph, const Cluster& cluster, const Job& job,
+                          const SearchResult& result, const TrialBudget& budget) {
+  PO_CHECK(result.plan.has_value(), "there is a plan to try");
+  const Variants variants(graph, cluster, job, result);
+  const Plan plain = variants.plain();
+  std::vector<Plan> all = variants.all();
+  std::ranges::stable_sort(all, [&](const Plan& a, const Plan& b) {
+    return std::tuple(total_s(a, job), switches(a)) < std::tuple(total_s(b, job), switches(b));
+  });
+  const double best_high = all.front().estimate.step_time_s.high;
+  TrialSet set;
+  const auto take = [&](const Plan& plan) {
+    const double seconds = warm_up_of(plan) + budget.steps * plan.estimate.step_time_s.value;
+    set.trials.push_back({plan, seconds});
+    set.predicted_s += seconds;
+  };
+  take(plain);  // the yardstick is always measured
+  bool other_optimizer = false;
+  const auto tried = [&](const Plan& plan) {
+    return std::ranges::any_of(set.trials, [&](const TrialPlan& t) {
+      return without_optimizer(key_of(t.plan)) == without_optimizer(key_of(plan));
+    });
+  };
+  int too_slow = 0, too_dear = 0, no_payback = 0;
+  for (const Plan& plan : all) {
+    if (plan.execution.fused_optimizer != plain.execution.fused_optimizer) {
+      if (!other_optimizer && without_optimizer(key_of(plan)) == without_optimizer(key_of(plain))) {
+        other_optimizer = true;
+        take(plan);
+        continue;
+      }
+    }
+    if (tried(plan)) continue;
+    const Uncertain& step = plan.estimate.step_time_s;
+    if (step.low > best_high) {
+      ++too_slow;
+      continue;
+    }
+    const double most_gain = plain.estimate.step_time_s.high - step.low;
+    if (job.steps && warm_up_of(plan) > most_gain * double(*job.steps)) {
+      ++no_payback;
+      continue;
+    }
+    const double seconds = warm_up_of(plan) + budget.steps * step.value;
+    if (set.predicted_s + seconds > budget.seconds) {
+      ++too_dear;
+      continue;
+    }
+    take(plan);
+  }
+  const auto note = [&](int count, const std::string& why) {
+    if (count > 0) set.notes.push_back(std::to_string(count) + " settings not tried: " + why);
+  };
+  note(too_slow, "predicted slower than the best beyond any doubt");
+  note(no_payback, "compilation would not be paid back in " +
+                       (job.steps ? std::to_string(*job.steps) : std::string()) + " steps");
+  note(too_dear, "the trial budget of " + show(Seconds(budget.seconds)) + " is spent");
+  return set;
+}
+
+namespace {
+
+/// Settings that the trials allow to judge: forward and backward of one, optimizer of any.
+struct Option {
+  const Trial* forward = nullptr;
+  const Trial* optimizer = nullptr;
+  Plan plan;
+  Uncertain step;
+  double total_s = 0;  ///< with the remaining warm-up spread over the run
+  std::string rejected;
+};
+
+double half_width(const Uncertain& number) { return std::max(0.0, number.high - number.low) / 2; }
+
+class Decider {
+ public:
+  Decider(const Graph& graph, const Cluster& cluster, const Job& job, const SearchResult& result,
+          const std::vector<Trial>& trials)
+      : job_(job), result_(result), trials_(trials), variants_(graph, cluster, job, result) {}
+
+  Decision decide();
+
+ private:
+  void build_options(const Plan& plain);
+  void reject(Option& option, const Option& plain) const;
+  double worth(const Option& option, double seconds) const;
+  double worth(const Option& option) const { return worth(option, option.total_s); }
+  Plan measured(const Option& option) const;
+  std::string loss(const Option& option, const Option& chosen) const;
+  void add_candidates(std::size_t chosen, Decision& decision) const;
+  void add_predicted(Decision& decision) const;
+
+  const Job& job_;
+  const SearchResult& result_;
+  const std::vector<Trial>& trials_;
+  Variants variants_;
+  std::vector<Option> options_;  ///< plain first
+};
+
+void Decider::build_options(const Plan& plain) {
+  const Trial* plain_trial = nullptr;
+  for (const Trial& trial : trials_) {
+    if (key_of(trial) == key_of(plain) && !trial.failed) plain_trial = &trial;
+  }
+  if (!plain_trial) return;
+  const auto add = [&](const Trial& forward, const Trial& optimizer) {
+    Execution execution = forward.execution;
+    execution.fused_optimizer = optimizer.execution.fused_optimizer;
+    for (const Option& option : options_) {
+      const auto key = std::tuple(forward.precision, execution.compile, execution.memory_format,
+                                  forward.threads, execution.fused_optimizer);
+      if (key_of(option.plan) == key) return;
+    }
+    Option option{&forward,
+                  &optimizer,
+                  variants_.with(forward.precision, execution, forward.threads),
+                  forward.forward_backward_s + optimizer.optimizer_s,
+                  0,
+                  {}};
+    option.total_s = amortised_s(option.step.value, forward.warm_up_s, job_);
+    options_.push_back(std::move(option));
+  };
+  add(*plain_trial, *plain_trial);
+  // Settings measured as a whole come before those put together from two trials.
+  for (const Trial& trial : trials_) {
+    if (!trial.failed) add(trial, trial);
+  }
+  for (const Trial& forward : trials_) {
+    for (const Trial& optimizer : trials_) {
+      const bool same_threads = forward.threads == optimizer.threads;
+      if (!forward.failed && !optimizer.failed && same_threads) add(forward, optimizer);
+    }
+  }
+}
+
+/// Why an option may not be chosen, whatever the others are.
+void Decider::reject(Option& option, const Option& plain) const {
+  const Trial& trial = *option.forward;
+  const double allowed = allowed_difference(option.plan.precision);
+  if (!std::isfinite(option.step.value) || option.step.value <= 0) {
+    option.rejected = "its time could not be measured";
+  } else if (trial.max_relative_difference && !(*trial.max_relative_difference <= allowed)) {
+    option.rejected =
+        "its outputs differ from plain PyTorch's by " + show(*trial.max_relative_difference) +
+        ", " + std::string(name_of(option.plan.precision)) + " may differ by " + show(allowed);
+  } else if (trial.peak_bytes &&
+             *trial.peak_bytes > memory_limit_of(variants_.model().cluster(), job_,
+                                                 option.plan.placements.front().device)) {
+    option.rejected =
+        "needed " + show(Bytes(std::int64_t(*trial.peak_bytes))) + ": more than the limit";
+  }
+  if (!option.rejected.empty() || &option == &plain) return;
+  const double slowdown = option.step.value / plain.step.value - 1;
+  const double noise =
+      std::hypot(half_width(plain.step), half_width(option.step)) / plain.step.value;
+  const double gain = 1 - worth(option, option.step.value) / worth(plain, plain.step.value);
+  if (job_.objective != Objective::memory && slowdown > job_.max_slowdown.value_or(0)) {
+    option.rejected = percent(slowdown) + " slower than plain PyTorch";
+  } else if (job_.objective == Objective::memory && gain <= 0) {
+    option.rejected = "needs no less memory than plain PyTorch";
+  } else if (gain <= std::max(noise, kLeastGain)) {
+    option.rejected = "its gain of " + percent(std::max(0.0, gain)) +
+                      " over plain PyTorch is within the noise of the measurement";
+  } else if (worth(option, option.total_s) >= worth(plain, plain.total_s)) {
+    option.rejected = "its warm-up of " + show(Seconds(trial.warm_up_s)) + " is not paid back in " +
+                      std::to_string(job_.steps.value_or(0)) + " steps";
+  }
+}
+
+/// What is minimised: measured time, or the modelled energy scaled to the measured time.
+double Decider::worth(const Option& option, double seconds) const {
+  const Estimate& e = option.plan.estimate;
+  const double power =
+      e.energy_j && e.step_time_s.value > 0 ? e.energy_j->value / e.step_time_s.value : 1;
+  switch (job_.objective) {
+    case Objective::memory:
+      return option.forward->peak_bytes.value_or(e.peak_memory_bytes.value);
+    case Objective::energy:
+      return power * seconds;
+    case Objective::edp:
+      return power * seconds * seconds;
+    default:
+      return seconds;
+  }
+}
+
+/// The option's plan with measurements in place of predictions. Lines of the bill keep their
+/// proportions, so that they still sum to the total.
+Plan Decider::measured(const Option& option) const {
+  Plan plan = option.plan;
+  Estimate& e = plan.estimate;
+  double predicted_optimizer = 0, predicted_rest = 0;
+  for (const EstimateItem& item : e.items) {
+    (item.name == "optimizer" ? predicted_optimizer : predicted_rest) += item.seconds.value_or(0);
+  }
+  const double optimizer_scale =
+      predicted_optimizer > 0 ? option.optimizer->optimizer_s.value / predicted_optimizer : 1;
+  const double rest_scale =
+      predicted_rest > 0 ? option.forward->forward_backward_s.value / predicted_rest : 1;
+  const double time_scale = e.step_time_s.value > 0 ? option.step.value / e.step_time_s.value : 1;
+  const double bytes_scale = option.forward->peak_bytes && e.peak_memory_bytes.value > 0
+                                 ? *option.forward->peak_bytes / e.peak_memory_bytes.value
+                                 : 1;
+  for (EstimateItem& item : e.items) {
+    if (item.seconds) *item.seconds *= item.name == "optimizer" ? optimizer_scale : rest_scale;
+    if (item.joules) *item.joules *= time_scale;
+    if (item.bytes) *item.bytes *= bytes_scale;
+  }
+  e.step_time_s = option.step;
+  e.step_time_s.quality = Quality::measured;
+  const auto per_second = [&](Uncertain& rate) {
+    rate = {rate.value / time_scale,
+            rate.value / time_scale * option.step.value / std::max(1e-12, option.step.high),
+            rate.value / time_scale * option.step.value / std::max(1e-12, option.step.low),
+            Quality::measured};
+  };
+  per_second(e.samples_per_s);
+  if (e.tokens_per_s) per_second(*e.tokens_per_s);
+  if (e.energy_j) e.energy_j = *e.energy_j * time_scale;
+  plan.provenance.measured = {"estimate.step_time_s", "estimate.samples_per_s"};
+  if (option.forward->peak_bytes) {
+    e.peak_memory_bytes = exact(*option.forward->peak_bytes);
+    plan.provenance.measured.emplace_back("estimate.peak_memory_bytes");
+  }
+  if (e.warm_up_s) {
+    e.warm_up_s = exact(option.forward->warm_up_s);
+    plan.provenance.measured.emplace_back("estimate.warm_up_s");
+  }
+  plan.certificate = result_.plan->certificate;
+  return plan;
+}
+
+std::string Decider::loss(const Option& option, const Option& chosen) const {
+  if (!option.rejected.empty()) return option.rejected;
+  const double mine = worth(chosen), its = worth(option);
+  const std::string what = job_.objective == Objective::memory   ? " more memory"
+                           : job_.objective == Objective::energy ? " more energy"
+                                                                 : " slower, measured";
+  if (its <= mine) return "measured equal; the chosen plan changes less";
+  return percent(its / mine - 1) + what;
+}
+
+void Decider::add_candidates(std::size_t chosen, Decision& decision) const {
+  decision.candidates.push_back(
+      {decision.plan, one_line(decision.plan), "chosen: " + decision.summary, true});
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < options_.size(); ++i) {
+    if (i != chosen) order.push_back(i);
+  }
+  std::ranges::stable_sort(order, {}, [&](std::size_t i) { return worth(options_[i]); });
+  for (const std::size_t i : order) {
+    const Option& option = options_[i];
+    decision.candidates.push_back(
+        {measured(option), one_line(option.plan), loss(option, options_[chosen]), true});
+  }
+  for (const Trial& trial : trials_) {
+    if (!trial.failed) continue;
+    const Plan plan = variants_.with(trial.precision, trial.execution, trial.threads);
+    decision.candidates.push_back({plan, one_line(plan), "did not run: " + *trial.failed, true});
+  }
+  add_predicted(decision);
+}
+
+/// Candidates of the search that were not tried, predictions scaled by what plain PyTorch showed.
+void Decider::add_predicted(Decision& decision) const {
+  for (const Candidate& candidate : result_.candidates) {
+    const bool seen = std::ranges::any_of(decision.candidates, [&](const Candidate& c) {
+      return c.plan.mesh == candidate.plan.mesh &&
+             c.plan.micro_batch == candidate.plan.micro_batch &&
+             c.plan.recompute == candidate.plan.recompute &&
+             key_of(c.plan) == key_of(candidate.plan);
+    });
+    if (seen) continue;
+    Candidate scaled = candidate;
+    Estimate& e = scaled.plan.estimate;
+    e.step_time_s = e.step_time_s * decision.calibration;
+    if (decision.calibration > 0) {
+      e.samples_per_s = e.samples_per_s * (1 / decision.calibration);
+      if (e.tokens_per_s) e.tokens_per_s = *e.tokens_per_s * (1 / decision.calibration);
+    }
+    const bool other_ranks = candidate.plan.mesh != result_.plan->mesh;
+    scaled.reason =
+        !candidate.fits ? candidate.reason
+        : other_ranks ? "not tried: it needs " + std::to_string(candidate.plan.mesh.ranks()) +
+                            (candidate.plan.mesh.ranks() == 1 ? " rank" : " ranks")
+                      : "not tried: predicted " + show(Seconds(e.step_time_s.value)) + " per step";
+    decision.candidates.push_back(std::move(scaled));
+  }
+}
+
+Decision Decider::decide() {
+  Decision decision;
+  build_options(variants_.plain());
+  if (options_.empty()) {
+    decision.plan = *result_.plan;
+    decision.summary = "predicted: plain PyTorch was not measured, so nothing can be compared";
+    decision.candidates = result_.candidates;
+    return decision;
+  }
+  // The first option is plain; reject compares against it by address.
+  for (Option& option : options_) reject(option, options_.front());
+  std::size_t chosen = 0;
+  const auto key = [&](const Option& option) {
+    return std::tuple(worth(option), switches(option.plan));
+  };
+  for (std::size_t i = 1; i < options_.size(); ++i) {
+    if (!options_[i].rejected.empty()) continue;
+    if (chosen == 0 || key(options_[i]) < key(options_[chosen])) chosen = i;
+  }
+  const Option &plain = options_.front(), &best = options_[chosen];
+  const double predicted = plain.plan.estimate.step_time_s.value;
+  decision.calibration = predicted > 0 ? plain.step.value / predicted : 1;
+  decision.plan = measured(best);
+  decision.gain = plain.step.value > 0 ? 1 - best.step.value / plain.step.value : 0;
+  if (chosen == 0) {
+    decision.summary =
+        "plain PyTorch: no other setting beats it by more than the noise of the measurement";
+  } else {
+    decision.summary = one_line(best.plan) + ": " + show(plain.step.value / best.step.value) +
+                       " times the speed of plain PyTorch, measured";
+    if (best.forward != best.optimizer) decision.summary += " (optimizer step measured apart)";
+  }
+  add_candidates(chosen, decision);
+  return decision;
+}
+
+}  // namespace
+
+Decision decide(const Graph& graph, const Cluster& cluster, const Job& job,
+                const SearchResult& result, const std::vector<Trial>& trials) {
+  PO_CHECK(result.plan.has_value(), "there is a plan to decide on");
+  return Decider(graph, cluster, job, result, trials).decide();
+}
+
+}  // namespace parallel_opt

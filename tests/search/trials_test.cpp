@@ -1,0 +1,245 @@
+#include "parallel_opt/search/trials.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "parallel_opt/plan/validate.h"
+#include "tests/cost/models.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::cpu;
+using testing::gpt;
+using testing::machine;
+
+/// A measured way to run; times in milliseconds, each known to +-`noise` ms.
+Trial trial(Precision precision, bool compile, bool fused, double forward_backward_ms,
+            double optimizer_ms, double noise_ms = 0.1) {
+  Trial t;
+  t.precision = precision;
+  t.execution = {compile, MemoryFormat::contiguous, fused};
+  t.threads = 2;
+  t.forward_backward_s = {forward_backward_ms * 1e-3, (forward_backward_ms - noise_ms) * 1e-3,
+                          (forward_backward_ms + noise_ms) * 1e-3, Quality::measured};
+  t.optimizer_s = exact(optimizer_ms * 1e-3);
+  t.max_relative_difference = 0;
+  return t;
+}
+
+class Decide : public ::testing::Test {
+ protected:
+  Graph graph = gpt(2, 8, 32, 64, 4, 64);
+  Cluster cluster = machine();
+  Job job;
+
+  Decision with(const std::vector<Trial>& trials) {
+    return decide(graph, cluster, job, search(graph, cluster, job), trials);
+  }
+  static std::string reason(const Decision& decision, const std::string& label) {
+    for (const Candidate& candidate : decision.candidates) {
+      if (candidate.label == label) return candidate.reason;
+    }
+    return "no such candidate: " + label;
+  }
+};
+
+TEST_F(Decide, FastestMeasuredWinsWhateverWasPredicted) {
+  // plain 100 + 10 = 110 ms; bf16 compiled fused 60 + 5 = 65 ms: 110 / 65 = 1.69 times.
+  const Decision d = with(
+      {trial(Precision::fp32, false, false, 100, 10), trial(Precision::bf16, true, true, 60, 5)});
+  EXPECT_EQ(d.summary,
+            "1 rank x 2 threads, bf16, compiled, fused optimizer: 1.69 times the speed of plain "
+            "PyTorch, measured");
+  EXPECT_NEAR(d.gain, 1 - 65.0 / 110, 1e-12);
+  EXPECT_NEAR(d.plan.estimate.step_time_s.value, 0.065, 1e-12);
+  EXPECT_EQ(d.plan.estimate.step_time_s.quality, Quality::measured);
+  EXPECT_EQ(d.plan.provenance.measured,
+            (std::vector<std::string>{"estimate.step_time_s", "estimate.samples_per_s",
+                                      "estimate.warm_up_s"}));
+  EXPECT_TRUE(validate(graph, cluster, job, d.plan).empty());
+}
+
+TEST_F(Decide, LinesOfTheBillSumToTheMeasuredStep) {
+  const Decision d = with(
+      {trial(Precision::fp32, false, false, 100, 10), trial(Precision::bf16, true, true, 60, 5)});
+  double sum = 0;
+  for (const EstimateItem& item : d.plan.estimate.items) sum += item.seconds.value_or(0);
+  EXPECT_NEAR(sum, 0.065, 1e-9);
+}
+
+TEST_F(Decide, PlainStaysWhenNothingBeatsIt) {
+  // plain 110 ms; compiled 120 + 10 = 130 ms: 130 / 110 - 1 = 18.2 %.
+  const Decision d = with({trial(Precision::fp32, false, false, 100, 10),
+                           trial(Precision::fp32, true, false, 120, 10)});
+  EXPECT_EQ(d.summary,
+            "plain PyTorch: no other setting beats it by more than the noise of the measurement");
+  EXPECT_EQ(d.gain, 0);
+  EXPECT_EQ(d.plan.execution, Execution{});
+  EXPECT_EQ(d.plan.precision, Precision::fp32);
+  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"), "18.2 % slower than plain PyTorch");
+}
+
+TEST_F(Decide, GainWithinTheNoiseIsNoGain) {
+  // 2 ms of 110 (1.8 %); noise sqrt(3^2 + 3^2) = 4.2 ms.
+  const Decision d = with({trial(Precision::fp32, false, false, 100, 10, 3),
+                           trial(Precision::fp32, true, false, 98, 10, 3)});
+  EXPECT_EQ(d.plan.execution, Execution{});
+  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"),
+            "its gain of 1.80 % over plain PyTorch is within the noise of the measurement");
+}
+
+TEST_F(Decide, OptimizerStepOfAnotherTrialIsUsed) {
+  // plain 110; fused optimizer seen beside plain 100 + 4; compiled seen with the plain optimizer
+  // 80 + 10. Together 80 + 4 = 84 ms, which no trial measured as a whole.
+  const Decision d = with({trial(Precision::fp32, false, false, 100, 10),
+                           trial(Precision::fp32, false, true, 100, 4),
+                           trial(Precision::fp32, true, false, 80, 10)});
+  EXPECT_NEAR(d.plan.estimate.step_time_s.value, 0.084, 1e-12);
+  EXPECT_EQ(d.summary,
+            "1 rank x 2 threads, fp32, compiled, fused optimizer: 1.31 times the speed of plain "
+            "PyTorch, measured (optimizer step measured apart)");
+}
+
+TEST_F(Decide, WrongNumbersAreRejected) {
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
+                               trial(Precision::fp32, true, false, 50, 10),
+                               trial(Precision::bf16, false, false, 55, 10)};
+  trials[1].max_relative_difference = 2e-4;  // fp32: 1e-4
+  trials[2].max_relative_difference = 4e-2;  // bf16: 5e-2
+  const Decision d = with(trials);
+  EXPECT_EQ(d.plan.precision, Precision::bf16);
+  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"),
+            "its outputs differ from plain PyTorch's by 0.000200, fp32 may differ by 0.000100");
+  trials[2].max_relative_difference = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_EQ(with(trials).plan.precision, Precision::fp32);
+  EXPECT_FALSE(with(trials).plan.execution.compile);
+}
+
+TEST_F(Decide, WarmUpMustBePaidBack) {
+  // 10 ms gained per step, 20 s of warm-up: 2000 steps.
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
+                               trial(Precision::fp32, true, false, 90, 10)};
+  trials[1].warm_up_s = 20;
+  job.steps = 1900;
+  EXPECT_EQ(reason(with(trials), "1 rank x 2 threads, fp32, compiled"),
+            "its warm-up of 20.0 s is not paid back in 1900 steps");
+  job.steps = 2100;
+  EXPECT_TRUE(with(trials).plan.execution.compile);
+  trials[1].warm_up_s = 0;  // the trial itself has paid it
+  job.steps = 1;
+  EXPECT_TRUE(with(trials).plan.execution.compile);
+}
+
+TEST_F(Decide, FailedTrialsAreListedWithTheirReason) {
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
+                               trial(Precision::fp32, true, false, 10, 10)};
+  trials[1].failed = "C++ compiler not found";
+  const Decision d = with(trials);
+  EXPECT_FALSE(d.plan.execution.compile);
+  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"), "did not run: C++ compiler not found");
+}
+
+TEST_F(Decide, MemoryThatWasMeasuredCounts) {
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
+                               trial(Precision::fp32, true, false, 50, 10)};
+  trials[0].peak_bytes = 5e6;
+  trials[1].peak_bytes = 3e9;
+  job.memory_limit_bytes = Bytes(2'000'000'000);
+  const Decision d = with(trials);
+  EXPECT_FALSE(d.plan.execution.compile);
+  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"),
+            "needed 2.79 GiB: more than the limit");
+  EXPECT_EQ(d.plan.estimate.peak_memory_bytes, exact(5e6));
+}
+
+TEST_F(Decide, WithoutPlainNothingIsCompared) {
+  const Decision d = with({trial(Precision::fp32, true, false, 50, 10)});
+  EXPECT_EQ(d.summary, "predicted: plain PyTorch was not measured, so nothing can be compared");
+  EXPECT_EQ(d.plan, *search(graph, cluster, job).plan);
+}
+
+TEST_F(Decide, EnergyAllowsTheStatedSlowdown) {
+  // One thread is 5 % slower and draws less: allowed with max_slowdown 0.1, not without.
+  job.objective = Objective::energy;
+  job.precision = Precision::fp32;
+  job.pins.compile = false;
+  job.pins.fused_optimizer = false;
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
+                               trial(Precision::fp32, false, false, 105.5, 10)};
+  trials[1].threads = 1;
+  EXPECT_EQ(with(trials).plan.placements.front().threads, 2);
+  job.max_slowdown = 0.1;
+  EXPECT_EQ(with(trials).plan.placements.front().threads, 1);
+}
+
+TEST_F(Decide, EveryCandidateHasAReason) {
+  const Decision d = with(
+      {trial(Precision::fp32, false, false, 100, 10), trial(Precision::bf16, true, true, 60, 5)});
+  EXPECT_EQ(d.candidates.front().plan, d.plan);
+  for (const Candidate& candidate : d.candidates)
+    EXPECT_NE(candidate.reason, "") << candidate.label;
+  // plain was predicted otherwise: what was not tried moves by the same factor
+  const double predicted =
+      search(graph, cluster, job).candidates.back().plan.estimate.step_time_s.value;
+  EXPECT_GT(predicted, 0);
+  EXPECT_GT(d.calibration, 1);
+}
+
+TEST(TrialCandidates, PlainFirstAndEachSettingOnce) {
+  const Graph graph = gpt(2);
+  const Cluster cluster = machine();
+  const Job job;
+  const SearchResult result = search(graph, cluster, job);
+  const TrialSet set = trial_candidates(graph, cluster, job, result, {1000, 5});
+  ASSERT_GE(set.trials.size(), 3u);
+  EXPECT_EQ(one_line(set.trials.front().plan), "1 rank x 2 threads, fp32");
+  std::vector<std::string> labels;
+  for (const TrialPlan& t : set.trials) labels.push_back(one_line(t.plan));
+  EXPECT_EQ(std::ranges::count(labels, "1 rank x 2 threads, bf16, compiled, fused optimizer"), 1);
+  EXPECT_EQ(std::ranges::count(labels, "1 rank x 2 threads, fp32, fused optimizer"), 1);
+  std::ranges::sort(labels);
+  EXPECT_TRUE(std::ranges::adjacent_find(labels) == labels.end());
+}
+
+TEST(TrialCandidates, KeepsTheBudget) {
+  const Graph graph = gpt(2);
+  const Cluster cluster = machine();
+  const Job job;
+  const SearchResult result = search(graph, cluster, job);
+  const TrialSet set = trial_candidates(graph, cluster, job, result, {5, 5});
+  EXPECT_LE(set.predicted_s, 5);
+  for (const TrialPlan& t : set.trials) EXPECT_FALSE(t.plan.execution.compile) << one_line(t.plan);
+  ASSERT_FALSE(set.notes.empty());
+  EXPECT_NE(set.notes.back().find("the trial budget of 5.00 s is spent"), std::string::npos);
+}
+
+TEST(TrialCandidates, ShortRunsDoNotTryWhatCannotPayBack) {
+  const Graph graph = gpt(2);
+  const Cluster cluster = machine();
+  Job job;
+  job.steps = 20;
+  const SearchResult result = search(graph, cluster, job);
+  const TrialSet set = trial_candidates(graph, cluster, job, result, {1000, 5});
+  for (const TrialPlan& t : set.trials) EXPECT_FALSE(t.plan.execution.compile) << one_line(t.plan);
+  EXPECT_NE(std::ranges::find(
+                set.notes, "8 settings not tried: compilation would not be paid back in 20 steps"),
+            set.notes.end())
+      << (set.notes.empty() ? "" : set.notes.front());
+}
+
+TEST(TrialCandidates, SettingsBeyondDoubtAreLeftOut) {
+  // One of 8 threads is 8 times slower: its interval is far from the best one's.
+  const Graph graph = gpt(2);
+  const Cluster cluster = machine({cpu(8)});
+  Job job;
+  const SearchResult result = search(graph, cluster, job);
+  for (const TrialPlan& t : trial_candidates(graph, cluster, job, result, {1e6, 5}).trials) {
+    EXPECT_GT(t.plan.placements.front().threads, 1) << one_line(t.plan);
+  }
+}
+
+}  // namespace
+}  // namespace parallel_opt
