@@ -112,7 +112,7 @@ TEST_F(Decide, WrongNumbersAreRejected) {
   const Decision d = with(trials);
   EXPECT_EQ(d.plan.precision, Precision::bf16);
   EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"),
-            "its outputs differ from plain PyTorch's by 0.000200, fp32 may differ by 0.000100");
+            "its outputs differ from plain PyTorch's by 0.0002, fp32 may differ by 0.0001");
   trials[2].max_relative_difference = std::numeric_limits<double>::quiet_NaN();
   EXPECT_EQ(with(trials).plan.precision, Precision::fp32);
   EXPECT_FALSE(with(trials).plan.execution.compile);
@@ -224,10 +224,9 @@ TEST(TrialCandidates, ShortRunsDoNotTryWhatCannotPayBack) {
   const SearchResult result = search(graph, cluster, job);
   const TrialSet set = trial_candidates(graph, cluster, job, result, {1000, 5});
   for (const TrialPlan& t : set.trials) EXPECT_FALSE(t.plan.execution.compile) << one_line(t.plan);
-  EXPECT_NE(std::ranges::find(
-                set.notes, "8 settings not tried: compilation would not be paid back in 20 steps"),
-            set.notes.end())
-      << (set.notes.empty() ? "" : set.notes.front());
+  EXPECT_TRUE(std::ranges::any_of(set.notes, [](const std::string& note) {
+    return note.ends_with("settings not tried: compilation would not be paid back in 20 steps");
+  }));
 }
 
 TEST(TrialCandidates, SettingsBeyondDoubtAreLeftOut) {
