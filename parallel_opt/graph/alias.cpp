@@ -71,6 +71,10 @@ void fill_aliases(Graph& graph) {
       if (!op.outputs[i].valid()) continue;
       Tensor& result = graph.tensors[op.outputs[i].index()];
       if (result.alias_of.valid() || result.role != TensorRole::activation) continue;
+      if (op.target.starts_with("aten.broadcast_tensors")) {  // one view per operand
+        if (i < op.inputs.size()) result.alias_of = op.inputs[i].tensor;
+        continue;
+      }
       const bool every_result = op_class(op) == OpClass::view;
       if ((i == 0 || every_result) && shares_first(graph.tensor(from), op, result)) {
         result.alias_of = from;

@@ -23,6 +23,7 @@ class Finder {
  public:
   explicit Finder(const Graph& graph) : graph_(graph), summed_(graph.tensors.size(), false) {
     found_.axis.assign(graph.tensors.size(), -1);
+    found_.inner.assign(graph.tensors.size(), 1);
     found_.use.assign(graph.ops.size(), BatchUse::none);
   }
 
@@ -77,8 +78,36 @@ class Finder {
     if (use == BatchUse::unknown) found_.unknown.push_back(OpId(i));
   }
 
+  /// A view by factors keeps the order of elements: the samples are where as many elements lie to
+  /// their right as before.
+  BatchUse reshape(const Op& op) {
+    const TensorId from = op.inputs.front().tensor;
+    if (!from.valid() || op.outputs.empty() || !op.outputs.front().valid()) {
+      return BatchUse::unknown;
+    }
+    const Tensor& x = graph_.tensor(from);
+    const Tensor& y = graph_.tensor(op.outputs.front());
+    std::int64_t right = found_.inner[from.index()];
+    for (std::size_t i = static_cast<std::size_t>(found_.axis[from.index()]) + 1;
+         i < x.shape.size(); ++i) {
+      right *= x.shape[i].size;
+    }
+    std::int64_t after = 1;  // elements to the right of axis i
+    for (std::size_t i = y.shape.size(); i-- > 0; after *= y.shape[i].size) {
+      const std::int64_t axis = y.shape[i].size;
+      if (right < after || right * found_.size > after * axis || axis == 1) continue;
+      if (right % after != 0 || axis % (right / after * found_.size) != 0) break;
+      found_.axis[op.outputs.front().index()] = static_cast<int>(i);
+      found_.inner[op.outputs.front().index()] = right / after;
+      return BatchUse::separate;
+    }
+    return found_.size == 1 ? BatchUse::separate : BatchUse::unknown;
+  }
+
   /// Which dimension the samples index, its role, and where it goes in the results.
   BatchUse follow(const Op& op) {
+    const OpRow* row = find_row(op.target);
+    if (row != nullptr && row->space == "=reshape") return reshape(op);
     const IterationSpace space = iteration_space(graph_, op);
     if (space.dims.empty()) return BatchUse::unknown;
     BatchUse use = BatchUse::separate;
@@ -98,6 +127,7 @@ class Finder {
         const auto at = std::find(axes.begin(), axes.end(), d);
         if (at != axes.end()) {
           found_.axis[op.outputs[r].index()] = static_cast<int>(at - axes.begin());
+          found_.inner[op.outputs[r].index()] = found_.inner[op.inputs[k].tensor.index()];
         }
       }
     }

@@ -22,9 +22,12 @@ constexpr auto enum_names(BatchUse) {
 
 /// Where the samples are, followed through the iteration spaces.
 struct BatchDims {
-  std::int64_t size = 0;      ///< samples at the bound sizes; 0: no input has a batch axis
-  std::string symbol;         ///< of the size, when it is symbolic
-  std::vector<int> axis;      ///< per tensor: axis indexed by samples (major factor), -1: none
+  std::int64_t size = 0;  ///< samples at the bound sizes; 0: no input has a batch axis
+  std::string symbol;     ///< of the size, when it is symbolic
+  std::vector<int> axis;  ///< per tensor: axis indexed by samples, -1: none
+  /// Per tensor: size of the factors below the samples inside that axis: 1 for "b", t for a merged
+  /// axis "b t", 1 for "t b".
+  std::vector<std::int64_t> inner;
   std::vector<BatchUse> use;  ///< per operator
   std::vector<OpId> mixing;   ///< operators with use mixed
   std::vector<OpId> unknown;  ///< operators with use unknown that read samples

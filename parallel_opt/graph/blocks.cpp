@@ -73,7 +73,9 @@ class ModuleBlocks {
       for (const std::string_view module : level) {
         const ModuleNode& node = nodes_.at(module);
         const std::vector<std::string_view>& group = equal.at(node.hasher.value());
-        if (group.size() < 2 || node.ops.size() < 2) {
+        // A lone layer (a batch norm and its counter) is no block.
+        const bool compound = !node.children.empty() || node.ops.size() >= 8;
+        if (group.size() < 2 || !compound) {
           next.insert(next.end(), node.children.begin(), node.children.end());
         } else if (group.front() == module) {
           blocks.push_back(make(group));

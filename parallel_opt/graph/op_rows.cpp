@@ -473,6 +473,7 @@ constexpr OpRow kRows[] = {
     {"aten.movedim", view, "=movedim", "", "", "", "self", kFree, 0},
     {"aten.expand", view, "=expand", "", "", "", "", kFree, 0},
     {"aten.expand_as", view, "=expand", "", "", "", "", kFree, 0},
+    {"aten.broadcast_tensors", view, "=expand", "", "", "", "", kFree, 0},
     {"aten.broadcast_to", view, "=expand", "", "", "", "", kFree, 0},
     {"aten.slice", view, "=slice", "", "", "", "", kFree, 0},
     {"aten.narrow", view, "=slice", "", "", "", "", kFree, 0},

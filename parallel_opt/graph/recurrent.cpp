@@ -118,9 +118,17 @@ int recurrent_kernels(const Graph& graph, const Op& op) {
   return static_cast<int>(fused ? runs : runs * (1 + s.steps * (s.gru ? 9 : 4)));
 }
 
-std::int64_t recurrent_workspace(std::int64_t steps, std::int64_t samples, std::int64_t hidden,
-                                 std::int64_t element) {
-  return 15 * steps * samples * hidden * element;
+std::int64_t recurrent_workspace(std::int64_t steps, std::int64_t samples, std::int64_t columns,
+                                 std::int64_t hidden, std::int64_t element) {
+  const auto padded = [](std::int64_t width) {
+    const std::int64_t rounded = (width + 15) / 16 * 16;
+    return rounded % 256 == 0 ? rounded + 16 : rounded;  // rows of 1 KiB would share cache sets
+  };
+  const std::int64_t per_sample = steps * padded(4 * hidden) +
+                                  6 * (steps + 1) * padded(std::max(columns, hidden)) +
+                                  (5 * steps + 4) * padded(hidden);
+  constexpr std::int64_t kPage = 4096;
+  return (samples * per_sample * element + kPage - 1) / kPage * kPage;
 }
 
 Saved recurrent_saved(const Graph& graph, const Op& op) {
@@ -137,15 +145,17 @@ Saved recurrent_saved(const Graph& graph, const Op& op) {
   if (fused) {
     const bool whole = s.directions == 1 && !op.outputs.empty();  // the last layer's is the result
     if (whole) saved.tensors.push_back(op.outputs.front());
-    extra += sequence * (runs - (whole ? 1 : 0)) + 2 * state * runs +
-             recurrent_workspace(s.steps, s.samples, s.hidden, element) * runs;
+    extra += sequence * (runs - (whole ? 1 : 0)) + 2 * state * runs;
+    for (const Tensor* weight : s.input_weights) {
+      extra += recurrent_workspace(s.steps, s.samples, weight->shape[1].size, s.hidden, element);
+    }
     if (s.directions == 2) extra += 2 * sequence * (s.layers - 1);
   } else if (s.lstm || s.gru) {
     // Per step: gates (4 or 3 and the product), states before and inside: 7 in all. The initial
     // state is among the operands above.
     extra += 7 * sequence * runs - state * runs;
     extra += sequence * s.directions * (s.layers - 1);
-    if (s.cell) extra = (s.lstm ? 6 : 6) * state;
+    if (s.cell) extra = 6 * state;
   } else {
     extra += sequence * runs + sequence * s.directions * (s.layers - 1);
   }
