@@ -21,6 +21,43 @@ struct Buffer {
   std::size_t last = 0;
 };
 
+struct Workspace {
+  std::int64_t forward = 0;
+  std::int64_t backward = 0;
+};
+
+/// What CPU kernels of torch 2.13 allocate and free inside one operator, at one byte per byte of
+/// the graph's dtypes. Convolutions wider than 1x1 reorder operands to blocked layouts (oneDNN);
+/// cross entropy has the gradients of both of its halves at once; LSTM reorders its weights and
+/// computes all gates' gradients.
+Workspace workspace(const Graph& graph, const Op& op) {
+  const auto size = [&](TensorId id) { return id.valid() ? bytes(graph.tensor(id)).value : 0; };
+  const TensorId result = op.outputs.empty() ? TensorId() : op.outputs.front();
+  const TensorId first = op.inputs.empty() ? TensorId() : op.inputs.front().tensor;
+  const OpRow* row = find_row(op.target);
+  if (row == nullptr) return {};
+  if (row->op_class == OpClass::convolution && operand(op, "weight").valid()) {
+    const Tensor& weight = graph.tensor(operand(op, "weight"));
+    std::int64_t window = 1;
+    for (std::size_t i = 2; i < weight.shape.size(); ++i) window *= weight.shape[i].size;
+    if (window == 1) return {};
+    return {std::max(size(first) + bytes(weight).value, size(result)), size(first) + size(result)};
+  }
+  if (row->target == "aten.cross_entropy_loss") return {0, size(first)};
+  if (row->target == "aten.lstm" && result.valid()) {
+    std::int64_t largest = 0;
+    std::int64_t pair = 0;  // input and hidden weights of one layer follow each other
+    for (const Operand& input : op.inputs) {
+      if (input.argument != "params" || graph.tensor(input.tensor).shape.size() != 2) continue;
+      largest = std::max(largest, pair + size(input.tensor));
+      pair = size(input.tensor);
+    }
+    const std::int64_t directions = attribute(op, "bidirectional", 0) != 0 ? 2 : 1;
+    return {largest, largest + 4 * size(result) / directions};
+  }
+  return {};
+}
+
 /// Builds the buffers of one step in its fixed order, then sweeps over time. Time counts
 /// operations: forward 0..n-1, backward of operator i at 2n-1-i, optimizer from 2n.
 class Step {
@@ -138,6 +175,14 @@ class Step {
       if (owners_[id.index()] != id || storage_[id.index()] >= 0) continue;
       storage_[id.index()] = static_cast<int>(
           add(graph_.tensor(id).name, MemoryKind::activations, tensor_bytes(id), p, p));
+    }
+    const Workspace inner = workspace(graph_, op);
+    if (inner.forward > 0) {
+      add(op.name + ": workspace", MemoryKind::temporaries, inner.forward, p, p);
+    }
+    if (options_.training && needs_any(op) && inner.backward > 0) {
+      const std::size_t time = backward_time(p);
+      add(op.name + ": workspace", MemoryKind::temporaries, inner.backward, time, time);
     }
     if (options_.training) keep(op, p);
   }

@@ -61,8 +61,9 @@ struct Liveness {
 };
 
 /// Exact liveness of the fixed order. Gradients are freed as the engine frees them: after the node
-/// that consumes them; a saved tensor after the node that saved it. Left out: workspaces inside
-/// kernels, the allocator's rounding. On a CPU, which has no caching allocator, live bytes are what
+/// that consumes them; a saved tensor after the node that saved it; the larger workspaces of CPU
+/// kernels are counted. Left out: references that Python code holds longer than it needs them, the
+/// allocator's rounding. On a CPU, which has no caching allocator, live bytes are what
 /// the allocator holds. Linear in operators.
 Liveness live_bytes(const Graph& graph, const StepOptions& options);
 
