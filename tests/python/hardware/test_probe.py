@@ -1,0 +1,231 @@
+"""probe.py: what it measures, what it leaves alone, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from parallel_opt import _core, probe
+from parallel_opt.probe_kernels import Curve, Point, plan_curves
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PARALLEL_OPT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    """One tiny probe of the real kernels: every curve still gets its first point."""
+    return probe.measure(_core.discover().devices[0], budget_s=0.05, quick=True)
+
+
+def test_the_document_is_a_probe_set_of_this_device(measured: dict[str, Any]) -> None:
+    probes = _core.ProbeSet.from_json(json.dumps(measured))
+    device = _core.discover().devices[0]
+    assert (probes.uuid, probes.device) == (device.uuid, device.name)
+    assert probes.software == f"torch {torch.__version__}"
+    cluster = _core.merge_probes(_core.discover(), probes)
+    _core.check_cluster(cluster)
+    assert {rate.quality for rate in probes.rates} == {"measured"}
+    assert cluster.devices[0].launch_s.quality == "measured"
+
+
+def test_every_kernel_that_the_cost_model_knows_is_measured(measured: dict[str, Any]) -> None:
+    kernels = {(rate["kernel"], rate.get("dtype")) for rate in measured["rates"]}
+    for dtype in ("fp32", "bf16"):
+        assert ("matmul", dtype) in kernels
+        assert ("attention", dtype) in kernels
+    assert ("convolution", "fp32") in kernels
+    assert ("convolution_channels_last", "bf16") in kernels
+    assert {("elementwise", None), ("reduce", None), ("memory", None)} <= kernels
+    assert {link["type"] for link in measured["links"]} >= {"shared-memory"}
+    # The whole device is always there, whatever its cores.
+    assert all(
+        any(r["kernel"] == kernel and r["threads"] == 0 for r in measured["rates"])
+        for kernel, _ in kernels
+    )
+
+
+def test_probing_leaves_no_trace_in_torch() -> None:
+    device = _core.discover().devices[0]
+    torch.manual_seed(7)
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        probe.measure(device, budget_s=0.01, quick=True)
+        assert not torch.is_grad_enabled()
+        assert torch.is_autocast_enabled("cpu")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_quick_plan_is_a_part_of_the_full_one() -> None:
+    def size(quick: bool) -> int:
+        return sum(len(curve.points) for curve in plan_curves(CPU, 4, quick=quick))
+
+    assert size(quick=True) < size(quick=False) / 2
+    threads = {curve.threads for curve in plan_curves(CPU, 4, quick=True)}
+    assert threads == {1, 4}
+    assert {curve.threads for curve in plan_curves(CPU, 1, quick=True)} == {1}
+
+
+def test_sizes_rise_along_every_curve() -> None:
+    for device in (CPU, torch.device("cuda")):
+        for quick in (True, False):
+            for curve in plan_curves(device, 2, quick=quick):
+                sizes = [point.size for point in curve.points]
+                assert sizes == sorted(set(sizes)), curve.label
+
+
+def test_flops_are_those_of_the_flop_counter() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    checked = set()
+    for curve in plan_curves(CPU, 1, quick=True):
+        # Attention on a CPU is no operator that the counter knows.
+        if curve.kernel not in ("matmul", "convolution", "convolution_backward"):
+            continue
+        call = curve.points[0].make(CPU)
+        with FlopCounterMode(display=False) as counter:
+            call()
+        assert counter.get_total_flops() == curve.points[0].size, curve.label
+        checked.add(curve.kernel)
+    assert checked == {"matmul", "convolution", "convolution_backward"}
+
+
+def test_attention_counts_two_products_forward_and_five_backward() -> None:
+    sizes = {c.kernel: c.points[0].size for c in plan_curves(CPU, 1, quick=True)}
+    # batch 4, 4 heads, 256 x 256 scores of width 64, 2 FLOPs per multiply-add
+    assert sizes["attention"] == 2 * 2 * 4 * 4 * 256 * 256 * 64
+    assert sizes["attention_backward"] == 5 * 2 * 4 * 4 * 256 * 256 * 64
+
+
+class _Clock:
+    """time.perf_counter that moves only when a call under test says how long it took."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(probe.time, "perf_counter", lambda: self.now)
+
+    def takes(self, *seconds: float) -> Callable[[], None]:
+        times = iter(seconds)
+        last = seconds[-1]
+
+        def call() -> None:
+            self.now += next(times, last)
+
+        return call
+
+
+def test_the_fast_end_of_the_rounds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    call = clock.takes(9.0, 0.010, 0.010, 0.030, 0.010, 0.030, 0.010)
+    timing = probe.time_calls(call, 0.5, lambda: None)
+    assert timing.fast_s == pytest.approx(0.010)
+
+
+def test_a_slow_call_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    timing = probe.time_calls(clock.takes(2.0), 0.5, lambda: None)
+    assert timing.fast_s == timing.median_s == 2.0
+    assert clock.now == 4.0  # the lost call and one more
+
+
+def _curve(threads: int, points: tuple[Point, ...], dtype: str = "fp32") -> Curve:
+    return Curve("matmul", dtype, threads, 2, points)
+
+
+def _points(clock: _Clock, *seconds: float) -> tuple[Point, ...]:
+    """Points of 1, 10, 100, ... FLOPs that take the given seconds."""
+    return tuple(
+        Point(10.0**i, lambda _, s=s: clock.takes(s))  # type: ignore[misc]
+        for i, s in enumerate(seconds)
+    )
+
+
+def test_sizes_that_would_eat_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    prober = probe.Prober(CPU, 6.0, 0.0)
+    found = prober.rates([_curve(1, _points(clock, 0.1, 1.0, 10.0, 100.0))])
+    assert [point["size"] for point in found[0]["points"]] == [1.0, 10.0]
+    assert found[0]["points"][1]["per_s"] == pytest.approx(10.0)
+    assert prober.notes == []
+
+
+def test_cores_that_others_use_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    prober = probe.Prober(CPU, 100.0, 0.0)
+    prober.rates([_curve(1, _points(clock, 0.1)), _curve(2, _points(clock, 0.5))])
+    assert [curve.threads for curve in prober.busy] == [2]
+    assert prober.notes[0].startswith("probe: the machine was busy (load ")
+    assert prober.notes[0].endswith("matmul fp32 scattered")
+
+
+def test_fp16_that_is_slow_gets_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    prober = probe.Prober(CPU, 100.0, 0.0)
+    fast, slow = _points(clock, 0.1, 0.2), _points(clock, 0.9, 0.9)
+    found = prober.rates([_curve(1, fast), _curve(1, slow, "fp16")])
+    assert [len(curve["points"]) for curve in found] == [2, 1]
+
+
+def test_a_kernel_that_torch_lacks_is_told() -> None:
+    def refuse(_: torch.device) -> Callable[[], object]:
+        raise RuntimeError("not implemented for 'Half'\nsecond line")
+
+    prober = probe.Prober(CPU, 1.0)
+    assert prober.rates([_curve(1, (Point(1.0, refuse),), "fp16")]) == []
+    assert prober.notes == ["probe: matmul fp16 does not run here: not implemented for 'Half'"]
+
+
+def test_cached_asks_for_this_torch_and_a_quiet_machine(measured: dict[str, Any]) -> None:
+    assert not probe.cached()
+    assert probe.store([measured | {"busy": True}]) == measured["notes"]
+    assert not probe.cached()
+    probe.store([measured | {"busy": False}])
+    assert probe.cached()
+
+
+def test_an_unwritable_cache_is_told_and_does_not_stop(
+    measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARALLEL_OPT_CACHE", "/proc/nowhere")
+    notes = probe.store([measured])
+    assert notes[-1].startswith("probe: not kept for later runs: /proc/nowhere")
+
+
+def test_the_command_prints_one_document(capsys: pytest.CaptureFixture[str], _cache: Path) -> None:
+    assert probe.main(["--json", "--quick", "--budget", "0.01"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert next(iter(document.items())) == ("schema", "parallel-opt/probe/1")
+    _core.ProbeReport.from_json(json.dumps(document))
+    assert len(list((_cache / "probes").iterdir())) == len(document["sets"]) == 1
+
+
+def test_the_command_for_one_device_keeps_the_affinity_and_the_cache(
+    capsys: pytest.CaptureFixture[str], _cache: Path
+) -> None:
+    device = _core.discover().devices[0]
+    affinity = os.sched_getaffinity(0)
+    arguments = ["--quick", "--budget", "0.01", "--no-store", "--uuid", device.uuid]
+    assert probe.main(arguments) == 0
+    assert capsys.readouterr().out.startswith(f"{device.name}: torch ")
+    assert os.sched_getaffinity(0) == affinity
+    assert not (_cache / "probes").exists()
+
+
+def test_wrong_arguments_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--budget", "0"], ["--uuid", "cpu-none"], ["--nonsense"]):
+        with pytest.raises(SystemExit) as stop:
+            probe.main(arguments)
+        assert stop.value.code == 2
+    assert "--uuid cpu-none: no such device here" in capsys.readouterr().err
