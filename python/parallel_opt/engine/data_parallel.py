@@ -198,7 +198,11 @@ class DataParallel:
         call = LocalCall(self.group, self._enter_backward, rows, layout.outputs)
         call.weigh(inputs, rows)
         statistics = layout.batch_norm and self._sync_batch_norm
-        return self._finish(call, self._run(inputs, structure, None, statistics, rows > 0))
+        result = self._run(inputs, structure, None, statistics, rows > 0)
+        scalars = [t for t in flatten(result)[0] if t.dim() == 0 and t.is_floating_point()]
+        if layout.whole_because and scalars:
+            self._note(f"single-number outputs count by samples: {layout.whole_because}")
+        return self._finish(call, result)
 
     def _forward_unshared(self, inputs: list[torch.Tensor], structure: Structure) -> Any:
         """No communication before backward: a rank may evaluate alone."""

@@ -494,6 +494,34 @@ def test_sparse_gradients_stay_sparse(ranks: RankPool, engine: str) -> None:
     ranks.run(sparse, 2, engine)
 
 
+class MeanLoss(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = linear()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x).square().mean()
+
+
+def one_sample_each(group: Group) -> list[str]:
+    x = batch(2)
+    plain, shared = MeanLoss(), MeanLoss()
+    plain(x).backward()
+    parallel = DataParallel(shared, group)
+    parallel.apply()
+    parallel(x[group.rank : group.rank + 1]).backward()
+    parallel.synchronize()
+    same(grads(shared), grads(plain))
+    parallel.unapply()
+    return parallel.notes
+
+
+def test_a_returned_loss_counts_by_samples_when_one_sample_says_nothing(ranks: RankPool) -> None:
+    text = "single-number outputs count by samples: "
+    text += "no input tensor has a dimension of two or more samples"
+    assert ranks.run(one_sample_each, 2) == [[text]] * 2
+
+
 class Coupled(nn.Module):
     """Normalises over the batch in a way that no slicing can keep."""
 
