@@ -3,7 +3,7 @@
 // REJECTED compare_bytes_and_seconds: no match for 'operator<'|invalid operands to binary
 // REJECTED multiply_watts_and_bytes: no match for 'operator\*'|invalid operands to binary
 // REJECTED number_as_seconds: conversion from 'double' to non-scalar|no viable conversion from 'double'
-// REJECTED seconds_as_number: cannot convert 'const parallel_opt::Seconds'|no viable conversion from 'const
+// REJECTED seconds_as_number: cannot convert 'const .*Seconds'|no viable conversion from 'const
 // clang-format on
 #include "parallel_opt/base/units.h"
 
