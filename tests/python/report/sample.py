@@ -176,7 +176,9 @@ def demo() -> dict[str, Any]:
             "threads": 2,
         },
         "models": [
-            model("gpt", "byte-level GPT on the standard library's source text", 0.118, 3.9e8, 1.66),
+            model(
+                "gpt", "byte-level GPT on the standard library's source text", 0.118, 3.9e8, 1.66
+            ),
             model("cnn", "residual CNN on scikit-learn's digit scans", 0.064, 2.1e8, 1.91),
         ],
     }
