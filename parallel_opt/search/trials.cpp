@@ -200,12 +200,29 @@ struct Option {
   const Trial* forward = nullptr;
   const Trial* optimizer = nullptr;
   Plan plan;
-  Uncertain step;
+  Uncertain forward_backward;  ///< seconds
+  Uncertain optimizer_step;
+  double loss_s = 0;   ///< in the user's loop, predicted
+  Uncertain step;      ///< their sum
+  double noise_s = 0;  ///< half width of the 80 % interval of its difference from plain
   double total_s = 0;  ///< with the remaining warm-up spread over the run
   std::string rejected;
 };
 
-double half_width(const Uncertain& number) { return std::max(0.0, number.high - number.low) / 2; }
+/// Half width of the 80 % interval of a median of n runs whose 20 % and 80 % quantiles are given.
+/// For normal noise a quantile lies 0.84 deviations out, the median's deviation is 1.25 / sqrt(n)
+/// of one, and an 80 % interval takes 1.28 of it: 1.28 * 1.25 / 0.84 = 1.91.
+double half_width(const Uncertain& number, int samples) {
+  const double half = std::max(0.0, number.high - number.low) / 2;
+  return samples > 1 ? 1.91 * half / std::sqrt(double(samples)) : half;
+}
+
+double line(const Plan& plan, const std::string& name) {
+  for (const EstimateItem& item : plan.estimate.items) {
+    if (item.name == name) return item.seconds.value_or(0);
+  }
+  return 0;
+}
 
 class Decider {
  public:
@@ -216,7 +233,9 @@ class Decider {
   Decision decide();
 
  private:
+  Decision unmeasured() const;
   void build_options(const Plan& plain);
+  void fill_times(const Trial& plain, Option& option) const;
   void reject(Option& option, const Option& plain) const;
   double worth(const Option& option, double seconds) const;
   double worth(const Option& option) const { return worth(option, option.total_s); }
@@ -246,13 +265,11 @@ void Decider::build_options(const Plan& plain) {
                                   forward.threads, execution.fused_optimizer);
       if (key_of(option.plan) == key) return;
     }
-    Option option{&forward,
-                  &optimizer,
-                  variants_.with(forward.precision, execution, forward.threads),
-                  forward.forward_backward_s + optimizer.optimizer_s,
-                  0,
-                  {}};
-    option.total_s = amortised_s(option.step.value, forward.warm_up_s, job_);
+    Option option;
+    option.forward = &forward;
+    option.optimizer = &optimizer;
+    option.plan = variants_.with(forward.precision, execution, forward.threads);
+    fill_times(*plain_trial, option);
     options_.push_back(std::move(option));
   };
   add(*plain_trial, *plain_trial);
@@ -266,6 +283,38 @@ void Decider::build_options(const Plan& plain) {
       if (!forward.failed && !optimizer.failed && same_threads) add(forward, optimizer);
     }
   }
+}
+
+void Decider::fill_times(const Trial& plain, Option& option) const {
+  const Trial& trial = *option.forward;
+  const bool is_plain = &trial == &plain;
+  option.forward_backward = trial.forward_backward_s;
+  const double plain_s = plain.forward_backward_s.value;
+  option.noise_s = std::hypot(half_width(plain.forward_backward_s, plain.samples),
+                              half_width(trial.forward_backward_s, trial.samples));
+  if (is_plain) option.noise_s = 0;  // the same runs: only the optimizer step differs
+  if (!is_plain && trial.speedup && trial.speedup->value > 0 &&
+      trial.forward_backward_s.value > 0) {
+    const double ratio = trial.speedup->value;
+    const double scale = plain_s / ratio / trial.forward_backward_s.value;
+    option.forward_backward = option.forward_backward * scale;
+    option.noise_s = plain_s * half_width(*trial.speedup, trial.samples) / (ratio * ratio);
+  }
+  option.optimizer_step = option.optimizer->optimizer_s;
+  const bool timed = option.optimizer_step.value > 0;
+  if (!timed) {
+    const Uncertain& step = option.plan.estimate.step_time_s;
+    const double width = step.value > 0 ? (step.high - step.value) / step.value : 0;
+    option.optimizer_step =
+        within(line(option.plan, "optimizer"), std::min(1.0, width), step.quality);
+  }
+  if (option.optimizer != &plain) {
+    const int runs = timed ? option.optimizer->samples : 0;
+    option.noise_s = std::hypot(option.noise_s, half_width(option.optimizer_step, runs));
+  }
+  option.loss_s = line(option.plan, "loss");
+  option.step = option.forward_backward + option.optimizer_step + exact(option.loss_s);
+  option.total_s = amortised_s(option.step.value, trial.warm_up_s, job_);
 }
 
 /// Why an option may not be chosen, whatever the others are.
@@ -286,8 +335,7 @@ void Decider::reject(Option& option, const Option& plain) const {
   }
   if (!option.rejected.empty() || &option == &plain) return;
   const double slowdown = option.step.value / plain.step.value - 1;
-  const double noise =
-      std::hypot(half_width(plain.step), half_width(option.step)) / plain.step.value;
+  const double noise = option.noise_s / plain.step.value;
   const double gain = 1 - worth(option, option.step.value) / worth(plain, plain.step.value);
   if (job_.objective != Objective::memory && slowdown > job_.max_slowdown.value_or(0)) {
     option.rejected = percent(slowdown) + " slower than plain PyTorch";
@@ -324,20 +372,22 @@ double Decider::worth(const Option& option, double seconds) const {
 Plan Decider::measured(const Option& option) const {
   Plan plan = option.plan;
   Estimate& e = plan.estimate;
-  double predicted_optimizer = 0, predicted_rest = 0;
+  double predicted_rest = 0;
   for (const EstimateItem& item : e.items) {
-    (item.name == "optimizer" ? predicted_optimizer : predicted_rest) += item.seconds.value_or(0);
+    if (item.name != "optimizer" && item.name != "loss") predicted_rest += item.seconds.value_or(0);
   }
+  const double predicted_optimizer = line(plan, "optimizer");
   const double optimizer_scale =
-      predicted_optimizer > 0 ? option.optimizer->optimizer_s.value / predicted_optimizer : 1;
-  const double rest_scale =
-      predicted_rest > 0 ? option.forward->forward_backward_s.value / predicted_rest : 1;
+      predicted_optimizer > 0 ? option.optimizer_step.value / predicted_optimizer : 1;
+  const double rest_scale = predicted_rest > 0 ? option.forward_backward.value / predicted_rest : 1;
   const double time_scale = e.step_time_s.value > 0 ? option.step.value / e.step_time_s.value : 1;
   const double bytes_scale = option.forward->peak_bytes && e.peak_memory_bytes.value > 0
                                  ? *option.forward->peak_bytes / e.peak_memory_bytes.value
                                  : 1;
   for (EstimateItem& item : e.items) {
-    if (item.seconds) *item.seconds *= item.name == "optimizer" ? optimizer_scale : rest_scale;
+    if (item.seconds && item.name != "loss") {
+      *item.seconds *= item.name == "optimizer" ? optimizer_scale : rest_scale;
+    }
     if (item.joules) *item.joules *= time_scale;
     if (item.bytes) *item.bytes *= bytes_scale;
   }
@@ -423,15 +473,29 @@ void Decider::add_predicted(Decision& decision) const {
   }
 }
 
+/// Nothing can be compared: only a gain beyond the uncertainty of both predictions is taken.
+Decision Decider::unmeasured() const {
+  Decision decision;
+  Plan plain = variants_.plain();
+  plain.certificate = result_.plan->certificate;
+  const Uncertain &mine = result_.plan->estimate.step_time_s, &its = plain.estimate.step_time_s;
+  const bool by_time = job_.objective == Objective::time;
+  const bool sure = !by_time || mine.high < its.low || key_of(plain) == key_of(*result_.plan);
+  decision.plan = sure ? *result_.plan : plain;
+  decision.summary = sure ? "predicted, not measured: " + one_line(decision.plan)
+                          : "plain PyTorch: nothing was measured, and the predicted gain of " +
+                                one_line(*result_.plan) + " is within the uncertainty";
+  decision.gain = sure && its.value > 0 ? 1 - mine.value / its.value : 0;
+  decision.candidates.push_back(
+      {decision.plan, one_line(decision.plan), "chosen: " + decision.summary, true});
+  add_predicted(decision);
+  return decision;
+}
+
 Decision Decider::decide() {
   Decision decision;
   build_options(variants_.plain());
-  if (options_.empty()) {
-    decision.plan = *result_.plan;
-    decision.summary = "predicted: plain PyTorch was not measured, so nothing can be compared";
-    decision.candidates = result_.candidates;
-    return decision;
-  }
+  if (options_.empty()) return unmeasured();
   // The first option is plain; reject compares against it by address.
   for (Option& option : options_) reject(option, options_.front());
   std::size_t chosen = 0;

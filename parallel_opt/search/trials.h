@@ -44,8 +44,17 @@ struct Trial {
   Precision precision = Precision::fp32;
   Execution execution;
   int threads = 1;
-  Uncertain forward_backward_s;  ///< forward, loss and backward of one step
-  Uncertain optimizer_s;         ///< one optimizer step with `execution.fused_optimizer`
+  /// Forward and backward of one step, without a loss in the user's loop (that is predicted).
+  Uncertain forward_backward_s;
+  /// Plain PyTorch's forward and backward over this one's, of runs side by side: steadier than two
+  /// medians on a busy machine, so it counts before `forward_backward_s`.
+  std::optional<Uncertain> speedup;
+  /// Timed runs. The intervals above are then those of single runs (20 % to 80 %) and the median is
+  /// known better, by their root; 0: the intervals are those of the values themselves.
+  int samples = 0;
+  /// One optimizer step with `execution.fused_optimizer`. Value 0: not measured (no optimizer yet),
+  /// the prediction stands in.
+  Uncertain optimizer_s;
   std::optional<double> peak_bytes;
   double warm_up_s = 0;  ///< that the run must still pay if this is chosen; 0: paid by the trial
   /// Largest relative difference of outputs from plain PyTorch's on the same data and weights.
@@ -105,8 +114,10 @@ void fields(Visitor& visit, T& trial) {
   visit("precision", trial.precision, "arithmetic");
   visit("execution", trial.execution, "switches of the engine");
   visit("threads", trial.threads, "CPU threads of the rank");
-  visit("forward_backward_s", trial.forward_backward_s, "forward, loss and backward of one step");
-  visit("optimizer_s", trial.optimizer_s, "one optimizer step");
+  visit("forward_backward_s", trial.forward_backward_s, "forward and backward of one step");
+  visit("speedup", trial.speedup, "plain over this, forward and backward, side by side");
+  visit.optional("samples", trial.samples, "timed runs; 0: intervals are of the values themselves");
+  visit("optimizer_s", trial.optimizer_s, "one optimizer step; 0: not measured");
   visit("peak_bytes", trial.peak_bytes, "peak memory of a step");
   visit("warm_up_s", trial.warm_up_s, "still to be paid if this is chosen");
   visit("max_relative_difference", trial.max_relative_difference, "of outputs, against plain");
