@@ -158,6 +158,8 @@ class Prober:
             known = [rate for size, rate in reference.items() if size <= point.size]
             if rates and known and point.size / known[-1] > 1.5 * share_s:
                 break  # flat beyond: a larger call would eat the others' time
+            if rates and self.left_s() <= 0:
+                break
             try:
                 timing = time_calls(point.make(self.device), share_s, self.sync)
             except (RuntimeError, NotImplementedError) as error:
@@ -231,8 +233,9 @@ def measure(device: _core.Device, *, budget_s: float = BUDGET_S, quick: bool = F
         budget_s: Seconds to spend; a single slow call may go beyond it.
         quick: Fewer sizes and types.
     """
-    started = time.perf_counter()
     target = torch_device(device)
+    _first_backward(target)
+    started = time.perf_counter()
     document: Document = {
         "schema": _core.ProbeSet.SCHEMA,
         "uuid": device.uuid,
@@ -255,6 +258,13 @@ def measure(device: _core.Device, *, budget_s: float = BUDGET_S, quick: bool = F
     document["links"] = host.get("links", [])
     document["notes"] = prober.notes + host.get("notes", [])
     return document
+
+
+def _first_backward(device: torch.device) -> None:
+    """The first backward of a process imports hundreds of modules: start-up, not measurement."""
+    with _own_state():
+        x = torch.ones(1, device=device, requires_grad=True)
+        torch.autograd.grad(x * 2, [x], torch.ones(1, device=device))
 
 
 def torch_device(device: _core.Device) -> torch.device:
