@@ -163,6 +163,7 @@ TEST_F(Decide, MemoryThatWasMeasuredCounts) {
 }
 
 TEST_F(Decide, WithoutPlainOnlyAGainBeyondDoubtIsTaken) {
+  graph = gpt(4);
   job.pins.compile = false;
   job.precision = Precision::fp32;  // the fused optimizer alone gains less than the intervals allow
   EXPECT_EQ(with({}).summary,
@@ -170,7 +171,6 @@ TEST_F(Decide, WithoutPlainOnlyAGainBeyondDoubtIsTaken) {
             "1 rank x 2 threads, fp32, fused optimizer is within the uncertainty");
   EXPECT_FALSE(with({}).plan.execution.fused_optimizer);
   job.precision = Precision::automatic;
-  graph = gpt(4);
   cluster = machine({cpu(2, 20)});
   const Decision sure = with({});
   EXPECT_EQ(sure.summary, "predicted, not measured: 1 rank x 2 threads, bf16, fused optimizer");
