@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,13 +23,13 @@ import torch
 from parallel_opt import _core
 from parallel_opt.errors import SystemFault
 from parallel_opt.probe_kernels import Curve, launch_rounds, plan_curves
+from parallel_opt.probe_timing import time_calls
 
 BUDGET_S = 6.0
 QUICK_BUDGET_S = 2.0
 HOST_SHARE = 0.15  # of the budget: memory bandwidth and transfers, measured in C++
 LAUNCH_SHARE = 0.05
 RETRY_SHARE = 0.2  # kept for points whose times scattered
-STABLE_SPREAD = 0.03  # enough rounds
 BUSY_SPREAD = 0.25  # interquartile range over median, above which the machine was not ours alone
 SLOW_FP16 = 0.8  # below this share of the fp32 rate fp16 is not worth more of the budget
 
@@ -41,56 +41,10 @@ def software() -> str:
     return f"torch {torch.__version__}"
 
 
-@dataclass
-class Timing:
-    """Seconds of one call over rounds. Others on the machine only ever add time, so that the fast
-    end (10th percentile) is the number to use; the median tells how much they added."""
-
-    fast_s: float
-    median_s: float
-    spread: float
-
-
-def time_calls(call: Callable[[], object], budget_s: float, sync: Callable[[], None]) -> Timing:
-    """Repeat ``call`` for about ``budget_s`` seconds, after one that is thrown away."""
-    call()  # compiles, starts pools, touches pages
-    sync()
-    begin = time.perf_counter()
-    call()
-    sync()
-    rounds = [time.perf_counter() - begin]
-    # A round lasts long enough that the clock and the synchronisation do not count.
-    inner = max(1, min(200, int(3e-4 / max(rounds[0], 1e-7))))
-    least = 1 if rounds[0] > 0.2 * budget_s and rounds[0] > 2e-3 else 5
-    if inner > 1:
-        rounds = []
-    while len(rounds) < least or (len(rounds) < 60 and time.perf_counter() - begin < budget_s):
-        start = time.perf_counter()
-        for _ in range(inner):
-            call()
-        sync()
-        rounds.append((time.perf_counter() - start) / inner)
-        if len(rounds) >= 7 and _spread(sorted(rounds)) < STABLE_SPREAD:
-            break
-    rounds.sort()
-    return Timing(_at(rounds, 0.1), _at(rounds, 0.5), _spread(rounds))
-
-
-def _at(ordered: Sequence[float], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
-
-
 def _overloaded(curve: Curve, rates: dict[float, float], alone: dict[float, float]) -> bool:
     """All cores well below one core at the largest common size: something else had the cores."""
     common = [size for size in rates if size in alone]
     return curve.threads > 1 and bool(common) and rates[max(common)] < 0.9 * alone[max(common)]
-
-
-def _spread(ordered: Sequence[float]) -> float:
-    return (_at(ordered, 0.75) - _at(ordered, 0.25)) / _at(ordered, 0.5)
 
 
 @dataclass
@@ -102,6 +56,7 @@ class Prober:
     started: float = field(default_factory=time.perf_counter)
     notes: list[str] = field(default_factory=list)
     busy: list[Curve] = field(default_factory=list)
+    raised: list[Curve] = field(default_factory=list)  # to the rates of one core
 
     def sync(self) -> None:
         if self.device.type == "cuda":
@@ -128,15 +83,24 @@ class Prober:
             for size, rate in again.items():
                 found[curve][size] = max(rate, found[curve].get(size, 0.0))
         self._tell_busy(found)
-        return [_document(curve, rates) for curve, rates in found.items() if rates]
+        return [
+            _document(curve, rates, "assumed" if curve in self.raised else "measured")
+            for curve, rates in found.items()
+            if rates
+        ]
 
     def _tell_busy(self, found: dict[Curve, dict[float, float]]) -> None:
         alone = {(c.kernel, c.dtype): rates for c, rates in found.items() if c.threads == 1}
         for curve, rates in found.items():
-            if _overloaded(curve, rates, alone.get((curve.kernel, curve.dtype), {})):
+            one = alone.get((curve.kernel, curve.dtype), {})
+            if _overloaded(curve, rates, one):
+                # Whoever had the other cores will be gone some day: all cores do at least what one
+                # does, which is what the curve says now, and as no more than an assumption.
+                rates |= {size: max(rate, rates.get(size, 0.0)) for size, rate in one.items()}
                 self.busy.append(curve)
+                self.raised.append(curve)
         if self.busy:
-            kernels = ", ".join(sorted({curve.label for curve in self.busy}))
+            kernels = ", ".join(sorted({curve.kernel for curve in self.busy}))
             load = os.getloadavg()[0]
             self.notes.append(f"probe: the machine was busy (load {load:.1f}): {kernels} scattered")
 
@@ -188,14 +152,14 @@ class Prober:
         return found
 
 
-def _document(curve: Curve, rates: dict[float, float]) -> Document:
+def _document(curve: Curve, rates: dict[float, float], quality: str) -> Document:
     # The whole device is written as 0, so that the curve holds for every view of it.
     whole = curve.threads == 0 or curve.threads >= curve.all_threads
     document: Document = {"kernel": curve.kernel, "threads": 0 if whole else curve.threads}
     if curve.dtype:
         document["dtype"] = curve.dtype
     points = [{"size": size, "per_s": rate} for size, rate in sorted(rates.items())]
-    return document | {"points": points, "quality": "measured", "source": f"probe {_core.today()}"}
+    return document | {"points": points, "quality": quality, "source": f"probe {_core.today()}"}
 
 
 @contextmanager
