@@ -210,7 +210,7 @@ class Keeper {
     } else if (name == "bag") {
       const TensorId index = operand(op_, "indices");
       add_bytes(8 * (index.valid() ? elements(graph_.tensor(index)) + 1 : 0) +
-                3 * 8 * out->shape.front().size);
+                3 * 8 * (out->shape.empty() ? 1 : out->shape.front().size));
     } else if (name == "adaptive") {
       // To one element it is a mean, which keeps nothing.
       bool mean = true;

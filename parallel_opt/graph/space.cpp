@@ -611,6 +611,7 @@ void Builder::bag() {
   const int weight = operand_index("weight");
   const int indices = operand_index("indices");
   if (weight < 0 || indices < 0 || results_.empty() || results_[0] == nullptr) return;
+  if (rank(operands_[static_cast<std::size_t>(weight)]) != 2 || rank(results_[0]) != 2) return;
   const int v = add("v", size(operands_[static_cast<std::size_t>(weight)], 0), DimRole::selected);
   const int c = add("c", size(operands_[static_cast<std::size_t>(weight)], 1));
   const int b = add("b", size(results_[0], 0));

@@ -199,8 +199,14 @@ Terms product_terms(const Expression& e) {
   std::vector<std::string> factors;
   Terms sum;  // the only factor that is a sum, while there is one
   int sums = 0;
-  for (const Expression& argument : e.arguments) {
-    Terms terms = terms_of(argument);
+  std::vector<const Expression*> open;  // products inside products are one product
+  for (const Expression& argument : e.arguments) open.push_back(&argument);
+  for (std::size_t i = 0; i < open.size(); ++i) {
+    if (open[i]->kind == Kind::multiply) {
+      for (const Expression& argument : open[i]->arguments) open.push_back(&argument);
+      continue;
+    }
+    Terms terms = terms_of(*open[i]);
     if (terms.empty()) return {};
     if (terms.size() == 1) {
       coefficient *= terms.begin()->second;

@@ -1,0 +1,137 @@
+#include "parallel_opt/graph/graph.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/graph/builder.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::GraphBuilder;
+
+Graph two_linears() {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {4, 8});
+  const TensorId w = b.parameter("fc.weight", {16, 8});
+  const TensorId v = b.parameter("out.weight", {2, 16});
+  const TensorId h = b.op("aten.linear.default", {{"input", x}, {"weight", w}}, {4, 16});
+  b.output(b.op("aten.linear.default", {{"input", h}, {"weight", v}}, {4, 2}));
+  return b.build();
+}
+
+TEST(Graph, BytesAreElementsTimesSize) {
+  Tensor t;
+  t.dtype = DType::bf16;
+  t.shape = {{3, ""}, {5, ""}};
+  EXPECT_EQ(elements(t), 15);
+  EXPECT_EQ(bytes(t), Bytes(30));  // 15 x 2
+  t.shape.clear();
+  EXPECT_EQ(elements(t), 1);  // a scalar
+}
+
+TEST(Graph, WellFormedGraphHasNoFault) { EXPECT_TRUE(check(two_linears()).empty()); }
+
+TEST(Graph, CheckNamesEveryBrokenRule) {
+  Graph g = two_linears();
+  g.tensors[1].name = "x";                   // second name
+  g.tensors[2].shape[0].size = -1;           // negative size
+  g.ops[1].inputs[1].tensor = TensorId(99);  // out of range
+  std::swap(g.ops[0], g.ops[1]);             // used before produced
+  g.outputs.push_back(TensorId(77));
+  std::vector<std::string> texts;
+  for (const Fault& f : check(g)) texts.push_back(to_string(f));
+  EXPECT_EQ(texts, (std::vector<std::string>{"test:tensors[1]: a second tensor named 'x'",
+                                             "test:tensors[2]: size -1 of 'out.weight'",
+                                             "test:ops[0]: 'op1' uses 't0' before it is produced",
+                                             "test:ops[0]: an operand names tensor 99 of 5",
+                                             "test:outputs[1]: no such tensor: 77"}));
+}
+
+TEST(Graph, CheckFindsCirclesAndOrphans) {
+  Graph g = two_linears();
+  g.tensors[3].alias_of = TensorId(4);
+  g.tensors[4].alias_of = TensorId(3);
+  g.ops.pop_back();
+  std::vector<std::string> texts;
+  for (const Fault& f : check(g)) texts.push_back(f.what);
+  EXPECT_EQ(texts, (std::vector<std::string>{"the storage of 't0' is an alias of itself",
+                                             "the storage of 't1' is an alias of itself",
+                                             "'t1' is never produced"}));
+}
+
+Graph symbolic() {
+  Graph g = two_linears();
+  g.symbols = {{"s0", 2, 64, 4}};
+  g.tensors[0].shape[0] = {4, "s0"};
+  g.tensors[3].shape[0] = {4, "s0"};
+  g.tensors[4].shape[0] = {4, "2*s0 - 4"};
+  return g;
+}
+
+TEST(Graph, BindEvaluatesEverySize) {
+  const Graph g = bind(symbolic(), {{"s0", 10}});
+  EXPECT_EQ(g.tensors[0].shape[0].size, 10);
+  EXPECT_EQ(g.tensors[4].shape[0].size, 16);  // 2*10 - 4
+  EXPECT_EQ(g.tensors[0].shape[0].expression, "s0");
+  EXPECT_EQ(g.symbols[0].hint, 10);
+  EXPECT_EQ(bind(g, {}), g);  // values stay
+}
+
+TEST(Graph, BindKeepsTheOrderOfAxesInMemory) {
+  Graph g = symbolic();
+  g.tensors[3].strides = {1, 4};  // a transposed tensor of 4 x 16
+  const Graph bound = bind(g, {{"s0", 10}});
+  EXPECT_EQ(bound.tensors[3].strides, (std::vector<std::int64_t>{1, 10}));
+}
+
+TEST(Graph, BindRefusesUnknownSymbolsAndBadValuesTogether) {
+  try {
+    bind(symbolic(), {{"s1", 3}, {"s0", 1}});
+    FAIL() << "accepted";
+  } catch (const InputError& e) {
+    ASSERT_EQ(e.faults().size(), 2u);
+    EXPECT_EQ(to_string(e.faults()[0]),
+              "test: symbol 's0' cannot be 1 (at least 2 and at most 64)");
+    EXPECT_EQ(to_string(e.faults()[1]), "test: unknown symbol 's1' (did you mean 's0'?)");
+  }
+  try {
+    bind(two_linears(), {{"s0", 3}});
+    FAIL() << "accepted";
+  } catch (const InputError& e) {
+    EXPECT_STREQ(e.what(), "test: unknown symbol 's0' (this model was captured with fixed sizes)");
+  }
+}
+
+TEST(Graph, TiedParametersCountOnce) {
+  GraphBuilder b;
+  b.parameter("emb.weight", {100, 8});
+  b.parameter("head.weight", {100, 8});
+  b.parameter("frozen", {3});
+  b.buffer("mask", {5});
+  b.raw().tensors[1].tied_to = TensorId(0);
+  b.raw().tensors[2].requires_grad = false;
+  const ParameterCount count = count_parameters(b.build());
+  EXPECT_EQ(count.parameters, 803);  // 100*8 + 3
+  EXPECT_EQ(count.trainable, 800);
+  EXPECT_EQ(count.parameter_bytes, Bytes(803 * 4));
+  EXPECT_EQ(count.buffer_bytes, Bytes(20));
+}
+
+TEST(Graph, HashIsOfTheComputationNotOfNames) {
+  Graph g = two_linears();
+  const std::string hash = graph_hash(g);
+  EXPECT_EQ(hash.size(), 16u);
+  g.name = "other";
+  g.tensors[3].name = "hidden";
+  g.ops[0].module = "fc";
+  EXPECT_EQ(graph_hash(g), hash);
+  Graph wider = g;
+  wider.tensors[0].shape[0].size = 5;
+  EXPECT_NE(graph_hash(wider), hash);
+  Graph other = g;
+  other.ops[0].attributes["alpha"] = 2.0;
+  EXPECT_NE(graph_hash(other), hash);
+}
+
+}  // namespace
+}  // namespace parallel_opt
