@@ -154,10 +154,18 @@ void PolicyGraph::fuse() {
     group_of[i] = it->second;
     groups[std::size_t(it->second)].ops.push_back(i);
   }
-  for (std::size_t i = 0; i < groups.size(); ++i) fill_group(groups[i], int(i));
+  std::vector<std::vector<int>> readers(graph.tensors.size());  // per storage: operators but views
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+    if (op_class(graph.ops[i]) == OpClass::view) continue;
+    for (const Operand& operand : graph.ops[i].inputs) {
+      if (operand.tensor.valid()) readers[owner[operand.tensor.index()].index()].push_back(int(i));
+    }
+  }
+  for (std::size_t i = 0; i < groups.size(); ++i) fill_group(groups[i], int(i), readers);
 }
 
-void PolicyGraph::fill_group(FusedGroup& group, int index) const {
+void PolicyGraph::fill_group(FusedGroup& group, int index,
+                             const std::vector<std::vector<int>>& readers) const {
   std::set<TensorId> read, written, inner, kept_here;
   for (const std::size_t i : group.ops) {
     const Op& op = graph.ops[i];
@@ -190,12 +198,10 @@ void PolicyGraph::fill_group(FusedGroup& group, int index) const {
       if (!table && !inner.contains(storage)) read.insert(storage);
     }
   }
-  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
-    if (group_of[i] == index || op_class(graph.ops[i]) == OpClass::view) continue;
-    for (const Operand& operand : graph.ops[i].inputs) {
-      if (operand.tensor.valid() && inner.contains(owner[operand.tensor.index()])) {
-        written.insert(owner[operand.tensor.index()]);
-      }
+  for (const TensorId storage : inner) {
+    const std::vector<int>& by = readers[storage.index()];
+    if (std::ranges::any_of(by, [&](int i) { return group_of[std::size_t(i)] != index; })) {
+      written.insert(storage);
     }
   }
   for (const TensorId id : graph.outputs) {

@@ -60,7 +60,7 @@ struct PolicyGraph {
  private:
   void choose_precision();
   void fuse();
-  void fill_group(FusedGroup& group, int index) const;
+  void fill_group(FusedGroup& group, int index, const std::vector<std::vector<int>>& readers) const;
   std::vector<Kept> kept_eagerly() const;
 };
 

@@ -2,7 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
+#include "parallel_opt/base/random.h"
 #include "parallel_opt/cost/estimate.h"
+#include "parallel_opt/cost/optimizer.h"
+#include "parallel_opt/cost/parameters.h"
 #include "tests/cost/models.h"
 
 namespace parallel_opt {
@@ -11,13 +16,63 @@ namespace {
 using testing::cnn;
 using testing::cpu;
 using testing::gpt;
+using testing::GraphBuilder;
 using testing::machine;
 using testing::mlp;
 
+double item(const Estimate& e, const std::string& name,
+            std::optional<double> EstimateItem::* part = &EstimateItem::seconds) {
+  for (const EstimateItem& line : e.items) {
+    if (line.name == name) return (line.*part).value_or(0);
+  }
+  return 0;
+}
+
+/// x [8, 64] -> linear 64 -> 32, no bias.
+Graph one_linear() {
+  GraphBuilder b;
+  const TensorId x = b.input({8, 64});
+  const TensorId y =
+      b.op("aten.linear.default", {{"input", x}, {"weight", b.parameter({32, 64})}}, {8, 32}, "fc");
+  return b.done(y, "one_linear");
+}
+
 TEST(CostModel, HandBuiltGraphsAreWellFormed) {
-  for (const Graph& graph : {mlp(), gpt(), cnn()}) {
+  for (const Graph& graph : {mlp(), gpt(), cnn(), one_linear()}) {
     for (const Fault& fault : check(graph)) ADD_FAILURE() << graph.name << " " << to_string(fault);
   }
+}
+
+TEST(CostModel, OneLinearByHand) {
+  const Graph graph = one_linear();
+  const Cluster cluster = machine();
+  Job job;
+  job.optimizer = Optimizer::sgd;
+  const CostModel model(graph, cluster, job);
+  const Estimate e = model.estimate(model.plan(model.plain()));
+  // Bytes of a call: x 8*64*4 = 2048, w 32*64*4 = 8192, y 8*32*4 = 1024: 11264 B / 20 GB/s = 0.5632
+  // us. FLOPs: 2*8*64*32 = 32768 / 200 GFLOP/s = 0.164 us. So bytes bound it; one launch 5 us.
+  EXPECT_NEAR(item(e, "forward contraction"), 5e-6 + 11264 / 20e9, 1e-12);
+  // Backward: all operands and dy count as read, dw is written: 11264 + 8192 B, one launch.
+  EXPECT_NEAR(item(e, "backward contraction"), 5e-6 + (11264 + 8192) / 20e9, 1e-12);
+  // Loss in the loop: 4 passes over 1024 B at 20 GB/s.
+  EXPECT_NEAR(item(e, "loss"), 4 * 1024 / 20e9, 1e-12);
+  // SGD: 3 passes over 8192 B, one launch.
+  EXPECT_NEAR(item(e, "optimizer"), 3 * 8192 / 20e9 + 5e-6, 1e-12);
+  double sum = 0;
+  for (const EstimateItem& line : e.items) sum += line.seconds.value_or(0);
+  EXPECT_NEAR(e.step_time_s.value, sum, 1e-15);
+  EXPECT_NEAR(e.samples_per_s.value, 8 / sum, 1e-6);
+}
+
+TEST(CostModel, ParameterAndOptimizerBytesAreExact) {
+  const Graph graph = mlp(8, 16, 2);
+  const Cluster cluster = machine();
+  const CostModel model(graph, cluster, {});
+  const Estimate e = model.estimate(model.plan(model.plain()));
+  // 2 layers of 16*16 + 16 = 272 numbers: 544 * 4 = 2176 B; AdamW keeps two more of each.
+  EXPECT_EQ(item(e, "parameters and buffers", &EstimateItem::bytes), 2176);
+  EXPECT_EQ(item(e, "optimizer state", &EstimateItem::bytes), 2 * 2176);
 }
 
 TEST(CostModel, FindsRepeatedBlocks) {
@@ -25,6 +80,226 @@ TEST(CostModel, FindsRepeatedBlocks) {
   ASSERT_EQ(facts.classes.size(), 1u);
   EXPECT_EQ(facts.classes[0].blocks,
             (std::vector<std::string>{"blocks.0", "blocks.1", "blocks.2", "blocks.3"}));
+}
+
+TEST(CostModel, WorkDoesNotGrowWithDepth) {
+  const auto entries = [](int layers) {
+    const Graph graph = gpt(layers);
+    return make_profile(graph, model_facts(graph, true), {}, true).work.size();
+  };
+  EXPECT_EQ(entries(4), entries(48));
+}
+
+TEST(CostModel, CompilingRemovesLaunchesAndBytes) {
+  const Graph graph = gpt(2);
+  const ModelFacts facts = model_facts(graph, true);
+  const auto totals = [&](bool compile) {
+    double launches = 0, bytes = 0;
+    for (const Work& w : make_profile(graph, facts, {Precision::fp32, compile}, true).work) {
+      launches += w.calls * w.launches;
+      bytes += w.calls * w.bytes.at(8);
+    }
+    return std::pair(launches, bytes);
+  };
+  EXPECT_LT(totals(true).first, 0.6 * totals(false).first);
+  EXPECT_LT(totals(true).second, totals(false).second);
+}
+
+TEST(CostModel, EagerBf16PaysForCasts) {
+  const Graph graph = gpt(2);
+  const Cluster cluster = machine();
+  const CostModel model(graph, cluster, {});
+  LocalChoice choice = model.plain();
+  EXPECT_EQ(item(model.estimate(model.plan(choice)), "precision casts"), 0);
+  choice.precision = 1;
+  const Estimate e = model.estimate(model.plan(choice));
+  EXPECT_GT(item(e, "precision casts"), 0);
+  // Copies of all matrices of contractions, 2 bytes a number. Per block 3 + 1 of 256*256 and 2 of
+  // 1024*256, with the head of 256*256; their biases are cast too.
+  const double matrices = 2.0 * (4 * 65536 + 2 * 262144) + 65536;
+  const double biases = 2.0 * (4 * 256 + 1024 + 256) + 256;
+  EXPECT_EQ(item(e, "weight copies and buckets", &EstimateItem::bytes), 2 * (matrices + biases));
+}
+
+TEST(CostModel, ChannelsLastSavesLayoutChangesOfEagerConvolutions) {
+  const Graph graph = cnn();
+  const Cluster cluster = machine();
+  const CostModel model(graph, cluster, {});
+  LocalChoice choice = model.plain();
+  // 4 convolutions turn x and y (64*64*8*8*4 = 1 MiB each) in and out: 2 passes, forward and
+  // backward.
+  const double images = 64.0 * 64 * 64 * 4;
+  const Estimate e = model.estimate(model.plan(choice));
+  EXPECT_NEAR(item(e, "layout changes"), 4 * 2 * (2 * 2 * images) / 20e9, 1e-9);
+  choice.memory_format = MemoryFormat::channels_last;
+  EXPECT_EQ(item(model.estimate(model.plan(choice)), "layout changes"), 0);
+  choice.compile = true;
+  choice.memory_format = MemoryFormat::contiguous;
+  EXPECT_EQ(item(model.estimate(model.plan(choice)), "layout changes"), 0);
+}
+
+TEST(CostModel, TwoRanksPayForGradientsAndOutputs) {
+  const Graph graph = mlp(8, 16, 2);
+  Cluster cluster = machine();
+  cluster.links.push_back({DeviceId(0), DeviceId(0), "loopback", exact(1e-5), exact(1e9)});
+  const CostModel model(graph, cluster, {});
+  LocalChoice choice = model.plain();
+  for (std::size_t l = 0; l < model.space().layouts.size(); ++l) {
+    if (model.space().layouts[l].ranks() == 2) choice.layout = int(l);
+  }
+  const Estimate e = model.estimate(model.plan(choice));
+  // 2*(2-1)*10 us + 2*1/2*2176 B / 1 GB/s; outputs 8*16*4 = 512 B: 10 us + 1/2*512 / 1e9.
+  EXPECT_NEAR(item(e, "all-reduce of gradients"), 20e-6 + 2176e-9, 1e-12);
+  EXPECT_NEAR(item(e, "gather of outputs"), 10e-6 + 256e-9, 1e-12);
+}
+
+TEST(CostModel, MicroBatchesRunTheForwardTwice) {
+  const Graph graph = gpt(2);
+  const Cluster cluster = machine();
+  const CostModel model(graph, cluster, {});
+  LocalChoice choice = model.plain();
+  EXPECT_EQ(model.bill(choice).second_forward_s, 0);
+  choice.micro = 1;
+  const Bill bill = model.bill(choice);
+  EXPECT_DOUBLE_EQ(bill.second_forward_s, bill.forward_s);
+  EXPECT_LT(bill.saved_bytes, model.bill(model.plain()).saved_bytes);
+}
+
+/// Calls `visit` for every choice of the space.
+void each(const CostModel& model, const std::function<void(const LocalChoice&)>& visit) {
+  const LocalSpace& space = model.space();
+  LocalChoice c;
+  for (c.layout = 0; c.layout < int(space.layouts.size()); ++c.layout) {
+    for (c.micro = 0; c.micro < int(space.micro_batches[std::size_t(c.layout)].size()); ++c.micro) {
+      for (c.precision = 0; c.precision < int(space.precisions.size()); ++c.precision) {
+        for (const bool compile : space.compile) {
+          for (const bool fused : space.fused_optimizer) {
+            for (int n = 0; n <= space.most_recompute[0]; ++n) {
+              c.compile = compile;
+              c.fused_optimizer = fused;
+              c.recompute[0] = n;
+              visit(c);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CostModel, EstimateOfThePlanEqualsEvaluationOfTheChoice) {
+  const Graph graph = gpt(3, 6, 16, 32);
+  const Cluster cluster = machine({cpu(4)});
+  const CostModel model(graph, cluster, {});
+  each(model, [&](const LocalChoice& choice) {
+    const Cost cost = model.evaluate(choice);
+    const Estimate e = model.estimate(model.plan(choice));
+    ASSERT_DOUBLE_EQ(e.step_time_s.value, cost.time_s) << one_line(model.plan(choice));
+    ASSERT_DOUBLE_EQ(e.peak_memory_bytes.value, cost.memory_bytes);
+    ASSERT_DOUBLE_EQ(e.energy_j->value, cost.energy_j);
+  });
+}
+
+TEST(CostModel, FreeEstimateAgreesWithTheModel) {
+  const Graph graph = gpt(2);
+  const Cluster cluster = machine();
+  const Job job;
+  const CostModel model(graph, cluster, job);
+  const Plan plan = model.plan(model.plain());
+  EXPECT_EQ(estimate(graph, cluster, job, plan), model.estimate(plan));
+}
+
+TEST(CostModel, EnergyIsAtLeastIdlePowerOverTheStep) {
+  const Graph graph = gpt(2);
+  const Cluster cluster = machine();
+  const CostModel model(graph, cluster, {});
+  each(model, [&](const LocalChoice& choice) {
+    const Cost cost = model.evaluate(choice);
+    ASSERT_GE(cost.energy_j, 10 * cost.time_s);
+    ASSERT_LE(cost.energy_j, 30 * cost.time_s * (1 + 1e-12));
+  });
+}
+
+TEST(CostModel, RecomputeTradesTimeForMemory) {
+  const Graph graph = gpt(6);
+  const Cluster cluster = machine();
+  const CostModel model(graph, cluster, {});
+  LocalChoice choice = model.plain();
+  Cost before = model.evaluate(choice);
+  for (int n = 1; n <= 6; ++n) {
+    choice.recompute[0] = n;
+    const Cost now = model.evaluate(choice);
+    ASSERT_GT(now.time_s, before.time_s);
+    if (n < 5) {
+      ASSERT_LT(now.memory_bytes, before.memory_bytes) << n;
+    }
+    before = now;
+  }
+}
+
+TEST(CostModel, LargerBatchesNeverTakeLess) {
+  const Cluster cluster = machine();
+  const Graph graph = gpt(2, 4, 16, 32);
+  Cost before;
+  for (std::int64_t batch = 1; batch <= 64; ++batch) {
+    Job job;
+    job.global_batch = batch;
+    const CostModel model(graph, cluster, job);
+    const Cost now = model.evaluate(model.plain());
+    ASSERT_GE(now.time_s, before.time_s) << batch;
+    ASSERT_GE(now.memory_bytes, before.memory_bytes) << batch;
+    before = now;
+  }
+}
+
+TEST(CostModel, MoreThreadsOfEqualRateAreNeverSlower) {
+  const Graph graph = gpt(2);
+  const Cluster cluster = machine({cpu(8)});
+  const CostModel model(graph, cluster, {});
+  LocalChoice choice = model.plain();
+  double before = 0;
+  for (std::size_t l = 0; l < model.space().layouts.size(); ++l) {
+    if (model.space().layouts[l].ranks() != 1) continue;  // one rank, threads falling
+    choice.layout = int(l);
+    const double now = model.evaluate(choice).time_s;
+    ASSERT_GE(now, before);
+    before = now;
+  }
+}
+
+TEST(CostModel, OrderOfEqualDevicesChangesNothing) {
+  const Graph graph = gpt(2);
+  Device first = cpu(2), second = cpu(2);
+  first.uuid = "a";
+  second.uuid = "b";
+  const Cluster one = machine({first, second}), other = machine({second, first});
+  const CostModel a(graph, one, {}), b(graph, other, {});
+  each(a, [&](const LocalChoice& choice) {
+    ASSERT_EQ(a.evaluate(choice).time_s, b.evaluate(choice).time_s);
+    ASSERT_EQ(a.evaluate(choice).energy_j, b.evaluate(choice).energy_j);
+  });
+}
+
+TEST(CostModel, WorseInputsWidenTheInterval) {
+  const Graph graph = gpt(2);
+  const auto width = [&](const Cluster& cluster) {
+    const CostModel model(graph, cluster, {});
+    const Estimate e = model.estimate(model.plan(model.plain()));
+    return std::pair(e.step_time_s.high / e.step_time_s.value - 1, e.step_time_s.quality);
+  };
+  Cluster measured = machine(), assumed = machine();
+  assumed.devices[0].rates.clear();
+  EXPECT_NEAR(width(measured).first, cost_parameter::kWidthMeasured, 1e-12);
+  EXPECT_EQ(width(measured).second, Quality::calibrated);
+  EXPECT_NEAR(width(assumed).first, cost_parameter::kWidthAssumed, 1e-12);
+  EXPECT_EQ(width(assumed).second, Quality::assumed);
+}
+
+TEST(Optimizer, FusedAdamWReadsAndWritesEachTensorOnce) {
+  const OptimizerCost cost = optimizer_cost(Optimizer::adamw);
+  EXPECT_EQ(cost.fused_passes, 4 + 3);  // p g m v -> p m v
+  EXPECT_EQ(cost.passes, 2 + 3 + 2 + 3 + 2 + 2 + 2 + 4);
+  EXPECT_EQ(cost.state_tensors, 2);
 }
 
 }  // namespace

@@ -1,0 +1,69 @@
+#include "parallel_opt/cost/rates.h"
+
+#include <gtest/gtest.h>
+
+#include "parallel_opt/cost/parameters.h"
+#include "tests/cost/models.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::cpu;
+using testing::flat;
+
+TEST(Rates, ThreadsBetweenMeasuredOnesScale) {
+  // Measured: 1 thread 100 GFLOP/s, 8 threads 800. Two threads: twice one.
+  const Device device = cpu(8);
+  const RankRates rates = rank_rates(device, 2, 1, DType::bf16);
+  EXPECT_DOUBLE_EQ(rates.arithmetic(OpClass::contraction, false).at(1e9), 2e11);
+  EXPECT_DOUBLE_EQ(rates.arithmetic(OpClass::contraction, true).at(1e9), 4e11);  // bf16: twice
+  EXPECT_EQ(rates.quality, Quality::measured);
+}
+
+TEST(Rates, RanksShareTheBandwidthOfTheDevice) {
+  Device device = cpu(2);
+  // One core alone draws 16 GB/s, both together 20: each of two ranks gets 10.
+  for (RateCurve& curve : device.rates) {
+    if (curve.kernel == "matmul") continue;
+    curve.points = {{1, curve.threads == 1 ? 16e9 : 20e9}};
+  }
+  EXPECT_DOUBLE_EQ(rank_rates(device, 1, 1, DType::fp32).memory.at(1e6), 16e9);
+  EXPECT_DOUBLE_EQ(rank_rates(device, 2, 1, DType::fp32).memory.at(1e6), 20e9);
+  EXPECT_DOUBLE_EQ(rank_rates(device, 1, 2, DType::fp32).memory.at(1e6), 10e9);
+}
+
+TEST(Rates, ConvolutionFallsBackToMatmul) {
+  Device device = cpu(2);
+  EXPECT_DOUBLE_EQ(
+      rank_rates(device, 2, 1, DType::fp32).arithmetic(OpClass::convolution, false).at(1e9), 2e11);
+  device.rates.push_back(flat("convolution", DType::fp32, 2, 5e10));
+  EXPECT_DOUBLE_EQ(
+      rank_rates(device, 2, 1, DType::fp32).arithmetic(OpClass::convolution, false).at(1e9), 5e10);
+}
+
+TEST(Rates, LowPrecisionWithoutACurveRunsLikeFp32) {
+  Device device = cpu(2);
+  std::erase_if(device.rates, [](const RateCurve& curve) { return curve.dtype == DType::bf16; });
+  const RankRates rates = rank_rates(device, 2, 1, DType::bf16);
+  EXPECT_DOUBLE_EQ(rates.arithmetic(OpClass::contraction, true).at(1e9), 2e11);
+}
+
+TEST(Rates, DeviceWithoutCurvesIsAssumedAndSaysSo) {
+  Device device = cpu(4);
+  device.rates.clear();
+  const RankRates rates = rank_rates(device, 4, 1, DType::bf16);
+  EXPECT_EQ(rates.quality, Quality::assumed);
+  EXPECT_DOUBLE_EQ(rates.arithmetic(OpClass::contraction, false).at(1e9),
+                   4 * cost_parameter::kAssumedCpuFlopsPerCore);
+}
+
+TEST(Rates, Bf16PaysFromFifteenPercentOn) {
+  EXPECT_TRUE(low_precision_pays(cpu(2, 2.0), DType::bf16));
+  EXPECT_TRUE(low_precision_pays(cpu(2, 1.15), DType::bf16));
+  EXPECT_FALSE(low_precision_pays(cpu(2, 1.14), DType::bf16));
+  EXPECT_FALSE(low_precision_pays(cpu(2, 0.3), DType::bf16));
+  EXPECT_FALSE(low_precision_pays(cpu(2), DType::fp16));  // never measured
+}
+
+}  // namespace
+}  // namespace parallel_opt
