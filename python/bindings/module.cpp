@@ -2,6 +2,7 @@
 
 namespace parallel_opt::bindings {
 
+void bind_analysis(nanobind::module_& m);
 void bind_base(nanobind::module_& m);
 void bind_cluster(nanobind::module_& m);
 void bind_graph(nanobind::module_& m);
@@ -17,6 +18,7 @@ NB_MODULE(_core, m) {
   bindings::bind_base(m);
   bindings::bind_cluster(m);
   bindings::bind_graph(m);
+  bindings::bind_analysis(m);
   bindings::bind_hardware(m);
   bindings::bind_plan(m);
 }

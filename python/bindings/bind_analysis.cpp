@@ -1,0 +1,89 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "parallel_opt/graph/batch_dim.h"
+#include "parallel_opt/graph/liveness.h"
+#include "parallel_opt/graph/summary.h"
+#include "python/bindings/bind_fields.h"
+
+namespace parallel_opt::bindings {
+namespace {
+
+using namespace nb::literals;
+
+std::map<std::string, std::int64_t> bytes_by_kind(const Liveness& live) {
+  std::map<std::string, std::int64_t> result;
+  for (std::size_t i = 0; i < kMemoryKinds; ++i) {
+    result[std::string(name_of(static_cast<MemoryKind>(i)))] = live.at_peak[i].value;
+  }
+  return result;
+}
+
+void bind_liveness(nb::module_& m) {
+  nb::class_<Liveness>(m, "Liveness", "Live bytes over one step of a fixed order.")
+      .def_prop_ro("peak_bytes", [](const Liveness& l) { return l.peak.value; })
+      .def_ro("peak_at", &Liveness::peak_at, "\"backward of linear_3\".")
+      .def_prop_ro("bytes_by_kind", &bytes_by_kind, "What lives at the peak.")
+      .def_prop_ro(
+          "curve_bytes",
+          [](const Liveness& l) {
+            std::vector<std::int64_t> curve;
+            for (const Bytes b : l.curve) curve.push_back(b.value);
+            return curve;
+          },
+          "During each operation: forward, backward, one per updated parameter.");
+  m.def(
+      "live_bytes",
+      [](const Graph& graph, double optimizer_states, double optimizer_temporaries,
+         bool optimizer_stepped, bool gradients_before, bool training, const std::string& compute,
+         std::vector<std::string> recompute) {
+        StepOptions options;
+        options.training = training;
+        options.optimizer_states = optimizer_states;
+        options.optimizer_temporaries = optimizer_temporaries;
+        options.optimizer_stepped = optimizer_stepped;
+        options.gradients_before = gradients_before;
+        const std::optional<DType> dtype = enum_from<DType>(compute);
+        if (!dtype) throw nb::value_error(("unknown dtype '" + compute + "'").c_str());
+        options.compute = *dtype;
+        options.recompute = std::move(recompute);
+        return live_bytes(graph, options);
+      },
+      "graph"_a, nb::kw_only(), "optimizer_states"_a = 2.0, "optimizer_temporaries"_a = 2.0,
+      "optimizer_stepped"_a = true, "gradients_before"_a = false, "training"_a = true,
+      "compute"_a = "fp32", "recompute"_a = std::vector<std::string>(),
+      "Live bytes of one training step; the defaults are AdamW's, not fused.");
+}
+
+}  // namespace
+
+void bind_analysis(nb::module_& m) {
+  bind_struct<BlockInstance>(m, "BlockInstance", "One occurrence of a repeated block.");
+  bind_struct<Block>(m, "Block", "A part of the model that occurs several times.");
+  bind_struct<InputSummary>(m, "InputSummary", "A tensor that the caller passes.");
+  bind_struct<StepFlops>(m, "StepFlops", "FLOPs of one step's halves.");
+  bind_struct<OpaqueSummary>(m, "OpaqueSummary", "An operator that the table does not know.");
+  bind_struct<GraphSummary>(m, "GraphSummary", "One look at a model.");
+  m.def("summarize", &summarize, "graph"_a, nb::call_guard<nb::gil_scoped_release>(),
+        "Count operators, FLOPs, bytes, repeated blocks and unknown operators.");
+  m.def(
+      "mixing_operators",
+      [](const Graph& graph) {
+        const BatchDims batch = find_batch(graph);
+        std::vector<std::string> names;
+        for (const OpId id : batch.mixing) names.push_back(graph.op(id).name);
+        for (const OpId id : batch.unknown) names.push_back(graph.op(id).name);
+        return names;
+      },
+      "graph"_a, "Operators that mix the samples of a batch, or may: it cannot be cut unchanged.");
+  bind_liveness(m);
+}
+
+}  // namespace parallel_opt::bindings
