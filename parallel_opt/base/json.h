@@ -48,6 +48,7 @@ class JsonWriter {
   void value(std::int64_t v);
   void value(double v);  ///< NaN and infinities become null: JSON has no such numbers
   void value(std::string_view v);
+  void value(const char* v) { value(std::string_view(v)); }  // a pointer would become a bool
   void null();
   /// Text written by another JsonWriter (must be one whole value).
   void raw(std::string_view json);

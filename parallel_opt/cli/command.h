@@ -100,6 +100,7 @@ struct Command {
   std::string description = {};  ///< more lines for --help
   std::vector<Positional> arguments = {};
   std::vector<Flag> flags = {};
+  std::vector<std::string> required = {};  ///< flags that must be there
   std::string passes_on = {};  ///< name of what takes the rest of the line: "SCRIPT [ARGS]"
   std::vector<std::string> examples = {};
   std::function<ExitCode(const Args&, const Console&)> run = {};

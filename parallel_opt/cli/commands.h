@@ -5,7 +5,15 @@
 /// One function per command, each in its file cmd_<name>.cpp.
 namespace parallel_opt {
 
+Command demo_command();
+Command doctor_command();
+Command explain_command();
+Command graph_command();
+Command hardware_command();
+Command plan_command();
+Command probe_command();
 Command report_command();
+Command run_command();
 Command schema_command();
 Command version_command();
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "parallel_opt/base/json.h"
+#include "parallel_opt/search/explain.h"
 
 /// Documents that `--json` prints and that are no noun of the core.
 namespace parallel_opt {
@@ -89,6 +90,17 @@ void fields(Visitor& visit, T& document) {
   visit("source", document.source, "the document it was made of");
   visit("output", document.output, "the file that was written");
   visit("bytes", document.bytes, "its size");
+}
+
+struct ExplainDocument {
+  std::vector<Reason> reasons;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, ExplainDocument>
+void fields(Visitor& visit, T& document) {
+  visit.schema("parallel-opt/explain/1");
+  visit("reasons", document.reasons, "most important first");
 }
 
 }  // namespace parallel_opt

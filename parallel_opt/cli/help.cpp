@@ -62,6 +62,10 @@ std::string help_text() {
 
 std::string help_text(const Command& command) {
   std::string text = command.summary + "\n\nusage: parallel-opt " + command.name + " [FLAGS]";
+  for (const Flag& flag : command.flags) {
+    const bool required = std::ranges::find(command.required, flag.name) != command.required.end();
+    if (required) text += " --" + flag.name + " " + flag.value;
+  }
   std::vector<Row> arguments;
   for (const Positional& argument : command.arguments) {
     text += argument.required ? " " + argument.name : " [" + argument.name + "]";

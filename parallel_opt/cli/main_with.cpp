@@ -1,7 +1,10 @@
 #include "parallel_opt/cli/main_with.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
+#include <iostream>
 #include <new>
 #include <ostream>
 
@@ -52,7 +55,8 @@ int main_with(const std::vector<std::string>& args, std::ostream& out, std::ostr
               const Processes& processes) {
   const char* no_color = std::getenv("NO_COLOR");
   Console console{.out = out, .err = err, .processes = processes};
-  console.color = no_color == nullptr || *no_color == 0;
+  const bool terminal = &out == &std::cout && ::isatty(STDOUT_FILENO) == 1;
+  console.color = terminal && (no_color == nullptr || *no_color == 0);
   // A broken command line may still ask for JSON.
   console.json = std::find(args.begin(), args.end(), "--json") != args.end();
   ExitCode code = ExitCode::internal;

@@ -77,6 +77,16 @@ void require_arguments(const Command& command, const Args& args) {
       throw UsageError(program_and(command), argument.name + " is missing", argument.doc);
     }
   }
+  for (const Flag& flag : command.flags) {
+    if (std::ranges::find(command.required, flag.name) != command.required.end() &&
+        !args.has(flag.name)) {
+      throw UsageError(program_and(command), "--" + flag.name + " is missing", flag.doc);
+    }
+  }
+  if (!command.passes_on.empty() && args.rest.empty()) {
+    throw UsageError(program_and(command), command.passes_on + " is missing",
+                     "see " + program_and(command) + " --help");
+  }
 }
 
 }  // namespace

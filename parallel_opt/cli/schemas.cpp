@@ -1,7 +1,9 @@
 #include "parallel_opt/cli/schemas.h"
 
 #include "parallel_opt/cli/documents.h"
+#include "parallel_opt/graph/summary.h"
 #include "parallel_opt/hardware/cluster.h"
+#include "parallel_opt/hardware/probe.h"
 #include "parallel_opt/plan/plan.h"
 #include "parallel_opt/report/report_data.h"
 #include "parallel_opt/simulate/timeline.h"
@@ -11,15 +13,23 @@ namespace parallel_opt {
 const std::vector<DocumentSchema>& document_schemas() {
   static const std::vector<DocumentSchema> schemas = {
       {"cluster", "nodes, devices and links with their speeds",
-       [] { return schema_of<Cluster>("What a job runs on."); }},
+       [] { return schema_of<ClusterDocument>("What a job runs on."); }},
       {"demo", "what `parallel-opt demo --json` prints",
        [] { return schema_of<DemoDocument>("Two models, trained three ways each."); }},
       {"doctor", "what `parallel-opt doctor --json` prints",
        [] { return schema_of<DoctorDocument>("What works here, and what does not."); }},
       {"error", "what any command prints with --json when it fails",
        [] { return schema_of<ErrorDocument>("Why a command failed."); }},
+      {"explain", "what `parallel-opt explain --json` prints",
+       [] { return schema_of<ExplainDocument>("Why a plan is as it is."); }},
+      {"graph-summary", "what `parallel-opt graph --json` prints",
+       [] { return schema_of<GraphSummary>("One look at a model."); }},
       {"job", "what is wanted", [] { return schema_of<Job>("What is wanted."); }},
       {"plan", "how to run a model", [] { return schema_of<Plan>("How to run a model."); }},
+      {"plan-result", "what `parallel-opt plan --json` prints",
+       [] { return schema_of<PlanResult>("A plan and how it was found."); }},
+      {"probe", "what `parallel-opt probe --json` prints",
+       [] { return schema_of<ProbeReport>("What was measured on this machine."); }},
       {"report", "everything an HTML report shows",
        [] { return schema_of<ReportData>("Everything a report shows."); }},
       {"report-file", "what `parallel-opt report --json` prints",

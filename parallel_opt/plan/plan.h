@@ -71,6 +71,12 @@ struct Provenance {
   std::string model_hash;             ///< graph_hash of the model
   std::string cluster_hash;           ///< hardware_hash of the cluster
   std::vector<std::string> measured;  ///< which numbers were measured, not modelled
+  // What the plan was asked for with, so that a question about it needs no repetition. Empty: made
+  // by another tool, or inside a training script.
+  std::string model_source = {};         ///< the MODEL argument
+  std::string cluster_source = {};       ///< the --cluster argument
+  std::optional<std::int64_t> seq = {};  ///< sequence length that was asked for
+  std::optional<Job> job = {};
   bool operator==(const Provenance&) const = default;
 };
 
@@ -157,6 +163,10 @@ void fields(Visitor& visit, T& provenance) {
   visit("model_hash", provenance.model_hash, "identity of the computation");
   visit("cluster_hash", provenance.cluster_hash, "identity of the hardware");
   visit("measured", provenance.measured, "which numbers were measured, not modelled");
+  visit.optional("model_source", provenance.model_source, "the model as it was named");
+  visit.optional("cluster_source", provenance.cluster_source, "the cluster as it was named");
+  visit("seq", provenance.seq, "sequence length that was asked for");
+  visit("job", provenance.job, "what was wanted");
 }
 
 template <class Visitor, class T>

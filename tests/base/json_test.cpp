@@ -232,6 +232,12 @@ TEST(Json, WhatJsonCannotHoldBecomesNull) {
   EXPECT_EQ(out.text(), "[null, null]");
 }
 
+TEST(Json, ALiteralIsTextNotTrue) {
+  JsonWriter out(0);
+  out.value("text");
+  EXPECT_EQ(out.text(), "\"text\"");
+}
+
 TEST(Json, BytesThatAreNoUtf8AreReplaced) {
   JsonWriter out(0);
   write_json(out, std::map<std::string, std::string>{{"\xff", "\xfe"}});

@@ -1,0 +1,105 @@
+#include <ostream>
+
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/cli/commands.h"
+#include "parallel_opt/hardware/discover.h"
+#include "parallel_opt/hardware/load.h"
+#include "parallel_opt/report/table.h"
+
+namespace parallel_opt {
+namespace {
+
+Cluster chosen(const Args& args) {
+  if (const std::optional<std::string> root = args.get("root")) {
+    if (args.has("NAME")) {
+      throw UsageError("parallel-opt hardware", "NAME and --root exclude each other", "keep one");
+    }
+    if (DiskFileSystem().list(*root).empty()) {
+      throw InputError(*root, "is no directory with files", "--root holds proc/ and sys/");
+    }
+    return discover(DiskFileSystem(*root));
+  }
+  return load_cluster(args.get_or("NAME", "local"));
+}
+
+std::string bytes_text(const Uncertain& bytes) {
+  return show(Bytes(static_cast<std::int64_t>(bytes.value)));
+}
+
+/// Fastest point of the device's curve for a kernel: "1.2 TFLOP/s".
+std::string best_rate(const Device& device, std::string_view kernel, std::optional<DType> dtype) {
+  const RateCurve* curve = find_rate(device, kernel, dtype, 0);
+  if (curve == nullptr) return "-";
+  double best = 0;
+  for (const RatePoint& point : curve->points) best = std::max(best, point.per_second);
+  const bool memory = kernel == "memory";
+  const std::string rate =
+      memory ? show(Bytes(static_cast<std::int64_t>(best))) : show(Flops(best));
+  return rate + "/s (" + std::string(name_of(curve->quality)) + ")";
+}
+
+void print_cluster(const Cluster& cluster, std::ostream& out) {
+  Table nodes{{{"node"},
+               {"processor"},
+               {"sockets", Align::right},
+               {"cores", Align::right},
+               {"usable", Align::right},
+               {"memory", Align::right}},
+              {}};
+  for (const Node& node : cluster.nodes) {
+    nodes.rows.push_back({node.name, node.cpu_model, std::to_string(node.sockets),
+                          std::to_string(node.cores), std::to_string(node.threads),
+                          bytes_text(node.memory_bytes)});
+  }
+  Table devices{{{"device"},
+                 {"count", Align::right},
+                 {"memory", Align::right},
+                 {"matmul fp32"},
+                 {"matmul bf16"},
+                 {"memory bandwidth"}},
+                {}};
+  for (std::size_t i = 0; i < cluster.devices.size(); ++i) {
+    const Device& device = cluster.devices[i];
+    // Equal neighbours share a row.
+    std::size_t count = 1;
+    while (i + 1 < cluster.devices.size() && cluster.devices[i + 1].name == device.name)
+      ++count, ++i;
+    devices.rows.push_back({device.name, std::to_string(count), bytes_text(device.memory_bytes),
+                            best_rate(device, "matmul", DType::fp32),
+                            best_rate(device, "matmul", DType::bf16),
+                            best_rate(device, "memory", std::nullopt)});
+  }
+  out << cluster.name << "\n\n" << to_text(nodes) << '\n' << to_text(devices);
+  for (const std::string& note : cluster.notes) out << "note: " << note << '\n';
+}
+
+ExitCode run_hardware(const Args& args, const Console& console) {
+  const Cluster cluster = chosen(args);
+  if (const auto output = args.get("output")) write_file(*output, to_json(cluster));
+  if (console.json) {
+    print_json(console, document_of(cluster));
+  } else if (!args.has("output")) {
+    print_cluster(cluster, console.out);
+  } else {
+    console.out << *args.get("output") << '\n';
+  }
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+/// parallel-opt hardware 2n8xH100-SXM-80GB
+Command hardware_command() {
+  return {
+      .name = "hardware",
+      .summary = "Show this machine or a cluster, each number with its quality.",
+      .arguments = {{"NAME", "local (default), a preset as 2n8xH100-SXM-80GB, or a file", false}},
+      .flags = {{"root", "DIR", "read /proc, /sys and driver records below DIR instead of /"},
+                {"output", "FILE", "write the cluster there", 'o'}},
+      .examples = {"parallel-opt hardware",
+                   "parallel-opt hardware 4xA100-40GB+4xV100-16GB -o mix.json"},
+      .run = run_hardware,
+  };
+}
+
+}  // namespace parallel_opt

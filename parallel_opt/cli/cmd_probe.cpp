@@ -1,0 +1,127 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ostream>
+#include <set>
+
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/cli/commands.h"
+#include "parallel_opt/hardware/discover.h"
+#include "parallel_opt/hardware/probe_cache.h"
+#include "parallel_opt/report/table.h"
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kBudget = 20, kQuickBudget = 6;  // seconds, without PyTorch
+
+/// What C++ measures by itself: memory and transfers, one device of each type.
+ProbeReport probe_without_torch(const Args& args) {
+  ProbeReport report;
+  const double budget_s =
+      args.positive("budget").value_or(args.has("quick") ? kQuickBudget : kBudget);
+  const Cluster cluster = discover(DiskFileSystem());
+  std::set<std::string> types;
+  for (const Device& device : cluster.devices) {
+    if (device.kind == DeviceKind::cpu && types.insert(device.name).second) {
+      report.sets.push_back(probe_host(device, budget_s));
+    }
+  }
+  if (!args.has("no-store")) {
+    try {
+      for (const ProbeSet& set : report.sets) store_probes(probe_directory(), set);
+    } catch (const SystemError& e) {
+      report.notes.push_back(std::string("not kept for later runs: ") + e.what());
+    }
+  }
+  return report;
+}
+
+/// PyTorch's kernels as well; its Python measures, stores and prints the document.
+ProbeReport probe_with_torch(const std::vector<std::string>& argv, const Console& console) {
+  const ProcessResult result = console.processes.run(argv);
+  if (result.output.empty()) {
+    throw SystemError("probe", "Python ended with exit code " + std::to_string(result.exit_code),
+                      "the reason stands above");
+  }
+  return from_json<ProbeReport>(result.output, "probe");
+}
+
+ProbeReport probe(const Args& args, const Console& console) {
+  (void)args.positive("budget");
+  std::vector<std::string> words = {"--json"};
+  if (args.has("quick")) words.push_back("--quick");
+  if (args.has("no-store")) words.push_back("--no-store");
+  if (args.has("budget")) words.insert(words.end(), {"--budget", *args.get("budget")});
+  std::vector<std::string> argv;
+  std::string missing;
+  try {
+    argv = python_command(console.processes, "probe", words);
+  } catch (const MissingPart& e) {
+    missing = e.what();
+  }
+  if (!missing.empty()) {
+    ProbeReport report = probe_without_torch(args);
+    report.notes.push_back("only memory and transfers were measured: " + missing);
+    return report;
+  }
+  return probe_with_torch(argv, console);
+}
+
+void print_set(const ProbeSet& set, std::ostream& out) {
+  out << fmt::format("{}{}, {}, {}\n", set.device, set.software.empty() ? "" : ", " + set.software,
+                     set.date, show(Seconds(set.wall_s)));
+  Table table{{{"kernel"}, {"type"}, {"threads", Align::right}, {"best", Align::right}}, {}};
+  for (const RateCurve& curve : set.rates) {
+    double best = 0;
+    for (const RatePoint& point : curve.points) best = std::max(best, point.per_second);
+    const bool bytes =
+        curve.kernel == "memory" || curve.kernel == "elementwise" || curve.kernel == "reduce";
+    table.rows.push_back(
+        {curve.kernel, curve.dtype ? std::string(name_of(*curve.dtype)) : "",
+         curve.threads == 0 ? "all" : std::to_string(curve.threads),
+         (bytes ? show(Bytes(static_cast<std::int64_t>(best))) : show(Flops(best))) + "/s"});
+  }
+  for (const Link& link : set.links) {
+    table.rows.push_back({"transfer, " + link.type, "", "",
+                          show(Bytes(static_cast<std::int64_t>(link.bytes_per_s.value))) +
+                              "/s after " + show(Seconds(link.latency_s.value))});
+  }
+  const auto launch = [&](const char* name, const std::optional<Uncertain>& seconds) {
+    if (seconds) table.rows.push_back({name, "", "", show(Seconds(seconds->value))});
+  };
+  launch("launch, forward", set.launch_s);
+  launch("launch, forward and backward", set.launch_autograd_s);
+  out << to_text(table);
+  for (const std::string& note : set.notes) out << "note: " << note << '\n';
+  if (set.busy) out << "note: others used the machine meanwhile: to be taken again\n";
+}
+
+ExitCode run_probe(const Args& args, const Console& console) {
+  const ProbeReport report = probe(args, console);
+  if (console.json) {
+    print_json(console, report);
+  } else {
+    for (const ProbeSet& set : report.sets) print_set(set, console.out);
+    for (const std::string& note : report.notes) console.out << "note: " << note << '\n';
+  }
+  return report.sets.empty() ? ExitCode::missing : ExitCode::ok;
+}
+
+}  // namespace
+
+/// parallel-opt probe --quick
+Command probe_command() {
+  return {
+      .name = "probe",
+      .summary = "Measure this machine: kernels of PyTorch, memory, transfers, launch overhead.",
+      .description = "Results are cached per device with their date and used by every later plan.",
+      .flags = {{"quick", "", "fewer sizes and types, a few seconds"},
+                {"budget", "SECONDS", "time to spend"},
+                {"no-store", "", "leave the cache alone"}},
+      .examples = {"parallel-opt probe --quick"},
+      .run = run_probe,
+  };
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,94 @@
+#include "parallel_opt/cli/model_argument.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/graph/batch_dim.h"
+#include "parallel_opt/importers/model.h"
+
+namespace parallel_opt {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A directory that goes away with its owner.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string pattern = (fs::temp_directory_path() / "parallel_opt_XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) {
+      throw SystemError(pattern, "a temporary directory cannot be made", "set TMPDIR");
+    }
+    path_ = pattern;
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  ~TemporaryDirectory() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+Graph capture(const std::string& spec, const Console& console) {
+  const TemporaryDirectory directory;
+  const std::string file = directory.file("model.pt2");
+  console.detail("capturing " + spec + " with torch.export");
+  const ProcessResult result =
+      console.processes.run(python_command(console.processes, "capture", {spec, "-o", file}));
+  if (result.exit_code != 0) {
+    throw InputError(
+        spec, "Python could not capture it (exit code " + std::to_string(result.exit_code) + ")",
+        "the reason stands above");
+  }
+  Graph graph = load_model(file);
+  graph.source = spec;
+  return graph;
+}
+
+/// The symbol of sequence lengths: the only one beside the batch's.
+std::string seq_symbol(const Graph& graph, const std::string& batch_symbol) {
+  std::vector<std::string> others;
+  for (const Symbol& symbol : graph.symbols) {
+    if (symbol.name != batch_symbol) others.push_back(symbol.name);
+  }
+  if (others.size() == 1) return others.front();
+  throw InputError(graph.source,
+                   others.empty() ? "every size but the batch is fixed in this file"
+                                  : "several sizes are symbolic: " + join(others, ", "),
+                   others.empty() ? "export it with a dynamic sequence length, or leave --seq out"
+                                  : "leave --seq out");
+}
+
+}  // namespace
+
+Flag batch_flag() { return {"batch", "B", "samples, where the model's batch is symbolic"}; }
+Flag seq_flag() { return {"seq", "S", "sequence length, where it is symbolic"}; }
+
+Graph load_model_argument(const std::string& spec, const Console& console) {
+  return is_python_factory(spec) ? capture(spec, console) : load_model(spec);
+}
+
+Graph bind_sizes(const Graph& graph, std::optional<std::int64_t> batch,
+                 std::optional<std::int64_t> seq) {
+  std::map<std::string, std::int64_t> values;
+  const BatchDims dims = find_batch(graph);
+  if (batch && !dims.symbol.empty()) {
+    values[dims.symbol] = *batch;
+  } else if (batch && dims.size != *batch) {
+    throw InputError(graph.source,
+                     dims.size == 0 ? "no input has a batch"
+                                    : "the batch is fixed at " + std::to_string(dims.size),
+                     "export it with a dynamic batch, or leave --batch out");
+  }
+  if (seq) values[seq_symbol(graph, dims.symbol)] = *seq;
+  return values.empty() ? graph : parallel_opt::bind(graph, values);
+}
+
+}  // namespace parallel_opt

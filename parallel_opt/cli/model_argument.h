@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+#include "parallel_opt/cli/command.h"
+#include "parallel_opt/graph/graph.h"
+
+namespace parallel_opt {
+
+/// Flags that bind symbolic sizes: --batch (where a command has no --global-batch) and --seq.
+Flag batch_flag();
+Flag seq_flag();
+
+/// The graph that MODEL names. "file.py:factory" is captured by Python first. Throws what the
+/// importer throws, and MissingPart when Python or PyTorch is needed and not there.
+Graph load_model_argument(const std::string& spec, const Console& console);
+
+/// The graph with the batch and the sequence length that the flags ask for. Throws InputError when
+/// a size is fixed in the file and is another one.
+Graph bind_sizes(const Graph& graph, std::optional<std::int64_t> batch,
+                 std::optional<std::int64_t> seq);
+
+}  // namespace parallel_opt

@@ -1,0 +1,135 @@
+#include "parallel_opt/cli/checks.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace parallel_opt {
+namespace {
+
+Processes answering(const ProcessResult& result) {
+  return {[](const std::vector<std::string>&) { return 0; },
+          [result](const std::vector<std::string>&) { return result; }};
+}
+
+std::string text(const Check& check) {
+  return check.name + " " + std::string(name_of(check.status)) + ": " + check.found + " | " +
+         check.costs + " | " + check.remedy;
+}
+
+class DoctorPython : public ::testing::Test {
+ protected:
+  DoctorPython() { ::setenv("PARALLEL_OPT_PYTHON", "/opt/python", 1); }
+  ~DoctorPython() override { ::unsetenv("PARALLEL_OPT_PYTHON"); }
+};
+
+TEST_F(DoctorPython, EverythingThereIsFourTimesOk) {
+  const std::vector<Check> checks = check_python(answering(
+      {0, R"({"version": "3.11.2", "torch": "2.13.0+cpu", "package": "0.1.0", "header": true,
+             "compiler": true})"}));
+  ASSERT_EQ(checks.size(), 4u);
+  for (const Check& check : checks) EXPECT_EQ(check.status, CheckStatus::ok) << text(check);
+  EXPECT_EQ(text(checks[0]), "python ok: 3.11.2 (/opt/python) |  | ");
+}
+
+TEST_F(DoctorPython, WhatIsMissingHasItsPriceAndRemedy) {
+  EXPECT_EQ(text(check_python(answering({127, ""})).at(0)),
+            "python fault: /opt/python cannot be started | planning works, but nothing can be "
+            "captured or "
+            "run | install Python 3.10 or newer, or set PARALLEL_OPT_PYTHON");
+  const std::vector<Check> checks = check_python(
+      answering({0, R"({"version": "3.11.2", "torch": null, "package": null, "header": false,
+             "compiler": false})"}));
+  EXPECT_EQ(
+      text(checks.at(1)),
+      "package fault: parallel_opt is not installed in this Python | run, demo and capture do not "
+      "work | /opt/python -m pip install parallel_opt");
+  EXPECT_EQ(text(checks.at(2)),
+            "torch fault: not installed | nothing can be trained or captured | /opt/python -m pip "
+            "install torch");
+  EXPECT_EQ(
+      text(checks.at(3)),
+      "compile warning: missing: a C++ compiler, Python.h | torch.compile does not work: plans run "
+      "eager, often 10 % slower | install g++ and python3-dev");
+}
+
+TEST_F(DoctorPython, AnOldTorchIsAFault) {
+  for (const auto& [version, status] :
+       {std::pair("2.8.1", CheckStatus::fault), std::pair("2.9.0", CheckStatus::ok),
+        std::pair("1.13", CheckStatus::fault), std::pair("3.0", CheckStatus::ok)}) {
+    const std::string facts = std::string(R"({"version": "3.12", "torch": ")") + version +
+                              R"(", "header": true, "compiler": true})";
+    EXPECT_EQ(check_python(answering({0, facts})).at(2).status, status) << version;
+  }
+}
+
+Cluster host(int cores, double quota, double memory_bytes) {
+  Cluster cluster;
+  Node& node = cluster.nodes.emplace_back();
+  node.cores = node.threads = cores;
+  node.cpu_quota = quota;
+  node.memory_bytes = exact(memory_bytes);
+  return cluster;
+}
+
+TEST(Doctor, AQuotaBelowTheCoresIsToldWithItsPrice) {
+  EXPECT_EQ(text(check_cores(host(8, 0, 1))), "cores ok: 8 usable of 8 physical |  | ");
+  EXPECT_EQ(
+      text(check_cores(host(8, 2.5, 1))),
+      "cores warning: 8 usable of 8 physical, quota 2.50 cores' worth of time | more threads than "
+      "the "
+      "quota grants are throttled; plans stay within it | raise the CPU limit of the container, if "
+      "more is wanted");
+}
+
+TEST(Doctor, MemoryLoadAndSharedMemoryHaveLimits) {
+  EXPECT_EQ(check_memory(host(2, 0, 8e9)).status, CheckStatus::ok);
+  EXPECT_EQ(check_memory(host(2, 0, 1e9)).status, CheckStatus::warning);
+  EXPECT_EQ(check_shared_memory(Bytes(1 << 30)).status, CheckStatus::ok);
+  EXPECT_EQ(check_shared_memory(Bytes(64 << 20)).found, "64.0 MiB free in /dev/shm");
+  EXPECT_EQ(check_shared_memory(std::nullopt).status, CheckStatus::warning);
+  MemoryFileSystem files;
+  EXPECT_EQ(check_load(files, host(2, 0, 1)).found, "unknown");
+  files.files["/proc/loadavg"] = "3.50 2.0 1.0 5/300 1234\n";
+  EXPECT_EQ(check_load(files, host(2, 0, 1)).status, CheckStatus::warning);  // 3.5 > 0.5 * 2
+  EXPECT_EQ(check_load(files, host(8, 0, 1)).status, CheckStatus::ok);       // 3.5 < 0.5 * 8
+}
+
+TEST(Doctor, NetworkGpusAndCountersAreReadFromFiles) {
+  MemoryFileSystem files;
+  EXPECT_EQ(check_network(files, true).status, CheckStatus::fault);
+  files.files["/sys/class/net/lo/operstate"] = "unknown";
+  EXPECT_EQ(check_network(files, true).status, CheckStatus::ok);
+  EXPECT_EQ(check_network(files, false).status, CheckStatus::warning);
+  Cluster cluster = host(2, 0, 1);
+  EXPECT_EQ(check_gpus(files, cluster).found, "none");
+  files.files["/proc/driver/nvidia/version"] = "x";
+  EXPECT_EQ(check_gpus(files, cluster).status, CheckStatus::warning);
+  EXPECT_EQ(check_energy_counters(files, cluster).found, "no energy counters");
+  files.files["/sys/class/powercap/intel-rapl:0/energy_uj"] = "12";
+  EXPECT_EQ(check_energy_counters(files, cluster).status, CheckStatus::ok);
+  Device gpu;
+  gpu.kind = DeviceKind::gpu;
+  gpu.name = "H100";
+  cluster.devices = {gpu};
+  EXPECT_EQ(check_gpus(files, cluster).found, "H100");
+}
+
+TEST(Doctor, ACacheThatCannotBeWrittenIsToldWithTheReason) {
+  const Check check = check_cache_directory("/proc/parallel_opt");
+  EXPECT_EQ(check.status, CheckStatus::warning);
+  EXPECT_EQ(check.remedy, "set PARALLEL_OPT_CACHE to a directory you may write");
+}
+
+TEST(Doctor, WithoutProbesTheRemedyIsToProbe) {
+  Cluster cluster = host(2, 0, 1);
+  cluster.devices.emplace_back().uuid = "cpu-1";
+  const Check check = check_probes(MemoryFileSystem(), "/cache", cluster, "2026-11-21");
+  EXPECT_EQ(
+      text(check),
+      "probes warning: none | plans rest on data sheets; the first run measures and takes longer | "
+      "parallel-opt probe");
+}
+
+}  // namespace
+}  // namespace parallel_opt
