@@ -20,6 +20,7 @@ constexpr auto enum_names(SolveStatus) {
 struct SearchLimits {
   double deadline_s = 60;
   int keep = 16;  ///< candidates to report beside the plain one
+  bool operator==(const SearchLimits&) const = default;
 };
 
 /// A plan that was considered, and why it is not the answer.

@@ -36,7 +36,7 @@ void bind_base(nb::module_& m) {
     } catch (const InputError& e) {
       raise("InputError", e.faults());
     } catch (const SystemError& e) {
-      raise("SystemFault", {e.fault()});
+      raise("MachineError", {e.fault()});
     } catch (const InternalError& e) {
       raise("InternalError", {{"parallel_opt", e.what(), "please report this"}});
     }

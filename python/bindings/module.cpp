@@ -8,6 +8,8 @@ void bind_cluster(nanobind::module_& m);
 void bind_graph(nanobind::module_& m);
 void bind_hardware(nanobind::module_& m);
 void bind_plan(nanobind::module_& m);
+void bind_report(nanobind::module_& m);
+void bind_search(nanobind::module_& m);
 
 }  // namespace parallel_opt::bindings
 
@@ -15,10 +17,14 @@ void bind_plan(nanobind::module_& m);
 NB_MODULE(_core, m) {
   namespace bindings = parallel_opt::bindings;
   m.doc() = "The parallel_opt core. Import from parallel_opt, not from here.";
+  // Values that module globals still hold when the interpreter ends are no leaks worth a page of text.
+  nanobind::set_leak_warnings(false);
   bindings::bind_base(m);
   bindings::bind_cluster(m);
   bindings::bind_graph(m);
   bindings::bind_analysis(m);
   bindings::bind_hardware(m);
   bindings::bind_plan(m);
+  bindings::bind_search(m);
+  bindings::bind_report(m);
 }

@@ -1,0 +1,38 @@
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <optional>
+
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/report/report.h"
+#include "parallel_opt/simulate/timeline.h"
+#include "python/bindings/bind_fields.h"
+
+namespace parallel_opt::bindings {
+
+using namespace nb::literals;
+
+void bind_report(nb::module_& m) {
+  m.def(
+      "report_html",
+      [](std::string_view document, const std::string& name) {
+        return report_html(read_report(document, name));
+      },
+      "document"_a, "name"_a = "report",
+      "One offline HTML file from a run or demo document. Raises InputError.");
+  m.def("chrome_trace", &chrome_trace, "timeline"_a, "Chrome trace JSON; opens in Perfetto.");
+  m.def("read_file", &read_file, "path"_a, "Content of a file. Raises MachineError.");
+  m.def("write_file", &write_file, "path"_a, "content"_a,
+        "Replace a file in one step, with its directories. Raises MachineError.");
+  m.def(
+      "parse_bytes",
+      [](std::string_view text) -> std::optional<std::int64_t> {
+        const std::optional<Bytes> size = parse_bytes(text);
+        return size ? std::optional(size->value) : std::nullopt;
+      },
+      "text"_a, "\"38GiB\", \"1.5 GB\", \"512\" in bytes; None when it is no size.");
+}
+
+}  // namespace parallel_opt::bindings
