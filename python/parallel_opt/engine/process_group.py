@@ -121,8 +121,17 @@ def finish(code: int = 0) -> NoReturn:
     os._exit(code)
 
 
-def run_worker(main: Callable[[], None]) -> NoReturn:
-    """Runs `main` and ends the worker with the exit code that a plain Python process would have."""
+def run_worker(
+    main: Callable[[], None],
+    *,
+    ended: Callable[[int], None] | None = None,
+    hidden: Sequence[str] = (),
+) -> NoReturn:
+    """Runs `main` and ends the worker with the exit code that a plain Python process would have.
+
+    `ended` is told that code before the worker leaves. Tracebacks start after the frames of the
+    files in `hidden`.
+    """
     code = 0
     try:
         main()
@@ -134,10 +143,21 @@ def run_worker(main: Callable[[], None]) -> NoReturn:
             code = 1
     except KeyboardInterrupt:
         code = 130
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        sys.stderr.write(_traceback(error, (__file__, *hidden)))
         code = 1
+    if ended is not None:
+        ended(code)
     finish(code)
+
+
+def _traceback(error: BaseException, hidden: Sequence[str]) -> str:
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in hidden:
+        frames = frames.tb_next
+    if frames is None:  # a script that cannot even be compiled has no frame of its own
+        return "".join(traceback.format_exception_only(error))
+    return "".join(traceback.format_exception(type(error), error, frames))
 
 
 def _handle(group: Group) -> dist.ProcessGroup:

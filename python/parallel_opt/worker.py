@@ -1,0 +1,43 @@
+"""One rank of ``parallel-opt run``: runs the user's script as ``__main__`` and ends in good
+order."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+from parallel_opt import record
+from parallel_opt.engine import process_group
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def _die_with_parent() -> None:
+    """Leave no orphan when the launcher is killed. Elsewhere than on Linux the agent cleans up."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _run_script() -> None:
+    script = sys.argv[1]
+    sys.argv = sys.argv[1:]
+    sys.path[0] = str(Path(script).resolve().parent)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Ranks of an unchanged script must shuffle and initialise alike.
+        process_group.share_seed(process_group.join())
+    runpy.run_path(script, run_name="__main__")
+
+
+def main() -> None:
+    """Run ``sys.argv[1]`` with the rest as its arguments. Does not return."""
+    _die_with_parent()
+    hidden = (__file__, runpy.__file__, "<frozen runpy>")
+    process_group.run_worker(_run_script, ended=record.close, hidden=hidden)
+
+
+if __name__ == "__main__":
+    main()
