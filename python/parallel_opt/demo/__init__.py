@@ -1,0 +1,1 @@
+"""The demo: two real models, trained three ways, compared."""

@@ -1,0 +1,160 @@
+"""Starts the ways of training as processes of their own and talks to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from parallel_opt.errors import MachineError
+
+
+class Variant:
+    """One way of training one task: one process, or several ranks under ``parallel_opt.launch``.
+
+    Requests go to every rank; the answer is rank 0's. When the planner asks for another number of
+    ranks, the launcher starts the ranks again before any step, and the pending request is put to
+    the new ones.
+    """
+
+    def __init__(self, task: str, way: str, options: dict[str, Any], directory: Path) -> None:
+        self.way = way
+        self._address = str(directory / f"{task}-{way}.socket")
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self._address)
+        self._listener.listen()
+        self._log_path = directory / f"{task}-{way}.log"
+        self._log = self._log_path.open("wb")
+        module = "parallel_opt.demo.variant"
+        arguments = [task, way, self._address, json.dumps(options)]
+        command = [sys.executable, "-m", module, *arguments]
+        if way != "plain":
+            script = Path(__file__).with_name("variant.py")
+            command = [sys.executable, "-m", "parallel_opt.launch", str(script), *arguments]
+        self._process = subprocess.Popen(
+            command,
+            stdout=self._log,
+            stderr=self._log,
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
+        )
+        self._ranks: dict[int, Any] = {}
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Put a request to all ranks and return rank 0's answer. Raises MachineError when the
+        process ends."""
+        request = json.dumps({"do": do, **arguments}) + "\n"
+        if not self._ranks:
+            self._accept(wait=True)
+        for stream in self._ranks.values():
+            _send(stream, request)
+        while True:
+            ready, _, _ = select.select([self._listener, *self._ranks.values()], [], [], 1.0)
+            for stream in ready:
+                if stream is self._listener:
+                    self._accept(wait=False)
+                    continue
+                line = stream.readline()
+                if line and stream is self._ranks.get(0):
+                    return self._finish_round(json.loads(line))
+                if not line:
+                    self._ranks = {r: s for r, s in self._ranks.items() if s is not stream}
+            if not self._ranks and self._process.poll() is None:
+                self._accept(wait=True)
+                for stream in self._ranks.values():
+                    _send(stream, request)
+            if self._process.poll() is not None and not self._ranks:
+                raise self._failure()
+
+    def _finish_round(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Add the other ranks' CPU time and memory: they share this host."""
+        for rank, stream in self._ranks.items():
+            if rank != 0:
+                other = json.loads(stream.readline())
+                for key in ("cpu_s", "peak_bytes", "rss_bytes"):
+                    if key in answer:
+                        answer[key] += other[key]
+        return answer
+
+    def _accept(self, *, wait: bool) -> None:
+        """Take in ranks that report; with ``wait`` until rank 0 and all of its world are there."""
+        world = 1
+        while True:
+            ready, _, _ = select.select([self._listener], [], [], 0.5)
+            if ready:
+                stream = self._listener.accept()[0].makefile("rw")
+                hello = json.loads(stream.readline())
+                self._ranks[int(hello["rank"])] = stream
+                world = int(hello["world"])
+            elif self._process.poll() is not None:
+                raise self._failure()
+            if not wait or (len(self._ranks) >= world and 0 in self._ranks):
+                return
+
+    def _failure(self) -> MachineError:
+        self._log.flush()
+        tail = self._log_path.read_text(errors="replace").splitlines()[-12:]
+        return MachineError(
+            f"demo, {self.way}", "the training process ended:\n" + "\n".join(tail), ""
+        )
+
+    def close(self) -> None:
+        """End the ranks in good order; kill what does not end within 30 s."""
+        for stream in self._ranks.values():
+            _send(stream, json.dumps({"do": "stop"}) + "\n")
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            self._process.wait()
+        for stream in self._ranks.values():
+            stream.close()
+        self._listener.close()
+        self._log.close()
+
+
+def _send(stream: Any, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the rank is going away: its end of file is handled where answers are read
+
+
+def _environment() -> dict[str, str]:
+    """Sleeping processes must not spin: while one way trains, the others wait for their turn on the
+    same cores."""
+    return {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
+
+
+class Ways:
+    """The three ways of one task, open together so that their rounds can be interleaved."""
+
+    NAMES = ("plain", "fp32", "auto")
+
+    def __init__(self, task: str, options: dict[str, Any]) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="parallel_opt_demo_")
+        path = Path(self._directory.name)
+        self.variants = {way: Variant(task, way, options, path) for way in self.NAMES}
+        self._order = deque(self.NAMES)
+
+    def order(self) -> list[str]:
+        """The ways in the order of the next round: rotated, so that none is always first."""
+        now = list(self._order)
+        self._order.rotate(1)
+        return now
+
+    def __enter__(self) -> Ways:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for variant in self.variants.values():
+            variant.close()
+        self._directory.cleanup()
