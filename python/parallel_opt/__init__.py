@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from parallel_opt._core import Cluster, Estimate, Job, Plan, Timeline, __version__
-from parallel_opt.errors import InfeasibleError, InputError, InternalError, SystemFault
+from parallel_opt.errors import InfeasibleError, InputError, InternalError, MachineError
 
 if TYPE_CHECKING:
     from parallel_opt.wrapper import OptimizedParallel
@@ -23,9 +23,9 @@ __all__ = [
     "InputError",
     "InternalError",
     "Job",
+    "MachineError",
     "OptimizedParallel",
     "Plan",
-    "SystemFault",
     "Timeline",
     "__version__",
 ]

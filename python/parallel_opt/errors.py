@@ -39,7 +39,11 @@ class InputError(_FaultError, ValueError):
     """The input is wrong. Exit code 4."""
 
 
-class SystemFault(_FaultError, OSError):
+class CaptureError(InputError):
+    """The model's graph cannot be had, so it cannot be planned."""
+
+
+class MachineError(_FaultError, OSError):
     """The machine refuses: a missing file, driver, library or permission. Exit code 5."""
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from parallel_opt import _core
-from parallel_opt.errors import SystemFault
+from parallel_opt.errors import MachineError
 from parallel_opt.probe_kernels import Curve, launch_rounds, plan_curves
 from parallel_opt.probe_timing import time_calls
 
@@ -301,7 +301,7 @@ def store(sets: Sequence[Document]) -> list[str]:
     try:
         for one in sets:
             _core.store_probes(_core.ProbeSet.from_json(json.dumps(one), "probe"))
-    except SystemFault as error:
+    except MachineError as error:
         notes.append(f"probe: not kept for later runs: {error}")
     return notes
 

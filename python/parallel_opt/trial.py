@@ -47,6 +47,10 @@ in the caches.
 """
 
 
+class TrialsImpossible(RuntimeError):
+    """The model cannot be run for trial without changing what the user can see."""
+
+
 @dataclass(frozen=True)
 class Plain:
     """The settings of plain PyTorch."""
@@ -248,9 +252,7 @@ class _Bench:
     def _check_parameters(self) -> None:
         changed = self.snapshot.changed_parameters()
         if changed:
-            raise RuntimeError(
-                f"the forward writes to parameters ({', '.join(changed[:3])}): no trials"
-            )
+            raise TrialsImpossible(f"the forward writes to parameters ({', '.join(changed[:3])})")
 
     def _run_once(self) -> list[torch.Tensor]:
         """Forward and backward as a loss would drive them; returns the outputs, ``.grad`` stays."""

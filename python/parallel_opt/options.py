@@ -1,0 +1,100 @@
+"""What a user may ask of ``OptimizedParallel``: defaults, ``PARALLEL_OPT_*`` variables, checks."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from parallel_opt.errors import InputError
+
+_CHOICES = {
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "objective": ("time", "energy", "memory", "edp"),
+    "memory_format": ("contiguous", "channels_last"),
+    "recompute": ("none", "full"),
+    "view": ("auto", "global", "local"),
+    "engine": ("auto", "ddp", "late"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Values after defaults, environment and call. None: the planner chooses."""
+
+    energy_aware: bool = False
+    objective: str = "time"
+    max_slowdown: float = 0.05
+    precision: str = "auto"
+    cluster: str | None = None
+    plan: str | None = None
+    memory_limit: str | None = None
+    expected_steps: int | None = None
+    probe_budget_s: float = 120.0
+    micro_batch: int | None = None
+    recompute: str | None = None
+    compile: bool | None = None
+    memory_format: str | None = None
+    fused_optimizer: bool | None = None
+    threads: int | None = None
+    view: str = "auto"
+    engine: str = "auto"
+    sync_batch_norm: bool = True
+    timeout_s: float = 600.0
+    verify: bool = True
+    """Compare the plan with plain on a few of the run's own steps, and go back where it is
+    slower."""
+
+
+def _parse(name: str, kind: str, text: str) -> Any:
+    where = f"PARALLEL_OPT_{name.upper()}"
+    if kind.startswith("bool"):
+        values = {"1": True, "true": True, "0": False, "false": False}
+        if text.lower() not in values:
+            raise InputError(where, f"{text!r} is neither true nor false", "use 1 or 0")
+        return values[text.lower()]
+    try:
+        return int(text) if kind.startswith("int") else float(text) if kind == "float" else text
+    except ValueError:
+        raise InputError(where, f"{text!r} is no number", "") from None
+
+
+def resolve(given: dict[str, Any]) -> tuple[Options, dict[str, str]]:
+    """Options and, per option that is not a default, where its value came from ("call",
+    "environment").
+
+    Order: call, then environment, then default. Raises InputError with every fault.
+    """
+    known = {field.name: str(field.type) for field in fields(Options)}
+    faults: list[tuple[str, str, str]] = []
+    origin: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for name, kind in known.items():
+        text = os.environ.get(f"PARALLEL_OPT_{name.upper()}")
+        if text is not None:
+            values[name], origin[name] = _parse(name, kind, text), "environment"
+    for name, value in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known))
+            faults.append(("OptimizedParallel", f"unknown option {name!r}", hint))
+            continue
+        values[name], origin[name] = str(value) if isinstance(value, Path) else value, "call"
+    for name, allowed in _CHOICES.items():
+        if values.get(name) is not None and values[name] not in allowed:
+            hint = "one of " + ", ".join(allowed)
+            faults.append((f"OptimizedParallel({name}=)", f"{values[name]!r} is not known", hint))
+    for name in ("micro_batch", "threads", "expected_steps"):
+        if values.get(name) is not None and not (type(values[name]) is int and values[name] > 0):
+            what = f"{values[name]!r} is no whole number above 0"
+            faults.append((f"OptimizedParallel({name}=)", what, ""))
+    if faults:
+        raise InputError.from_faults(faults)
+    options = Options(**values)
+    if options.energy_aware and "objective" not in origin:
+        # Energy within max_slowdown of the fastest plan: what "energy aware" means to someone who
+        # wants to train.
+        options = replace(options, objective="energy")
+    return options, origin

@@ -1,0 +1,409 @@
+"""From a module and one batch to a plan: capture, machine, search, trials, decision.
+
+The decisions are the C++ core's; this file only feeds it and carries its answer to all ranks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+
+from parallel_opt import _core, probe
+from parallel_opt._core import Cluster, Decision, Graph, Job, Plan, SearchResult
+from parallel_opt.capture import capture
+from parallel_opt.engine import process_group
+from parallel_opt.engine.local import LocalEngine
+from parallel_opt.engine.optimizers import find_optimizers
+from parallel_opt.engine.process_group import Group
+from parallel_opt.engine.settings import Settings
+from parallel_opt.errors import (
+    CaptureError,
+    InfeasibleError,
+    InputError,
+    _FaultError,
+)
+from parallel_opt.measure import Timing
+from parallel_opt.options import Options
+from parallel_opt.trial import Trial, TrialsImpossible, run_trials
+
+log = logging.getLogger("parallel_opt")
+
+RELAUNCH_EXIT_CODE = 75
+
+
+@dataclass
+class Session:
+    """One planned run: the plan in force and everything that is known about how it came to be."""
+
+    plan: Plan
+    group: Group
+    cluster: Cluster | None = None
+    decision: Decision | None = None
+    engine: LocalEngine | None = None
+    """What a trial left behind for this plan: its compiled code is ready."""
+    reasons: list[str] = field(default_factory=list)
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cost_s: dict[str, float] = field(default_factory=dict)
+    break_even_steps: float | None = None
+    verified_ratio: float | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+    def plan_line(self) -> str:
+        return _core.one_line(self.plan)
+
+    def explain(self) -> list[str]:
+        return [*self.reasons, *self.notes]
+
+    def note(self, text: str) -> None:
+        """Tell the user once, in the log and in the report."""
+        if text not in self.notes:
+            self.notes.append(text)
+            if self.group.rank == 0:
+                log.warning("%s", text)
+
+    def announce(self) -> None:
+        """One line on rank 0: what runs and what it is predicted to bring."""
+        if self.group.rank == 0:
+            log.info("plan: %s", self.plan_line())
+            for reason in self.reasons:
+                log.info("  %s", reason)
+
+
+def as_call(sample: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A sample as positional and keyword arguments."""
+    if isinstance(sample, dict):
+        return (), sample
+    return (tuple(sample) if isinstance(sample, (tuple, list)) else (sample,)), {}
+
+
+def world_size() -> int:
+    """Ranks that were started together with this one, itself included."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def make_session(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], options: Options
+) -> Session:
+    """Plan on rank 0 and hand the answer to all ranks.
+
+    Raises InputError, InfeasibleError or MachineError, alike on all ranks.
+    """
+    group = process_group.join(timeout_s=options.timeout_s)
+    if group.size == 1:
+        return _Planning(module, args, kwargs, options, group).run()
+    answer: list[Any] = [None, None]
+    session = None
+    if group.rank == 0:
+        try:
+            session = _Planning(module, args, kwargs, options, group).run()
+            answer[0] = (session.plan.to_json(), session.reasons, session.notes)
+        except _FaultError as error:
+            answer[1] = (type(error), error.faults)
+    torch.distributed.broadcast_object_list(answer, group_src=0, group=group.handle)
+    if answer[1] is not None:
+        kind, faults = answer[1]
+        raise kind.from_faults(faults)
+    if session is None:
+        text, reasons, notes = answer[0]
+        session = Session(Plan.from_json(text), group, reasons=reasons, notes=notes)
+    return session
+
+
+class _Planning:
+    """The steps of planning on one rank, with what each cost."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: Options,
+        group: Group,
+    ) -> None:
+        self.module, self.args, self.kwargs = module, args, kwargs
+        self.options, self.group = options, group
+        self.notes: list[str] = []
+        self.cost_s: dict[str, float] = {}
+        self.started = time.perf_counter()
+
+    def run(self) -> Session:
+        cluster: Cluster = self._timed("probe_s", self._cluster)
+        graph: Graph = self._timed("capture_s", self._graph)
+        optimizers = find_optimizers(self.module.parameters())
+        job = self._job(optimizers, self.group.size)
+        if self.options.plan is not None:
+            plan = self._given_plan(graph, cluster, job)
+            return Session(plan, self.group, cluster, notes=self.notes, cost_s=self.cost_s)
+        if _launcher_chooses_ranks():
+            self._choose_ranks(graph, cluster, optimizers)
+        result: SearchResult = self._timed("search_s", lambda: _core.search(graph, cluster, job))
+        self._check_feasible(result)
+        trials = self._timed(
+            "trial_s", lambda: self._trials(graph, cluster, job, result, optimizers)
+        )
+        measured = [trial for trial in trials if trial.skipped is None]
+        decision = _core.decide(graph, cluster, job, result, [_core_trial(t) for t in measured])
+        session = Session(decision.plan, self.group, cluster, decision=decision, notes=self.notes)
+        session.reasons = [decision.summary, *result.binding]
+        session.candidates = _considered(decision)
+        session.engine = _tried_engine(decision.plan, trials)
+        session.cost_s, session.started = self.cost_s, self.started
+        session.break_even_steps = _break_even(decision, sum(self.cost_s.values()))
+        for trial in trials:
+            if trial.skipped is not None:
+                self.notes.append(f"not tried: {_words(trial.settings)}: {trial.skipped}")
+        return session
+
+    def _timed(self, name: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.cost_s[name] = time.perf_counter() - start
+
+    def _check_feasible(self, result: SearchResult) -> None:
+        if result.status == "infeasible":
+            why = "; ".join(result.binding)
+            raise InfeasibleError(
+                "plan", f"nothing fits: {why}", "allow more memory, or fewer pins"
+            )
+
+    def _cluster(self) -> Cluster:
+        spec = self.options.cluster or "local"
+        if spec == "local" and not probe.cached():
+            log.info("measuring this machine once (a few seconds)")
+            self.notes += probe.run_and_store(quick=True)
+        return _core.load_cluster(spec)
+
+    def _graph(self) -> Graph:
+        try:
+            graph = capture(self.module, self.args, self.kwargs)
+        except InputError as error:
+            raise CaptureError.from_faults(error.faults) from error
+        self.notes += graph.notes
+        return graph
+
+    def _choose_ranks(
+        self, graph: Graph, cluster: Cluster, optimizers: Sequence[torch.optim.Optimizer]
+    ) -> None:
+        """Start again with another number of ranks when that is faster beyond doubt.
+
+        Ranks cannot be tried in one process, so the intervals of both predictions must not overlap.
+        """
+        free = _core.search(graph, cluster, self._job(optimizers, None))
+        here = _core.search(graph, cluster, self._job(optimizers, self.group.size))
+        self._check_feasible(free)
+        if free.plan.mesh.ranks == self.group.size:
+            return
+        step = free.plan.estimate.step_time_s
+        if here.plan is None or step.high < here.plan.estimate.step_time_s.low:
+            relaunch(free.plan)
+        self.notes.append(
+            f"{free.plan.mesh.ranks} ranks are predicted to take {1e3 * step.value:.1f} ms against "
+            f"{1e3 * here.plan.estimate.step_time_s.value:.1f} ms here: within the uncertainty, so "
+            f"not worth another start (pin with --ranks {free.plan.mesh.ranks})"
+        )
+
+    def _job(self, optimizers: Sequence[torch.optim.Optimizer], ranks: int | None) -> Job:
+        options = self.options
+        pins: dict[str, Any] = {
+            "threads": options.threads,
+            "micro_batch": options.micro_batch,
+            "compile": options.compile,
+            "memory_format": options.memory_format,
+            "fused_optimizer": options.fused_optimizer,
+            "recompute": options.recompute,
+            "data": ranks,
+        }
+        job: dict[str, Any] = {
+            "schema": Job.SCHEMA,
+            "global_batch": 0,
+            "precision": options.precision,
+            "optimizer": _optimizer_name(optimizers),
+            "objective": options.objective,
+            "max_slowdown": options.max_slowdown,
+            "memory_limit_bytes": self._memory_limit(),
+            "steps": options.expected_steps,
+            "pins": {name: value for name, value in pins.items() if value is not None},
+        }
+        given = {name: value for name, value in job.items() if value is not None}
+        return Job.from_json(json.dumps(given), "job")
+
+    def _memory_limit(self) -> int | None:
+        text = self.options.memory_limit
+        if text is None:
+            return None
+        size = _core.parse_bytes(str(text))
+        if size is None:
+            where = "OptimizedParallel(memory_limit=)"
+            raise InputError(
+                where, f"{text!r} is no size", "write 38GiB, 1.5GB or a number of bytes"
+            )
+        return size
+
+    def _given_plan(self, graph: Graph, cluster: Cluster, job: Job) -> Plan:
+        path = str(self.options.plan)
+        plan = Plan.from_json(_core.read_file(path), path)
+        faults = _core.validate(graph, cluster, job, plan)
+        if plan.mesh.ranks != self.group.size:
+            hint = f"parallel-opt run --ranks {plan.mesh.ranks}"
+            what = f"the plan is for {plan.mesh.ranks} ranks, there are {self.group.size}"
+            faults.append((f"{path}:mesh", what, hint))
+        if faults:
+            raise InputError.from_faults(faults)
+        return plan
+
+    def _trials(
+        self,
+        graph: Graph,
+        cluster: Cluster,
+        job: Job,
+        result: SearchResult,
+        optimizers: Sequence[torch.optim.Optimizer],
+    ) -> list[Trial]:
+        budget_s = self.options.probe_budget_s
+        budget = _core.TrialBudget.from_json(json.dumps({"seconds": budget_s}))
+        chosen = _core.trial_candidates(graph, cluster, job, result, budget)
+        self.notes += chosen.notes
+        settings = [Settings.of(trial.plan, self.group.rank) for trial in chosen.trials]
+        if len(settings) < 2:  # plain alone: nothing to compare
+            return []
+        log.info("trying %d ways on the model, at most %.0f s", len(settings), budget_s)
+        try:
+            return run_trials(
+                self.module,
+                self.args,
+                self.kwargs,
+                settings[1:],
+                budget_s=budget_s,
+                optimizers=optimizers,
+            )
+        except TrialsImpossible as error:
+            self.notes.append(f"no trials: {error}")
+            return []
+
+
+def _core_trial(trial: Trial) -> _core.Trial:
+    """A measured trial as the core's value."""
+    settings = trial.settings
+    document: dict[str, Any] = {
+        "precision": settings.precision,
+        "execution": {
+            "compile": settings.compile,
+            "memory_format": settings.memory_format,
+            "fused_optimizer": settings.fused_optimizer,
+        },
+        "threads": settings.threads or torch.get_num_threads(),
+        "forward_backward_s": _uncertain(trial.forward_backward_s),
+        "speedup": _speedup(trial),
+        "samples": trial.forward_backward_s.n if trial.forward_backward_s is not None else 0,
+        "optimizer_s": _uncertain(trial.optimizer_s),
+        "peak_bytes": trial.peak_bytes,
+        "warm_up_s": 0.0,  # the compiled code is kept, so the trial has paid for it
+        "max_relative_difference": trial.max_relative_difference,
+        "failed": trial.error,
+    }
+    given = {name: value for name, value in document.items() if value is not None}
+    return _core.Trial.from_json(json.dumps(given), "trial")
+
+
+def _uncertain(timing: Timing | None) -> dict[str, Any]:
+    if timing is None:  # no optimizer yet, or the trial failed
+        return {"value": 0.0, "low": 0.0, "high": 0.0, "quality": "assumed"}
+    times = {"value": timing.median_s, "low": timing.low_s, "high": timing.high_s}
+    return {**times, "quality": "measured"}
+
+
+def _speedup(trial: Trial) -> dict[str, Any] | None:
+    ratio = trial.speedup
+    if ratio is None:
+        return None
+    return {"value": ratio.median, "low": ratio.low, "high": ratio.high, "quality": "measured"}
+
+
+def _tried_engine(plan: Plan, trials: Sequence[Trial]) -> LocalEngine | None:
+    """The engine that a trial left behind for this plan, with its compiled code."""
+    wanted = Settings.of(plan)
+    for trial in trials:
+        tried = replace(wanted, fused_optimizer=trial.settings.fused_optimizer)
+        if trial.engine is not None and trial.error is None and trial.settings == tried:
+            trial.engine.settings = wanted  # the optimizer is not part of what was compiled
+            return trial.engine
+    return None
+
+
+def _considered(decision: Decision) -> list[dict[str, Any]]:
+    """The candidates as a run document lists them."""
+    rows = []
+    for candidate in decision.candidates:
+        step = candidate.plan.estimate.step_time_s
+        known = "measured_s" if step.quality == "measured" else "predicted_s"
+        rows.append(
+            {
+                "plan": candidate.label,
+                "chosen": candidate.plan == decision.plan,
+                known: json.loads(step.to_json()),
+                "peak_memory_bytes": candidate.plan.estimate.peak_memory_bytes.value,
+                "reason": candidate.reason,
+            }
+        )
+    return rows
+
+
+def _break_even(decision: Decision, cost_s: float) -> float | None:
+    """Steps after which planning is won back against plain PyTorch; None when nothing is gained."""
+    if decision.gain <= 0 or decision.gain >= 1:
+        return None
+    step_s = decision.plan.estimate.step_time_s.value
+    return cost_s / (step_s / (1 - decision.gain) - step_s)
+
+
+def _words(settings: Any) -> str:
+    parts = [settings.precision]
+    parts += ["compiled"] if settings.compile else []
+    parts += ["channels_last"] if settings.memory_format == "channels_last" else []
+    parts += ["fused optimizer"] if settings.fused_optimizer else []
+    return ", ".join(parts)
+
+
+def _launcher_chooses_ranks() -> bool:
+    return os.environ.get("PARALLEL_OPT_RANKS") == "auto"
+
+
+def relaunch(plan: Plan) -> NoReturn:
+    """Ask the launcher for the plan's number of ranks and end this attempt, before any step."""
+    directory = os.environ["PARALLEL_OPT_RUN_DIR"]
+    _core.write_file(f"{directory}/relaunch.json", plan.to_json())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(RELAUNCH_EXIT_CODE)  # no clean-up of the script's may run: it will start over
+
+
+_OPTIMIZERS = {
+    "SGD": "sgd",
+    "Adam": "adam",
+    "AdamW": "adamw",
+    "Adagrad": "adagrad",
+    "RMSprop": "rmsprop",
+    "Adafactor": "adafactor",
+    "Lion": "lion",
+}
+
+
+def _optimizer_name(optimizers: Sequence[torch.optim.Optimizer]) -> str:
+    """The kind of the first optimizer; adamw, the dearest common one, while there is none yet."""
+    if not optimizers:
+        return "adamw"
+    name = _OPTIMIZERS.get(type(optimizers[0]).__name__, "other")
+    momentum = any(group.get("momentum") for group in optimizers[0].param_groups)
+    return "momentum" if name == "sgd" and momentum else name

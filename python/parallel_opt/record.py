@@ -1,0 +1,285 @@
+"""What a run did: step phases, events, and the documents that a run leaves behind."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import resource
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+from parallel_opt import _core
+from parallel_opt.errors import MachineError, _FaultError
+from parallel_opt.planner import Session
+
+WARM_UP_STEPS = 3  # compilation, allocator and caches settle
+KEPT_STEPS = 512
+SHOWN_STEPS = 6
+
+
+class Recorder:
+    """Times the phases of each step with a handful of clock reads.
+
+    A step is: forward (the module's call), backward (from there to the optimizer, the loss
+    included), optimizer, and host (from there to the next forward: data loading, logging).
+    """
+
+    def __init__(self, session: Session, parameters: set[int], samples: int) -> None:
+        self.session = session
+        self.samples = samples
+        self.steps = 0
+        self.paused = False  # steps are not kept while something other than the plan runs
+        self.last_step_s: float | None = None  # first forward to end of the optimizer
+        self.events: list[dict[str, Any]] = []
+        self._parameters = parameters
+        self._marks: list[float] = []
+        self._kept: deque[tuple[float, ...]] = deque(maxlen=KEPT_STEPS)
+        self._cpu = self._wall = 0.0
+        self._hooks = [
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
+        ]
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def event(self, kind: str, text: str) -> None:
+        since = time.perf_counter() - self.session.started
+        self.events.append({"time_s": since, "kind": kind, "text": text})
+
+    def forward_begins(self) -> None:
+        now = time.perf_counter()
+        if (
+            len(self._marks) == 4
+        ):  # begin, end of forward, begin and end of the optimizer: one whole step
+            self.steps += 1
+            self.last_step_s = self._marks[3] - self._marks[0]
+            if self.steps > WARM_UP_STEPS and not self.paused:
+                self._kept.append((*self._marks, now))
+            elif self.steps == WARM_UP_STEPS:
+                self._cpu, self._wall = time.process_time(), now
+        if (
+            len(self._marks) != 2
+        ):  # further forwards before an optimizer step belong to the same step
+            self._marks = [now]
+        else:
+            del self._marks[1]
+
+    def forward_ends(self) -> None:
+        if len(self._marks) == 1:
+            self._marks.append(time.perf_counter())
+
+    def _ours(self, optimizer: Optimizer) -> bool:
+        return any(
+            id(p) in self._parameters for g in optimizer.param_groups for p in g["params"][:1]
+        )
+
+    def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
+        if len(self._marks) == 2 and self._ours(optimizer):
+            self._marks.append(time.perf_counter())
+
+    def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
+        if self._ours(optimizer):
+            if len(self._marks) == 3:
+                self._marks.append(time.perf_counter())
+            elif len(self._marks) == 4:  # a second optimizer of the same step
+                self._marks[3] = time.perf_counter()
+
+    def step_times(self) -> list[float]:
+        """Seconds of the steps kept, warm-up left out."""
+        return [marks[4] - marks[0] for marks in self._kept]
+
+    def cpu_share(self) -> float | None:
+        """CPU time over wall time and usable cores since warm-up; None before."""
+        wall = time.perf_counter() - self._wall
+        if self.steps <= WARM_UP_STEPS or wall <= 0:
+            return None
+        return (time.process_time() - self._cpu) / wall / _cores()
+
+    def timeline(self) -> dict[str, Any]:
+        """The last few steps as spans of one track."""
+        shown = list(self._kept)[-SHOWN_STEPS:]
+        track = f"rank {self.session.group.rank}"
+        spans = []
+        for marks in shown:
+            for (name, category), start, end in zip(_PHASES, marks[:-1], marks[1:], strict=True):
+                spans.append(
+                    {
+                        "name": name,
+                        "category": category,
+                        "track": track,
+                        "start_s": start - shown[0][0],
+                        "duration_s": end - start,
+                    }
+                )
+        return {
+            "schema": _core.Timeline.SCHEMA,
+            "source": "measured",
+            "spans": spans,
+            "counters": [],
+        }
+
+
+_PHASES = (
+    ("forward", "forward"),
+    ("loss and backward", "backward"),
+    ("optimizer", "optimizer"),
+    ("data and host", "data"),
+)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def spread(values: list[float], quality: str = "measured") -> dict[str, Any]:
+    """Median with the 10th and 90th percentile (nearest rank)."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return {
+        "value": median(ordered),
+        "low": ordered[round(0.1 * last)],
+        "high": ordered[round(0.9 * last)],
+        "quality": quality,
+    }
+
+
+def measured(recorder: Recorder) -> dict[str, Any]:
+    """What the steps did, as `measured` of a run document. Absent is absent."""
+    times = recorder.step_times()
+    document: dict[str, Any] = {"steps": len(times)}
+    if times:
+        step = spread(times)
+        document["step_time_s"] = step
+        document["samples_per_s"] = {
+            "value": recorder.samples / step["value"],
+            "low": recorder.samples / step["high"],
+            "high": recorder.samples / step["low"],
+            "quality": "measured",
+        }
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    document["rss_bytes"] = float(rss if sys.platform == "darwin" else rss * 1024)
+    if torch.cuda.is_available():
+        document["peak_memory_bytes"] = float(torch.cuda.max_memory_allocated())
+    share = recorder.cpu_share()
+    if share is not None and math.isfinite(share):
+        document["cpu_share"] = share
+    return document
+
+
+def run_document(session: Session, recorder: Recorder, exit_code: int | None) -> dict[str, Any]:
+    """The run so far, schema parallel-opt/run/1."""
+    machine = session.cluster.devices[0].name if session.cluster is not None else ""
+    plan = json.loads(session.plan.to_json())
+    planning = {name: session.cost_s.get(name, 0.0) for name in _COSTS}
+    if session.break_even_steps is not None:
+        planning["break_even_steps"] = session.break_even_steps
+    notes = [{"time_s": 0.0, "kind": "note", "text": text} for text in session.notes]
+    document: dict[str, Any] = {
+        "schema": "parallel-opt/run/1",
+        "title": Path(sys.argv[0]).name or session.plan.model,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine,
+        "ranks": session.group.size,
+        "plan": plan,
+        "plan_line": session.plan_line(),
+        "estimate": plan["estimate"],
+        "measured": measured(recorder),
+        "reasons": session.reasons,
+        "candidates": session.candidates,
+        "planning": planning,
+        "events": notes + recorder.events,
+        "timeline": recorder.timeline(),
+    }
+    if exit_code is not None:
+        document["exit_code"] = exit_code
+    return document
+
+
+_COSTS = ("capture_s", "probe_s", "search_s", "trial_s")
+
+
+def write(session: Session, recorder: Recorder, directory: Path, code: int | None = None) -> Path:
+    """Write ``report.html``, ``run.json`` and ``timeline.json``; returns the report's path.
+
+    Raises MachineError when the directory cannot be written.
+    """
+    text = json.dumps(run_document(session, recorder, code), indent=2) + "\n"
+    _core.write_file(str(directory / "run.json"), text)
+    timeline = _core.Timeline.from_json(json.dumps(recorder.timeline()))
+    _core.write_file(str(directory / "timeline.json"), _core.chrome_trace(timeline))
+    report = directory / "report.html"
+    _core.write_file(str(report), _core.report_html(text))
+    return report
+
+
+def summary(session: Session) -> dict[str, Any]:
+    """Plan, reasons, prediction and candidates as plain data."""
+    estimate = session.plan.estimate
+    return {
+        "plan_line": session.plan_line(),
+        "reasons": session.reasons,
+        "notes": session.notes,
+        "predicted": {
+            "step_s": estimate.step_time_s.value,
+            "peak_bytes": estimate.peak_memory_bytes.value,
+        },
+        "probing_s": sum(session.cost_s.values()),
+        "break_even_steps": session.break_even_steps,
+        "candidates": session.candidates,
+    }
+
+
+_current: list[tuple[Session, Recorder]] = []
+
+
+def register(session: Session, recorder: Recorder) -> None:
+    """The run that ``close`` writes: the first module planned in this process."""
+    _current.append((session, recorder))
+
+
+def close(code: int) -> None:
+    """End of a rank of ``parallel-opt run``: rank 0 leaves the documents in the run's directory."""
+    directory = os.environ.get("PARALLEL_OPT_RUN_DIR")
+    if directory is None or os.environ.get("RANK", "0") != "0":
+        return
+    try:
+        if _current:
+            write(*_current[0], Path(directory), code)
+        else:
+            _core.write_file(f"{directory}/run.json", _without_plan(code))
+    except (MachineError, _FaultError) as error:
+        print(f"error: {error}", file=sys.stderr)
+
+
+def _without_plan(code: int) -> str:
+    what = "the script trained no OptimizedParallel: nothing was planned or measured"
+    document = {
+        "schema": "parallel-opt/run/1",
+        "title": Path(sys.argv[0]).name,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": "",
+        "ranks": int(os.environ.get("WORLD_SIZE", "1")),
+        "exit_code": code,
+        "plan_line": "",
+        "measured": {"steps": 0},
+        "reasons": [],
+        "candidates": [],
+        "planning": dict.fromkeys(_COSTS, 0.0),
+        "events": [{"time_s": 0.0, "kind": "warning", "text": what}],
+    }
+    return json.dumps(document, indent=2) + "\n"

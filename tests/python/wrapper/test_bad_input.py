@@ -1,0 +1,115 @@
+"""Wrong input gives one clear error that names the place and the way out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from parallel_opt import InfeasibleError, InputError, OptimizedParallel
+
+PLAIN = {"compile": False, "precision": "fp32", "probe_budget_s": 5.0}
+
+
+def test_model_without_parameters() -> None:
+    with pytest.raises(InputError) as error:
+        OptimizedParallel(nn.ReLU())
+    text = "OptimizedParallel(model): the model has no parameters (there is nothing to train)"
+    assert str(error.value) == text
+
+
+def test_no_module_at_all() -> None:
+    with pytest.raises(InputError, match=r"a list is no torch\.nn\.Module"):
+        OptimizedParallel([nn.Linear(1, 1)])  # type: ignore[arg-type]
+
+
+def test_wrapped_twice() -> None:
+    with pytest.raises(InputError, match="the model is wrapped already"):
+        OptimizedParallel(OptimizedParallel(nn.Linear(1, 1)))
+
+
+def test_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(InputError) as error:
+        OptimizedParallel(nn.Linear(1, 1), precison="bf16")
+    text = "OptimizedParallel: unknown option 'precison' (did you mean 'precision'?)"
+    assert str(error.value) == text
+
+
+def test_every_wrong_option_is_named() -> None:
+    with pytest.raises(InputError) as error:
+        OptimizedParallel(nn.Linear(1, 1), precision="fp12", micro_batch=0, objective="fun")
+    assert [fault[0] for fault in error.value.faults] == [
+        "OptimizedParallel(precision=)",
+        "OptimizedParallel(objective=)",
+        "OptimizedParallel(micro_batch=)",
+    ]
+
+
+def test_environment_sets_options_and_the_call_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARALLEL_OPT_PRECISION", "bf16")
+    monkeypatch.setenv("PARALLEL_OPT_COMPILE", "0")
+    options = OptimizedParallel(nn.Linear(1, 1), precision="fp32").__dict__["_po_options"]
+    assert (options.precision, options.compile) == ("fp32", False)
+
+
+def test_wrong_environment_value_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARALLEL_OPT_COMPILE", "maybe")
+    with pytest.raises(InputError, match="PARALLEL_OPT_COMPILE: 'maybe' is neither true nor false"):
+        OptimizedParallel(nn.Linear(1, 1))
+
+
+def test_missing_plan_file() -> None:
+    model = OptimizedParallel(nn.Linear(2, 2), plan="/nowhere/plan.json")
+    with pytest.raises(OSError, match=r"/nowhere/plan\.json: No such file or directory"):
+        model(torch.randn(4, 2))
+
+
+def test_plan_for_another_model(tmp_path: Path) -> None:
+    first = OptimizedParallel(nn.Linear(2, 2), sample=torch.randn(4, 2), **PLAIN)
+    first.export_plan(tmp_path / "plan.json")
+    other = OptimizedParallel(nn.Linear(3, 3), plan=tmp_path / "plan.json")
+    with pytest.raises(InputError, match="model"):
+        other(torch.randn(4, 3))
+
+
+def test_nothing_fits_the_memory_limit() -> None:
+    model = OptimizedParallel(nn.Linear(64, 64), memory_limit="1KiB", **PLAIN)
+    with pytest.raises(InfeasibleError, match="nothing fits"):
+        model(torch.randn(4, 64))
+
+
+def test_memory_limit_that_is_no_size() -> None:
+    model = OptimizedParallel(nn.Linear(2, 2), memory_limit="lots", **PLAIN)
+    with pytest.raises(InputError, match="'lots' is no size"):
+        model(torch.randn(4, 2))
+
+
+def test_nan_loss_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = OptimizedParallel(nn.Linear(2, 2), **PLAIN)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with caplog.at_level(logging.WARNING, logger="parallel_opt"):
+        for factor in (1.0, float("nan"), float("nan")):
+            optimizer.zero_grad()
+            (model(torch.randn(4, 2)).sum() * factor).backward()
+            optimizer.step()
+    told = [r.message for r in caplog.records if "not finite" in r.message]
+    assert told == [
+        "the gradient of the output is not finite at step 2: the loss is NaN or infinite"
+    ]
+    assert told[0] in model.explain()
+
+
+def test_error_of_the_users_forward_comes_out_unchanged() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise KeyError("my own mistake")
+
+    with pytest.raises(KeyError, match="my own mistake"):
+        OptimizedParallel(Broken(), **PLAIN)(torch.randn(4, 2))

@@ -1,0 +1,143 @@
+"""``parallel-opt run``: exit codes, tracebacks, ranks, documents, no orphans."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TRAIN = """
+import os, torch
+from parallel_opt import OptimizedParallel
+torch.manual_seed(0)
+model = OptimizedParallel(torch.nn.Linear(4, 2), compile=False, precision="fp32",
+probe_budget_s=5.0) optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for step in range(8):
+    optimizer.zero_grad()
+    x = torch.arange(24.0).reshape(6, 4) / 24 + step
+    loss = model(x).square().mean()
+    loss.backward()
+    optimizer.step()
+    print(f"step {step} loss {loss.item():.6f}")
+print("world", os.environ["WORLD_SIZE"])
+"""
+
+
+def run(tmp_path: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    path = tmp_path / "train.py"
+    path.write_text(script)
+    command = [sys.executable, "-m", "parallel_opt.launch", *flags, str(path), "--lr", "0.5"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def losses(output: str) -> list[float]:
+    return [float(line.split()[3]) for line in output.splitlines() if line.startswith("step")]
+
+
+def test_one_and_two_ranks_print_the_same_losses_once(tmp_path: Path) -> None:
+    one = run(tmp_path, TRAIN, "--ranks", "1")
+    two = run(tmp_path, TRAIN, "--ranks", "2")
+    assert one.returncode == 0, one.stderr
+    assert two.returncode == 0, two.stderr
+    assert "world 1" in one.stdout and "world 2" in two.stdout
+    assert len(losses(two.stdout)) == 8
+    assert all(
+        abs(a - b) <= 2e-6 for a, b in zip(losses(one.stdout), losses(two.stdout), strict=True)
+    )
+
+
+def test_report_directory_holds_the_documents(tmp_path: Path) -> None:
+    done = run(tmp_path, TRAIN, "--ranks", "1", "--report", str(tmp_path / "out"), "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)  # stdout holds the document alone
+    assert document["schema"] == "parallel-opt/run/1"
+    assert document["exit_code"] == 0 and document["plan"]["mesh"]["data"] == 1
+    assert document == json.loads((tmp_path / "out" / "run.json").read_text())
+    assert (tmp_path / "out" / "timeline.json").is_file()
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert "step 0 loss" in done.stderr
+
+
+def test_a_script_that_raises_keeps_its_traceback_and_exit_code(tmp_path: Path) -> None:
+    done = run(tmp_path, "def f():\n    raise ValueError('no such luck')\nf()\n", "--ranks", "2")
+    assert done.returncode == 1
+    assert done.stderr.count("ValueError: no such luck") == 1
+    assert 'train.py", line 3, in <module>' in done.stderr
+    assert "runpy" not in done.stderr and "worker.py" not in done.stderr
+
+
+def test_exit_code_of_the_script_is_passed_on(tmp_path: Path) -> None:
+    assert run(tmp_path, "import sys; sys.exit(7)", "--ranks", "1").returncode == 7
+
+
+def test_arguments_reach_the_script(tmp_path: Path) -> None:
+    done = run(tmp_path, "import sys; print(sys.argv[1:], __name__)", "--ranks", "1")
+    assert done.stdout == "['--lr', '0.5'] __main__\n"
+
+
+def test_one_dead_rank_ends_the_others(tmp_path: Path) -> None:
+    script = (
+        "import os, time, pathlib\n"
+        f"pathlib.Path(r'{tmp_path}', 'pid' + os.environ['RANK']).write_text(str(os.getpid()))\n"
+        "if os.environ['RANK'] == '1': raise SystemExit(3)\n"
+        "time.sleep(600)\n"
+    )
+    done = run(tmp_path, script, "--ranks", "2")
+    assert done.returncode == 3
+    assert not _alive(int((tmp_path / "pid0").read_text()))
+
+
+def test_killed_launcher_leaves_no_orphan(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, time, pathlib\n"
+        f"pathlib.Path(r'{tmp_path}', 'pid').write_text(str(os.getpid()))\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-m", "parallel_opt.launch", "--ranks", "1", str(script)]
+    launcher = subprocess.Popen(command)
+    _wait_until(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text() != "")
+    worker = int((tmp_path / "pid").read_text())
+    launcher.kill()
+    launcher.wait()
+    _wait_until(lambda: not _alive(worker))
+
+
+def test_missing_script(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "parallel_opt.launch", str(tmp_path / "none.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr == f"error: {tmp_path}/none.py: no such script (is the path right?)\n"
+
+
+def test_ranks_that_are_no_number(tmp_path: Path) -> None:
+    done = run(tmp_path, "", "--ranks", "many")
+    assert done.returncode == 4
+    text = "error: --ranks: 'many' is no number of processes (a number above 0, or auto)\n"
+    assert done.stderr == text
+
+
+def test_unwritable_report_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(tmp_path, "", "--report", str(tmp_path / "file" / "below"))
+    assert done.returncode == 5
+    assert "Not a directory (choose a directory you may write)" in done.stderr
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A zombie waits for init to collect it; it runs nothing any more.
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def _wait_until(condition: object, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
