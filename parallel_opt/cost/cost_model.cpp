@@ -27,11 +27,11 @@ struct CallTime {
   double total() const { return kernel_s + host_s; }
 };
 
-CallTime call_time(const Work& work, const RankRates& rates, double samples) {
+CallTime call_time(const Work& work, const RankRates& rates, double samples, bool channels_last) {
+  const Kernel kernel = kernel_of(work.op_class, work.backward, channels_last);
   CallTime time;
   const double flops = work.flops.at(samples), bytes = work.bytes.at(samples);
-  const double arithmetic =
-      flops > 0 ? flops / rates.arithmetic(work.op_class, work.low).at(flops) : 0;
+  const double arithmetic = flops > 0 ? flops / rates.arithmetic(kernel, work.low).at(flops) : 0;
   const double memory = bytes > 0 ? bytes / rates.bytes(work.op_class).at(bytes) : 0;
   time.arithmetic_bound = arithmetic > memory;
   time.kernel_s = std::max(arithmetic, memory);
@@ -124,10 +124,13 @@ CostModel::Point CostModel::prepare(const Setting& setting, const RankRates& rat
   SettingCost& cost = point.cost;
   // Pieces of one step may differ by a sample: all are counted at their mean.
   const double samples = double(setting.share) / setting.pieces();
+  // Compiled code turns convolutions channels-last by itself.
+  const bool channels_last =
+      setting.memory_format == MemoryFormat::channels_last || setting.policy.compile;
   std::array<double, kMaxBlockClasses> class_forward{};
   for (const Work& work : profile(setting.policy).work) {
-    if (work.layout && setting.memory_format == MemoryFormat::channels_last) continue;
-    const CallTime once = call_time(work, rates, samples);
+    if (work.layout && (channels_last || rates.layouts_measured[work.low ? 1 : 0])) continue;
+    const CallTime once = call_time(work, rates, samples, channels_last);
     const double total = work.calls * once.total();
     (work.backward ? cost.backward_s : cost.forward_s) += total;
     auto& by_class = work.backward ? cost.backward_by_class_s : cost.forward_by_class_s;

@@ -73,7 +73,8 @@ void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backwar
   entry.backward = backward;
   entry.low = g.low_op[i];
   entry.block_class = op_class_of[i];
-  const double flops = is_arithmetic(work.op_class) ? work.contraction.value / calls : 0;
+  const double flops =
+      is_arithmetic(work.op_class) ? (work.contraction + work.recomputed).value / calls : 0;
   entry.flops = g.op_grows(op) ? Affine{0, flops / double(g.batch)} : Affine{flops, 0};
   entry.bytes = {all_bytes.fixed / calls, all_bytes.per_sample / calls};
   entry.launches = launch_share();
@@ -121,6 +122,7 @@ void WorkBuilder::layout_changes(std::size_t i) {
   Work entry;
   entry.op_class = OpClass::copy;
   entry.layout = true;
+  entry.low = g.low_op[i];
   entry.block_class = op_class_of[i];
   entry.bytes = scaled_bytes(op, 2 * images, 0);
   entry.launches = 0;
@@ -238,9 +240,32 @@ class RunBuilder {
       if (!kept.contains(storage)) forward += bytes;
       if (training_ && g_.needs[storage.index()]) backward += bytes;
     }
+    const Affine reordered = reordered_images(i);
+    forward += reordered;
+    if (training_ && backward.at(1) > 0) backward += reordered;
     larger(run.forward, forward);
     larger(run.backward, backward);
   }
+  /// Convolutions wider than 1x1 copy operands and result to blocked layouts (oneDNN, cuDNN).
+  Affine reordered_images(std::size_t i) const {
+    const Op& op = g_.graph.ops[i];
+    Affine sum;
+    if (op_class(op) != OpClass::convolution || op.outputs.empty()) return sum;
+    std::int64_t window = 1;
+    for (const Operand& operand : op.inputs) {
+      if (!operand.tensor.valid()) continue;
+      const Tensor& tensor = g_.graph.tensor(operand.tensor);
+      if (operand.argument == "weight") {
+        for (std::size_t d = 2; d < tensor.shape.size(); ++d) window *= tensor.shape[d].size;
+      } else if (g_.grows[operand.tensor.index()]) {
+        sum += g_.low_op[i] && g_.is_cast(operand.tensor) ? half(g_.tensor_affine(operand.tensor))
+                                                          : g_.tensor_affine(operand.tensor);
+      }
+    }
+    sum += g_.tensor_affine(op.outputs.front());
+    return window > 1 ? sum : Affine{};
+  }
+  static Affine half(const Affine& bytes) { return {bytes.fixed / 2, bytes.per_sample / 2}; }
   void gradients(std::size_t i, std::set<TensorId>& seen, Run& run) const {
     if (!training_) return;
     for (const Operand& operand : g_.graph.ops[i].inputs) {

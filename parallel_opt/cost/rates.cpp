@@ -9,8 +9,38 @@
 namespace parallel_opt {
 namespace {
 
-constexpr std::array<std::string_view, 4> kKernels = {"matmul", "convolution", "attention",
-                                                      "matmul"};
+using Names = std::array<std::string_view, 5>;  ///< best first, the rest empty
+
+/// Curves that stand for a family, the best first.
+Names curves_of(Kernel kernel) {
+  static constexpr Names kMatmul = {"matmul"};
+  static constexpr Names kAttention = {"attention", "matmul"};
+  static constexpr Names kAttentionBackward = {"attention_backward", "attention", "matmul"};
+  static constexpr Names kConvolution = {"convolution", "convolution_channels_last", "matmul"};
+  static constexpr Names kConvolutionBackward = {
+      "convolution_backward", "convolution_backward_channels_last", "convolution",
+      "convolution_channels_last", "matmul"};
+  static constexpr Names kLast = {"convolution_channels_last", "convolution", "matmul"};
+  static constexpr Names kLastBackward = {"convolution_backward_channels_last",
+                                          "convolution_backward", "convolution_channels_last",
+                                          "convolution", "matmul"};
+  switch (kernel) {
+    case Kernel::attention:
+      return kAttention;
+    case Kernel::attention_backward:
+      return kAttentionBackward;
+    case Kernel::convolution:
+      return kConvolution;
+    case Kernel::convolution_backward:
+      return kConvolutionBackward;
+    case Kernel::convolution_channels_last:
+      return kLast;
+    case Kernel::convolution_backward_channels_last:
+      return kLastBackward;
+    default:
+      return kMatmul;
+  }
+}
 
 int cores_of(const Device& device) { return std::max<int>(1, int(device.cores.size())); }
 
@@ -27,11 +57,10 @@ ScaledCurve scaled(const Device& device, std::string_view kernel, std::optional<
   return {curve, double(std::min(threads, cores)) / measured};
 }
 
-using Kernels = std::initializer_list<std::string_view>;
-
 /// Arithmetic: the first of `kernels` that is known for this dtype.
-ScaledCurve first_known(const Device& device, Kernels kernels, DType dtype, int threads) {
+ScaledCurve first_known(const Device& device, const Names& kernels, DType dtype, int threads) {
   for (const std::string_view kernel : kernels) {
+    if (kernel.empty()) break;
     const ScaledCurve found = scaled(device, kernel, dtype, threads);
     if (found.curve) return found;
   }
@@ -39,8 +68,9 @@ ScaledCurve first_known(const Device& device, Kernels kernels, DType dtype, int 
 }
 
 /// Bytes moved: the dtype hardly matters, so a curve without one or for fp32 serves.
-ScaledCurve first_known(const Device& device, Kernels kernels, int threads) {
+ScaledCurve first_known(const Device& device, const Names& kernels, int threads) {
   for (const std::string_view kernel : kernels) {
+    if (kernel.empty()) break;
     for (const std::optional<DType> dtype : {std::optional<DType>(), std::optional(DType::fp32)}) {
       const ScaledCurve found = scaled(device, kernel, dtype, threads);
       if (found.curve) return found;
@@ -56,17 +86,20 @@ double ScaledCurve::at(double size) const {
   return shared ? std::min(rate, share * rate_at(*shared, size)) : rate;
 }
 
-const ScaledCurve& RankRates::arithmetic(OpClass op_class, bool low_precision) const {
-  const auto& table = low_precision ? low : full;
+Kernel kernel_of(OpClass op_class, bool backward, bool channels_last) {
   switch (op_class) {
-    case OpClass::convolution:
-      return table[1];
     case OpClass::attention:
-      return table[2];
+      return backward ? Kernel::attention_backward : Kernel::attention;
     case OpClass::recurrent:
-      return table[3];
+      return Kernel::recurrent;
+    case OpClass::convolution:
+      if (channels_last) {
+        return backward ? Kernel::convolution_backward_channels_last
+                        : Kernel::convolution_channels_last;
+      }
+      return backward ? Kernel::convolution_backward : Kernel::convolution;
     default:
-      return table[0];
+      return Kernel::contraction;
   }
 }
 
@@ -95,14 +128,21 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
     return ScaledCurve{nullptr, assumed};
   };
   const double flops = cpu ? param::kAssumedCpuFlopsPerCore * threads : param::kAssumedGpuFlops;
-  for (std::size_t i = 0; i < kKernels.size(); ++i) {
-    rates.full[i] = use(first_known(device, {kKernels[i], "matmul"}, DType::fp32, threads), flops);
-    const ScaledCurve curve = first_known(device, {kKernels[i], "matmul"}, low, threads);
+  for (std::size_t i = 0; i < kKernels; ++i) {
+    const Names names = curves_of(static_cast<Kernel>(i));
+    rates.full[i] = use(first_known(device, names, DType::fp32, threads), flops);
+    const ScaledCurve curve = first_known(device, names, low, threads);
     // Without a curve of its own the low precision is taken to run like fp32: no gain is invented.
     rates.low[i] = curve.curve ? use(curve, flops) : rates.full[i];
   }
+  for (const bool is_low : {false, true}) {
+    const DType dtype = is_low ? low : DType::fp32;
+    rates.layouts_measured[is_low ? 1 : 0] =
+        find_rate(device, "convolution", dtype, threads) != nullptr &&
+        find_rate(device, "convolution_channels_last", dtype, threads) != nullptr;
+  }
   const double bandwidth = cpu ? param::kAssumedCpuBytesPerS : param::kAssumedGpuBytesPerS;
-  const auto shared = [&](Kernels kernels) {
+  const auto shared = [&](const Names& kernels) {
     ScaledCurve curve = use(first_known(device, kernels, threads), bandwidth);
     if (!cpu || ranks_on_device <= 1) return curve;
     // One rank's threads may draw more than its part when it runs alone; together they may not.
@@ -122,11 +162,21 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
 }
 
 bool low_precision_pays(const Device& device, DType low) {
-  const RateCurve* slow = find_rate(device, "matmul", DType::fp32, 0);
-  const RateCurve* fast = find_rate(device, "matmul", low, 0);
-  if (!slow || !fast || slow->points.empty() || fast->points.empty()) return false;
-  const double size = std::min(slow->points.back().size, fast->points.back().size);
-  return rate_at(*fast, size) >= cost_parameter::kWorthwhileSpeedup * rate_at(*slow, size);
+  for (const std::string& set : device.instruction_sets) {
+    if (low == DType::bf16 && (set == "avx512_bf16" || set == "amx_bf16")) return true;
+  }
+  for (const int threads : {0, 1}) {
+    const RateCurve* slow = find_rate(device, "matmul", DType::fp32, threads);
+    const RateCurve* fast = find_rate(device, "matmul", low, threads);
+    if (!slow || !fast || slow->points.empty() || slow->threads != fast->threads) continue;
+    for (const RatePoint& point : fast->points) {
+      const double known = slow->points.back().size;
+      if (point.size > known || point.size < slow->points.front().size) continue;
+      const double speedup = point.per_second / rate_at(*slow, point.size);
+      if (speedup >= cost_parameter::kWorthwhileSpeedup) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace parallel_opt

@@ -16,29 +16,51 @@ struct ScaledCurve {
   double at(double size) const;
 };
 
+/// Families of arithmetic kernels that devices run at different rates.
+enum class Kernel {
+  contraction,
+  attention,
+  attention_backward,
+  recurrent,
+  convolution,
+  convolution_backward,
+  convolution_channels_last,
+  convolution_backward_channels_last,
+};
+inline constexpr std::size_t kKernels = 8;
+
+/// Which family a call belongs to. `channels_last`: the layout that convolutions see.
+Kernel kernel_of(OpClass op_class, bool backward, bool channels_last);
+
 /// Rates of one rank: a device, its threads, and how many equal ranks share the device. Compute
 /// rates are those of the rank's threads; bandwidth is the rank's own or its part of the device's,
 /// whichever is smaller. Pre: lives no longer than the device.
 struct RankRates {
-  std::array<ScaledCurve, 4> full;  ///< fp32: contraction, convolution, attention, recurrent
-  std::array<ScaledCurve, 4> low;   ///< the low precision, likewise
-  ScaledCurve memory;               ///< streaming, bytes/s
+  std::array<ScaledCurve, kKernels> full;  ///< fp32
+  std::array<ScaledCurve, kKernels> low;   ///< the low precision
+  ScaledCurve memory;                      ///< streaming, bytes/s
   ScaledCurve elementwise;
   ScaledCurve reduce;
   double launch_s = 0;                  ///< overhead of one eager operator
   bool overlaps_launch = false;         ///< gpu: the host runs ahead of the device
   Quality quality = Quality::measured;  ///< the worst curve in use
+  /// The convolution curves of the two layouts were measured apart, so the difference is in them:
+  /// fp32, low precision.
+  std::array<bool, 2> layouts_measured{};
 
-  const ScaledCurve& arithmetic(OpClass op_class, bool low_precision) const;
+  const ScaledCurve& arithmetic(Kernel kernel, bool low_precision) const {
+    return (low_precision ? low : full)[static_cast<std::size_t>(kernel)];
+  }
   const ScaledCurve& bytes(OpClass op_class) const;
 };
 
 /// `low` may be fp32 where no low precision is meant. Pre: threads >= 1, ranks_on_device >= 1.
 RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DType low);
 
-/// Is low-precision arithmetic worth casts on this device: at least kWorthwhileSpeedup times the
-/// fp32 rate at the largest size that both curves know? False when either was never measured or
-/// stated.
+/// Is low-precision arithmetic worth casts on this device: was it at least kWorthwhileSpeedup times
+/// as fast as fp32 in any product that was timed in both, or does the processor have instructions
+/// for it? Probes on a busy machine err to both sides, and a candidate that does not pay is found
+/// out by its trial. False when nothing is known.
 bool low_precision_pays(const Device& device, DType low);
 
 /// Arithmetic rate classes are those that have FLOPs worth counting.

@@ -15,8 +15,8 @@ TEST(Rates, ThreadsBetweenMeasuredOnesScale) {
   // Measured: 1 thread 100 GFLOP/s, 8 threads 800. Two threads: twice one.
   const Device device = cpu(8);
   const RankRates rates = rank_rates(device, 2, 1, DType::bf16);
-  EXPECT_DOUBLE_EQ(rates.arithmetic(OpClass::contraction, false).at(1e9), 2e11);
-  EXPECT_DOUBLE_EQ(rates.arithmetic(OpClass::contraction, true).at(1e9), 4e11);  // bf16: twice
+  EXPECT_DOUBLE_EQ(rates.arithmetic(Kernel::contraction, false).at(1e9), 2e11);
+  EXPECT_DOUBLE_EQ(rates.arithmetic(Kernel::contraction, true).at(1e9), 4e11);  // bf16: twice
   EXPECT_EQ(rates.quality, Quality::measured);
 }
 
@@ -35,17 +35,17 @@ TEST(Rates, RanksShareTheBandwidthOfTheDevice) {
 TEST(Rates, ConvolutionFallsBackToMatmul) {
   Device device = cpu(2);
   EXPECT_DOUBLE_EQ(
-      rank_rates(device, 2, 1, DType::fp32).arithmetic(OpClass::convolution, false).at(1e9), 2e11);
+      rank_rates(device, 2, 1, DType::fp32).arithmetic(Kernel::convolution, false).at(1e9), 2e11);
   device.rates.push_back(flat("convolution", DType::fp32, 2, 5e10));
   EXPECT_DOUBLE_EQ(
-      rank_rates(device, 2, 1, DType::fp32).arithmetic(OpClass::convolution, false).at(1e9), 5e10);
+      rank_rates(device, 2, 1, DType::fp32).arithmetic(Kernel::convolution, false).at(1e9), 5e10);
 }
 
 TEST(Rates, LowPrecisionWithoutACurveRunsLikeFp32) {
   Device device = cpu(2);
   std::erase_if(device.rates, [](const RateCurve& curve) { return curve.dtype == DType::bf16; });
   const RankRates rates = rank_rates(device, 2, 1, DType::bf16);
-  EXPECT_DOUBLE_EQ(rates.arithmetic(OpClass::contraction, true).at(1e9), 2e11);
+  EXPECT_DOUBLE_EQ(rates.arithmetic(Kernel::contraction, true).at(1e9), 2e11);
 }
 
 TEST(Rates, DeviceWithoutCurvesIsAssumedAndSaysSo) {
@@ -53,8 +53,29 @@ TEST(Rates, DeviceWithoutCurvesIsAssumedAndSaysSo) {
   device.rates.clear();
   const RankRates rates = rank_rates(device, 4, 1, DType::bf16);
   EXPECT_EQ(rates.quality, Quality::assumed);
-  EXPECT_DOUBLE_EQ(rates.arithmetic(OpClass::contraction, false).at(1e9),
+  EXPECT_DOUBLE_EQ(rates.arithmetic(Kernel::contraction, false).at(1e9),
                    4 * cost_parameter::kAssumedCpuFlopsPerCore);
+}
+
+TEST(Rates, LayoutsAndBackwardHaveCurvesOfTheirOwn) {
+  Device device = cpu(2);
+  device.rates.push_back(flat("convolution", DType::fp32, 2, 5e10));
+  EXPECT_FALSE(rank_rates(device, 2, 1, DType::bf16).layouts_measured[0]);
+  device.rates.push_back(flat("convolution_channels_last", DType::fp32, 2, 6e10));
+  device.rates.push_back(flat("convolution_backward", DType::fp32, 2, 4e10));
+  device.rates.push_back(flat("attention_backward", DType::fp32, 2, 3e10));
+  const RankRates rates = rank_rates(device, 2, 1, DType::bf16);
+  const auto rate = [&](OpClass c, bool backward, bool channels_last) {
+    return rates.arithmetic(kernel_of(c, backward, channels_last), false).at(1e9);
+  };
+  EXPECT_DOUBLE_EQ(rate(OpClass::convolution, false, false), 5e10);
+  EXPECT_DOUBLE_EQ(rate(OpClass::convolution, false, true), 6e10);
+  EXPECT_DOUBLE_EQ(rate(OpClass::convolution, true, false), 4e10);
+  EXPECT_DOUBLE_EQ(rate(OpClass::convolution, true, true), 4e10);  // no curve: the other layout's
+  EXPECT_DOUBLE_EQ(rate(OpClass::attention, true, false), 3e10);
+  EXPECT_DOUBLE_EQ(rate(OpClass::attention, false, false), 2e11);  // no curve: products
+  EXPECT_TRUE(rates.layouts_measured[0]);
+  EXPECT_FALSE(rates.layouts_measured[1]);
 }
 
 TEST(Rates, Bf16PaysFromFifteenPercentOn) {
@@ -63,6 +84,10 @@ TEST(Rates, Bf16PaysFromFifteenPercentOn) {
   EXPECT_FALSE(low_precision_pays(cpu(2, 1.14), DType::bf16));
   EXPECT_FALSE(low_precision_pays(cpu(2, 0.3), DType::bf16));
   EXPECT_FALSE(low_precision_pays(cpu(2), DType::fp16));  // never measured
+  Device device = cpu(2, 0.9);  // timed badly, but the processor has the instructions
+  device.instruction_sets = {"avx2", "avx512_bf16"};
+  EXPECT_TRUE(low_precision_pays(device, DType::bf16));
+  EXPECT_FALSE(low_precision_pays(device, DType::fp16));
 }
 
 }  // namespace
