@@ -55,8 +55,11 @@ def tidy(entry: dict[str, str], salt: bytes) -> str:
     text = run(["clang-tidy", "--quiet", "-p", str(BUILD), str(file)])
     if not text:
         passed.touch()
-    noise = re.compile(r"\d+ warnings? |Suppressed |Error while ")
-    return "\n".join(line for line in text.splitlines() if not noise.match(line))
+        return ""
+    faults = [line for line in text.splitlines() if " error: " in line]  # without the long traces
+    short = "\n".join(faults).replace(f"{ROOT}/", "") or text
+    print(short, flush=True)
+    return short
 
 
 def check_clang_tidy(files: list[Path]) -> str:
@@ -67,7 +70,9 @@ def check_clang_tidy(files: list[Path]) -> str:
     compiled = json.loads((BUILD / "compile_commands.json").read_text())
     ours = [entry for entry in compiled if Path(entry["file"]) in files]
     with ThreadPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:
-        return "\n".join(filter(None, pool.map(lambda entry: tidy(entry, salt), ours)))
+        failed = sum(map(bool, pool.map(lambda entry: tidy(entry, salt), ours)))
+    hint = "clang-tidy -p build/release FILE shows how it got there"
+    return f"{failed} of {len(ours)} sources have faults; {hint}" if failed else ""
 
 
 def long_functions(file: Path) -> Iterable[str]:
