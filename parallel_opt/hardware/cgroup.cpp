@@ -11,7 +11,7 @@ namespace parallel_opt {
 namespace {
 
 /// Version 1 writes a number near 2^63, rounded to pages, where there is no limit.
-constexpr std::int64_t kNoLimit = std::int64_t(1) << 60;
+constexpr std::int64_t kNoLimit = 1'152'921'504'606'846'976;  // 2^60
 
 struct Mount {
   std::string root;   ///< the group that the mount shows at its top
@@ -39,6 +39,10 @@ Mounts read_mounts(const FileSystem& files) {
     for (const std::string& option : split(right[2], ',')) mounts.controllers[option] = mount;
   }
   return mounts;
+}
+
+std::string read_in(const FileSystem& files, const std::string& directory, const char* name) {
+  return files.read(directory + "/" + name).value_or("");
 }
 
 /// Controller -> path of the own group; "" is version 2. "4:cpu,cpuacct:/user.slice"
@@ -81,7 +85,7 @@ void tighten(std::optional<T>& limit, T value) {
 
 std::int64_t reclaimable(const FileSystem& files, const std::string& directory,
                          const std::string& key) {
-  std::istringstream lines(files.read(directory + "/memory.stat").value_or(""));
+  std::istringstream lines(read_in(files, directory, "memory.stat"));
   for (std::string line; std::getline(lines, line);) {
     if (line.starts_with(key + " ")) {
       return leading_integer(std::string_view(line).substr(key.size() + 1)).value_or(0);
@@ -91,20 +95,20 @@ std::int64_t reclaimable(const FileSystem& files, const std::string& directory,
 }
 
 struct MemoryFiles {
-  std::vector<std::string> limits;
-  std::string usage;
-  std::string cache_key;
+  std::vector<const char*> limits;
+  const char* usage;
+  const char* cache_key;
 };
 
 void read_memory(const FileSystem& files, const std::string& directory, const MemoryFiles& names,
                  CgroupLimits& limits) {
-  for (const std::string& name : names.limits) {
-    const auto limit = leading_integer(files.read(directory + "/" + name).value_or(""));
+  for (const char* name : names.limits) {
+    const auto limit = leading_integer(read_in(files, directory, name));
     if (!limit || *limit <= 0 || *limit >= kNoLimit) continue;
     if (limits.memory_bytes && *limits.memory_bytes <= *limit) continue;
     limits.memory_bytes = limit;
     limits.memory_in_use.reset();
-    if (const auto used = leading_integer(files.read(directory + "/" + names.usage).value_or(""))) {
+    if (const auto used = leading_integer(read_in(files, directory, names.usage))) {
       limits.memory_in_use =
           std::max<std::int64_t>(0, *used - reclaimable(files, directory, names.cache_key));
     }
@@ -112,15 +116,15 @@ void read_memory(const FileSystem& files, const std::string& directory, const Me
 }
 
 void read_cpu_v1(const FileSystem& files, const std::string& directory, CgroupLimits& limits) {
-  const auto quota = leading_integer(files.read(directory + "/cpu.cfs_quota_us").value_or(""));
-  const auto period = leading_integer(files.read(directory + "/cpu.cfs_period_us").value_or(""));
+  const auto quota = leading_integer(read_in(files, directory, "cpu.cfs_quota_us"));
+  const auto period = leading_integer(read_in(files, directory, "cpu.cfs_period_us"));
   if (quota && period && *quota > 0 && *period > 0) {  // -1: no quota
     tighten(limits.cpu_quota, double(*quota) / double(*period));
   }
 }
 
 void read_cpu_v2(const FileSystem& files, const std::string& directory, CgroupLimits& limits) {
-  const std::string text = files.read(directory + "/cpu.max").value_or("");  // "50000 100000"
+  const std::string text = read_in(files, directory, "cpu.max");  // "50000 100000"
   const std::size_t space = text.find(' ');
   if (space == std::string::npos) return;
   const auto quota = leading_integer(text);  // "max": none
@@ -131,10 +135,10 @@ void read_cpu_v2(const FileSystem& files, const std::string& directory, CgroupLi
 }
 
 void read_cpuset(const FileSystem& files, const std::vector<std::string>& own_and_parents,
-                 const std::vector<std::string>& names, CgroupLimits& limits) {
+                 const std::vector<const char*>& names, CgroupLimits& limits) {
   for (const std::string& directory : own_and_parents) {
-    for (const std::string& name : names) {
-      std::vector<int> cpus = parse_cpu_list(files.read(directory + "/" + name).value_or(""));
+    for (const char* name : names) {
+      std::vector<int> cpus = parse_cpu_list(read_in(files, directory, name));
       if (cpus.empty()) continue;
       limits.cpus = std::move(cpus);  // the nearest group has the last word: it is a subset
       return;
@@ -153,7 +157,7 @@ std::optional<std::int64_t> leading_integer(std::string_view text) {
 }
 
 std::vector<int> parse_cpu_list(std::string_view text) {
-  constexpr std::int64_t kMostCpus = 1 << 20;  // a larger number is damage, not a machine
+  constexpr std::int64_t kMostCpus = 1'000'000;  // a larger number is damage, not a machine
   text = trim(text);
   std::vector<int> cpus;
   if (text.empty()) return cpus;

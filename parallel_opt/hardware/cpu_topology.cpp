@@ -116,7 +116,7 @@ std::optional<double> read_nominal_hz(const FileSystem& files,
 }
 
 std::optional<std::string> read_hypervisor(const FileSystem& files) {
-  const std::string own(trim(files.read("/sys/hypervisor/type").value_or("")));
+  std::string own(trim(files.read("/sys/hypervisor/type").value_or("")));
   if (!own.empty()) return own;
   struct Sign {
     std::string_view text;
@@ -209,10 +209,11 @@ void read_numa(const FileSystem& files, CpuTopology& topology) {
     const auto number = leading_integer(std::string_view(name).substr(4));
     if (!number) continue;
     const int numa = static_cast<int>(*number);
-    for (const int id : parse_cpu_list(files.read(base + "/" + name + "/cpulist").value_or(""))) {
+    const std::string directory = join({base, name, ""}, "/");
+    for (const int id : parse_cpu_list(files.read(directory + "cpulist").value_or(""))) {
       if (LogicalCpu* cpu = find_cpu(topology, id)) cpu->numa = numa;
     }
-    const std::string memory = files.read(base + "/" + name + "/meminfo").value_or("");
+    const std::string memory = files.read(directory + "meminfo").value_or("");
     const std::size_t total = memory.find("MemTotal:");  // "Node 0 MemTotal:  8839012 kB"
     if (total == std::string::npos) continue;
     const auto kib = leading_integer(std::string_view(memory).substr(total + 9));
@@ -250,13 +251,13 @@ void read_caches(const FileSystem& files, const std::map<std::string, std::strin
       std::string(kSystem) + "/cpu/cpu" + std::to_string(topology.cpus.front().id) + "/cache";
   for (const std::string& name : files.list(base)) {
     if (!name.starts_with("index")) continue;
-    const std::string directory = base + "/" + name + "/";
+    const std::string directory = join({base, name, ""}, "/");
     if (trim(files.read(directory + "type").value_or("")) == "Instruction") continue;
     const auto level = leading_integer(files.read(directory + "level").value_or(""));
     const std::string size(trim(files.read(directory + "size").value_or("")));  // "1024K"
     const auto amount = leading_integer(size);
     if (!level || !amount) continue;
-    const std::int64_t unit = size.ends_with('M') ? 1 << 20 : size.ends_with('K') ? 1 << 10 : 1;
+    const std::int64_t unit = size.ends_with('M') ? 1024 * 1024 : size.ends_with('K') ? 1024 : 1;
     const auto sharers = parse_cpu_list(files.read(directory + "shared_cpu_list").value_or(""));
     topology.caches.push_back({static_cast<int>(*level), *amount * unit,
                                std::max<int>(1, static_cast<int>(sharers.size()))});

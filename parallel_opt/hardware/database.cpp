@@ -67,7 +67,7 @@ std::vector<RateCurve> curves(const Peaks& peaks, std::span<const Efficiency> ta
       continue;
     }
     for (const auto& [name, peak] : peaks.flops_per_s) {
-      if (const auto dtype = enum_from<DType>(name)) add(e, *dtype, peak);
+      if (const auto dtype = enum_from<DType>(name)) add(e, dtype, peak);
     }
   }
   return rates;
@@ -186,7 +186,7 @@ void fill_cpu_rates(Device& device, const CpuGuess& guess) {
 
 void fill_unknown_gpu_rates(Device& device) {
   // GPUs of the last ten years: 1 GiB of memory goes with about 0.5 TFLOP/s and 25 GB/s.
-  const double gib = device.memory_bytes.value / double(1 << 30);
+  const double gib = device.memory_bytes.value / (1024.0 * 1024 * 1024);
   const double fp32 = std::max(1e12, 0.5e12 * gib);
   device.rates =
       curves({{{"fp32", fp32}, {"bf16", fp32}, {"fp16", fp32}}, std::max(50e9, 25e9 * gib)},

@@ -70,6 +70,7 @@ std::vector<int> intersect(const std::vector<int>& a, const std::vector<int>& b)
 std::vector<int> allowed_cores(const FileSystem& files, const CpuTopology& topology,
                                const CgroupLimits& limits, std::vector<std::string>& notes) {
   std::vector<int> online;
+  online.reserve(topology.cpus.size());
   for (const LogicalCpu& cpu : topology.cpus) online.push_back(cpu.id);
   std::ranges::sort(online);
   std::vector<int> allowed = online;

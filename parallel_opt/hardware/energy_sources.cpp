@@ -161,7 +161,7 @@ class NvmlSource final : public EnergySource {
 
   void sample(double now_s) override {
     for (Part& part : parts_) {
-      if (part.start_j || part.lost) continue;
+      if (part.start_j || part.lost || !part.last_w) continue;
       const std::optional<double> watts = nvml_.power_w(part.device.index);
       if (!watts) {
         part.lost = true;

@@ -57,6 +57,7 @@ Fault unknown_device(const DeviceDatabase& database, const std::string& where,
   }
   const std::string nearest = nearest_match(name, known);
   std::vector<std::string> names;
+  names.reserve(database.gpus.size());
   for (const GpuRecord& gpu : database.gpus) names.push_back(gpu.name);
   return {where, "unknown device " + in_quotes(name),
           nearest.empty() ? "known: " + join(names, ", ") : "did you mean " + nearest + "?"};

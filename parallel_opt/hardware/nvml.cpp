@@ -15,6 +15,7 @@ namespace {
 using Handle = void*;
 constexpr int kSuccess = 0;
 constexpr int kNotSupported = 3;
+constexpr int kMissing = -1;  // ours: the function is not in the library
 constexpr int kClockSm = 1;
 constexpr unsigned kNameLength = 96;
 
@@ -89,6 +90,53 @@ void* Nvml::handle_of(int index) const {
   return handle;
 }
 
+std::string Nvml::text_of(void* handle, const char* function, int& code) const {
+  const auto get = symbol<TextFunction>(function);
+  std::array<char, kNameLength> buffer{};
+  code = get == nullptr ? kMissing : get(handle, buffer.data(), kNameLength);
+  return {buffer.data(), strnlen(buffer.data(), kNameLength)};
+}
+
+NvmlDevice Nvml::describe(int index, void* handle, std::vector<std::string>& notes) const {
+  NvmlDevice device;
+  device.index = index;
+  const auto tell = [&](const char* what, int code) {
+    if (code == kSuccess) return true;
+    const std::string why = code == kNotSupported ? "not supported"
+                            : code == kMissing    ? "not in this driver"
+                                                  : reason(code);
+    notes.push_back("nvidia: device " + std::to_string(index) + ": " + what + ": " + why);
+    return false;
+  };
+  int code = kSuccess;
+  device.name = text_of(handle, "nvmlDeviceGetName", code);
+  if (!tell("name", code)) device.name = "NVIDIA device";
+  device.uuid = text_of(handle, "nvmlDeviceGetUUID", code);
+  if (!tell("uuid", code)) device.uuid = "GPU-index-" + std::to_string(index);
+  PciInfo pci{};
+  if (const auto get = symbol<PciFunction>("nvmlDeviceGetPciInfo_v3");
+      get != nullptr && get(handle, &pci) == kSuccess) {
+    device.pci = pci_address(pci);
+  }
+  Memory memory{};
+  const auto get_memory = symbol<MemoryFunction>("nvmlDeviceGetMemoryInfo");
+  if (tell("memory", get_memory == nullptr ? kMissing : get_memory(handle, &memory))) {
+    device.memory_bytes = static_cast<std::int64_t>(memory.total);
+    device.free_bytes = static_cast<std::int64_t>(memory.free);
+  }
+  unsigned milliwatts = 0;
+  const auto get_limit = symbol<NumberFunction>("nvmlDeviceGetEnforcedPowerLimit");
+  if (tell("power limit", get_limit == nullptr ? kMissing : get_limit(handle, &milliwatts))) {
+    device.power_limit_w = milliwatts * 1e-3;
+  }
+  unsigned megahertz = 0;
+  if (const auto get = symbol<ClockFunction>("nvmlDeviceGetMaxClockInfo");
+      get != nullptr && get(handle, kClockSm, &megahertz) == kSuccess) {
+    device.max_clock_hz = megahertz * 1e6;
+  }
+  return device;
+}
+
 std::vector<NvmlDevice> Nvml::devices(std::vector<std::string>& notes) const {
   std::vector<NvmlDevice> found;
   const auto get_count = symbol<CountFunction>("nvmlDeviceGetCount_v2");
@@ -97,64 +145,12 @@ std::vector<NvmlDevice> Nvml::devices(std::vector<std::string>& notes) const {
     notes.emplace_back("nvidia: the driver does not tell how many devices there are");
     return found;
   }
-  const auto tell = [&](const NvmlDevice& device, const char* what, int code) {
-    const std::string why = code == kNotSupported ? "not supported"
-                            : code < 0            ? "not in this driver"
-                                                  : reason(code);
-    notes.push_back("nvidia: device " + std::to_string(device.index) + ": " + what + ": " + why);
-  };
-  for (unsigned i = 0; i < count; ++i) {
-    NvmlDevice device;
-    device.index = static_cast<int>(i);
-    Handle handle = handle_of(device.index);
-    if (handle == nullptr) {
-      notes.push_back("nvidia: device " + std::to_string(i) + " may not be opened");
-      continue;
-    }
-    const auto text = [&](const char* name) {
-      const auto get = symbol<TextFunction>(name);
-      std::array<char, kNameLength> buffer{};
-      const int code = get == nullptr ? -1 : get(handle, buffer.data(), kNameLength);
-      return std::pair(code, std::string(buffer.data(), strnlen(buffer.data(), kNameLength)));
-    };
-    const auto number = [&](const char* name) -> std::pair<int, unsigned> {
-      const auto get = symbol<NumberFunction>(name);
-      unsigned value = 0;
-      const int code = get == nullptr ? -1 : get(handle, &value);
-      return {code, value};
-    };
-    const auto [name_code, name] = text("nvmlDeviceGetName");
-    const auto [uuid_code, uuid] = text("nvmlDeviceGetUUID");
-    device.name = name_code == kSuccess ? name : "NVIDIA device";
-    device.uuid = uuid_code == kSuccess ? uuid : "GPU-index-" + std::to_string(i);
-    if (name_code != kSuccess) tell(device, "name", name_code);
-    if (uuid_code != kSuccess) tell(device, "uuid", uuid_code);
-    PciInfo pci{};
-    if (const auto get = symbol<PciFunction>("nvmlDeviceGetPciInfo_v3");
-        get != nullptr && get(handle, &pci) == kSuccess) {
-      device.pci = pci_address(pci);
-    }
-    Memory memory{};
-    const auto get_memory = symbol<MemoryFunction>("nvmlDeviceGetMemoryInfo");
-    const int memory_code = get_memory == nullptr ? -1 : get_memory(handle, &memory);
-    if (memory_code == kSuccess) {
-      device.memory_bytes = static_cast<std::int64_t>(memory.total);
-      device.free_bytes = static_cast<std::int64_t>(memory.free);
+  for (int index = 0; index < static_cast<int>(count); ++index) {
+    if (Handle handle = handle_of(index); handle != nullptr) {
+      found.push_back(describe(index, handle, notes));
     } else {
-      tell(device, "memory", memory_code);
+      notes.push_back("nvidia: device " + std::to_string(index) + " may not be opened");
     }
-    const auto [limit_code, milliwatts] = number("nvmlDeviceGetEnforcedPowerLimit");
-    if (limit_code == kSuccess) {
-      device.power_limit_w = milliwatts * 1e-3;
-    } else {
-      tell(device, "power limit", limit_code);
-    }
-    unsigned megahertz = 0;
-    if (const auto get = symbol<ClockFunction>("nvmlDeviceGetMaxClockInfo");
-        get != nullptr && get(handle, kClockSm, &megahertz) == kSuccess) {
-      device.max_clock_hz = megahertz * 1e6;
-    }
-    found.push_back(std::move(device));
   }
   return found;
 }

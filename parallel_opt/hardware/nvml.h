@@ -44,6 +44,8 @@ class Nvml {
   Function symbol(const char* name) const;
   std::string reason(int code) const;
   void* handle_of(int index) const;
+  std::string text_of(void* handle, const char* function, int& code) const;
+  NvmlDevice describe(int index, void* handle, std::vector<std::string>& notes) const;
   void* library_ = nullptr;
 };
 

@@ -23,7 +23,7 @@ RatePoint rate_point(double bytes, const Timing& timing) {
 }
 
 /// Bytes moved per copy: in the first-level cache, in the second, in the last, in memory.
-constexpr std::int64_t kCopySizes[] = {64 << 10, 1 << 20, 8 << 20, 64 << 20};
+constexpr std::int64_t kCopySizes[] = {65536, 1048576, 8388608, 67108864};
 /// Message sizes for the fit: a factor of four apart, 64 B to 4 MiB.
 constexpr std::int64_t kMessages[] = {64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304};
 

@@ -3,26 +3,25 @@
 #include <algorithm>
 #include <cctype>
 #include <chrono>
-#include <cstdio>
 #include <ctime>
 
 #include "parallel_opt/base/error.h"
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/hardware/cgroup.h"
 
 namespace parallel_opt {
 namespace {
 
 /// Days since 1970-01-01; empty when the text is no date.
 std::optional<int> day_number(const std::string& date) {
-  int year = 0;
-  int month = 0;
-  int day = 0;
-  char end = 0;
-  if (std::sscanf(date.c_str(), "%4d-%2d-%2d%c", &year, &month, &day, &end) != 3) {
-    return std::nullopt;
-  }
-  const std::chrono::year_month_day ymd{std::chrono::year(year),
-                                        std::chrono::month(static_cast<unsigned>(month)),
-                                        std::chrono::day(static_cast<unsigned>(day))};
+  if (date.size() != 10 || date[4] != '-' || date[7] != '-') return std::nullopt;
+  const auto year = leading_integer(date.substr(0, 4));
+  const auto month = leading_integer(date.substr(5, 2));
+  const auto day = leading_integer(date.substr(8, 2));
+  if (!year || !month || !day || *month < 1 || *day < 1) return std::nullopt;
+  const std::chrono::year_month_day ymd{std::chrono::year(static_cast<int>(*year)),
+                                        std::chrono::month(static_cast<unsigned>(*month)),
+                                        std::chrono::day(static_cast<unsigned>(*day))};
   if (!ymd.ok()) return std::nullopt;
   return static_cast<int>(std::chrono::sys_days(ymd).time_since_epoch().count());
 }
@@ -89,7 +88,7 @@ CachedProbes cached_probes(const FileSystem& files, const std::string& directory
   CachedProbes found;
   for (const std::string& name : files.list(directory)) {
     if (!name.starts_with(file_prefix(device.uuid)) || !name.ends_with(".json")) continue;
-    const std::string path = directory + "/" + name;
+    const std::string path = join({directory, name}, "/");
     ProbeSet set;
     try {
       set = from_json<ProbeSet>(files.read(path).value_or(""), path);
@@ -99,7 +98,7 @@ CachedProbes cached_probes(const FileSystem& files, const std::string& directory
     }
     if (!software.empty() && set.software != software) continue;
     if (const std::string why = refusal(set, device, now); !why.empty()) {
-      found.notes.push_back("probe cache: " + path + " " + why + ": not used");
+      found.notes.push_back(join({"probe cache:", path, why + ": not used"}, " "));
       continue;
     }
     if (!found.probes || set.date >= found.probes->date) found.probes = std::move(set);

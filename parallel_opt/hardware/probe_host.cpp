@@ -46,7 +46,7 @@ void used(const char* p) { asm volatile("" : : "r"(p) : "memory"); }
 
 /// Small copies are repeated within a round, so that the clock's own cost does not count.
 int repeats_for(std::int64_t bytes) {
-  constexpr std::int64_t kLeastBytes = 8 << 20;
+  constexpr std::int64_t kLeastBytes = 8 * 1024 * 1024;
   return static_cast<int>(
       std::max<std::int64_t>(1, kLeastBytes / std::max<std::int64_t>(1, bytes)));
 }
@@ -242,6 +242,7 @@ Timing time_copy(std::int64_t bytes, const std::vector<int>& cores, const Repeat
     }
   };
   std::vector<std::thread> pool;
+  pool.reserve(cores.size());
   for (std::size_t i = 0; i < cores.size(); ++i) pool.emplace_back(work, i);
   for (std::thread& thread : pool) thread.join();
   return timing;
