@@ -56,9 +56,9 @@ class Variants {
       const Device& device = model_.cluster().devices[std::size_t(place.device)];
       // The first cores of the rank's part, as the model lays ranks out.
       const auto first = std::ranges::find(device.cores, place.cores.front());
-      place.cores.assign(first,
-                         first + std::min<std::ptrdiff_t>(threads, device.cores.end() - first));
-      place.threads = threads;
+      const auto taken = std::min<std::ptrdiff_t>(threads, device.cores.end() - first);
+      place.cores.assign(first, first + taken);
+      place.threads = int(taken);
     }
     plan.estimate = model_.estimate(plan);
     plan.provenance = {std::string(kVersion), model_hash_, cluster_hash_, {}};
@@ -255,6 +255,14 @@ void Decider::build_options(const Plan& plain) {
   const Trial* plain_trial = nullptr;
   for (const Trial& trial : trials_) {
     if (key_of(trial) == key_of(plain) && !trial.failed) plain_trial = &trial;
+  }
+  // The process may run with other threads than the model assumes (OMP_NUM_THREADS): its plain is
+  // still the yardstick.
+  for (const Trial& trial : trials_) {
+    if (plain_trial || trial.failed) continue;
+    auto key = key_of(trial);
+    std::get<3>(key) = std::get<3>(key_of(plain));
+    if (key == key_of(plain)) plain_trial = &trial;
   }
   if (!plain_trial) return;
   const auto add = [&](const Trial& forward, const Trial& optimizer) {

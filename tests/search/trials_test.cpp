@@ -209,6 +209,16 @@ TEST_F(Decide, OptimizerThatWasNotMeasuredIsPredicted) {
   EXPECT_GT(d.plan.estimate.step_time_s.value, 0.050 + loss_s(d));
 }
 
+TEST_F(Decide, PlainOfAProcessWithOtherThreadsIsTheYardstick) {
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
+                               trial(Precision::fp32, true, false, 50, 10)};
+  for (Trial& t : trials) t.threads = 1;  // OMP_NUM_THREADS=1
+  const Decision d = with(trials);
+  EXPECT_EQ(d.summary,
+            "1 rank x 1 thread, fp32, compiled: 1.83 times the speed of plain PyTorch, measured");
+  EXPECT_TRUE(validate(graph, cluster, job, d.plan).empty());
+}
+
 TEST_F(Decide, EnergyAllowsTheStatedSlowdown) {
   // One thread is 5 % slower and draws less: allowed with max_slowdown 0.1, not without.
   job.objective = Objective::energy;
