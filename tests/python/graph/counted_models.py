@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 Sample = tuple[Tensor, ...]
 
@@ -21,7 +21,7 @@ class Mlp(nn.Module):
         self.head = nn.Linear(512, 10)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(self.head(self.net(x)), y)
+        return functional.cross_entropy(self.head(self.net(x)), y)
 
 
 class ConvNet(nn.Module):
@@ -40,7 +40,7 @@ class ConvNet(nn.Module):
         self.head = nn.Linear(2 * width, 10)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(self.head(self.features(x).flatten(1)), y)
+        return functional.cross_entropy(self.head(self.features(x).flatten(1)), y)
 
 
 class Residual(nn.Module):
@@ -93,7 +93,9 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         x = self.stages(self.pool(self.stem(x)))
-        return F.cross_entropy(self.head(F.adaptive_avg_pool2d(x, 1).flatten(1)), y)
+        return functional.cross_entropy(
+            self.head(functional.adaptive_avg_pool2d(x, 1).flatten(1)), y
+        )
 
 
 class Recurrent(nn.Module):
@@ -105,7 +107,7 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         logits = self.head(self.layers(self.embedding(x))[0])
-        return F.cross_entropy(logits.reshape(-1, 100), y.reshape(-1))
+        return functional.cross_entropy(logits.reshape(-1, 100), y.reshape(-1))
 
 
 class Attention(nn.Module):
@@ -120,11 +122,11 @@ class Attention(nn.Module):
         shape = (batch, steps, self.heads, width // self.heads)
         q, k, v = (t.view(shape).transpose(1, 2) for t in self.qkv(x).split(width, 2))
         if self.fused:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
             future = torch.ones(steps, steps, dtype=torch.bool).triu(1)
-            y = F.softmax(scores.masked_fill(future, -math.inf), -1) @ v
+            y = functional.softmax(scores.masked_fill(future, -math.inf), -1) @ v
         return self.out(y.transpose(1, 2).contiguous().view(batch, steps, width))
 
 
@@ -137,7 +139,7 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        return x + self.down(functional.gelu(self.up(self.norm2(x))))
 
 
 class Gpt(nn.Module):
@@ -155,7 +157,7 @@ class Gpt(nn.Module):
         for block in self.blocks:
             h = block(h)
         logits = self.head(self.norm(h))
-        return F.cross_entropy(logits.view(-1, 256), y.view(-1))
+        return functional.cross_entropy(logits.view(-1, 256), y.view(-1))
 
 
 class Encoder(nn.Module):
@@ -170,7 +172,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         logits = self.head(self.encoder(self.norm(self.tokens(x))))
-        return F.cross_entropy(logits.view(-1, 300), y.view(-1))
+        return functional.cross_entropy(logits.view(-1, 300), y.view(-1))
 
 
 class Grouped(nn.Module):
@@ -185,8 +187,8 @@ class Grouped(nn.Module):
         self.norm = nn.GroupNorm(4, 8)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        x = self.grouped(F.relu6(self.depthwise(self.first(x))))
-        return F.mse_loss(F.silu(self.norm(self.up(F.hardswish(x)))), y)
+        x = self.grouped(functional.relu6(self.depthwise(self.first(x))))
+        return functional.mse_loss(functional.silu(self.norm(self.up(functional.hardswish(x)))), y)
 
 
 def _images(count: int, channels: int, size: int, classes: int) -> Sample:
