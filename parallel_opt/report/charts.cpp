@@ -256,7 +256,9 @@ std::string error_chart(const ErrorChart& chart, double width) {
   svg.line(x(0), 2, x(0), height, "reference");
   double top = 4;
   for (const ErrorRow& row : chart.rows) {
-    svg.text(12, top + 13, fit_text(row.label + ": " + row.text, width - 24), "label");
+    const std::string line = row.label + ": " + row.text;
+    const bool fits = text_width(line) <= width - 24;
+    svg.text(12, top + 13, fits ? line : row.label + ": " + row.short_text, "label");
     const double y = top + 29;
     if (row.low && row.high) {
       svg.rect(

@@ -74,6 +74,7 @@ struct ErrorRow {
   double error = 0;                 ///< (predicted - measured) / measured
   std::optional<double> low, high;  ///< interval of the prediction, relative to the measured value
   std::string text;
+  std::string short_text;  ///< where `text` has no room
   std::string color;
 };
 struct ErrorChart {

@@ -59,7 +59,7 @@ std::string bars_figure(const ReportModel& model, std::string_view title, std::s
     std::optional<Bar> bar = make(model.ways[i]);
     if (!bar || !std::isfinite(bar->value)) continue;
     bar->label = model.ways[i].name;
-    bar->color = way_color(i);
+    bar->color = way_color(model, i);
     chart.bars.push_back(*std::move(bar));
   }
   if (chart.bars.empty()) return "";
@@ -124,13 +124,15 @@ std::vector<LegendEntry> category_legend(const std::set<std::string>& used) {
 std::vector<LegendEntry> way_legend(const ReportModel& model,
                                     const std::vector<std::size_t>& ways) {
   std::vector<LegendEntry> entries;
-  for (const std::size_t i : ways) entries.push_back({model.ways[i].name, way_color(i)});
+  for (const std::size_t i : ways) entries.push_back({model.ways[i].name, way_color(model, i)});
   return entries;
 }
 
 }  // namespace
 
-std::string way_color(std::size_t index) { return "w" + std::to_string(index % 6); }
+std::string way_color(const ReportModel& model, std::size_t index) {
+  return "w" + std::to_string(model.ways.size() == 1 ? 1 : index % 6);
+}
 
 std::string category_color(const std::string& category) {
   const bool known = std::ranges::find(kCategories, category) != kCategories.end();
@@ -205,7 +207,7 @@ std::string loss_figure(const ReportModel& model) {
   for (std::size_t i = 0; i < model.ways.size(); ++i) {
     const ReportWay& way = model.ways[i];
     if (way.losses.empty()) continue;
-    Series series{way.name, way_color(i), {}};
+    Series series{way.name, way_color(model, i), {}};
     for (std::size_t step = 0; step < way.losses.size(); ++step) {
       series.points.emplace_back(static_cast<double>(step + 1), way.losses[step]);
       not_finite += !way.losses[step];
@@ -291,7 +293,7 @@ std::string memory_over_time_figure(const ReportModel& model) {
       if (sample.counter != "memory_bytes") continue;
       Series& series = tracks[sample.track];
       series.name = way.name + ", " + sample.track;
-      series.color = way_color(i);
+      series.color = way_color(model, i);
       series.points.emplace_back((sample.time_s - first) * 1e3, sample.value / 1048576);
     }
     if (!tracks.empty()) shown.push_back(i);
@@ -312,13 +314,15 @@ std::string prediction_figure(const ReportModel& model) {
                        const Uncertain& predicted, double measured, auto text) {
     if (!(measured > 0) || !std::isfinite(predicted.value)) return;
     const auto relative = [&](double value) { return (value - measured) / measured; };
-    ErrorRow row{way.name + ", " + what, relative(predicted.value), {}, {}, "", way_color(i)};
+    ErrorRow row{way.name + ", " + what, relative(predicted.value), {}, {}, "", "",
+                 way_color(model, i)};
     if (predicted.low != predicted.high) {
       row.low = relative(predicted.low);
       row.high = relative(predicted.high);
     }
     row.text = fmt::format("{} predicted, {} measured ({:+.1f} %)", text(predicted.value),
                            text(measured), row.error * 100);
+    row.short_text = fmt::format("{} ({:+.1f} %)", text(predicted.value), row.error * 100);
     chart.rows.push_back(std::move(row));
   };
   for (std::size_t i = 0; i < model.ways.size(); ++i) {

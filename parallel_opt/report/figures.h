@@ -6,8 +6,9 @@
 
 namespace parallel_opt {
 
-/// The class of the i-th way's colour, the same in every picture.
-std::string way_color(std::size_t index);
+/// The class of the i-th way's colour, the same in every picture. The first of several is what
+/// others are compared with, and grey.
+std::string way_color(const ReportModel& model, std::size_t index);
 /// The class of a category of a timeline: forward, backward, optimizer, data, communication,
 /// compile, idle; else "c-other".
 std::string category_color(const std::string& category);

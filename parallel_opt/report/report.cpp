@@ -53,7 +53,7 @@ std::string card(const ReportModel& model, std::size_t index) {
   }
   std::string text = fmt::format(
       "<div class=\"card\"><h3><i class=\"key {}\"></i>{}</h3><p class=\"big\">{}</p><p>{}</p>",
-      way_color(index), e(way.name), headline(way, index == 0 && model.ways.size() > 1),
+      way_color(model, index), e(way.name), headline(way, index == 0 && model.ways.size() > 1),
       e(join(parts, " \xc2\xb7 ")));
   if (!way.plan.empty()) text += "<p class=\"plan\">" + e(way.plan) + "</p>";
   if (way.agreement) {
@@ -149,8 +149,8 @@ std::string why(const ReportModel& model) {
   for (std::size_t i = 0; i < model.ways.size(); ++i) {
     const ReportWay& way = model.ways[i];
     if (way.reasons.empty() && way.notes.empty() && way.planning.empty()) continue;
-    text += fmt::format("<div class=\"why\"><h4><i class=\"key {}\"></i>{}: {}</h4>", way_color(i),
-                        e(way.name), e(way.plan));
+    text += fmt::format("<div class=\"why\"><h4><i class=\"key {}\"></i>{}: {}</h4>",
+                        way_color(model, i), e(way.name), e(way.plan));
     text += lines_list(way.reasons, "reasons") + lines_list(way.notes, "notes");
     text += facts_list(way.planning) + "</div>\n";
   }
@@ -182,11 +182,12 @@ std::string bill(const ReportModel& model) {
       const std::string time = !item.seconds
                                    ? ""
                                    : small_bar(most_s > 0 ? *item.seconds / most_s : 0,
-                                               way_color(i), show(Seconds(*item.seconds)));
+                                               way_color(model, i), show(Seconds(*item.seconds)));
       const std::string memory =
-          !item.bytes ? ""
-                      : small_bar(most_bytes > 0 ? *item.bytes / most_bytes : 0, way_color(i),
-                                  show(Bytes(static_cast<std::int64_t>(*item.bytes))));
+          !item.bytes
+              ? ""
+              : small_bar(most_bytes > 0 ? *item.bytes / most_bytes : 0, way_color(model, i),
+                          show(Bytes(static_cast<std::int64_t>(*item.bytes))));
       text += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td></tr>", e(item.name),
                           time, memory);
     }
@@ -224,7 +225,8 @@ std::string candidates_table(const ReportModel& model, std::size_t index) {
         "<tr{}><th scope=\"row\">{}{}</th>{}{}{}<td class=\"reason\">{}</td></tr>",
         c.chosen ? " class=\"chosen\"" : "", e(c.plan),
         c.chosen ? " <span class=\"badge good\">chosen</span>" : "",
-        time(c.predicted_s, "hollow " + way_color(index)), time(c.measured_s, way_color(index)),
+        time(c.predicted_s, "hollow " + way_color(model, index)),
+        time(c.measured_s, way_color(model, index)),
         cell(c.peak_memory_bytes
                  ? std::optional(show(Bytes(static_cast<std::int64_t>(*c.peak_memory_bytes))))
                  : std::nullopt),

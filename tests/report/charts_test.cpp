@@ -66,9 +66,17 @@ TEST(GanttChart, TinySpansOfLongRowsAreCountedNotDrawn) {
 
 TEST(ErrorChart, MarkersStandAtTheirErrorAndWildOnesAtTheEdge) {
   const std::string svg =
-      error_chart({"t", {{"a", 0, {}, {}, "", "w0"}, {"b", 50, {}, {}, "", "w1"}}}, 500);
+      error_chart({"t", {{"a", 0, {}, {}, "", "", "w0"}, {"b", 50, {}, {}, "", "", "w1"}}}, 500);
   const std::vector<double> x = numbers(svg, "circle", "cx");
   EXPECT_EQ(x, (std::vector<double>{250, 488}));  // the middle; the right end of 12..488
+}
+
+TEST(ErrorChart, TheShortTextStandsWhereTheLongOneHasNoRoom) {
+  const ErrorChart chart{
+      "t", {{"auto, step", 0.1, {}, {}, "a long text that needs its room here", "+10 %", "w0"}}};
+  EXPECT_NE(error_chart(chart, 500).find(">auto, step: a long text that needs its room here<"),
+            std::string::npos);
+  EXPECT_NE(error_chart(chart, 350).find(">auto, step: +10 %<"), std::string::npos);
 }
 
 TEST(TimeByCategory, OutermostSpansCountAndGapsAreIdle) {

@@ -1,0 +1,104 @@
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/cli/parse.h"
+#include "parallel_opt/plan/plan.h"
+#include "tests/cli/run_cli.h"
+#include "tests/importers/archive.h"
+
+namespace parallel_opt {
+namespace {
+
+/// Words of every "$ parallel-opt ..." line of docs/cli.md, without the program's name.
+std::vector<std::vector<std::string>> documented_lines() {
+  std::vector<std::vector<std::string>> lines;
+  for (const std::string& line : split(read_file(PARALLEL_OPT_SOURCE_DIR "/docs/cli.md"), '\n')) {
+    if (!line.starts_with("$ parallel-opt ")) continue;
+    std::vector<std::string> words = split(line, ' ');
+    lines.emplace_back(words.begin() + 2, words.end());
+  }
+  return lines;
+}
+
+TEST(Docs, EveryCommandLineIsAccepted) {
+  const std::vector<std::vector<std::string>> lines = documented_lines();
+  EXPECT_GE(lines.size(), 9u);
+  for (const std::vector<std::string>& words : lines) {
+    const Command& command = find_command(words.at(0));
+    EXPECT_NO_THROW((void)parse_args(command, {words.begin() + 1, words.end()})) << words[0];
+  }
+}
+
+/// In a directory of its own with a small model.pt2, and measurements of no one else.
+class DocsRun : public ::testing::Test {
+ protected:
+  DocsRun() : before_(std::filesystem::current_path()) {
+    std::string pattern = (std::filesystem::temp_directory_path() / "po_docs_XXXXXX").string();
+    dir_ = ::mkdtemp(pattern.data());
+    std::filesystem::current_path(dir_);
+    ::setenv("PARALLEL_OPT_CACHE", (dir_ + "/cache").c_str(), 1);
+    write_file("model.pt2", testing::make_pt2(testing::linear_model().json()));
+  }
+  ~DocsRun() override {
+    ::unsetenv("PARALLEL_OPT_CACHE");
+    std::filesystem::current_path(before_);
+    std::filesystem::remove_all(dir_);
+  }
+  std::filesystem::path before_;
+  std::string dir_;
+};
+
+TEST_F(DocsRun, EveryLineRunsInOrder) {
+  for (const std::vector<std::string>& words : documented_lines()) {
+    const CliRun run =
+        run_cli(words, {{0, R"({"version": "3.11.2", "torch": "2.13.0", "package": "1",
+                                              "header": true, "compiler": true})"}});
+    EXPECT_NE(run.out, "") << words[0];
+    // A machine that lacks something has its doctor say so with 5.
+    EXPECT_TRUE(run.code == 0 || words[0] == "doctor") << join(words, " ") << "\n" << run.err;
+  }
+}
+
+TEST_F(DocsRun, APlanIsTheSameBytesAgainAndRemembersItsQuestion) {
+  ASSERT_EQ(run_cli({"plan", "--model", "model.pt2", "--steps", "1000", "-o", "a.json"}).code, 0);
+  ASSERT_EQ(run_cli({"plan", "--model", "model.pt2", "--steps", "1000", "-o", "b.json"}).code, 0);
+  EXPECT_EQ(read_file("a.json"), read_file("b.json"));
+  const Plan plan = from_json<Plan>(read_file("a.json"), "a.json");
+  EXPECT_EQ(plan.provenance.model_source, "model.pt2");
+  EXPECT_EQ(plan.provenance.cluster_source, "local");
+  EXPECT_EQ(plan.provenance.job->steps, 1000);
+}
+
+TEST_F(DocsRun, WhereNoPlanFitsTheExitCodeIs3AndTheReasonIsTold) {
+  const CliRun run =
+      run_cli({"plan", "--model", "model.pt2", "--memory-limit", "1B", "--json", "-o", "p.json"});
+  EXPECT_EQ(run.code, 3);
+  EXPECT_TRUE(run.err.starts_with("error: plan: Memory: ")) << run.err;
+  EXPECT_EQ(JsonDocument(run.out, "out").root().find("plan"), std::nullopt);
+  EXPECT_FALSE(std::filesystem::exists("p.json"));
+}
+
+TEST_F(DocsRun, APlanForAnotherMachineIsRefused) {
+  ASSERT_EQ(run_cli({"plan", "--model", "model.pt2", "-o", "plan.json"}).code, 0);
+  const CliRun run =
+      run_cli({"explain", "plan.json", "--why-not", "compile=on", "--cluster", "8xH100-SXM-80GB"});
+  EXPECT_EQ(run.code, 4);
+  EXPECT_NE(run.err.find("hardware"), std::string::npos) << run.err;
+}
+
+TEST(Docs, ExamplesOfTheHelpAreAccepted) {
+  for (const Command& command : commands()) {
+    for (const std::string& example : command.examples) {
+      const std::vector<std::string> words = split(example, ' ');
+      ASSERT_EQ(words.at(0), "parallel-opt") << example;
+      const Command& named = find_command(words.at(1));
+      EXPECT_NO_THROW((void)parse_args(named, {words.begin() + 2, words.end()})) << example;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace parallel_opt
