@@ -46,7 +46,7 @@ void used(const char* p) { asm volatile("" : : "r"(p) : "memory"); }
 
 /// Small copies are repeated within a round, so that the clock's own cost does not count.
 int repeats_for(std::int64_t bytes) {
-  constexpr std::int64_t kLeastBytes = 8 * 1024 * 1024;
+  constexpr std::int64_t kLeastBytes = 8'388'608;
   return static_cast<int>(
       std::max<std::int64_t>(1, kLeastBytes / std::max<std::int64_t>(1, bytes)));
 }

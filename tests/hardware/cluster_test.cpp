@@ -22,6 +22,9 @@ Cluster two_cpus() {
   return cluster;
 }
 
+constexpr char kNoInterval[] =
+    "c.devices[0].memory_bytes: has no interval around its value (low <= value <= high)";
+
 std::vector<std::string> lines(const std::vector<Fault>& faults) {
   std::vector<std::string> texts;
   for (const Fault& fault : faults) texts.push_back(to_string(fault));
@@ -53,9 +56,7 @@ TEST(Check, NamesEveryBrokenRule) {
             (Lines{"c.nodes[0].threads: is less than 1",
                    "c.nodes[0].cpu_quota: is negative (0 means no limit)",
                    "c.devices[0].node: is 3, but there are 1 nodes (nodes count from 0)",
-                   "c.devices[0].memory_bytes: has no interval around its value (low <= value <= "
-                   "high)",
-                   "c.devices[1].name: is empty",
+                   kNoInterval, "c.devices[1].name: is empty",
                    "c.devices[1].rates[0].points[1].per_s: is not positive",
                    "c.devices[1].rates[0].points[1].size: does not rise (sort the points by size)",
                    "c.devices[1].rates[1].kernel: is empty",

@@ -187,16 +187,16 @@ TEST(Energy, AnUnknownProcessorIsUnavailable) {
 class EnergyOfGpus : public testing::Test {
  protected:
   void SetUp() override {
-    library_ = dlopen(FAKE_NVML_USUAL, RTLD_NOW);
-    ASSERT_NE(library_, nullptr) << dlerror();
-    set_ = reinterpret_cast<void (*)(unsigned, unsigned long long, unsigned)>(
-        dlsym(library_, "fake_nvml_set"));
-    set_(0, 1'000'000, 100'000);
-    set_(1, 0, 50'000);
+    library = dlopen(FAKE_NVML_USUAL, RTLD_NOW);
+    ASSERT_NE(library, nullptr) << dlerror();
+    set_sensors = reinterpret_cast<void (*)(unsigned, unsigned long long, unsigned)>(
+        dlsym(library, "fake_nvml_set"));
+    set_sensors(0, 1'000'000, 100'000);
+    set_sensors(1, 0, 50'000);
   }
-  void TearDown() override { dlclose(library_); }
-  void* library_ = nullptr;
-  void (*set_)(unsigned, unsigned long long, unsigned) = nullptr;
+  void TearDown() override { dlclose(library); }
+  void* library = nullptr;
+  void (*set_sensors)(unsigned, unsigned long long, unsigned) = nullptr;
 };
 
 TEST_F(EnergyOfGpus, CounterOrIntegratedPowerAndTheWorstNamesTheSum) {
@@ -204,10 +204,10 @@ TEST_F(EnergyOfGpus, CounterOrIntegratedPowerAndTheWorstNamesTheSum) {
   EnergyMeter meter = bench.meter();
   meter.begin();
   bench.now_s += 1;
-  set_(1, 0, 150'000);
+  set_sensors(1, 0, 150'000);
   meter.sample();
   bench.now_s += 1;
-  set_(0, 1'600'000, 0);
+  set_sensors(0, 1'600'000, 0);
   set(bench, "intel-rapl:0", "11000000");
   const EnergyReading reading = meter.end();
   ASSERT_EQ(reading.devices.size(), 4u);
@@ -225,7 +225,7 @@ TEST_F(EnergyOfGpus, ACounterThatStartsAnewIsUnavailable) {
   EnergyMeter meter = bench.meter();
   meter.begin();
   bench.now_s += 1;
-  set_(0, 5, 0);
+  set_sensors(0, 5, 0);
   const EnergyReading reading = meter.end();
   EXPECT_EQ(reading.devices[0].energy_j, std::nullopt);
   EXPECT_EQ(reading.notes, Notes{"nvidia: NVIDIA H100 80GB HBM3 tells neither energy nor power"});

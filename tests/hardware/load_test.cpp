@@ -1,6 +1,7 @@
 #include "parallel_opt/hardware/load.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -112,13 +113,14 @@ TEST(Preset, EveryFaultIsNamedWithTheNearestDevice) {
 
 class ClusterFile : public testing::Test {
  protected:
-  void SetUp() override { std::filesystem::create_directories(directory_); }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
+  void SetUp() override { std::filesystem::create_directories(directory); }
+  void TearDown() override { std::filesystem::remove_all(directory); }
   std::string write(const std::string& name, const std::string& text) {
-    write_file(directory_ + "/" + name, text);
-    return directory_ + "/" + name;
+    write_file(directory + "/" + name, text);
+    return directory + "/" + name;
   }
-  const std::string directory_ = testing::TempDir() + "cluster_file_test";
+  const std::string directory =
+      testing::TempDir() + "cluster_file_test_" + std::to_string(::getpid());
 };
 
 TEST_F(ClusterFile, ReadsWhatHardwarePrints) {
@@ -128,8 +130,8 @@ TEST_F(ClusterFile, ReadsWhatHardwarePrints) {
 }
 
 TEST_F(ClusterFile, BrokenFilesAreNamed) {
-  EXPECT_EQ(error_of(directory_ + "/none.json"),
-            "system: " + directory_ + "/none.json: No such file or directory (is the path right?)");
+  EXPECT_EQ(error_of(directory + "/none.json"),
+            "system: " + directory + "/none.json: No such file or directory (is the path right?)");
   EXPECT_EQ(error_of("cluster.yaml").substr(0, 12), "--cluster cl");  // no such file: a preset
   const std::string yaml = write("c.yaml", "nodes: []");
   EXPECT_EQ(error_of(yaml),

@@ -1,6 +1,7 @@
 #include "parallel_opt/hardware/probe_cache.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -32,19 +33,20 @@ ProbeSet probes_of(const Device& device, double rate = 9e10) {
 
 class ProbeCache : public testing::Test {
  protected:
-  void TearDown() override { std::filesystem::remove_all(directory_); }
+  void TearDown() override { std::filesystem::remove_all(directory); }
   CachedProbes lookup(const std::string& software = "", const std::string& now = kDay) const {
-    return cached_probes(DiskFileSystem(), directory_, device_, software, now);
+    return cached_probes(DiskFileSystem(), directory, device, software, now);
   }
-  const std::string directory_ = testing::TempDir() + "probe_cache_test";
-  const Device device_ = host().devices[0];
-  const std::string prefix_ = "probe cache: " + directory_ + "/" + device_.uuid;
+  const std::string directory =
+      testing::TempDir() + "probe_cache_test_" + std::to_string(::getpid());
+  const Device device = host().devices[0];
+  const std::string prefix = "probe cache: " + directory + "/" + device.uuid;
 };
 
 TEST_F(ProbeCache, GivesBackWhatWasStored) {
-  const std::string path = store_probes(directory_, probes_of(device_));
-  EXPECT_EQ(path, directory_ + "/" + device_.uuid + "--torch-2.13.0+cpu.json");
-  EXPECT_EQ(lookup(kTorch).probes, probes_of(device_));
+  const std::string path = store_probes(directory, probes_of(device));
+  EXPECT_EQ(path, directory + "/" + device.uuid + "--torch-2.13.0+cpu.json");
+  EXPECT_EQ(lookup(kTorch).probes, probes_of(device));
   EXPECT_EQ(lookup(kTorch).notes, Notes{});
 }
 
@@ -54,56 +56,56 @@ TEST_F(ProbeCache, AnEmptyCacheHasNothingToSay) {
 }
 
 TEST_F(ProbeCache, AnotherTorchIsAnotherEntry) {
-  ProbeSet newer = probes_of(device_, 8e10);
+  ProbeSet newer = probes_of(device, 8e10);
   newer.software = "torch 2.14.0";
   newer.date = "2026-11-22";
-  store_probes(directory_, probes_of(device_));
-  store_probes(directory_, newer);
+  store_probes(directory, probes_of(device));
+  store_probes(directory, newer);
   EXPECT_EQ(lookup(kTorch, "2026-11-23").probes->software, kTorch);
   EXPECT_EQ(lookup("", "2026-11-23").probes->software, "torch 2.14.0");  // the newest of any
   EXPECT_EQ(lookup("torch 3", "2026-11-23").probes, std::nullopt);
 }
 
 TEST_F(ProbeCache, OldEntriesAreSaidAndNotUsed) {
-  store_probes(directory_, probes_of(device_));
+  store_probes(directory, probes_of(device));
   EXPECT_TRUE(lookup("", "2027-02-19").probes.has_value());  // 9 + 31 + 31 + 19 = 90 days
   const CachedProbes old = lookup("", "2027-02-20");
   EXPECT_EQ(old.probes, std::nullopt);
-  EXPECT_EQ(old.notes, Notes{prefix_ + "--torch-2.13.0+cpu.json is of 2026-11-21, more than 90 "
-                                       "days ago: not used"});
+  EXPECT_EQ(old.notes, Notes{prefix + "--torch-2.13.0+cpu.json is of 2026-11-21, more than 90 "
+                                      "days ago: not used"});
 }
 
 TEST_F(ProbeCache, DamagedEntriesAreSaidAndNotUsed) {
-  write_file(directory_ + "/" + device_.uuid + "--a.json", "{\"schema\": ");
-  ProbeSet broken = probes_of(device_, -1);
+  write_file(directory + "/" + device.uuid + "--a.json", "{\"schema\": ");
+  ProbeSet broken = probes_of(device, -1);
   broken.software = "b";
-  store_probes(directory_, broken);
-  broken = probes_of(device_);
+  store_probes(directory, broken);
+  broken = probes_of(device);
   broken.software = "c";
   broken.date = "yesterday";
-  store_probes(directory_, broken);
+  store_probes(directory, broken);
   broken.software = "d";
   broken.device = "another";
-  store_probes(directory_, broken);
+  store_probes(directory, broken);
   const CachedProbes found = lookup();
   EXPECT_EQ(found.probes, std::nullopt);
   ASSERT_EQ(found.notes.size(), 4u);
-  EXPECT_TRUE(found.notes[0].starts_with(prefix_ + "--a.json")) << found.notes[0];
-  EXPECT_EQ(found.notes[1], prefix_ + "--b.json is damaged: probes.devices[0].rates[" +
-                                std::to_string(device_.rates.size() - 2) +
+  EXPECT_TRUE(found.notes[0].starts_with(prefix + "--a.json")) << found.notes[0];
+  EXPECT_EQ(found.notes[1], prefix + "--b.json is damaged: probes.devices[0].rates[" +
+                                std::to_string(device.rates.size() - 2) +
                                 "].points[0].per_s: is not positive: not used");
-  EXPECT_EQ(found.notes[2], prefix_ + "--c.json has no date: not used");
-  EXPECT_EQ(found.notes[3], prefix_ + "--d.json is of another device (another): not used");
+  EXPECT_EQ(found.notes[2], prefix + "--c.json has no date: not used");
+  EXPECT_EQ(found.notes[3], prefix + "--d.json is of another device (another): not used");
 }
 
 TEST_F(ProbeCache, AnUnwritableDirectoryIsASystemError) {
-  EXPECT_THROW(store_probes("/proc/nowhere", probes_of(device_)), SystemError);
+  EXPECT_THROW(store_probes("/proc/nowhere", probes_of(device)), SystemError);
 }
 
 TEST_F(ProbeCache, LocalClustersHaveTheirProbesMerged) {
   Cluster cluster = host();
-  store_probes(directory_, probes_of(device_));
-  merge_cached_probes(cluster, DiskFileSystem(), directory_, "", kDay);
+  store_probes(directory, probes_of(device));
+  merge_cached_probes(cluster, DiskFileSystem(), directory, "", kDay);
   const RateCurve* curve = find_rate(cluster.devices[0], "matmul", DType::fp32, 0);
   EXPECT_EQ(curve->quality, Quality::measured);
   EXPECT_EQ(curve->points[0].per_second, 9e10);

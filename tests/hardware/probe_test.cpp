@@ -51,8 +51,8 @@ TEST(Repeat, StopsAtTheMostRounds) {
 
 TEST(FitTransfer, FindsLatencyAndBandwidth) {
   std::vector<TransferPoint> points;
-  for (double bytes = 64; bytes <= 1 << 24; bytes *= 4) {
-    points.push_back({bytes, 5e-6 + bytes / 2e9});
+  for (int bytes = 64; bytes <= 16777216; bytes *= 4) {
+    points.push_back({double(bytes), 5e-6 + bytes / 2e9});
   }
   const TransferFit fit = fit_transfer(points);
   EXPECT_NEAR(fit.latency_s.value, 5e-6, 1e-12);
