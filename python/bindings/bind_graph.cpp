@@ -15,6 +15,7 @@
 #include "parallel_opt/graph/graph.h"
 #include "parallel_opt/importers/model.h"
 #include "parallel_opt/importers/pt2.h"
+#include "parallel_opt/importers/two_batches.h"
 #include "python/bindings/bind_fields.h"
 
 namespace parallel_opt::bindings {
@@ -107,8 +108,9 @@ class GraphBuilder {
   }
   void add_op(std::string target, std::string name,
               const std::vector<std::pair<std::string, std::optional<std::int32_t>>>& inputs,
-              const std::vector<std::int32_t>& outputs, const nb::dict& attributes,
-              std::string module, std::string module_type, int call, const std::string& phase) {
+              const std::vector<std::int32_t>& outputs,
+              const nb::typed<nb::dict, nb::str, nb::object>& attributes, std::string module,
+              std::string module_type, int call, const std::string& phase) {
     Op op;
     op.target = std::move(target);
     op.name = std::move(name);
@@ -277,6 +279,8 @@ void bind_graph(nb::module_& m) {
       "load_pt2", [](const std::string& path, const Ties& ties) { return load_pt2(path, ties); },
       "path"_a, "ties"_a = Ties(), nb::call_guard<nb::gil_scoped_release>(),
       "Read a .pt2 file; its weights are not read.");
+  m.def("join_batches", &join_batches, "small"_a, "small_batch"_a, "large"_a, "large_batch"_a,
+        "One graph with the symbol `batch` from two captures; None when they differ in more.");
   m.def("load_model", &load_model, "spec"_a, nb::call_guard<nb::gil_scoped_release>(),
         "The graph of a MODEL argument of the command line.");
 }

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import io
 import json
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from parallel_opt import compat
-from parallel_opt._core import Graph, read_pt2
-from parallel_opt.capture_state import flat_outputs, preserved, unwrapped
+from parallel_opt._core import Graph, join_batches, read_pt2
+from parallel_opt.capture_state import flat_outputs, preserved, quiet, unwrapped
 from parallel_opt.errors import InputError
 from parallel_opt.trace import trace
 
@@ -61,18 +60,15 @@ def capture(
     reason = ""
     if level != "trace":
         try:
-            return read_pt2(
-                export(module, args, kwargs, name=name, dynamic_batch=dynamic_batch), name
-            )
+            return _exported(module, args, kwargs, name, dynamic_batch)
         except Exception as error:  # torch.export raises whatever the model's own code raises
+            reason = _first_line(error)
             if level == "export":
                 raise InputError(
-                    name, f"torch.export failed: {_first_line(error)}", 'try level="trace"'
+                    name, f"torch.export failed: {reason}", 'try level="trace"'
                 ) from error
-            reason = _first_line(error)
     try:
-        notes = [f"recorded from one run, because torch.export failed: {reason}"] if reason else []
-        return trace(module, args, kwargs, name=name, ties=ties(module), notes=notes)
+        return _traced(module, args, kwargs, name, dynamic_batch, reason)
     except Exception as error:
         if reason:
             raise InputError(
@@ -81,6 +77,60 @@ def capture(
                 "does the model run?",
             ) from error
         raise
+
+
+def _exported(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str, dynamic: bool
+) -> Graph:
+    graph = read_pt2(export(module, args, kwargs, name=name, dynamic_batch=dynamic), name)
+
+    def at_batch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
+        return read_pt2(export(module, args, kwargs, name=name, dynamic_batch=False), name)
+
+    return graph if graph.symbols or not dynamic else _with_batch(graph, at_batch, args, kwargs)
+
+
+def _traced(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    dynamic: bool,
+    reason: str,
+) -> Graph:
+    notes = [f"recorded from one run, because torch.export failed: {reason}"] if reason else []
+    tied = ties(module)
+    graph = trace(module, args, kwargs, name=name, ties=tied, notes=notes)
+    if not dynamic or len(graph.notes) > len(notes):  # it looked at data: another run may differ
+        return graph
+
+    def at_batch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
+        return trace(module, args, kwargs, name=name, ties=tied, notes=notes)
+
+    return _with_batch(graph, at_batch, args, kwargs)
+
+
+def _with_batch(
+    graph: Graph,
+    at_batch: Callable[[tuple[Any, ...], dict[str, Any]], Graph],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Graph:
+    """A graph that fixes its batch, made general by a second capture with one sample more."""
+    batch = _batch(args, kwargs)
+    if batch is None:
+        return graph
+
+    def one_more(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.dim() == 0 or value.shape[0] != batch:
+            return value
+        return torch.cat([value, value[:1]])
+
+    try:
+        larger = at_batch(*compat.tree_map(one_more, (args, kwargs)))
+    except Exception:  # the model really takes this batch only
+        return graph
+    return join_batches(graph, batch, larger, batch + 1) or graph
 
 
 def export(
@@ -94,23 +144,15 @@ def export(
     """A .pt2 archive of the module's graph without its weights; raises what torch.export raises."""
     module = unwrapped(module)
     args, kwargs = _placed(module, tuple(args), dict(kwargs or {}))
-    with preserved(module), flat_outputs(module), warnings.catch_warnings(), torch.enable_grad():
-        warnings.simplefilter("ignore")  # about attributes set in forward: they are put back
-        shapes, batch = _dynamic(args, kwargs) if dynamic_batch else (None, 1)
+    with preserved(module), flat_outputs(module), quiet(), torch.enable_grad():
+        shapes = _dynamic(args, kwargs) if dynamic_batch else None
         program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
         _drop_weights(program)
-        symbols = _batch_symbols(program)
-        notes = []
-        if shapes is not None and not symbols:
-            notes.append(
-                f"the model fixes the batch at {batch}: no other is counted from this graph"
-            )
         extra = {
             "schema": "parallel-opt/capture/1",
             "name": name or type(module).__name__,
             "ties": ties(module),
-            "symbols": symbols,
-            "notes": notes,
+            "symbols": _batch_symbols(program),
         }
         buffer = io.BytesIO()
         torch.export.save(program, buffer, extra_files={"parallel_opt.json": json.dumps(extra)})
@@ -157,22 +199,24 @@ def _placed(
     return placed
 
 
-def _dynamic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, int]:
-    """Which sizes may vary: dimension 0 of every tensor that has the first tensor's size there."""
-    tensors = [
-        leaf
-        for leaf in compat.tree_leaves((args, kwargs))
-        if isinstance(leaf, torch.Tensor) and leaf.dim() > 0
-    ]
-    # torch treats sizes 0 and 1 as constants
-    if not tensors or tensors[0].shape[0] < 2:
-        return None, 1
-    batch = int(tensors[0].shape[0])
+def _batch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """Samples in the inputs: dimension 0 of the first tensor that has one."""
+    for leaf in compat.tree_leaves((args, kwargs)):
+        if isinstance(leaf, torch.Tensor) and leaf.dim() > 0:
+            return int(leaf.shape[0])
+    return None
+
+
+def _dynamic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Which sizes may vary: dimension 0 of every tensor that has the batch there."""
+    batch = _batch(args, kwargs)
+    if batch is None or batch < 2:  # torch treats sizes 0 and 1 as constants
+        return None
     shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
-    for tensor in tensors:
-        if tensor.shape[0] == batch:
-            shapes[tensor] = {0: torch.export.Dim.AUTO}
-    return shapes, batch
+    for leaf in compat.tree_leaves((args, kwargs)):
+        if isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == batch:
+            shapes[leaf] = {0: torch.export.Dim.AUTO}
+    return shapes
 
 
 def _batch_symbols(program: Any) -> dict[str, str]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import random
 import sys
+import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -59,6 +62,35 @@ def flat_outputs(module: nn.Module) -> Iterator[None]:
         del module.__dict__["forward"]
         if own is not None:
             module.__dict__["forward"] = own
+
+
+class _ThreadMuted:
+    """A stream that swallows what one thread writes; other threads' progress bars go on."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.thread = threading.get_ident()
+
+    def write(self, text: str) -> int:
+        if threading.get_ident() == self.thread:
+            return len(text)
+        return int(self.stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """torch.export prints the graph it got to when it fails; the reason is in the error anyway."""
+    disabled = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stderr(_ThreadMuted(sys.stderr)):  # type: ignore[type-var]
+        warnings.simplefilter("ignore")  # about attributes set in forward: they are put back
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
 
 
 @contextlib.contextmanager
