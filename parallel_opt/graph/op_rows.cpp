@@ -55,7 +55,7 @@ constexpr OpRow kRows[] = {
      "query=b* h q d, key=b* h k d, value=b* h k e, attn_mask=m* q k -> b* h q e", "k", "",
      "+attention"},
     {"aten._scaled_dot_product_flash_attention_for_cpu", attention,
-     "query=b* h q d, key=b* h k d, value=b* h k e, attn_mask=m* q k -> b* h q e, b* q h", "k", "",
+     "query=b* h q d, key=b* h k d, value=b* h k e, attn_mask=m* q k -> b* h q e, b* h q", "k", "",
      "query key value attn_mask out out1"},
     {"aten._scaled_dot_product_flash_attention", attention,
      "query=b* h q d, key=b* h k d, value=b* h k e -> b* h q e, b* h q", "k", "",
