@@ -59,6 +59,7 @@ void read_json(const JsonView& in, Attribute& attribute, std::vector<Fault>& fau
     case Kind::array:
       if (in.size() > 0 && all_of_kind(in, Kind::boolean)) {
         std::vector<bool> flags;
+        flags.reserve(in.size());
         for (std::size_t i = 0; i < in.size(); ++i) flags.push_back(in.at(i).boolean());
         attribute = std::move(flags);
         return;

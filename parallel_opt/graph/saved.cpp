@@ -96,10 +96,9 @@ class Keeper {
     const std::size_t leading = t.shape.size() - 2;
     double own = 1;
     for (std::size_t i = 0; i < leading; ++i) own *= static_cast<double>(t.shape[i].size);
-    if (own == batch && (leading < 2 || axes_merge(t, 0, leading - 1))) {
+    const bool folds = own == batch && (leading < 2 || axes_merge(t, 0, leading - 1));
+    if (folds || own == 1) {  // one matrix for all is a view with stride 0
       add(id);
-    } else if (own == 1) {
-      add(id);  // broadcast with stride 0: still a view
     } else {
       const double matrix = static_cast<double>(t.shape[leading].size) *
                             static_cast<double>(t.shape[leading + 1].size);
@@ -189,12 +188,11 @@ class Keeper {
       const Saved kept = recurrent_saved(graph_, op_);
       saved_.tensors.insert(saved_.tensors.end(), kept.tensors.begin(), kept.tensors.end());
       saved_.extra += kept.extra;
-    } else if (name == "self") {
+    } else if (name == "self" || name == "dropout" ||
+               (name == "scaled" && operand(op_, "weight").valid())) {
       add_bytes(self_elements() * element_bytes());
     } else if (name == "scaled") {
-      if (operand(op_, "weight").valid()) add_bytes(self_elements() * element_bytes());
-    } else if (name == "dropout") {
-      add_bytes(self_elements() * element_bytes());
+      return;  // without a weight nothing is multiplied
     } else if (name == "channels_mask") {
       add_bytes(self_size(0) * self_size(1) * element_bytes());
     } else {
@@ -210,7 +208,7 @@ class Keeper {
     } else if (name == "bag") {
       const TensorId index = operand(op_, "indices");
       add_bytes(8 * (index.valid() ? elements(graph_.tensor(index)) + 1 : 0) +
-                3 * 8 * (out->shape.empty() ? 1 : out->shape.front().size));
+                std::int64_t{3} * 8 * (out->shape.empty() ? 1 : out->shape.front().size));
     } else if (name == "adaptive") {
       // To one element it is a mean, which keeps nothing.
       bool mean = true;

@@ -16,6 +16,7 @@ struct OpaqueCount {
 std::vector<OpaqueSummary> opaque_list(const std::map<std::string, OpaqueCount>& counts,
                                        double all_flops) {
   std::vector<OpaqueSummary> list;
+  list.reserve(counts.size());
   for (const auto& [target, counted] : counts) {
     list.push_back({target, counted.count, all_flops > 0 ? counted.flops / all_flops : 0});
   }

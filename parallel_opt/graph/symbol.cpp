@@ -35,6 +35,8 @@ class Parser {
   }
 
  private:
+  static constexpr int kMostNested = 200;
+
   [[noreturn]] void fail(const std::string& what) const {
     throw InputError(where_,
                      what + " at column " + std::to_string(at_ + 1) + " of size expression '" +
@@ -54,7 +56,7 @@ class Parser {
   }
 
   Expression sum() {
-    if (++depth_ > 200) fail("too deeply nested");
+    if (++depth_ > kMostNested) fail("too deeply nested");
     std::vector<Expression> terms{product()};
     for (;;) {
       if (take("+")) {
@@ -76,7 +78,8 @@ class Parser {
 
   Expression product() {
     Expression left = unary();
-    for (;;) {
+    for (int factors = 1;; ++factors) {
+      if (factors > kMostNested) fail("too deeply nested");  // products nest to the left
       if (take("//")) {
         left = node(Kind::floor_divide, {std::move(left), unary()});
       } else if (take("%")) {
@@ -90,7 +93,7 @@ class Parser {
   }
 
   Expression unary() {
-    if (++depth_ > 200) fail("too deeply nested");
+    if (++depth_ > kMostNested) fail("too deeply nested");
     Expression result;
     if (take("-")) {
       result = node(Kind::multiply, {number_of(-1), unary()});
@@ -193,6 +196,10 @@ using Terms = std::map<std::vector<std::string>, std::int64_t>;
 Terms terms_of(const Expression& e);
 std::string text_of(const Terms& terms);
 
+[[noreturn]] void beyond_64_bits() {
+  throw InputError("size expression", "a coefficient is beyond 64 bits", "");
+}
+
 /// Product of sums is kept factored: sizes of a reshaped axis stay readable, "s0*(s1 + 1)".
 Terms product_terms(const Expression& e) {
   std::int64_t coefficient = 1;
@@ -200,6 +207,7 @@ Terms product_terms(const Expression& e) {
   Terms sum;  // the only factor that is a sum, while there is one
   int sums = 0;
   std::vector<const Expression*> open;  // products inside products are one product
+  open.reserve(e.arguments.size());
   for (const Expression& argument : e.arguments) open.push_back(&argument);
   for (std::size_t i = 0; i < open.size(); ++i) {
     if (open[i]->kind == Kind::multiply) {
@@ -209,7 +217,8 @@ Terms product_terms(const Expression& e) {
     Terms terms = terms_of(*open[i]);
     if (terms.empty()) return {};
     if (terms.size() == 1) {
-      coefficient *= terms.begin()->second;
+      if (__builtin_mul_overflow(coefficient, terms.begin()->second, &coefficient))
+        beyond_64_bits();
       const std::vector<std::string>& more = terms.begin()->first;
       factors.insert(factors.end(), more.begin(), more.end());
     } else {
@@ -218,7 +227,9 @@ Terms product_terms(const Expression& e) {
     }
   }
   if (sums == 1 && factors.size() == 1) {  // a number times a sum: 2*(a + 1) is 2*a + 2
-    for (auto& [unused, c] : sum) c *= coefficient;
+    for (auto& [unused, c] : sum) {
+      if (__builtin_mul_overflow(c, coefficient, &c)) beyond_64_bits();
+    }
     return sum;
   }
   std::sort(factors.begin(), factors.end());
@@ -227,6 +238,7 @@ Terms product_terms(const Expression& e) {
 
 std::string call_text(std::string_view name, const Expression& e) {
   std::vector<std::string> arguments;
+  arguments.reserve(e.arguments.size());
   for (const Expression& argument : e.arguments) arguments.push_back(to_string(argument));
   if (e.kind == Kind::maximum || e.kind == Kind::minimum) {
     std::sort(arguments.begin(), arguments.end());
@@ -244,7 +256,9 @@ Terms terms_of(const Expression& e) {
       Terms all;
       for (const Expression& argument : e.arguments) {
         for (const auto& [factors, coefficient] : terms_of(argument)) {
-          if ((all[factors] += coefficient) == 0) all.erase(factors);
+          const auto at = all.try_emplace(factors, 0).first;
+          if (__builtin_add_overflow(at->second, coefficient, &at->second)) beyond_64_bits();
+          if (at->second == 0) all.erase(at);
         }
       }
       return all;
@@ -314,6 +328,7 @@ class Evaluator {
     const auto found = values_.find(name);
     if (found != values_.end()) return found->second;
     std::vector<std::string> known;
+    known.reserve(values_.size());
     for (const auto& [other, unused] : values_) known.push_back(other);
     const std::string nearest = nearest_match(name, known);
     fail("unknown symbol '" + name + "'", nearest.empty() ? "" : "did you mean '" + nearest + "'?");

@@ -35,7 +35,8 @@ struct Expression {
 Expression parse_expression(std::string_view text, const std::string& where);
 
 /// Canonical infix text: like terms gathered, sums and products sorted, no white space to choose.
-/// Equal canonical texts mean equal values; the converse is not promised.
+/// Equal canonical texts mean equal values; the converse is not promised. Throws InputError for a
+/// coefficient beyond 64 bits.
 std::string to_string(const Expression& expression);
 
 /// The value with symbols replaced. Division and modulo round down (as in Python). Throws

@@ -65,6 +65,9 @@ TEST(Symbol, ErrorsNameTextAndColumn) {
 
 TEST(Symbol, DeepNestingIsRefusedNotCrashed) {
   EXPECT_NE(error(std::string(100'000, '(')).find("too deeply nested"), std::string::npos);
+  std::string product = "1";
+  for (int i = 0; i < 100'000; ++i) product += "*1";
+  EXPECT_NE(error(product).find("too deeply nested"), std::string::npos);
   EXPECT_NE(error(std::string(100'000, '-')).find("too deeply nested"), std::string::npos);
 }
 
@@ -80,6 +83,18 @@ TEST(Symbol, CanonicalTextGathersTerms) {
   EXPECT_EQ(canonical("-s0"), "-s0");
   EXPECT_EQ(canonical("3 - 2*s0"), "-2*s0 + 3");
   EXPECT_EQ(canonical("FloorDiv(2*s0, 4)*3"), "3*FloorDiv(2*s0, 4)");
+}
+
+TEST(Symbol, CanonicalTextRefusesCoefficientsBeyond64Bits) {
+  for (const char* text : {"9223372036854775807*2*s0", "9223372036854775807*s0 + s0",
+                           "4611686018427387904*(2*s0 + 1)"}) {
+    try {
+      canonical(text);
+      FAIL() << text;
+    } catch (const InputError& e) {
+      EXPECT_STREQ(e.what(), "size expression: a coefficient is beyond 64 bits");
+    }
+  }
 }
 
 TEST(Symbol, SymbolsAreListedOnce) {
