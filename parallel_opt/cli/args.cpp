@@ -15,8 +15,9 @@ namespace {
 template <class Number>
 std::optional<Number> parse(std::string_view text) {
   Number number{};
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const auto [stop, error] = std::from_chars(begin, end, number);
   if (error != std::errc() || stop != end) return std::nullopt;
   return number;
 }
@@ -27,6 +28,11 @@ std::optional<std::string> Args::get(const std::string& name) const {
   const auto it = values.find(name);
   if (it == values.end()) return std::nullopt;
   return it->second;
+}
+
+const std::string& Args::at(const std::string& name) const {
+  PO_CHECK(has(name), "a required argument is there once the command line is read");
+  return values.at(name);
 }
 
 std::string Args::get_or(const std::string& name, std::string otherwise) const {

@@ -50,8 +50,8 @@ print(json.dumps({"version": platform.python_version(), "torch": version("torch"
 /// "2.13.0+cpu" is at least 2.9?
 bool new_enough(const std::string& version) {
   const std::vector<std::string> parts = split(version, '.');
-  const int major = std::atoi(parts[0].c_str());
-  const int minor = parts.size() > 1 ? std::atoi(parts[1].c_str()) : 0;
+  const long major = std::strtol(parts[0].c_str(), nullptr, 10);
+  const long minor = parts.size() > 1 ? std::strtol(parts[1].c_str(), nullptr, 10) : 0;
   return major > 2 || (major == 2 && minor >= 9);
 }
 
@@ -153,7 +153,7 @@ Check check_memory(const Cluster& cluster) {
 Check check_load(const FileSystem& files, const Cluster& cluster) {
   const std::string text = files.read("/proc/loadavg").value_or("");
   if (text.empty()) return {"load", CheckStatus::ok, "unknown", "", ""};
-  const double load = std::atof(text.c_str());
+  const double load = std::strtod(text.c_str(), nullptr);
   const std::string found =
       fmt::format("{} runnable tasks on {} cores", show(load), usable_cores(cluster));
   if (load < 0.5 * usable_cores(cluster)) return {"load", CheckStatus::ok, found, "", ""};
@@ -167,7 +167,7 @@ Check check_shared_memory(std::optional<Bytes> free) {
             "data loaders with workers fail", "mount a tmpfs on /dev/shm"};
   }
   const std::string found = show(*free) + " free in /dev/shm";
-  if (*free >= Bytes(256 << 20)) return {"shared memory", CheckStatus::ok, found, "", ""};
+  if (*free >= Bytes(256 * 1024 * 1024)) return {"shared memory", CheckStatus::ok, found, "", ""};
   return {"shared memory", CheckStatus::warning, found, "data loaders with workers may fail",
           "start the container with --shm-size=1g"};
 }

@@ -68,11 +68,11 @@ std::vector<Reason> answer_wish(const Args& args, const Plan& plan, const Consol
   throw_if_any(validate(graph, cluster, job, plan));
   SearchResult result = search(graph, cluster, job);
   result.plan = plan;
-  return why_not(graph, cluster, job, result, *args.get("why-not"));
+  return why_not(graph, cluster, job, result, args.at("why-not"));
 }
 
 ExitCode run_explain(const Args& args, const Console& console) {
-  const Plan plan = load_plan(*args.get("PLAN"));
+  const Plan plan = load_plan(args.at("PLAN"));
   for (const char* flag : {"model", "cluster"}) {
     if (args.has(flag) && !args.has("why-not")) {
       throw UsageError("parallel-opt explain",

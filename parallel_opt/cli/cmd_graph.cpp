@@ -12,12 +12,14 @@ std::string count(std::int64_t number) { return std::to_string(number); }
 
 std::string shape_text(const InputSummary& input) {
   std::vector<std::string> sizes;
+  sizes.reserve(input.shape.size());
   for (const std::int64_t size : input.shape) sizes.push_back(count(size));
   return input.name + " " + std::string(name_of(input.dtype)) + "[" + join(sizes, ", ") + "]";
 }
 
 void print_summary(const GraphSummary& s, std::ostream& out) {
   std::vector<std::string> inputs;
+  inputs.reserve(s.inputs.size());
   for (const InputSummary& input : s.inputs) inputs.push_back(shape_text(input));
   const Table facts{
       {{"", Align::left}, {"", Align::left}},
@@ -48,7 +50,7 @@ void print_summary(const GraphSummary& s, std::ostream& out) {
 }
 
 ExitCode run_graph(const Args& args, const Console& console) {
-  const Graph graph = bind_sizes(load_model_argument(*args.get("MODEL"), console),
+  const Graph graph = bind_sizes(load_model_argument(args.at("MODEL"), console),
                                  args.whole("batch", 1), args.whole("seq", 1));
   const GraphSummary summary = summarize(graph);
   if (console.json) {

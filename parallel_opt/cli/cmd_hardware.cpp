@@ -78,13 +78,14 @@ void print_cluster(const Cluster& cluster, std::ostream& out) {
 
 ExitCode run_hardware(const Args& args, const Console& console) {
   const Cluster cluster = chosen(args);
-  if (const auto output = args.get("output")) write_file(*output, to_json(cluster));
+  const std::optional<std::string> output = args.get("output");
+  if (output) write_file(*output, to_json(cluster));
   if (console.json) {
     print_json(console, document_of(cluster));
-  } else if (!args.has("output")) {
-    print_cluster(cluster, console.out);
+  } else if (output) {
+    console.out << *output << '\n';
   } else {
-    console.out << *args.get("output") << '\n';
+    print_cluster(cluster, console.out);
   }
   return ExitCode::ok;
 }

@@ -32,7 +32,7 @@ void print_result(const SearchResult& result, double wall_s, const Console& cons
 
 ExitCode run_plan(const Args& args, const Console& console) {
   const Job job = job_from(args);
-  const std::string model = *args.get("model"), cluster_name = args.get_or("cluster", "local");
+  const std::string model = args.at("model"), cluster_name = args.get_or("cluster", "local");
   const Cluster cluster = load_cluster(cluster_name);
   const Graph loaded = load_model_argument(model, console);
   const Graph graph = bind_sizes(loaded, std::nullopt, args.whole("seq", 1));

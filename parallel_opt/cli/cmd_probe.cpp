@@ -52,7 +52,7 @@ ProbeReport probe(const Args& args, const Console& console) {
   std::vector<std::string> words = {"--json"};
   if (args.has("quick")) words.push_back("--quick");
   if (args.has("no-store")) words.push_back("--no-store");
-  if (args.has("budget")) words.insert(words.end(), {"--budget", *args.get("budget")});
+  if (args.has("budget")) words.insert(words.end(), {"--budget", args.at("budget")});
   std::vector<std::string> argv;
   std::string missing;
   try {

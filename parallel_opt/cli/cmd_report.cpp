@@ -22,7 +22,7 @@ std::string document_of(const std::string& path) {
 }
 
 ExitCode run_report(const Args& args, const Console& console) {
-  const std::string source = document_of(*args.get("SOURCE"));
+  const std::string source = document_of(args.at("SOURCE"));
   const std::string beside = (std::filesystem::path(source).parent_path() / "report.html").string();
   const std::string output = args.get_or("output", beside);
   const std::string html = report_html(read_report(read_file(source), source));

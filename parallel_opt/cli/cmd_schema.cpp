@@ -30,11 +30,12 @@ ExitCode list_schemas(const Console& console) {
 
 ExitCode run_schema(const Args& args, const Console& console) {
   if (!args.has("NOUN")) return list_schemas(console);
-  const std::string noun = *args.get("NOUN");
+  const std::string noun = args.at("NOUN");
   const auto& schemas = document_schemas();
   const auto found = std::ranges::find(schemas, noun, &DocumentSchema::noun);
   if (found == schemas.end()) {
     std::vector<std::string> known;
+    known.reserve(schemas.size());
     for (const DocumentSchema& schema : schemas) known.push_back(schema.noun);
     const std::string nearest = nearest_match(noun, known);
     throw UsageError(

@@ -56,6 +56,8 @@ class Args {
 
   bool has(const std::string& name) const { return values.contains(name); }
   std::optional<std::string> get(const std::string& name) const;
+  /// Of an argument or flag that the command requires.
+  const std::string& at(const std::string& name) const;
   std::string get_or(const std::string& name, std::string otherwise) const;
   /// Whole number of at least `least`.
   std::optional<std::int64_t> whole(const std::string& name, std::int64_t least) const;

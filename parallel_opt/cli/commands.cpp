@@ -3,12 +3,12 @@
 namespace parallel_opt {
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all = {
+  static const std::vector<Command> kAll = {
       hardware_command(), probe_command(),  graph_command(),   plan_command(),
       explain_command(),  run_command(),    demo_command(),    report_command(),
       doctor_command(),   schema_command(), version_command(),
   };
-  return all;
+  return kAll;
 }
 
 }  // namespace parallel_opt

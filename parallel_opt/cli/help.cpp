@@ -72,11 +72,12 @@ std::string help_text(const Command& command) {
     arguments.emplace_back(argument.name, argument.doc);
   }
   if (!command.passes_on.empty()) text += " " + command.passes_on;
-  text += "\n";
+  text += '\n';
   if (!command.description.empty()) text += "\n" + command.description + "\n";
   if (!arguments.empty()) text += "\narguments:\n" + two_columns(arguments);
   text += "\nflags:\n";
   std::vector<Row> rows;
+  rows.reserve(command.flags.size() + common_flags().size());
   for (const Flag& flag : command.flags) rows.emplace_back(flag_column(flag), flag.doc);
   for (const Flag& flag : common_flags()) rows.emplace_back(flag_column(flag), flag.doc);
   text += two_columns(rows);

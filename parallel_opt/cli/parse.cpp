@@ -14,6 +14,7 @@ std::string cli_name(const Flag& flag) {
 
 std::vector<const Flag*> all_flags(const Command& command) {
   std::vector<const Flag*> flags;
+  flags.reserve(command.flags.size() + common_flags().size());
   for (const Flag& flag : command.flags) flags.push_back(&flag);
   for (const Flag& flag : common_flags()) flags.push_back(&flag);
   return flags;
@@ -92,14 +93,14 @@ void require_arguments(const Command& command, const Args& args) {
 }  // namespace
 
 const std::vector<Flag>& common_flags() {
-  static const std::vector<Flag> flags = {
+  static const std::vector<Flag> kFlags = {
       {"json", "", "print one JSON document instead of text"},
       {"quiet", "", "no messages on stderr but errors", 'q'},
       {"verbose", "", "more messages on stderr", 'v'},
       {"no-color", "", "plain text (as does NO_COLOR in the environment)"},
       {"help", "", "print this and exit", 'h'},
   };
-  return flags;
+  return kFlags;
 }
 
 Args parse_args(const Command& command, const std::vector<std::string>& words) {
@@ -111,6 +112,7 @@ Args parse_args(const Command& command, const std::vector<std::string>& words) {
   std::map<std::string, std::string> values;
   std::vector<CLI::Option*> options;
   const std::vector<const Flag*> flags = all_flags(command);
+  options.reserve(flags.size());
   for (const Flag* flag : flags) {
     options.push_back(flag->value.empty() ? app.add_flag(cli_name(*flag))->disable_flag_override()
                                           : app.add_option(cli_name(*flag), values[flag->name]));

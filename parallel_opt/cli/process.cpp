@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 
 std::vector<char*> c_arguments(std::vector<std::string>& argv) {
   std::vector<char*> pointers;
+  pointers.reserve(argv.size() + 1);
   for (std::string& argument : argv) pointers.push_back(argument.data());
   pointers.push_back(nullptr);
   return pointers;

@@ -11,7 +11,7 @@
 namespace parallel_opt {
 
 const std::vector<DocumentSchema>& document_schemas() {
-  static const std::vector<DocumentSchema> schemas = {
+  static const std::vector<DocumentSchema> kSchemas = {
       {"cluster", "nodes, devices and links with their speeds",
        [] { return schema_of<ClusterDocument>("What a job runs on."); }},
       {"demo", "what `parallel-opt demo --json` prints",
@@ -41,7 +41,7 @@ const std::vector<DocumentSchema>& document_schemas() {
       {"version", "what `parallel-opt version --json` prints",
        [] { return schema_of<VersionDocument>("Which parallel-opt this is."); }},
   };
-  return schemas;
+  return kSchemas;
 }
 
 }  // namespace parallel_opt

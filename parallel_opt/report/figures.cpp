@@ -124,6 +124,7 @@ std::vector<LegendEntry> category_legend(const std::set<std::string>& used) {
 std::vector<LegendEntry> way_legend(const ReportModel& model,
                                     const std::vector<std::size_t>& ways) {
   std::vector<LegendEntry> entries;
+  entries.reserve(ways.size());
   for (const std::size_t i : ways) entries.push_back({model.ways[i].name, way_color(model, i)});
   return entries;
 }
@@ -268,7 +269,7 @@ std::string time_share_figure(const ReportModel& model) {
     for (const auto& [name, seconds] : time_by_category(*way.timeline, step)) {
       const std::string text = milliseconds(seconds);
       row.parts.push_back({0, seconds, category_color(name), text.substr(0, text.find(' ')),
-                           name + ": " + text, 0});
+                           fmt::format("{}: {}", name, text), 0});
       used.insert(name);
       sum += seconds;
     }

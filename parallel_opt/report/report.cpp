@@ -9,6 +9,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/base/version.h"
 #include "parallel_opt/report/figures.h"
+#include "parallel_opt/report/numbers.h"
 #include "parallel_opt/report/svg.h"
 
 namespace parallel_opt {
@@ -63,85 +64,6 @@ std::string card(const ReportModel& model, std::size_t index) {
                         a.tolerance, e(model.ways[0].name));
   }
   return text + "</div>";
-}
-
-std::string cell(const std::optional<std::string>& text) {
-  return "<td>" + (text ? e(*text) : "<span class=\"absent\">\xe2\x80\x93</span>") + "</td>";
-}
-
-/// The comparison as a table: what the pictures show, in numbers.
-std::string numbers_table(const ReportModel& model) {
-  using Text = std::optional<std::string>;
-  struct Row {
-    const char* name;
-    Text (*text)(const ReportWay&);
-  };
-  static constexpr auto bytes = [](const std::optional<double>& value) -> Text {
-    if (!value) return std::nullopt;
-    return show(Bytes(static_cast<std::int64_t>(*value)));
-  };
-  static constexpr auto error = [](const std::optional<Uncertain>& predicted,
-                                   double measured) -> Text {
-    if (!predicted || !(measured > 0)) return std::nullopt;
-    return fmt::format("{:+.1f} %", (predicted->value - measured) / measured * 100);
-  };
-  static constexpr auto difference = [](const std::optional<double>& value) -> Text {
-    return value ? Text(fmt::format("{:.1e}", *value)) : Text("not finite");
-  };
-  const std::vector<Row> rows = {
-      {"step time, median",
-       [](const ReportWay& w) {
-         return w.step_s ? Text(show(Seconds(w.step_s->median))) : Text();
-       }},
-      {"step time, 10th to 90th percentile",
-       [](const ReportWay& w) {
-         return w.step_s
-                    ? Text(show(Seconds(w.step_s->low)) + " to " + show(Seconds(w.step_s->high)))
-                    : Text();
-       }},
-      {"samples per second",
-       [](const ReportWay& w) { return w.samples_per_s ? Text(show(*w.samples_per_s)) : Text(); }},
-      {"peak memory, allocator", [](const ReportWay& w) { return bytes(w.peak_bytes); }},
-      {"peak memory, whole process", [](const ReportWay& w) { return bytes(w.rss_bytes); }},
-      {"CPU utilisation",
-       [](const ReportWay& w) {
-         return w.cpu_share ? Text(fmt::format("{:.0f} %", *w.cpu_share * 100)) : Text();
-       }},
-      {"energy per step",
-       [](const ReportWay& w) {
-         const std::string quality(name_of(w.energy_quality));
-         return w.energy_j ? Text(show(*w.energy_j) + " J (" + quality + ")") : Text(quality);
-       }},
-      {"loss on held-out data",
-       [](const ReportWay& w) {
-         return w.held_out_loss ? Text(fmt::format("{:.5f}", *w.held_out_loss)) : Text();
-       }},
-      {"largest difference of training losses",
-       [](const ReportWay& w) { return w.agreement ? difference(w.agreement->training) : Text(); }},
-      {"difference of held-out losses",
-       [](const ReportWay& w) { return w.agreement ? difference(w.agreement->held_out) : Text(); }},
-      {"error of predicted step time",
-       [](const ReportWay& w) {
-         return error(w.predicted_step_s, w.step_s ? w.step_s->median : 0);
-       }},
-      {"error of predicted peak memory",
-       [](const ReportWay& w) { return error(w.predicted_peak_bytes, w.peak_bytes.value_or(0)); }},
-  };
-  std::string text =
-      "<h3>Numbers</h3><div class=\"scroll\"><table><thead><tr><th scope=\"col\"></th>";
-  for (const ReportWay& way : model.ways) text += "<th scope=\"col\">" + e(way.name) + "</th>";
-  text += "</tr></thead><tbody>";
-  for (const Row& row : rows) {
-    std::string cells;
-    bool any = false;
-    for (const ReportWay& way : model.ways) {
-      const Text value = row.text(way);
-      any = any || value.has_value();
-      cells += cell(value);
-    }
-    if (any) text += fmt::format("<tr><th scope=\"row\">{}</th>{}</tr>", e(row.name), cells);
-  }
-  return text + "</tbody></table></div>\n";
 }
 
 std::string why(const ReportModel& model) {
@@ -227,9 +149,9 @@ std::string candidates_table(const ReportModel& model, std::size_t index) {
         c.chosen ? " <span class=\"badge good\">chosen</span>" : "",
         time(c.predicted_s, "hollow " + way_color(model, index)),
         time(c.measured_s, way_color(model, index)),
-        cell(c.peak_memory_bytes
-                 ? std::optional(show(Bytes(static_cast<std::int64_t>(*c.peak_memory_bytes))))
-                 : std::nullopt),
+        table_cell(c.peak_memory_bytes
+                       ? std::optional(show(Bytes(static_cast<std::int64_t>(*c.peak_memory_bytes))))
+                       : std::nullopt),
         e(c.reason));
   }
   return text + "</tbody></table></div></details>\n";

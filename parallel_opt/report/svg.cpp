@@ -114,7 +114,7 @@ std::string fit_text(const std::string& text, double width) {
   std::string cut;
   std::size_t count = 0;
   for (const char c : text) {
-    if ((c & 0xc0) != 0x80 && count++ == keep) break;
+    if (begins_code_point(c) && count++ == keep) break;
     cut += c;
   }
   return cut + "\xe2\x80\xa6";
@@ -145,6 +145,7 @@ std::vector<std::string> tick_labels(const std::vector<double>& ticks) {
     if (exact) break;
   }
   std::vector<std::string> labels;
+  labels.reserve(ticks.size());
   for (const double tick : ticks) {
     labels.push_back(fmt::format("{:.{}f}", tick == 0 ? 0.0 : tick, decimals));
   }

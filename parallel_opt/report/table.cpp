@@ -18,9 +18,13 @@ std::string without_end_blanks(std::string line) {
 
 }  // namespace
 
+bool begins_code_point(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return byte < 0x80 || byte > 0xbf;  // the others continue one
+}
+
 std::size_t width_of(const std::string& text) {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(text, [](char c) { return (c & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(std::ranges::count_if(text, begins_code_point));
 }
 
 std::string to_text(const Table& table) {

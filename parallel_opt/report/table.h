@@ -22,6 +22,8 @@ struct Table {
 /// count code points, so that UTF-8 lines up. Ends in a newline; empty without rows.
 std::string to_text(const Table& table);
 
+/// Is this byte of UTF-8 the first of a code point?
+bool begins_code_point(char c);
 /// Code points of UTF-8 text.
 std::size_t width_of(const std::string& text);
 

@@ -182,6 +182,7 @@ std::string chrome_trace(const Timeline& timeline) {
   add_names(events, places);
 
   std::vector<const Span*> spans;
+  spans.reserve(timeline.spans.size());
   for (const Span& span : timeline.spans) spans.push_back(&span);
   std::ranges::stable_sort(spans, [&](const Span* a, const Span* b) {
     // By track and time; the outer one of two that start together comes first.

@@ -30,7 +30,7 @@ class Page:
 
     def __init__(self, file: Path, directory: Path) -> None:
         browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-        assert browser, "reports are tested in Chromium, which is not installed: apt install chromium"
+        assert browser, "Chromium is not installed, which opens the reports: apt install chromium"
         log = directory / "net.json"
         done = subprocess.run(
             [
@@ -59,7 +59,7 @@ class Page:
 
 
 def _requests(log: Path, page: str) -> list[str]:
-    """URLs that the page asked for. Chromium's own requests have no origin; a file's origin is null."""
+    """URLs that the page asked for: its origin is null, Chromium's own requests have none."""
     text = log.read_text()
     if not text.rstrip().endswith("}"):  # Chromium may be gone before it has closed the list
         text = text.rstrip().rstrip(",") + "]}"
