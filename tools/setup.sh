@@ -56,6 +56,10 @@ ${pair#*=}
       libgmock-dev libbenchmark-dev
   fi
   command -v pkg-config >/dev/null || echo pkg-config
+  # A test opens reports in a browser. Ubuntu's package of it is a snap, which containers cannot run.
+  if ! command -v chromium chromium-browser google-chrome >/dev/null && grep -qx 'ID=debian' /etc/os-release; then
+    echo chromium fonts-dejavu-core
+  fi
   "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$(basename "$python")-venv"
   "$python" -c 'import os, sysconfig as s; assert os.path.exists(s.get_paths()["include"] + "/Python.h")' \
     2>/dev/null || echo "$(basename "$python")-dev"

@@ -37,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--plan", metavar="FILE", help="run this plan instead of searching")
     parser.add_argument("--json", action="store_true", help="print run.json on stdout at the end")
+    parser.add_argument("--quiet", action="store_true", help="no messages but warnings and errors")
+    parser.add_argument("--verbose", action="store_true", help="more messages")
     parser.add_argument("script", help="the training script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed to the script")
     return parser
@@ -157,7 +159,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code of the script, or ours (2 usage, 4 bad input, 5 missing
     part)."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="parallel-opt: %(message)s", stream=sys.stderr)
+    level = logging.WARNING if options.quiet else logging.INFO
+    level = logging.DEBUG if options.verbose else level
+    logging.basicConfig(level=level, format="parallel-opt: %(message)s", stream=sys.stderr)
     stdout = sys.stdout
     if options.json:  # stdout is for the document alone: what the script prints goes to stderr
         saved = os.dup(1)

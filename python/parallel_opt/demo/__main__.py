@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", default="demo", metavar="DIR", help="report.html, demo.json"
     )
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument("--rounds", type=int, default=Shape.rounds, help="interleaved rounds")
     parser.add_argument("--steps", type=int, default=Shape.steps, help="steps per round and way")
     parser.add_argument("--model", choices=sorted(TASKS), action="append", help="only this model")
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         output = Path(options.output)
         write_file(str(output / "demo.json"), "{}\n")  # fails now, not after minutes
         shape = Shape(rounds=options.rounds, steps=options.steps)
-        log = Console(stderr=True)
+        log = Console(stderr=True, quiet=options.quiet)
         models = _train(options.model or list(TASKS), shape, log)
         machine = documents.machine(cluster)
         document = {"schema": "parallel-opt/demo/1", "machine": machine, "models": models}
