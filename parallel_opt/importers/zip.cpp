@@ -169,8 +169,9 @@ std::string ZipArchive::read(std::string_view member, const ZipLimits& limits) c
     throw InputError(where, std::string("cannot be read: ") + zip_strerror(impl_->zip),
                      "save the archive anew, without password");
   }
-  // Grown as bytes arrive: the size in the directory is a claim, not a promise.
+  // The size in the directory is a claim, not a promise: believed up to 64 MiB, then grown.
   std::string content;
+  content.reserve(static_cast<std::size_t>(std::min<std::int64_t>(size.value, 64 << 20)));
   std::array<char, 1 << 16> chunk;
   while (true) {
     const zip_int64_t got = zip_fread(file.get(), chunk.data(), chunk.size());

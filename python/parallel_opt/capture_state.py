@@ -84,7 +84,7 @@ class _ThreadMuted:
 def quiet() -> Iterator[None]:
     """torch.export prints the graph it got to when it fails; the reason is in the error anyway."""
     disabled = logging.root.manager.disable
-    with warnings.catch_warnings(), contextlib.redirect_stderr(_ThreadMuted(sys.stderr)):  # type: ignore[type-var]
+    with warnings.catch_warnings(), contextlib.redirect_stderr(_ThreadMuted(sys.stderr)):
         warnings.simplefilter("ignore")  # about attributes set in forward: they are put back
         logging.disable(logging.WARNING)
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (its usual name)
+import torch.nn.functional as F
 from torch import nn
 
 Case = tuple[nn.Module, tuple[Any, ...], dict[str, Any]]
