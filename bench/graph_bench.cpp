@@ -11,7 +11,7 @@ namespace {
 Graph tower(std::int64_t operators) {
   Graph graph;
   graph.name = "tower";
-  const auto tensor = [&](TensorRole role, std::vector<std::int64_t> sizes) {
+  const auto tensor = [&](TensorRole role, const std::vector<std::int64_t>& sizes) {
     Tensor t;
     t.name = "t" + std::to_string(graph.tensors.size());
     t.role = role;
@@ -26,13 +26,13 @@ Graph tower(std::int64_t operators) {
     const std::string module = "blocks." + std::to_string(layer);
     const TensorId weight = tensor(TensorRole::parameter, {256, 256});
     const auto add = [&](const char* target, std::vector<Operand> inputs,
-                         std::vector<std::int64_t> sizes) {
+                         const std::vector<std::int64_t>& sizes) {
       Op op;
       op.target = target;
       op.name = "op" + std::to_string(graph.ops.size());
       op.module = module + ".part" + std::to_string(graph.ops.size() % 3);
       op.inputs = std::move(inputs);
-      op.outputs = {tensor(TensorRole::activation, std::move(sizes))};
+      op.outputs = {tensor(TensorRole::activation, sizes)};
       graph.ops.push_back(std::move(op));
       return graph.ops.back().outputs.front();
     };
@@ -52,7 +52,7 @@ Graph tower(std::int64_t operators) {
 // Question: is a summary linear in operators, and is it below 200 ms for 100,000?
 void summarize_tower(benchmark::State& state) {
   const Graph graph = tower(state.range(0));
-  for (auto _ : state) benchmark::DoNotOptimize(summarize(graph));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(summarize(graph));
   state.SetComplexityN(state.range(0));
 }
 BENCHMARK(summarize_tower)
@@ -64,7 +64,7 @@ BENCHMARK(summarize_tower)
 // Question: does exact liveness stay linear in operators?
 void liveness_tower(benchmark::State& state) {
   const Graph graph = tower(state.range(0));
-  for (auto _ : state) benchmark::DoNotOptimize(live_bytes(graph, {}));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(live_bytes(graph, {}));
   state.SetComplexityN(state.range(0));
 }
 BENCHMARK(liveness_tower)

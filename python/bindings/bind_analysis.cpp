@@ -35,6 +35,7 @@ void bind_liveness(nb::module_& m) {
           "curve_bytes",
           [](const Liveness& l) {
             std::vector<std::int64_t> curve;
+            curve.reserve(l.curve.size());
             for (const Bytes b : l.curve) curve.push_back(b.value);
             return curve;
           },
@@ -78,6 +79,7 @@ void bind_analysis(nb::module_& m) {
       [](const Graph& graph) {
         const BatchDims batch = find_batch(graph);
         std::vector<std::string> names;
+        names.reserve(batch.mixing.size() + batch.unknown.size());
         for (const OpId id : batch.mixing) names.push_back(graph.op(id).name);
         for (const OpId id : batch.unknown) names.push_back(graph.op(id).name);
         return names;
