@@ -38,12 +38,13 @@ void read(std::string_view archive) {
   try {
     const parallel_opt::Graph graph = parallel_opt::read_pt2(archive, "fuzz.pt2");
     for (const parallel_opt::Op& op : graph.ops) parallel_opt::forward_work(graph, op);
-  } catch (const parallel_opt::InputError&) {
+  } catch (const parallel_opt::InputError&) {  // NOLINT(bugprone-empty-catch): a right answer
   }
 }
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer names it
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   if (input.starts_with("PK")) {

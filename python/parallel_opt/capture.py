@@ -57,6 +57,9 @@ def capture(
     module = unwrapped(module)
     name = name or type(module).__name__
     args, kwargs = tuple(args), dict(kwargs or {})
+    lazy = [fqn for fqn, p in module.named_parameters() if nn.parameter.is_lazy(p)]
+    if lazy:
+        raise InputError(name, f"{lazy[0]} has no shape yet", "run one forward pass first")
     reason = ""
     if level != "trace":
         try:

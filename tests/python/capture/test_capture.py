@@ -275,6 +275,23 @@ def test_batch_of_one_stays_fixed():
     assert [t.shape for t in graph.tensors][-1] == [1, 4]
 
 
+@pytest.mark.parametrize("level", ["export", "trace"])
+def test_parametrized_weights_count_their_originals(level):
+    module = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+    graph = capture(module, (torch.randn(2, 4),), level=level)
+    assert graph.count_parameters().parameters == 24  # 4 x 4, one norm per row, bias of 4
+    assert graph.outputs
+
+
+def test_lazy_module_is_refused_until_it_has_shapes():
+    module = nn.LazyLinear(4)
+    with pytest.raises(InputError) as error:
+        capture(module, (torch.randn(2, 3),))
+    assert str(error.value) == ("LazyLinear: weight has no shape yet (run one forward pass first)")
+    module(torch.randn(2, 3))
+    assert capture(module, (torch.randn(2, 3),)).count_parameters().parameters == 16  # 3 * 4 + 4
+
+
 def test_unknown_level_is_refused():
     with pytest.raises(InputError) as error:
         capture(nn.Linear(1, 1), (), level="magic")
