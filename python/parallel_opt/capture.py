@@ -215,7 +215,7 @@ def _dynamic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     batch = _batch(args, kwargs)
     if batch is None or batch < 2:  # torch treats sizes 0 and 1 as constants
         return None
-    shapes = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+    shapes = torch.export.ShapesCollection()
     for leaf in compat.tree_leaves((args, kwargs)):
         if isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == batch:
             shapes[leaf] = {0: torch.export.Dim.AUTO}

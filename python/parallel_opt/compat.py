@@ -290,7 +290,7 @@ class DispatchRecorder(DispatchMode):
 
 def storage_reference(tensor: torch.Tensor) -> Any:
     """Keeps the address of the tensor's storage from being used again, without its bytes."""
-    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+    return StorageWeakRef(tensor.untyped_storage())
 
 
 def storage_address(reference: Any) -> int:
@@ -328,5 +328,5 @@ def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
-    disabled: Callable[..., Any] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    disabled: Callable[..., Any] = torch.compiler.disable(function)
     return disabled
