@@ -4,6 +4,7 @@ order."""
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import runpy
 import signal
@@ -22,6 +23,16 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def _log_to_stderr() -> None:
+    """Rank 0 tells what is planned; what a script prints stays its own."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("parallel-opt: %(message)s"))
+    log = logging.getLogger("parallel_opt")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
+    log.propagate = False  # a script that sets up logging of its own must not get each line twice
+
+
 def _run_script() -> None:
     script = sys.argv[1]
     sys.argv = sys.argv[1:]
@@ -35,6 +46,7 @@ def _run_script() -> None:
 def main() -> None:
     """Run ``sys.argv[1]`` with the rest as its arguments. Does not return."""
     _die_with_parent()
+    _log_to_stderr()
     hidden = (__file__, runpy.__file__, "<frozen runpy>")
     process_group.run_worker(_run_script, ended=record.close, hidden=hidden)
 

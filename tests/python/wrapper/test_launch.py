@@ -13,11 +13,12 @@ TRAIN = """
 import os, torch
 from parallel_opt import OptimizedParallel
 torch.manual_seed(0)
-model = OptimizedParallel(torch.nn.Linear(4, 2), compile=False, precision="fp32",
-probe_budget_s=5.0) optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+pins = {"compile": False, "precision": "fp32", "probe_budget_s": 5.0}
+model = OptimizedParallel(torch.nn.Linear(4, 2), **pins)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 for step in range(8):
     optimizer.zero_grad()
-    x = torch.arange(24.0).reshape(6, 4) / 24 + step
+    x = torch.arange(24.0).reshape(6, 4) / 24 + step / 8
     loss = model(x).square().mean()
     loss.backward()
     optimizer.step()
