@@ -16,6 +16,34 @@ from typing import Any
 from parallel_opt.errors import MachineError
 
 
+class _Stream:
+    """Lines over a socket; ``select`` takes it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lines = connection.makefile("r")
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def readline(self) -> str:
+        """The next line; empty when the other end is gone."""
+        try:
+            return self._lines.readline()
+        except ConnectionResetError:
+            return ""
+
+    def send(self, text: str) -> None:
+        try:
+            self._connection.sendall(text.encode())
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the rank is going away: its end of file is handled where answers are read
+
+    def close(self) -> None:
+        self._lines.close()
+        self._connection.close()
+
+
 class Variant:
     """One way of training one task: one process, or several ranks under ``parallel_opt.launch``.
 
@@ -45,7 +73,7 @@ class Variant:
             stdin=subprocess.DEVNULL,
             env=_environment(),
         )
-        self._ranks: dict[int, Any] = {}
+        self._ranks: dict[int, _Stream] = {}
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Put a request to all ranks and return rank 0's answer. Raises MachineError when the
@@ -54,7 +82,7 @@ class Variant:
         if not self._ranks:
             self._accept(wait=True)
         for stream in self._ranks.values():
-            _send(stream, request)
+            stream.send(request)
         while True:
             ready, _, _ = select.select([self._listener, *self._ranks.values()], [], [], 1.0)
             for stream in ready:
@@ -69,7 +97,7 @@ class Variant:
             if not self._ranks and self._process.poll() is None:
                 self._accept(wait=True)
                 for stream in self._ranks.values():
-                    _send(stream, request)
+                    stream.send(request)
             if self._process.poll() is not None and not self._ranks:
                 raise self._failure()
 
@@ -89,7 +117,7 @@ class Variant:
         while True:
             ready, _, _ = select.select([self._listener], [], [], 0.5)
             if ready:
-                stream = self._listener.accept()[0].makefile("rw")
+                stream = _Stream(self._listener.accept()[0])
                 hello = json.loads(stream.readline())
                 self._ranks[int(hello["rank"])] = stream
                 world = int(hello["world"])
@@ -108,7 +136,7 @@ class Variant:
     def close(self) -> None:
         """End the ranks in good order; kill what does not end within 30 s."""
         for stream in self._ranks.values():
-            _send(stream, json.dumps({"do": "stop"}) + "\n")
+            stream.send(json.dumps({"do": "stop"}) + "\n")
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
@@ -118,14 +146,6 @@ class Variant:
             stream.close()
         self._listener.close()
         self._log.close()
-
-
-def _send(stream: Any, text: str) -> None:
-    try:
-        stream.write(text)
-        stream.flush()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the rank is going away: its end of file is handled where answers are read
 
 
 def _environment() -> dict[str, str]:
