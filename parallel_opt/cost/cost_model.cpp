@@ -375,7 +375,9 @@ Plan CostModel::plan(const LocalChoice& choice) const {
       plan.recompute.push_back({block, {block}});
     }
   }
-  plan.execution = {choice.compile, choice.memory_format, choice.fused_optimizer};
+  plan.execution = {choice.compile, choice.memory_format, choice.fused_optimizer, false};
+  const bool cpu = !plan.placements.front().cores.empty();
+  plan.execution.keep_memory = cpu && keeps_memory(plan.execution, plan.precision, job_);
   return plan;
 }
 

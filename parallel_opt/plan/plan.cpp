@@ -13,6 +13,13 @@ std::string counted(std::int64_t n, const std::string& one) {
 
 }  // namespace
 
+bool keeps_memory(const Execution& execution, Precision precision, const Job& job) {
+  const bool plain = precision == Precision::fp32 && !execution.compile &&
+                     !execution.fused_optimizer &&
+                     execution.memory_format == MemoryFormat::contiguous;
+  return !plain && !job.memory_limit_bytes && job.objective != Objective::memory;
+}
+
 std::string one_line(const Plan& plan) {
   std::vector<std::string> parts;
   const int ranks = plan.mesh.ranks();
@@ -34,6 +41,7 @@ std::string one_line(const Plan& plan) {
   if (plan.execution.memory_format == MemoryFormat::channels_last)
     parts.emplace_back("channels_last");
   if (plan.execution.fused_optimizer) parts.emplace_back("fused optimizer");
+  if (plan.execution.keep_memory) parts.emplace_back("memory kept");
   if (plan.micro_batches > 1) {
     parts.push_back(std::to_string(plan.micro_batches) + " micro-batches of " +
                     std::to_string(plan.micro_batch));

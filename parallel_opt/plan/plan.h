@@ -52,6 +52,8 @@ struct Execution {
   bool compile = false;
   MemoryFormat memory_format = MemoryFormat::contiguous;
   bool fused_optimizer = false;
+  bool keep_memory =
+      false;  ///< cpu: freed memory stays with the process, so no step faults it in again
   bool operator==(const Execution&) const = default;
 };
 
@@ -101,6 +103,11 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
+/// Should a plan with these settings keep freed memory? On a CPU yes (a step then takes no page
+/// faults: up to 18 % of it measured, docs/cost-model.md), unless memory is what is short, or it is
+/// plain PyTorch.
+bool keeps_memory(const Execution& execution, Precision precision, const Job& job);
+
 /// The plan in one line for people: "1 rank x 2 threads, bf16, compiled, channels_last, fused
 /// optimizer".
 std::string one_line(const Plan& plan);
@@ -144,6 +151,7 @@ void fields(Visitor& visit, T& execution) {
   visit("compile", execution.compile, "torch.compile");
   visit("memory_format", execution.memory_format, "layout of image tensors");
   visit("fused_optimizer", execution.fused_optimizer, "one kernel per optimizer step");
+  visit.optional("keep_memory", execution.keep_memory, "cpu: freed memory stays for the next step");
 }
 
 template <class Visitor, class T>

@@ -297,6 +297,11 @@ void Judge::precision() {
 }
 
 void Judge::engine() {
+  const bool gpu = std::ranges::any_of(plan.placements,
+                                       [](const Placement& place) { return place.cores.empty(); });
+  if (plan.execution.keep_memory && gpu) {
+    fault("execution.keep_memory", "only the CPU's allocator gives memory back by itself");
+  }
   if (!plan.execution.fused_optimizer) return;
   for (const int i : used_devices()) {
     if (!has_fused_form(job.optimizer, cluster.devices[std::size_t(i)].kind)) {

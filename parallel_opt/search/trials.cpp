@@ -51,6 +51,8 @@ class Variants {
     Plan plan = base_;
     plan.precision = precision;
     plan.execution = execution;
+    const bool cpu = !plan.placements.front().cores.empty();
+    plan.execution.keep_memory = cpu && keeps_memory(execution, precision, model_.job());
     for (Placement& place : plan.placements) {
       if (place.cores.empty()) continue;
       const Device& device = model_.cluster().devices[std::size_t(place.device)];

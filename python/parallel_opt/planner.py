@@ -302,6 +302,7 @@ def _core_trial(trial: Trial) -> _core.Trial:
             "compile": settings.compile,
             "memory_format": settings.memory_format,
             "fused_optimizer": settings.fused_optimizer,
+            "keep_memory": getattr(settings, "keep_memory", False),
         },
         "threads": settings.threads or torch.get_num_threads(),
         "forward_backward_s": _uncertain(trial.forward_backward_s),

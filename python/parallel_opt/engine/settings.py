@@ -20,6 +20,7 @@ class Settings:
     recompute: tuple[str, ...] = ()
     """FQNs of modules whose activations are computed again in the backward."""
     micro_batches: int = 1
+    keep_memory: bool = False
 
     @classmethod
     def of(cls, plan: Plan, rank: int = 0) -> Settings:
@@ -33,4 +34,5 @@ class Settings:
             threads=placement.threads if placement is not None else 0,
             recompute=tuple(part for entry in plan.recompute for part in entry.parts),
             micro_batches=plan.micro_batches,
+            keep_memory=plan.execution.keep_memory,
         )
