@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -34,10 +35,9 @@ class _Stream:
             return ""
 
     def send(self, text: str) -> None:
-        try:
+        # A rank that is going away is found where answers are read: by its end of file.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._connection.sendall(text.encode())
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the rank is going away: its end of file is handled where answers are read
 
     def close(self) -> None:
         self._lines.close()
@@ -79,42 +79,35 @@ class Variant:
         """Put a request to all ranks and return rank 0's answer. Raises MachineError when the
         process ends."""
         request = json.dumps({"do": do, **arguments}) + "\n"
-        if not self._ranks:
-            self._accept(wait=True)
-        for stream in self._ranks.values():
-            stream.send(request)
-        while True:
-            ready, _, _ = select.select([self._listener, *self._ranks.values()], [], [], 1.0)
-            for stream in ready:
-                if stream is self._listener:
-                    self._accept(wait=False)
+        self._put(request)
+        answers: dict[int, dict[str, Any]] = {}
+        while len(answers) < len(self._ranks):
+            waiting = {r: s for r, s in self._ranks.items() if r not in answers}
+            ready, _, _ = select.select(list(waiting.values()), [], [], 1.0)
+            for rank, stream in waiting.items():
+                if stream not in ready:
                     continue
                 line = stream.readline()
-                if line and stream is self._ranks.get(0):
-                    return self._finish_round(json.loads(line))
-                if not line:
-                    self._ranks = {r: s for r, s in self._ranks.items() if s is not stream}
-            if not self._ranks and self._process.poll() is None:
-                self._accept(wait=True)
-                for stream in self._ranks.values():
-                    stream.send(request)
-            if self._process.poll() is not None and not self._ranks:
-                raise self._failure()
+                if line:
+                    answers[rank] = json.loads(line)
+                else:
+                    del self._ranks[rank]
+            if not self._ranks:  # all ranks are gone: the launcher starts others, or it is over
+                answers.clear()
+                self._put(request)
+        return _joined(answers)
 
-    def _finish_round(self, answer: dict[str, Any]) -> dict[str, Any]:
-        """Add the other ranks' CPU time and memory: they share this host."""
-        for rank, stream in self._ranks.items():
-            if rank != 0:
-                other = json.loads(stream.readline())
-                for key in ("cpu_s", "peak_bytes", "rss_bytes"):
-                    if key in answer:
-                        answer[key] += other[key]
-        return answer
+    def _put(self, request: str) -> None:
+        """Send to every rank, waiting for them when there is none."""
+        if not self._ranks:
+            self._accept()
+        for stream in self._ranks.values():
+            stream.send(request)
 
-    def _accept(self, *, wait: bool) -> None:
-        """Take in ranks that report; with ``wait`` until rank 0 and all of its world are there."""
+    def _accept(self) -> None:
+        """Wait until all ranks of a world have reported."""
         world = 1
-        while True:
+        while len(self._ranks) < world or not self._ranks:
             ready, _, _ = select.select([self._listener], [], [], 0.5)
             if ready:
                 stream = _Stream(self._listener.accept()[0])
@@ -123,8 +116,6 @@ class Variant:
                 world = int(hello["world"])
             elif self._process.poll() is not None:
                 raise self._failure()
-            if not wait or (len(self._ranks) >= world and 0 in self._ranks):
-                return
 
     def _failure(self) -> MachineError:
         self._log.flush()
@@ -146,6 +137,16 @@ class Variant:
             stream.close()
         self._listener.close()
         self._log.close()
+
+
+def _joined(answers: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Rank 0's answer with the CPU time and memory of all ranks: they share this host."""
+    answer = dict(answers[0])
+    for rank, other in answers.items():
+        for key in ("cpu_s", "peak_bytes", "rss_bytes"):
+            if rank != 0 and key in answer:
+                answer[key] += other[key]
+    return answer
 
 
 def _environment() -> dict[str, str]:
