@@ -57,7 +57,8 @@ TEST_F(Decide, FastestMeasuredWinsWhateverWasPredicted) {
   const Decision d = with(
       {trial(Precision::fp32, false, false, 100, 10), trial(Precision::bf16, true, true, 60, 5)});
   EXPECT_EQ(d.summary,
-            "1 rank x 2 threads, bf16, compiled, fused optimizer: 1.69 times the speed of plain "
+            "1 rank x 2 threads, bf16, compiled, fused optimizer, memory kept: 1.69 times the "
+            "speed of plain "
             "PyTorch, measured");
   EXPECT_NEAR(d.gain, 1 - 65.0 / 110, 1e-3);  // the loss, some us, is in both
   EXPECT_NEAR(d.plan.estimate.step_time_s.value - loss_s(d), 0.065, 1e-12);
@@ -86,7 +87,8 @@ TEST_F(Decide, PlainStaysWhenNothingBeatsIt) {
   EXPECT_EQ(d.gain, 0);
   EXPECT_EQ(d.plan.execution, Execution{});
   EXPECT_EQ(d.plan.precision, Precision::fp32);
-  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"), "18.2 % slower than plain PyTorch");
+  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled, memory kept"),
+            "18.2 % slower than plain PyTorch");
 }
 
 TEST_F(Decide, GainWithinTheNoiseIsNoGain) {
@@ -94,7 +96,7 @@ TEST_F(Decide, GainWithinTheNoiseIsNoGain) {
   const Decision d = with({trial(Precision::fp32, false, false, 100, 10, 3),
                            trial(Precision::fp32, true, false, 98, 10, 3)});
   EXPECT_EQ(d.plan.execution, Execution{});
-  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"),
+  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled, memory kept"),
             "its gain of 1.80 % over plain PyTorch is within the noise of the measurement");
 }
 
@@ -106,7 +108,8 @@ TEST_F(Decide, OptimizerStepOfAnotherTrialIsUsed) {
                            trial(Precision::fp32, true, false, 80, 10)});
   EXPECT_NEAR(d.plan.estimate.step_time_s.value - loss_s(d), 0.084, 1e-12);
   EXPECT_EQ(d.summary,
-            "1 rank x 2 threads, fp32, compiled, fused optimizer: 1.31 times the speed of plain "
+            "1 rank x 2 threads, fp32, compiled, fused optimizer, memory kept: 1.31 times the "
+            "speed of plain "
             "PyTorch, measured (optimizer step measured apart)");
 }
 
@@ -118,7 +121,7 @@ TEST_F(Decide, WrongNumbersAreRejected) {
   trials[2].max_relative_difference = 4e-2;  // bf16: 5e-2
   const Decision d = with(trials);
   EXPECT_EQ(d.plan.precision, Precision::bf16);
-  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"),
+  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled, memory kept"),
             "its outputs differ from plain PyTorch's by 0.0002, fp32 may differ by 0.0001");
   trials[2].max_relative_difference = std::numeric_limits<double>::quiet_NaN();
   EXPECT_EQ(with(trials).plan.precision, Precision::fp32);
@@ -131,7 +134,7 @@ TEST_F(Decide, WarmUpMustBePaidBack) {
                                trial(Precision::fp32, true, false, 90, 10)};
   trials[1].warm_up_s = 20;
   job.steps = 1900;
-  EXPECT_EQ(reason(with(trials), "1 rank x 2 threads, fp32, compiled"),
+  EXPECT_EQ(reason(with(trials), "1 rank x 2 threads, fp32, compiled, memory kept"),
             "its warm-up of 20.0 s is not paid back in 1900 steps");
   job.steps = 2100;
   EXPECT_TRUE(with(trials).plan.execution.compile);
@@ -146,7 +149,8 @@ TEST_F(Decide, FailedTrialsAreListedWithTheirReason) {
   trials[1].failed = "C++ compiler not found";
   const Decision d = with(trials);
   EXPECT_FALSE(d.plan.execution.compile);
-  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"), "did not run: C++ compiler not found");
+  EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled, memory kept"),
+            "did not run: C++ compiler not found");
 }
 
 TEST_F(Decide, MemoryThatWasMeasuredCounts) {
@@ -168,12 +172,13 @@ TEST_F(Decide, WithoutPlainOnlyAGainBeyondDoubtIsTaken) {
   job.precision = Precision::fp32;  // the fused optimizer alone gains less than the intervals allow
   EXPECT_EQ(with({}).summary,
             "plain PyTorch: nothing was measured, and the predicted gain of "
-            "1 rank x 2 threads, fp32, fused optimizer is within the uncertainty");
+            "1 rank x 2 threads, fp32, fused optimizer, memory kept is within the uncertainty");
   EXPECT_FALSE(with({}).plan.execution.fused_optimizer);
   job.precision = Precision::automatic;
   cluster = machine({cpu(2, 20)});
   const Decision sure = with({});
-  EXPECT_EQ(sure.summary, "predicted, not measured: 1 rank x 2 threads, bf16, fused optimizer");
+  EXPECT_EQ(sure.summary,
+            "predicted, not measured: 1 rank x 2 threads, bf16, fused optimizer, memory kept");
   EXPECT_EQ(sure.plan, *search(graph, cluster, job).plan);
   EXPECT_GT(sure.gain, 0.4);
 }
@@ -215,8 +220,18 @@ TEST_F(Decide, PlainOfAProcessWithOtherThreadsIsTheYardstick) {
   for (Trial& t : trials) t.threads = 1;  // OMP_NUM_THREADS=1
   const Decision d = with(trials);
   EXPECT_EQ(d.summary,
-            "1 rank x 1 thread, fp32, compiled: 1.83 times the speed of plain PyTorch, measured");
+            "1 rank x 1 thread, fp32, compiled, memory kept: 1.83 times the speed of plain "
+            "PyTorch, measured");
   EXPECT_TRUE(validate(graph, cluster, job, d.plan).empty());
+}
+
+TEST_F(Decide, MemoryIsKeptUnlessItIsShortOrThePlanIsPlain) {
+  const Execution compiled{true, MemoryFormat::contiguous, false, false};
+  EXPECT_TRUE(keeps_memory(compiled, Precision::fp32, job));
+  EXPECT_TRUE(keeps_memory({}, Precision::bf16, job));
+  EXPECT_FALSE(keeps_memory({}, Precision::fp32, job));
+  job.memory_limit_bytes = Bytes(1 << 30);
+  EXPECT_FALSE(keeps_memory(compiled, Precision::fp32, job));
 }
 
 TEST_F(Decide, EnergyAllowsTheStatedSlowdown) {
@@ -256,8 +271,11 @@ TEST(TrialCandidates, PlainFirstAndEachSettingOnce) {
   EXPECT_EQ(one_line(set.trials.front().plan), "1 rank x 2 threads, fp32");
   std::vector<std::string> labels;
   for (const TrialPlan& t : set.trials) labels.push_back(one_line(t.plan));
-  EXPECT_EQ(std::ranges::count(labels, "1 rank x 2 threads, bf16, compiled, fused optimizer"), 1);
-  EXPECT_EQ(std::ranges::count(labels, "1 rank x 2 threads, fp32, fused optimizer"), 1);
+  EXPECT_EQ(std::ranges::count(labels,
+                               "1 rank x 2 threads, bf16, compiled, fused optimizer, memory kept"),
+            1);
+  EXPECT_EQ(std::ranges::count(labels, "1 rank x 2 threads, fp32, fused optimizer, memory kept"),
+            1);
   std::ranges::sort(labels);
   EXPECT_TRUE(std::ranges::adjacent_find(labels) == labels.end());
 }
