@@ -17,7 +17,8 @@ void bind_search(nanobind::module_& m);
 NB_MODULE(_core, m) {
   namespace bindings = parallel_opt::bindings;
   m.doc() = "The parallel_opt core. Import from parallel_opt, not from here.";
-  // Values that module globals still hold when the interpreter ends are no leaks worth a page of text.
+  // Values that module globals still hold when the interpreter ends are no leaks worth a page of
+  // text.
   nanobind::set_leak_warnings(false);
   bindings::bind_base(m);
   bindings::bind_cluster(m);
