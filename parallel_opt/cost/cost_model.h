@@ -59,7 +59,10 @@ struct Setting {
   Policy policy;
   MemoryFormat memory_format = MemoryFormat::contiguous;
   int ranks() const { return devices * ranks_per_device; }
-  double pieces() const { return double((share + micro_batch - 1) / micro_batch); }
+  double pieces() const {
+    const std::int64_t rounded_up = (share + micro_batch - 1) / micro_batch;
+    return double(rounded_up);
+  }
 };
 
 /// Time of one micro-batch under a setting, summed over operators.

@@ -77,6 +77,27 @@ struct EstimateWriter {
       time(name + " " + std::string(names[c]), pieces * by_class[c]);
     }
   }
+  void bill(const Setting& setting, const SettingCost& cost, const Bill& b) {
+    const double pieces = setting.pieces();
+    phase("forward", cost.forward_by_class_s, pieces);
+    phase("backward", cost.backward_by_class_s, pieces);
+    time("precision casts", pieces * cost.cast_s);
+    time("layout changes", pieces * cost.layout_s);
+    time("second forward of micro-batches", b.second_forward_s);
+    time("recomputed blocks", b.recompute_s);
+    time("loss", b.loss_s);
+    time("gather of outputs", b.gather_s);
+    time("all-reduce of gradients", b.all_reduce_s);
+    time("optimizer", b.optimizer_s);
+    const double ranks = setting.ranks_per_device;
+    memory("parameters and buffers", ranks * b.parameters_bytes);
+    memory("optimizer state", ranks * b.optimizer_bytes);
+    memory("gradients", ranks * b.gradients_bytes);
+    memory("activations", ranks * b.saved_bytes);
+    memory("working set", ranks * b.working_bytes);
+    memory("inputs and outputs", ranks * b.outputs_bytes);
+    memory("weight copies and buckets", ranks * b.copies_bytes);
+  }
 };
 
 Estimate CostModel::estimate(const Plan& plan) const {
@@ -93,27 +114,8 @@ Estimate CostModel::estimate(const Plan& plan) const {
   }
   const Bill b = bill(point, switches);
   const Cost cost = total(point, b);
-  const double pieces = setting.pieces();
   EstimateWriter writer;
-  writer.phase("forward", point.cost.forward_by_class_s, pieces);
-  writer.phase("backward", point.cost.backward_by_class_s, pieces);
-  writer.time("precision casts", pieces * point.cost.cast_s);
-  writer.time("layout changes", pieces * point.cost.layout_s);
-  writer.time("second forward of micro-batches", b.second_forward_s);
-  writer.time("recomputed blocks", b.recompute_s);
-  writer.time("loss", b.loss_s);
-  writer.time("gather of outputs", b.gather_s);
-  writer.time("all-reduce of gradients", b.all_reduce_s);
-  writer.time("optimizer", b.optimizer_s);
-  const double ranks = setting.ranks_per_device;
-  writer.memory("parameters and buffers", ranks * b.parameters_bytes);
-  writer.memory("optimizer state", ranks * b.optimizer_bytes);
-  writer.memory("gradients", ranks * b.gradients_bytes);
-  writer.memory("activations", ranks * b.saved_bytes);
-  writer.memory("working set", ranks * b.working_bytes);
-  writer.memory("inputs and outputs", ranks * b.outputs_bytes);
-  writer.memory("weight copies and buckets", ranks * b.copies_bytes);
-
+  writer.bill(setting, point.cost, b);
   Estimate& out = writer.out;
   const double width = width_of(point.quality);
   const Quality quality = as_prediction(point.quality);

@@ -181,10 +181,11 @@ void PolicyGraph::fill_group(FusedGroup& group, int index,
       if (!id.valid()) continue;
       inner.insert(owner[id.index()]);
       group.needs_grad = group.needs_grad || needs[id.index()];
-      for (const Dim& dim : graph.tensor(id).shape)
-        group.signature += "," + std::to_string(dim.size);
+      for (const Dim& dim : graph.tensor(id).shape) {
+        group.signature += ',' + std::to_string(dim.size);
+      }
     }
-    group.signature += ";";
+    group.signature += ';';
   }
   for (const std::size_t i : group.ops) {
     for (const Operand& operand : graph.ops[i].inputs) {

@@ -200,7 +200,8 @@ void GraphReader::read_meta(Tensor& tensor, Node meta, const Place& place) {
       steps.back() = 0;
     }
   }
-  if (steps.size() == tensor.shape.size() && !is_contiguous(tensor, steps)) tensor.strides = std::move(steps);
+  if (steps.size() == tensor.shape.size() && !is_contiguous(tensor, steps))
+    tensor.strides = std::move(steps);
   const Node layout = meta["layout"];
   if (layout.is(Kind::integer) && layout.integer() != 7) {
     findings_.note("tensor " + quoted(tensor.name) + " is " + layout_name(layout.integer()) +

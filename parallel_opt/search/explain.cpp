@@ -269,50 +269,60 @@ std::vector<Reason> why_not(const Graph& graph, const Cluster& cluster, const Jo
   return reasons;
 }
 
+namespace {
+
+/// The item with most of `member` (bytes or seconds); null when none has any.
+template <class Member>
+const EstimateItem* largest(const Plan& plan, Member member) {
+  const EstimateItem* most = nullptr;
+  for (const EstimateItem& item : plan.estimate.items) {
+    if (item.*member && (!most || *(item.*member) > *(most->*member))) most = &item;
+  }
+  return most;
+}
+
+double limit_of(const CostModel& model, const Plan& plan) {
+  return memory_limit_of(model.cluster(), model.job(), plan.placements.front().device);
+}
+
+/// What keeps every candidate from being a plan.
+std::vector<std::string> why_nothing_fits(const CostModel& model, const SearchResult& result) {
+  const Candidate* leanest = nullptr;
+  for (const Candidate& candidate : result.candidates) {
+    if (candidate.fits) continue;
+    if (!leanest || candidate.plan.estimate.peak_memory_bytes.value <
+                        leanest->plan.estimate.peak_memory_bytes.value) {
+      leanest = &candidate;
+    }
+  }
+  std::vector<std::string> lines;
+  if (leanest) {
+    const Plan& plan = leanest->plan;
+    std::string line = "Memory: the leanest plan (" + leanest->label + ") needs " +
+                       show_bytes(plan.estimate.peak_memory_bytes.value) + ", the limit is " +
+                       show_bytes(limit_of(model, plan)) + ".";
+    if (const EstimateItem* item = largest(plan, &EstimateItem::bytes)) {
+      line += " Most of it is " + item->name + ": " + show_bytes(item->bytes.value()) + ".";
+    }
+    lines.push_back(std::move(line));
+    if (model.facts().mixes_batch) {
+      lines.emplace_back(
+          "Micro-batches are no way out: the model mixes the samples of a batch (batch "
+          "normalisation), so they would change its results.");
+    }
+  } else if (model.job().max_slowdown) {
+    lines.push_back("Time: no plan stays within " + percent(*model.job().max_slowdown) +
+                    " of the fastest one.");
+  }
+  return lines;
+}
+
+}  // namespace
+
 std::vector<std::string> binding_constraints(const CostModel& model, const SearchResult& result,
                                              const std::optional<Plan>& unlimited) {
+  if (!result.plan) return why_nothing_fits(model, result);
   std::vector<std::string> lines;
-  const Job& job = model.job();
-  const auto limit_of = [&](const Plan& plan) {
-    return memory_limit_of(model.cluster(), job, plan.placements.front().device);
-  };
-  const auto largest = [](const Plan& plan, auto member) {
-    const EstimateItem* most = nullptr;
-    for (const EstimateItem& item : plan.estimate.items) {
-      if (item.*member && (!most || *(item.*member) > *(most->*member))) most = &item;
-    }
-    return most;
-  };
-  if (!result.plan) {
-    const Candidate* leanest = nullptr;
-    for (const Candidate& candidate : result.candidates) {
-      if (candidate.fits) continue;
-      if (!leanest || candidate.plan.estimate.peak_memory_bytes.value <
-                          leanest->plan.estimate.peak_memory_bytes.value) {
-        leanest = &candidate;
-      }
-    }
-    if (leanest) {
-      const Plan& plan = leanest->plan;
-      std::string line = "Memory: the leanest plan (" + leanest->label + ") needs " +
-                         show_bytes(plan.estimate.peak_memory_bytes.value) + ", the limit is " +
-                         show_bytes(limit_of(plan)) + ".";
-      if (const EstimateItem* item = largest(plan, &EstimateItem::bytes)) {
-        line += " Most of it is " + item->name + ": " + show_bytes(*item->bytes) + ".";
-      }
-      lines.push_back(std::move(line));
-      if (model.facts().mixes_batch) {
-        lines.emplace_back(
-            "Micro-batches are no way out: the model mixes the samples of a batch (batch "
-            "normalisation), so "
-            "they would change its results.");
-      }
-    } else if (job.max_slowdown) {
-      lines.push_back("Time: no plan stays within " + percent(*job.max_slowdown) +
-                      " of the fastest one.");
-    }
-    return lines;
-  }
   const Plan& plan = *result.plan;
   if (unlimited) {
     const double mine = plan.estimate.step_time_s.value,
@@ -321,10 +331,10 @@ std::vector<std::string> binding_constraints(const CostModel& model, const Searc
       lines.push_back("Memory: " + one_line(*unlimited) + " would be " + percent(1 - its / mine) +
                       " faster, but needs " +
                       show_bytes(unlimited->estimate.peak_memory_bytes.value) + " of " +
-                      show_bytes(limit_of(*unlimited)) + ".");
+                      show_bytes(limit_of(model, *unlimited)) + ".");
     }
   }
-  if (job.precision == Precision::automatic) {
+  if (model.job().precision == Precision::automatic) {
     const Device& device = model.cluster().devices[std::size_t(plan.placements.front().device)];
     if (!low_precision_pays(device, DType::bf16)) {
       lines.push_back(
@@ -333,7 +343,7 @@ std::vector<std::string> binding_constraints(const CostModel& model, const Searc
     }
   }
   if (const EstimateItem* item = largest(plan, &EstimateItem::seconds)) {
-    lines.push_back("Time: " + percent(*item->seconds / plan.estimate.step_time_s.value) +
+    lines.push_back("Time: " + percent(item->seconds.value() / plan.estimate.step_time_s.value) +
                     " of the step is " + item->name + ".");
   }
   return lines;

@@ -421,7 +421,7 @@ Plan Decider::measured(const Option& option) const {
     e.warm_up_s = exact(option.forward->warm_up_s);
     plan.provenance.measured.emplace_back("estimate.warm_up_s");
   }
-  plan.certificate = result_.plan->certificate;
+  plan.certificate = result_.plan.value().certificate;
   return plan;
 }
 
@@ -473,7 +473,7 @@ void Decider::add_predicted(Decision& decision) const {
       e.samples_per_s = e.samples_per_s * (1 / decision.calibration);
       if (e.tokens_per_s) e.tokens_per_s = *e.tokens_per_s * (1 / decision.calibration);
     }
-    const bool other_ranks = candidate.plan.mesh != result_.plan->mesh;
+    const bool other_ranks = candidate.plan.mesh != result_.plan.value().mesh;
     scaled.reason =
         !candidate.fits ? candidate.reason
         : other_ranks ? "not tried: it needs " + std::to_string(candidate.plan.mesh.ranks()) +
@@ -487,14 +487,16 @@ void Decider::add_predicted(Decision& decision) const {
 Decision Decider::unmeasured() const {
   Decision decision;
   Plan plain = variants_.plain();
-  plain.certificate = result_.plan->certificate;
-  const Uncertain &mine = result_.plan->estimate.step_time_s, &its = plain.estimate.step_time_s;
+  plain.certificate = result_.plan.value().certificate;
+  const Uncertain &mine = result_.plan.value().estimate.step_time_s,
+                  &its = plain.estimate.step_time_s;
   const bool by_time = job_.objective == Objective::time;
-  const bool sure = !by_time || mine.high < its.low || key_of(plain) == key_of(*result_.plan);
-  decision.plan = sure ? *result_.plan : plain;
+  const bool sure =
+      !by_time || mine.high < its.low || key_of(plain) == key_of(result_.plan.value());
+  decision.plan = sure ? result_.plan.value() : plain;
   decision.summary = sure ? "predicted, not measured: " + one_line(decision.plan)
                           : "plain PyTorch: nothing was measured, and the predicted gain of " +
-                                one_line(*result_.plan) + " is within the uncertainty";
+                                one_line(result_.plan.value()) + " is within the uncertainty";
   decision.gain = sure && its.value > 0 ? 1 - mine.value / its.value : 0;
   decision.candidates.push_back(
       {decision.plan, one_line(decision.plan), "chosen: " + decision.summary, true});

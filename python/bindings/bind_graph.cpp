@@ -137,7 +137,7 @@ class GraphBuilder {
   Graph graph_;
 };
 
-void bind_parts(nb::module_& m) {
+void bind_tensor(nb::module_& m) {
   nb::class_<Tensor>(m, "Tensor", "A tensor of a graph.")
       .def_ro("name", &Tensor::name, "Unique in its graph.")
       .def_prop_ro(
@@ -174,6 +174,9 @@ void bind_parts(nb::module_& m) {
       .def_prop_ro(
           "bytes", [](const Tensor& t) { return bytes(t).value; }, "Bytes of its elements.")
       .def("__repr__", [](const Tensor& t) { return "Tensor(" + t.name + ")"; });
+}
+
+void bind_op(nb::module_& m) {
   nb::class_<Op>(m, "Op", "An operator of a graph.")
       .def_ro("target", &Op::target, "\"aten.linear.default\".")
       .def_ro("name", &Op::name, "Unique in its graph.")
@@ -205,6 +208,9 @@ void bind_parts(nb::module_& m) {
           "phase", [](const Op& op) { return std::string(name_of(op.phase)); },
           "forward, backward or optimizer.")
       .def("__repr__", [](const Op& op) { return "Op(" + op.name + " = " + op.target + ")"; });
+}
+
+void bind_symbol_and_count(nb::module_& m) {
   nb::class_<Symbol>(m, "Symbol", "A named size with its range and its value at capture.")
       .def_ro("name", &Symbol::name)
       .def_ro("min", &Symbol::min)
@@ -238,7 +244,9 @@ void bind_builder(nb::module_& m) {
 }  // namespace
 
 void bind_graph(nb::module_& m) {
-  bind_parts(m);
+  bind_tensor(m);
+  bind_op(m);
+  bind_symbol_and_count(m);
   nb::class_<Graph>(m, "Graph", "What is computed: operators in order over tensors. Immutable.")
       .def_ro("name", &Graph::name)
       .def_ro("source", &Graph::source, "The file, \"torch.export\" or \"trace\".")
