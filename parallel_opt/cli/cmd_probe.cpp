@@ -77,12 +77,12 @@ void print_set(const ProbeSet& set, std::ostream& out) {
     for (const RatePoint& point : curve.points) best = std::max(best, point.per_second);
     if (curve.kernel == "memory")
       best = curve.points.back().per_second;  // small ones run in caches
-    const std::string_view dtype = curve.dtype ? name_of(*curve.dtype) : "";
+    std::string dtype;
+    if (const std::optional<DType> known = curve.dtype; known) dtype = name_of(*known);
     const bool bytes =
         curve.kernel == "memory" || curve.kernel == "elementwise" || curve.kernel == "reduce";
     table.rows.push_back(
-        {curve.kernel, std::string(dtype),
-         curve.threads == 0 ? "all" : std::to_string(curve.threads),
+        {curve.kernel, dtype, curve.threads == 0 ? "all" : std::to_string(curve.threads),
          (bytes ? show(Bytes(static_cast<std::int64_t>(best))) : show(Flops(best))) + "/s"});
   }
   for (const Link& link : set.links) {
