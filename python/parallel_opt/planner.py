@@ -183,7 +183,7 @@ class _Planning:
         if spec == "local" and not probe.cached():
             log.info("measuring this machine once (a few seconds)")
             self.notes += probe.run_and_store(quick=True)
-        return _core.load_cluster(spec)
+        return _core.load_cluster(spec, probe.software() if spec == "local" else "")
 
     def _graph(self) -> Graph:
         try:

@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 def _train(names: Sequence[str], shape: Shape, console: Console) -> list[dict[str, Any]]:
     # Compilation is paid once, and the planner weighs it against the run. A demo stands for a
     # training run of this many steps, not for the few that it takes itself; the report says so.
-    options = {"expected_steps": 10_000}
+    options = {"expected_steps": 10_000, "probe_budget_s": 45.0}
     models = []
     with Progress(
         TextColumn("{task.description}"),
