@@ -35,6 +35,8 @@ void bind_base(nb::module_& m) {
       std::rethrow_exception(pointer);
     } catch (const InputError& e) {
       raise("InputError", e.faults());
+    } catch (const MissingPart& e) {
+      raise("MissingPart", {e.fault()});
     } catch (const SystemError& e) {
       raise("MachineError", {e.fault()});
     } catch (const InternalError& e) {

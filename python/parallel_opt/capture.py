@@ -320,7 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"error: {error.filename}: {error.strerror} (may it be read and written?)",
             file=sys.stderr,
         )
-        return 5
+        return 4
     return 0
 
 

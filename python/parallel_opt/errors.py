@@ -44,10 +44,14 @@ class CaptureError(InputError):
 
 
 class MachineError(_FaultError, OSError):
-    """The machine refuses: a missing file, driver, library or permission. Exit code 5."""
+    """The machine refuses: a missing file, a driver, a permission. Exit code 4."""
 
     def __str__(self) -> str:
         return _FaultError.__str__(self)
+
+
+class MissingPart(MachineError):
+    """A part that is not always installed is missing. Exit code 5."""
 
 
 class InfeasibleError(_FaultError, RuntimeError):

@@ -16,7 +16,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from parallel_opt.errors import InputError, MachineError, _FaultError
+from parallel_opt.errors import (
+    InfeasibleError,
+    InputError,
+    MachineError,
+    MissingPart,
+    _FaultError,
+)
 
 log = logging.getLogger("parallel_opt")
 
@@ -205,7 +211,9 @@ def report_error(error: _FaultError, as_json: bool, write: object) -> int:
     if as_json and callable(write):
         errors = [{"where": a, "what": b, "hint": c} for a, b, c in error.faults]
         write(json.dumps({"schema": "parallel-opt/error/1", "errors": errors}, indent=2) + "\n")
-    return 4 if isinstance(error, InputError) else 5
+    if isinstance(error, InfeasibleError):
+        return 3
+    return 5 if isinstance(error, MissingPart) else 4
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,13 @@ def transient_peak_bytes(run: Callable[[], Any], device: torch.device | str = "c
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    held = peak = 0
-    for change in cpu_allocations(run):
-        held += change
-        peak = max(peak, held)
-    return peak
+    return max(0, *cpu_memory_curve(run))
+
+
+def cpu_memory_curve(run: Callable[[], Any]) -> list[int]:
+    """Bytes that ``run`` holds beyond what was allocated before it, after each allocation and
+    release of torch's CPU allocator, in order. Starts with 0."""
+    return [0, *accumulate(cpu_allocations(run))]
 
 
 def time_optimizer_steps(

@@ -241,6 +241,7 @@ def summary(session: Session) -> dict[str, Any]:
         "probing_s": sum(session.cost_s.values()),
         "break_even_steps": session.break_even_steps,
         "candidates": session.candidates,
+        "estimate": json.loads(estimate.to_json()),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from parallel_opt._core import Cluster
+from parallel_opt._core import Cluster, Timeline
 from parallel_opt.demo.rounds import Collected, cores, ratios, spread
 
 WAYS = ("plain", "fp32", "auto")
@@ -66,10 +66,37 @@ def way_document(way: str, collected: Collected, batch: int) -> dict[str, Any]:
             "step": _relative(step["median"], predicted["step_s"]),
             "peak": _relative(collected.peak_bytes, predicted["peak_bytes"]),
         }
-    for key in ("probing_s", "break_even_steps", "candidates"):
-        if key in collected.about:
+    for key in ("probing_s", "break_even_steps", "candidates", "estimate"):
+        if collected.about.get(key) is not None:
             document[key] = collected.about[key]
+    document["timeline"] = _timeline(way, collected, step["median"])
     return document
+
+
+def _timeline(way: str, collected: Collected, step_s: float) -> dict[str, Any]:
+    """A few measured steps, and the memory of one: allocations by their order, spread over it."""
+    origin = collected.spans[0]["start_s"] if collected.spans else 0.0
+    spans = [
+        {
+            "name": span["phase"],
+            "category": span["phase"],
+            "track": way,
+            "start_s": span["start_s"] - origin,
+            "duration_s": span["end_s"] - span["start_s"],
+        }
+        for span in collected.spans
+    ]
+    last = max(1, len(collected.curve) - 1)
+    counters = [
+        {"counter": "memory_bytes", "track": way, "time_s": step_s * i / last, "value": held}
+        for i, held in enumerate(collected.curve)
+    ]
+    return {
+        "schema": Timeline.SCHEMA,
+        "source": "measured",
+        "spans": spans,
+        "counters": counters,
+    }
 
 
 def loss_difference(plain: Collected, other: Collected) -> dict[str, float]:

@@ -44,6 +44,8 @@ class Collected:
     held_out: float = float("nan")
     peak_bytes: int = 0
     rss_bytes: int = 0
+    curve: list[int] = field(default_factory=list)
+    spans: list[dict[str, Any]] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
 
 
@@ -101,6 +103,7 @@ def _close(ways: Ways, way: str, into: Collected) -> None:
     memory = variant.ask("memory")
     into.peak_bytes, into.rss_bytes = memory["peak_bytes"], memory["rss_bytes"]
     into.losses += memory["losses"]
+    into.curve, into.spans = memory["curve"], memory["timeline"]
     into.held_out = variant.ask("evaluate")["held_out"]
     into.about = variant.ask("describe")
 

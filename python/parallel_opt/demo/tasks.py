@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from parallel_opt.demo.models import ByteGPT, DigitCNN
-from parallel_opt.errors import MachineError
+from parallel_opt.errors import MachineError, MissingPart
 
 Batch = tuple[Tensor, Tensor]
 
@@ -81,7 +81,7 @@ def digit_classifier(batch_size: int = 128) -> Task:
         from sklearn.datasets import load_digits
     except ImportError:
         hint = "pip install scikit-learn"
-        raise MachineError("scikit-learn", "is not installed", hint) from None
+        raise MissingPart("scikit-learn", "is not installed", hint) from None
     digits = load_digits()
     images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
     labels = torch.tensor(digits.target, dtype=torch.long)

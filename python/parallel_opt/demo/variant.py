@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from parallel_opt.demo.tasks import TASKS, Task
+from parallel_opt.measure import cpu_memory_curve, resident_bytes
 
 
 def build(task: Task, way: str, options: dict[str, Any]) -> nn.Module:
@@ -31,6 +32,17 @@ def build(task: Task, way: str, options: dict[str, Any]) -> nn.Module:
     return OptimizedParallel(model, precision="fp32" if way == "fp32" else "auto", **options)
 
 
+PHASES = ("data", "forward", "backward", "optimizer")
+SHOWN_STEPS = 4
+CURVE_POINTS = 300
+
+
+def _thinned(curve: list[int]) -> list[int]:
+    """At most CURVE_POINTS points, the highest of each stretch kept."""
+    stride = max(1, -(-len(curve) // CURVE_POINTS))
+    return [max(curve[i : i + stride]) for i in range(0, len(curve), stride)]
+
+
 class Trainer:
     """Holds one training run and advances it on demand."""
 
@@ -39,15 +51,26 @@ class Trainer:
         self.model = build(task, way, options)
         self.optimizer = task.optimizer(self.model)
         self.count = 0
+        self.spans: list[dict[str, Any]] = []
 
     def step(self) -> float:
+        marks = [time.perf_counter()]
         x, y = self.task.batch(self.count)
+        marks.append(time.perf_counter())
         self.optimizer.zero_grad()
         loss = self.task.loss(self.model(x), y)
+        marks.append(time.perf_counter())
         loss.backward()
+        marks.append(time.perf_counter())
         self.optimizer.step()
+        value = loss.item()
+        marks.append(time.perf_counter())
         self.count += 1
-        return loss.item()
+        self.spans += [
+            {"phase": phase, "start_s": start, "end_s": end}
+            for phase, start, end in zip(PHASES, marks[:-1], marks[1:], strict=True)
+        ]
+        return value
 
     def run(self, steps: int) -> dict[str, Any]:
         """Train ``steps`` steps; times in seconds, CPU time over all threads of this process."""
@@ -66,12 +89,18 @@ class Trainer:
 
     def memory(self) -> dict[str, Any]:
         """One more step under the allocator's own accounting, and the process's peak so far."""
-        from parallel_opt.measure import peak_allocator_bytes
-
         losses: list[float] = []
-        peak = peak_allocator_bytes(lambda: losses.append(self.step()))
+        self.optimizer.zero_grad()  # the gradients of the last step are no part of this one
+        resident = resident_bytes(self.model, [self.optimizer])
+        curve = cpu_memory_curve(lambda: losses.append(self.step()))
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {"peak_bytes": peak, "rss_bytes": rss, "losses": losses}
+        return {
+            "peak_bytes": resident + max(curve),
+            "rss_bytes": rss,
+            "losses": losses,
+            "curve": [resident + held for held in _thinned(curve)],
+            "timeline": self.spans[-SHOWN_STEPS * len(PHASES) :],
+        }
 
     def evaluate(self) -> dict[str, Any]:
         self.model.eval()

@@ -84,7 +84,7 @@ def test_model_that_does_not_export_says_so(source, tmp_path, capsys):
 
 
 def test_unwritable_output_is_named(source, capsys):
-    assert main([f"{source}:module_and_args", "-o", "/nowhere/out.pt2"]) == 5
+    assert main([f"{source}:module_and_args", "-o", "/nowhere/out.pt2"]) == 4
     assert capsys.readouterr().err == (
         "error: /nowhere/out.pt2: No such file or directory (may it be read and written?)\n"
     )

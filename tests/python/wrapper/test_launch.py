@@ -110,7 +110,7 @@ def test_killed_launcher_leaves_no_orphan(tmp_path: Path) -> None:
 def test_missing_script(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "parallel_opt.launch", str(tmp_path / "none.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 5
+    assert done.returncode == 4
     assert done.stderr == f"error: {tmp_path}/none.py: no such script (is the path right?)\n"
 
 
@@ -124,7 +124,7 @@ def test_ranks_that_are_no_number(tmp_path: Path) -> None:
 def test_unwritable_report_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run(tmp_path, "", "--report", str(tmp_path / "file" / "below"))
-    assert done.returncode == 5
+    assert done.returncode == 4
     assert "Not a directory (choose a directory you may write)" in done.stderr
 
 
