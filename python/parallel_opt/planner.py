@@ -203,15 +203,15 @@ class _Planning:
         free = _core.search(graph, cluster, self._job(optimizers, None))
         here = _core.search(graph, cluster, self._job(optimizers, self.group.size))
         self._check_feasible(free)
-        if free.plan.mesh.ranks == self.group.size:
+        if free.plan is None or free.plan.mesh.ranks == self.group.size:
             return
-        step = free.plan.estimate.step_time_s
+        ranks, step = free.plan.mesh.ranks, free.plan.estimate.step_time_s
         if here.plan is None or step.high < here.plan.estimate.step_time_s.low:
             relaunch(free.plan)
         self.notes.append(
-            f"{free.plan.mesh.ranks} ranks are predicted to take {1e3 * step.value:.1f} ms against "
+            f"{ranks} ranks are predicted to take {1e3 * step.value:.1f} ms against "
             f"{1e3 * here.plan.estimate.step_time_s.value:.1f} ms here: within the uncertainty, so "
-            f"not worth another start (pin with --ranks {free.plan.mesh.ranks})"
+            f"not worth another start (pin with --ranks {ranks})"
         )
 
     def _job(self, optimizers: Sequence[torch.optim.Optimizer], ranks: int | None) -> Job:

@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,7 +38,7 @@ class Recorder:
     included), optimizer, and host (from there to the next forward: data loading, logging).
     """
 
-    def __init__(self, session: Session, parameters: set[int], samples: int) -> None:
+    def __init__(self, session: Session, parameters: Collection[int], samples: int) -> None:
         self.session = session
         self.samples = samples
         self.steps = 0

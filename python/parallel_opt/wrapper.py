@@ -182,7 +182,7 @@ class OptimizedParallel(nn.Module):
     # -- looking like the module -------------------------------------------------------------------
 
     @property
-    def training(self) -> bool:  # type: ignore[override]
+    def training(self) -> bool:
         module = self.__dict__.get("_po_module")
         return True if module is None else module.training
 
@@ -207,7 +207,7 @@ class OptimizedParallel(nn.Module):
         delattr(self.module, name)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self.module)})
+        return sorted({*dir(type(self)), *self.__dict__, *dir(self.module)})
 
     def train(self, mode: bool = True) -> OptimizedParallel:
         self.module.train(mode)

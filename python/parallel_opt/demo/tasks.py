@@ -78,7 +78,7 @@ def language_model(batch_size: int = 16, length: int = 128) -> Task:
 def digit_classifier(batch_size: int = 128) -> Task:
     """Residual CNN on scikit-learn's scans of handwritten digits; the last 297 are held out."""
     try:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError:
         hint = "pip install scikit-learn"
         raise MissingPart("scikit-learn", "is not installed", hint) from None
