@@ -53,7 +53,7 @@ def _library_source(limit: int = 4_000_000) -> Tensor:
     return torch.frombuffer(bytearray(b"".join(chunks)[:limit]), dtype=torch.uint8).long()
 
 
-def language_model(batch_size: int = 16, length: int = 128) -> Task:
+def language_model(batch_size: int = 8, length: int = 128) -> Task:
     """Byte-level GPT on the source text of the standard library; the last tenth is held out."""
     text = _library_source()
     split = len(text) * 9 // 10
