@@ -144,7 +144,7 @@ class _Planning:
         if self.options.plan is not None:
             plan = self._given_plan(graph, cluster, job)
             return Session(plan, self.group, cluster, notes=self.notes, cost_s=self.cost_s)
-        if _launcher_chooses_ranks():
+        if _launcher_chooses_ranks() and not any("busy" in note for note in cluster.notes):
             self._choose_ranks(graph, cluster, optimizers)
         result: SearchResult = self._timed("search_s", lambda: _core.search(graph, cluster, job))
         self._check_feasible(result)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from parallel_opt import _core
-from parallel_opt.errors import InputError, SystemFault
+from parallel_opt.errors import InputError, MachineError
 
 
 def test_local_is_this_machine() -> None:
@@ -71,7 +71,7 @@ def test_an_unwritable_cache_is_a_system_fault(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PARALLEL_OPT_CACHE", "/proc/nowhere")
     document = {"uuid": "u", "device": "d", "date": _core.today()}
     probes = _core.ProbeSet.from_json(json.dumps({"schema": _core.ProbeSet.SCHEMA} | document))
-    with pytest.raises(SystemFault):
+    with pytest.raises(MachineError):
         _core.store_probes(probes)
 
 
