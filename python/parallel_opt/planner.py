@@ -144,7 +144,7 @@ class _Planning:
         if self.options.plan is not None:
             plan = self._given_plan(graph, cluster, job)
             return Session(plan, self.group, cluster, notes=self.notes, cost_s=self.cost_s)
-        if _launcher_chooses_ranks() and not any("busy" in note for note in cluster.notes):
+        if _launcher_chooses_ranks() and not self._probes_are_noisy(cluster):
             self._choose_ranks(graph, cluster, optimizers)
         result: SearchResult = self._timed("search_s", lambda: _core.search(graph, cluster, job))
         self._check_feasible(result)
@@ -192,6 +192,9 @@ class _Planning:
             raise CaptureError.from_faults(error.faults) from error
         self.notes += graph.notes
         return graph
+
+    def _probes_are_noisy(self, cluster: Cluster) -> bool:
+        return any("the machine was busy" in note for note in [*self.notes, *cluster.notes])
 
     def _choose_ranks(
         self, graph: Graph, cluster: Cluster, optimizers: Sequence[torch.optim.Optimizer]
