@@ -90,6 +90,7 @@ class Trainer:
     def memory(self) -> dict[str, Any]:
         """One more step under the allocator's own accounting, and the process's peak so far."""
         losses: list[float] = []
+        shown = self.spans[-SHOWN_STEPS * len(PHASES) :]  # of the last round: no wait in between
         self.optimizer.zero_grad()  # the gradients of the last step are no part of this one
         resident = resident_bytes(self.model, [self.optimizer])
         curve = cpu_memory_curve(lambda: losses.append(self.step()))
@@ -99,7 +100,7 @@ class Trainer:
             "rss_bytes": rss,
             "losses": losses,
             "curve": [resident + held for held in _thinned(curve)],
-            "timeline": self.spans[-SHOWN_STEPS * len(PHASES) :],
+            "timeline": shown,
         }
 
     def evaluate(self) -> dict[str, Any]:
