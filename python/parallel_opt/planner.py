@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import torch
@@ -31,8 +31,8 @@ from parallel_opt.errors import (
     InputError,
     _FaultError,
 )
-from parallel_opt.measure import Timing
 from parallel_opt.options import Options
+from parallel_opt.outcome import break_even, considered, core_trial, tried_engine, words
 from parallel_opt.trial import Trial, TrialsImpossible, run_trials
 
 log = logging.getLogger("parallel_opt")
@@ -152,16 +152,16 @@ class _Planning:
             "trial_s", lambda: self._trials(graph, cluster, job, result, optimizers)
         )
         measured = [trial for trial in trials if trial.skipped is None]
-        decision = _core.decide(graph, cluster, job, result, [_core_trial(t) for t in measured])
+        decision = _core.decide(graph, cluster, job, result, [core_trial(t) for t in measured])
         session = Session(decision.plan, self.group, cluster, decision=decision, notes=self.notes)
         session.reasons = [decision.summary, *result.binding]
-        session.candidates = _considered(decision)
-        session.engine = _tried_engine(decision.plan, trials)
+        session.candidates = considered(decision)
+        session.engine = tried_engine(decision.plan, trials)
         session.cost_s, session.started = self.cost_s, self.started
-        session.break_even_steps = _break_even(decision, sum(self.cost_s.values()))
+        session.break_even_steps = break_even(decision, sum(self.cost_s.values()))
         for trial in trials:
             if trial.skipped is not None:
-                self.notes.append(f"not tried: {_words(trial.settings)}: {trial.skipped}")
+                self.notes.append(f"not tried: {words(trial.settings)}: {trial.skipped}")
         return session
 
     def _timed(self, name: str, work: Callable[[], Any]) -> Any:
@@ -294,90 +294,6 @@ class _Planning:
         except TrialsImpossible as error:
             self.notes.append(f"no trials: {error}")
             return []
-
-
-def _core_trial(trial: Trial) -> _core.Trial:
-    """A measured trial as the core's value."""
-    settings = trial.settings
-    document: dict[str, Any] = {
-        "precision": settings.precision,
-        "execution": {
-            "compile": settings.compile,
-            "memory_format": settings.memory_format,
-            "fused_optimizer": settings.fused_optimizer,
-            "keep_memory": getattr(settings, "keep_memory", False),
-        },
-        "threads": settings.threads or torch.get_num_threads(),
-        "forward_backward_s": _uncertain(trial.forward_backward_s),
-        "speedup": _speedup(trial),
-        "samples": trial.forward_backward_s.n if trial.forward_backward_s is not None else 0,
-        "optimizer_s": _uncertain(trial.optimizer_s),
-        "peak_bytes": trial.peak_bytes,
-        "warm_up_s": 0.0,  # the compiled code is kept, so the trial has paid for it
-        "max_relative_difference": trial.max_relative_difference,
-        "failed": trial.error,
-    }
-    given = {name: value for name, value in document.items() if value is not None}
-    return _core.Trial.from_json(json.dumps(given), "trial")
-
-
-def _uncertain(timing: Timing | None) -> dict[str, Any]:
-    if timing is None:  # no optimizer yet, or the trial failed
-        return {"value": 0.0, "low": 0.0, "high": 0.0, "quality": "assumed"}
-    times = {"value": timing.median_s, "low": timing.low_s, "high": timing.high_s}
-    return {**times, "quality": "measured"}
-
-
-def _speedup(trial: Trial) -> dict[str, Any] | None:
-    ratio = trial.speedup
-    if ratio is None:
-        return None
-    return {"value": ratio.median, "low": ratio.low, "high": ratio.high, "quality": "measured"}
-
-
-def _tried_engine(plan: Plan, trials: Sequence[Trial]) -> LocalEngine | None:
-    """The engine that a trial left behind for this plan, with its compiled code."""
-    wanted = Settings.of(plan)
-    for trial in trials:
-        tried = replace(wanted, fused_optimizer=trial.settings.fused_optimizer)
-        if trial.engine is not None and trial.error is None and trial.settings == tried:
-            trial.engine.settings = wanted  # the optimizer is not part of what was compiled
-            return trial.engine
-    return None
-
-
-def _considered(decision: Decision) -> list[dict[str, Any]]:
-    """The candidates as a run document lists them."""
-    rows = []
-    for candidate in decision.candidates:
-        step = candidate.plan.estimate.step_time_s
-        known = "measured_s" if step.quality == "measured" else "predicted_s"
-        rows.append(
-            {
-                "plan": candidate.label,
-                "chosen": candidate.plan == decision.plan,
-                known: json.loads(step.to_json()),
-                "peak_memory_bytes": candidate.plan.estimate.peak_memory_bytes.value,
-                "reason": candidate.reason,
-            }
-        )
-    return rows
-
-
-def _break_even(decision: Decision, cost_s: float) -> float | None:
-    """Steps after which planning is won back against plain PyTorch; None when nothing is gained."""
-    if decision.gain <= 0 or decision.gain >= 1:
-        return None
-    step_s = decision.plan.estimate.step_time_s.value
-    return cost_s / (step_s / (1 - decision.gain) - step_s)
-
-
-def _words(settings: Any) -> str:
-    parts = [settings.precision]
-    parts += ["compiled"] if settings.compile else []
-    parts += ["channels_last"] if settings.memory_format == "channels_last" else []
-    parts += ["fused optimizer"] if settings.fused_optimizer else []
-    return ", ".join(parts)
 
 
 def _launcher_chooses_ranks() -> bool:

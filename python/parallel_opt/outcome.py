@@ -1,0 +1,101 @@
+"""Carries measured trials into the C++ core and its decision back out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from parallel_opt import _core
+from parallel_opt._core import Decision, Plan
+from parallel_opt.engine.local import LocalEngine
+from parallel_opt.engine.settings import Settings
+from parallel_opt.measure import Timing
+from parallel_opt.trial import Trial
+
+
+def core_trial(trial: Trial) -> _core.Trial:
+    """A measured trial as the core's value."""
+    settings = trial.settings
+    document: dict[str, Any] = {
+        "precision": settings.precision,
+        "execution": {
+            "compile": settings.compile,
+            "memory_format": settings.memory_format,
+            "fused_optimizer": settings.fused_optimizer,
+            "keep_memory": getattr(settings, "keep_memory", False),
+        },
+        "threads": settings.threads or torch.get_num_threads(),
+        "forward_backward_s": _uncertain(trial.forward_backward_s),
+        "speedup": _speedup(trial),
+        "samples": trial.forward_backward_s.n if trial.forward_backward_s is not None else 0,
+        "optimizer_s": _uncertain(trial.optimizer_s),
+        "peak_bytes": trial.peak_bytes,
+        "warm_up_s": 0.0,  # the compiled code is kept, so the trial has paid for it
+        "max_relative_difference": trial.max_relative_difference,
+        "failed": trial.error,
+    }
+    given = {name: value for name, value in document.items() if value is not None}
+    return _core.Trial.from_json(json.dumps(given), "trial")
+
+
+def _uncertain(timing: Timing | None) -> dict[str, Any]:
+    if timing is None:  # no optimizer yet, or the trial failed
+        return {"value": 0.0, "low": 0.0, "high": 0.0, "quality": "assumed"}
+    times = {"value": timing.median_s, "low": timing.low_s, "high": timing.high_s}
+    return {**times, "quality": "measured"}
+
+
+def _speedup(trial: Trial) -> dict[str, Any] | None:
+    ratio = trial.speedup
+    if ratio is None:
+        return None
+    return {"value": ratio.median, "low": ratio.low, "high": ratio.high, "quality": "measured"}
+
+
+def tried_engine(plan: Plan, trials: Sequence[Trial]) -> LocalEngine | None:
+    """The engine that a trial left behind for this plan, with its compiled code."""
+    wanted = Settings.of(plan)
+    for trial in trials:
+        tried = replace(wanted, fused_optimizer=trial.settings.fused_optimizer)
+        if trial.engine is not None and trial.error is None and trial.settings == tried:
+            trial.engine.settings = wanted  # the optimizer is not part of what was compiled
+            return trial.engine
+    return None
+
+
+def considered(decision: Decision) -> list[dict[str, Any]]:
+    """The candidates as a run document lists them."""
+    rows = []
+    for candidate in decision.candidates:
+        step = candidate.plan.estimate.step_time_s
+        known = "measured_s" if step.quality == "measured" else "predicted_s"
+        rows.append(
+            {
+                "plan": candidate.label,
+                "chosen": candidate.plan == decision.plan,
+                known: json.loads(step.to_json()),
+                "peak_memory_bytes": candidate.plan.estimate.peak_memory_bytes.value,
+                "reason": candidate.reason,
+            }
+        )
+    return rows
+
+
+def break_even(decision: Decision, cost_s: float) -> float | None:
+    """Steps after which planning is won back against plain PyTorch; None when nothing is gained."""
+    if decision.gain <= 0 or decision.gain >= 1:
+        return None
+    step_s = decision.plan.estimate.step_time_s.value
+    return cost_s / (step_s / (1 - decision.gain) - step_s)
+
+
+def words(settings: Any) -> str:
+    parts = [settings.precision]
+    parts += ["compiled"] if settings.compile else []
+    parts += ["channels_last"] if settings.memory_format == "channels_last" else []
+    parts += ["fused optimizer"] if settings.fused_optimizer else []
+    return ", ".join(parts)
