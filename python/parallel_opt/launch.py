@@ -121,7 +121,9 @@ def _start(command: Sequence[str], ranks: int, logs: Path) -> int:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if rank != 0 and failure.exitcode != RELAUNCH_EXIT_CODE:
+        first = error.failures.get(0)  # its traceback stands on stderr already
+        told = first is not None and first.exitcode > 0
+        if not told and failure.exitcode != RELAUNCH_EXIT_CODE:
             _show_log_of(rank, logs)
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     except (KeyboardInterrupt, SignalException):

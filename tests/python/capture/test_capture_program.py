@@ -66,7 +66,7 @@ def test_saves_what_the_factory_returns(source, tmp_path, factory):
         ),
         (
             "/nowhere/m.py:f",
-            5,
+            4,
             "error: /nowhere/m.py: No such file or directory (may it be read and written?)\n",
         ),
     ],
