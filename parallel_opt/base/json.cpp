@@ -21,9 +21,9 @@ std::pair<std::string_view, int> split_schema(std::string_view id) {
   const std::size_t slash = id.rfind('/');
   int version = -1;
   if (slash == std::string_view::npos) return {id, version};
-  const std::string_view digits = id.substr(slash + 1);
-  const char* const end = digits.data() + digits.size();
-  if (std::from_chars(digits.data(), end, version).ptr != end) version = -1;
+  const char* const begin = id.begin() + slash + 1;
+  const char* const end = id.end();
+  if (std::from_chars(begin, end, version).ptr != end) version = -1;
   return {id.substr(0, slash), version};
 }
 

@@ -128,7 +128,7 @@ std::string show(double number) {
   }
   // The exponent after rounding: 99.96 is 100, not 100.0.
   std::snprintf(buffer.data(), buffer.size(), "%.2e", size);
-  const int exponent = std::atoi(std::string_view(buffer.data()).substr(5).data());
+  const int exponent = std::atoi(buffer.data() + 5);
   std::snprintf(buffer.data(), buffer.size(), "%.*f", std::clamp(2 - exponent, 0, 6), number);
   return buffer.data();
 }

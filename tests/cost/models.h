@@ -15,7 +15,8 @@ class GraphBuilder {
  public:
   Graph graph;
 
-  TensorId tensor(TensorRole role, std::vector<std::int64_t> sizes, DType dtype = DType::fp32) {
+  TensorId tensor(TensorRole role, const std::vector<std::int64_t>& sizes,
+                  DType dtype = DType::fp32) {
     Tensor t;
     t.name = "t" + std::to_string(graph.tensors.size());
     t.role = role;

@@ -57,7 +57,8 @@ def test_ranks_of_torchrun_join_and_leave_with_code_0(tmp_path: Path) -> None:
     done = launch(tmp_path, "pass")
     assert done.returncode == 0, done.stderr
     # 1 + 2 = 3; rank 0's seed 5 on both
-    assert sorted(done.stdout.split("\n")) == ["", *(f"rank {r} of 2: 3, seed 5" for r in (0, 1))]
+    # Both write to one pipe: their lines may run together.
+    assert all(done.stdout.count(f"rank {rank} of 2: 3, seed 5") == 1 for rank in (0, 1))
 
 
 def test_a_restarted_attempt_joins_under_new_names(tmp_path: Path) -> None:
