@@ -276,7 +276,7 @@ template <class Member>
 const EstimateItem* largest(const Plan& plan, Member member) {
   const EstimateItem* most = nullptr;
   for (const EstimateItem& item : plan.estimate.items) {
-    if (item.*member && (!most || *(item.*member) > *(most->*member))) most = &item;
+    if (item.*member && (!most || (item.*member).value() > (most->*member).value())) most = &item;
   }
   return most;
 }
