@@ -277,7 +277,7 @@ TEST(Json, SchemaNamesTypesDocsAndRequiredFields) {
           [] {
             std::string names;
             for (const auto name : enum_names(DType{})) {
-              if (!names.empty()) names += ",";
+              if (!names.empty()) names += ',';
               names += "\n        \"" + std::string(name) + "\"";
             }
             return names;
