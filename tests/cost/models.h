@@ -27,24 +27,25 @@ class GraphBuilder {
     graph.tensors.push_back(std::move(t));
     return TensorId(graph.tensors.size() - 1);
   }
-  TensorId input(std::vector<std::int64_t> sizes, DType dtype = DType::fp32) {
-    const TensorId id = tensor(TensorRole::input, std::move(sizes), dtype);
+  TensorId input(const std::vector<std::int64_t>& sizes, DType dtype = DType::fp32) {
+    const TensorId id = tensor(TensorRole::input, sizes, dtype);
     graph.inputs.push_back(id);
     return id;
   }
-  TensorId parameter(std::vector<std::int64_t> sizes) {
-    return tensor(TensorRole::parameter, std::move(sizes));
+  TensorId parameter(const std::vector<std::int64_t>& sizes) {
+    return tensor(TensorRole::parameter, sizes);
   }
-  TensorId op(const std::string& target, std::vector<std::pair<std::string, TensorId>> inputs,
-              std::vector<std::int64_t> result, const std::string& module = "",
+  TensorId op(const std::string& target,
+              const std::vector<std::pair<std::string, TensorId>>& inputs,
+              const std::vector<std::int64_t>& result, const std::string& module = "",
               std::map<std::string, Attribute> attributes = {}) {
     Op o;
     o.target = target;
     o.name = "op" + std::to_string(graph.ops.size());
     o.module = module;
-    for (auto& [name, id] : inputs) o.inputs.push_back({name, id});
+    for (const auto& [name, id] : inputs) o.inputs.push_back({name, id});
     o.attributes = std::move(attributes);
-    const TensorId id = tensor(TensorRole::activation, std::move(result));
+    const TensorId id = tensor(TensorRole::activation, result);
     o.outputs = {id};
     graph.ops.push_back(std::move(o));
     return id;
@@ -54,7 +55,7 @@ class GraphBuilder {
     const TensorId weight = parameter({out, in}), bias = parameter({out});
     lead.push_back(out);
     return op("aten.linear.default", {{"input", x}, {"weight", weight}, {"bias", bias}},
-              std::move(lead), module);
+              lead, module);
   }
   Graph done(TensorId output, std::string name) {
     graph.outputs = {output};
