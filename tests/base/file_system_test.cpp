@@ -20,11 +20,11 @@ class Files : public ::testing::Test {
  protected:
   Files() {
     std::string pattern = (fs::temp_directory_path() / "po_files_XXXXXX").string();
-    dir_ = ::mkdtemp(pattern.data());
+    dir = ::mkdtemp(pattern.data());
   }
-  ~Files() override { fs::remove_all(dir_); }
-  std::string at(const std::string& name) const { return dir_ + "/" + name; }
-  std::string dir_;
+  ~Files() override { fs::remove_all(dir); }
+  std::string at(const std::string& name) const { return dir + "/" + name; }
+  std::string dir;
 };
 
 template <class Call>
@@ -49,7 +49,7 @@ TEST_F(Files, WrittenFilesReadBackWithEveryByte) {
 TEST_F(Files, MissingFileNamesPathAndReason) {
   EXPECT_EQ(system_error_of([&] { read_file(at("none")); }),
             at("none") + ": No such file or directory (is the path right?)");
-  EXPECT_EQ(system_error_of([&] { read_file(dir_); }), dir_ + ": is a directory (name a file)");
+  EXPECT_EQ(system_error_of([&] { read_file(dir); }), dir + ": is a directory (name a file)");
 }
 
 TEST_F(Files, UnwritableDirectoryNamesPathAndReason) {
@@ -59,8 +59,8 @@ TEST_F(Files, UnwritableDirectoryNamesPathAndReason) {
             at("file") + ": Not a directory (choose a directory you may write)");
   EXPECT_EQ(system_error_of([&] { write_file("/proc/parallel_opt_test", "y"); }),
             "/proc/parallel_opt_test: No such file or directory (choose a file you may write)");
-  EXPECT_EQ(system_error_of([&] { write_file(dir_, "y"); }),
-            dir_ + ": is a directory (name a file)");
+  EXPECT_EQ(system_error_of([&] { write_file(dir, "y"); }),
+            dir + ": is a directory (name a file)");
 }
 
 TEST_F(Files, ALinkStaysALink) {
@@ -82,12 +82,12 @@ TEST_F(Files, ManyWritersOfOneFileLeaveOneWholeContent) {
   });
   const std::string content = read_file(at("shared"));
   EXPECT_EQ(content, std::string(10'000, content.front()));
-  EXPECT_EQ(DiskFileSystem().list(dir_), std::vector<std::string>{"shared"});
+  EXPECT_EQ(DiskFileSystem().list(dir), std::vector<std::string>{"shared"});
 }
 
 TEST_F(Files, RootPutsAnotherMachineInPlace) {
   write_file(at("proc/stat"), "cpu 1");
-  const DiskFileSystem other(dir_);
+  const DiskFileSystem other(dir);
   EXPECT_EQ(other.read("/proc/stat"), "cpu 1");
   EXPECT_EQ(other.read("/proc/none"), std::nullopt);
   EXPECT_EQ(other.read("/proc"), std::nullopt);

@@ -22,15 +22,15 @@ class Commands : public ::testing::Test {
  protected:
   Commands() {
     std::string pattern = (std::filesystem::temp_directory_path() / "po_cli_XXXXXX").string();
-    dir_ = ::mkdtemp(pattern.data());
+    dir = ::mkdtemp(pattern.data());
     ::setenv("PARALLEL_OPT_PYTHON", "/opt/python", 1);
   }
   ~Commands() override {
     ::unsetenv("PARALLEL_OPT_PYTHON");
-    std::filesystem::remove_all(dir_);
+    std::filesystem::remove_all(dir);
   }
-  std::string at(const std::string& name) const { return dir_ + "/" + name; }
-  std::string dir_;
+  std::string at(const std::string& name) const { return dir + "/" + name; }
+  std::string dir;
 };
 
 Job job_of(const std::vector<std::string>& words) {
@@ -161,25 +161,25 @@ TEST_F(Commands, HardwareOfAnEmptyRootIsRefused) {
 
 TEST_F(Commands, HardwareOfAnotherMachinesFilesNeedsNothingOfThisOne) {
   write_file(at("proc/meminfo"), "MemTotal: 1048576 kB\n");
-  const CliRun run = run_cli({"hardware", "--root", dir_, "--json"});
+  const CliRun run = run_cli({"hardware", "--root", dir, "--json"});
   EXPECT_EQ(run.code, 0) << run.err;
   EXPECT_THAT(run.out, HasSubstr("1073741824"));  // 1048576 kB
 }
 
 TEST_F(Commands, ReportDrawsADemoBesideIt) {
   write_file(at("demo.json"), to_json(demo_sample()));
-  const CliRun run = run_cli({"report", dir_});
+  const CliRun run = run_cli({"report", dir});
   EXPECT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(run.out, at("report.html") + "\n");
   EXPECT_THAT(read_file(at("report.html")), StartsWith("<!DOCTYPE html>"));
 }
 
 TEST_F(Commands, ReportOfWhatIsNoReportSaysSo) {
-  EXPECT_EQ(run_cli({"report", dir_}).err,
-            "error: " + dir_ +
+  EXPECT_EQ(run_cli({"report", dir}).err,
+            "error: " + dir +
                 ": holds neither run.json nor demo.json (write one with `parallel-opt run "
                 "--report " +
-                dir_ + " SCRIPT`)\n");
+                dir + " SCRIPT`)\n");
   write_file(at("demo.json"), to_json(demo_sample()));
   const CliRun run = run_cli({"report", at("demo.json"), "-o", at("demo.json/x.html")});
   EXPECT_EQ(run.code, 4);

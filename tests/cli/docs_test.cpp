@@ -35,20 +35,20 @@ TEST(Docs, EveryCommandLineIsAccepted) {
 /// In a directory of its own with a small model.pt2, and measurements of no one else.
 class DocsRun : public ::testing::Test {
  protected:
-  DocsRun() : before_(std::filesystem::current_path()) {
+  DocsRun() : before(std::filesystem::current_path()) {
     std::string pattern = (std::filesystem::temp_directory_path() / "po_docs_XXXXXX").string();
-    dir_ = ::mkdtemp(pattern.data());
-    std::filesystem::current_path(dir_);
-    ::setenv("PARALLEL_OPT_CACHE", (dir_ + "/cache").c_str(), 1);
+    dir = ::mkdtemp(pattern.data());
+    std::filesystem::current_path(dir);
+    ::setenv("PARALLEL_OPT_CACHE", (dir + "/cache").c_str(), 1);
     write_file("model.pt2", testing::make_pt2(testing::linear_model().json()));
   }
   ~DocsRun() override {
     ::unsetenv("PARALLEL_OPT_CACHE");
-    std::filesystem::current_path(before_);
-    std::filesystem::remove_all(dir_);
+    std::filesystem::current_path(before);
+    std::filesystem::remove_all(dir);
   }
-  std::filesystem::path before_;
-  std::string dir_;
+  std::filesystem::path before;
+  std::string dir;
 };
 
 TEST_F(DocsRun, EveryLineRunsInOrder) {
