@@ -54,8 +54,8 @@ class GraphBuilder {
                   const std::string& module) {
     const TensorId weight = parameter({out, in}), bias = parameter({out});
     lead.push_back(out);
-    return op("aten.linear.default", {{"input", x}, {"weight", weight}, {"bias", bias}},
-              lead, module);
+    return op("aten.linear.default", {{"input", x}, {"weight", weight}, {"bias", bias}}, lead,
+              module);
   }
   Graph done(TensorId output, std::string name) {
     graph.outputs = {output};
