@@ -22,7 +22,9 @@ build: setup  ## install what is missing, build the program and the Python modul
 	@cmake --build $(RELEASE) -j $(JOBS)
 	@cmake -E copy_if_different $(RELEASE)/parallel-opt .venv/bin/parallel-opt
 
-test: build  ## build, then run the C++ tests (ctest) and the Python tests (pytest)
+test:  ## build, then run the C++ tests (ctest) and the Python tests (pytest)
+	@tools/setup.sh --test
+	@$(MAKE) --no-print-directory build
 	@tools/test.sh
 
 demo: build  ## build, then train two real models plain and optimized, and compare

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prepares this checkout: system packages, .venv, torch, Python packages. Does nothing when nothing has changed.
 #
-#   tools/setup.sh          what build and test need
+#   tools/setup.sh          what building needs
+#   tools/setup.sh --test   also the libraries whose models the tests read and count
 #   tools/setup.sh --lint   also the linters
 #
 # PYTHON           the interpreter .venv is made with (default: the first python3 that is 3.10 or newer)
@@ -46,14 +47,14 @@ missing_packages() {
     local pair
     for pair in nlohmann/json.hpp=nlohmann-json3-dev CLI/CLI.hpp=libcli11-dev fmt/format.h=libfmt-dev \
       zip.h=libzip-dev hwloc.h=libhwloc-dev gtest/gtest.h=libgtest-dev gmock/gmock.h=libgmock-dev \
-      benchmark/benchmark.h=libbenchmark-dev; do
+      benchmark/benchmark.h=libbenchmark-dev protozero/version.hpp=libprotozero-dev; do
       echo "#if !__has_include(<${pair%=*}>)
 ${pair#*=}
 #endif"
     done | g++ -std=c++20 -E -P -x c++ - | grep -v '^$' || true
   else
     echo build-essential nlohmann-json3-dev libcli11-dev libfmt-dev libzip-dev libhwloc-dev libgtest-dev \
-      libgmock-dev libbenchmark-dev
+      libgmock-dev libbenchmark-dev libprotozero-dev
   fi
   command -v pkg-config >/dev/null || echo pkg-config
   # A test opens reports in a browser. Ubuntu's package of it is a snap, which containers cannot run.
@@ -106,21 +107,16 @@ install_torch() {
 }
 
 python=$(find_python)
+readonly part=${1:+-${1#--}}  # empty, -test or -lint
 requirements=(-r tools/requirements.txt)
-if [ "${1:-}" = --lint ]; then requirements+=(-r tools/requirements-lint.txt); fi
+if [ -n "$part" ]; then requirements+=(-r "tools/requirements$part.txt"); fi
 
 # The stamps hold everything the result depends on; the Python version also guards against a replaced interpreter.
-inputs=$(echo "$python"; "$python" -V; cat tools/setup.sh tools/requirements.txt)
-lint_inputs=$(echo "$inputs"; cat tools/requirements-lint.txt)
-readonly base_stamp=$venv/setup.stamp lint_stamp=$venv/setup-lint.stamp
-base_key=$(sha256sum <<<"$inputs") lint_key=$(sha256sum <<<"$lint_inputs")
-is_done() { [ -x "$venv/bin/python" ] && [ "$(cat "$1" 2>/dev/null)" = "$2" ]; }
-
-if [ "${1:-}" = --lint ]; then
-  if is_done "$lint_stamp" "$lint_key"; then exit 0; fi
-elif is_done "$base_stamp" "$base_key"; then
-  exit 0
-fi
+key_of() { (echo "$python"; "$python" -V; cat tools/setup.sh tools/requirements.txt "$@") | sha256sum; }
+base_key=$(key_of)
+key=$([ -z "$part" ] || key_of "tools/requirements$part.txt")
+is_done() { [ -x "$venv/bin/python" ] && [ "$(cat "$venv/setup$1.stamp" 2>/dev/null)" = "$2" ]; }
+if is_done "$part" "${key:-$base_key}"; then exit 0; fi
 
 : >"$log"
 mapfile -t packages < <(missing_packages | tr ' ' '\n')
@@ -133,5 +129,5 @@ install_torch
 step "installing Python packages" "$venv/bin/python" -m pip install --disable-pip-version-check "${requirements[@]}"
 "$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' |
   while read -r site; do echo "$PWD/python" >"$site/parallel_opt_source.pth"; done
-echo "$base_key" >"$base_stamp"
-if [ "${1:-}" = --lint ]; then echo "$lint_key" >"$lint_stamp"; fi
+echo "$base_key" >"$venv/setup.stamp"
+if [ -n "$part" ]; then echo "$key" >"$venv/setup$part.stamp"; fi
