@@ -78,6 +78,7 @@ std::vector<Flag> layout_flags() {
       {"threads", "N", "CPU threads per rank"},
       {"compile", "on|off", "torch.compile"},
       {"memory-format", choices<MemoryFormat>(), "layout of image tensors"},
+      {"attention", choices<AttentionKernel>(), "how attention runs on a CPU"},
       {"fused-optimizer", "on|off", "one kernel per optimizer step"},
       {"recompute", "none|full|selective|FILE", "activations that are computed again"},
       {"tensor", "N", "ways that operators are split"},
@@ -110,6 +111,7 @@ Job job_from(const Args& args) {
   job.pins.micro_batch = args.whole("micro-batch", 1);
   job.pins.compile = args.on_off("compile");
   job.pins.memory_format = args.choice<MemoryFormat>("memory-format");
+  job.pins.attention = args.choice<AttentionKernel>("attention");
   job.pins.fused_optimizer = args.on_off("fused-optimizer");
   if (const auto recompute = args.get("recompute")) {
     if (*recompute != "none" && *recompute != "full") {

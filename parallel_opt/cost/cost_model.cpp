@@ -16,7 +16,8 @@ namespace {
 
 std::size_t profile_index(const Policy& policy) {
   const bool low = policy.precision == Precision::bf16 || policy.precision == Precision::fp16;
-  return (low ? 1u : 0u) + (policy.compile ? 2u : 0u);
+  return (low ? 1u : 0u) + (policy.compile ? 2u : 0u) +
+         (policy.attention == AttentionKernel::unfused ? 4u : 0u);
 }
 
 /// One kind of call once: what the kernel takes, what bounds it, what the host adds.
@@ -61,8 +62,10 @@ CostModel::CostModel(const Graph& graph, const Cluster& cluster, const Job& job)
       space_(local_space(graph, cluster, job, facts_)) {
   for (const bool compile : {false, true}) {
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
-      const Policy policy{precision, compile};
-      profiles_[profile_index(policy)] = make_profile(graph, facts_, policy, job.training);
+      for (const AttentionKernel attention : space_.attention) {
+        const Policy policy{precision, compile, attention};
+        profiles_[profile_index(policy)] = make_profile(graph, facts_, policy, job.training);
+      }
     }
   }
   const std::int64_t batch = global_batch_of(graph, job_);
@@ -76,7 +79,7 @@ CostModel::CostModel(const Graph& graph, const Cluster& cluster, const Job& job)
   for (std::size_t l = 0; l < space_.layouts.size(); ++l) {
     const Layout& layout = space_.layouts[l];
     offset_.push_back(points_.size());
-    points_.resize(points_.size() + space_.micro_batches[l].size() * space_.precisions.size() * 4);
+    points_.resize(points_.size() + space_.micro_batches[l].size() * space_.precisions.size() * 8);
     Setting setting;
     setting.device = space_.pools[std::size_t(layout.pool)].devices.front();
     setting.devices = layout.devices;
@@ -96,9 +99,12 @@ CostModel::CostModel(const Graph& graph, const Cluster& cluster, const Job& job)
         setting.micro_batch = space_.micro_batches[l][m];
         for (const bool compile : space_.compile) {
           for (const MemoryFormat format : space_.memory_formats) {
-            choice.compile = setting.policy.compile = compile;
-            choice.memory_format = setting.memory_format = format;
-            points_[point_index(choice)] = prepare(setting, rates);
+            for (const AttentionKernel attention : space_.attention) {
+              choice.compile = setting.policy.compile = compile;
+              choice.memory_format = setting.memory_format = format;
+              choice.attention = setting.policy.attention = attention;
+              points_[point_index(choice)] = prepare(setting, rates);
+            }
           }
         }
       }
@@ -109,7 +115,8 @@ CostModel::CostModel(const Graph& graph, const Cluster& cluster, const Job& job)
 std::size_t CostModel::point_index(const LocalChoice& choice) const noexcept {
   const std::size_t at =
       std::size_t(choice.micro) * space_.precisions.size() + std::size_t(choice.precision);
-  return offset_[std::size_t(choice.layout)] + at * 4 + (choice.compile ? 2 : 0) +
+  return offset_[std::size_t(choice.layout)] + at * 8 + (choice.compile ? 4 : 0) +
+         (choice.attention == AttentionKernel::unfused ? 2 : 0) +
          (choice.memory_format == MemoryFormat::channels_last ? 1 : 0);
 }
 
@@ -327,6 +334,7 @@ LocalChoice CostModel::plain() const {
   LocalChoice choice;
   choice.compile = space_.compile.front();
   choice.memory_format = space_.memory_formats.front();
+  choice.attention = space_.attention.front();
   choice.fused_optimizer = space_.fused_optimizer.front();
   choice.recompute = space_.least_recompute;
   const auto worse = [&](const Layout& a, const Layout& b) {
@@ -375,7 +383,8 @@ Plan CostModel::plan(const LocalChoice& choice) const {
       plan.recompute.push_back({block, {block}});
     }
   }
-  plan.execution = {choice.compile, choice.memory_format, choice.fused_optimizer, false};
+  plan.execution = {choice.compile, choice.memory_format, choice.attention, choice.fused_optimizer,
+                    false};
   const bool cpu = !plan.placements.front().cores.empty();
   plan.execution.keep_memory = cpu && keeps_memory(plan.execution, plan.precision, job_);
   return plan;

@@ -136,8 +136,8 @@ class CostModel {
   Job job_;
   ModelFacts facts_;
   LocalSpace space_;
-  /// By precision (fp32, bf16 or fp16) and compile.
-  std::array<Profile, 4> profiles_;
+  /// By precision (fp32, bf16 or fp16), compile and attention kernel.
+  std::array<Profile, 8> profiles_;
   double input_bytes_ = 0;           ///< of the global batch
   double largest_parameter_ = 0;     ///< bytes
   std::vector<std::size_t> offset_;  ///< per layout: its first point

@@ -51,7 +51,7 @@ Setting setting_of(const Cluster& cluster, const Plan& plan) {
   setting.share = plan.shares.empty() ? plan.global_batch : std::ranges::max(plan.shares);
   setting.share = std::max<std::int64_t>(1, setting.share);
   setting.micro_batch = std::clamp<std::int64_t>(plan.micro_batch, 1, setting.share);
-  setting.policy = {plan.precision, plan.execution.compile};
+  setting.policy = {plan.precision, plan.execution.compile, plan.execution.attention};
   setting.memory_format = plan.execution.memory_format;
   return setting;
 }
@@ -148,6 +148,7 @@ Estimate estimate(const Graph& graph, const Cluster& cluster, const Job& job, co
   Job narrow = job;  // only the facts of the job matter here, not the space around it
   narrow.pins = {};
   narrow.pins.compile = plan.execution.compile;
+  narrow.pins.attention = plan.execution.attention;
   return CostModel(graph, cluster, narrow).estimate(plan);
 }
 

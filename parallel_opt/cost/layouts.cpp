@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "parallel_opt/cost/policy_graph.h"
 #include "parallel_opt/cost/rates.h"
 #include "parallel_opt/plan/batch.h"
 #include "parallel_opt/plan/capabilities.h"
@@ -76,6 +77,16 @@ std::vector<Precision> precisions_of(const Cluster& cluster, const Job& job) {
     }
   }
   return list;
+}
+
+bool only_cpus(const Cluster& cluster) {
+  return std::ranges::all_of(cluster.devices,
+                             [](const Device& d) { return d.kind == DeviceKind::cpu; });
+}
+
+bool has_unfusable_attention(const Graph& graph) {
+  return std::ranges::any_of(graph.ops,
+                             [&](const Op& op) { return cost_detail::can_unfuse(graph, op); });
 }
 
 bool has_images(const Graph& graph) {
@@ -173,6 +184,12 @@ LocalSpace local_space(const Graph& graph, const Cluster& cluster, const Job& jo
     space.memory_formats = {*pins.memory_format};
   } else if (has_images(graph)) {
     space.memory_formats.push_back(MemoryFormat::channels_last);
+  }
+  space.attention = {AttentionKernel::fused};
+  if (pins.attention) {
+    space.attention = {*pins.attention};
+  } else if (job.training && only_cpus(cluster) && has_unfusable_attention(graph)) {
+    space.attention.push_back(AttentionKernel::unfused);
   }
   space.fused_optimizer = {false};
   if (pins.fused_optimizer) {

@@ -33,6 +33,7 @@ struct LocalChoice {
   int precision = 0;  ///< index into LocalSpace::precisions
   bool compile = false;
   MemoryFormat memory_format = MemoryFormat::contiguous;
+  AttentionKernel attention = AttentionKernel::fused;
   bool fused_optimizer = false;
   /// Blocks of each class that are recomputed, the first ones in execution order: equal blocks are
   /// interchangeable, and the first hold their activations longest.
@@ -49,6 +50,7 @@ struct LocalSpace {
   std::vector<Precision> precisions;                     ///< fp32 first
   std::vector<bool> compile;
   std::vector<MemoryFormat> memory_formats;
+  std::vector<AttentionKernel> attention;  ///< fused first
   std::vector<bool> fused_optimizer;
   std::array<int, kMaxBlockClasses> least_recompute{};
   std::array<int, kMaxBlockClasses> most_recompute{};

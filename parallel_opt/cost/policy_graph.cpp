@@ -20,6 +20,16 @@ bool is_fusible(OpClass c) {
   return !is_arithmetic(c) && c != OpClass::opaque && c != OpClass::view;
 }
 
+bool can_unfuse(const Graph& graph, const Op& op) {
+  if (!op.target.starts_with("aten.scaled_dot_product_attention")) return false;
+  if (attribute_real(op, "dropout_p", 0) != 0) return false;
+  const TensorId query = operand(op, "query"), key = operand(op, "key");
+  if (!query.valid() || !key.valid()) return false;
+  const TensorId mask = operand(op, "attn_mask");
+  return graph.tensor(query).shape.size() >= 3 && graph.tensor(key).shape.size() >= 3 &&
+         !(mask.valid() && graph.tensor(mask).requires_grad);
+}
+
 PolicyGraph::PolicyGraph(const Graph& graph_in, const Policy& policy_in, std::int64_t batch_in)
     : graph(graph_in),
       policy(policy_in),
@@ -39,6 +49,19 @@ PolicyGraph::PolicyGraph(const Graph& graph_in, const Policy& policy_in, std::in
   }
   choose_precision();
   if (policy.compile) fuse();
+}
+
+bool PolicyGraph::unfuses(std::size_t op) const {
+  return policy.attention == AttentionKernel::unfused && can_unfuse(graph, graph.ops[op]);
+}
+
+Affine PolicyGraph::scores(std::size_t op) const {
+  const Tensor& query = graph.tensor(operand(graph.ops[op], "query"));
+  const Tensor& key = graph.tensor(operand(graph.ops[op], "key"));
+  const double rows =
+      double(elements(query)) / double(std::max<std::int64_t>(1, query.shape.back().size));
+  const double count = rows * double(key.shape[key.shape.size() - 2].size);
+  return op_grows(graph.ops[op]) ? Affine{0, count / double(batch)} : Affine{count, 0};
 }
 
 void PolicyGraph::choose_precision() {
@@ -249,7 +272,11 @@ std::vector<Kept> PolicyGraph::kept_eagerly() const {
       if (copy) bytes = {bytes.fixed / 2, bytes.per_sample / 2};
       list.push_back({i, copy ? TensorId() : storage, bytes});
     }
-    if (saved.extra.value > 0) {
+    if (unfuses(i)) {  // probabilities, instead of one number per row
+      const Affine count = scores(i);
+      const double size = low_op[i] ? 2 : 4;
+      list.push_back({i, {}, {size * count.fixed, size * count.per_sample}});
+    } else if (saved.extra.value > 0) {
       const double extra = double(saved.extra.value);
       list.push_back({i, {}, op_grows(op) ? Affine{0, extra / double(batch)} : Affine{extra, 0}});
     }

@@ -56,6 +56,10 @@ struct PolicyGraph {
   std::vector<Kept> kept() const;
   int distinct_kernels(bool training) const;
   double weight_copies_bytes() const;
+  /// Does this operator run as two products around a softmax (Execution::attention)?
+  bool unfuses(std::size_t op) const;
+  /// Elements of its scores: every query against every key. Pre: unfuses(op).
+  Affine scores(std::size_t op) const;
 
  private:
   void choose_precision();
@@ -63,6 +67,9 @@ struct PolicyGraph {
   void fill_group(FusedGroup& group, int index, const std::vector<std::vector<int>>& readers) const;
   std::vector<Kept> kept_eagerly() const;
 };
+
+/// Can engine/attention.py run it unfused? Dropout of probabilities and a mask that learns cannot.
+bool can_unfuse(const Graph& graph, const Op& op);
 
 /// Can a compiler fuse this operator into a generated kernel?
 bool is_fusible(OpClass op_class);

@@ -53,6 +53,7 @@ struct WorkBuilder {
     return {fixed, (bytes - fixed) / double(g.batch)};
   }
   void operator_calls(std::size_t i, const OpWork& work, bool backward);
+  void unfused_attention(std::size_t i);
   void casts(std::size_t i);
   void layout_changes(std::size_t i);
   void fused_group(const cost_detail::FusedGroup& group);
@@ -80,6 +81,38 @@ void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backwar
   entry.launches = launch_share();
   entry.calls = calls;
   list.add(entry);
+}
+
+/// engine/attention.py: scores in fp32, softmax, probabilities in the precision of the operands;
+/// the backward is four products and the softmax's own. Operands are made contiguous first.
+void WorkBuilder::unfused_attention(std::size_t i) {
+  const Op& op = g.graph.ops[i];
+  const Affine scores = g.scores(i);
+  const double size = g.low_op[i] ? 2 : 4;
+  const double product = forward_work(g.graph, op).contraction.value / 2;
+  const auto add = [&](OpClass op_class, bool backward, double flops, double score_bytes,
+                       double fixed_bytes, double calls) {
+    Work entry;
+    entry.op_class = op_class;
+    entry.backward = backward;
+    entry.low = g.low_op[i];
+    entry.block_class = op_class_of[i];
+    entry.flops = g.op_grows(op) ? Affine{0, flops / double(g.batch)} : Affine{flops, 0};
+    const Affine whole = scaled_bytes(op, fixed_bytes, 0);
+    entry.bytes = {score_bytes * scores.fixed + whole.fixed,
+                   score_bytes * scores.per_sample + whole.per_sample};
+    entry.launches = launch_share();
+    entry.calls = calls;
+    list.add(entry);
+  };
+  const double operands = size * double(elements(g.graph.tensor(operand(op, "query"))));
+  add(OpClass::copy, false, 0, 0, 2 * operands, 3);
+  add(OpClass::contraction, false, product, size, 2 * operands, 2);
+  add(OpClass::softmax, false, 0, 4 + size, 0, 1);
+  if (!training || op.outputs.empty() || !g.needs[op.outputs.front().index()]) return;
+  add(OpClass::copy, true, 0, 0, 2 * operands, 1);
+  add(OpClass::contraction, true, product, size, 2 * operands, 4);
+  add(OpClass::softmax, true, 0, 3 * size, 0, 1);
 }
 
 void WorkBuilder::casts(std::size_t i) {
@@ -240,6 +273,11 @@ class RunBuilder {
       if (!kept.contains(storage)) forward += bytes;
       if (training_ && g_.needs[storage.index()]) backward += bytes;
     }
+    if (g_.unfuses(i)) {
+      const Affine scores = g_.scores(i);
+      forward += {4 * scores.fixed, 4 * scores.per_sample};
+      backward += {8 * scores.fixed, 8 * scores.per_sample};
+    }
     const Affine reordered = reordered_images(i);
     forward += reordered;
     if (training_ && backward.at(1) > 0) backward += reordered;
@@ -332,6 +370,8 @@ Profile make_profile(const Graph& graph, const ModelFacts& facts, const Policy& 
     builder.layout_changes(i);
     if (op_class(op) == OpClass::view) {
       builder.view(i);
+    } else if (g.unfuses(i)) {
+      builder.unfused_attention(i);
     } else if (g.group_of[i] < 0) {
       builder.operator_calls(i, forward_work(graph, op), false);
       if (training) builder.operator_calls(i, backward_work(graph, op, g.needs), true);

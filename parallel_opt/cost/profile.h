@@ -59,6 +59,7 @@ struct Run {
 struct Policy {
   Precision precision = Precision::fp32;
   bool compile = false;
+  AttentionKernel attention = AttentionKernel::fused;
   bool operator==(const Policy&) const = default;
 };
 

@@ -32,6 +32,14 @@ constexpr auto enum_names(MemoryFormat) {
   return std::to_array<std::string_view>({"contiguous", "channels_last"});
 }
 
+/// How attention runs. fused: PyTorch's own kernel, which keeps no scores. unfused: two matrix
+/// products around a softmax whose result is kept; faster for short sequences on CPUs, whose fused
+/// backward is slow.
+enum class AttentionKernel { fused, unfused };
+constexpr auto enum_names(AttentionKernel) {
+  return std::to_array<std::string_view>({"fused", "unfused"});
+}
+
 /// What the user fixed; absent: the search chooses.
 struct Pins {
   std::optional<int> data;
@@ -43,6 +51,7 @@ struct Pins {
   std::optional<std::int64_t> micro_batch;
   std::optional<bool> compile;
   std::optional<MemoryFormat> memory_format;
+  std::optional<AttentionKernel> attention;
   std::optional<bool> fused_optimizer;
   std::optional<std::string> recompute;  ///< none or full
   bool operator==(const Pins&) const = default;
@@ -81,6 +90,7 @@ void fields(Visitor& visit, T& pins) {
   visit("micro_batch", pins.micro_batch, "samples per micro-batch and rank");
   visit("compile", pins.compile, "torch.compile on or off");
   visit("memory_format", pins.memory_format, "layout of image tensors");
+  visit("attention", pins.attention, "how attention runs");
   visit("fused_optimizer", pins.fused_optimizer, "one kernel per optimizer step");
   visit("recompute", pins.recompute, "none or full");
 }

@@ -16,7 +16,8 @@ std::string counted(std::int64_t n, const std::string& one) {
 bool keeps_memory(const Execution& execution, Precision precision, const Job& job) {
   const bool plain = precision == Precision::fp32 && !execution.compile &&
                      !execution.fused_optimizer &&
-                     execution.memory_format == MemoryFormat::contiguous;
+                     execution.memory_format == MemoryFormat::contiguous &&
+                     execution.attention == AttentionKernel::fused;
   return !plain && !job.memory_limit_bytes && job.objective != Objective::memory;
 }
 
@@ -40,6 +41,7 @@ std::string one_line(const Plan& plan) {
   if (plan.execution.compile) parts.emplace_back("compiled");
   if (plan.execution.memory_format == MemoryFormat::channels_last)
     parts.emplace_back("channels_last");
+  if (plan.execution.attention == AttentionKernel::unfused) parts.emplace_back("unfused attention");
   if (plan.execution.fused_optimizer) parts.emplace_back("fused optimizer");
   if (plan.execution.keep_memory) parts.emplace_back("memory kept");
   if (plan.micro_batches > 1) {

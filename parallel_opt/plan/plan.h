@@ -51,6 +51,7 @@ struct Recompute {
 struct Execution {
   bool compile = false;
   MemoryFormat memory_format = MemoryFormat::contiguous;
+  AttentionKernel attention = AttentionKernel::fused;
   bool fused_optimizer = false;
   bool keep_memory =
       false;  ///< cpu: freed memory stays with the process, so no step faults it in again
@@ -150,6 +151,7 @@ template <class Visitor, class T>
 void fields(Visitor& visit, T& execution) {
   visit("compile", execution.compile, "torch.compile");
   visit("memory_format", execution.memory_format, "layout of image tensors");
+  visit.optional("attention", execution.attention, "how attention runs");
   visit("fused_optimizer", execution.fused_optimizer, "one kernel per optimizer step");
   visit.optional("keep_memory", execution.keep_memory, "cpu: freed memory stays for the next step");
 }

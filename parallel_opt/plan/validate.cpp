@@ -302,6 +302,9 @@ void Judge::engine() {
   if (plan.execution.keep_memory && gpu) {
     fault("execution.keep_memory", "only the CPU's allocator gives memory back by itself");
   }
+  if (plan.execution.attention == AttentionKernel::unfused && gpu) {
+    fault("execution.attention", "unfused attention is an engine of CPUs only");
+  }
   if (!plan.execution.fused_optimizer) return;
   for (const int i : used_devices()) {
     if (!has_fused_form(job.optimizer, cluster.devices[std::size_t(i)].kind)) {
@@ -322,7 +325,7 @@ void Judge::pins() {
   };
   const auto number = [](auto n) { return std::to_string(n); };
   const auto on_off = [](bool on) { return std::string(on ? "on" : "off"); };
-  const auto word = [](MemoryFormat format) { return std::string(name_of(format)); };
+  const auto word = [](auto value) { return std::string(name_of(value)); };
   pin("mesh.data", pins.data, plan.mesh.data, number);
   pin("mesh.tensor", pins.tensor, plan.mesh.tensor, number);
   pin("mesh.pipeline", pins.pipeline, plan.mesh.pipeline, number);
@@ -331,6 +334,7 @@ void Judge::pins() {
   pin("micro_batch", pins.micro_batch, plan.micro_batch, number);
   pin("execution.compile", pins.compile, plan.execution.compile, on_off);
   pin("execution.memory_format", pins.memory_format, plan.execution.memory_format, word);
+  pin("execution.attention", pins.attention, plan.execution.attention, word);
   pin("execution.fused_optimizer", pins.fused_optimizer, plan.execution.fused_optimizer, on_off);
   for (std::size_t rank = 0; rank < plan.placements.size(); ++rank) {
     const Placement& place = plan.placements[rank];

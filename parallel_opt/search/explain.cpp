@@ -178,9 +178,9 @@ std::optional<T> whole(const std::string& value) {
 
 const std::vector<std::string>& wish_names() {
   static const std::vector<std::string> names = {
-      "ranks",     "data",        "threads",  "tensor",        "pipeline",
-      "context",   "expert",      "compile",  "memory_format", "fused_optimizer",
-      "recompute", "micro_batch", "precision"};
+      "ranks",     "data",      "threads",     "tensor",        "pipeline",
+      "context",   "expert",    "compile",     "memory_format", "fused_optimizer",
+      "attention", "recompute", "micro_batch", "precision"};
   return names;
 }
 
@@ -223,6 +223,10 @@ Job with_wish(Job job, const std::string& wish) {
   if (name == "memory_format") {
     pins.memory_format = enum_from<MemoryFormat>(value);
     if (!pins.memory_format) throw bad_value("contiguous or channels_last");
+  }
+  if (name == "attention") {
+    pins.attention = enum_from<AttentionKernel>(value);
+    if (!pins.attention) throw bad_value("fused or unfused");
   }
   if (name == "recompute") {
     if (value != "none" && value != "full") throw bad_value("none or full");

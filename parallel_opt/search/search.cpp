@@ -30,8 +30,8 @@ bool better(const Found& a, const Found& b) {
     int recomputed = 0;
     for (const int n : f.choice.recompute) recomputed += n;
     return std::tuple(!f.allowed, f.objective, f.choice.layout, f.choice.precision,
-                      f.choice.compile, f.choice.memory_format, f.choice.fused_optimizer,
-                      f.choice.micro, recomputed);
+                      f.choice.compile, f.choice.memory_format, f.choice.attention,
+                      f.choice.fused_optimizer, f.choice.micro, recomputed);
   };
   return key(a) < key(b);
 }
@@ -76,13 +76,16 @@ void LocalSearch::each_combination(const Visit& visit) const {
     for (std::size_t p = 0; p < space_.precisions.size(); ++p) {
       for (const bool compile : space_.compile) {
         for (const MemoryFormat format : space_.memory_formats) {
-          for (const bool fused : space_.fused_optimizer) {
-            choice.layout = int(l);
-            choice.precision = int(p);
-            choice.compile = compile;
-            choice.memory_format = format;
-            choice.fused_optimizer = fused;
-            if (!visit(choice)) return;
+          for (const AttentionKernel attention : space_.attention) {
+            for (const bool fused : space_.fused_optimizer) {
+              choice.layout = int(l);
+              choice.precision = int(p);
+              choice.compile = compile;
+              choice.memory_format = format;
+              choice.attention = attention;
+              choice.fused_optimizer = fused;
+              if (!visit(choice)) return;
+            }
           }
         }
       }
@@ -183,6 +186,7 @@ std::string in_words(const CostModel& model) {
                                     count(space.precisions.size(), "precisions"),
                                     count(space.compile.size(), "compile choices"),
                                     count(space.memory_formats.size(), "memory formats"),
+                                    count(space.attention.size(), "attention kernels"),
                                     count(space.fused_optimizer.size(), "optimizer forms")};
   for (std::size_t c = 0; c < model.facts().classes.size(); ++c) {
     parts.push_back(std::to_string(space.least_recompute[c]) + ".." +
@@ -205,6 +209,7 @@ std::vector<std::string> pinned(const Job& job) {
   add("micro_batch", pins.micro_batch, number);
   add("compile", pins.compile, on_off);
   add("memory_format", pins.memory_format, [](MemoryFormat f) { return std::string(name_of(f)); });
+  add("attention", pins.attention, [](AttentionKernel k) { return std::string(name_of(k)); });
   add("fused_optimizer", pins.fused_optimizer, on_off);
   add("recompute", pins.recompute, [](const std::string& s) { return s; });
   if (job.precision != Precision::automatic) {

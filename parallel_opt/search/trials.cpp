@@ -15,26 +15,29 @@ constexpr double kLeastGain = 0.005;  // of plain's step: below it nothing is wo
 
 std::string percent(double share) { return show(std::round(std::abs(share) * 1000) / 10) + " %"; }
 
-/// Settings of one process, for comparison.
-auto key_of(const Plan& plan) {
+/// What makes two forwards and backwards of one process the same.
+auto forward_key(Precision precision, const Execution& execution, int threads) {
+  return std::tuple(precision, execution.compile, execution.memory_format, execution.attention,
+                    threads);
+}
+
+auto forward_key(const Plan& plan) {
   const int threads = plan.placements.empty() ? 1 : plan.placements.front().threads;
-  return std::tuple(plan.precision, plan.execution.compile, plan.execution.memory_format, threads,
-                    plan.execution.fused_optimizer);
+  return forward_key(plan.precision, plan.execution, threads);
 }
 
-auto key_of(const Trial& t) {
-  return std::tuple(t.precision, t.execution.compile, t.execution.memory_format, t.threads,
-                    t.execution.fused_optimizer);
-}
+auto forward_key(const Trial& t) { return forward_key(t.precision, t.execution, t.threads); }
 
-template <class Key>
-auto without_optimizer(const Key& key) {
-  return std::tuple(std::get<0>(key), std::get<1>(key), std::get<2>(key), std::get<3>(key));
+/// Settings of one process, for comparison.
+template <class T>
+auto key_of(const T& t) {
+  return std::pair(forward_key(t), t.execution.fused_optimizer);
 }
 
 int switches(const Plan& plan) {
   return int(plan.precision != Precision::fp32) + int(plan.execution.compile) +
          int(plan.execution.memory_format != MemoryFormat::contiguous) +
+         int(plan.execution.attention != AttentionKernel::fused) +
          int(plan.execution.fused_optimizer);
 }
 
@@ -71,7 +74,7 @@ class Variants {
   Plan plain() const {
     const LocalSpace& space = model_.space();
     const Execution execution{space.compile.front(), space.memory_formats.front(),
-                              space.fused_optimizer.front()};
+                              space.attention.front(), space.fused_optimizer.front()};
     return with(space.precisions.front(), execution, threads().front());
   }
 
@@ -97,8 +100,10 @@ class Variants {
       for (const Precision precision : space.precisions) {
         for (const bool compile : space.compile) {
           for (const MemoryFormat format : space.memory_formats) {
-            for (const bool fused : space.fused_optimizer) {
-              plans.push_back(with(precision, {compile, format, fused}, n));
+            for (const AttentionKernel attention : space.attention) {
+              for (const bool fused : space.fused_optimizer) {
+                plans.push_back(with(precision, {compile, format, attention, fused}, n));
+              }
             }
           }
         }
@@ -154,14 +159,13 @@ TrialSet trial_candidates(const Graph& graph, const Cluster& cluster, const Job&
   take(plain);  // the yardstick is always measured
   bool other_optimizer = false;
   const auto tried = [&](const Plan& plan) {
-    return std::ranges::any_of(set.trials, [&](const TrialPlan& t) {
-      return without_optimizer(key_of(t.plan)) == without_optimizer(key_of(plan));
-    });
+    return std::ranges::any_of(
+        set.trials, [&](const TrialPlan& t) { return forward_key(t.plan) == forward_key(plan); });
   };
   int too_slow = 0, too_dear = 0, no_payback = 0;
   for (const Plan& plan : all) {
     if (plan.execution.fused_optimizer != plain.execution.fused_optimizer) {
-      if (!other_optimizer && without_optimizer(key_of(plan)) == without_optimizer(key_of(plain))) {
+      if (!other_optimizer && forward_key(plan) == forward_key(plain)) {
         other_optimizer = true;
         take(plan);
         continue;
@@ -262,18 +266,18 @@ void Decider::build_options(const Plan& plain) {
   // still the yardstick.
   for (const Trial& trial : trials_) {
     if (plain_trial || trial.failed) continue;
-    auto key = key_of(trial);
-    std::get<3>(key) = std::get<3>(key_of(plain));
-    if (key == key_of(plain)) plain_trial = &trial;
+    const auto [forward, fused] = key_of(plain);
+    const int threads = std::get<int>(forward);
+    const auto key = forward_key(trial.precision, trial.execution, threads);
+    if (key == forward && trial.execution.fused_optimizer == fused) plain_trial = &trial;
   }
   if (!plain_trial) return;
   const auto add = [&](const Trial& forward, const Trial& optimizer) {
     Execution execution = forward.execution;
     execution.fused_optimizer = optimizer.execution.fused_optimizer;
     for (const Option& option : options_) {
-      const auto key = std::tuple(forward.precision, execution.compile, execution.memory_format,
-                                  forward.threads, execution.fused_optimizer);
-      if (key_of(option.plan) == key) return;
+      const bool same = forward_key(option.plan) == forward_key(forward);
+      if (same && option.plan.execution.fused_optimizer == execution.fused_optimizer) return;
     }
     Option option;
     option.forward = &forward;

@@ -70,9 +70,20 @@ def resident_bytes(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer
     """
     tensors: list[torch.Tensor] = [*module.parameters(), *module.buffers()]
     tensors += [p.grad for p in module.parameters() if p.grad is not None]
-    for optimizer in optimizers:
-        for state in optimizer.state.values():
-            tensors += [value for value in state.values() if isinstance(value, torch.Tensor)]
+    return _storage_bytes(tensors + _state_tensors(optimizers))
+
+
+def state_bytes(optimizers: Iterable[torch.optim.Optimizer]) -> int:
+    """Bytes of optimizer state that exist; most optimizers make theirs in the first step."""
+    return _storage_bytes(_state_tensors(optimizers))
+
+
+def _state_tensors(optimizers: Iterable[torch.optim.Optimizer]) -> list[torch.Tensor]:
+    states = [state for optimizer in optimizers for state in optimizer.state.values()]
+    return [x for state in states for x in state.values() if isinstance(x, torch.Tensor)]
+
+
+def _storage_bytes(tensors: list[torch.Tensor]) -> int:
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return sum(storages.values())
 
@@ -101,10 +112,19 @@ def cpu_memory_curve(run: Callable[[], Any]) -> list[int]:
     return [0, *accumulate(cpu_allocations(run))]
 
 
+@dataclass(frozen=True)
+class OptimizerSteps:
+    """One step of all optimizers, as they are and fused, and what it leaves behind."""
+
+    plain: Timing
+    fused: Timing
+    state_bytes: int
+
+
 def time_optimizer_steps(
     optimizers: list[torch.optim.Optimizer], clock: Clock = time.perf_counter, repeats: int = 7
-) -> tuple[Timing, Timing]:
-    """One step of all ``optimizers``, as they are and fused, in turns on copies of everything."""
+) -> OptimizerSteps:
+    """Steps of all ``optimizers``, as they are and fused, in turns on copies of everything."""
     plain = [_copy(optimizer) for optimizer in optimizers]
     fused = [_copy(optimizer) for optimizer in optimizers]
     for optimizer in fused:
@@ -117,7 +137,7 @@ def time_optimizer_steps(
                 optimizer.step()
             if repeat > 0:  # the first one makes the state
                 kept.append(clock() - start)
-    return Timing.of(samples[0]), Timing.of(samples[1])
+    return OptimizerSteps(Timing.of(samples[0]), Timing.of(samples[1]), state_bytes(plain))
 
 
 def _copy(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -14,6 +14,7 @@ _CHOICES = {
     "precision": ("auto", "fp32", "bf16", "fp16"),
     "objective": ("time", "energy", "memory", "edp"),
     "memory_format": ("contiguous", "channels_last"),
+    "attention": ("fused", "unfused"),
     "recompute": ("none", "full"),
     "view": ("auto", "global", "local"),
     "engine": ("auto", "ddp", "late"),
@@ -37,6 +38,7 @@ class Options:
     recompute: str | None = None
     compile: bool | None = None
     memory_format: str | None = None
+    attention: str | None = None
     fused_optimizer: bool | None = None
     threads: int | None = None
     view: str = "auto"

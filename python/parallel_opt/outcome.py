@@ -25,6 +25,7 @@ def core_trial(trial: Trial) -> _core.Trial:
         "execution": {
             "compile": settings.compile,
             "memory_format": settings.memory_format,
+            "attention": getattr(settings, "attention", "fused"),
             "fused_optimizer": settings.fused_optimizer,
             "keep_memory": getattr(settings, "keep_memory", False),
         },
@@ -97,5 +98,7 @@ def words(settings: Any) -> str:
     parts = [settings.precision]
     parts += ["compiled"] if settings.compile else []
     parts += ["channels_last"] if settings.memory_format == "channels_last" else []
+    if getattr(settings, "attention", "fused") == "unfused":
+        parts += ["unfused attention"]
     parts += ["fused optimizer"] if settings.fused_optimizer else []
     return ", ".join(parts)

@@ -224,6 +224,7 @@ class _Planning:
             "micro_batch": options.micro_batch,
             "compile": options.compile,
             "memory_format": options.memory_format,
+            "attention": options.attention,
             "fused_optimizer": options.fused_optimizer,
             "recompute": options.recompute,
             "data": ranks,

@@ -21,10 +21,12 @@ from parallel_opt.engine import allocator
 from parallel_opt.engine.fused_optimizer import FUSED_TYPES
 from parallel_opt.engine.local import LocalEngine, Settings
 from parallel_opt.measure import (
+    OptimizerSteps,
     Ratio,
     Timing,
     fits_in_memory,
     resident_bytes,
+    state_bytes,
     time_optimizer_steps,
     transient_peak_bytes,
 )
@@ -34,12 +36,10 @@ Progress = Callable[[float, str], None]
 Clock = Callable[[], float]
 
 MIN_ROUNDS = 5
-MAX_ROUNDS = 15
-DROP_AFTER = 3
-CLEARLY_WORSE = 1.25
-"""A candidate whose fastest run takes this many times the best median after DROP_AFTER rounds is
-not
-measured further.
+MAX_ROUNDS = 25
+CLEARLY_WORSE = {2: 1.25, 4: 1.12, 7: 1.06}
+"""Rounds done -> a candidate whose fastest run takes so many times the best median is not measured
+further: what is left of the budget goes to those that may still win.
 """
 SHORT_S = 0.2
 """Runs shorter than this are preceded by an untimed one, since the candidate before left its data
@@ -75,7 +75,8 @@ class Trial:
             two medians when the machine is busy.
         optimizer_s: One step of all optimizers; absent without optimizers or memory for copies.
         transient_bytes: Allocator peak of forward and backward, gradients included.
-        resident_bytes: Parameters, buffers, gradients and optimizer state outside of it.
+        resident_bytes: Parameters, buffers, gradients and optimizer state outside of it, the state
+            that the first step will make included; absent when that is not known.
         compile_s: Seconds until compiled code ran.
         max_relative_difference: Largest difference of an output over the largest value of plain's.
         skipped: Why it was not tried: the budget.
@@ -196,10 +197,10 @@ class _Bench:
             self._progress(0.6 * index / max(1, len(candidates)), "preparing candidates")
             entries.append(self._start(settings))
         self._rounds([entry for entry in entries if entry.live])
-        steps = self._optimizer_steps([entry.trial.settings for entry in entries])
+        steps = self._optimizer_steps()
         self._progress(1.0, "done")
         plain = entries[0].samples
-        return [self._finish(e, plain, step) for e, step in zip(entries, steps, strict=True)]
+        return [self._finish(entry, plain, steps) for entry in entries]
 
     def _left_s(self) -> float:
         return self._deadline - self._clock()
@@ -245,7 +246,6 @@ class _Bench:
             compile_s=first_s if compile_s > 0 else 0.0,
             max_relative_difference=difference,
             transient_bytes=transient,
-            resident_bytes=self._resident,
         )
         return entry
 
@@ -287,8 +287,8 @@ class _Bench:
                 if entry is plain or self._left_s() > 0:
                     self._measure(entry)
             live = [entry for entry in live if entry.samples]
-            if number + 1 >= DROP_AFTER:
-                limit = CLEARLY_WORSE * min(entry.median for entry in live)
+            if number + 1 in CLEARLY_WORSE:
+                limit = CLEARLY_WORSE[number + 1] * min(entry.median for entry in live)
                 live = [entry for entry in live if entry is plain or min(entry.samples) <= limit]
 
     def _measure(self, entry: _Entry) -> None:
@@ -304,23 +304,27 @@ class _Bench:
         finally:
             entry.engine.unapply()
 
-    def _optimizer_steps(self, settings: list[Any]) -> list[Timing | None]:
+    def _optimizer_steps(self) -> OptimizerSteps | None:
         known = [o for o in self._optimizers if type(o) in FUSED_TYPES]
         if not known or len(known) < len(self._optimizers):
-            return [None] * len(settings)
+            return None
         if not fits_in_memory(5 * self._resident):
-            return [None] * len(settings)
+            return None
         self._progress(0.95, "timing optimizer steps")
-        plain, fused = time_optimizer_steps(known, self._clock)
-        return [fused if s.fused_optimizer else plain for s in settings]
+        return time_optimizer_steps(known, self._clock)
 
-    def _finish(self, entry: _Entry, plain: list[float], step: Timing | None) -> Trial:
+    def _finish(self, entry: _Entry, plain: list[float], steps: OptimizerSteps | None) -> Trial:
         if not entry.samples:
             if entry.live:
                 return replace(entry.trial, skipped="no time was left to measure it")
             return entry.trial
+        step = resident = None
+        if steps is not None:
+            step = steps.fused if entry.trial.settings.fused_optimizer else steps.plain
+            resident = self._resident - state_bytes(self._optimizers) + steps.state_bytes
         return replace(
             entry.trial,
+            resident_bytes=resident,
             forward_backward_s=Timing.of(entry.samples),
             speedup=Ratio.of(plain, entry.samples),
             optimizer_s=step,

@@ -138,6 +138,64 @@ TEST(CostModel, ChannelsLastSavesLayoutChangesOfEagerConvolutions) {
   EXPECT_EQ(item(model.estimate(model.plan(choice)), "layout changes"), 0);
 }
 
+TEST(CostModel, UnfusedAttentionKeepsItsProbabilities) {
+  const Graph graph = gpt(2);
+  const ModelFacts facts = model_facts(graph, true);
+  const auto profile = [&](AttentionKernel attention, Precision precision) {
+    return make_profile(graph, facts, {precision, false, attention}, true);
+  };
+  const auto saved = [&](const Profile& p) {
+    double bytes = 0;
+    for (const parallel_opt::Run& run : p.runs) bytes += run.count * run.saved.at(8);
+    return bytes;
+  };
+  // 2 blocks of 8 samples x 4 heads x 128 x 128 probabilities instead of 8 x 4 x 128 logarithms of
+  // sums, which are fp32 in either precision.
+  const double probabilities = 2.0 * 8 * 4 * 128 * 128, sums = 2.0 * 8 * 4 * 128;
+  for (const auto& [precision, size] :
+       {std::pair(Precision::fp32, 4.0), std::pair(Precision::bf16, 2.0)}) {
+    EXPECT_DOUBLE_EQ(saved(profile(AttentionKernel::unfused, precision)) -
+                         saved(profile(AttentionKernel::fused, precision)),
+                     size * probabilities - 4 * sums);
+  }
+  double flops = 0, attention_flops = 0;
+  for (const Work& w : profile(AttentionKernel::unfused, Precision::fp32).work) {
+    if (w.op_class == OpClass::attention) ++attention_flops;
+    flops += w.calls * w.flops.at(8);
+  }
+  EXPECT_EQ(attention_flops, 0);
+  // Without the fused backward's second look at the scores: 2 * 128 * 64 per probability.
+  double fused_flops = 0;
+  for (const Work& w : profile(AttentionKernel::fused, Precision::fp32).work) {
+    fused_flops += w.calls * w.flops.at(8);
+  }
+  EXPECT_DOUBLE_EQ(fused_flops - flops, 2.0 * 64 * probabilities);
+}
+
+TEST(CostModel, UnfusedAttentionIsAChoiceOfCpusOnly) {
+  const Graph graph = gpt(2);
+  const auto kernels = [&](const Graph& g, const Job& job) {
+    return CostModel(g, machine(), job).space().attention.size();
+  };
+  EXPECT_EQ(kernels(graph, {}), 2u);
+  EXPECT_EQ(kernels(mlp(), {}), 1u);
+  Job pinned;
+  pinned.pins.attention = AttentionKernel::unfused;
+  EXPECT_EQ(kernels(graph, pinned), 1u);
+  Job forward_only;
+  forward_only.training = false;
+  EXPECT_EQ(kernels(graph, forward_only), 1u);
+  Graph dropping = graph;
+  for (Op& op : dropping.ops) {
+    if (op.target.starts_with("aten.scaled")) op.attributes["dropout_p"] = 0.1;
+  }
+  EXPECT_EQ(kernels(dropping, {}), 1u);
+  Device gpu = cpu();
+  gpu.kind = DeviceKind::gpu;
+  gpu.cores.clear();
+  EXPECT_EQ(CostModel(graph, machine({cpu(), gpu}), {}).space().attention.size(), 1u);
+}
+
 TEST(CostModel, TwoRanksPayForGradientsAndOutputs) {
   const Graph graph = mlp(8, 16, 2);
   Cluster cluster = machine();

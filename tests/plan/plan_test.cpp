@@ -12,7 +12,7 @@ TEST(Plan, OneLineNamesEverySwitchThatIsOn) {
   plan.placements = {{0, {0, 1}, 2}};
   EXPECT_EQ(one_line(plan), "1 rank x 2 threads, fp32");
   plan.precision = Precision::bf16;
-  plan.execution = {true, MemoryFormat::channels_last, true};
+  plan.execution = {true, MemoryFormat::channels_last, AttentionKernel::fused, true};
   EXPECT_EQ(one_line(plan), "1 rank x 2 threads, bf16, compiled, channels_last, fused optimizer");
   plan.mesh.data = 2;
   plan.placements = {{0, {0}, 1}, {0, {1}, 1}};

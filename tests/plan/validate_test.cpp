@@ -51,6 +51,12 @@ TEST_F(Validate, PlanForAnotherModel) {
                 graph_hash(graph) + ") (plan this model anew)\n");
 }
 
+TEST_F(Validate, PinnedAttention) {
+  job.pins.attention = AttentionKernel::fused;
+  plan.execution.attention = AttentionKernel::unfused;
+  EXPECT_EQ(faults(), "plan.execution.attention: unfused, the job pins fused\n");
+}
+
 TEST_F(Validate, ModelWithoutParameters) {
   for (Tensor& tensor : graph.tensors) tensor.requires_grad = false;
   plan.provenance = {};

@@ -49,19 +49,20 @@ BruteForce brute_force(const Graph& graph, const Cluster& cluster, const Job& jo
       for (int p = 0; p < int(space.precisions.size()); ++p) {
         for (const bool compile : space.compile) {
           for (const MemoryFormat format : space.memory_formats) {
-            for (const bool fused : space.fused_optimizer) {
-              each_recompute(model, {l, m, p, compile, format, fused, {}}, 0,
-                             [&](const LocalChoice& c) {
-                               ++result.points;
-                               const Cost cost = model.evaluate(c);
-                               result.leanest = std::min(result.leanest, cost.memory_bytes);
-                               const int pool = space.layouts[std::size_t(l)].pool;
-                               const int device = space.pools[std::size_t(pool)].devices.front();
-                               if (cost.memory_bytes > memory_limit_of(cluster, job, device))
-                                 return;
-                               result.best = std::min(result.best, objective_of(cost, job));
-                             });
-            }
+            for (const AttentionKernel attention : space.attention)
+              for (const bool fused : space.fused_optimizer) {
+                each_recompute(model, {l, m, p, compile, format, attention, fused, {}}, 0,
+                               [&](const LocalChoice& c) {
+                                 ++result.points;
+                                 const Cost cost = model.evaluate(c);
+                                 result.leanest = std::min(result.leanest, cost.memory_bytes);
+                                 const int pool = space.layouts[std::size_t(l)].pool;
+                                 const int device = space.pools[std::size_t(pool)].devices.front();
+                                 if (cost.memory_bytes > memory_limit_of(cluster, job, device))
+                                   return;
+                                 result.best = std::min(result.best, objective_of(cost, job));
+                               });
+              }
           }
         }
       }

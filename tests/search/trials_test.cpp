@@ -20,7 +20,7 @@ Trial trial(Precision precision, bool compile, bool fused, double forward_backwa
             double optimizer_ms, double noise_ms = 0.1) {
   Trial t;
   t.precision = precision;
-  t.execution = {compile, MemoryFormat::contiguous, fused};
+  t.execution = {compile, MemoryFormat::contiguous, AttentionKernel::fused, fused};
   t.threads = 2;
   t.forward_backward_s = {forward_backward_ms * 1e-3, (forward_backward_ms - noise_ms) * 1e-3,
                           (forward_backward_ms + noise_ms) * 1e-3, Quality::measured};
@@ -226,7 +226,7 @@ TEST_F(Decide, PlainOfAProcessWithOtherThreadsIsTheYardstick) {
 }
 
 TEST_F(Decide, MemoryIsKeptUnlessItIsShortOrThePlanIsPlain) {
-  const Execution compiled{true, MemoryFormat::contiguous, false, false};
+  const Execution compiled{true, MemoryFormat::contiguous, AttentionKernel::fused, false, false};
   EXPECT_TRUE(keeps_memory(compiled, Precision::fp32, job));
   EXPECT_TRUE(keeps_memory({}, Precision::bf16, job));
   EXPECT_FALSE(keeps_memory({}, Precision::fp32, job));

@@ -57,7 +57,13 @@ class CompiledForward:
     """
 
     def __init__(
-        self, module: nn.Module, forward: Forward, *, note: Note, backend: Any = "inductor"
+        self,
+        module: nn.Module,
+        forward: Forward,
+        *,
+        note: Note,
+        backend: Any = "inductor",
+        rewrite: Callable[[Any], Any] = lambda graph: graph,
     ) -> None:
         self.failed: str | None = None
         self.compile_s = 0.0
@@ -66,6 +72,7 @@ class CompiledForward:
         self._forward = forward
         self._note = note
         self._backend = backend
+        self._rewrite = rewrite
         self._warm: set[Any] = set()
         self._seen: dict[Any, int] = {}
         self._full = False
@@ -76,7 +83,7 @@ class CompiledForward:
 
         def counting(graph: Any, inputs: Any, **options: Any) -> Any:
             self.graphs += 1
-            return resolved(graph, inputs, **options)
+            return resolved(self._rewrite(graph), inputs, **options)
 
         return torch.compile(_own_code(self._forward), backend=counting, dynamic=False)
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from parallel_opt.engine import allocator
+from parallel_opt.engine.attention import UnfusedAttention, unfuse_graph, unfused_forward
 from parallel_opt.engine.compile import CompiledForward, compile_obstacle
 from parallel_opt.engine.fused_optimizer import FusedOptimizer, uses_sparse_gradients
 from parallel_opt.engine.memory_format import ChannelsLast, channels_last_forward
@@ -28,7 +29,8 @@ Forward = Callable[..., Any]
 class Settings(Protocol):
     """What a local engine can be told; any object with these attributes will do.
 
-    An optional one more: ``keep_memory`` (bool), see allocator.py.
+    Two are optional: ``keep_memory`` (bool), see allocator.py, and ``attention`` (fused, unfused),
+    see attention.py.
     """
 
     @property
@@ -77,7 +79,9 @@ class LocalEngine:
         self._optimizers = list(optimizers)
         self._fused: list[FusedOptimizer] = []
         self._backend = backend
-        self._recompute = Recompute(module, recompute_names(settings.recompute))
+        self._unfused = getattr(settings, "attention", "fused") == "unfused"
+        again = UnfusedAttention if self._unfused and not settings.compile else None
+        self._recompute = Recompute(module, recompute_names(settings.recompute), again)
         self._channels_last: ChannelsLast | None = None
         self._patch: ForwardPatch | None = None
         self._forward: Forward | None = None
@@ -176,11 +180,17 @@ class LocalEngine:
                 forward = autocast_forward(forward, self.device_type, settings.precision)
             else:
                 self._note(f"{settings.precision}: off: {obstacle}")
+        if self._unfused and not settings.compile:
+            forward = unfused_forward(forward)
         if settings.compile:
             obstacle = compile_obstacle(self.device_type) if self._backend == "inductor" else None
             if obstacle is None:
                 forward = self.compiled = CompiledForward(
-                    self.module, forward, note=self._note, backend=self._backend
+                    self.module,
+                    forward,
+                    note=self._note,
+                    backend=self._backend,
+                    rewrite=unfuse_graph if self._unfused else lambda graph: graph,
                 )
             else:
                 self._note(f"compile: off: {obstacle}")

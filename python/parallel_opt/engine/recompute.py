@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -39,17 +40,21 @@ def _get(entry: Any, name: str) -> Any:
 class Recompute:
     """Patches the forward of named modules with a checkpoint, and takes the patches away."""
 
-    def __init__(self, module: nn.Module, names: Iterable[str]) -> None:
+    def __init__(
+        self, module: nn.Module, names: Iterable[str], again: Callable[[], Any] | None = None
+    ) -> None:
+        """``again`` makes the context that a forward runs in when it runs again."""
         modules = dict(module.named_modules())
         names = list(names)
         self.missing = [name for name in names if name not in modules]
         self.blocks = [(name, modules[name]) for name in names if name in modules]
+        self._again = again
         self._patches: list[ForwardPatch] = []
 
     def apply(self) -> None:
         """Inner blocks first, so that a block inside another one is recomputed within it."""
         for _, block in sorted(self.blocks, key=lambda item: -item[0].count(".")):
-            patch = ForwardPatch(block, checkpointed(plain_forward(block)))
+            patch = ForwardPatch(block, checkpointed(plain_forward(block), self._again))
             patch.apply()
             self._patches.append(patch)
 
@@ -58,12 +63,17 @@ class Recompute:
             self._patches.pop().remove()
 
 
-def checkpointed(forward: Forward) -> Forward:
+def checkpointed(forward: Forward, again: Callable[[], Any] | None = None) -> Forward:
     """``forward`` that keeps nothing but its inputs while gradients are recorded."""
+    contexts: dict[str, Any] = {}
+    if again is not None:
+        contexts["context_fn"] = lambda: (contextlib.nullcontext(), again())
 
     def run(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
-        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=True, **kwargs)
+        return checkpoint(
+            forward, *args, use_reentrant=False, preserve_rng_state=True, **contexts, **kwargs
+        )
 
     return run

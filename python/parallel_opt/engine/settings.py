@@ -14,6 +14,7 @@ class Settings:
     precision: str = "fp32"
     compile: bool = False
     memory_format: str = "contiguous"
+    attention: str = "fused"
     fused_optimizer: bool = False
     threads: int = 0
     """CPU threads of this rank; 0 leaves the process's own number."""
@@ -30,6 +31,7 @@ class Settings:
             precision=plan.precision,
             compile=plan.execution.compile,
             memory_format=plan.execution.memory_format,
+            attention=plan.execution.attention,
             fused_optimizer=plan.execution.fused_optimizer,
             threads=placement.threads if placement is not None else 0,
             recompute=tuple(part for entry in plan.recompute for part in entry.parts),

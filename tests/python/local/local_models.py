@@ -18,6 +18,7 @@ class Settings:
     threads: int = 0
     recompute: list[Any] = field(default_factory=list)
     micro_batches: int = 1
+    attention: str = "fused"
 
 
 class Mlp(nn.Module):

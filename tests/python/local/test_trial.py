@@ -16,6 +16,7 @@ from local_models import ConvNet, Mlp, Settings
 from torch import nn
 
 from parallel_opt import trial as trial_module
+from parallel_opt.measure import resident_bytes
 from parallel_opt.trial import Plain, run_trials
 
 CANDIDATES = [
@@ -101,13 +102,16 @@ def test_every_trial_carries_its_numbers(conv_net: ConvNet) -> None:
         backend="eager",
     )
     plain, bf16, compiled, recompute = trials
+    # AdamW will make two tensors of a parameter's size and a step count of 4 bytes.
+    state = sum(2 * p.nbytes + 4 for p in conv_net.parameters())
     assert plain.settings == Plain()
     assert [t.settings for t in trials[1:]] == CANDIDATES
     for trial in trials:
         assert trial.forward_backward_s is not None
-        assert trial.forward_backward_s.n >= trial_module.DROP_AFTER
+        assert trial.forward_backward_s.n >= min(trial_module.CLEARLY_WORSE)
         assert trial.optimizer_s is not None
         assert trial.peak_bytes == (trial.transient_bytes or 0) + (trial.resident_bytes or 0)
+        assert trial.resident_bytes == resident_bytes(conv_net) + state
     assert plain.speedup is not None
     assert plain.speedup.median == 1
     assert plain.max_relative_difference == 0
@@ -208,7 +212,8 @@ def test_clearly_worse_candidates_stop_early(mlp: Mlp, monkeypatch: pytest.Monke
     trials = run_trials(
         mlp, (torch.randn(4, 8),), {}, [Settings(threads=1)], budget_s=1e4, clock=clock
     )
-    assert [t.forward_backward_s.n for t in trials if t.forward_backward_s] == [15, 3]
+    rounds = [t.forward_backward_s.n for t in trials if t.forward_backward_s]
+    assert rounds == [trial_module.MAX_ROUNDS, min(trial_module.CLEARLY_WORSE)]
 
 
 def test_inputs_of_the_users_graph_survive(mlp: Mlp) -> None:
