@@ -1,7 +1,7 @@
 # The commands of the README. `make help` lists them; CONTRIBUTING.md says what else there is.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo bench sanitize lint format clean
+.PHONY: help setup configure program build test demo bench sanitize lint format clean
 
 RELEASE := build/release
 JOBS ?= $(shell nproc)
@@ -15,19 +15,25 @@ help:  ## list the targets
 setup:
 	@tools/setup.sh
 
-build: setup  ## install what is missing, build the program and the Python module into .venv
+build: configure  ## install what is missing, build everything; the program and the Python module go into .venv
+	@cmake --build $(RELEASE) -j $(JOBS)
+	@cmake -E copy_if_different $(RELEASE)/parallel-opt .venv/bin/parallel-opt
+
+program: configure  ## the same without the tests
+	@cmake --build $(RELEASE) -j $(JOBS) --target parallel-opt python_package
+	@cmake -E copy_if_different $(RELEASE)/parallel-opt .venv/bin/parallel-opt
+
+configure: setup
 	@mkdir -p build
 	@cmake --preset release -G Ninja -DPARALLEL_OPT_PYTHON=ON -DPARALLEL_OPT_BENCH=ON \
 	  -DPython_EXECUTABLE=$(CURDIR)/.venv/bin/python >build/configure.log 2>&1 || { tail -n 20 build/configure.log; exit 1; }
-	@cmake --build $(RELEASE) -j $(JOBS)
-	@cmake -E copy_if_different $(RELEASE)/parallel-opt .venv/bin/parallel-opt
 
 test:  ## build, then run the C++ tests (ctest) and the Python tests (pytest)
 	@tools/setup.sh --test
 	@$(MAKE) --no-print-directory build
 	@tools/test.sh
 
-demo: build  ## build, then train two real models plain and optimized, and compare
+demo: program  ## build, then train two real models plain and optimized, and compare
 	@.venv/bin/parallel-opt demo
 
 bench: build  ## build and run the benchmarks
