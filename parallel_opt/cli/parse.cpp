@@ -59,6 +59,7 @@ std::vector<const Flag*> all_flags(const Command& command) {
 /// Puts words without a dash where the command wants them.
 void place_arguments(const Command& command, const std::vector<std::string>& words, Args& args) {
   for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--" && !command.passes_on.empty()) continue;
     if (words[i].starts_with('-') && words[i] != "-") unknown_flag(command, words[i]);
     if (!command.passes_on.empty()) {
       args.rest.assign(words.begin() + static_cast<std::ptrdiff_t>(i), words.end());

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 
@@ -43,6 +44,46 @@ std::string read_to_end(int descriptor) {
   }
 }
 
+int exit_code_of(pid_t child) {
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/// Starts a program; 127 when that fails, else 0.
+int spawn(const std::vector<std::string>& argv, const posix_spawn_file_actions_t& actions,
+          const posix_spawnattr_t* attributes, pid_t& child) {
+  std::vector<std::string> copy = argv;
+  const int failed = ::posix_spawnp(&child, copy[0].c_str(), &actions, attributes,
+                                    c_arguments(copy).data(), environ);
+  return failed == 0 ? 0 : 127;
+}
+
+int follow_process(const std::vector<std::string>& argv) {
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+  // The program keeps the default answer to an interrupt while we wait for it and then report.
+  struct sigaction ignore = {}, before = {};
+  ignore.sa_handler = SIG_IGN;
+  ::sigaction(SIGINT, &ignore, &before);
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t defaults;
+  ::sigemptyset(&defaults);
+  ::sigaddset(&defaults, SIGINT);
+  ::posix_spawnattr_setsigdefault(&attributes, &defaults);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  pid_t child = 0;
+  int code = spawn(argv, actions, &attributes, child);
+  if (code == 0) code = exit_code_of(child);
+  ::sigaction(SIGINT, &before, nullptr);
+  ::posix_spawnattr_destroy(&attributes);
+  ::posix_spawn_file_actions_destroy(&actions);
+  return code;
+}
+
 ProcessResult run_process(const std::vector<std::string>& argv) {
   std::array<int, 2> ends{};
   if (::pipe(ends.data()) != 0) return {127, ""};
@@ -51,10 +92,8 @@ ProcessResult run_process(const std::vector<std::string>& argv) {
   ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
   ::posix_spawn_file_actions_addclose(&actions, ends[0]);
   ::posix_spawn_file_actions_addclose(&actions, ends[1]);
-  std::vector<std::string> copy = argv;
   pid_t child = 0;
-  const int failed =
-      ::posix_spawnp(&child, copy[0].c_str(), &actions, nullptr, c_arguments(copy).data(), environ);
+  const int failed = spawn(argv, actions, nullptr, child);
   ::posix_spawn_file_actions_destroy(&actions);
   ::close(ends[1]);
   if (failed != 0) {
@@ -64,16 +103,13 @@ ProcessResult run_process(const std::vector<std::string>& argv) {
   ProcessResult result;
   result.output = read_to_end(ends[0]);
   ::close(ends[0]);
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  result.exit_code = exit_code_of(child);
   return result;
 }
 
 }  // namespace
 
-Processes system_processes() { return {replace_process, run_process}; }
+Processes system_processes() { return {replace_process, run_process, follow_process}; }
 
 std::string python_program() {
   if (const char* own = std::getenv("PARALLEL_OPT_PYTHON"); own != nullptr && *own != 0) return own;

@@ -17,6 +17,9 @@ struct Processes {
   std::function<int(const std::vector<std::string>& argv)> replace;
   /// Runs a program to its end and collects its standard output; its errors go to ours.
   std::function<ProcessResult(const std::vector<std::string>& argv)> run;
+  /// Runs a program to its end; what it prints goes to our standard error, and an interrupt from
+  /// the terminal is left to it. Returns its exit code, as in ProcessResult.
+  std::function<int(const std::vector<std::string>& argv)> follow = {};
 };
 
 /// The real ones. argv[0] is searched in PATH.

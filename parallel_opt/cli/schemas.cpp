@@ -3,6 +3,7 @@
 #include "parallel_opt/cli/documents.h"
 #include "parallel_opt/graph/summary.h"
 #include "parallel_opt/hardware/cluster.h"
+#include "parallel_opt/hardware/energy.h"
 #include "parallel_opt/hardware/probe.h"
 #include "parallel_opt/plan/plan.h"
 #include "parallel_opt/report/report_data.h"
@@ -18,6 +19,8 @@ const std::vector<DocumentSchema>& document_schemas() {
        [] { return schema_of<DemoDocument>("Two models, trained three ways each."); }},
       {"doctor", "what `parallel-opt doctor --json` prints",
        [] { return schema_of<DoctorDocument>("What works here, and what does not."); }},
+      {"energy", "what `parallel-opt energy --json` prints",
+       [] { return schema_of<EnergyReading>("Joules of the machine over a window."); }},
       {"error", "what any command prints with --json when it fails",
        [] { return schema_of<ErrorDocument>("Why a command failed."); }},
       {"explain", "what `parallel-opt explain --json` prints",

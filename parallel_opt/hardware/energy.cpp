@@ -16,6 +16,16 @@ double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// Watts at rest of every device; absent when those of one are not known.
+std::optional<Uncertain> idle_watts(const Cluster& cluster) {
+  std::optional<Uncertain> sum;
+  for (const Device& device : cluster.devices) {
+    if (!device.power) return std::nullopt;
+    sum = sum ? *sum + device.power->idle_w : device.power->idle_w;
+  }
+  return sum;
+}
+
 void sum_up(EnergyReading& reading) {
   for (const DeviceEnergy& device : reading.devices) {
     if (!device.energy_j) continue;
@@ -31,6 +41,7 @@ struct EnergyMeter::Impl {
   EnergyOptions options;
   std::vector<std::string> notes;
   std::vector<std::unique_ptr<EnergySource>> sources;
+  std::optional<Uncertain> idle_w;
   bool open = false;
   double start_s = 0;
   double period_s = 1;
@@ -55,6 +66,7 @@ EnergyMeter::EnergyMeter(std::unique_ptr<const FileSystem> files, const Cluster&
     : impl_(std::make_unique<Impl>()) {
   impl_->files = std::move(files);
   impl_->options = std::move(options);
+  impl_->idle_w = idle_watts(cluster);
   if (!impl_->options.clock_s) impl_->options.clock_s = steady_seconds;
   impl_->sources =
       make_energy_sources(*impl_->files, cluster, impl_->options.nvml_library, impl_->notes);
@@ -104,6 +116,7 @@ EnergyReading EnergyMeter::end() {
     impl_->sampler.join();
   }
   sum_up(reading);
+  if (impl_->idle_w && reading.energy_j) reading.idle_j = *impl_->idle_w * reading.window_s;
   return reading;
 }
 

@@ -21,10 +21,12 @@ struct DeviceEnergy {
 };
 
 /// Joules of the machine over a window. The sum has the quality of its worst part; parts that
-/// cannot be told are absent from it and named in `notes`. Idle power is not subtracted.
+/// cannot be told are absent from it and named in `notes`. Idle power is not subtracted but told
+/// apart: what the same parts would have drawn at rest.
 struct EnergyReading {
   std::optional<Uncertain> energy_j;
   Quality quality = Quality::unavailable;
+  std::optional<Uncertain> idle_j;  ///< absent: the idle watts of some part are not known
   double window_s = 0;
   std::vector<DeviceEnergy> devices;
   std::vector<std::string> notes;
@@ -91,6 +93,7 @@ void fields(Visitor& visit, T& reading) {
   visit.schema("parallel-opt/energy/1");
   visit("energy_j", reading.energy_j, "joules over the window, all parts that could be told");
   visit("quality", reading.quality, "of the worst part");
+  visit("idle_j", reading.idle_j, "of it, what the same parts draw at rest: idle watts x window");
   visit("window_s", reading.window_s, "seconds");
   visit("devices", reading.devices, "parts that do not overlap");
   visit.optional("notes", reading.notes, "what could not be read");

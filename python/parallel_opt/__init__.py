@@ -12,9 +12,10 @@ from parallel_opt._core import Cluster, Estimate, Job, Plan, Timeline, __version
 from parallel_opt.errors import InfeasibleError, InputError, InternalError, MachineError
 
 if TYPE_CHECKING:
+    from parallel_opt.energy_meter import energy
     from parallel_opt.wrapper import OptimizedParallel
 
-_LAZY = {"OptimizedParallel": "parallel_opt.wrapper"}
+_LAZY = {"OptimizedParallel": "parallel_opt.wrapper", "energy": "parallel_opt.energy_meter"}
 
 __all__ = [
     "Cluster",
@@ -28,6 +29,7 @@ __all__ = [
     "Plan",
     "Timeline",
     "__version__",
+    "energy",
 ]
 
 

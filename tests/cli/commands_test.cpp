@@ -215,6 +215,15 @@ TEST_F(Commands, RunWithoutAScriptIsUsage) {
             "error: --ranks: \"none\" is not a whole number of at least 1\n");
 }
 
+TEST_F(Commands, EnergyRunsTheCommandAndKeepsItsExitCode) {
+  const CliRun run = run_cli({"energy", "--json", "--", "train", "--json", "x"}, {{7, ""}});
+  EXPECT_EQ(run.code, 7);
+  EXPECT_EQ(run.started.at(0), (std::vector<std::string>{"train", "--json", "x"}));
+  EXPECT_TRUE(run.out.starts_with("{\n  \"schema\": \"parallel-opt/energy/1\"")) << run.out;
+  EXPECT_EQ(run_cli({"energy", "nothing"}, {{127, ""}}).err,
+            "error: nothing: cannot be started (is it installed and on PATH?)\n");
+}
+
 TEST_F(Commands, DemoPassesItsFlagsOn) {
   const CliRun run =
       run_cli({"demo", "--rounds", "2", "--model", "cnn", "--json"}, {{0, "\n"}, {0, ""}});

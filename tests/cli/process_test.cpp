@@ -23,6 +23,13 @@ TEST(Processes, AMissingProgramIs127AndAKilledOne128PlusSignal) {
   EXPECT_EQ(real.run({"sh", "-c", "kill -TERM $$"}).exit_code, 128 + 15);
 }
 
+TEST(Processes, AFollowedProgramKeepsItsExitCode) {
+  const Processes real = system_processes();
+  EXPECT_EQ(real.follow({"sh", "-c", "exit 3"}), 3);
+  EXPECT_EQ(real.follow({"/no/such/program"}), 127);
+  EXPECT_EQ(real.follow({"sh", "-c", "kill -INT $$"}), 128 + 2);  // not ignored by the child
+}
+
 Processes answering(const ProcessResult& result) {
   const auto run = [result](const std::vector<std::string>&) { return result; };
   return {[](const std::vector<std::string>&) { return 0; }, run};

@@ -27,7 +27,8 @@ inline CliRun run_cli(const std::vector<std::string>& args,
     return next < answers.size() ? answers[next++] : ProcessResult{};
   };
   const Processes recorder{
-      [&](const std::vector<std::string>& argv) { return answer(argv).exit_code; }, answer};
+      [&](const std::vector<std::string>& argv) { return answer(argv).exit_code; }, answer,
+      [&](const std::vector<std::string>& argv) { return answer(argv).exit_code; }};
   std::ostringstream out, err;
   run.code = main_with(args, out, err, recorder);
   run.out = out.str();

@@ -231,6 +231,22 @@ TEST_F(EnergyOfGpus, ACounterThatStartsAnewIsUnavailable) {
   EXPECT_EQ(reading.notes, Notes{"nvidia: NVIDIA H100 80GB HBM3 tells neither energy nor power"});
 }
 
+TEST(Energy, IdleIsToldApart) {
+  Bench bench(powercap_host());
+  bench.cluster.devices.front().power = Power{exact(20), exact(100)};
+  EnergyMeter meter = bench.meter();
+  meter.begin();
+  bench.now_s += 3;
+  const EnergyReading reading = meter.end();
+  ASSERT_TRUE(reading.idle_j.has_value());
+  EXPECT_DOUBLE_EQ(reading.idle_j->value, 20 * 3);  // 20 W for 3 s
+  Bench unknown(powercap_host());
+  unknown.cluster.devices.front().power.reset();
+  EnergyMeter other = unknown.meter();
+  other.begin();
+  EXPECT_EQ(other.end().idle_j, std::nullopt);
+}
+
 TEST(Energy, EndWithoutBeginIsUnavailable) {
   Bench bench(powercap_host());
   EnergyMeter meter = bench.meter();
