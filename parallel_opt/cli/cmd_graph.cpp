@@ -68,7 +68,9 @@ Command graph_command() {
   return {
       .name = "graph",
       .summary = "Show what a model computes: operators, parameters, FLOPs, memory, blocks.",
-      .arguments = {{"MODEL", "a .pt2 file, or file.py:factory (captured by Python)"}},
+      .arguments = {{"MODEL",
+                     "a .pt2 file, a Hugging Face config.json, transformer:layers=32,..., or "
+                     "file.py:factory (captured by Python)"}},
       .flags = {batch_flag(), seq_flag()},
       .examples = {"parallel-opt graph model.pt2 --batch 8"},
       .run = run_graph,

@@ -52,10 +52,11 @@ Graph capture(const std::string& spec, const Console& console) {
   return graph;
 }
 
-/// The symbol of sequence lengths: the only one beside the batch's.
+/// The symbol of sequence lengths: "sequence", or the only one beside the batch's.
 std::string seq_symbol(const Graph& graph, const std::string& batch_symbol) {
   std::vector<std::string> others;
   for (const Symbol& symbol : graph.symbols) {
+    if (symbol.name == "sequence") return symbol.name;
     if (symbol.name != batch_symbol) others.push_back(symbol.name);
   }
   if (others.size() == 1) return others.front();

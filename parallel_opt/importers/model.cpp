@@ -3,6 +3,10 @@
 #include <filesystem>
 
 #include "parallel_opt/base/error.h"
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/graph/graph_json.h"
+#include "parallel_opt/importers/hf_config.h"
+#include "parallel_opt/importers/inline_spec.h"
 #include "parallel_opt/importers/pt2.h"
 
 namespace parallel_opt {
@@ -13,7 +17,16 @@ const char* const kExport =
     "python -m parallel_opt.capture file.py:factory -o model.pt2";
 
 [[noreturn]] void not_yet(const std::string& spec, const std::string& kind) {
-  throw InputError(spec, kind + " is not read yet, only .pt2 files", kExport);
+  throw InputError(spec, kind + " is not read yet", kExport);
+}
+
+/// A Graph document names its schema in its first line; any other JSON is a Hugging Face
+/// configuration.
+Graph load_json(const std::string& spec) {
+  const std::string text = read_file(spec);
+  const bool graph =
+      std::string_view(text).substr(0, 200).find("\"parallel-opt/graph/") != std::string_view::npos;
+  return graph ? graph_from_json(text, spec) : read_hf_config(text, spec);
 }
 
 }  // namespace
@@ -31,13 +44,13 @@ Graph load_model(const std::string& spec) {
   }
   const std::filesystem::path path(spec);
   std::error_code error;
+  if (spec.starts_with("transformer:")) return read_inline_spec(spec);
   if (path.extension() == ".pt2") return load_pt2(spec);
-  if (spec.starts_with("transformer:")) not_yet(spec, "an inline model");
   if (path.extension() == ".onnx") not_yet(spec, "an ONNX model");
   if (path.extension() == ".pb" || std::filesystem::exists(path / "saved_model.pb", error)) {
     not_yet(spec, "a TensorFlow model");
   }
-  if (path.extension() == ".json") not_yet(spec, "a Hugging Face configuration");
+  if (path.extension() == ".json") return load_json(spec);
   if (path.extension() == ".pt" || path.extension() == ".pth" ||
       path.extension() == ".safetensors") {
     throw InputError(spec, "holds weights without a graph", kExport);

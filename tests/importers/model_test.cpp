@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string>
 
+#include "parallel_opt/graph/graph_json.h"
 #include "tests/importers/archive.h"
 
 namespace parallel_opt {
@@ -39,16 +40,24 @@ TEST(LoadModel, MissingFileIsASystemError) {
 }
 
 TEST(LoadModel, WhatIsNotReadYetSaysTheWay) {
-  EXPECT_EQ(error("m.onnx"), "m.onnx: an ONNX model is not read yet, only .pt2 files" + kWay);
-  EXPECT_EQ(error("m.pb"), "m.pb: a TensorFlow model is not read yet, only .pt2 files" + kWay);
-  EXPECT_EQ(error("config.json"),
-            "config.json: a Hugging Face configuration is not read yet, only .pt2 files" + kWay);
-  EXPECT_EQ(error("transformer:layers=2"),
-            "transformer:layers=2: an inline model is not read yet, only .pt2 files" + kWay);
+  EXPECT_EQ(error("m.onnx"), "m.onnx: an ONNX model is not read yet" + kWay);
+  EXPECT_EQ(error("m.pb"), "m.pb: a TensorFlow model is not read yet" + kWay);
   EXPECT_EQ(error("weights.safetensors"),
             "weights.safetensors: holds weights without a graph" + kWay);
   EXPECT_EQ(error("nothing"), "nothing: no such model" + kWay);
   EXPECT_EQ(error(""), "model: the name is empty" + kWay);
+}
+
+TEST(LoadModel, JsonIsAGraphDocumentOrAConfiguration) {
+  const std::string path = ::testing::TempDir() + "load_model_test.json";
+  const Graph written = load_model("transformer:layers=1,hidden=64,vocab=32");
+  std::ofstream(path) << to_json(written);
+  EXPECT_EQ(load_model(path), written);
+  std::ofstream(path) << R"({"model_type": "llama", "num_hidden_layers": 1})";
+  EXPECT_EQ(load_model(path).name, "llama");
+  std::ofstream(path) << "{}";
+  EXPECT_EQ(error(path), path + ":model_type: is missing (is this a Hugging Face config.json?)");
+  std::filesystem::remove(path);
 }
 
 TEST(LoadModel, SavedModelDirectoryIsRecognised) {
@@ -56,7 +65,7 @@ TEST(LoadModel, SavedModelDirectoryIsRecognised) {
   std::filesystem::create_directories(directory);
   std::ofstream(directory / "saved_model.pb") << "x";
   EXPECT_EQ(error(directory.string()),
-            directory.string() + ": a TensorFlow model is not read yet, only .pt2 files" + kWay);
+            directory.string() + ": a TensorFlow model is not read yet" + kWay);
   std::filesystem::remove_all(directory);
 }
 

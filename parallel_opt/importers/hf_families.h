@@ -1,0 +1,39 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+
+#include "parallel_opt/importers/hf_decoder.h"
+#include "parallel_opt/importers/hf_reader.h"
+
+namespace parallel_opt {
+
+/// A model_type: how its configuration is read and its graph is written. Reading stops before the
+/// graph is written when a fault was found.
+struct HfFamily {
+  std::string_view type;
+  /// Reads every field; the result writes the graph. Called only when no fault was found.
+  std::function<Graph(GraphWriter&)> (*read)(ConfigReader&);
+};
+
+// One table per file; hf_config.cpp joins them.
+std::span<const HfFamily> decoder_families();
+std::span<const HfFamily> expert_families();
+std::span<const HfFamily> encoder_families();
+std::span<const HfFamily> sequence_families();
+std::span<const HfFamily> vision_families();
+std::span<const HfFamily> state_space_families();
+
+/// Fields that decoders share, under the names most families use.
+struct DecoderDefaults {
+  std::int64_t vocab, hidden, ffn, layers, heads;
+  std::int64_t kv_heads = 0;  ///< 0: as many as heads
+  std::int64_t max_positions = 2048;
+  std::int64_t head_dim = 0;  ///< 0: hidden / heads
+  bool tied = false;
+  std::string_view activation = "silu";
+};
+DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& defaults);
+
+}  // namespace parallel_opt

@@ -1,0 +1,398 @@
+#include <cmath>
+
+#include "parallel_opt/importers/hf_decoder.h"
+
+// Layers that families share: norms, activations, rotary positions, attention.
+namespace parallel_opt {
+namespace {
+
+/// x / sqrt(mean(x^2) + eps), in fp32, as transformers writes it.
+TensorId scaled_by_rms(GraphWriter& w, TensorId x, double eps) {
+  const TensorId inverse = w.unary("aten.rsqrt.default", w.add(w.mean_last(w.power(x, 2)), eps));
+  return w.mul(x, inverse);
+}
+
+TensorId rms_norm(GraphWriter& w, TensorId x, double eps) {
+  const DType dtype = w.tensor(x).dtype;
+  const TensorId weight = w.parameter("weight", {w.last(x).size});
+  return w.mul(weight, w.to(scaled_by_rms(w, w.to(x, DType::fp32), eps), dtype));
+}
+
+TensorId rms_norm_plus1(GraphWriter& w, TensorId x, double eps) {
+  const DType dtype = w.tensor(x).dtype;
+  const TensorId weight = w.parameter("weight", {w.last(x).size});
+  const TensorId scaled = scaled_by_rms(w, w.to(x, DType::fp32), eps);
+  const TensorId factor = w.add(w.to(weight, DType::fp32), 1.0);
+  return w.to(w.mul(scaled, factor), dtype);
+}
+
+/// A weight over all trailing axes of `sizes`; mean and variance over the last one.
+TensorId written_layer_norm(GraphWriter& w, TensorId x, double eps, TensorId weight) {
+  const DType dtype = w.tensor(x).dtype;
+  const TensorId wide = w.to(x, DType::fp32);
+  const auto subtract = [&](TensorId a, TensorId b) {
+    return w.op("aten.sub.Tensor", {{"self", a}, {"other", b}}, w.tensor(a).shape);
+  };
+  const TensorId mean = w.mean_last(wide);
+  const TensorId variance = w.mean_last(w.power(subtract(wide, mean), 2));
+  const TensorId inverse = w.unary("aten.rsqrt.default", w.add(variance, eps));
+  const TensorId scaled = w.mul(subtract(wide, mean), inverse);
+  return w.to(w.mul(w.to(weight, DType::fp32), scaled), dtype);
+}
+
+/// 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), operator by operator.
+TensorId gelu_by_parts(GraphWriter& w, TensorId x) {
+  const TensorId cubic = w.mul(w.power(x, 3), 0.044715);
+  const TensorId inner = w.mul(w.add(x, cubic), std::sqrt(2 / M_PI));
+  return w.mul(w.mul(x, 0.5), w.add(w.unary("aten.tanh.default", inner), 1.0));
+}
+
+/// bloom and gpt_neox's "gelu_fast": 0.5 x (1 + tanh(0.79788 x (1 + 0.044715 x x))).
+TensorId gelu_fast(GraphWriter& w, TensorId x) {
+  const TensorId square = w.mul(w.mul(x, 0.044715), x);
+  const TensorId inner = w.mul(w.mul(x, 0.7978845608), w.add(square, 1.0));
+  return w.mul(w.mul(x, 0.5), w.add(w.unary("aten.tanh.default", inner), 1.0));
+}
+
+struct SimpleActivation {
+  std::string_view name;
+  const char* target;
+};
+constexpr SimpleActivation kSimple[] = {
+    {"silu", "aten.silu.default"},        {"swish", "aten.silu.default"},
+    {"relu", "aten.relu.default"},        {"gelu", "aten.gelu.default"},
+    {"gelu_python", "aten.gelu.default"}, {"tanh", "aten.tanh.default"},
+    {"sigmoid", "aten.sigmoid.default"},  {"mish", "aten.mish.default"},
+    {"relu6", "aten.relu6.default"},      {"leaky_relu", "aten.leaky_relu.default"},
+};
+
+}  // namespace
+
+const std::vector<std::string>& known_activations() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all = {"gelu_pytorch_tanh", "gelu_new", "gelu_fast",
+                                    "quick_gelu",        "relu2",    "linear"};
+    for (const SimpleActivation& simple : kSimple) all.emplace_back(simple.name);
+    return all;
+  }();
+  return names;
+}
+
+TensorId activate(GraphWriter& w, TensorId x, std::string_view activation) {
+  for (const SimpleActivation& simple : kSimple) {
+    if (simple.name == activation) return w.unary(simple.target, x);
+  }
+  if (activation == "gelu_new") return gelu_by_parts(w, x);
+  if (activation == "gelu_fast") return gelu_fast(w, x);
+  if (activation == "quick_gelu") {
+    return w.mul(x, w.unary("aten.sigmoid.default", w.mul(x, 1.702)));
+  }
+  if (activation == "relu2") return w.unary("aten.square.default", w.unary("aten.relu.default", x));
+  if (activation == "gelu_pytorch_tanh") {
+    return w.op("aten.gelu.default", {{"self", x}}, w.tensor(x).shape,
+                {{"approximate", std::string("tanh")}});
+  }
+  PO_CHECK(activation == "linear", "the reader lets no other activation through");
+  return x;
+}
+
+TensorId norm(GraphWriter& w, TensorId x, std::string_view name, NormKind kind, double eps) {
+  switch (kind) {
+    case NormKind::layer:
+      return w.layer_norm(x, name, eps);
+    case NormKind::layer_no_bias:
+      return w.layer_norm(x, name, eps, false);
+    default:
+      break;
+  }
+  const GraphWriter::Scope scope(w, name);
+  if (kind == NormKind::rms) return rms_norm(w, x, eps);
+  if (kind == NormKind::rms_plus1) return rms_norm_plus1(w, x, eps);
+  if (kind == NormKind::layer_parts) {
+    return written_layer_norm(w, x, eps, w.parameter("weight", {w.last(x).size}));
+  }
+  const DType dtype = w.tensor(x).dtype;
+  const TensorId wide = w.to(x, DType::fp32);
+  const TensorId normed =
+      w.op("aten.layer_norm.default", {{"input", wide}}, w.tensor(x).shape,
+           {{"normalized_shape", std::vector<std::int64_t>{w.last(x).size}}, {"eps", eps}});
+  return w.to(normed, dtype);
+}
+
+RotaryTables rotary_tables(GraphWriter& w, TensorId positions, std::int64_t rotary_dim,
+                           const char* inverse_frequencies) {
+  const std::int64_t half = rotary_dim / 2;
+  const TensorId frequencies = w.buffer(inverse_frequencies, DType::fp32, {half});
+  const std::string original = std::string(inverse_frequencies);
+  const std::size_t at = original.rfind("inv_freq");
+  w.buffer(original.substr(0, at) + "original_" + original.substr(at), DType::fp32, {half});
+  const TensorId column = w.to(w.unsqueeze(positions, 2), DType::fp32);
+  const TensorId angles = w.mul(column, frequencies);
+  const TensorId both = w.cat({angles, angles}, 2);
+  const auto table = [&](const char* target) {
+    return w.unsqueeze(w.to(w.mul(w.unary(target, both), 1.0), w.dtype()), 1);
+  };
+  const TensorId cos = table("aten.cos.default");
+  return {cos, table("aten.sin.default")};
+}
+
+namespace {
+
+TensorId rotate_halves(GraphWriter& w, TensorId x) {
+  const std::size_t axis = w.tensor(x).shape.size() - 1;
+  const std::int64_t half = w.last(x).size / 2;
+  const TensorId first = w.slice(x, axis, 0, fixed(half));
+  const TensorId second = w.slice(x, axis, half, fixed(w.last(x).size - half));
+  return w.cat({w.unary("aten.neg.default", second), first}, axis);
+}
+
+/// Pairs (x0, x1), (x2, x3), ... turned by a quarter: stack(-x1, x0), flattened.
+TensorId rotate_pairs(GraphWriter& w, TensorId x) {
+  const std::size_t axis = w.tensor(x).shape.size() - 1;
+  const std::int64_t half = w.last(x).size / 2;
+  const TensorId even = w.slice(x, axis, 0, fixed(half));
+  const TensorId odd = w.slice(x, axis, 1, fixed(half));
+  Shape stacked = w.tensor(even).shape;
+  stacked.push_back(fixed(2));
+  const TensorId turned = w.unary("aten.neg.default", odd);
+  const TensorId pairs = w.op("aten.stack.default", {{"tensors", turned}, {"tensors", even}},
+                              std::move(stacked), {{"dim", std::int64_t{-1}}});
+  return w.view(pairs, w.tensor(x).shape);
+}
+
+}  // namespace
+
+TensorId rotate(GraphWriter& w, TensorId x, const RotaryTables& tables, std::int64_t rotary_dim,
+                bool interleaved) {
+  const std::size_t axis = w.tensor(x).shape.size() - 1;
+  const std::int64_t width = w.last(x).size;
+  const bool partial = rotary_dim < width;
+  const TensorId part = partial ? w.slice(x, axis, 0, fixed(rotary_dim)) : x;
+  const TensorId turned = interleaved ? rotate_pairs(w, part) : rotate_halves(w, part);
+  const TensorId straight = w.mul(part, tables.cos);
+  const TensorId result = w.add(straight, w.mul(turned, tables.sin));
+  if (!partial) return result;
+  return w.cat({result, w.slice(x, axis, rotary_dim, fixed(width - rotary_dim))}, axis);
+}
+
+TensorId split_heads(GraphWriter& w, TensorId x, std::int64_t heads, std::int64_t width) {
+  Shape shape = w.with_last(x, fixed(heads));
+  shape.push_back(fixed(width));
+  return w.transpose(w.view(x, std::move(shape)), 1, 2);
+}
+
+TensorId merge_heads(GraphWriter& w, TensorId x) {
+  const TensorId rows = w.transpose(x, 1, 2);
+  Shape shape = w.tensor(rows).shape;
+  shape[2] = times(shape[2], shape[3]);
+  shape.pop_back();
+  return w.view_op("aten.reshape.default", rows, std::move(shape));
+}
+
+namespace {
+
+/// Keys of g heads as h heads, as transformers does it for kernels without grouped queries.
+TensorId repeat_heads(GraphWriter& w, TensorId x, std::int64_t heads) {
+  Shape shape = w.tensor(x).shape;
+  const std::int64_t groups = shape[1].size;
+  if (groups == heads) return x;
+  Shape wide = shape;
+  wide.insert(wide.begin() + 2, fixed(heads / groups));
+  shape[1] = fixed(heads);
+  const TensorId expanded = w.expand(w.unsqueeze(x, 2), std::move(wide));
+  return w.op("aten.reshape.default", {{"self", expanded}}, std::move(shape));
+}
+
+/// Scores, softmax and values as three operators; needed where scores are capped.
+TensorId eager_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,
+                         const DecoderSpec& spec, TensorId mask) {
+  const std::int64_t heads = w.dim(q, 1).size;
+  k = repeat_heads(w, k, heads);
+  v = repeat_heads(w, v, heads);
+  const DType dtype = w.tensor(v).dtype;
+  TensorId scores = w.matmul(q, w.transpose(k, 2, 3), w.with_last(q, w.dim(k, 2)));
+  scores =
+      w.mul(scores, spec.attention_scale > 0 ? spec.attention_scale
+                                             : 1 / std::sqrt(static_cast<double>(w.last(q).size)));
+  if (spec.softcap > 0) {
+    scores = w.mul(w.unary("aten.tanh.default", w.div(scores, spec.softcap)), spec.softcap);
+  }
+  if (mask.valid()) scores = w.add(scores, mask);
+  const TensorId shares = w.to(w.softmax(w.to(scores, DType::fp32)), dtype);
+  const TensorId kept = w.dropout(shares, spec.attention_dropout);
+  return w.op("aten.clone.default",
+              {{"self", w.transpose(w.matmul(kept, v, w.with_last(q, w.last(v))), 1, 2)}},
+              {w.dim(q, 0), w.dim(q, 2), fixed(heads), w.last(v)});
+}
+
+}  // namespace
+
+TensorId fused_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,
+                         const AttentionCall& call) {
+  const bool grouped = w.dim(k, 1).size != w.dim(q, 1).size && w.dim(k, 1).size > 1;
+  if (grouped && call.mask.valid()) {
+    k = repeat_heads(w, k, w.dim(q, 1).size);
+    v = repeat_heads(w, v, w.dim(q, 1).size);
+  }
+  const double scale =
+      call.scale > 0 ? call.scale : 1 / std::sqrt(static_cast<double>(w.last(q).size));
+  const bool gqa = grouped && !call.mask.valid();
+  const char* const kTarget = "aten.scaled_dot_product_attention.default";
+  const Shape shape = w.with_last(q, w.last(v));
+  const TensorId out =
+      call.mask.valid()
+          ? w.op(kTarget, {{"query", q}, {"key", k}, {"value", v}, {"attn_mask", call.mask}}, shape,
+                 {{"dropout_p", call.dropout}, {"scale", scale}})
+          : w.op(kTarget, {{"query", q}, {"key", k}, {"value", v}}, shape,
+                 {{"dropout_p", call.dropout},
+                  {"is_causal", call.causal},
+                  {"scale", scale},
+                  {"enable_gqa", gqa}});
+  return merge_heads(w, out);
+}
+
+namespace {
+
+struct Projections {
+  TensorId q, k, v;
+};
+
+TensorId projection(GraphWriter& w, TensorId x, std::string_view name, std::int64_t out, bool bias,
+                    bool conv1d) {
+  if (!conv1d) return w.linear(x, name, out, bias);
+  const GraphWriter::Scope scope(w, name);
+  const TensorId weight = w.parameter("weight", {w.last(x).size, out});
+  const TensorId addend = w.parameter("bias", {out});
+  const Dim rows = w.tokens(x);
+  const TensorId flat = w.view(x, {rows, w.last(x)});
+  const TensorId product =
+      w.op("aten.addmm.default", {{"self", addend}, {"mat1", flat}, {"mat2", weight}},
+           {rows, fixed(out)});
+  return w.view(product, w.with_last(x, fixed(out)));
+}
+
+Projections project(GraphWriter& w, TensorId x, const DecoderSpec& s) {
+  const DecoderNames& n = s.names;
+  const std::int64_t q_width = s.heads * s.head_dim, kv_width = s.kv_heads * s.head_dim;
+  if (n.qkv.empty()) {
+    const TensorId q = w.linear(x, n.q, q_width, s.qkv_bias);
+    const TensorId k = w.linear(x, n.k, kv_width, s.qkv_bias);
+    return {q, k, w.linear(x, n.v, kv_width, s.qkv_bias)};
+  }
+  const TensorId all = projection(w, x, n.qkv, q_width + 2 * kv_width, s.qkv_bias, s.conv1d);
+  const TensorId q = w.slice(all, 2, 0, fixed(q_width));
+  const TensorId k = w.slice(all, 2, q_width, fixed(kv_width));
+  return {q, k, w.slice(all, 2, q_width + kv_width, fixed(kv_width))};
+}
+
+TensorId head_norm(GraphWriter& w, TensorId x, std::string_view name, std::int64_t heads,
+                   const DecoderSpec& s) {
+  switch (s.qk_norm) {
+    case QkNorm::none:
+    case QkNorm::whole:
+      return x;
+    case QkNorm::per_head:
+      return norm(w, x, name, s.qk_norm_kind, s.norm_eps);
+    case QkNorm::head_table: {
+      const GraphWriter::Scope scope(w, name);
+      const TensorId weight = w.parameter("weight", {heads, w.last(x).size});
+      return written_layer_norm(w, x, s.norm_eps, w.unsqueeze(weight, 1));
+    }
+    case QkNorm::each_head:
+      break;
+  }
+  // stablelm: the heads are split, each through its own norm, and joined again.
+  const GraphWriter::Scope scope(w, name);
+  std::vector<TensorId> parts;
+  for (std::int64_t h = 0; h < heads; ++h) {
+    parts.push_back(norm(w, w.slice(x, 1, h, fixed(1)), "norms." + std::to_string(h),
+                         NormKind::layer_no_bias, s.norm_eps));
+  }
+  return w.cat(parts, 1);
+}
+
+TensorId alibi_attention(GraphWriter& w, const Projections& p, const DecoderSpec& s,
+                         TensorId bias) {
+  const Dim batch = w.dim(p.q, 0), length = w.dim(p.q, 2);
+  const Dim rows = times(batch, fixed(s.heads));
+  const auto flat = [&](TensorId x) {
+    return w.op("aten.reshape.default", {{"self", x}}, {rows, length, fixed(s.head_dim)});
+  };
+  const TensorId q = flat(p.q), k = w.transpose(flat(p.k), 1, 2), v = flat(p.v);
+  const TensorId scores =
+      w.op("aten.baddbmm.default", {{"self", bias}, {"batch1", q}, {"batch2", k}},
+           {rows, length, length},
+           {{"alpha", 1 / std::sqrt(static_cast<double>(s.head_dim))}, {"beta", 1.0}});
+  const TensorId apart = w.view(scores, {batch, fixed(s.heads), length, length});
+  const TensorId shares =
+      w.dropout(w.to(w.softmax(w.to(w.add(apart, w.causal_mask(length)), DType::fp32)), w.dtype()),
+                s.attention_dropout);
+  const TensorId weighted =
+      w.op("aten.bmm.default", {{"self", w.view(shares, {rows, length, length})}, {"mat2", v}},
+           {rows, length, fixed(s.head_dim)});
+  const TensorId heads = w.view(weighted, {batch, fixed(s.heads), length, fixed(s.head_dim)});
+  return w.op("aten.reshape.default", {{"self", w.transpose(heads, 1, 2)}},
+              {batch, length, fixed(s.heads * s.head_dim)});
+}
+
+}  // namespace
+
+TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
+                           const RotaryTables& tables, TensorId position_bias) {
+  const DecoderNames& n = s.names;
+  Projections p = project(w, x, s);
+  if (s.qk_norm == QkNorm::whole) {
+    p.q = norm(w, p.q, n.q_norm, s.qk_norm_kind, s.norm_eps);
+    p.k = norm(w, p.k, n.k_norm, s.qk_norm_kind, s.norm_eps);
+  }
+  if (s.clip_qkv > 0) {
+    for (TensorId* t : {&p.q, &p.k, &p.v}) *t = w.unary("aten.clamp.default", *t);
+  }
+  p.q = head_norm(w, split_heads(w, p.q, s.heads, s.head_dim), n.q_norm, s.heads, s);
+  p.k = head_norm(w, split_heads(w, p.k, s.kv_heads, s.head_dim), n.k_norm, s.kv_heads, s);
+  p.v = split_heads(w, p.v, s.kv_heads, s.head_dim);
+  const bool rotary =
+      s.positions == Positions::rotary || s.positions == Positions::rotary_interleaved;
+  if (rotary) {
+    const std::int64_t dim = s.rotary_dim > 0 ? s.rotary_dim : s.head_dim;
+    const bool pairs = s.positions == Positions::rotary_interleaved;
+    p.q = rotate(w, p.q, tables, dim, pairs);
+    p.k = rotate(w, p.k, tables, dim, pairs);
+  }
+  if (s.repeat_kv_by_view) {
+    p.k = repeat_heads(w, p.k, s.heads);
+    p.v = repeat_heads(w, p.v, s.heads);
+  }
+  TensorId mixed;
+  if (s.attention == AttentionKind::fused) {
+    mixed = fused_attention(w, p.q, p.k, p.v,
+                            {s.causal, TensorId(), s.attention_scale, s.attention_dropout});
+  } else if (s.attention == AttentionKind::eager_biased) {
+    mixed = alibi_attention(w, p, s, position_bias);
+  } else {
+    const TensorId mask = s.causal ? w.causal_mask(w.dim(p.q, 2)) : TensorId();
+    const TensorId rows = eager_attention(w, p.q, p.k, p.v, s, mask);
+    mixed = w.view(rows, {w.dim(rows, 0), w.dim(rows, 1), fixed(s.heads * s.head_dim)});
+  }
+  return projection(w, mixed, n.o, s.hidden, s.o_bias, s.conv1d);
+}
+
+TensorId feed_forward(GraphWriter& w, TensorId x, const DecoderSpec& s, std::int64_t ffn) {
+  const DecoderNames& n = s.names;
+  TensorId inner;
+  if (!s.gated) {
+    inner = activate(w, projection(w, x, n.up, ffn, s.mlp_bias, s.conv1d), s.activation);
+  } else if (!n.gate_up.empty()) {
+    const TensorId both = w.linear(x, n.gate_up, 2 * ffn, s.mlp_bias);
+    const std::size_t axis = w.tensor(both).shape.size() - 1;
+    const TensorId gate = w.slice(both, axis, 0, fixed(ffn));
+    const TensorId up = w.slice(both, axis, ffn, fixed(ffn));
+    inner = w.mul(up, activate(w, gate, s.activation));
+  } else {
+    const TensorId gate = activate(w, w.linear(x, n.gate, ffn, s.mlp_bias), s.activation);
+    inner = w.mul(gate, w.linear(x, n.up, ffn, s.mlp_bias));
+  }
+  return projection(w, inner, n.down, s.hidden, s.mlp_bias, s.conv1d);
+}
+
+}  // namespace parallel_opt

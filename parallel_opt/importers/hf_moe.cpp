@@ -1,0 +1,227 @@
+#include "parallel_opt/importers/hf_decoder.h"
+
+// A mixture of experts as transformers 5 runs it: tokens sorted by expert, two grouped products.
+// Every token meets `top_k` experts, so the work is that of tokens * top_k rows, whatever the
+// router's choice; how evenly experts are loaded is not part of a graph.
+namespace parallel_opt {
+namespace {
+
+struct Routing {
+  TensorId weights, experts;  ///< [tokens, top_k]
+};
+
+/// The k largest along the last axis: values, and with `both` the indices too.
+TensorId top(GraphWriter& w, TensorId x, std::int64_t k, TensorId* indices) {
+  const Shape shape = w.with_last(x, fixed(k));
+  const TensorId values =
+      w.op("aten.topk.default", {{"self", x}}, shape, {{"k", k}, {"dim", std::int64_t{-1}}});
+  const TensorId places = w.also(DType::i64, shape);
+  if (indices != nullptr) *indices = places;
+  return values;
+}
+
+TensorId sum_last(GraphWriter& w, TensorId x, bool keep) {
+  Shape shape = w.with_last(x, fixed(1));
+  if (!keep) shape.pop_back();
+  return w.op("aten.sum.dim_IntList", {{"self", x}}, std::move(shape),
+              {{"dim", std::vector<std::int64_t>{-1}}, {"keepdim", keep}});
+}
+
+/// Scores with every group but the best ones masked out.
+TensorId best_groups(GraphWriter& w, TensorId scores, const MixtureOfExperts& m) {
+  const Dim tokens = w.dim(scores, 0);
+  const std::int64_t each = m.experts / m.groups;
+  const TensorId grouped = w.view(scores, {tokens, fixed(m.groups), fixed(each)});
+  TensorId group_scores;
+  if (m.router == RouterKind::sigmoid_groups) {
+    group_scores = sum_last(w, top(w, grouped, 2, nullptr), false);
+  } else {
+    group_scores = w.op("aten.amax.default", {{"self", grouped}}, {tokens, fixed(m.groups)},
+                        {{"dim", std::vector<std::int64_t>{-1}}});
+  }
+  TensorId chosen;
+  top(w, group_scores, m.top_groups, &chosen);
+  const TensorId zeros = w.unary("aten.zeros_like.default", group_scores);
+  const TensorId mask = w.op("aten.scatter.value", {{"self", zeros}, {"index", chosen}},
+                             w.tensor(zeros).shape, {{"dim", std::int64_t{1}}, {"value", 1.0}});
+  const TensorId wide = w.expand(w.unsqueeze(mask, 2), {tokens, fixed(m.groups), fixed(each)});
+  const TensorId flat = w.op("aten.reshape.default", {{"self", wide}}, {tokens, fixed(m.experts)});
+  const TensorId hidden =
+      w.op("aten.logical_not.default", DType::boolean, {{"self", flat}}, w.tensor(flat).shape);
+  return w.op("aten.masked_fill.Scalar", {{"self", scores}, {"mask", hidden}},
+              w.tensor(scores).shape);
+}
+
+Routing route(GraphWriter& w, TensorId rows, const MixtureOfExperts& m) {
+  const GraphWriter::Scope scope(w, "gate");
+  const TensorId weight = w.parameter("weight", {m.experts, w.last(rows).size});
+  const DType dtype = w.dtype();
+  TensorId logits;
+  if (m.router_fp32) {
+    logits = w.linear_with(w.to(rows, DType::fp32), "", w.to(weight, DType::fp32), TensorId());
+  } else {
+    logits = w.to(w.linear_with(rows, "", weight, TensorId()), DType::fp32);
+  }
+  TensorId scores = m.router == RouterKind::sigmoid_groups ? w.unary("aten.sigmoid.default", logits)
+                                                           : w.softmax(logits);
+  Routing r;
+  if (m.router == RouterKind::sigmoid_groups) {
+    const TensorId bias = w.buffer("e_score_correction_bias", DType::fp32, {m.experts});
+    const TensorId choice = best_groups(w, w.add(scores, bias), m);
+    top(w, choice, m.top_k, &r.experts);
+    r.weights = w.op("aten.gather.default", {{"self", scores}, {"index", r.experts}},
+                     w.tensor(r.experts).shape, {{"dim", std::int64_t{1}}});
+  } else {
+    if (m.router == RouterKind::softmax_groups) scores = best_groups(w, scores, m);
+    r.weights = top(w, scores, m.top_k, &r.experts);
+  }
+  if (m.renormalise) {
+    r.weights =
+        w.op("aten.div.Tensor", {{"self", r.weights}, {"other", sum_last(w, r.weights, true)}},
+             w.tensor(r.weights).shape);
+  }
+  if (m.scale != 1) r.weights = w.mul(r.weights, m.scale);
+  if (!m.router_fp32) r.weights = w.to(r.weights, dtype);
+  return r;
+}
+
+/// rows [r, k] times the weight of each row's expert, stored [experts, n, k].
+TensorId grouped_product(GraphWriter& w, TensorId rows, TensorId weight, TensorId offsets) {
+  const TensorId transposed = w.transpose(weight, 1, 2);
+  return w.op("aten._grouped_mm.default", {{"self", rows}, {"mat2", transposed}, {"offs", offsets}},
+              {w.dim(rows, 0), w.dim(weight, 1)});
+}
+
+TensorId picked(GraphWriter& w, TensorId x, TensorId indices) {
+  Shape shape = w.tensor(x).shape;
+  shape[0] = w.dim(indices, 0);
+  return w.op("aten.index.Tensor", {{"self", x}, {"indices", indices}}, std::move(shape));
+}
+
+TensorId run_experts(GraphWriter& w, TensorId rows, const Routing& r, const DecoderSpec& s) {
+  const MixtureOfExperts& m = *s.moe;
+  const GraphWriter::Scope scope(w, "experts");
+  const TensorId up = w.parameter(m.gated ? "gate_up_proj" : "up_proj",
+                                  {m.experts, m.gated ? 2 * m.ffn : m.ffn, s.hidden});
+  const TensorId down = w.parameter("down_proj", {m.experts, s.hidden, m.ffn});
+  const Dim tokens = w.dim(rows, 0), pairs = times(tokens, fixed(m.top_k));
+  const auto flat = [&](TensorId x) { return w.view_op("aten.reshape.default", x, {pairs}); };
+  const TensorId weights = flat(r.weights);
+  const TensorId sorted = w.op("aten.sort.default", {{"self", flat(r.experts)}}, {pairs});
+  const TensorId order = w.also(DType::i64, {pairs});
+  const TensorId source =
+      w.op("aten.floor_divide.default", {{"self", order}}, {pairs}, {{"other", m.top_k}});
+  const TensorId chosen = picked(w, rows, source);
+  const TensorId chosen_weights = picked(w, weights, order);
+  const TensorId counts = w.op("aten.histc.default", {{"self", w.to(sorted, DType::fp32)}},
+                               {fixed(m.experts)}, {{"bins", m.experts}});
+  const TensorId offsets = w.op("aten.cumsum.default", DType::i32, {{"self", counts}},
+                                {fixed(m.experts)}, {{"dim", std::int64_t{0}}});
+  TensorId inner = grouped_product(w, chosen, up, offsets);
+  if (m.gated) {
+    const TensorId gate = w.slice(inner, 1, 0, fixed(m.ffn));
+    const TensorId value = w.slice(inner, 1, m.ffn, fixed(m.ffn));
+    inner = w.mul(activate(w, gate, s.activation), value);
+  } else {
+    inner = activate(w, inner, s.activation);
+  }
+  const TensorId out = grouped_product(w, inner, down, offsets);
+  const TensorId weighted = w.mul(out, w.unsqueeze(chosen_weights, 1));
+  const TensorId places =
+      w.op("aten.argsort.default", {{"self", order}}, {pairs}, {{"dim", std::int64_t{0}}});
+  const TensorId in_order = picked(w, weighted, places);
+  const TensorId apart = w.view(in_order, {tokens, fixed(m.top_k), fixed(s.hidden)});
+  return w.to(w.op("aten.sum.dim_IntList", {{"self", apart}}, {tokens, fixed(s.hidden)},
+                   {{"dim", std::vector<std::int64_t>{1}}}),
+              w.dtype());
+}
+
+}  // namespace
+
+TensorId expert_mixture(GraphWriter& w, TensorId x, const DecoderSpec& s) {
+  const MixtureOfExperts& m = *s.moe;
+  const Shape shape = w.tensor(x).shape;
+  const TensorId rows = w.view(x, {w.tokens(x), fixed(s.hidden)});
+  TensorId shared;
+  const bool gated_shared = m.shared_ffn > 0 && m.shared_gate;
+  const auto run_shared = [&] {
+    const GraphWriter::Scope scope(w, m.shared_name);
+    return feed_forward(w, rows, s, m.shared_ffn);
+  };
+  if (gated_shared) shared = run_shared();
+  const Routing routing = route(w, rows, m);
+  TensorId out = run_experts(w, rows, routing, s);
+  if (m.shared_ffn > 0 && !m.shared_gate) shared = run_shared();
+  if (gated_shared) {
+    const TensorId gate = w.linear(rows, "shared_expert_gate", 1, false);
+    shared = w.mul(w.unary("aten.sigmoid.default", gate), shared);
+  }
+  if (shared.valid()) out = w.add(out, shared);
+  return w.view(out, shape);
+}
+
+namespace {
+
+/// (x0 + i x1) times the unit complex numbers of the positions, as deepseek_v2 does it.
+TensorId rotate_complex(GraphWriter& w, TensorId x, const RotaryTables& tables) {
+  Shape pairs = w.tensor(x).shape;
+  pairs.back() = fixed(pairs.back().size / 2);
+  const Shape whole = w.tensor(x).shape;
+  Shape split = pairs;
+  split.push_back(fixed(2));
+  const TensorId parts =
+      w.op("aten.reshape.default", {{"self", w.to(x, DType::fp32)}}, std::move(split));
+  const TensorId numbers =
+      w.op("aten.view_as_complex.default", DType::complex64, {{"self", parts}}, pairs);
+  const TensorId turned =
+      w.op("aten.mul.Tensor", DType::complex64, {{"self", numbers}, {"other", tables.cos}}, pairs);
+  Shape back = pairs;
+  back.push_back(fixed(2));
+  const TensorId real =
+      w.op("aten.view_as_real.default", DType::fp32, {{"self", turned}}, std::move(back));
+  return w.to(w.view(real, whole), w.dtype());
+}
+
+}  // namespace
+
+TensorId latent_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
+                          const RotaryTables& tables) {
+  const LatentAttention& a = *s.latent;
+  const Dim batch = w.dim(x, 0), length = w.dim(x, 1);
+  const std::int64_t qk = a.nope + a.rope;
+  TensorId q;
+  if (a.q_rank == 0) {
+    q = w.linear(x, "q_proj", s.heads * qk, false);
+  } else {
+    const TensorId low = w.linear(x, "q_a_proj", a.q_rank, s.qkv_bias);
+    q = w.linear(norm(w, low, "q_a_layernorm", NormKind::rms, s.norm_eps), "q_b_proj", s.heads * qk,
+                 false);
+  }
+  q = split_heads(w, q, s.heads, qk);
+  const TensorId q_pass = w.slice(q, 3, 0, fixed(a.nope));
+  const TensorId q_part = w.slice(q, 3, a.nope, fixed(a.rope));
+  const TensorId low = w.linear(x, "kv_a_proj_with_mqa", a.kv_rank + a.rope, s.qkv_bias);
+  const TensorId kv_part = w.slice(low, 2, 0, fixed(a.kv_rank));
+  const TensorId k_part =
+      w.view(w.slice(low, 2, a.kv_rank, fixed(a.rope)), {batch, fixed(1), length, fixed(a.rope)});
+  const TensorId kv_low = norm(w, kv_part, "kv_a_layernorm", NormKind::rms, s.norm_eps);
+  const auto turn = [&](TensorId t) {
+    return a.complex_rotary ? rotate_complex(w, t, tables)
+                            : rotate(w, t, tables, a.rope, a.interleaved);
+  };
+  const TensorId q_turned = turn(q_part);
+  const TensorId k_turned = turn(k_part);
+  const TensorId query = w.cat({q_pass, q_turned}, 3);
+  const TensorId kv =
+      split_heads(w, w.linear(kv_low, "kv_b_proj", s.heads * (a.nope + a.value), false), s.heads,
+                  a.nope + a.value);
+  const TensorId k_pass = w.slice(kv, 3, 0, fixed(a.nope));
+  const TensorId value = w.slice(kv, 3, a.nope, fixed(a.value));
+  const TensorId k_all = w.expand(k_turned, {batch, fixed(s.heads), length, fixed(a.rope)});
+  const TensorId key = w.cat({k_pass, k_all}, 3);
+  const TensorId mixed = fused_attention(
+      w, query, key, value, {s.causal, TensorId(), s.attention_scale, s.attention_dropout});
+  return w.linear(mixed, "o_proj", s.hidden, s.o_bias);
+}
+
+}  // namespace parallel_opt

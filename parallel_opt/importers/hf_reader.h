@@ -1,0 +1,98 @@
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "parallel_opt/base/dtype.h"
+#include "parallel_opt/base/error.h"
+#include "parallel_opt/importers/json_tree.h"
+
+namespace parallel_opt {
+
+/// What the model ends with, read off the class named in `architectures`.
+enum class HeadKind {
+  base,
+  causal_lm,
+  masked_lm,
+  sequence_classification,
+  conditional_generation,
+  image_classification,
+  masked_image,
+};
+
+/// Largest sizes that are believed: every product of them that a graph forms fits 64 bits.
+namespace limits {
+inline constexpr std::int64_t kWidth = std::int64_t{1} << 20;
+inline constexpr std::int64_t kFeedForward = std::int64_t{1} << 24;
+inline constexpr std::int64_t kVocabulary = std::int64_t{1} << 28;
+inline constexpr std::int64_t kPositions = std::int64_t{1} << 30;
+inline constexpr std::int64_t kHeads = std::int64_t{1} << 14;
+inline constexpr std::int64_t kExperts = std::int64_t{1} << 14;
+inline constexpr std::int64_t kLayers = 10'000;
+inline constexpr std::int64_t kSequence = std::int64_t{1} << 20;
+}  // namespace limits
+
+/// One object of a config.json. Reads fields under any of their names, gives the family's default
+/// for what is absent, and collects every fault with its JSON path.
+class ConfigReader {
+ public:
+  using Keys = std::initializer_list<std::string_view>;
+
+  /// `where` is "config.json" or "config.json:text_config".
+  ConfigReader(JsonTree::Node object, std::string where, std::vector<Fault>& faults);
+
+  /// A whole number in [min, max]; null or absent: the default.
+  std::int64_t whole(Keys keys, std::int64_t fallback, std::int64_t min = 1,
+                     std::int64_t max = limits::kWidth);
+  /// The same, where null means "not there".
+  std::optional<std::int64_t> maybe_whole(Keys keys, std::int64_t min = 1,
+                                          std::int64_t max = limits::kWidth);
+  /// A number, at least 0.
+  double real(Keys keys, double fallback);
+  bool flag(Keys keys, bool fallback);
+  std::string text(Keys keys, std::string_view fallback);
+  /// One of the known words; another is a fault that names the nearest.
+  std::string choice(Keys keys, std::string_view fallback, const std::vector<std::string>& known);
+  std::string activation(Keys keys, std::string_view fallback);
+  std::vector<std::int64_t> whole_list(std::string_view key);
+  std::vector<std::string> text_list(std::string_view key);
+  /// An object below; nothing when it is absent.
+  std::optional<ConfigReader> object(std::string_view key);
+
+  /// "dtype" or "torch_dtype"; fp32 when absent.
+  DType dtype();
+  /// Of the first architecture; `fallback` when none is named. Only `allowed` ones are known.
+  HeadKind head(HeadKind fallback, std::initializer_list<HeadKind> allowed);
+  std::int64_t labels();
+  /// Share of the head's width that is rotated, wherever the version keeps it.
+  double rotary_share(Keys keys, double fallback);
+
+  void fault(std::string_view key, std::string what, std::string hint = {});
+  /// Faults when `value` is no multiple of `divisor`; names both keys.
+  bool divides(std::string_view divisor_key, std::int64_t divisor, std::string_view key,
+               std::int64_t value);
+  /// A key that would change the structure in a way that is not built: a fault when it is set.
+  void not_built(std::string_view key, std::string_view hint);
+  /// Keys nobody read that look like structure: "num_experts", "attn_type". For a note.
+  std::vector<std::string> unread() const;
+  void ignore(Keys keys);
+  bool has(std::string_view key) const { return !object_[key].absent(); }
+  const std::string& where() const { return where_; }
+  bool failed() const { return !faults_->empty(); }
+
+ private:
+  JsonTree::Node find(Keys keys, std::string_view& found);
+  std::string at(std::string_view key) const;
+
+  JsonTree::Node object_;
+  std::string where_;
+  std::vector<Fault>* faults_;
+  std::set<std::string, std::less<>> read_;
+};
+
+}  // namespace parallel_opt
