@@ -46,14 +46,14 @@ missing_packages() {
   if command -v g++ >/dev/null; then
     local pair
     for pair in nlohmann/json.hpp=nlohmann-json3-dev CLI/CLI.hpp=libcli11-dev fmt/format.h=libfmt-dev \
-      zip.h=libzip-dev hwloc.h=libhwloc-dev gtest/gtest.h=libgtest-dev gmock/gmock.h=libgmock-dev \
+      zip.h=libzip-dev hwloc.h=libhwloc-dev yaml-cpp/yaml.h=libyaml-cpp-dev gtest/gtest.h=libgtest-dev gmock/gmock.h=libgmock-dev \
       benchmark/benchmark.h=libbenchmark-dev protozero/version.hpp=libprotozero-dev; do
       echo "#if !__has_include(<${pair%=*}>)
 ${pair#*=}
 #endif"
     done | g++ -std=c++20 -E -P -x c++ - | grep -v '^$' || true
   else
-    echo build-essential nlohmann-json3-dev libcli11-dev libfmt-dev libzip-dev libhwloc-dev libgtest-dev \
+    echo build-essential nlohmann-json3-dev libcli11-dev libfmt-dev libzip-dev libhwloc-dev libyaml-cpp-dev libgtest-dev \
       libgmock-dev libbenchmark-dev libprotozero-dev
   fi
   command -v pkg-config >/dev/null || echo pkg-config

@@ -41,19 +41,30 @@ std::string best_rate(const Device& device, std::string_view kernel, std::option
   return rate + "/s (" + std::string(name_of(curve->quality)) + ")";
 }
 
-void print_cluster(const Cluster& cluster, std::ostream& out) {
+Table node_table(const Cluster& cluster) {
   Table nodes{{{"node"},
+               {"count", Align::right},
                {"processor"},
                {"sockets", Align::right},
                {"cores", Align::right},
                {"usable", Align::right},
                {"memory", Align::right}},
               {}};
-  for (const Node& node : cluster.nodes) {
-    nodes.rows.push_back({node.name, node.cpu_model, std::to_string(node.sockets),
-                          std::to_string(node.cores), std::to_string(node.threads),
-                          bytes_text(node.memory_bytes)});
+  for (std::size_t i = 0; i < cluster.nodes.size(); ++i) {
+    const Node& node = cluster.nodes[i];
+    std::size_t count = 1;  // equal neighbours share a row
+    for (Node next = node; i + 1 < cluster.nodes.size(); ++i, ++count) {
+      next.name = cluster.nodes[i + 1].name;
+      if (cluster.nodes[i + 1] != next) break;
+    }
+    nodes.rows.push_back({node.name, std::to_string(count), node.cpu_model,
+                          std::to_string(node.sockets), std::to_string(node.cores),
+                          std::to_string(node.threads), bytes_text(node.memory_bytes)});
   }
+  return nodes;
+}
+
+Table device_table(const Cluster& cluster) {
   Table devices{{{"device"},
                  {"count", Align::right},
                  {"memory", Align::right},
@@ -72,7 +83,33 @@ void print_cluster(const Cluster& cluster, std::ostream& out) {
                             best_rate(device, "matmul", DType::bf16),
                             best_rate(device, "memory", std::nullopt)});
   }
-  out << cluster.name << "\n\n" << to_text(nodes) << '\n' << to_text(devices);
+  return devices;
+}
+
+Table network_table(const Cluster& cluster) {
+  Table networks{{{"network"},
+                  {"joins"},
+                  {"ports", Align::right},
+                  {"bandwidth of one"},
+                  {"oversubscribed", Align::right}},
+                 {}};
+  for (const Network& network : cluster.networks) {
+    const std::string joins = network.scope == NetworkScope::node   ? "devices of a node"
+                              : network.scope == NetworkScope::zone ? "nodes of a zone"
+                                                                    : "nodes";
+    networks.rows.push_back({network.name, joins, std::to_string(network.ports),
+                             bytes_text(network.bytes_per_s) + "/s (" +
+                                 std::string(name_of(network.bytes_per_s.quality)) + ")",
+                             show(network.oversubscription)});
+  }
+  return networks;
+}
+
+void print_cluster(const Cluster& cluster, std::ostream& out) {
+  out << cluster.name << "\n\n"
+      << to_text(node_table(cluster)) << '\n'
+      << to_text(device_table(cluster));
+  if (!cluster.networks.empty()) out << '\n' << to_text(network_table(cluster));
   for (const std::string& note : cluster.notes) out << "note: " << note << '\n';
 }
 

@@ -196,7 +196,22 @@ LinkModel CostModel::link_of(const Setting& setting) const noexcept {
     worst = {Seconds(link.latency_s.value), BytesPerSecond(link.bytes_per_s.value)};
     found = true;
   }
-  return worst;
+  return found || setting.devices <= 1 ? worst : switch_of(setting).value_or(worst);
+}
+
+/// The fastest switch inside the node that joins devices like the setting's.
+std::optional<LinkModel> CostModel::switch_of(const Setting& setting) const noexcept {
+  const Device& mine = cluster_.devices[std::size_t(setting.device)];
+  std::optional<LinkModel> best;
+  for (const Network& network : cluster_.networks) {
+    const bool joins = network.scope == NetworkScope::node && covers(network, mine.node) &&
+                       (network.devices.empty() ||
+                        std::ranges::find(network.devices, mine.name) != network.devices.end());
+    const BytesPerSecond rate(network.bytes_per_s.value * network.ports / network.oversubscription);
+    if (!joins || (best && best->bandwidth.value >= rate.value)) continue;
+    best = LinkModel{Seconds(network.latency_s.value), rate};
+  }
+  return best;
 }
 
 Bill CostModel::bill(const Point& point, const Switches& switches) const noexcept {

@@ -129,6 +129,7 @@ class CostModel {
   const Profile& profile(const Policy& policy) const;
   std::size_t point_index(const LocalChoice& choice) const noexcept;
   LinkModel link_of(const Setting& setting) const noexcept;
+  std::optional<LinkModel> switch_of(const Setting& setting) const noexcept;
   double warm_up(const Policy& policy) const noexcept;
 
   const Graph& graph_;

@@ -2,126 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
-#include <tuple>
+#include <map>
 
 #include "parallel_opt/base/hash.h"
 
 namespace parallel_opt {
 namespace {
-
-class Checker {
- public:
-  explicit Checker(const Cluster& cluster) : cluster_(cluster) {}
-
-  std::vector<Fault> run(const std::string& where) {
-    if (cluster_.nodes.empty()) fault(where + ".nodes", "is empty", "a cluster has a machine");
-    if (cluster_.devices.empty()) {
-      fault(where + ".devices", "is empty", "a cluster has something that computes");
-    }
-    for (std::size_t i = 0; i < cluster_.nodes.size(); ++i) {
-      node(cluster_.nodes[i], where + ".nodes[" + std::to_string(i) + "]");
-    }
-    for (std::size_t i = 0; i < cluster_.devices.size(); ++i) {
-      device(cluster_.devices[i], where + ".devices[" + std::to_string(i) + "]");
-    }
-    for (std::size_t i = 0; i < cluster_.links.size(); ++i) {
-      link(cluster_.links[i], where + ".links[" + std::to_string(i) + "]");
-    }
-    return std::move(faults_);
-  }
-
- private:
-  void fault(std::string where, std::string what, std::string hint = "") {
-    faults_.push_back({std::move(where), std::move(what), std::move(hint)});
-  }
-
-  void number(const Uncertain& n, const std::string& where, bool zero_allowed) {
-    if (!(zero_allowed ? n.value >= 0 : n.value > 0)) {
-      fault(where + ".value", zero_allowed ? "is negative" : "is not positive");
-    }
-    if (!(n.low <= n.value && n.value <= n.high)) {
-      fault(where, "has no interval around its value", "low <= value <= high");
-    }
-  }
-
-  void node(const Node& n, const std::string& where) {
-    if (n.sockets < 1) fault(where + ".sockets", "is less than 1");
-    if (n.cores < 1) fault(where + ".cores", "is less than 1");
-    if (n.threads < 1) fault(where + ".threads", "is less than 1");
-    if (n.numa_nodes < 1) fault(where + ".numa_nodes", "is less than 1");
-    if (n.cpu_quota < 0) fault(where + ".cpu_quota", "is negative", "0 means no limit");
-    number(n.memory_bytes, where + ".memory_bytes", false);
-  }
-
-  void device(const Device& d, const std::string& where) {
-    if (d.name.empty()) fault(where + ".name", "is empty");
-    if (d.node < 0 || static_cast<std::size_t>(d.node) >= cluster_.nodes.size()) {
-      fault(where + ".node",
-            "is " + std::to_string(d.node) + ", but there are " +
-                std::to_string(cluster_.nodes.size()) + " nodes",
-            "nodes count from 0");
-    }
-    number(d.memory_bytes, where + ".memory_bytes", false);
-    for (std::size_t i = 0; i < d.cores.size(); ++i) {
-      if (d.kind != DeviceKind::cpu) break;  // the cores near a GPU belong to a CPU device as well
-      if (!owned_cores_.emplace(d.node, d.cores[i]).second) {
-        fault(where + ".cores[" + std::to_string(i) + "]",
-              "core " + std::to_string(d.cores[i]) + " belongs to another device already");
-      }
-    }
-    for (std::size_t i = 0; i < d.rates.size(); ++i) {
-      curve(d.rates[i], where + ".rates[" + std::to_string(i) + "]");
-    }
-    if (d.launch_s) number(*d.launch_s, where + ".launch_s", true);
-    if (d.power) {
-      number(d.power->idle_w, where + ".power.idle_w", true);
-      number(d.power->max_w, where + ".power.max_w", false);
-      if (d.power->idle_w.value > d.power->max_w.value) {
-        fault(where + ".power", "idles at more watts than its maximum");
-      }
-    }
-  }
-
-  void curve(const RateCurve& c, const std::string& where) {
-    if (c.kernel.empty()) fault(where + ".kernel", "is empty");
-    if (c.threads < 0) fault(where + ".threads", "is negative", "0 means the whole device");
-    if (c.points.empty()) fault(where + ".points", "is empty", "a curve has a point");
-    for (std::size_t i = 0; i < c.points.size(); ++i) {
-      const std::string point = where + ".points[" + std::to_string(i) + "]";
-      if (!(c.points[i].size > 0)) fault(point + ".size", "is not positive");
-      if (!(c.points[i].per_second > 0)) fault(point + ".per_s", "is not positive");
-      if (i > 0 && !(c.points[i - 1].size < c.points[i].size)) {
-        fault(point + ".size", "does not rise", "sort the points by size");
-      }
-    }
-  }
-
-  void link(const Link& l, const std::string& where) {
-    const auto valid = [&](DeviceId id) {
-      return id.valid() && id.index() < cluster_.devices.size();
-    };
-    const auto end = [&](DeviceId id, const char* name) {
-      if (valid(id)) return;
-      fault(where + "." + name,
-            "is " + std::to_string(id.value) + ", but there are " +
-                std::to_string(cluster_.devices.size()) + " devices",
-            "devices count from 0");
-    };
-    end(l.a, "a");
-    end(l.b, "b");
-    if (!links_.emplace(std::min(l.a, l.b), std::max(l.a, l.b), l.type).second) {
-      fault(where, "the same two devices have a link of type \"" + l.type + "\" already");
-    }
-    number(l.latency_s, where + ".latency_s", true);
-    number(l.bytes_per_s, where + ".bytes_per_s", false);
-  }
-
-  const Cluster& cluster_;
-  std::vector<Fault> faults_;
-  std::set<std::pair<int, int>> owned_cores_;                    // (node, core)
-  std::set<std::tuple<DeviceId, DeviceId, std::string>> links_;  // (lower end, higher end, type)
-};
 
 const Link* faster(const Link* a, const Link* b) {
   if (a == nullptr) return b;
@@ -140,6 +26,42 @@ const Link* node_link(const Cluster& cluster, int from, int to, std::string_view
   return best;
 }
 
+bool attached(const Network& network, const Device& device) {
+  return covers(network, device.node) &&
+         (network.devices.empty() ||
+          std::ranges::find(network.devices, device.name) != network.devices.end());
+}
+
+/// Whether a message from `a` to `b` may take the network.
+bool joins(const Cluster& cluster, const Network& network, DeviceId a, DeviceId b) {
+  const Device& from = cluster.devices[a.index()];
+  const Device& to = cluster.devices[b.index()];
+  if (!attached(network, from) || !attached(network, to)) return false;
+  if (network.scope == NetworkScope::node) return from.node == to.node;
+  if (from.node == to.node) return false;
+  return network.scope == NetworkScope::cluster ||
+         cluster.nodes[std::size_t(from.node)].zone == cluster.nodes[std::size_t(to.node)].zone;
+}
+
+/// What one device gets of a port's rate while all devices of its node use the network.
+double share_of_ports(const Cluster& cluster, const Network& network, DeviceId a, DeviceId b) {
+  if (network.scope == NetworkScope::node) return network.ports / network.oversubscription;
+  std::int64_t most = 1;
+  for (const DeviceId id : {a, b}) {
+    const int node = cluster.devices[id.index()].node;
+    most = std::max<std::int64_t>(most,
+                                  std::ranges::count_if(cluster.devices, [&](const Device& device) {
+                                    return device.node == node && attached(network, device);
+                                  }));
+  }
+  return std::min(1.0, double(network.ports) / double(most)) / network.oversubscription;
+}
+
+bool same_type(const Device& a, const Device& b) {
+  return a.rates == b.rates && a.launch_s == b.launch_s && a.power == b.power &&
+         a.usd_per_hour == b.usd_per_hour;
+}
+
 }  // namespace
 
 ClusterDocument document_of(const Cluster& cluster) {
@@ -148,10 +70,6 @@ ClusterDocument document_of(const Cluster& cluster) {
   summary.devices = static_cast<int>(cluster.devices.size());
   for (const Device& device : cluster.devices) ++summary.types[device.name];
   return {cluster, summary};
-}
-
-std::vector<Fault> check(const Cluster& cluster, const std::string& where) {
-  return Checker(cluster).run(where);
 }
 
 std::string hardware_hash(const Cluster& cluster) {
@@ -175,6 +93,11 @@ std::string hardware_hash(const Cluster& cluster) {
     hash.add(std::int64_t(link.a.value));
     hash.add(std::int64_t(link.b.value));
     hash.add(link.type);
+  }
+  for (const Network& network : cluster.networks) {
+    hash.add(network.type);
+    hash.add(name_of(network.scope));
+    hash.add(std::int64_t(network.ports));
   }
   return hash.hex();
 }
@@ -203,22 +126,72 @@ const RateCurve* find_rate(const Device& device, std::string_view kernel,
   return below != nullptr ? below : smallest;
 }
 
-const Link* find_link(const Cluster& cluster, DeviceId a, DeviceId b, std::string_view type) {
-  const Link* best = nullptr;
+bool covers(const Network& network, int node) {
+  if (network.nodes.empty()) return true;
+  return std::ranges::any_of(network.nodes, [&](const NodeRange& range) {
+    return range.first <= node && node <= range.last;
+  });
+}
+
+std::optional<Link> find_link(const Cluster& cluster, DeviceId a, DeviceId b,
+                              std::string_view type) {
+  const Link* own = nullptr;
   for (const Link& link : cluster.links) {
     if (!type.empty() && link.type != type) continue;
-    if ((link.a == a && link.b == b) || (link.a == b && link.b == a)) best = faster(best, &link);
+    if ((link.a == a && link.b == b) || (link.a == b && link.b == a)) own = faster(own, &link);
   }
-  if (best != nullptr) return best;
+  if (own != nullptr) return *own;
+  if (a == b) return std::nullopt;
+  std::optional<Link> best;
+  for (const Network& network : cluster.networks) {
+    if (!type.empty() && network.type != type) continue;
+    if (!joins(cluster, network, a, b)) continue;
+    const double share = share_of_ports(cluster, network, a, b);
+    if (best && best->bytes_per_s.value >= network.bytes_per_s.value * share) continue;
+    best = Link{a, b, network.type, network.latency_s, network.bytes_per_s * share};
+  }
+  if (best) return best;
   const int from = cluster.devices[a.index()].node;
   const int to = cluster.devices[b.index()].node;
-  if (from == to) return nullptr;
-  best = node_link(cluster, from, to, type);
-  if (best != nullptr || from == 0 || to == 0) return best;
-  const Link* near = node_link(cluster, 0, from, type);
-  const Link* far = node_link(cluster, 0, to, type);
-  if (near == nullptr || far == nullptr) return nullptr;
-  return near->bytes_per_s.value < far->bytes_per_s.value ? near : far;
+  if (from == to) return std::nullopt;
+  const Link* between = node_link(cluster, from, to, type);
+  if (between == nullptr && from != 0 && to != 0) {
+    const Link* near = node_link(cluster, 0, from, type);
+    const Link* far = node_link(cluster, 0, to, type);
+    if (near == nullptr || far == nullptr) return std::nullopt;
+    between = near->bytes_per_s.value < far->bytes_per_s.value ? near : far;
+  }
+  return between == nullptr ? std::nullopt : std::optional<Link>(*between);
+}
+
+std::vector<Device> compact(const std::vector<Device>& devices) {
+  std::vector<Device> written = devices;
+  if (devices.size() <= kMostInFull) return written;
+  std::map<std::string, std::size_t> first;  // of its name
+  for (std::size_t i = 0; i < written.size(); ++i) {
+    const auto [earlier, is_new] = first.emplace(devices[i].name, i);
+    if (is_new || !same_type(devices[earlier->second], devices[i])) continue;
+    Device& device = written[i];
+    device.like = static_cast<int>(earlier->second);
+    device.rates.clear();
+    device.launch_s.reset();
+    device.power.reset();
+    device.usd_per_hour.reset();
+  }
+  return written;
+}
+
+void expand(std::vector<Device>& devices) {
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    Device& device = devices[i];
+    if (!device.like || *device.like < 0 || std::size_t(*device.like) >= i) continue;
+    const Device& model = devices[std::size_t(*device.like)];
+    if (device.rates.empty()) device.rates = model.rates;
+    if (!device.launch_s) device.launch_s = model.launch_s;
+    if (!device.power) device.power = model.power;
+    if (!device.usd_per_hour) device.usd_per_hour = model.usd_per_hour;
+    device.like.reset();
+  }
 }
 
 double rate_at(const RateCurve& curve, double size) {

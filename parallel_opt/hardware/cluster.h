@@ -13,6 +13,7 @@
 
 namespace parallel_opt {
 
+/// gpu: any accelerator that runs whole operators (TPUs and the like are counted here).
 enum class DeviceKind { cpu, gpu };
 
 constexpr auto enum_names(DeviceKind) { return std::to_array<std::string_view>({"cpu", "gpu"}); }
@@ -60,6 +61,10 @@ struct Device {
   /// by autograd) plus backward.
   std::optional<Uncertain> launch_s;
   std::optional<Power> power;
+  std::optional<Uncertain> usd_per_hour;  ///< price of renting it
+  /// In files only: index of an earlier device whose rates, launch overhead, power and price it
+  /// shares. Large clusters are written so; reading puts the shared values in place.
+  std::optional<int> like;
   bool operator==(const Device&) const = default;
 };
 
@@ -82,6 +87,7 @@ struct Node {
   std::vector<Cache> caches;
   Uncertain memory_bytes;
   std::optional<std::string> virtualization;  ///< "kvm", when a hypervisor shows itself
+  std::optional<std::string> zone;            ///< name of one of Cluster::zones
   bool operator==(const Node&) const = default;
 };
 
@@ -96,12 +102,53 @@ struct Link {
   bool operator==(const Link&) const = default;
 };
 
+/// Nodes first .. last, both included.
+struct NodeRange {
+  int first = 0;
+  int last = 0;
+  bool operator==(const NodeRange&) const = default;
+};
+
+/// Whom a network joins: the devices of each of its nodes, its nodes of each zone, all its nodes.
+enum class NetworkScope { node, zone, cluster };
+
+constexpr auto enum_names(NetworkScope) {
+  return std::to_array<std::string_view>({"node", "zone", "cluster"});
+}
+
+/// Switches that join many devices or nodes alike, so that ten thousand devices need no list of
+/// pairs: the NVSwitch of each node, the rails of a cluster, the line between two zones.
+struct Network {
+  std::string name;
+  std::string type;  ///< as Link::type: "NVLink4", "InfiniBand", "ethernet"
+  NetworkScope scope = NetworkScope::cluster;
+  std::vector<NodeRange> nodes;      ///< empty: all
+  std::vector<std::string> devices;  ///< names of devices that are attached; empty: all
+  int ports = 1;                ///< rails: adapters of one node; scope node: links of one device
+  Uncertain latency_s;          ///< alpha
+  Uncertain bytes_per_s;        ///< of one port, each direction, large messages
+  double oversubscription = 1;  ///< ports below a switch over its uplinks; 1: full bisection
+  bool rail_optimized = false;  ///< port i of every node meets at switch i
+  std::optional<Uncertain> usd_per_byte;  ///< price of traffic
+  bool operator==(const Network&) const = default;
+};
+
+/// A place with its own price of energy and carbon.
+struct Zone {
+  std::string name;
+  std::optional<Uncertain> usd_per_kwh;
+  std::optional<Uncertain> carbon_g_per_kwh;
+  bool operator==(const Zone&) const = default;
+};
+
 /// What a job runs on. Each number carries its quality.
 struct Cluster {
   std::string name = "local";
   std::vector<Node> nodes;
   std::vector<Device> devices;
   std::vector<Link> links;
+  std::vector<Network> networks;
+  std::vector<Zone> zones;
   std::vector<std::string> notes;  ///< what discovery could not read, for the user
   bool operator==(const Cluster&) const = default;
 };
@@ -136,10 +183,24 @@ std::string hardware_hash(const Cluster& cluster);
 const RateCurve* find_rate(const Device& device, std::string_view kernel,
                            std::optional<DType> dtype, int threads);
 
-/// The way between two devices, in either direction; with `type` empty the fastest one. Devices of
-/// two nodes without a link of their own use any link between the nodes, else the slower of the
-/// links of both nodes with the first node. nullptr when nothing connects them.
-const Link* find_link(const Cluster& cluster, DeviceId a, DeviceId b, std::string_view type = {});
+/// The way between two devices, in either direction; with `type` empty the fastest one. Links of
+/// the two devices come first, then networks that join them. Through a network between nodes the
+/// rate is the device's share while all devices of its node send: ports / devices, at most one
+/// port, over the oversubscription. Devices of two nodes without either use any link between the
+/// nodes, else the slower of the links of both nodes with the first node. Empty when nothing
+/// connects them.
+std::optional<Link> find_link(const Cluster& cluster, DeviceId a, DeviceId b,
+                              std::string_view type = {});
+
+/// Whether the node is one of the network's.
+bool covers(const Network& network, int node);
+
+/// `devices` as they are written: those equal to an earlier one but for identity and place name it
+/// in `like`, when there are more than kMostInFull.
+inline constexpr std::size_t kMostInFull = 64;
+std::vector<Device> compact(const std::vector<Device>& devices);
+/// The reverse, after reading. A `like` that names no earlier device stays, for check() to name.
+void expand(std::vector<Device>& devices);
 
 /// Log-interpolated rate at `size`. Pre: the curve has a point.
 double rate_at(const RateCurve& curve, double size);

@@ -44,6 +44,9 @@ void fields(Visitor& visit, T& device) {
   visit.optional("rates", device.rates, "how fast it runs each family of kernels");
   visit("launch_s", device.launch_s, "overhead of one eager operator, seconds");
   visit("power", device.power, "idle and maximum watts");
+  visit("usd_per_hour", device.usd_per_hour, "price of renting it");
+  visit("like", device.like,
+        "index of an earlier device with the same rates, launch_s, power and price");
 }
 
 template <class Visitor, class T>
@@ -67,6 +70,7 @@ void fields(Visitor& visit, T& node) {
   visit.optional("caches", node.caches, "data caches");
   visit("memory_bytes", node.memory_bytes, "host memory that may be used");
   visit("virtualization", node.virtualization, "hypervisor, when one shows itself");
+  visit("zone", node.zone, "name of a zone");
 }
 
 template <class Visitor, class T>
@@ -80,13 +84,53 @@ void fields(Visitor& visit, T& link) {
 }
 
 template <class Visitor, class T>
+  requires SameAs<T, NodeRange>
+void fields(Visitor& visit, T& range) {
+  visit("first", range.first, "index of a node");
+  visit("last", range.last, "index of a node, included");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, Network>
+void fields(Visitor& visit, T& network) {
+  visit("name", network.name, "unique");
+  visit("type", network.type, "NVLink4, InfiniBand, ethernet, ...");
+  visit("scope", network.scope, "joins the devices of each node, nodes of each zone, all nodes");
+  visit.optional("nodes", network.nodes, "its nodes; empty: all");
+  visit.optional("devices", network.devices, "names of attached devices; empty: all");
+  visit.optional("ports", network.ports, "adapters of one node (rails), or links of one device");
+  visit("latency_s", network.latency_s, "seconds per message");
+  visit("bytes_per_s", network.bytes_per_s, "of one port, each direction, large messages");
+  visit.optional("oversubscription", network.oversubscription,
+                 "ports below a switch over its uplinks");
+  visit.optional("rail_optimized", network.rail_optimized,
+                 "port i of every node meets at switch i");
+  visit("usd_per_byte", network.usd_per_byte, "price of traffic");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, Zone>
+void fields(Visitor& visit, T& zone) {
+  visit("name", zone.name, "unique");
+  visit("usd_per_kwh", zone.usd_per_kwh, "price of energy");
+  visit("carbon_g_per_kwh", zone.carbon_g_per_kwh, "grams of CO2 equivalent");
+}
+
+template <class Visitor, class T>
   requires SameAs<T, Cluster>
 void fields(Visitor& visit, T& cluster) {
   visit.schema("parallel-opt/cluster/1");
   visit("name", cluster.name, "what people call it");
   visit("nodes", cluster.nodes, "machines");
-  visit("devices", cluster.devices, "what runs operators");
+  if constexpr (std::is_same_v<Visitor, FieldWriter>) {
+    visit("devices", compact(cluster.devices), "what runs operators");
+  } else {
+    visit("devices", cluster.devices, "what runs operators");
+  }
+  if constexpr (std::is_same_v<Visitor, FieldReader>) expand(cluster.devices);
   visit.optional("links", cluster.links, "ways between devices");
+  visit.optional("networks", cluster.networks, "switches that join many alike");
+  visit.optional("zones", cluster.zones, "places with their own prices and carbon");
   visit.optional("notes", cluster.notes, "what could not be found out");
 }
 

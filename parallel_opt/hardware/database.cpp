@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "parallel_opt/base/embedded.h"
+#include "parallel_opt/base/text.h"
 
 namespace parallel_opt {
 namespace {
@@ -36,6 +37,10 @@ constexpr double kLaunchSeconds = 4e-6;
 constexpr double kIdleShare = 0.3;
 constexpr double kAssumedSpread = 0.5;
 constexpr double kDatabaseSpread = 0.3;
+/// List prices differ among regions and terms.
+constexpr double kPriceSpread = 0.4;
+/// Hosts are bought with 4 to 16 GB for each core.
+constexpr double kHostBytesPerCore = 8e9;
 /// A core cannot fill the memory bus alone.
 constexpr double kMostBytesPerSecondOfOneCore = 15e9;
 
@@ -48,6 +53,21 @@ struct Peaks {
   std::map<std::string, double> flops_per_s;
   double bytes_per_s = 0;
 };
+
+/// The element type whose tensors are computed at that peak. tf32 is a way to compute fp32, which a
+/// program must ask for, and fp4 has no tensor of its own in PyTorch: neither gives a curve.
+std::optional<DType> storage_of(std::string_view name) {
+  if (name == "fp8") return DType::fp8_e4m3fn;
+  if (name == "int8") return DType::i8;
+  return enum_from<DType>(name);
+}
+
+Peaks peaks_of(const DeviceRecord& record) {
+  Peaks peaks;
+  for (const auto& [name, fact] : record.flops_per_s) peaks.flops_per_s[name] = fact.value;
+  peaks.bytes_per_s = record.memory_bytes_per_s.value;
+  return peaks;
+}
 
 std::vector<RateCurve> curves(const Peaks& peaks, std::span<const Efficiency> table, int threads,
                               Quality quality, const std::string& source) {
@@ -67,7 +87,7 @@ std::vector<RateCurve> curves(const Peaks& peaks, std::span<const Efficiency> ta
       continue;
     }
     for (const auto& [name, peak] : peaks.flops_per_s) {
-      if (const auto dtype = enum_from<DType>(name)) add(e, dtype, peak);
+      if (const auto dtype = storage_of(name)) add(e, dtype, peak);
     }
   }
   return rates;
@@ -94,59 +114,104 @@ double bf16_per_cycle(const std::vector<std::string>& sets, double fp32) {
 
 }  // namespace
 
-DeviceDatabase load_database() {
-  DeviceDatabase all;
-  for (const EmbeddedFile& file : embedded_files()) {
-    if (!file.name.starts_with("data/devices/")) continue;
-    DeviceDatabase part = from_json<DeviceDatabase>(file.bytes, std::string(file.name));
-    std::ranges::move(part.gpus, std::back_inserter(all.gpus));
-    std::ranges::move(part.cpus, std::back_inserter(all.cpus));
-  }
-  return all;
+DeviceRecord read_device(std::string_view text, const std::string& name) {
+  DeviceRecord record = from_json<DeviceRecord>(text, name);
+  throw_if_any(check(record, name));
+  return record;
 }
 
-const GpuRecord* find_gpu(const DeviceDatabase& database, const std::string& name) {
+const DeviceDatabase& load_database() {
+  static const DeviceDatabase database = [] {
+    DeviceDatabase all;
+    for (const EmbeddedFile& file : embedded_files()) {
+      if (!file.name.starts_with("data/devices/")) continue;
+      all.devices.push_back(from_json<DeviceRecord>(file.bytes, std::string(file.name)));
+    }
+    return all;
+  }();
+  return database;
+}
+
+const DeviceRecord* find_device(const DeviceDatabase& database, const std::string& name) {
   const std::string wanted = lower(name);
-  for (const GpuRecord& gpu : database.gpus) {
-    if (lower(gpu.name) == wanted) return &gpu;
-    for (const std::string& alias : gpu.aliases) {
-      if (lower(alias) == wanted) return &gpu;
+  const auto answers = [&](const DeviceRecord& record) {
+    return lower(record.name) == wanted ||
+           std::ranges::any_of(record.aliases,
+                               [&](const std::string& alias) { return lower(alias) == wanted; });
+  };
+  const auto found = std::ranges::find_if(database.devices, answers);
+  return found == database.devices.end() ? nullptr : &*found;
+}
+
+const DeviceRecord* find_gpu_by_driver_name(const DeviceDatabase& database,
+                                            const std::string& name) {
+  const auto found = std::ranges::find_if(
+      database.devices, [&](const DeviceRecord& record) { return has(record.driver_names, name); });
+  return found == database.devices.end() ? nullptr : &*found;
+}
+
+const DeviceRecord* find_cpu(const DeviceDatabase& database, const std::string& vendor, int family,
+                             int model) {
+  for (const DeviceRecord& record : database.devices) {
+    if (!record.cpu || record.cpu->vendor_id != vendor || record.cpu->family != family) continue;
+    const std::vector<int>& models = record.cpu->models;
+    for (std::size_t i = 0; i + 1 < models.size(); i += 2) {
+      if (models[i] <= model && model <= models[i + 1]) return &record;
     }
   }
   return nullptr;
 }
 
-const GpuRecord* find_gpu_by_driver_name(const DeviceDatabase& database, const std::string& name) {
-  for (const GpuRecord& gpu : database.gpus) {
-    if (has(gpu.driver_names, name)) return &gpu;
+Fault unknown_device(const DeviceDatabase& database, const std::string& where,
+                     const std::string& name) {
+  std::vector<std::string> known;
+  std::vector<std::string> names;
+  for (const DeviceRecord& record : database.devices) {
+    names.push_back(record.name);
+    known.push_back(record.name);
+    known.insert(known.end(), record.aliases.begin(), record.aliases.end());
   }
-  return nullptr;
+  const std::string nearest = nearest_match(name, known);
+  return {where, "unknown device \"" + name + "\"",
+          nearest.empty() ? "known: " + join(names, ", ") : "did you mean " + nearest + "?"};
 }
 
-const CpuRecord* find_cpu(const DeviceDatabase& database, const std::string& vendor, int family,
-                          int model) {
-  for (const CpuRecord& cpu : database.cpus) {
-    if (cpu.vendor != vendor || cpu.family != family) continue;
-    for (std::size_t i = 0; i + 1 < cpu.models.size(); i += 2) {
-      if (cpu.models[i] <= model && model <= cpu.models[i + 1]) return &cpu;
-    }
+const DeviceLink* neighbour_link(const DeviceRecord& record) {
+  const DeviceLink* host = nullptr;
+  for (const DeviceLink& link : record.links) {
+    if (link.to == LinkEnd::device) return &link;
+    if (host == nullptr || link.bytes_per_s.value > host->bytes_per_s.value) host = &link;
   }
-  return nullptr;
+  return host;
 }
 
-Device device_of(const GpuRecord& record) {
+Device device_of(const DeviceRecord& record) {
   Device device;
   device.name = record.name;
-  device.kind = DeviceKind::gpu;
-  // The driver keeps some of it; which part depends on driver and settings.
-  device.memory_bytes = {record.memory_bytes, record.memory_bytes * 0.95, record.memory_bytes,
-                         Quality::database};
-  device.rates = curves({record.flops_per_s, record.memory_bytes_per_s}, kGpuEfficiency, 0,
-                        Quality::database, "data sheet: " + record.source);
+  device.kind = record.kind == DeviceCategory::cpu ? DeviceKind::cpu : DeviceKind::gpu;
+  if (record.cpu) {
+    device.physical_cores = record.cpu->cores;
+    for (int core = 0; core < record.cpu->cores; ++core) device.cores.push_back(core);
+    device.memory_bytes =
+        within(kHostBytesPerCore * record.cpu->cores, kAssumedSpread, Quality::assumed);
+  }
+  if (record.memory_bytes) {
+    // The driver keeps some of it; which part depends on driver and settings.
+    const double bytes = record.memory_bytes->value;
+    device.memory_bytes = {bytes, bytes * 0.95, bytes, Quality::database};
+  }
+  // The record has the source of each number; ten thousand devices need not repeat it.
+  device.rates = curves(peaks_of(record), record.cpu ? kCpuEfficiency : kGpuEfficiency, 0,
+                        Quality::database, "data sheet");
   device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
   if (record.max_w) {
-    device.power = {within(*record.max_w * kIdleShare, kAssumedSpread, Quality::assumed),
-                    exact(*record.max_w, Quality::database)};
+    const double max_w = record.max_w->value;
+    device.power = {record.idle_w ? exact(record.idle_w->value, Quality::database)
+                                  : within(max_w * kIdleShare, kAssumedSpread, Quality::assumed),
+                    exact(max_w, Quality::database)};
+  }
+  if (record.usd_per_hour) {
+    device.usd_per_hour = within(record.usd_per_hour->value, kPriceSpread, Quality::database);
   }
   return device;
 }
@@ -155,16 +220,18 @@ void fill_cpu_rates(Device& device, const CpuGuess& guess) {
   const double share =
       guess.quota > 0 ? std::min(1.0, guess.quota / double(std::max(1, guess.cores))) : 1.0;
   const double cores = double(std::max(1, guess.cores)) * share;
-  const CpuRecord* record = guess.record;
-  const double fp32 =
-      record != nullptr ? record->fp32_flops_per_cycle : fp32_per_cycle(guess.instruction_sets);
-  const double bf16 = record != nullptr && record->bf16_flops_per_cycle
-                          ? *record->bf16_flops_per_cycle
+  const DeviceRecord* record = guess.record;
+  const CpuFacts* cpu = record != nullptr && record->cpu ? &*record->cpu : nullptr;
+  const double fp32 = cpu != nullptr && cpu->fp32_flops_per_cycle > 0
+                          ? cpu->fp32_flops_per_cycle
+                          : fp32_per_cycle(guess.instruction_sets);
+  const double bf16 = cpu != nullptr && cpu->bf16_flops_per_cycle
+                          ? *cpu->bf16_flops_per_cycle
                           : bf16_per_cycle(guess.instruction_sets, fp32);
-  const double socket = record != nullptr ? record->memory_bytes_per_s : 40e9;
+  const double socket = record != nullptr ? record->memory_bytes_per_s.value : 40e9;
   const Quality quality = record != nullptr ? Quality::database : Quality::assumed;
   const std::string source =
-      record != nullptr ? record->arch + ": " + record->source : "instruction sets and clock";
+      record != nullptr ? record->arch + " data sheet" : "instruction sets and clock";
   const auto peaks = [&](double n) {
     const double clock = guess.hz * n;
     return Peaks{{{"fp32", fp32 * clock}, {"bf16", bf16 * clock}, {"fp64", fp32 * clock / 2}},
@@ -177,8 +244,8 @@ void fill_cpu_rates(Device& device, const CpuGuess& guess) {
     std::ranges::move(one, std::back_inserter(device.rates));
   }
   device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
-  if (record != nullptr && record->max_w_per_core) {
-    const double max_w = *record->max_w_per_core * double(std::max(1, guess.cores));
+  if (cpu != nullptr && record->max_w) {
+    const double max_w = record->max_w->value / cpu->cores * double(std::max(1, guess.cores));
     device.power = {within(max_w * kIdleShare, kAssumedSpread, Quality::assumed),
                     within(max_w, kDatabaseSpread, Quality::database)};
   }

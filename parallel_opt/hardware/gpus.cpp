@@ -18,7 +18,7 @@ constexpr double kAssumedPcieBytesPerS = 8e9;
 constexpr double kLinkLatencyS = 10e-6;
 
 Device make_device(const NvmlDevice& seen, const DeviceDatabase& database, Cluster& cluster) {
-  const GpuRecord* record = find_gpu_by_driver_name(database, seen.name);
+  const DeviceRecord* record = find_gpu_by_driver_name(database, seen.name);
   Device device;
   if (record != nullptr) {
     device = device_of(*record);
@@ -57,7 +57,7 @@ void add_link(Cluster& cluster, std::size_t a, std::size_t b, const std::string&
 void add_nvidia_devices(const std::vector<NvmlDevice>& found, const DeviceDatabase& database,
                         const FileSystem& files, Cluster& cluster) {
   const std::size_t cpus = cluster.devices.size();
-  std::vector<const GpuRecord*> records;
+  std::vector<const DeviceRecord*> records;
   for (const NvmlDevice& seen : found) {
     Device device = make_device(seen, database, cluster);
     const std::string directory = "/sys/bus/pci/devices/" + seen.pci + "/";
@@ -79,12 +79,12 @@ void add_nvidia_devices(const std::vector<NvmlDevice>& found, const DeviceDataba
     for (std::size_t j = i + 1; j < found.size(); ++j) {
       // Whether NVLink bridges are plugged in, the data sheet cannot say: boards that always have
       // it say so by their name.
-      const GpuRecord* record = records[i];
-      const bool nvlink = record != nullptr && record == records[j] &&
-                          record->link.starts_with("NVLink") && !record->link.ends_with("-bridge");
-      if (nvlink) {
-        add_link(cluster, cpus + i, cpus + j, record->link,
-                 Uncertain{0.75, 0.45, 0.9, Quality::database} * record->link_bytes_per_s);
+      const DeviceRecord* record = records[i];
+      const DeviceLink* link =
+          record != nullptr && record == records[j] ? neighbour_link(*record) : nullptr;
+      if (link != nullptr && link->type.starts_with("NVLink") && !link->type.ends_with("-bridge")) {
+        add_link(cluster, cpus + i, cpus + j, link->type,
+                 Uncertain{0.75, 0.45, 0.9, Quality::database} * link->bytes_per_s.value);
       } else {
         add_link(cluster, cpus + i, cpus + j, "PCIe", pcie);
       }

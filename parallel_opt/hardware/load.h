@@ -9,7 +9,8 @@ namespace parallel_opt {
 
 /// The cluster that a user names (`--cluster`):
 ///   "local"                                this host, with the probes cached for it
-///   "cluster.json"                         a document of `parallel-opt hardware`
+///   "cluster.json", "cluster.yaml"         a document of `parallel-opt hardware`, or a cluster as
+///                                          people describe it (cluster_file.h)
 ///   "2n8xH100-SXM-80GB"                    2 nodes of 8 devices from the database
 ///   "4xA100-40GB+4xV100-16GB"              nodes of different devices
 /// Throws InputError with every fault, for unknown names with the nearest known one; SystemError
@@ -21,8 +22,5 @@ Cluster load_cluster(const std::string& spec, const std::string& software = "");
 /// were passed over. `now` is the day, "2026-11-21".
 void merge_cached_probes(Cluster& cluster, const FileSystem& files, const std::string& directory,
                          const std::string& software, const std::string& now);
-
-/// A preset only. Numbers are `database` (data sheets), links between nodes `assumed`.
-Cluster preset_cluster(const std::string& spec);
 
 }  // namespace parallel_opt

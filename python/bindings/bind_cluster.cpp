@@ -14,6 +14,9 @@ void bind_cluster(nb::module_& m) {
   bind_struct<Cache>(m, "Cache", "One level of data cache.");
   bind_struct<Node>(m, "Node", "One machine.");
   bind_struct<Link>(m, "Link", "A way between two devices.");
+  bind_struct<NodeRange>(m, "NodeRange", "Nodes first to last, both included.");
+  bind_struct<Network>(m, "Network", "Switches that join many devices or nodes alike.");
+  bind_struct<Zone>(m, "Zone", "A place with its own price of energy and carbon.");
   bind_struct<Cluster>(m, "Cluster", "What a job runs on; each number carries its quality.");
 }
 

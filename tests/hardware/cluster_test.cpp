@@ -160,7 +160,7 @@ TEST(FindLink, TakesEitherDirectionAndTheFastestType) {
   cluster.links.push_back({DeviceId(1), DeviceId(0), "loopback", exact(1e-5), exact(5e8)});
   EXPECT_EQ(find_link(cluster, DeviceId(1), DeviceId(0))->type, "shared-memory");
   EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(1), "loopback")->type, "loopback");
-  EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(0)), nullptr);
+  EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(0)), std::nullopt);
 }
 
 TEST(FindLink, NodesReachEachOtherThroughTheirSlowerNetwork) {
@@ -172,9 +172,10 @@ TEST(FindLink, NodesReachEachOtherThroughTheirSlowerNetwork) {
   }
   cluster.links = {{DeviceId(0), DeviceId(1), "network", exact(1e-6), exact(1e9)},
                    {DeviceId(0), DeviceId(2), "network", exact(1e-6), exact(4e9)}};
-  EXPECT_EQ(find_link(cluster, DeviceId(3), DeviceId(0)), &cluster.links[1]);
-  EXPECT_EQ(find_link(cluster, DeviceId(3), DeviceId(1)), &cluster.links[0]);
-  EXPECT_EQ(find_link(cluster, DeviceId(3), DeviceId(2)), nullptr);  // one node, no link stated
+  EXPECT_EQ(find_link(cluster, DeviceId(3), DeviceId(0)), cluster.links[1]);
+  EXPECT_EQ(find_link(cluster, DeviceId(3), DeviceId(1)), cluster.links[0]);
+  EXPECT_EQ(find_link(cluster, DeviceId(3), DeviceId(2)),
+            std::nullopt);  // one node, no link stated
 }
 
 TEST(ClusterDocument, IsTheClusterWithCountsAndReadsBack) {

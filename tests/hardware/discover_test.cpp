@@ -63,8 +63,8 @@ TEST(Discover, LinksCoverEveryPairAndEachDeviceItself) {
   const Cluster cluster = discover(hosts::two_sockets());
   for (const auto& [a, b] : {std::pair(0, 0), {0, 1}, {1, 1}}) {
     for (const char* type : {"shared-memory", "loopback"}) {
-      const Link* link = find_link(cluster, DeviceId(a), DeviceId(b), type);
-      ASSERT_NE(link, nullptr) << a << b << type;
+      const std::optional<Link> link = find_link(cluster, DeviceId(a), DeviceId(b), type);
+      ASSERT_TRUE(link.has_value()) << a << b << type;
       EXPECT_EQ(link->bytes_per_s.quality, Quality::assumed);
     }
   }

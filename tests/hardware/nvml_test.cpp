@@ -94,7 +94,7 @@ TEST(DiscoverGpus, KnownAndUnknownDevicesJoinTheHost) {
 TEST(DiscoverGpus, ReachTheirSocketAndEachOther) {
   const Cluster cluster = discover(host_with_gpus(), {.nvml_library = FAKE_NVML_USUAL});
   EXPECT_EQ(find_link(cluster, DeviceId(1), DeviceId(2))->type, "PCIe");
-  EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(2)), nullptr);
+  EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(2)), std::nullopt);
   EXPECT_EQ(find_link(cluster, DeviceId(2), DeviceId(3))->type, "PCIe");
 }
 
@@ -103,7 +103,7 @@ TEST(DiscoverGpus, EqualDevicesOfOneBoardHaveNvlink) {
   NvmlDevice h100;
   h100.name = "NVIDIA H100 80GB HBM3";
   add_nvidia_devices({h100, h100}, load_database(), MemoryFileSystem(), cluster);
-  const Link* link = find_link(cluster, DeviceId(1), DeviceId(2));
+  const std::optional<Link> link = find_link(cluster, DeviceId(1), DeviceId(2));
   EXPECT_EQ(link->type, "NVLink4");
   EXPECT_EQ(link->bytes_per_s.value, 0.75 * 450e9);  // nominal numbers are never reached
   EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(2))->type, "PCIe");

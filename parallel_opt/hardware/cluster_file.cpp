@@ -1,0 +1,275 @@
+#include "parallel_opt/hardware/cluster_file.h"
+
+#include <map>
+#include <optional>
+#include <set>
+
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/hardware/cgroup.h"
+#include "parallel_opt/hardware/cluster_file_fields.h"
+#include "parallel_opt/hardware/preset.h"
+
+namespace parallel_opt {
+namespace {
+
+using cluster_file::File;
+using cluster_file::FileLink;
+using cluster_file::FileNodes;
+using cluster_file::FileSwitch;
+
+constexpr char kEndForm[] = "write a node, or NODE/INDEX for one of its devices";
+
+Uncertain known(double value, double spread, Quality quality) {
+  return within(value, quality == Quality::measured ? 0.05 : spread, quality);
+}
+
+class Builder {
+ public:
+  Builder(const File& file, std::string name) : file_(file), where_(std::move(name)) {}
+
+  Cluster run() {
+    cluster_.name = file_.name;
+    database_.devices = file_.device_types;
+    for (std::size_t i = 0; i < file_.device_types.size(); ++i) {
+      for (Fault& fault : check(file_.device_types[i], at("device_types", i))) {
+        faults_.push_back(std::move(fault));
+      }
+    }
+    const DeviceDatabase& embedded = load_database();
+    database_.devices.insert(database_.devices.end(), embedded.devices.begin(),
+                             embedded.devices.end());
+    if (file_.nodes.empty()) fault(where_ + ":nodes", "is empty", "a cluster has a machine");
+    read_groups();
+    throw_if_any(std::move(faults_));
+    for (std::size_t i = 0; i < file_.nodes.size(); ++i) add_group(i);
+    add_zones();
+    add_switches();
+    add_links();
+    throw_if_any(std::move(faults_));
+    throw_if_any(check(cluster_, where_ + ":cluster"));
+    return std::move(cluster_);
+  }
+
+ private:
+  std::string at(const std::string& list, std::size_t i) const {
+    return where_ + ":" + list + "[" + std::to_string(i) + "]";
+  }
+
+  void fault(std::string where, std::string what, std::string hint = "") {
+    faults_.push_back({std::move(where), std::move(what), std::move(hint)});
+  }
+
+  void read_groups() {
+    std::int64_t devices = 0;
+    std::set<std::string> names;
+    std::set<std::string> zones;
+    for (const cluster_file::FileZone& zone : file_.zones) zones.insert(zone.name);
+    for (std::size_t i = 0; i < file_.nodes.size(); ++i) {
+      const FileNodes& nodes = file_.nodes[i];
+      const std::string where = at("nodes", i);
+      if (!names.insert(nodes.name).second) {
+        fault(where + ".name", "two groups of nodes are called \"" + nodes.name + "\"");
+      }
+      if (nodes.count < 1 || nodes.count > kMostDevices) {
+        fault(where + ".count", "is outside 1 .. 100000");
+      }
+      if (nodes.zone && !zones.contains(*nodes.zone)) {
+        fault(where + ".zone", "names no zone: \"" + *nodes.zone + "\"", "add it to zones");
+      }
+      if (nodes.usd_per_device_hour && !(*nodes.usd_per_device_hour >= 0)) {
+        fault(where + ".usd_per_device_hour", "is negative");
+      }
+      groups_.push_back(parse_group(database_, where + ".devices", nodes.devices, faults_));
+      NodeGroup& group = groups_.back();
+      if (group.nodes != 1) {
+        fault(where + ".devices", "counts nodes: \"" + nodes.devices + "\"",
+              "the field count says how many nodes there are");
+      }
+      group.nodes = nodes.count;
+      if (nodes.adapters) read_adapters(*nodes.adapters, where, group);
+      for (const DeviceCount& part : group.devices) devices += group.nodes * part.count;
+    }
+    if (devices > kMostDevices) fault(where_ + ":nodes", "have more than 100000 devices");
+  }
+
+  void read_adapters(const cluster_file::FileAdapters& adapters, const std::string& where,
+                     NodeGroup& group) {
+    if (adapters.count < 1) fault(where + ".adapters.count", "is less than 1");
+    if (!(adapters.bandwidth.bytes_per_s > 0)) {
+      fault(where + ".adapters.bandwidth", "is not positive");
+    }
+    group.adapters = {adapters.count, adapters.bandwidth.bytes_per_s};
+  }
+
+  void add_group(std::size_t i) {
+    const FileNodes& nodes = file_.nodes[i];
+    const std::size_t first_device = cluster_.devices.size();
+    const NodeRange range = add_nodes(groups_[i], nodes.name, cluster_);
+    ranges_.push_back(range);
+    for (int n = range.first; n <= range.last; ++n) {
+      Node& node = cluster_.nodes[std::size_t(n)];
+      node.name = nodes.count == 1 ? nodes.name : nodes.name + std::to_string(n - range.first);
+      node.zone = nodes.zone;
+      if (nodes.memory) node.memory_bytes = exact(nodes.memory->bytes, Quality::reported);
+      if (nodes.cores) {
+        node.cores = *nodes.cores;
+        node.threads = 2 * node.cores;
+      }
+      if (nodes.sockets) node.sockets = node.numa_nodes = *nodes.sockets;
+      places_[node.name] = n;
+    }
+    for (std::size_t d = first_device; d < cluster_.devices.size(); ++d) {
+      if (nodes.usd_per_device_hour) {
+        cluster_.devices[d].usd_per_hour = exact(*nodes.usd_per_device_hour, Quality::reported);
+      }
+    }
+  }
+
+  void add_zones() {
+    for (const cluster_file::FileZone& zone : file_.zones) {
+      Zone added;
+      added.name = zone.name;
+      if (zone.usd_per_kwh) added.usd_per_kwh = exact(*zone.usd_per_kwh, Quality::reported);
+      if (zone.carbon_g_per_kwh) {
+        added.carbon_g_per_kwh = exact(*zone.carbon_g_per_kwh, Quality::reported);
+      }
+      cluster_.zones.push_back(std::move(added));
+    }
+  }
+
+  /// The groups a switch names, as ranges of nodes.
+  std::vector<NodeRange> ranges_of(const FileSwitch& wanted, const std::string& where) {
+    std::vector<NodeRange> ranges;
+    for (std::size_t i = 0; i < wanted.nodes.size(); ++i) {
+      const std::string& name = wanted.nodes[i];
+      std::vector<std::string> names;
+      bool found = false;
+      for (std::size_t g = 0; g < file_.nodes.size(); ++g) {
+        names.push_back(file_.nodes[g].name);
+        if (file_.nodes[g].name != name) continue;
+        ranges.push_back(ranges_[g]);
+        found = true;
+      }
+      if (const auto node = places_.find(name); !found && node != places_.end()) {
+        ranges.push_back({node->second, node->second});
+        found = true;
+      }
+      if (!found) missing_node(where + ".nodes[" + std::to_string(i) + "]", name);
+    }
+    return ranges;
+  }
+
+  void missing_node(const std::string& where, const std::string& name) {
+    std::vector<std::string> names;
+    for (const FileNodes& nodes : file_.nodes) names.push_back(nodes.name);
+    for (const auto& [node, index] : places_) names.push_back(node);
+    const std::string nearest = nearest_match(name, names);
+    fault(where, "names no node: \"" + name + "\"",
+          nearest.empty() ? kEndForm : "did you mean " + nearest + "?");
+  }
+
+  void add_switches() {
+    bool between = false;
+    for (std::size_t i = 0; i < file_.switches.size(); ++i) {
+      const FileSwitch& wanted = file_.switches[i];
+      const std::string where = at("switches", i);
+      if (!(wanted.bandwidth.bytes_per_s > 0)) fault(where + ".bandwidth", "is not positive");
+      if (wanted.ports < 1) fault(where + ".ports", "is less than 1");
+      if (!(wanted.oversubscription >= 1)) {
+        fault(where + ".oversubscription", "is less than 1", "1 means full bisection");
+      }
+      between = between || wanted.scope != NetworkScope::node;
+      Network network;
+      network.name = wanted.name;
+      network.type = wanted.type;
+      network.scope = wanted.scope;
+      network.nodes = ranges_of(wanted, where);
+      network.devices = wanted.devices;
+      network.ports = wanted.ports;
+      network.latency_s = known(wanted.latency.seconds, 0.3, wanted.quality);
+      network.bytes_per_s = known(wanted.bandwidth.bytes_per_s, 0.2, wanted.quality);
+      network.oversubscription = wanted.oversubscription;
+      network.rail_optimized = wanted.rail_optimized;
+      if (wanted.usd_per_gb) {
+        network.usd_per_byte = exact(*wanted.usd_per_gb / 1e9, Quality::reported);
+      }
+      replace(std::move(network));
+    }
+    if (!between && file_.links.empty()) add_networks(groups_, ranges_, cluster_);
+  }
+
+  /// What the file says of devices of a type wins over what the database assumes of their nodes.
+  void replace(Network network) {
+    if (network.scope == NetworkScope::node) {
+      std::erase_if(cluster_.networks, [&](const Network& old) {
+        return old.scope == NetworkScope::node && old.type == network.type &&
+               (network.nodes.empty() || old.nodes == network.nodes);
+      });
+    }
+    cluster_.networks.push_back(std::move(network));
+  }
+
+  /// "a0/3": device 3 of node a0; "a0": its first device.
+  std::optional<DeviceId> end_of(const std::string& text, const std::string& where) {
+    const std::size_t slash = text.rfind('/');
+    const std::string name = text.substr(0, slash);
+    const auto place = places_.find(name);
+    if (place == places_.end()) {
+      missing_node(where, name);
+      return std::nullopt;
+    }
+    const std::int64_t wanted =
+        slash == std::string::npos ? 0 : leading_integer(text.substr(slash + 1)).value_or(-1);
+    std::int64_t seen = 0;
+    for (std::size_t d = 0; d < cluster_.devices.size(); ++d) {
+      if (cluster_.devices[d].node == place->second && seen++ == wanted) return DeviceId(d);
+    }
+    fault(where, "names no device of node " + name + ": \"" + text + "\"",
+          "it has " + std::to_string(seen) + ", counted from 0");
+    return std::nullopt;
+  }
+
+  void add_links() {
+    for (std::size_t i = 0; i < file_.links.size(); ++i) {
+      const FileLink& link = file_.links[i];
+      const std::string where = at("links", i);
+      const std::optional<DeviceId> a = end_of(link.a, where + ".a");
+      const std::optional<DeviceId> b = end_of(link.b, where + ".b");
+      if (!(link.bandwidth.bytes_per_s > 0)) fault(where + ".bandwidth", "is not positive");
+      if (!a || !b) continue;
+      cluster_.links.push_back({*a, *b, link.type, known(link.latency.seconds, 0.3, link.quality),
+                                known(link.bandwidth.bytes_per_s, 0.2, link.quality)});
+    }
+  }
+
+  const File& file_;
+  std::string where_;
+  DeviceDatabase database_;
+  std::vector<NodeGroup> groups_;
+  std::vector<NodeRange> ranges_;      // of each group
+  std::map<std::string, int> places_;  // name of a node -> index
+  Cluster cluster_;
+  std::vector<Fault> faults_;
+};
+
+}  // namespace
+
+bool is_cluster_file(const std::string& json, const std::string& name) {
+  const JsonDocument document(json, name);
+  const JsonView root = document.root();
+  if (root.kind() != JsonView::Kind::object) return false;
+  const std::optional<JsonView> schema = root.find("schema");
+  if (!schema || schema->kind() != JsonView::Kind::string) return !root.find("devices");
+  return schema->string().starts_with("parallel-opt/cluster-file/");
+}
+
+Cluster read_cluster_file(const std::string& json, const std::string& name) {
+  const JsonDocument document(json, name);
+  File file;
+  std::vector<Fault> faults;
+  read_json(document.root(), file, faults);
+  throw_if_any(std::move(faults));
+  return Builder(file, name).run();
+}
+
+}  // namespace parallel_opt

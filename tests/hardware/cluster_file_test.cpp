@@ -1,0 +1,161 @@
+#include "parallel_opt/hardware/cluster_file.h"
+
+#include <gtest/gtest.h>
+
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/hardware/database.h"
+#include "parallel_opt/hardware/yaml.h"
+
+namespace parallel_opt {
+namespace {
+
+using Lines = std::vector<std::string>;
+
+Lines faults_of(const std::string& json) {
+  Lines lines;
+  try {
+    read_cluster_file(json, "c.json");
+  } catch (const InputError& error) {
+    for (const Fault& fault : error.faults()) lines.push_back(to_string(fault));
+  }
+  return lines;
+}
+
+/// The text of the one fenced block of that language in a page of docs/.
+std::string block(const std::string& page, const std::string& language) {
+  const std::string text = read_file(std::string(PARALLEL_OPT_SOURCE) + "/docs/" + page);
+  const std::string fence = "```" + language + "\n";
+  const std::size_t begin = text.find(fence) + fence.size();
+  return text.substr(begin, text.find("```", begin) - begin);
+}
+
+#ifdef PARALLEL_OPT_YAML
+
+TEST(ClusterDescription, TheExampleOfTheDocsIsWhatItSays) {
+  const std::string json = yaml_to_json(block("howto-describe-cluster.md", "yaml"), "cluster.yaml");
+  ASSERT_TRUE(is_cluster_file(json, "cluster.yaml"));
+  const Cluster cluster = read_cluster_file(json, "cluster.yaml");
+  EXPECT_EQ(check(cluster), std::vector<Fault>{});
+  EXPECT_EQ(cluster.name, "two zones");
+  EXPECT_EQ(cluster.nodes.size(), 26u);
+  EXPECT_EQ(document_of(cluster).summary->types,
+            (std::map<std::string, int>{
+                {"A100-SXM-80GB", 64}, {"EPYC-7742", 4}, {"H100-SXM-80GB", 128}, {"L4", 8}}));
+  EXPECT_EQ(cluster.nodes[0].name, "hopper0");
+  EXPECT_EQ(cluster.nodes[0].memory_bytes, exact(2e12, Quality::reported));
+  EXPECT_EQ(cluster.nodes[16].zone, "south");
+  EXPECT_EQ(cluster.devices[0].usd_per_hour, exact(2.4, Quality::reported));
+  EXPECT_EQ(cluster.zones[1].carbon_g_per_kwh, exact(410, Quality::reported));
+  const auto way = [&](std::size_t a, std::size_t b) {
+    return *find_link(cluster, DeviceId(a), DeviceId(b));
+  };
+  EXPECT_EQ(way(0, 8).type, "InfiniBand");
+  EXPECT_DOUBLE_EQ(way(0, 8).bytes_per_s.value, 45e9);  // eight rails for eight devices
+  EXPECT_EQ(way(0, 8).bytes_per_s.quality, Quality::measured);
+  EXPECT_EQ(way(128, 136).type, "ethernet");
+  // four ports for eight devices, a third of it upwards: 12.5e9 * 4/8 / 3
+  EXPECT_DOUBLE_EQ(way(128, 136).bytes_per_s.value, 12.5e9 / 2 / 3);
+  EXPECT_EQ(way(0, 128).type, "wide area");
+  EXPECT_EQ(way(7, 135).type, "direct");  // hopper0/7 and ampere0/7
+  EXPECT_EQ(way(7, 135).bytes_per_s.value, 25e9);
+  EXPECT_DOUBLE_EQ(cluster.networks.back().usd_per_byte->value, 0.01 / 1e9);
+}
+
+#endif
+
+TEST(ClusterDescription, TheDeviceOfTheDocsIsUsable) {
+  const std::string record = block("howto-add-device.md", "json");
+  EXPECT_EQ(read_device(record, "x1.json").name, "X1-64GB");
+  const Cluster cluster = read_cluster_file(
+      R"({"nodes": [{"name": "a", "devices": "2xX1"}], "device_types": [)" + record + "]}", "c");
+  EXPECT_EQ(cluster.devices[1].name, "X1-64GB");
+  EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(1))->type, "XLink");
+}
+
+TEST(ClusterDescription, WithoutSwitchesNodesAreJoinedAsInAPreset) {
+  const Cluster cluster = read_cluster_file(
+      R"({"nodes": [{"name": "a", "count": 2, "devices": "8xH100",
+          "adapters": {"count": 2, "bandwidth": "100 Gbps"}, "cores": 48, "sockets": 1}]})",
+      "c");
+  EXPECT_EQ(cluster.nodes[1].name, "a1");
+  EXPECT_EQ(cluster.nodes[1].cores, 48);
+  EXPECT_EQ(cluster.nodes[1].sockets, 1);
+  EXPECT_DOUBLE_EQ(find_link(cluster, DeviceId(0), DeviceId(8))->bytes_per_s.value,
+                   0.8 * 2 * 12.5e9 / 8);
+}
+
+TEST(ClusterDescription, ASwitchInsideNodesReplacesWhatTheDatabaseAssumes) {
+  const Cluster cluster = read_cluster_file(
+      R"({"nodes": [{"name": "a", "devices": "4xA100-SXM-40GB"}],
+          "switches": [{"name": "nvlink", "type": "NVLink3", "scope": "node", "nodes": ["a"],
+                        "bandwidth": "100 GB/s"}]})",
+      "c");
+  EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(1))->bytes_per_s.value, 100e9);
+}
+
+TEST(ClusterDescription, TenThousandDevicesAreAFewLines) {
+  const Cluster cluster = read_cluster_file(
+      R"({"nodes": [{"name": "h", "count": 1000, "devices": "8xH100"},
+                    {"name": "a", "count": 250, "devices": "8xA100-SXM-80GB"}]})",
+      "c");
+  EXPECT_EQ(cluster.devices.size(), 10000u);
+  EXPECT_EQ(cluster.links.size(), 0u);
+}
+
+TEST(ClusterDescription, EveryFaultIsNamedWithItsPath) {
+  EXPECT_EQ(faults_of(R"({"nodes": []})"),
+            Lines{"c.json:nodes: is empty (a cluster has a machine)"});
+  EXPECT_EQ(
+      faults_of(R"({"nodes": [
+        {"name": "a", "devices": "8xH100-SXM-80G", "zone": "moon"},
+        {"name": "a", "count": 0, "devices": "0xL4", "usd_per_device_hour": -1},
+        {"name": "b", "devices": "2n8xL4", "adapters": {"count": 0, "bandwidth": "0 Gbps"}}]})"),
+      (Lines{"c.json:nodes[0].zone: names no zone: \"moon\" (add it to zones)",
+             "c.json:nodes[0].devices: unknown device \"H100-SXM-80G\" (did you mean "
+             "H100-SXM-80GB?)",
+             "c.json:nodes[1].name: two groups of nodes are called \"a\"",
+             "c.json:nodes[1].count: is outside 1 .. 100000",
+             "c.json:nodes[1].usd_per_device_hour: is negative",
+             "c.json:nodes[1].devices: \"0xL4\" has a count outside 1 .. 100000",
+             "c.json:nodes[2].devices: counts nodes: \"2n8xL4\" (the field count says how many "
+             "nodes there are)",
+             "c.json:nodes[2].adapters.count: is less than 1",
+             "c.json:nodes[2].adapters.bandwidth: is not positive"}));
+  EXPECT_EQ(
+      faults_of(R"({"nodes": [{"name": "alpha", "count": 2, "devices": "2xL4"}],
+        "switches": [{"name": "s", "type": "t", "nodes": ["alhpa"], "bandwidth": "0 GB/s",
+                      "ports": 0, "oversubscription": 0.5}],
+        "links": [{"a": "alpha0/2", "b": "beta", "bandwidth": "1 GB/s"}]})"),
+      (Lines{"c.json:switches[0].bandwidth: is not positive",
+             "c.json:switches[0].ports: is less than 1",
+             "c.json:switches[0].oversubscription: is less than 1 (1 means full bisection)",
+             "c.json:switches[0].nodes[0]: names no node: \"alhpa\" (did you mean alpha?)",
+             "c.json:links[0].a: names no device of node alpha0: \"alpha0/2\" (it has 2, counted "
+             "from 0)",
+             "c.json:links[0].b: names no node: \"beta\" (write a node, or NODE/INDEX for one of "
+             "its devices)"}));
+}
+
+TEST(ClusterDescription, WrongTypesUnitsAndFieldsAreNamed) {
+  EXPECT_EQ(faults_of(R"({"nodes": [{"name": 3, "devices": "L4", "memory": 80}], "swithces": [],
+                    "switches": [{"name": "s", "type": "t", "bandwidth": 400,
+                                  "scope": "rack", "latency": "-1 us"}]})"),
+            (Lines{"c.json:nodes[0].name: expected a string, found a whole number",
+                   "c.json:nodes[0].memory: has no unit: 80 (write 80 GiB)",
+                   "c.json:switches[0].scope: unknown value \"rack\" (known: node, zone, cluster)",
+                   "c.json:switches[0].bandwidth: has no unit: 400 (write 400 Gbps or 50 GB/s)",
+                   "c.json:switches[0].latency: is negative: \"-1 us\"",
+                   "c.json: unknown field \"swithces\" (did you mean \"switches\"?)"}));
+}
+
+TEST(ClusterDescription, IsToldFromACluster) {
+  EXPECT_TRUE(is_cluster_file(R"({"nodes": []})", "c"));
+  EXPECT_TRUE(is_cluster_file(R"({"schema": "parallel-opt/cluster-file/1"})", "c"));
+  EXPECT_FALSE(is_cluster_file(R"({"schema": "parallel-opt/cluster/1"})", "c"));
+  EXPECT_FALSE(is_cluster_file(R"({"devices": []})", "c"));
+  EXPECT_FALSE(is_cluster_file("[]", "c"));
+}
+
+}  // namespace
+}  // namespace parallel_opt

@@ -1,0 +1,197 @@
+#include "parallel_opt/hardware/database.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace parallel_opt {
+namespace {
+
+const DeviceRecord& device(const std::string& name) {
+  const DeviceRecord* found = find_device(load_database(), name);
+  if (found == nullptr) throw std::runtime_error("no device " + name);
+  return *found;
+}
+
+double peak(const DeviceRecord& record, const std::string& type) {
+  const auto found = record.flops_per_s.find(type);
+  return found == record.flops_per_s.end() ? 0 : found->second.value;
+}
+
+TEST(Database, HasAtLeastNinetyDevicesAndEveryNumberHasASource) {
+  const DeviceDatabase& database = load_database();
+  EXPECT_GE(database.devices.size(), 90u);
+  for (const DeviceRecord& record : database.devices) {
+    EXPECT_EQ(check(record, record.name), std::vector<Fault>{});
+    EXPECT_GE(record.year, 2010) << record.name;
+  }
+}
+
+TEST(Database, NamesAndAliasesAreUniqueAndResolve) {
+  const DeviceDatabase& database = load_database();
+  for (const DeviceRecord& record : database.devices) {
+    EXPECT_EQ(find_device(database, record.name), &record) << "two answer to " << record.name;
+    for (const std::string& alias : record.aliases) {
+      EXPECT_EQ(find_device(database, alias), &record) << alias;
+    }
+    for (const std::string& name : record.driver_names) {
+      EXPECT_EQ(find_gpu_by_driver_name(database, name), &record) << name;
+    }
+  }
+}
+
+TEST(Database, LinesOfProcessorsDoNotOverlap) {
+  const DeviceDatabase& database = load_database();
+  int lines = 0;
+  for (const DeviceRecord& record : database.devices) {
+    if (!record.cpu || record.cpu->vendor_id.empty()) continue;
+    ++lines;
+    const CpuFacts& cpu = *record.cpu;
+    for (std::size_t i = 0; i + 1 < cpu.models.size(); i += 2) {
+      EXPECT_LE(cpu.models[i], cpu.models[i + 1]) << record.name;
+      for (int model = cpu.models[i]; model <= cpu.models[i + 1]; ++model) {
+        EXPECT_EQ(find_cpu(database, cpu.vendor_id, cpu.family, model), &record)
+            << record.name << " model " << model;
+      }
+    }
+  }
+  EXPECT_GE(lines, 16);
+}
+
+TEST(Database, RatesRiseAsElementTypesNarrow) {
+  for (const DeviceRecord& record : load_database().devices) {
+    // A type that a device computes in wider arithmetic is no slower than that arithmetic.
+    const auto not_above = [&](const char* wide, const char* narrow) {
+      const double a = peak(record, wide);
+      const double b = peak(record, narrow);
+      if (a == 0 || b == 0) return;
+      EXPECT_LE(a, b * 1.001) << record.name << ": " << wide << " against " << narrow;
+    };
+    not_above("fp64", "fp32");
+    not_above("fp32", "tf32");
+    not_above("fp32", "fp16");
+    not_above("tf32", "fp16");
+    not_above("tf32", "bf16");
+    not_above("fp16", "fp8");
+    not_above("bf16", "fp8");
+    not_above("fp8", "fp4");
+  }
+}
+
+TEST(Database, PeaksAreDense) {
+  // A sheet that prints sparse rates is off by two: known dense rates guard the column, and no
+  // device has more than four times its fp16 rate in fp8, or five times that in fp4.
+  EXPECT_EQ(peak(device("H100-SXM-80GB"), "bf16"), 989.4e12);
+  EXPECT_EQ(peak(device("A100-SXM-80GB"), "bf16"), 312e12);
+  EXPECT_EQ(peak(device("V100-SXM-16GB"), "fp16"), 125e12);
+  EXPECT_EQ(peak(device("L4"), "fp16"), 121e12);
+  EXPECT_EQ(peak(device("MI300X"), "bf16"), 1307.4e12);
+  EXPECT_EQ(peak(device("TPU-v5e"), "bf16"), 197e12);
+  for (const DeviceRecord& record : load_database().devices) {
+    const double half = std::max(peak(record, "fp16"), peak(record, "bf16"));
+    if (half == 0) continue;
+    EXPECT_LE(peak(record, "fp8"), 4 * half) << record.name;
+    EXPECT_LE(peak(record, "fp4"), 8.1 * half) << record.name;
+  }
+}
+
+TEST(Database, TensorPeaksFollowFromUnitsAndClock) {
+  // 4096, 2048, 1024 fp16 FLOP per cycle and multiprocessor of Hopper, Ampere's A100, Volta.
+  const auto computed = [](const char* name, double flops_per_cycle) {
+    const DeviceRecord& record = device(name);
+    return record.units->value * record.clock_hz->value * flops_per_cycle / peak(record, "fp16");
+  };
+  EXPECT_NEAR(computed("H100-SXM-80GB", 4096), 1, 0.01);
+  EXPECT_NEAR(computed("H100-PCIe-80GB", 4096), 1, 0.01);
+  EXPECT_NEAR(computed("A100-SXM-80GB", 2048), 1, 0.01);
+  EXPECT_NEAR(computed("V100-SXM-16GB", 1024), 1, 0.01);
+  EXPECT_NEAR(computed("RTX-4090", 512), 1, 0.01);
+  EXPECT_NEAR(computed("MI300X", 2048), 1, 0.01);
+}
+
+TEST(Database, NumbersLieWhereSuchDevicesLie) {
+  for (const DeviceRecord& record : load_database().devices) {
+    const double bandwidth = record.memory_bytes_per_s.value;
+    EXPECT_GE(bandwidth, 40e9) << record.name;
+    EXPECT_LE(bandwidth, 10e12) << record.name;
+    if (record.max_w) {
+      EXPECT_GE(record.max_w->value, 15) << record.name;
+      EXPECT_LE(record.max_w->value, 1500) << record.name;
+    }
+    if (record.idle_w && record.max_w) {
+      EXPECT_LT(record.idle_w->value, record.max_w->value) << record.name;
+    }
+    if (record.memory_bytes) {
+      EXPECT_GE(record.memory_bytes->value, 4e9) << record.name;
+      EXPECT_LE(record.memory_bytes->value, 350e9) << record.name;
+    }
+    for (const DeviceLink& link : record.links) {
+      EXPECT_GE(link.bytes_per_s.value, 7e9) << record.name;
+      EXPECT_LE(link.bytes_per_s.value, 1e12) << record.name;  // each direction
+    }
+    for (const auto& [type, fact] : record.flops_per_s) {
+      EXPECT_GE(fact.value, 1e11) << record.name << " " << type;
+      EXPECT_LE(fact.value, 2e16) << record.name << " " << type;
+    }
+    if (record.usd_per_hour) {
+      EXPECT_LT(record.usd_per_hour->value, 30) << record.name;
+    }
+  }
+}
+
+TEST(Database, UnknownDevicesAreAbsent) {
+  const DeviceDatabase& database = load_database();
+  EXPECT_EQ(find_device(database, "H100-SXM"), nullptr);
+  EXPECT_EQ(find_gpu_by_driver_name(database, "NVIDIA Z1"), nullptr);
+  EXPECT_EQ(find_cpu(database, "GenuineIntel", 25, 17), nullptr);
+  EXPECT_EQ(to_string(unknown_device(database, "x", "H100-SXM-80G")),
+            "x: unknown device \"H100-SXM-80G\" (did you mean H100-SXM-80GB?)");
+}
+
+TEST(Database, EveryDeviceMakesAUsableDevice) {
+  for (const DeviceRecord& record : load_database().devices) {
+    const Device made = device_of(record);
+    EXPECT_NE(find_rate(made, "memory", std::nullopt, 0), nullptr) << record.name;
+    EXPECT_EQ(made.kind == DeviceKind::cpu, record.cpu.has_value()) << record.name;
+    if (peak(record, "fp32") > 0) {
+      EXPECT_NE(find_rate(made, "matmul", DType::fp32, 0), nullptr) << record.name;
+    }
+  }
+}
+
+constexpr char kBroken[] = R"({"schema": "parallel-opt/device/1", "name": "", "kind": "cpu",
+  "vendor": "V", "arch": "A", "year": 2020, "dies": 0,
+  "flops_per_s": {"fp23": {"value": 1, "quality": "reported", "source": "none"}},
+  "memory_bytes_per_s": {"value": -1, "quality": "reported", "source": "s"},
+  "cpu": {"cores": 0, "models": [1]}, "sources": {"s": "sheet"}})";
+
+TEST(DeviceRecord, EveryFaultIsNamed) {
+  try {
+    read_device(kBroken, "d.json");
+    FAIL() << "accepted";
+  } catch (const InputError& error) {
+    std::vector<std::string> lines;
+    for (const Fault& fault : error.faults()) lines.push_back(to_string(fault));
+    EXPECT_EQ(lines, (std::vector<std::string>{
+                         "d.json:name: is empty",
+                         "d.json:flops_per_s.fp23: is no element type (known: fp64, fp32, tf32, "
+                         "fp16, bf16, fp8, int8, fp4)",
+                         "d.json:flops_per_s.fp23.source: names no source: \"none\" (add it to "
+                         "sources)",
+                         "d.json:memory_bytes_per_s.value: is not positive",
+                         "d.json:cpu.cores: is less than 1",
+                         "d.json:cpu.models: is no list of ranges (write first, last, first, "
+                         "last, ...)",
+                         "d.json:dies: is less than 1"}));
+  }
+}
+
+TEST(DeviceRecord, WritesWhatItReads) {
+  for (const char* name : {"H100-SXM-80GB", "Core-i9-13900K", "TPU-v4"}) {
+    const DeviceRecord& record = device(name);
+    EXPECT_EQ(read_device(to_json(record), "again"), record);
+  }
+}
+
+}  // namespace
+}  // namespace parallel_opt
