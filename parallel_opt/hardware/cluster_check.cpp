@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <set>
 #include <tuple>
 
@@ -122,9 +123,7 @@ class Checker {
               "core " + std::to_string(d.cores[i]) + " belongs to another device already");
       }
     }
-    for (std::size_t i = 0; i < d.rates.size(); ++i) {
-      curve(d.rates[i], where + ".rates[" + std::to_string(i) + "]");
-    }
+    rates(d, where);
     if (d.launch_s) number(*d.launch_s, where + ".launch_s", true);
     if (d.power) {
       number(d.power->idle_w, where + ".power.idle_w", true);
@@ -132,6 +131,15 @@ class Checker {
       if (d.power->idle_w.value > d.power->max_w.value) {
         fault(where + ".power", "idles at more watts than its maximum");
       }
+    }
+  }
+
+  /// Of thousands of equal devices the first one's curves are walked; the others only compared.
+  void rates(const Device& d, const std::string& where) {
+    const auto [first, is_new] = first_of_name_.emplace(d.name, &d);
+    if (!is_new && first->second->rates == d.rates) return;
+    for (std::size_t i = 0; i < d.rates.size(); ++i) {
+      curve(d.rates[i], where + ".rates[" + std::to_string(i) + "]");
     }
   }
 
@@ -171,6 +179,7 @@ class Checker {
 
   const Cluster& cluster_;
   std::vector<Fault> faults_;
+  std::map<std::string, const Device*> first_of_name_;
   std::set<std::string> node_names_;
   std::set<std::string> network_names_;
   std::set<std::string> zone_names_;

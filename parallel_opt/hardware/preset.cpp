@@ -92,14 +92,16 @@ bool is_cpu(const DeviceCount& part) { return part.record->kind == DeviceCategor
 /// The accelerators' usual host when there is one, else the processors'.
 const UsualHost* usual_host(const NodeGroup& group) {
   for (const DeviceCount& part : group.devices) {
-    if (part.record->host && part.count <= part.record->host->devices) return &*part.record->host;
+    const std::optional<UsualHost>& host = part.record->host;
+    if (host && part.count <= host->devices) return &*host;
   }
   return nullptr;
 }
 
 std::string source_of(const NodeGroup& group, const UsualHost& host) {
   for (const DeviceCount& part : group.devices) {
-    if (part.record->host && &*part.record->host == &host) {
+    const std::optional<UsualHost>& own = part.record->host;
+    if (own && &*own == &host) {
       const auto found = part.record->sources.find(host.source);
       if (found != part.record->sources.end()) return found->second;
     }
@@ -114,9 +116,8 @@ Node node_of(const NodeGroup& group) {
   node.numa_nodes = 2;
   double device_bytes = 0;
   for (const DeviceCount& part : group.devices) {
-    if (part.record->memory_bytes) {
-      device_bytes += part.record->memory_bytes->value * double(part.count);
-    }
+    const std::optional<Published>& bytes = part.record->memory_bytes;
+    if (bytes) device_bytes += bytes->value * double(part.count);
   }
   // Hosts are bought with about twice the memory of their devices.
   node.memory_bytes = within(std::max(2 * device_bytes, 16e9), 0.5, Quality::assumed);
@@ -126,10 +127,11 @@ Node node_of(const NodeGroup& group) {
     node.memory_bytes = exact(host->memory_bytes, Quality::database);
   }
   for (const DeviceCount& part : group.devices) {
-    if (!is_cpu(part)) continue;
+    const std::optional<CpuFacts>& cpu = part.record->cpu;
+    if (!cpu) continue;
     node.cpu_model = part.record->name;
     node.sockets = node.numa_nodes = static_cast<int>(part.count);
-    node.cores = static_cast<int>(part.count) * part.record->cpu->cores;
+    node.cores = static_cast<int>(part.count) * cpu->cores;
   }
   node.threads = 2 * node.cores;
   return node;
@@ -322,16 +324,16 @@ NodeRange add_nodes(const NodeGroup& group, const std::string& name, Cluster& cl
 void add_networks(const std::vector<NodeGroup>& groups, const std::vector<NodeRange>& ranges,
                   Cluster& cluster) {
   if (cluster.nodes.size() < 2) return;
-  std::optional<Reach> slowest;
+  Reach slowest = reach_of(groups.front());
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const Reach reach = reach_of(groups[i]);
     const double all = reach.ports * reach.bytes_per_s.value;
-    if (!slowest || all < slowest->ports * slowest->bytes_per_s.value) slowest = reach;
+    if (all < slowest.ports * slowest.bytes_per_s.value) slowest = reach;
     if (groups.size() > 1 && groups[i].nodes > 1) {
       add_network(range_name("network", ranges[i]), reach, {ranges[i]}, cluster);
     }
   }
-  add_network("network", *slowest, {}, cluster);
+  add_network("network", slowest, {}, cluster);
 }
 
 Cluster preset_cluster(const std::string& spec) {

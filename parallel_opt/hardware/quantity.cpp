@@ -48,8 +48,9 @@ constexpr std::array<Unit, 9> kCapacities = {{{"B", 1},
 std::optional<double> parse(std::string_view text, std::span<const Unit> units) {
   text = trim(text);
   double number = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  const char* const begin = text.begin();
+  const char* const end = text.end();
+  const auto [rest, error] = std::from_chars(begin, end, number);
   if (error != std::errc() || !std::isfinite(number)) return std::nullopt;
   const std::string_view name = trim(std::string_view(rest, std::size_t(end - rest)));
   for (const Unit& unit : units) {
