@@ -163,6 +163,7 @@ void PolicyGraph::fuse() {
       if (!operand.tensor.valid()) continue;
       const int from = producer[operand.tensor.index()];
       if (from < 0 || op_level[std::size_t(from)] != op_level[i]) continue;
+      if (graph.ops[std::size_t(from)].region != op.region) continue;
       const OpClass other = op_class(graph.ops[std::size_t(from)]);
       if (!is_fusible(other) && other != OpClass::view) continue;
       const int a = root(from), b = root(int(i));
@@ -256,6 +257,7 @@ std::vector<TensorId> PolicyGraph::touched(std::size_t i) const {
 
 std::vector<Kept> PolicyGraph::kept_eagerly() const {
   std::vector<Kept> list;
+  const std::vector<double> alive = kept_runs(graph, needs);
   std::set<std::pair<TensorId, bool>> seen;  // storage, as a low-precision copy
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
     const Op& op = graph.ops[i];
@@ -268,16 +270,22 @@ std::vector<Kept> PolicyGraph::kept_eagerly() const {
       // Weights are counted elsewhere, inputs live in the loop; a converted input is new.
       if (lives_anyway(role) && !(copy && role == TensorRole::input)) continue;
       if (!seen.insert({storage, copy}).second) continue;
+      const int maker = producer[storage.index()];
+      const RegionId made_in = maker < 0 ? RegionId() : graph.ops[std::size_t(maker)].region;
+      const double times = made_in.valid() ? alive[made_in.index()] : 1;
+      if (times == 0) continue;
       Affine bytes = tensor_affine(storage);
+      bytes = {times * bytes.fixed, times * bytes.per_sample};
       if (copy) bytes = {bytes.fixed / 2, bytes.per_sample / 2};
       list.push_back({i, copy ? TensorId() : storage, bytes});
     }
+    const double times = op.region.valid() ? alive[op.region.index()] : 1;
     if (unfuses(i)) {  // probabilities, instead of one number per row
       const Affine count = scores(i);
-      const double size = low_op[i] ? 2 : 4;
+      const double size = times * (low_op[i] ? 2 : 4);
       list.push_back({i, {}, {size * count.fixed, size * count.per_sample}});
-    } else if (saved.extra.value > 0) {
-      const double extra = double(saved.extra.value);
+    } else if (saved.extra.value > 0 && times > 0) {
+      const double extra = times * double(saved.extra.value);
       list.push_back({i, {}, op_grows(op) ? Affine{0, extra / double(batch)} : Affine{extra, 0}});
     }
   }

@@ -79,7 +79,7 @@ void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backwar
   entry.flops = g.op_grows(op) ? Affine{0, flops / double(g.batch)} : Affine{flops, 0};
   entry.bytes = {all_bytes.fixed / calls, all_bytes.per_sample / calls};
   entry.launches = launch_share();
-  entry.calls = calls;
+  entry.calls = calls * expected_runs(g.graph, op);
   list.add(entry);
 }
 
@@ -131,6 +131,7 @@ void WorkBuilder::casts(std::size_t i) {
     entry.bytes =
         g.grows[operand.tensor.index()] ? Affine{0, bytes / double(g.batch)} : Affine{bytes, 0};
     entry.launches = launch_share();
+    entry.calls = expected_runs(g.graph, op);
     list.add(entry);
     if (!training || !g.needs[operand.tensor.index()]) continue;
     entry.backward = true;
@@ -159,6 +160,7 @@ void WorkBuilder::layout_changes(std::size_t i) {
   entry.block_class = op_class_of[i];
   entry.bytes = scaled_bytes(op, 2 * images, 0);
   entry.launches = 0;
+  entry.calls = expected_runs(g.graph, op);
   list.add(entry);
   if (!training || !g.needs[op.outputs.front().index()]) return;
   entry.backward = true;
@@ -177,6 +179,7 @@ void WorkBuilder::fused_group(const cost_detail::FusedGroup& group) {
   entry.block_class = op_class_of[group.ops.front()];
   entry.bytes = {in.fixed + out.fixed, in.per_sample + out.per_sample};
   entry.launches = launch_share();
+  entry.calls = expected_runs(g.graph, g.graph.ops[group.ops.front()]);
   list.add(entry);
   if (!training || !group.needs_grad) return;
   // Reads the gradients of its results and what was kept for it, writes gradients of operands.
@@ -191,13 +194,14 @@ void WorkBuilder::fused_group(const cost_detail::FusedGroup& group) {
 }
 
 void WorkBuilder::view(std::size_t i) {
-  if (g.policy.compile) return;
+  const Op& op = g.graph.ops[i];
+  if (g.policy.compile || op.target == kJoin) return;
   Work entry;
   entry.op_class = OpClass::view;
+  entry.calls = expected_runs(g.graph, op);
   entry.block_class = op_class_of[i];
   entry.launches = cost_parameter::kViewLaunchShare;
   list.add(entry);
-  const Op& op = g.graph.ops[i];
   if (!training || op.outputs.empty() || !g.needs[op.outputs.front().index()]) return;
   entry.backward = true;
   list.add(entry);
@@ -209,11 +213,13 @@ void WorkBuilder::gradient_sums() {
   if (!training || g.policy.compile) return;
   std::vector<int> readers(g.graph.tensors.size(), 0);
   std::vector<int> block(g.graph.tensors.size(), -1);
+  std::vector<double> runs(g.graph.tensors.size(), 1);
   for (std::size_t i = 0; i < g.graph.ops.size(); ++i) {
     for (const Operand& operand : g.graph.ops[i].inputs) {
       if (!operand.tensor.valid()) continue;
       ++readers[operand.tensor.index()];
       block[operand.tensor.index()] = op_class_of[i];
+      runs[operand.tensor.index()] = expected_runs(g.graph, g.graph.ops[i]);
     }
   }
   for (std::size_t t = 0; t < readers.size(); ++t) {
@@ -225,7 +231,7 @@ void WorkBuilder::gradient_sums() {
     entry.backward = true;
     entry.block_class = block[t];
     entry.bytes = {3 * once.fixed, 3 * once.per_sample};
-    entry.calls = readers[t] - 1;
+    entry.calls = (readers[t] - 1) * runs[t];
     list.add(entry);
   }
 }

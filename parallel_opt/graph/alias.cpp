@@ -1,5 +1,8 @@
 #include "parallel_opt/graph/alias.h"
 
+#include <string_view>
+#include <unordered_map>
+
 #include "parallel_opt/graph/op_table.h"
 
 namespace parallel_opt {
@@ -37,6 +40,7 @@ bool shares_first(const Tensor& from, const Op& op, const Tensor& result) {
   const OpRow* row = find_row(op.target);
   if (row == nullptr) return false;
   if (is_in_place(op)) return true;
+  if (op.target == kJoin) return elements(from) == elements(result);  // else runs are stacked
   if (row->op_class == OpClass::view) {
     if (row->space == "=size") return false;
     const bool may_copy = row->target == "aten.reshape" || row->target == "aten.flatten" ||
@@ -63,8 +67,41 @@ bool is_in_place(const Op& op) {
   return name.ends_with('_') && (!name.ends_with("__") || name.find("__i") != name.npos);
 }
 
-void fill_aliases(Graph& graph) {
+namespace {
+
+/// What a loop carries is in the storage that the run before left.
+void alias_carried(Graph& graph) {
+  std::unordered_map<std::string_view, TensorId> by_name;
+  for (std::size_t i = 0; i < graph.tensors.size(); ++i) {
+    by_name.emplace(graph.tensors[i].name, TensorId(i));
+  }
   for (const Op& op : graph.ops) {
+    if (!enters_loop(op) || op.outputs.empty() || !op.outputs.front().valid()) continue;
+    Tensor& carried = graph.tensors[op.outputs.front().index()];
+    const auto* name = std::get_if<std::string>(&op.attributes.at("carried"));
+    const auto left = name == nullptr ? by_name.end() : by_name.find(*name);
+    if (left == by_name.end() || carried.alias_of.valid()) continue;
+    const TensorId owner = storage_owner(graph, left->second);
+    // A value that no run changes stays the one the loop began with.
+    if (owner != op.outputs.front()) {
+      carried.alias_of = owner;
+    } else if (!op.inputs.empty()) {
+      carried.alias_of = op.inputs.front().tensor;
+    }
+  }
+}
+
+}  // namespace
+
+bool enters_loop(const Op& op) { return op.target == kJoin && op.attributes.contains("carried"); }
+
+void fill_aliases(Graph& graph) {
+  bool loops = false;
+  for (const Op& op : graph.ops) {
+    if (enters_loop(op)) {
+      loops = true;
+      continue;
+    }
     if (op.inputs.empty() || !op.inputs.front().tensor.valid()) continue;
     const TensorId from = op.inputs.front().tensor;
     for (std::size_t i = 0; i < op.outputs.size(); ++i) {
@@ -81,6 +118,7 @@ void fill_aliases(Graph& graph) {
       }
     }
   }
+  if (loops) alias_carried(graph);
 }
 
 TensorId storage_owner(const Graph& graph, TensorId id) {

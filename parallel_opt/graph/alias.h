@@ -20,6 +20,9 @@ std::vector<TensorId> storage_owners(const Graph& graph);
 /// "aten.add_.Tensor": changes its first operand and returns it.
 bool is_in_place(const Op& op);
 
+/// A join that brings what a loop carries into its body (see Region).
+bool enters_loop(const Op& op);
+
 /// Strides in elements; those of a contiguous tensor when none are stored.
 std::vector<std::int64_t> strides_of(const Tensor& tensor);
 bool is_contiguous(const Tensor& tensor);

@@ -1,8 +1,10 @@
 #include "parallel_opt/graph/graph.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <numeric>
-#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -13,6 +15,8 @@
 namespace parallel_opt {
 namespace {
 
+constexpr double kRounding = 1e-6;  // frequencies are quotients of counts
+
 /// Collects the faults of one graph; `where` is "NAME:ops[3]".
 class Checker {
  public:
@@ -20,7 +24,9 @@ class Checker {
 
   std::vector<Fault> run() {
     check_tensors();
+    check_regions();
     check_ops();
+    check_scopes();
     check_uses(graph_.inputs, "inputs");
     check_uses(graph_.outputs, "outputs");
     check_produced();
@@ -81,6 +87,74 @@ class Checker {
     }
   }
 
+  void check_regions() {
+    std::unordered_set<std::string_view> names;
+    std::map<std::string_view, const Region*> branches;
+    std::map<std::string_view, double> sums;
+    for (std::size_t i = 0; i < graph_.regions.size(); ++i) {
+      const Region& region = graph_.regions[i];
+      const std::string at = where("regions", i);
+      if (!names.insert(region.name).second) add(at, "a second region named '" + region.name + "'");
+      if (region.parent.valid() && region.parent.index() >= i) {
+        add(at, "the parent of '" + region.name + "' is no earlier region");
+        nested_ = false;
+      }
+      const bool alternative = region.kind == RegionKind::branch;
+      if (!std::isfinite(region.runs) || region.runs < 0 || (alternative && region.runs > 1)) {
+        add(at, fmt::format("'{}' runs {} times", region.name, region.runs),
+            alternative ? "the frequency of an alternative is from 0 to 1" : "0 or more");
+      }
+      if (!alternative) continue;
+      const auto [first, fresh] = branches.try_emplace(region.group, &region);
+      if (!fresh && first->second->parent != region.parent) {
+        add(at, "alternatives of '" + region.group + "' have different parents");
+      }
+      double& sum = sums[region.group];
+      sum += region.runs;
+      if (sum > 1 + kRounding && sum - region.runs <= 1 + kRounding) {
+        add(at, "the frequencies of '" + region.group + "' sum to more than 1");
+      }
+    }
+  }
+
+  /// A result of a region is read inside of it; a join carries it out.
+  void check_scopes() {
+    if (!nested_) return;
+    std::vector<RegionId> made(graph_.tensors.size());
+    const auto known = [&](RegionId id) {
+      return !id.valid() || id.index() < graph_.regions.size();
+    };
+    const auto visible = [&](TensorId id, RegionId from) {
+      return !in_range(id) || !known(made[id.index()]) || !known(from) ||
+             encloses(graph_, made[id.index()], from);
+    };
+    for (std::size_t i = 0; i < graph_.ops.size(); ++i) {
+      const Op& op = graph_.ops[i];
+      if (!known(op.region)) {
+        add(where("ops", i), fmt::format("'{}' is in region {} of {}", op.name, op.region.value,
+                                         graph_.regions.size()));
+      }
+      for (const Operand& operand : op.inputs) {
+        if (op.target == kJoin || visible(operand.tensor, op.region)) continue;
+        add(where("ops", i),
+            fmt::format("'{}' reads '{}' of the region '{}' from outside", op.name,
+                        graph_.tensor(operand.tensor).name,
+                        graph_.region(made[operand.tensor.index()]).name),
+            fmt::format("let {} carry it out", kJoin));
+      }
+      for (const TensorId id : op.outputs) {
+        if (in_range(id)) made[id.index()] = op.region;
+      }
+    }
+    for (std::size_t i = 0; i < graph_.outputs.size(); ++i) {
+      if (visible(graph_.outputs[i], RegionId())) continue;
+      add(where("outputs", i),
+          fmt::format("'{}' is made in the region '{}'", graph_.tensor(graph_.outputs[i]).name,
+                      graph_.region(made[graph_.outputs[i].index()]).name),
+          fmt::format("let {} carry it out", kJoin));
+    }
+  }
+
   void check_ops() {
     std::unordered_set<std::string_view> names;
     std::vector<bool> ready(graph_.tensors.size());
@@ -126,6 +200,7 @@ class Checker {
   }
 
   const Graph& graph_;
+  bool nested_ = true;  ///< every region's parent comes before it
   std::vector<bool> ready_;
   std::vector<Fault> faults_;
 };
@@ -184,28 +259,29 @@ std::map<std::string, std::int64_t> bound_values(const Graph& graph,
   return values;
 }
 
+void add_double(Hasher& hasher, double value) {
+  std::int64_t bits = 0;
+  static_assert(sizeof bits == sizeof value);
+  __builtin_memcpy(&bits, &value, sizeof value);
+  hasher.add(bits);
+}
+
 void hash_attribute(Hasher& hasher, const Attribute& attribute) {
   hasher.add(static_cast<std::int64_t>(attribute.index()));
   std::visit(
       [&](const auto& value) {
         using T = std::decay_t<decltype(value)>;
-        const auto add_double = [&](double d) {
-          std::int64_t bits = 0;
-          static_assert(sizeof bits == sizeof d);
-          __builtin_memcpy(&bits, &d, sizeof d);
-          hasher.add(bits);
-        };
         if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, std::int64_t>) {
           hasher.add(static_cast<std::int64_t>(value));
         } else if constexpr (std::is_same_v<T, double>) {
-          add_double(value);
+          add_double(hasher, value);
         } else if constexpr (std::is_same_v<T, std::string>) {
           hasher.add(std::string_view(value));
         } else if constexpr (!std::is_same_v<T, std::monostate>) {
           hasher.add(static_cast<std::int64_t>(value.size()));
           for (const auto element : value) {
             if constexpr (std::is_same_v<T, std::vector<double>>) {
-              add_double(element);
+              add_double(hasher, element);
             } else {
               hasher.add(static_cast<std::int64_t>(element));
             }
@@ -224,6 +300,29 @@ std::int64_t elements(const Tensor& tensor) {
 }
 
 Bytes bytes(const Tensor& tensor) { return Bytes(elements(tensor) * size_of(tensor.dtype)); }
+
+double expected_runs(const Graph& graph, RegionId region) {
+  double runs = 1;
+  for (; region.valid(); region = graph.region(region).parent) runs *= graph.region(region).runs;
+  return runs;
+}
+
+double expected_runs(const Graph& graph, const Op& op) { return expected_runs(graph, op.region); }
+
+double most_runs(const Graph& graph, RegionId region) {
+  double runs = 1;
+  for (; region.valid(); region = graph.region(region).parent) {
+    const Region& r = graph.region(region);
+    runs *= r.kind == RegionKind::loop ? r.runs : (r.runs > 0 ? 1 : 0);
+  }
+  return runs;
+}
+
+bool encloses(const Graph& graph, RegionId outer, RegionId inner) {
+  if (!outer.valid()) return true;
+  while (inner.valid() && inner != outer) inner = graph.region(inner).parent;
+  return inner == outer;
+}
 
 std::vector<Fault> check(const Graph& graph) { return Checker(graph).run(); }
 
@@ -254,6 +353,16 @@ Graph bind(const Graph& graph, const std::map<std::string, std::int64_t>& values
       dim.size = size;
     }
     if (changed) tensor.strides = rescaled_strides(graph.tensors[i], tensor.shape);
+  }
+  for (Region& region : bound.regions) {
+    if (region.expression.empty()) continue;
+    const std::int64_t runs = value_of(region.expression, graph.name + ":" + region.name);
+    if (runs < 0) {
+      faults.push_back({graph.name + ":" + region.name,
+                        "trip count " + region.expression + " is " + std::to_string(runs),
+                        {}});
+    }
+    region.runs = static_cast<double>(runs);
   }
   throw_if_any(std::move(faults));
   return bound;
@@ -289,6 +398,13 @@ std::string graph_hash(const Graph& graph) {
     hasher.add(static_cast<std::int64_t>(tensor.shape.size()));
     for (const Dim& dim : tensor.shape) hasher.add(dim.size);
   }
+  for (const Region& region : graph.regions) {
+    hasher.add(static_cast<std::int64_t>(region.kind));
+    hasher.add(static_cast<std::int64_t>(region.parent.value));
+    const auto same_group = [&](const Region& other) { return other.group == region.group; };
+    hasher.add(std::ranges::find_if(graph.regions, same_group) - graph.regions.begin());
+    add_double(hasher, region.runs);
+  }
   for (const Op& op : graph.ops) {
     hasher.add(std::string_view(op.target));
     for (const Operand& operand : op.inputs) {
@@ -296,6 +412,7 @@ std::string graph_hash(const Graph& graph) {
       hasher.add(static_cast<std::int64_t>(operand.tensor.value));
     }
     add_ids(op.outputs);
+    if (op.region.valid()) hasher.add(static_cast<std::int64_t>(op.region.value));
     for (const auto& [name, attribute] : op.attributes) {
       hasher.add(std::string_view(name));
       hash_attribute(hasher, attribute);

@@ -68,6 +68,36 @@ struct Operand {
   bool operator==(const Operand&) const = default;
 };
 
+using RegionId = Id<struct RegionTag>;  ///< region in a Graph
+
+/// Operators that do not run exactly once per run of what encloses them: an alternative of a
+/// branch, or the body of a loop.
+enum class RegionKind { branch, loop };
+
+constexpr auto enum_names(RegionKind) {
+  return std::to_array<std::string_view>({"branch", "loop"});
+}
+
+/// Operators of a region stand in `Graph::ops` in execution order, alternatives one after the
+/// other. Their results leave it through a `parallel_opt.join`: of a branch, one operand per
+/// alternative; of a loop, its last value or, with one axis more, those of all runs. What a loop
+/// carries from run to run enters by a join too, whose operand is the first value and whose
+/// attribute `carried` names the tensor that one run leaves to the next.
+struct Region {
+  std::string name;  ///< "cond_3.true", "scan_1.body"; unique
+  RegionKind kind = RegionKind::branch;
+  std::string group;  ///< alternatives of one branch share it; a loop's own name
+  double runs =
+      1;  ///< expected runs per run of the parent: frequency of an alternative, trip count
+  std::string expression;  ///< trip count over symbols (graph/symbol.h); empty: `runs` is fixed
+  bool observed = false;   ///< runs was seen (or is fixed by the model); else assumed
+  RegionId parent;         ///< enclosing region, an earlier one; invalid: the main body
+  bool operator==(const Region&) const = default;
+};
+
+/// Target of the operator through which values enter and leave regions. A view: no cost.
+inline constexpr std::string_view kJoin = "parallel_opt.join";
+
 struct Op {
   std::string target;  ///< "aten.linear.default", "higher_order.cond", "mylib.my_op.default"
   std::string name;    ///< unique in its graph
@@ -78,6 +108,7 @@ struct Op {
   std::string module_type;  ///< "torch.nn.modules.linear.Linear"
   int call = 0;             ///< the module's n-th call in one forward, from 0
   Phase phase = Phase::forward;
+  RegionId region;  ///< invalid: the main body, which runs once
   bool operator==(const Op&) const = default;
 };
 
@@ -100,12 +131,23 @@ struct Graph {
   std::vector<TensorId> inputs;   ///< user inputs only, in call order
   std::vector<TensorId> outputs;  ///< user outputs, in order
   std::vector<Symbol> symbols;
+  std::vector<Region> regions;     ///< control flow; an enclosing region before the inner ones
   std::vector<std::string> notes;  ///< what an importer could not express, for the user
   bool operator==(const Graph&) const = default;
 
   const Tensor& tensor(TensorId id) const { return tensors[id.index()]; }
   const Op& op(OpId id) const { return ops[id.index()]; }
+  const Region& region(RegionId id) const { return regions[id.index()]; }
 };
+
+/// Runs of a region per run of the model: the product over it and what encloses it; 1 for an
+/// invalid id. Totals over operators multiply by it.
+double expected_runs(const Graph& graph, RegionId region);
+double expected_runs(const Graph& graph, const Op& op);
+/// The same where every alternative is taken: what memory must be ready for.
+double most_runs(const Graph& graph, RegionId region);
+/// Is `inner` the region `outer` or inside of it? Everything is inside an invalid `outer`.
+bool encloses(const Graph& graph, RegionId outer, RegionId inner);
 
 /// Elements at the bound sizes; 1 for a scalar.
 std::int64_t elements(const Tensor& tensor);
@@ -113,7 +155,8 @@ std::int64_t elements(const Tensor& tensor);
 Bytes bytes(const Tensor& tensor);
 
 /// Every broken rule: names unique, ids in range, each activation produced once and before use,
-/// aliases not circular, sizes not negative. Empty: the graph is well formed.
+/// aliases not circular, sizes not negative, regions nested, their results read outside by joins
+/// only. Empty: the graph is well formed.
 std::vector<Fault> check(const Graph& graph);
 
 /// The same graph with symbols at other values, all symbolic sizes evaluated anew. Throws

@@ -55,6 +55,19 @@ void fields(Visitor& visit, T& op) {
   visit.optional("module_type", op.module_type, "its class");
   visit.optional("call", op.call, "the module's n-th call in one forward, from 0");
   visit.optional("phase", op.phase, "part of the step");
+  visit.optional("region", op.region, "index into regions; -1: the main body");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, Region>
+void fields(Visitor& visit, T& region) {
+  visit("name", region.name, "unique in its graph");
+  visit("kind", region.kind, "an alternative of a branch, or the body of a loop");
+  visit("group", region.group, "alternatives of one branch share it; a loop's own name");
+  visit("runs", region.runs, "expected runs per run of the parent: frequency or trip count");
+  visit.optional("expression", region.expression, "trip count over symbols; empty: fixed");
+  visit.optional("observed", region.observed, "runs was seen or is fixed by the model");
+  visit.optional("parent", region.parent, "enclosing region; -1: the main body");
 }
 
 template <class Visitor, class T>
@@ -77,6 +90,7 @@ void fields(Visitor& visit, T& graph) {
   visit("inputs", graph.inputs, "user inputs in call order");
   visit("outputs", graph.outputs, "user outputs in order");
   visit.optional("symbols", graph.symbols, "symbolic sizes");
+  visit.optional("regions", graph.regions, "control flow, enclosing regions first");
   visit.optional("notes", graph.notes, "what the importer could not express");
 }
 

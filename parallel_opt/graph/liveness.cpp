@@ -1,6 +1,7 @@
 #include "parallel_opt/graph/liveness.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -68,6 +69,7 @@ class Step {
         needs_(options.training ? needs_grad(graph) : std::vector<bool>(graph.tensors.size())),
         owners_(storage_owners(graph)),
         dtypes_(step_dtypes(graph, options.compute)),
+        kept_runs_(kept_runs(graph, needs_)),
         storage_(graph.tensors.size(), -1),
         gradient_(graph.tensors.size(), -1) {
     for (std::size_t i = 0; i < graph.ops.size(); ++i) {
@@ -170,9 +172,11 @@ class Step {
       extend(storage_[owner.index()], p);
       cast_weight(input.tensor, p);
     }
-    for (const TensorId id : op.outputs) {
+    for (TensorId id : op.outputs) {
       if (!id.valid() || graph_.tensor(id).role != TensorRole::activation) continue;
+      if (enters_loop(op)) id = owners_[id.index()];  // made by the run before
       if (owners_[id.index()] != id || storage_[id.index()] >= 0) continue;
+      if (graph_.tensor(id).role != TensorRole::activation) continue;
       storage_[id.index()] = static_cast<int>(
           add(graph_.tensor(id).name, MemoryKind::activations, tensor_bytes(id), p, p));
     }
@@ -230,19 +234,45 @@ class Step {
       const std::size_t made = buffers_[static_cast<std::size_t>(buffer)].first;
       const bool inner = segment >= 0 && made < n_ && segment_[made] == segment;
       if (!inner) {
-        extend(buffer, until);
+        hold_runs(buffer, until);
       } else if (recomputed_.insert(owner).second) {
         const Buffer copy = buffers_[static_cast<std::size_t>(buffer)];
         add(copy.name + " again", copy.kind, copy.bytes, again, backward_time(made));
       }
     }
-    if (saved.extra.value == 0) return;
+    const double runs = runs_alive(op.region);
+    if (saved.extra.value == 0 || runs == 0) return;
     if (segment >= 0) {
       add(op.name + ": kept", MemoryKind::activations, extra_bytes(saved, p), p, p);
       add(op.name + ": kept again", MemoryKind::activations, extra_bytes(saved, p), again, until);
     } else {
-      add(op.name + ": kept", MemoryKind::activations, extra_bytes(saved, p), p, until);
+      add(op.name + ": kept", MemoryKind::activations, times(extra_bytes(saved, p), runs), p,
+          until);
     }
+  }
+
+  static std::int64_t times(std::int64_t bytes, double runs) {
+    return std::llround(static_cast<double>(bytes) * runs);
+  }
+
+  double runs_alive(RegionId region) const {
+    return region.valid() ? kept_runs_[region.index()] : 1;
+  }
+
+  /// Keeps a storage until the backward; one made in a loop has as many companions as runs, one of
+  /// an alternative that keeps less than another is not counted beside that.
+  void hold_runs(int buffer, std::size_t until) {
+    const Buffer made = buffers_[static_cast<std::size_t>(buffer)];
+    const double runs = made.first < n_ ? runs_alive(graph_.ops[order_[made.first]].region) : 1;
+    if (runs == 0) return;
+    extend(buffer, until);
+    if (runs <= 1 || made.kind != MemoryKind::activations) return;
+    const auto [others, fresh] = other_runs_.try_emplace(buffer, 0);
+    if (fresh) {
+      others->second = add(made.name + ": other runs", made.kind, times(made.bytes, runs - 1),
+                           made.first, until);
+    }
+    extend(static_cast<int>(others->second), until);
   }
 
   /// Masks and copies shrink with the dtype of the operator; statistics and indices hardly count.
@@ -411,6 +441,7 @@ class Step {
   std::vector<bool> needs_;
   std::vector<TensorId> owners_;
   StepDtypes dtypes_;
+  std::vector<double> kept_runs_;   ///< per region
   std::vector<std::size_t> order_;  ///< forward operators
   std::size_t n_ = 0;
   std::size_t updates_ = 0;
@@ -420,7 +451,8 @@ class Step {
   std::vector<int> gradient_;  ///< per tensor: the buffer of its gradient so far
   std::unordered_map<int, std::set<TensorId>> holders_;
   std::map<TensorId, std::size_t> casts_;
-  std::vector<int> segment_;  ///< per forward position: recomputed module, -1
+  std::map<int, std::size_t> other_runs_;  ///< buffer of a loop: those of its other runs
+  std::vector<int> segment_;               ///< per forward position: recomputed module, -1
   std::vector<std::size_t> last_of_segment_;
   std::set<TensorId> recomputed_;
 };

@@ -60,7 +60,8 @@ struct Liveness {
   Bytes kind(MemoryKind k) const { return at_peak[static_cast<std::size_t>(k)]; }
 };
 
-/// Exact liveness of the fixed order. Gradients are freed as the engine frees them: after the node
+/// Exact liveness of the fixed order; of a branch, of the alternative that keeps most, of a loop,
+/// with all that its runs keep. Gradients are freed as the engine frees them: after the node
 /// that consumes them; a saved tensor after the node that saved it; the larger workspaces of CPU
 /// kernels are counted. Left out: references that Python code holds longer than it needs them, the
 /// allocator's rounding. On a CPU, which has no caching allocator, live bytes are what

@@ -498,6 +498,9 @@ constexpr OpRow kRows[] = {
     {"aten.as_strided", view, "=own", "", "", "", "", kFree, 0},
     {"aten.requires_grad", view, "=same", "", "", "", "self", kFree, 0},
 
+    // --- control flow: a value enters or leaves a region
+    {"parallel_opt.join", view, "=same", "", "", "", "inputs", kFree, 0},
+
     // --- sizes and checks: no tensor, no launch
     {"aten.sym_size", view, "=size", "", "", "", "", kFree, 0},
     {"aten.sym_numel", view, "=size", "", "", "", "", kFree, 0},

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <map>
 
 #include "parallel_opt/graph/alias.h"
 #include "parallel_opt/graph/recurrent.h"
@@ -267,21 +269,79 @@ Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<boo
   return Keeper(graph, op, needs_grad).keep(*row);
 }
 
+namespace {
+
+/// Per tensor: the region of the operator that makes it.
+std::vector<RegionId> regions_of_tensors(const Graph& graph) {
+  std::vector<RegionId> regions(graph.tensors.size());
+  for (const Op& op : graph.ops) {
+    for (const TensorId id : op.outputs) {
+      if (id.valid()) regions[id.index()] = op.region;
+    }
+  }
+  return regions;
+}
+
+}  // namespace
+
 Bytes saved_bytes(const Graph& graph) {
   const std::vector<bool> needs = needs_grad(graph);
+  const std::vector<RegionId> made_in = regions_of_tensors(graph);
   std::vector<bool> counted(graph.tensors.size());
-  Bytes total;
+  double total = 0;
   for (const Op& op : graph.ops) {
     const Saved saved = saved_for_backward(graph, op, needs);
-    total += saved.extra;
+    total += static_cast<double>(saved.extra.value) * expected_runs(graph, op);
     for (const TensorId id : saved.tensors) {
       const TensorId owner = storage_owner(graph, id);
       if (counted[owner.index()]) continue;
       counted[owner.index()] = true;
-      if (graph.tensor(owner).role == TensorRole::activation) total += bytes(graph.tensor(owner));
+      if (graph.tensor(owner).role != TensorRole::activation) continue;
+      total += static_cast<double>(bytes(graph.tensor(owner)).value) *
+               expected_runs(graph, made_in[owner.index()]);
     }
   }
-  return total;
+  return Bytes(std::llround(total));
+}
+
+std::vector<double> kept_runs(const Graph& graph, const std::vector<bool>& needs_grad) {
+  const std::size_t count = graph.regions.size();
+  std::vector<double> runs(count, 1);
+  if (count == 0) return runs;
+  const std::vector<RegionId> made_in = regions_of_tensors(graph);
+  std::vector<double> kept(count, 0);  // bytes, of one run
+  std::vector<bool> counted(graph.tensors.size());
+  const auto keep = [&](RegionId region, Bytes bytes) {
+    if (region.valid()) kept[region.index()] += static_cast<double>(bytes.value);
+  };
+  for (const Op& op : graph.ops) {
+    const Saved saved = saved_for_backward(graph, op, needs_grad);
+    keep(op.region, saved.extra);
+    for (const TensorId id : saved.tensors) {
+      const TensorId owner = storage_owner(graph, id);
+      if (!counted[owner.index()]) keep(made_in[owner.index()], bytes(graph.tensor(owner)));
+      counted[owner.index()] = true;
+    }
+  }
+  std::map<std::string_view, std::size_t> dearest;  // alternative of each branch
+  for (std::size_t i = count; i-- > 0;) {           // inner regions before outer ones
+    const Region& region = graph.regions[i];
+    if (region.kind == RegionKind::loop) {
+      keep(region.parent, Bytes(std::llround(kept[i] * region.runs)));
+      continue;
+    }
+    const auto [best, fresh] = dearest.try_emplace(region.group, i);
+    const double before = fresh ? 0 : kept[best->second];
+    if (kept[i] > before) best->second = i;
+    keep(region.parent, Bytes(std::llround(std::max(kept[i] - before, 0.0))));
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const Region& region = graph.regions[i];
+    const bool loop = region.kind == RegionKind::loop;
+    runs[i] = loop ? region.runs : (dearest.at(region.group) == i ? 1 : 0);
+    if (region.parent.valid()) runs[i] *= runs[region.parent.index()];
+  }
+  return runs;
 }
 
 }  // namespace parallel_opt

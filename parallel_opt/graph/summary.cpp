@@ -51,15 +51,17 @@ GraphSummary summarize(const Graph& graph) {
   for (const Op& op : graph.ops) {
     const OpWork forward = forward_work(graph, op);
     const OpWork backward = backward_work(graph, op, needs);
-    const Flops all = forward.contraction + forward.other;
-    summary.flops.forward += forward.contraction;
-    summary.flops.backward += backward.contraction;
+    const double runs = expected_runs(graph, op);
+    const Flops all = (forward.contraction + forward.other) * runs;
+    const Flops all_backward = (backward.contraction + backward.other) * runs;
+    summary.flops.forward += forward.contraction * runs;
+    summary.flops.backward += backward.contraction * runs;
     summary.flops_all.forward += all;
-    summary.flops_all.backward += backward.contraction + backward.other;
+    summary.flops_all.backward += all_backward;
     if (forward.op_class == OpClass::opaque) {
       OpaqueCount& counted = opaque[op.target];
       ++counted.count;
-      counted.flops += all.value + backward.contraction.value + backward.other.value;
+      counted.flops += all.value + all_backward.value;
     }
     double longest = 0;
     for (const Operand& input : op.inputs) {

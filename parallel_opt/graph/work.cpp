@@ -334,13 +334,11 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
   return work;
 }
 
-std::vector<bool> needs_grad(const Graph& graph) {
-  std::vector<bool> needs(graph.tensors.size());
-  for (std::size_t i = 0; i < needs.size(); ++i) {
-    const Tensor& t = graph.tensors[i];
-    const bool leaf = t.role == TensorRole::parameter || t.role == TensorRole::input;
-    needs[i] = leaf && t.requires_grad && is_floating(t.dtype);
-  }
+namespace {
+
+/// One pass over the operators in order. True when a loop must be passed again: what it carries to
+/// its next run needs a gradient that the value it starts with does not.
+bool spread_gradients(const Graph& graph, std::vector<bool>& needs) {
   for (const Op& op : graph.ops) {
     const OpRow* row = find_row(op.target);
     // New tensors take only sizes from their operand.
@@ -359,6 +357,32 @@ std::vector<bool> needs_grad(const Graph& graph) {
     }
     // A write into a tensor without gradient (zeros, then filled) gives that tensor one.
     if (is_in_place(op) && first_operand(op).valid()) needs[first_operand(op).index()] = true;
+  }
+  bool again = false;
+  for (const Op& op : graph.ops) {
+    if (!enters_loop(op) || op.outputs.empty() || !op.outputs.front().valid()) continue;
+    if (needs[op.outputs.front().index()]) continue;
+    const auto* name = std::get_if<std::string>(&op.attributes.at("carried"));
+    const auto left = std::ranges::find_if(
+        graph.tensors, [&](const Tensor& t) { return name != nullptr && t.name == *name; });
+    if (left == graph.tensors.end()) continue;
+    if (!needs[static_cast<std::size_t>(left - graph.tensors.begin())]) continue;
+    needs[op.outputs.front().index()] = true;
+    again = true;
+  }
+  return again;
+}
+
+}  // namespace
+
+std::vector<bool> needs_grad(const Graph& graph) {
+  std::vector<bool> needs(graph.tensors.size());
+  for (std::size_t i = 0; i < needs.size(); ++i) {
+    const Tensor& t = graph.tensors[i];
+    const bool leaf = t.role == TensorRole::parameter || t.role == TensorRole::input;
+    needs[i] = leaf && t.requires_grad && is_floating(t.dtype);
+  }
+  while (spread_gradients(graph, needs)) {
   }
   return needs;
 }

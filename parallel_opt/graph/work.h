@@ -23,7 +23,8 @@ struct OpWork {
   bool operator==(const OpWork&) const = default;
 };
 
-/// Work of the operator as written; a view, or a copy that PyTorch does not make, is free.
+/// Work of one run of the operator as written; a view, or a copy that PyTorch does not make, is
+/// free. Totals multiply it by `expected_runs`.
 OpWork forward_work(const Graph& graph, const Op& op);
 
 /// Work of its backward, derived from the iteration space (contract the output gradient with the
@@ -41,7 +42,12 @@ struct Saved {
 };
 Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad);
 
-/// Bytes of all distinct storages saved by the forward; parameters, buffers, constants and user
+/// Per region: how many runs' saved tensors are alive at once. All of a loop's; of a branch only
+/// those of the alternative that keeps most.
+std::vector<double> kept_runs(const Graph& graph, const std::vector<bool>& needs_grad);
+
+/// Bytes of all distinct storages saved by the forward, in the mean over what branches take;
+/// parameters, buffers, constants and user
 /// inputs are left out, views count as the storage they look into: what
 /// `torch.autograd.graph.saved_tensors_hooks` sees, less tensors that live anyway.
 Bytes saved_bytes(const Graph& graph);

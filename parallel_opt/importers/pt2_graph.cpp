@@ -253,6 +253,7 @@ void GraphReader::read_node(Scope& scope, Node node, const Place& place) {
   set_module(op, node["metadata"]);
   const std::vector<Body> bodies = bodies_of(node);
   if (bodies.size() == 1 && inline_body(scope, node, bodies[0], place)) return;
+  if (!bodies.empty() && read_region(scope, node, op, bodies, place)) return;
 
   const Place inputs_place{&place, "inputs", SIZE_MAX};
   const Node inputs = node["inputs"];
@@ -274,6 +275,7 @@ void GraphReader::read_node(Scope& scope, Node node, const Place& place) {
   }
   if (!bodies.empty()) describe_higher_order(op, bodies, place);
   if (op.name.empty() && !op.outputs.empty()) op.name = graph_.tensor(op.outputs[0]).name;
+  op.region = region_;
   op.name = unique_name(scope.prefix + (op.name.empty() ? op.target : op.name));
   graph_.ops.push_back(std::move(op));
 }

@@ -66,16 +66,47 @@ class GraphReader {
   void set_module(Op& op, Node metadata);
   std::string unique_name(std::string name);
 
+  // Control flow (pt2_regions.cpp).
+  /// A loop operator's operands, by what they are to its body.
+  struct Loop {
+    const std::vector<Body>* bodies = nullptr;
+    std::vector<Node> carried, along, rest, results;
+    bool combines = false;  // the body takes two steps and makes one of them
+  };
+  bool read_region(Scope& scope, Node node, const Op& op, const std::vector<Body>& bodies,
+                   const Place& place);
+  bool read_branch(Scope& scope, const Op& op, const std::vector<Body>& bodies,
+                   const std::vector<std::vector<Node>>& lists, const std::vector<Node>& results,
+                   const Place& place, Node node);
+  bool read_loop(Scope& scope, const Op& op, const Loop& loop, const Place& place);
+  RegionId open_region(Region region);
+  Scope body_scope(const std::string& prefix, const Body& body, const Place& place);
+  std::vector<TensorId> read_body(Scope& scope, const Body& body, RegionId region,
+                                  const Place& place);
+  std::vector<TensorId> find_all(const Scope& scope, const std::vector<Node>& names,
+                                 const Place& place);
+  void leave(Scope& scope, const Op& op, Node result, const std::vector<TensorId>& operands,
+             TensorId predicate, const Place& place);
+  std::size_t enter(Scope& inner, const Op& op, Node name, TensorId from, bool slice,
+                    RegionId region, const Place& place);
+  void count_runs(Region& region, TensorId along, bool combines);
+  void read_condition(const Scope& body, const std::vector<Body>& bodies,
+                      const std::vector<Node>& names, RegionId region, const Place& place);
+
   bool inline_body(Scope& scope, Node node, const Body& body, const Place& place);
   void describe_higher_order(Op& op, const std::vector<Body>& bodies, const Place& place);
   OpWork work_of(const Body& body, const Place& place);
   std::vector<Body> bodies_of(Node node) const;
 
   Graph& graph_;
+  RegionId region_;  // of the nodes being read
   Findings& findings_;
   Symbols& symbols_;
   std::unordered_set<std::string> op_names_, tensor_names_;        // never iterated
   std::unordered_map<std::string_view, ModuleCall> module_calls_;  // never iterated
 };
+
+/// Arguments of a graph, lists flattened: the tensors and sizes that a body's inputs stand for.
+std::vector<JsonTree::Node> flattened(JsonTree::Node arguments);
 
 }  // namespace parallel_opt::pt2

@@ -23,7 +23,8 @@ bool is_repeated(std::string_view target) {
   });
 }
 
-/// Arguments of a graph, lists flattened: the tensors and sizes that a body's inputs stand for.
+}  // namespace
+
 std::vector<Node> flattened(Node arguments) {
   std::vector<Node> result;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
@@ -37,8 +38,6 @@ std::vector<Node> flattened(Node arguments) {
   }
   return result;
 }
-
-}  // namespace
 
 std::vector<GraphReader::Body> GraphReader::bodies_of(Node node) const {
   std::vector<Body> bodies;

@@ -110,7 +110,8 @@ class GraphBuilder {
               const std::vector<std::pair<std::string, std::optional<std::int32_t>>>& inputs,
               const std::vector<std::int32_t>& outputs,
               const nb::typed<nb::dict, nb::str, nb::object>& attributes, std::string module,
-              std::string module_type, int call, const std::string& phase) {
+              std::string module_type, int call, const std::string& phase,
+              std::optional<std::int32_t> region) {
     Op op;
     op.target = std::move(target);
     op.name = std::move(name);
@@ -123,7 +124,20 @@ class GraphBuilder {
     op.module_type = std::move(module_type);
     op.call = call;
     op.phase = enumerator<Phase>(phase, "phase");
+    if (region) op.region = RegionId(*region);
     graph_.ops.push_back(std::move(op));
+  }
+  std::int32_t add_region(std::string name, const std::string& kind, std::string group, double runs,
+                          bool observed, std::optional<std::int32_t> parent) {
+    Region region{std::move(name),
+                  enumerator<RegionKind>(kind, "kind"),
+                  std::move(group),
+                  runs,
+                  std::string(),
+                  observed,
+                  parent ? RegionId(*parent) : RegionId()};
+    graph_.regions.push_back(std::move(region));
+    return static_cast<std::int32_t>(graph_.regions.size() - 1);
   }
   void set_inputs(const std::vector<std::int32_t>& tensors) { graph_.inputs = ids(tensors); }
   void set_outputs(const std::vector<std::int32_t>& tensors) { graph_.outputs = ids(tensors); }
@@ -207,7 +221,30 @@ void bind_op(nb::module_& m) {
       .def_prop_ro(
           "phase", [](const Op& op) { return std::string(name_of(op.phase)); },
           "forward, backward or optimizer.")
+      .def_prop_ro(
+          "region",
+          [](const Op& op) {
+            return op.region.valid() ? std::optional(op.region.value) : std::nullopt;
+          },
+          "Index of the region it is in, or None for the main body.")
       .def("__repr__", [](const Op& op) { return "Op(" + op.name + " = " + op.target + ")"; });
+}
+
+void bind_region(nb::module_& m) {
+  nb::class_<Region>(m, "Region", "An alternative of a branch, or the body of a loop.")
+      .def_ro("name", &Region::name, "Unique in its graph.")
+      .def_prop_ro(
+          "kind", [](const Region& r) { return std::string(name_of(r.kind)); }, "branch or loop.")
+      .def_ro("group", &Region::group, "Alternatives of one branch share it.")
+      .def_ro("runs", &Region::runs, "Expected runs per run of the parent.")
+      .def_ro("observed", &Region::observed, "Seen or fixed by the model; else assumed.")
+      .def_prop_ro(
+          "parent",
+          [](const Region& r) {
+            return r.parent.valid() ? std::optional(r.parent.value) : std::nullopt;
+          },
+          "Index of the enclosing region, or None.")
+      .def("__repr__", [](const Region& r) { return "Region(" + r.name + ")"; });
 }
 
 void bind_symbol_and_count(nb::module_& m) {
@@ -234,7 +271,10 @@ void bind_builder(nb::module_& m) {
            "alias_of"_a = nb::none(), "tied_to"_a = nb::none(), "Index of the new tensor.")
       .def("add_op", &GraphBuilder::add_op, "target"_a, "name"_a, "inputs"_a, "outputs"_a,
            "attributes"_a = nb::dict(), "module"_a = "", "module_type"_a = "", "call"_a = 0,
-           "phase"_a = "forward", "Append an operator.")
+           "phase"_a = "forward", "region"_a = nb::none(), "Append an operator.")
+      .def("add_region", &GraphBuilder::add_region, "name"_a, "kind"_a, "group"_a, "runs"_a = 1.0,
+           "observed"_a = false, "parent"_a = nb::none(),
+           "Index of a new region: an alternative of a branch, or the body of a loop.")
       .def("set_inputs", &GraphBuilder::set_inputs, "tensors"_a)
       .def("set_outputs", &GraphBuilder::set_outputs, "tensors"_a)
       .def("note", &GraphBuilder::note, "text"_a, "Something the user should know.")
@@ -246,6 +286,7 @@ void bind_builder(nb::module_& m) {
 void bind_graph(nb::module_& m) {
   bind_tensor(m);
   bind_op(m);
+  bind_region(m);
   bind_symbol_and_count(m);
   nb::class_<Graph>(m, "Graph", "What is computed: operators in order over tensors. Immutable.")
       .def_ro("name", &Graph::name)
@@ -257,6 +298,11 @@ void bind_graph(nb::module_& m) {
       .def_prop_ro(
           "outputs", [](const Graph& g) { return indices(g.outputs); }, "Tensor indices.")
       .def_ro("symbols", &Graph::symbols)
+      .def_ro("regions", &Graph::regions,
+              "Control flow; an enclosing region before the inner ones.")
+      .def(
+          "expected_runs", [](const Graph& g, const Op& op) { return expected_runs(g, op); },
+          "op"_a, "Runs of an operator per run of the model.")
       .def_ro("notes", &Graph::notes, "What could not be expressed.")
       .def(
           "bind",

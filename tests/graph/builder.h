@@ -41,6 +41,7 @@ class GraphBuilder {
     node.target = target;
     node.name = "op" + std::to_string(graph_.ops.size());
     node.module = module_;
+    node.region = region_;
     for (auto& [argument, id] : inputs) node.inputs.push_back({argument, id});
     node.attributes = std::move(attributes);
     node.outputs.push_back(
@@ -57,6 +58,14 @@ class GraphBuilder {
   }
   void strides(TensorId id, const Sizes& strides) { graph_.tensors[id.index()].strides = strides; }
   void module(const std::string& fqn) { module_ = fqn; }
+  /// A region inside the current one.
+  RegionId add_region(const std::string& name, RegionKind kind, const std::string& group,
+                      double runs) {
+    graph_.regions.push_back({name, kind, group, runs, "", false, region_});
+    return RegionId(graph_.regions.size() - 1);
+  }
+  /// The region of the operators that follow.
+  void enter(RegionId region) { region_ = region; }
   void output(TensorId id) { graph_.outputs.push_back(id); }
   Graph& raw() { return graph_; }
   Graph build() {
@@ -76,6 +85,7 @@ class GraphBuilder {
   }
   Graph graph_;
   std::string module_;
+  RegionId region_;
 };
 
 using Ints = std::vector<std::int64_t>;

@@ -7,6 +7,16 @@
 namespace parallel_opt {
 namespace {
 
+template <class F>
+std::string error_text(F&& run) {
+  try {
+    run();
+  } catch (const InputError& e) {
+    return e.what();
+  }
+  return "accepted";
+}
+
 using testing::GraphBuilder;
 
 Graph two_linears() {
@@ -57,6 +67,108 @@ TEST(Graph, CheckFindsCirclesAndOrphans) {
   EXPECT_EQ(texts, (std::vector<std::string>{"the storage of 't0' is an alias of itself",
                                              "the storage of 't1' is an alias of itself",
                                              "'t1' is never produced"}));
+}
+
+std::vector<std::string> faults_of(const Graph& graph) {
+  std::vector<std::string> texts;
+  for (const Fault& f : check(graph)) texts.push_back(to_string(f));
+  return texts;
+}
+
+/// x -> relu or tanh by data, then a loop of 3 runs of a branch whose one way is taken half the
+/// time.
+Graph with_regions() {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {4});
+  const RegionId yes = b.add_region("cond.true", RegionKind::branch, "cond", 0.25);
+  const RegionId no = b.add_region("cond.false", RegionKind::branch, "cond", 0.75);
+  b.enter(yes);
+  const TensorId t = b.op("aten.relu.default", {{"self", x}}, {4});
+  b.enter(no);
+  const TensorId f = b.op("aten.tanh.default", {{"self", x}}, {4});
+  b.enter(RegionId());
+  const TensorId y = b.op(std::string(kJoin), {{"inputs", t}, {"inputs", f}}, {4});
+  const RegionId body = b.add_region("loop.body", RegionKind::loop, "loop", 3);
+  b.enter(body);
+  const RegionId way = b.add_region("inner.true", RegionKind::branch, "inner", 0.5);
+  b.enter(way);
+  const TensorId z = b.op("aten.exp.default", {{"self", y}}, {4});
+  b.enter(RegionId());
+  b.output(b.op(std::string(kJoin), {{"inputs", z}}, {4}));
+  return b.build();
+}
+
+TEST(Regions, RunsAreProductsOverWhatEncloses) {
+  const Graph g = with_regions();
+  EXPECT_TRUE(check(g).empty());
+  EXPECT_EQ(expected_runs(g, g.ops[0]), 0.25);
+  EXPECT_EQ(expected_runs(g, g.ops[2]), 1);    // the join is in the main body
+  EXPECT_EQ(expected_runs(g, g.ops[3]), 1.5);  // 3 runs x 0.5
+  EXPECT_EQ(most_runs(g, g.ops[3].region), 3);
+  EXPECT_TRUE(encloses(g, RegionId(2), RegionId(3)));
+  EXPECT_FALSE(encloses(g, RegionId(3), RegionId(2)));
+  EXPECT_TRUE(encloses(g, RegionId(), RegionId(0)));
+}
+
+TEST(Regions, CheckNamesEveryBrokenRule) {
+  Graph g = with_regions();
+  g.regions[0].name = "cond.false";
+  g.regions[1].runs = 0.8;  // 0.25 + 0.8
+  g.regions[2].runs = -1;
+  EXPECT_EQ(faults_of(g), (std::vector<std::string>{
+                              "test:regions[1]: a second region named 'cond.false'",
+                              "test:regions[1]: the frequencies of 'cond' sum to more than 1",
+                              "test:regions[2]: 'loop.body' runs -1 times (0 or more)"}));
+  g = with_regions();
+  g.regions[3].parent = RegionId(3);
+  g.regions[3].runs = 2;
+  g.regions[1].parent = RegionId(0);
+  EXPECT_EQ(faults_of(g),
+            (std::vector<std::string>{
+                "test:regions[1]: alternatives of 'cond' have different parents",
+                "test:regions[3]: the parent of 'inner.true' is no earlier region",
+                "test:regions[3]: 'inner.true' runs 2 times (the frequency of an alternative is "
+                "from 0 to 1)"}));
+}
+
+TEST(Regions, ResultsLeaveThroughAJoinOnly) {
+  Graph g = with_regions();
+  g.ops[2].target = "aten.add.Tensor";  // reads both alternatives
+  g.outputs = {TensorId(4)};            // exp's result
+  g.ops[4].region = RegionId(9);
+  EXPECT_EQ(faults_of(g),
+            (std::vector<std::string>{
+                "test:ops[2]: 'op2' reads 't0' of the region 'cond.true' from outside (let "
+                "parallel_opt.join carry it out)",
+                "test:ops[2]: 'op2' reads 't1' of the region 'cond.false' from outside (let "
+                "parallel_opt.join carry it out)",
+                "test:ops[4]: 'op4' is in region 9 of 4",
+                "test:outputs[0]: 't3' is made in the region 'inner.true' (let parallel_opt.join "
+                "carry it out)"}));
+}
+
+TEST(Regions, BindEvaluatesTripCounts) {
+  Graph g = with_regions();
+  g.symbols = {{"steps", 0, 100, 3}};
+  g.regions[2].expression = "steps";
+  EXPECT_EQ(bind(g, {{"steps", 7}}).regions[2].runs, 7);
+  EXPECT_EQ(bind(g, {}), g);
+  g.regions[2].expression = "steps - 5";
+  EXPECT_EQ(error_text([&] { bind(g, {{"steps", 1}}); }),
+            "test:loop.body: trip count steps - 5 is -4");
+}
+
+TEST(Regions, AreHashedByWhatTheyMeanNotByName) {
+  const Graph g = with_regions();
+  Graph other = g;
+  other.regions[0].name = "else";
+  other.regions[0].group = other.regions[1].group = "if";
+  EXPECT_EQ(graph_hash(other), graph_hash(g));
+  other.regions[0].runs = 0.125;
+  EXPECT_NE(graph_hash(other), graph_hash(g));
+  other = g;
+  other.ops[0].region = RegionId();
+  EXPECT_NE(graph_hash(other), graph_hash(g));
 }
 
 Graph symbolic() {

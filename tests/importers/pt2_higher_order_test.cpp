@@ -44,7 +44,19 @@ Model outer() {
 
 const std::string kOperands = R"([{"name": "x"}, {"name": "p_w"}])";
 
-TEST(Pt2HigherOrder, CondIsOpaqueAndBoundedByItsDearerBranch) {
+/// "loop.body x6: aten.select.int -> ..." per operator: region and target.
+std::vector<std::string> placed(const Graph& graph) {
+  std::vector<std::string> lines;
+  for (const Op& op : graph.ops) {
+    const std::string region = op.region.valid() ? graph.region(op.region).name : "main";
+    lines.push_back(region + ": " + op.target);
+  }
+  return lines;
+}
+
+using Lines = std::vector<std::string>;
+
+TEST(Pt2HigherOrder, BothWaysOfACondAreRegions) {
   Model model = outer();
   model.node("torch.ops.higher_order.cond",
              {tensor("", "p"), argument("", "as_graph", linear_body("true_graph_0", 1)),
@@ -52,31 +64,99 @@ TEST(Pt2HigherOrder, CondIsOpaqueAndBoundedByItsDearerBranch) {
               argument("", "as_tensors", kOperands)},
              "y");
   const Graph graph = read(model);
-  ASSERT_EQ(graph.ops.size(), 1u);
-  const Op& op = graph.ops[0];
-  EXPECT_EQ(op.target, "higher_order.cond");
-  EXPECT_EQ(op.inputs.size(), 3u);
-  EXPECT_EQ(op.inputs[0].argument, "arg0");  // the schema names none
-  // 3 linears of 2 * 2 * 4 * 3 FLOPs
-  EXPECT_EQ(op.attributes.at("bound_flops"), Attribute(144.0));
-  EXPECT_EQ(forward_work(graph, op).contraction, Flops(144));
+  EXPECT_EQ(placed(graph), (Lines{"y.true: aten.linear.default", "y.false: aten.linear.default",
+                                  "y.false: aten.linear.default", "y.false: aten.linear.default",
+                                  "main: parallel_opt.join"}));
+  EXPECT_EQ(graph.regions, (std::vector<Region>{
+                               {"y.true", RegionKind::branch, "y", 0.5, "", false, RegionId()},
+                               {"y.false", RegionKind::branch, "y", 0.5, "", false, RegionId()}}));
+  const Op& join = graph.ops.back();
+  EXPECT_EQ(join.inputs, (std::vector<Operand>{{"inputs", graph.ops[0].outputs[0]},
+                                               {"inputs", graph.ops[3].outputs[0]},
+                                               {"predicate", graph.inputs[1]}}));
+  EXPECT_EQ(graph.outputs, join.outputs);
   EXPECT_EQ(graph.notes,
-            (std::vector<std::string>{"operator \"higher_order.cond\" takes one of 2 ways by data: "
-                                      "the dearer one is counted"}));
+            Lines{"operator \"higher_order.cond\" takes one of 2 ways by data: both are taken to "
+                  "be equally likely"});
 }
 
-TEST(Pt2HigherOrder, LoopsAreOpaqueAndSayWhatIsCounted) {
+TEST(Pt2HigherOrder, AWhileLoopRunsItsConditionAndItsBody) {
   Model model = outer();
-  model.node(
-      "torch.ops.higher_order.while_loop",
-      {argument("", "as_graph", linear_body("cond_fn", 1)),
-       argument("", "as_graph", linear_body("body_fn", 2)), argument("", "as_tensors", kOperands)},
-      "y");
+  model.node("torch.ops.higher_order.while_loop",
+             {argument("", "as_graph", linear_body("cond_fn", 1)),
+              argument("", "as_graph", linear_body("body_fn", 2)),
+              argument("", "as_tensors", R"([{"name": "x"}])"),
+              argument("", "as_tensors", R"([{"name": "p_w"}])")},
+             "y");
   const Graph graph = read(model);
-  ASSERT_EQ(graph.ops.size(), 1u);
-  EXPECT_EQ(graph.notes,
-            (std::vector<std::string>{"operator \"higher_order.while_loop\" runs its body any "
-                                      "number of times: one run is counted"}));
+  EXPECT_EQ(placed(graph), (Lines{"y.body: parallel_opt.join", "y.body: aten.linear.default",
+                                  "y.body: aten.linear.default", "y.body: aten.linear.default",
+                                  "main: parallel_opt.join"}));
+  EXPECT_EQ(graph.regions,
+            (std::vector<Region>{{"y.body", RegionKind::loop, "y", 1, "", false, RegionId()}}));
+  EXPECT_EQ(graph.ops[0].attributes.at("carried"), Attribute(std::string("y.body.linear_1")));
+  EXPECT_EQ(graph.notes, Lines{"operator \"higher_order.while_loop\" runs its body any number of "
+                               "times: one run is counted"});
+}
+
+TEST(Pt2HigherOrder, AMapRunsOncePerRow) {
+  Model model = outer();
+  model.input("xs", meta({"6", "2", "3"}));
+  model.value("ys", meta({"6", "2", "4"}));
+  model.node("torch.ops.higher_order.map_impl",
+             {argument("", "as_graph", linear_body("body", 1)),
+              argument("", "as_tensors", R"([{"name": "xs"}])"),
+              argument("", "as_tensors", R"([{"name": "p_w"}])")},
+             "ys");
+  model.outputs.clear();
+  model.output("ys");
+  const Graph graph = read(model);
+  EXPECT_EQ(placed(graph), (Lines{"ys.body: aten.select.int", "ys.body: aten.linear.default",
+                                  "main: parallel_opt.join"}));
+  EXPECT_EQ(graph.regions,
+            (std::vector<Region>{{"ys.body", RegionKind::loop, "ys", 6, "", true, RegionId()}}));
+  EXPECT_TRUE(graph.notes.empty());
+}
+
+TEST(Pt2HigherOrder, AScanCarriesAndCombinationsAreOneFewer) {
+  Model model = outer();
+  model.input("ws", meta({"6", "4", "3"}));
+  model.node("torch.ops.higher_order.scan",
+             {argument("", "as_graph", linear_body("body", 1)),
+              argument("", "as_tensors", R"([{"name": "x"}])"),
+              argument("", "as_tensors", R"([{"name": "ws"}])"), argument("", "as_tensors", "[]")},
+             "y");
+  Graph graph = read(model);
+  EXPECT_EQ(placed(graph), (Lines{"y.body: parallel_opt.join", "y.body: aten.select.int",
+                                  "y.body: aten.linear.default", "main: parallel_opt.join"}));
+  EXPECT_EQ(graph.regions[0].runs, 6);
+
+  model = outer();
+  model.input("xs", meta({"6", "2", "3"}));
+  model.node("torch.ops.higher_order.associative_scan",
+             {argument("", "as_graph", linear_body("body", 1)),
+              argument("", "as_tensors", R"([{"name": "xs"}])"), argument("", "as_tensors", "[]")},
+             "y");
+  graph = read(model);
+  EXPECT_EQ(placed(graph), (Lines{"y.body: aten.select.int", "y.body: aten.select.int",
+                                  "y.body: aten.linear.default", "main: parallel_opt.join"}));
+  EXPECT_EQ(graph.regions[0].runs, 5);  // 6 elements, 5 combinations
+}
+
+TEST(Pt2HigherOrder, BodiesThatDoNotFitStayOneOpaqueOperator) {
+  Model model = outer();
+  model.node("torch.ops.higher_order.cond",
+             {tensor("", "p"), argument("", "as_graph", linear_body("true_graph_0", 1)),
+              argument("", "as_graph", linear_body("false_graph_0", 3)),
+              argument("", "as_tensors", R"([{"name": "x"}])")},
+             "y");
+  const Graph graph = read(model);
+  EXPECT_EQ(placed(graph), Lines{"main: higher_order.cond"});
+  EXPECT_TRUE(graph.regions.empty());
+  // 3 linears of 2 * 2 * 4 * 3 FLOPs
+  EXPECT_EQ(forward_work(graph, graph.ops[0]).contraction, Flops(144));
+  EXPECT_EQ(graph.notes, Lines{"operator \"higher_order.cond\" takes one of 2 ways by data: the "
+                               "dearer one is counted"});
 }
 
 TEST(Pt2HigherOrder, BodiesThatRunOnceAreReadInPlace) {
