@@ -50,8 +50,8 @@ void print_summary(const GraphSummary& s, std::ostream& out) {
 }
 
 ExitCode run_graph(const Args& args, const Console& console) {
-  const Graph graph = bind_sizes(load_model_argument(args.at("MODEL"), console),
-                                 args.whole("batch", 1), args.whole("seq", 1));
+  const Graph loaded = with_operator_flag(load_model_argument(args.at("MODEL"), console), args);
+  const Graph graph = bind_sizes(loaded, args.whole("batch", 1), args.whole("seq", 1));
   const GraphSummary summary = summarize(graph);
   if (console.json) {
     print_json(console, summary);
@@ -71,8 +71,9 @@ Command graph_command() {
       .arguments = {{"MODEL",
                      "a .pt2 file, a Hugging Face config.json, transformer:layers=32,..., or "
                      "file.py:factory (captured by Python)"}},
-      .flags = {batch_flag(), seq_flag()},
-      .examples = {"parallel-opt graph model.pt2 --batch 8"},
+      .flags = {batch_flag(), seq_flag(), operators_flag()},
+      .examples = {"parallel-opt graph model.pt2 --batch 8",
+                   "parallel-opt graph model.pt2 --operators mine.json"},
       .run = run_graph,
   };
 }

@@ -7,6 +7,7 @@
 
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/graph/batch_dim.h"
+#include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/importers/model.h"
 
 namespace parallel_opt {
@@ -71,6 +72,16 @@ std::string seq_symbol(const Graph& graph, const std::string& batch_symbol) {
 
 Flag batch_flag() { return {"batch", "B", "samples, where the model's batch is symbolic"}; }
 Flag seq_flag() { return {"seq", "S", "sequence length, where it is symbolic"}; }
+
+Flag operators_flag() {
+  return {"operators", "FILE", "rows for operators that the table lacks (docs/operators.md)"};
+}
+
+Graph with_operator_flag(Graph graph, const Args& args) {
+  const auto file = args.get("operators");
+  if (!file) return graph;
+  return with_operators(std::move(graph), operators_from_json(read_file(*file), *file).operators);
+}
 
 Graph load_model_argument(const std::string& spec, const Console& console) {
   return is_python_factory(spec) ? capture(spec, console) : load_model(spec);

@@ -11,6 +11,11 @@ namespace parallel_opt {
 Flag batch_flag();
 Flag seq_flag();
 
+/// --operators: rows of the operator table that a user adds (graph/operator_file.h).
+Flag operators_flag();
+/// The graph with the rows of the file that the flag names, if any.
+Graph with_operator_flag(Graph graph, const Args& args);
+
 /// The graph that MODEL names. "file.py:factory" is captured by Python first. Throws what the
 /// importer throws, and MissingPart when Python or PyTorch is needed and not there.
 Graph load_model_argument(const std::string& spec, const Console& console);

@@ -1,6 +1,7 @@
 #include "parallel_opt/cli/schemas.h"
 
 #include "parallel_opt/cli/documents.h"
+#include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/graph/summary.h"
 #include "parallel_opt/hardware/cluster.h"
 #include "parallel_opt/hardware/energy.h"
@@ -28,6 +29,8 @@ const std::vector<DocumentSchema>& document_schemas() {
       {"graph-summary", "what `parallel-opt graph --json` prints",
        [] { return schema_of<GraphSummary>("One look at a model."); }},
       {"job", "what is wanted", [] { return schema_of<Job>("What is wanted."); }},
+      {"operators", "what `parallel-opt graph --operators` reads",
+       [] { return schema_of<OperatorFile>("Rows that the operator table lacks."); }},
       {"plan", "how to run a model", [] { return schema_of<Plan>("How to run a model."); }},
       {"plan-result", "what `parallel-opt plan --json` prints",
        [] { return schema_of<PlanResult>("A plan and how it was found."); }},

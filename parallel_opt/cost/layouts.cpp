@@ -91,7 +91,7 @@ bool has_unfusable_attention(const Graph& graph) {
 
 bool has_images(const Graph& graph) {
   return std::ranges::any_of(graph.ops, [&](const Op& op) {
-    return op_class(op) == OpClass::convolution && !op.outputs.empty() &&
+    return op_class(graph, op) == OpClass::convolution && !op.outputs.empty() &&
            graph.tensor(op.outputs.front()).shape.size() == 4;
   });
 }

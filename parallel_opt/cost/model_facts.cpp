@@ -53,7 +53,7 @@ std::vector<Instance> instances(const Graph& graph) {
     Instance& instance = list[it->second];
     instance.last = i;
     ++instance.operators;
-    instance.computes = instance.computes || is_arithmetic(op_class(op));
+    instance.computes = instance.computes || is_arithmetic(op_class(graph, op));
     instance.hash.add(op.target);
     for (const TensorId id : op.outputs) {
       if (!id.valid()) continue;

@@ -68,7 +68,7 @@ void PolicyGraph::choose_precision() {
   if (policy.precision != Precision::bf16 && policy.precision != Precision::fp16) return;
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
     const Op& op = graph.ops[i];
-    const OpClass c = op_class(op);
+    const OpClass c = op_class(graph, op);
     bool any = false, all = true;
     for (const Operand& operand : op.inputs) {
       if (!operand.tensor.valid()) continue;
@@ -149,7 +149,7 @@ void PolicyGraph::fuse() {
   };
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
     const Op& op = graph.ops[i];
-    const OpClass c = op_class(op);
+    const OpClass c = op_class(graph, op);
     int most = 0;
     for (const Operand& operand : op.inputs) {
       if (operand.tensor.valid()) most = std::max(most, level[operand.tensor.index()]);
@@ -164,7 +164,7 @@ void PolicyGraph::fuse() {
       const int from = producer[operand.tensor.index()];
       if (from < 0 || op_level[std::size_t(from)] != op_level[i]) continue;
       if (graph.ops[std::size_t(from)].region != op.region) continue;
-      const OpClass other = op_class(graph.ops[std::size_t(from)]);
+      const OpClass other = op_class(graph, graph.ops[std::size_t(from)]);
       if (!is_fusible(other) && other != OpClass::view) continue;
       const int a = root(from), b = root(int(i));
       joined[std::size_t(std::max(a, b))] = std::min(a, b);
@@ -172,7 +172,8 @@ void PolicyGraph::fuse() {
   }
   std::map<int, int> group_at;
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
-    if (!is_fusible(op_class(graph.ops[i])) || graph.ops[i].phase != Phase::forward) continue;
+    if (!is_fusible(op_class(graph, graph.ops[i])) || graph.ops[i].phase != Phase::forward)
+      continue;
     const auto [it, fresh] = group_at.try_emplace(root(int(i)), int(groups.size()));
     if (fresh) groups.emplace_back();
     group_of[i] = it->second;
@@ -180,7 +181,7 @@ void PolicyGraph::fuse() {
   }
   std::vector<std::vector<int>> readers(graph.tensors.size());  // per storage: operators but views
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
-    if (op_class(graph.ops[i]) == OpClass::view) continue;
+    if (op_class(graph, graph.ops[i]) == OpClass::view) continue;
     for (const Operand& operand : graph.ops[i].inputs) {
       if (operand.tensor.valid()) readers[owner[operand.tensor.index()].index()].push_back(int(i));
     }
@@ -197,7 +198,7 @@ void PolicyGraph::fill_group(FusedGroup& group, int index,
       const TensorId storage = owner[id.index()];
       if (graph.tensor(storage).role != TensorRole::parameter) kept_here.insert(storage);
     }
-    const OpClass c = op_class(op);
+    const OpClass c = op_class(graph, op);
     group.reduces = group.reduces || c == OpClass::normalization || c == OpClass::softmax ||
                     c == OpClass::loss || c == OpClass::reduction;
     group.signature += op.target;
@@ -219,7 +220,7 @@ void PolicyGraph::fill_group(FusedGroup& group, int index,
       group.has_parameters = group.has_parameters || role == TensorRole::parameter;
       // Rows that an embedding does not pick are not read: its result's size stands for them.
       const bool table =
-          op_class(graph.ops[i]) == OpClass::embedding && role == TensorRole::parameter;
+          op_class(graph, graph.ops[i]) == OpClass::embedding && role == TensorRole::parameter;
       if (!table && !inner.contains(storage)) read.insert(storage);
     }
   }

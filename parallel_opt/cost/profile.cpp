@@ -102,7 +102,7 @@ void WorkBuilder::unfused_attention(std::size_t i) {
     entry.bytes = {score_bytes * scores.fixed + whole.fixed,
                    score_bytes * scores.per_sample + whole.per_sample};
     entry.launches = launch_share();
-    entry.calls = calls;
+    entry.calls = calls * expected_runs(g.graph, op);
     list.add(entry);
   };
   const double operands = size * double(elements(g.graph.tensor(operand(op, "query"))));
@@ -143,7 +143,7 @@ void WorkBuilder::layout_changes(std::size_t i) {
   const Op& op = g.graph.ops[i];
   // Compiled code picks channels-last for convolutions by itself.
   if (g.policy.compile) return;
-  if (op_class(op) != OpClass::convolution || op.outputs.empty()) return;
+  if (op_class(g.graph, op) != OpClass::convolution || op.outputs.empty()) return;
   if (g.graph.tensor(op.outputs.front()).shape.size() != 4) return;
   // A convolution works channels-last or blocked inside: contiguous images are turned on the way in
   // and back on the way out, each a read and a write.
@@ -294,7 +294,7 @@ class RunBuilder {
   Affine reordered_images(std::size_t i) const {
     const Op& op = g_.graph.ops[i];
     Affine sum;
-    if (op_class(op) != OpClass::convolution || op.outputs.empty()) return sum;
+    if (op_class(g_.graph, op) != OpClass::convolution || op.outputs.empty()) return sum;
     std::int64_t window = 1;
     for (const Operand& operand : op.inputs) {
       if (!operand.tensor.valid()) continue;
@@ -374,7 +374,7 @@ Profile make_profile(const Graph& graph, const ModelFacts& facts, const Policy& 
     if (op.phase != Phase::forward) continue;
     builder.casts(i);
     builder.layout_changes(i);
-    if (op_class(op) == OpClass::view) {
+    if (op_class(graph, op) == OpClass::view) {
       builder.view(i);
     } else if (g.unfuses(i)) {
       builder.unfused_attention(i);

@@ -36,9 +36,9 @@ bool same_layout(const Tensor& a, const Tensor& b) {
 }
 
 /// Does the result share the storage of the first operand?
-bool shares_first(const Tensor& from, const Op& op, const Tensor& result) {
-  const OpRow* row = find_row(op.target);
-  if (row == nullptr) return false;
+bool shares_first(const Graph& graph, const Tensor& from, const Op& op, const Tensor& result) {
+  const std::optional<OpRow> row = find_row(graph, op);
+  if (!row) return false;
   if (is_in_place(op)) return true;
   if (op.target == kJoin) return elements(from) == elements(result);  // else runs are stacked
   if (row->op_class == OpClass::view) {
@@ -112,8 +112,8 @@ void fill_aliases(Graph& graph) {
         if (i < op.inputs.size()) result.alias_of = op.inputs[i].tensor;
         continue;
       }
-      const bool every_result = op_class(op) == OpClass::view;
-      if ((i == 0 || every_result) && shares_first(graph.tensor(from), op, result)) {
+      const bool every_result = op_class(graph, op) == OpClass::view;
+      if ((i == 0 || every_result) && shares_first(graph, graph.tensor(from), op, result)) {
         result.alias_of = from;
       }
     }

@@ -8,9 +8,9 @@ namespace parallel_opt {
 namespace {
 
 /// A sum over samples stays a sum under these: everything else that reads one mixes samples.
-bool is_linear(const Op& op) {
-  const OpRow* row = find_row(op.target);
-  if (row == nullptr) return false;
+bool is_linear(const Graph& graph, const Op& op) {
+  const std::optional<OpRow> row = find_row(graph, op);
+  if (!row) return false;
   if (row->op_class == OpClass::view || row->op_class == OpClass::copy) return true;
   for (const std::string_view name :
        {"aten.add", "aten.sub", "aten.mul", "aten.div", "aten.neg", "aten.sum", "aten.mean"}) {
@@ -59,11 +59,11 @@ class Finder {
       sums += summed_[input.tensor.index()] ? 1 : 0;
     }
     if (!samples && sums == 0) return;
-    const OpRow* row = find_row(op.target);
-    if (row != nullptr && row->space == "=size") return;
+    const std::optional<OpRow> row = find_row(graph_, op);
+    if (row && row->space == "=size") return;
     BatchUse use = samples ? follow(op) : BatchUse::summed;
-    if (sums > 0 && (samples || sums > 1 || !is_linear(op))) {
-      const bool sum_of_sums = !samples && is_linear(op) &&
+    if (sums > 0 && (samples || sums > 1 || !is_linear(graph_, op))) {
+      const bool sum_of_sums = !samples && is_linear(graph_, op) &&
                                op.target.find("mul") == op.target.npos &&
                                op.target.find("div") == op.target.npos;
       if (!sum_of_sums) use = BatchUse::mixed;
@@ -106,8 +106,8 @@ class Finder {
 
   /// Which dimension the samples index, its role, and where it goes in the results.
   BatchUse follow(const Op& op) {
-    const OpRow* row = find_row(op.target);
-    if (row != nullptr && row->space == "=reshape") return reshape(op);
+    const std::optional<OpRow> row = find_row(graph_, op);
+    if (row && row->space == "=reshape") return reshape(op);
     const IterationSpace space = iteration_space(graph_, op);
     if (space.dims.empty()) return BatchUse::unknown;
     BatchUse use = BatchUse::separate;

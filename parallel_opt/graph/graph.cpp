@@ -10,6 +10,7 @@
 
 #include "parallel_opt/base/hash.h"
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/graph/symbol.h"
 
 namespace parallel_opt {
@@ -27,6 +28,7 @@ class Checker {
     check_regions();
     check_ops();
     check_scopes();
+    check_operators();
     check_uses(graph_.inputs, "inputs");
     check_uses(graph_.outputs, "outputs");
     check_produced();
@@ -104,7 +106,7 @@ class Checker {
         add(at, fmt::format("'{}' runs {} times", region.name, region.runs),
             alternative ? "the frequency of an alternative is from 0 to 1" : "0 or more");
       }
-      if (!alternative) continue;
+      if (!alternative || !(region.runs >= 0 && region.runs <= 1)) continue;
       const auto [first, fresh] = branches.try_emplace(region.group, &region);
       if (!fresh && first->second->parent != region.parent) {
         add(at, "alternatives of '" + region.group + "' have different parents");
@@ -152,6 +154,13 @@ class Checker {
           fmt::format("'{}' is made in the region '{}'", graph_.tensor(graph_.outputs[i]).name,
                       graph_.region(made[graph_.outputs[i].index()]).name),
           fmt::format("let {} carry it out", kJoin));
+    }
+  }
+
+  void check_operators() {
+    for (std::size_t i = 0; i < graph_.operators.size(); ++i) {
+      std::vector<Fault> found = parallel_opt::check(graph_.operators[i], where("operators", i));
+      faults_.insert(faults_.end(), found.begin(), found.end());
     }
   }
 

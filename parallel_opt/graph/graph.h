@@ -11,6 +11,7 @@
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/base/ids.h"
 #include "parallel_opt/base/units.h"
+#include "parallel_opt/graph/custom_operator.h"
 
 namespace parallel_opt {
 
@@ -131,8 +132,9 @@ struct Graph {
   std::vector<TensorId> inputs;   ///< user inputs only, in call order
   std::vector<TensorId> outputs;  ///< user outputs, in order
   std::vector<Symbol> symbols;
-  std::vector<Region> regions;     ///< control flow; an enclosing region before the inner ones
-  std::vector<std::string> notes;  ///< what an importer could not express, for the user
+  std::vector<Region> regions;  ///< control flow; an enclosing region before the inner ones
+  std::vector<CustomOperator> operators;  ///< rows that its user adds to the operator table
+  std::vector<std::string> notes;         ///< what an importer could not express, for the user
   bool operator==(const Graph&) const = default;
 
   const Tensor& tensor(TensorId id) const { return tensors[id.index()]; }

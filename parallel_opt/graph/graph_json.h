@@ -2,6 +2,7 @@
 
 #include "parallel_opt/base/json.h"
 #include "parallel_opt/graph/graph.h"
+#include "parallel_opt/graph/operator_file.h"
 
 namespace parallel_opt {
 
@@ -91,6 +92,7 @@ void fields(Visitor& visit, T& graph) {
   visit("outputs", graph.outputs, "user outputs in order");
   visit.optional("symbols", graph.symbols, "symbolic sizes");
   visit.optional("regions", graph.regions, "control flow, enclosing regions first");
+  visit.optional("operators", graph.operators, "rows that the operator table lacks");
   visit.optional("notes", graph.notes, "what the importer could not express");
 }
 

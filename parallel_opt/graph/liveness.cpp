@@ -35,8 +35,8 @@ Workspace workspace(const Graph& graph, const Op& op) {
   const auto size = [&](TensorId id) { return id.valid() ? bytes(graph.tensor(id)).value : 0; };
   const TensorId result = op.outputs.empty() ? TensorId() : op.outputs.front();
   const TensorId first = op.inputs.empty() ? TensorId() : op.inputs.front().tensor;
-  const OpRow* row = find_row(op.target);
-  if (row == nullptr) return {};
+  const std::optional<OpRow> row = find_row(graph, op);
+  if (!row) return {};
   if (row->op_class == OpClass::convolution && operand(op, "weight").valid()) {
     const Tensor& weight = graph.tensor(operand(op, "weight"));
     std::int64_t window = 1;
@@ -307,10 +307,10 @@ class Step {
       extend(gradient_[id.index()], time);
     }
     if (incoming < 0) return;
-    const OpRow* row = find_row(op.target);
+    const std::optional<OpRow> row = find_row(graph_, op);
     for (const Operand& input : op.inputs) {
       if (input.tensor.valid() && needs_[input.tensor.index()]) {
-        contribute(op, row, input, incoming, time);
+        contribute(op, row ? &*row : nullptr, input, incoming, time);
       }
     }
     for (const TensorId id : op.outputs) {

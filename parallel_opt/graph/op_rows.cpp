@@ -1,9 +1,9 @@
-#include "parallel_opt/graph/op_table.h"
+#include "parallel_opt/graph/op_rows.h"
 
 // The operator table. Costs of elementwise operators are arithmetic per element as instruction
 // counts of vectorised kernels have it: 1 for an add, about 10 for an exponential. They matter
 // little: such operators are limited by bytes.
-namespace parallel_opt {
+namespace parallel_opt::op_rows_detail {
 namespace {
 
 using enum OpClass;
@@ -230,26 +230,26 @@ constexpr OpRow kRows[] = {
     {"aten.cumsum", reduction, "@along"},
     {"aten.cumprod", reduction, "@along", "", "", "self out"},
     {"aten.logcumsumexp", reduction, "@along", "", "", "self out", "", 15},
-    {"aten.sort", reduction, "@along", "", "", "out1", "", 20},
-    {"aten.argsort", reduction, "@along", "", "", "", "", 20},
+    {"aten.sort", reduction, "@sort", "", "", "out1"},
+    {"aten.argsort", reduction, "@sort"},
     {"aten.topk", reduction, "@along", "", "", "out1", "", 10},
     {"aten.kthvalue", reduction, "@reduce", "", "", "out1", "", 10},
     {"aten.cosine_similarity", reduction, "@pair_reduce", "", "", "x1 x2", "", 8, 6},
     {"aten.pairwise_distance", reduction, "@pair_reduce", "", "", "x1 x2", "", 4, 3},
     {"aten._cdist_forward", reduction, "@own", "", "", "x1 x2 out", "", 3},
     {"aten.cdist", reduction, "@own", "", "", "x1 x2 out", "", 3},
-    {"aten._fft_r2c", reduction, "@transform", "", "", "", "", 40},
-    {"aten._fft_c2r", reduction, "@transform", "", "", "", "", 40},
-    {"aten._fft_c2c", reduction, "@transform", "", "", "", "", 40},
-    {"aten.fft_fft", reduction, "@transform", "", "", "", "", 40},
-    {"aten.fft_ifft", reduction, "@transform", "", "", "", "", 40},
-    {"aten.fft_rfft", reduction, "@transform", "", "", "", "", 40},
-    {"aten.fft_irfft", reduction, "@transform", "", "", "", "", 40},
-    {"aten.fft_fft2", reduction, "@transform", "", "", "", "", 40},
-    {"aten.fft_rfft2", reduction, "@transform", "", "", "", "", 40},
-    {"aten.fft_irfft2", reduction, "@transform", "", "", "", "", 40},
-    {"aten.fft_fftn", reduction, "@transform", "", "", "", "", 40},
-    {"aten.fft_ifftn", reduction, "@transform", "", "", "", "", 40},
+    {"aten._fft_r2c", reduction, "@transform"},
+    {"aten._fft_c2r", reduction, "@transform"},
+    {"aten._fft_c2c", reduction, "@transform"},
+    {"aten.fft_fft", reduction, "@transform"},
+    {"aten.fft_ifft", reduction, "@transform"},
+    {"aten.fft_rfft", reduction, "@transform"},
+    {"aten.fft_irfft", reduction, "@transform"},
+    {"aten.fft_fft2", reduction, "@transform"},
+    {"aten.fft_rfft2", reduction, "@transform"},
+    {"aten.fft_irfft2", reduction, "@transform"},
+    {"aten.fft_fftn", reduction, "@transform"},
+    {"aten.fft_ifftn", reduction, "@transform"},
     {"aten.bincount", reduction, "@own"},
     {"aten.unique", reduction, "@own", "", "", "", "", 20},
     {"aten._unique2", reduction, "@own", "", "", "", "", 20},
@@ -517,6 +517,6 @@ constexpr OpRow kRows[] = {
 
 }  // namespace
 
-std::span<const OpRow> op_rows() { return kRows; }
+std::span<const OpRow> common_rows() { return kRows; }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::op_rows_detail

@@ -1,6 +1,9 @@
 #include "parallel_opt/graph/op_table.h"
 
+#include <algorithm>
 #include <unordered_map>
+
+#include "parallel_opt/graph/op_rows.h"
 
 namespace parallel_opt {
 namespace {
@@ -19,7 +22,20 @@ bool is_size_arithmetic(std::string_view target) {
          target.starts_with("torch._sym_");
 }
 
-constexpr OpRow kSizeRow{"_operator", OpClass::view, "=size", {}, {}, {}, {}, 0, 0};
+constexpr OpRow kSizeRow{"_operator", OpClass::view, "=size", {}, {}, {}, {}, 0, 0, nullptr};
+
+const std::vector<OpRow>& all_rows() {
+  static const std::vector<OpRow> kAll = [] {
+    std::vector<OpRow> rows;
+    for (const std::span<const OpRow> part :
+         {op_rows_detail::common_rows(), op_rows_detail::special_rows(),
+          op_rows_detail::more_rows(), op_rows_detail::backward_rows()}) {
+      rows.insert(rows.end(), part.begin(), part.end());
+    }
+    return rows;
+  }();
+  return kAll;
+}
 
 const std::unordered_map<std::string_view, const OpRow*>& index_of_rows() {
   static const std::unordered_map<std::string_view, const OpRow*> kIndex = [] {
@@ -32,9 +48,12 @@ const std::unordered_map<std::string_view, const OpRow*>& index_of_rows() {
 
 }  // namespace
 
+std::span<const OpRow> op_rows() { return all_rows(); }
+
 const OpRow* find_row(std::string_view target) {
   const auto& index = index_of_rows();
-  std::string_view name = without_overload(target);
+  // Functions of torch have dotted names and no overloads.
+  std::string_view name = target.starts_with("torch.") ? target : without_overload(target);
   auto found = index.find(name);
   if (found == index.end() && name.ends_with('_')) {
     name.remove_suffix(1);
@@ -44,9 +63,23 @@ const OpRow* find_row(std::string_view target) {
   return is_size_arithmetic(target) ? &kSizeRow : nullptr;
 }
 
-OpClass op_class(const Op& op) {
+std::optional<OpRow> find_row(const Graph& graph, const Op& op) {
+  if (!graph.operators.empty()) {
+    const std::string_view name = without_overload(op.target);
+    const auto custom = std::ranges::find(graph.operators, name, &CustomOperator::target);
+    if (custom != graph.operators.end()) {
+      return OpRow{custom->target,   custom->op_class, custom->space,  custom->mixed,
+                   custom->selected, custom->saves,    custom->passes, custom->cost,
+                   custom->kernels,  &*custom};
+    }
+  }
   const OpRow* row = find_row(op.target);
-  return row == nullptr ? OpClass::opaque : row->op_class;
+  return row == nullptr ? std::nullopt : std::optional(*row);
+}
+
+OpClass op_class(const Graph& graph, const Op& op) {
+  const std::optional<OpRow> row = find_row(graph, op);
+  return row ? row->op_class : OpClass::opaque;
 }
 
 TensorId operand(const Op& op, std::string_view argument) {

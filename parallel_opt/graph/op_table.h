@@ -1,41 +1,16 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "parallel_opt/graph/graph.h"
+#include "parallel_opt/graph/op_class.h"
 
 namespace parallel_opt {
-
-/// Families of operators that a device runs at like efficiency.
-enum class OpClass {
-  contraction,
-  convolution,
-  attention,
-  recurrent,
-  normalization,
-  softmax,
-  loss,
-  embedding,
-  gather,
-  pooling,
-  reduction,
-  elementwise,
-  random,
-  copy,
-  view,
-  opaque,
-};
-
-constexpr auto enum_names(OpClass) {
-  return std::to_array<std::string_view>({"contraction", "convolution", "attention", "recurrent",
-                                          "normalization", "softmax", "loss", "embedding", "gather",
-                                          "pooling", "reduction", "elementwise", "random", "copy",
-                                          "view", "opaque"});
-}
 
 /// How a dimension of the iteration space may be treated by a split over a mesh axis.
 enum class DimRole {
@@ -73,6 +48,7 @@ struct OpRow {
   std::string_view passes = {};
   double cost = 1;  ///< other FLOPs per element of the largest operand or result
   int kernels = 1;  ///< launches of the forward in eager mode
+  const CustomOperator* custom = nullptr;  ///< of the graph, when its user wrote this row
 };
 
 /// One named dimension of an operator at hand.
@@ -92,10 +68,12 @@ struct IterationSpace {
 
 /// Every known row, in table order.
 std::span<const OpRow> op_rows();
-/// The row of an operator; nullptr when it is unknown (then it is `opaque`).
+/// The table's own row for a target; nullptr when it has none.
 const OpRow* find_row(std::string_view target);
+/// The row of an operator: its graph's own, else the table's; none: it is `opaque`.
+std::optional<OpRow> find_row(const Graph& graph, const Op& op);
 /// `view` also for arithmetic on sizes and for assertions, which launch nothing.
-OpClass op_class(const Op& op);
+OpClass op_class(const Graph& graph, const Op& op);
 /// The first operand that fills `argument`; an invalid id when there is none.
 TensorId operand(const Op& op, std::string_view argument);
 /// A whole number or flag; `fallback` when it is absent or None.

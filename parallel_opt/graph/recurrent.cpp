@@ -27,8 +27,9 @@ struct RecurrentShape {
 /// columns is an LSTM's projection, counted with the hidden weights.
 RecurrentShape shape_of(const Graph& graph, const Op& op) {
   RecurrentShape s;
-  s.lstm = op.target.find("lstm") != std::string::npos;
-  s.gru = op.target.find("gru") != std::string::npos;
+  const std::int64_t mode = attribute(op, "mode", -1);  // of oneDNN's and cuDNN's layers
+  s.lstm = op.target.find("lstm") != std::string::npos || mode == 2;
+  s.gru = op.target.find("gru") != std::string::npos || mode == 3;
   s.cell = op.target.find("_cell") != std::string::npos;
   s.layers = attribute(op, "num_layers", 1);
   s.directions = attribute(op, "bidirectional", 0) != 0 ? 2 : 1;
@@ -36,7 +37,8 @@ RecurrentShape shape_of(const Graph& graph, const Op& op) {
   for (const Operand& input : op.inputs) {
     if (!input.tensor.valid()) continue;
     const Tensor& t = graph.tensor(input.tensor);
-    const bool is_weight = input.argument == "params" || input.argument.starts_with("w_");
+    const bool is_weight = input.argument == "params" || input.argument.starts_with("w_") ||
+                           input.argument.starts_with("weight");
     if (input.argument == "input" || input.argument == "data") {
       s.input = input.tensor;
       s.dtype = t.dtype;

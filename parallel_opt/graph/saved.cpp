@@ -71,7 +71,7 @@ class Keeper {
     const std::string_view argument = text.substr(0, when);
     for (const Operand& input : op_.inputs) {
       if (input.argument != argument || !input.tensor.valid()) continue;
-      if (argument == "input" && find_row(op_.target)->target == "aten.linear") {
+      if (argument == "input" && op_.target.starts_with("aten.linear.")) {
         add_folded(input.tensor);  // more than two dimensions are folded into rows first
       } else if (argument == "attn_mask" && tensor(input.tensor)->dtype == DType::boolean) {
         add_bytes(elements(*tensor(input.tensor)) * element_bytes());  // made a float mask first
@@ -182,6 +182,8 @@ class Keeper {
       add_bytes(2 * self_size(0) * attribute(op_, "num_groups", 1) * element_bytes());
     } else if (name == "folded") {
       matmul();
+    } else if (name == "mask") {
+      add_bytes(self_elements());  // one flag each
     } else if (name == "operands") {
       for (const Operand& input : op_.inputs) add(input.tensor);
     } else if (name == "attention") {
@@ -246,12 +248,12 @@ class Keeper {
 }  // namespace
 
 Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
-  const OpRow* row = find_row(op.target);
+  const std::optional<OpRow> row = find_row(graph, op);
   if (op.phase != Phase::forward || op.outputs.empty()) return {};
   bool any = false;
   for (const TensorId id : op.outputs) any = any || (id.valid() && needs_grad[id.index()]);
   if (!any) return {};
-  if (row == nullptr) {  // unknown: bounded by everything it touches
+  if (!row) {  // unknown: bounded by everything it touches
     Saved all;
     for (const Operand& input : op.inputs) {
       if (input.tensor.valid()) all.tensors.push_back(input.tensor);

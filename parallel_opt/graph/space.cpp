@@ -30,34 +30,41 @@ std::vector<std::string> words(std::string_view text) {
   return split(text, ' ');
 }
 
-SpacePattern parse_pattern(const OpRow& row) {
-  const std::size_t arrow = row.space.find("->");
-  SpacePattern pattern;
-  for (const std::string& part : split(row.space.substr(0, arrow), ',')) {
-    pattern.operands.push_back(parse_operand(part));
-  }
-  for (const std::string& part : split(row.space.substr(arrow + 2), ',')) {
-    pattern.results.push_back(parse_operand(part));
-  }
+SpacePattern pattern_of_row(const OpRow& row) {
+  SpacePattern pattern = parse_pattern(row.space);
   pattern.mixed = words(row.mixed);
   pattern.selected = words(row.selected);
   return pattern;
 }
 
-/// Every named row parsed once.
-const SpacePattern* pattern_of(const OpRow& row) {
-  static const std::unordered_map<const OpRow*, SpacePattern> kSpacePatterns = [] {
-    std::unordered_map<const OpRow*, SpacePattern> patterns;
+/// Every named row of the table parsed once, by target.
+const SpacePattern* pattern_of(std::string_view target) {
+  static const std::unordered_map<std::string_view, SpacePattern> kSpacePatterns = [] {
+    std::unordered_map<std::string_view, SpacePattern> patterns;
     for (const OpRow& r : op_rows()) {
-      if (r.space.find("->") != std::string_view::npos) patterns.emplace(&r, parse_pattern(r));
+      if (r.space.find("->") != std::string_view::npos) {
+        patterns.emplace(r.target, pattern_of_row(r));
+      }
     }
     return patterns;
   }();
-  const auto found = kSpacePatterns.find(&row);
+  const auto found = kSpacePatterns.find(target);
   return found == kSpacePatterns.end() ? nullptr : &found->second;
 }
 
 }  // namespace
+
+SpacePattern parse_pattern(std::string_view space) {
+  const std::size_t arrow = space.find("->");
+  SpacePattern pattern;
+  for (const std::string& part : split(space.substr(0, arrow), ',')) {
+    pattern.operands.push_back(parse_operand(part));
+  }
+  for (const std::string& part : split(space.substr(arrow + 2), ',')) {
+    pattern.results.push_back(parse_operand(part));
+  }
+  return pattern;
+}
 
 /// Star dimensions are named from the right, "e0" the last, so that operands of unlike rank align.
 void SpaceBuilder::match(const OperandPattern& pattern, const Tensor* tensor,
@@ -94,6 +101,18 @@ void SpaceBuilder::named(const SpacePattern& pattern) {
     match(pattern.results[i], results_[i], space_.results[i]);
   }
   settle(pattern);
+  if (op_class(graph_, op_) == OpClass::attention) {
+    const auto by = [&](const char* name, int position) {
+      const int found = operand_index(name);
+      return found >= 0 || position >= static_cast<int>(operands_.size()) ||
+                     op_.inputs.front().argument == "query"
+                 ? found
+                 : position;
+    };
+    if (operand_index("query") >= 0 || op_.target.starts_with("higher_order.")) {
+      grouped_heads(by("query", 0), by("key", 1), by("value", 2));
+    }
+  }
   // With running statistics a normalisation is a pointwise scale and shift.
   if (attribute(op_, "training", 1) == 0 || attribute(op_, "use_input_stats", 1) == 0) {
     for (IterationDim& d : space_.dims) {
@@ -154,9 +173,13 @@ void SpaceBuilder::pointwise() {
 }  // namespace space_detail
 
 IterationSpace iteration_space(const Graph& graph, const Op& op) {
-  const OpRow* row = find_row(op.target);
-  if (row == nullptr) return {};
-  return space_detail::SpaceBuilder(graph, op).build(*row, space_detail::pattern_of(*row));
+  const std::optional<OpRow> row = find_row(graph, op);
+  if (!row) return {};
+  space_detail::SpaceBuilder builder(graph, op);
+  if (row->custom == nullptr) return builder.build(*row, space_detail::pattern_of(row->target));
+  if (row->space.find("->") == std::string_view::npos) return builder.build(*row, nullptr);
+  const space_detail::SpacePattern pattern = space_detail::pattern_of_row(*row);
+  return builder.build(*row, &pattern);
 }
 
 }  // namespace parallel_opt

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "parallel_opt/graph/op_table.h"
@@ -27,6 +29,14 @@ struct SpacePattern {
   std::vector<std::string> selected;
 };
 
+/// Reads "x=b* k, w=n k -> b* n". Pre: it has an arrow.
+SpacePattern parse_pattern(std::string_view space);
+/// "@reduce", "=reshape", "@own": a rule that builds a space.
+bool is_rule(std::string_view space);
+
+/// Axes along which a Fourier transform runs: attribute `dim`, else as the name says ("fft_fft2").
+std::vector<std::size_t> transformed_axes(const Op& op, std::size_t axes);
+
 /// The space of one operator at hand; used once.
 class SpaceBuilder {
  public:
@@ -40,8 +50,12 @@ class SpaceBuilder {
   }
 
   IterationSpace build(const OpRow& row, const SpacePattern* pattern);
+  static bool has_rule(std::string_view name);
 
  private:
+  struct Rule;
+  static std::span<const Rule> rules();
+
   const Tensor* tensor_or_null(TensorId id) const {
     return id.valid() ? &graph_.tensor(id) : nullptr;
   }
@@ -111,6 +125,17 @@ class SpaceBuilder {
   void einsum();
   void tensordot();
   void convolution();
+  void convolution_backward();
+  void convolve(const Tensor* result, std::vector<int>& ys);
+  void grouped();
+  void grouped_heads(int query, int key, int value);
+  void scaled();
+  void trilinear();
+  void matrix();
+  void transform();
+  void frames();
+  void windows();
+  void multi_head();
   void class_loss();
   void keep_equal_axes();
   void concatenate();

@@ -14,7 +14,7 @@ void SpaceBuilder::along() {
   if (axes == 0) return;
   std::vector<std::int64_t> chosen = attribute_list(op_, "dim");
   if (chosen.empty()) chosen = attribute_list(op_, "dims");
-  if (chosen.empty()) chosen = {-1};
+  if (chosen.empty()) chosen = {op_.target.starts_with("aten.msort") ? 0 : -1};
   for (std::int64_t a : chosen) {
     if (a < 0) a += static_cast<std::int64_t>(axes);
     if (a < 0 || a >= static_cast<std::int64_t>(axes)) continue;
@@ -158,52 +158,6 @@ void SpaceBuilder::tensordot() {
       d = add((k == 0 ? "m" : "n") + std::to_string(i), size(operands_[k], i));
       if (!results_.empty() && at < space_.results[0].size()) space_.results[0][at++] = d;
     }
-  }
-}
-
-/// Dimensions n, c_out (or groups), c_in, kernel k*, output positions o* (mixed: neighbours of a
-/// split need a halo).
-void SpaceBuilder::convolution() {
-  const int in = operand_index("input");
-  const int weight = operand_index("weight");
-  if (in < 0 || weight < 0 || results_.empty() || results_[0] == nullptr) return;
-  const Tensor* x = operands_[static_cast<std::size_t>(in)];
-  const Tensor* w = operands_[static_cast<std::size_t>(weight)];
-  if (rank(w) < 3 || rank(results_[0]) + 1 < rank(w)) return;
-  const std::size_t spatial = rank(w) - 2;
-  const std::size_t batch = rank(x) - spatial - 1;  // 0 when unbatched
-  const std::int64_t groups = attribute(op_, "groups", 1);
-  const bool transposed =
-      find_row(op_.target)->target.find("transpose") != std::string_view::npos ||
-      attribute(op_, "transposed", 0) != 0;
-  std::vector<int>& xs = space_.operands[static_cast<std::size_t>(in)];
-  std::vector<int>& ws = space_.operands[static_cast<std::size_t>(weight)];
-  std::vector<int>& ys = space_.results[0];
-  if (batch > 0) xs[0] = ys[0] = add("n", size(x, 0));
-  const std::size_t weight_out = transposed ? 1 : 0;
-  if (groups == 1) {
-    ys[batch] = ws[weight_out] = add("co", size(results_[0], batch));
-    xs[batch] = ws[1 - weight_out] = add("ci", size(x, batch), DimRole::reduced);
-  } else {  // channels of input, weight and result are split by group, their major factor
-    const int g = add("g", groups);
-    xs[batch] = ys[batch] = ws[0] = g;
-    add("co", size(results_[0], batch) / groups);
-    ws[1] =
-        add(transposed ? "co_w" : "ci", size(w, 1), transposed ? DimRole::free : DimRole::reduced);
-    if (transposed) add("ci", size(x, batch) / groups, DimRole::reduced);
-  }
-  for (std::size_t i = 0; i < spatial; ++i) {
-    ws[2 + i] = add("k" + std::to_string(i), size(w, 2 + i), DimRole::reduced);
-  }
-  for (std::size_t i = 0; i < spatial; ++i) {
-    // A transposed convolution visits each input position; its result overlaps in the same way.
-    const int o = add("o" + std::to_string(i), size(transposed ? x : results_[0], batch + 1 + i),
-                      DimRole::mixed);
-    (transposed ? xs : ys)[batch + 1 + i] = o;
-  }
-  const int bias = operand_index("bias");
-  if (bias >= 0 && rank(operands_[static_cast<std::size_t>(bias)]) == 1) {
-    space_.operands[static_cast<std::size_t>(bias)][0] = ys[batch];
   }
 }
 
@@ -429,7 +383,8 @@ void SpaceBuilder::permute(const std::vector<std::size_t>& order) {
   for (std::size_t i = 0; i < order.size(); ++i) {
     const int d = add("e" + std::to_string(order.size() - 1 - i), size(results_[0], i));
     space_.results[0][i] = d;
-    space_.operands[0][order[i]] = d;
+    // A trace sees the operand of an in-place `transpose_` as it is afterwards.
+    if (size(operands_[0], order[i]) == dim(d).size) space_.operands[0][order[i]] = d;
   }
 }
 
@@ -479,13 +434,14 @@ void SpaceBuilder::permute_by_attribute() {
   permute(order);
 }
 
-IterationSpace SpaceBuilder::build(const OpRow& row, const SpacePattern* pattern) {
-  struct Rule {
-    std::string_view name;
-    void (SpaceBuilder::*apply)();
-  };
+struct SpaceBuilder::Rule {
+  std::string_view name;
+  void (SpaceBuilder::*apply)();
+};
+
+std::span<const SpaceBuilder::Rule> SpaceBuilder::rules() {
   using B = SpaceBuilder;
-  static constexpr std::array kRules = {Rule{"@along", &B::along},
+  static constexpr std::array kTable = {Rule{"@along", &B::along},
                                         Rule{"@trailing", &B::trailing},
                                         Rule{"@reduce", &B::reduce},
                                         Rule{"@pair_reduce", &B::pair_reduce},
@@ -501,10 +457,18 @@ IterationSpace SpaceBuilder::build(const OpRow& row, const SpacePattern* pattern
                                         Rule{"@index_put", &B::index_put},
                                         Rule{"@recurrent", &B::recurrent},
                                         Rule{"@bag", &B::bag},
-                                        Rule{"@pool", &B::keep_equal_axes},
+                                        Rule{"@pool", &B::windows},
                                         Rule{"@pick", &B::keep_equal_axes},
                                         Rule{"@place", &B::keep_equal_axes},
-                                        Rule{"@transform", &B::keep_equal_axes},
+                                        Rule{"@transform", &B::transform},
+                                        Rule{"@frames", &B::frames},
+                                        Rule{"@sort", &B::along},
+                                        Rule{"@matrix", &B::matrix},
+                                        Rule{"@grouped", &B::grouped},
+                                        Rule{"@scaled", &B::scaled},
+                                        Rule{"@trilinear", &B::trilinear},
+                                        Rule{"@multi_head", &B::multi_head},
+                                        Rule{"@convolution_backward", &B::convolution_backward},
                                         Rule{"@half", &B::keep_equal_axes},
                                         Rule{"@keep", &B::keep_equal_axes},
                                         Rule{"@scatter_view", &B::pointwise},
@@ -516,11 +480,23 @@ IterationSpace SpaceBuilder::build(const OpRow& row, const SpacePattern* pattern
                                         Rule{"=same", &B::pointwise},
                                         Rule{"=select", &B::select},
                                         Rule{"=slice", &B::keep_equal_axes}};
+  return kTable;
+}
+
+bool is_rule(std::string_view space) {
+  return space == "@own" || space == "=own" || SpaceBuilder::has_rule(space);
+}
+
+bool SpaceBuilder::has_rule(std::string_view name) {
+  return std::ranges::any_of(rules(), [&](const Rule& rule) { return rule.name == name; });
+}
+
+IterationSpace SpaceBuilder::build(const OpRow& row, const SpacePattern* pattern) {
   if (pattern != nullptr) {
     named(*pattern);
   } else {
-    // "@own", "=own", "=size", "@cell", "@multi_head": axes of their own, nothing in common.
-    for (const Rule& rule : kRules) {
+    // "@own", "=own", "=size", "@cell": axes of their own, nothing in common.
+    for (const Rule& rule : rules()) {
       if (rule.name == row.space) (this->*rule.apply)();
     }
   }

@@ -40,8 +40,8 @@ StepDtypes step_dtypes(const Graph& graph, DType compute) {
   if (compute != DType::bf16 && compute != DType::fp16) return dtypes;
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
     const Op& op = graph.ops[i];
-    const OpRow* row = find_row(op.target);
-    if (row == nullptr) continue;
+    const std::optional<OpRow> row = find_row(graph, op);
+    if (!row) continue;
     bool any_full = false;
     bool any_low = false;
     for (const Operand& input : op.inputs) {

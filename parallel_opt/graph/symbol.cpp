@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cmath>
 #include <set>
 
 #include "parallel_opt/base/error.h"
@@ -389,6 +390,39 @@ std::string to_string(const Expression& expression) { return text_of(terms_of(ex
 std::int64_t evaluate(const Expression& expression,
                       const std::map<std::string, std::int64_t>& values, const std::string& where) {
   return Evaluator(values, where).value(expression);
+}
+
+double evaluate_real(const Expression& expression, const std::map<std::string, double>& values) {
+  using Kind = Expression::Kind;
+  if (expression.kind == Kind::number) return static_cast<double>(expression.number);
+  if (expression.kind == Kind::symbol) {
+    const auto found = values.find(expression.symbol);
+    return found == values.end() ? 1 : found->second;
+  }
+  const auto apply = [&](double a, double b) {
+    switch (expression.kind) {
+      case Kind::add:
+        return a + b;
+      case Kind::multiply:
+        return a * b;
+      case Kind::floor_divide:
+        return b == 0 ? 0 : std::floor(a / b);
+      case Kind::modulo:
+        return b == 0 ? 0 : a - b * std::floor(a / b);
+      case Kind::power:
+        return std::pow(a, b);
+      case Kind::maximum:
+        return std::max(a, b);
+      default:
+        return std::min(a, b);
+    }
+  };
+  double value = 0;
+  for (std::size_t i = 0; i < expression.arguments.size(); ++i) {
+    const double next = evaluate_real(expression.arguments[i], values);
+    value = i == 0 ? next : apply(value, next);
+  }
+  return expression.kind == Kind::absolute ? std::abs(value) : value;
 }
 
 std::vector<std::string> symbols_of(const Expression& expression) {

@@ -1,9 +1,14 @@
 #include "parallel_opt/graph/work.h"
 
 #include <algorithm>
+#include <cmath>
+#include <map>
+#include <string>
 
 #include "parallel_opt/graph/alias.h"
 #include "parallel_opt/graph/recurrent.h"
+#include "parallel_opt/graph/space_impl.h"
+#include "parallel_opt/graph/symbol.h"
 
 namespace parallel_opt {
 namespace {
@@ -56,10 +61,12 @@ double einsum_flops(const IterationSpace& space) {
 double convolution_flops(const Graph& graph, const Op& op) {
   const TensorId in = operand(op, "input").valid() ? operand(op, "input") : first_operand(op);
   const TensorId weight = operand(op, "weight");
-  if (!in.valid() || !weight.valid() || !first_result(op).valid()) return 0;
+  if (!in.valid() || !weight.valid() || op.outputs.empty()) return 0;
   const bool transposed =
       op.target.find("transpose") != std::string::npos || attribute(op, "transposed", 0) != 0;
-  const Tensor& visited = graph.tensor(transposed ? in : first_result(op));
+  const TensorId gradient = operand(op, "grad_output");
+  const TensorId result = gradient.valid() ? gradient : first_result(op);
+  const Tensor& visited = graph.tensor(transposed ? in : result);
   const Tensor& w = graph.tensor(weight);
   if (w.shape.size() < 2 || visited.shape.size() + 1 < w.shape.size()) return 0;
   const std::size_t channel = visited.shape.size() - (w.shape.size() - 1);
@@ -88,15 +95,75 @@ AttentionSize attention_size(const IterationSpace& space) {
   return size;
 }
 
+/// Gradients that a backward operator of a trace makes: of the operand, of the weight.
+double wanted_gradients(const Op& op) {
+  const auto mask = op.attributes.find("output_mask");
+  const auto* flags =
+      mask == op.attributes.end() ? nullptr : std::get_if<std::vector<bool>>(&mask->second);
+  if (flags == nullptr) return 2;
+  double wanted = 0;
+  for (std::size_t i = 0; i < flags->size() && i < 2; ++i) wanted += (*flags)[i] ? 1 : 0;
+  return wanted;
+}
+
+/// The fused encoder layer: projections by every weight, then scores and values.
+double multi_head_flops(const Graph& graph, const Op& op) {
+  if (!first_operand(op).valid()) return 0;
+  const Tensor& x = graph.tensor(first_operand(op));
+  if (x.shape.size() != 3) return 0;
+  double weights = 0;
+  for (const Operand& input : op.inputs) {
+    if (!input.tensor.valid() || input.argument.find("weight") == std::string::npos) continue;
+    if (graph.tensor(input.tensor).shape.size() == 2) weights += count(graph, input.tensor);
+  }
+  const double tokens = static_cast<double>(x.shape[0].size) * static_cast<double>(x.shape[1].size);
+  const double mixing = static_cast<double>(x.shape[1].size) * static_cast<double>(x.shape[2].size);
+  return 2 * tokens * weights + 4 * tokens * mixing;
+}
+
+/// Every row meets one group's matrix, so groups are not a factor unless both operands have them.
+double grouped_flops(const IterationSpace& space) {
+  double points = 1;
+  for (const IterationDim& dim : space.dims) {
+    if (dim.role != DimRole::selected) points *= static_cast<double>(dim.size);
+  }
+  return 2 * points;
+}
+
+/// A user's formula at the sizes of this call. A star's name is the product of its dimensions, 1
+/// when it stands for none.
+double formula(const Graph& graph, const Op& op, const std::string& text) {
+  std::map<std::string, double> values;
+  const IterationSpace space = iteration_space(graph, op);
+  for (const IterationDim& dim : space.dims) {
+    const auto size = static_cast<double>(dim.size);
+    const std::string star = dim.name.substr(0, dim.name.find_last_not_of("0123456789") + 1);
+    values[dim.name] = size;
+    if (star != dim.name) values.try_emplace(star, 1).first->second *= size;
+  }
+  return evaluate_real(parse_expression(text, op.name), values);
+}
+
 double contraction_flops(const Graph& graph, const Op& op, const OpRow& row) {
-  if (row.op_class == OpClass::convolution) return convolution_flops(graph, op);
-  if (row.op_class == OpClass::recurrent) return recurrent_forward_flops(graph, op);
+  if (row.custom != nullptr) {
+    if (!row.custom->flops.empty()) return formula(graph, op, row.custom->flops);
+    if (row.op_class > OpClass::recurrent) return 0;
+  }
+  const bool backward = row.target.find("_backward") != std::string_view::npos;
+  if (row.op_class == OpClass::convolution) {
+    return convolution_flops(graph, op) * (backward ? wanted_gradients(op) : 1);
+  }
+  if (row.op_class == OpClass::recurrent) {
+    return recurrent_forward_flops(graph, op) * (backward ? 2 : 1);
+  }
+  if (row.space == "@multi_head") return multi_head_flops(graph, op);
   const IterationSpace space = iteration_space(graph, op);
   if (space.dims.empty()) return 0;
   if (row.space == "@einsum") return einsum_flops(space);
+  if (row.space == "@grouped") return grouped_flops(space);
   if (row.op_class == OpClass::attention) {
     const AttentionSize size = attention_size(space);
-    return 2 * size.scores * size.depth;
+    return 2 * size.scores * size.depth * (backward ? 2 : 1);
   }
   return 2 * product(space);
 }
@@ -106,8 +173,66 @@ double cost_elements(const Graph& graph, const Op& op) {
   return std::max(count(graph, first_operand(op)), count(graph, first_result(op)));
 }
 
+double log2_of(double n) { return n > 1 ? std::log2(n) : 0; }
+
+bool is_complex_number(DType dtype) { return dtype >= DType::complex32; }
+
+/// Along each transformed axis of N elements 5 N log2 N [cooley1965]; half when one side is real.
+double transform_flops(const Graph& graph, const Op& op) {
+  if (!first_operand(op).valid() || !first_result(op).valid()) return 0;
+  const Tensor& x = graph.tensor(first_operand(op));
+  const Tensor& y = graph.tensor(first_result(op));
+  double points = 1;
+  for (const std::size_t axis : space_detail::transformed_axes(op, x.shape.size())) {
+    const std::int64_t other = axis < y.shape.size() ? y.shape[axis].size : 0;
+    points *= static_cast<double>(std::max(x.shape[axis].size, other));
+  }
+  const bool real = !is_complex_number(x.dtype) || !is_complex_number(y.dtype);
+  return (real ? 2.5 : 5) * log2_of(points) *
+         std::max(count(graph, first_operand(op)), count(graph, first_result(op)));
+}
+
+/// Short-time transforms: one real transform of n_fft points and a window per frame.
+double frames_flops(const Graph& graph, const Op& op) {
+  const bool inverse = op.target.starts_with("aten.istft");
+  const TensorId id = inverse ? first_operand(op) : first_result(op);
+  if (!id.valid()) return 0;
+  const Tensor& spectrum = graph.tensor(id);
+  const double n = static_cast<double>(attribute(op, "n_fft", 1));
+  const bool pairs = !is_complex_number(spectrum.dtype);  // real and imaginary part side by side
+  const bool one_sided = attribute(op, "onesided", 1) != 0;
+  const double bins = one_sided ? std::floor(n / 2) + 1 : n;
+  const double frames = count(graph, id) / (pairs ? 2 : 1) / std::max(bins, 1.0);
+  return frames * (2.5 * n * log2_of(n) + n);
+}
+
+/// Comparisons of a sort: n log2 n along its axis.
+double sort_flops(const Graph& graph, const Op& op) {
+  double along = 1;
+  for (const IterationDim& dim : iteration_space(graph, op).dims) {
+    if (dim.role == DimRole::mixed) along *= static_cast<double>(dim.size);
+  }
+  return count(graph, first_operand(op)) * log2_of(along);
+}
+
+/// Factorisations: each element takes part in as many steps as the smaller side is long.
+double matrix_flops(const Graph& graph, const Op& op, double cost) {
+  if (!first_operand(op).valid()) return 0;
+  const Tensor& x = graph.tensor(first_operand(op));
+  if (x.shape.size() < 2) return 0;
+  const std::int64_t side = std::min(x.shape.back().size, x.shape[x.shape.size() - 2].size);
+  return cost * count(graph, first_operand(op)) * static_cast<double>(side);
+}
+
 double other_flops(const Graph& graph, const Op& op, const OpRow& row) {
   const double bias = count(graph, operand(op, "bias")) > 0 ? count(graph, first_result(op)) : 0;
+  if (row.custom != nullptr && !row.custom->other_flops.empty()) {
+    return formula(graph, op, row.custom->other_flops);
+  }
+  if (row.space == "@transform") return transform_flops(graph, op);
+  if (row.space == "@frames") return frames_flops(graph, op);
+  if (row.space == "@sort") return sort_flops(graph, op);
+  if (row.space == "@matrix") return matrix_flops(graph, op, row.cost);
   switch (row.op_class) {
     case OpClass::view:
       return 0;
@@ -123,9 +248,6 @@ double other_flops(const Graph& graph, const Op& op, const OpRow& row) {
     }
     case OpClass::recurrent:
       return recurrent_other_flops(graph, op);
-    case OpClass::pooling: {
-      return row.cost * cost_elements(graph, op);
-    }
     default:
       return row.cost * cost_elements(graph, op);
   }
@@ -248,7 +370,8 @@ OpWork& OpWork::operator+=(const OpWork& o) {
 }
 
 OpWork forward_work(const Graph& graph, const Op& op) {
-  const OpRow* row = find_row(op.target);
+  const std::optional<OpRow> found = find_row(graph, op);
+  const OpRow* row = found ? &*found : nullptr;
   OpWork work;
   work.op_class = row == nullptr ? OpClass::opaque : row->op_class;
   if (is_free(graph, op, row)) return work;
@@ -267,16 +390,20 @@ OpWork forward_work(const Graph& graph, const Op& op) {
     work.kernels = 1;
     return work;
   }
-  if (row->op_class <= OpClass::recurrent) {
+  if (row->op_class <= OpClass::recurrent || row->custom != nullptr) {
     work.contraction = Flops(contraction_flops(graph, op, *row));
   }
   work.other = Flops(other_flops(graph, op, *row));
+  if (row->op_class == OpClass::attention && row->target.find("_backward") != row->target.npos) {
+    work.recomputed = work.contraction * 0.25;  // the scores, from query and key
+  }
   work.kernels = row->op_class == OpClass::recurrent ? recurrent_kernels(graph, op) : row->kernels;
   return work;
 }
 
 OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
-  const OpRow* row = find_row(op.target);
+  const std::optional<OpRow> found = find_row(graph, op);
+  const OpRow* row = found ? &*found : nullptr;
   OpWork work;
   work.op_class = row == nullptr ? OpClass::opaque : row->op_class;
   if (is_free(graph, op, row) && (row->passes == "self" || row->op_class != OpClass::view)) {
@@ -288,7 +415,14 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
   const Bytes gradient = bytes(graph.tensor(first_result(op)));
   work.kernels = need.computed;
   work.written = Bytes(need.bytes);
-  const bool contracts = row != nullptr && row->op_class <= OpClass::recurrent;
+  const bool contracts =
+      row != nullptr && (row->op_class <= OpClass::recurrent ||
+                         (row->custom != nullptr && !row->custom->flops.empty()));
+  if (row != nullptr && row->custom != nullptr && !row->custom->backward_flops.empty()) {
+    work.contraction = Flops(formula(graph, op, row->custom->backward_flops));
+    work.read = gradient + read_bytes(graph, op, row);
+    return work;
+  }
   if (!contracts) {
     if (need.computed == 0) return work;
     const bool light =
@@ -340,9 +474,9 @@ namespace {
 /// its next run needs a gradient that the value it starts with does not.
 bool spread_gradients(const Graph& graph, std::vector<bool>& needs) {
   for (const Op& op : graph.ops) {
-    const OpRow* row = find_row(op.target);
+    const std::optional<OpRow> row = find_row(graph, op);
     // New tensors take only sizes from their operand.
-    const std::string_view name = row == nullptr ? std::string_view() : row->target;
+    const std::string_view name = row ? row->target : std::string_view();
     if (name == "aten.detach" || name == "aten.bernoulli" || name.ends_with("_like") ||
         name.starts_with("aten.new_")) {
       continue;

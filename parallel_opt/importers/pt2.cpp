@@ -12,6 +12,7 @@
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/graph/alias.h"
+#include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/importers/json_tree.h"
 #include "parallel_opt/importers/pt2_graph.h"
 #include "parallel_opt/importers/pt2_schema.h"
@@ -129,6 +130,7 @@ struct Recorded {
   std::string name;
   Ties ties;
   std::map<std::string, std::string> symbols;
+  std::vector<CustomOperator> operators;
 };
 
 Recorded read_recorded(const ZipArchive& zip, const Package& package, const std::string& file,
@@ -151,6 +153,11 @@ Recorded read_recorded(const ZipArchive& zip, const Package& package, const std:
   if (name.is(Kind::string)) recorded.name = name.string();
   for (std::size_t i = 0; i < notes.size(); ++i) {
     if (notes.at(i).is(Kind::string)) findings.note(std::string(notes.at(i).string()));
+  }
+  if (const Node operators = tree.root()["operators"]; operators.is(Kind::array)) {
+    const std::string document =
+        R"({"schema": "parallel-opt/operators/1", "operators": )" + operators.dump() + "}";
+    recorded.operators = operators_from_json(document, file + ":" + member).operators;
   }
   return recorded;
 }
@@ -270,6 +277,7 @@ Graph read_package(const ZipArchive& zip, const std::string& file, const Ties& g
   ties.insert(recorded.ties.begin(), recorded.ties.end());
   const Ties found = payload_ties(zip, package, file, graph);
   ties.insert(found.begin(), found.end());
+  graph.operators = recorded.operators;
   fill_aliases(graph);
   apply_ties(graph, ties, findings);
   note_unused(graph, findings);

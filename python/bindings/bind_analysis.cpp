@@ -10,7 +10,10 @@
 
 #include "parallel_opt/graph/batch_dim.h"
 #include "parallel_opt/graph/liveness.h"
+#include "parallel_opt/graph/op_table.h"
+#include "parallel_opt/graph/split_cost.h"
 #include "parallel_opt/graph/summary.h"
+#include "parallel_opt/graph/work.h"
 #include "python/bindings/bind_fields.h"
 
 namespace parallel_opt::bindings {
@@ -63,6 +66,38 @@ void bind_liveness(nb::module_& m) {
       "Live bytes of one training step; the defaults are AdamW's, not fused.");
 }
 
+nb::list axes_of(const std::vector<std::vector<int>>& tensors) {
+  nb::list list;
+  for (const std::vector<int>& axes : tensors) list.append(nb::cast(axes));
+  return list;
+}
+
+/// One operator as the table sees it.
+nb::dict describe_operator(const Graph& graph, std::size_t index) {
+  if (index >= graph.ops.size()) throw nb::index_error("no such operator");
+  const Op& op = graph.ops[index];
+  const IterationSpace space = iteration_space(graph, op);
+  const std::vector<SplitCost> costs = split_costs(graph, op, space);
+  nb::list dims;
+  for (std::size_t i = 0; i < space.dims.size(); ++i) {
+    const IterationDim& dim = space.dims[i];
+    dims.append(nb::make_tuple(dim.name, dim.size, std::string(name_of(dim.role)),
+                               std::string(name_of(costs[i]))));
+  }
+  const std::vector<bool> needs = needs_grad(graph);
+  const OpWork forward = forward_work(graph, op), backward = backward_work(graph, op, needs);
+  nb::dict result;
+  result["class"] = std::string(name_of(forward.op_class));
+  result["dims"] = dims;
+  result["operands"] = axes_of(space.operands);
+  result["results"] = axes_of(space.results);
+  result["flops"] = nb::make_tuple(forward.contraction.value, backward.contraction.value);
+  result["other_flops"] = nb::make_tuple(forward.other.value, backward.other.value);
+  result["read_bytes"] = forward.read.value;
+  result["written_bytes"] = forward.written.value;
+  return result;
+}
+
 }  // namespace
 
 void bind_analysis(nb::module_& m) {
@@ -85,6 +120,22 @@ void bind_analysis(nb::module_& m) {
         return names;
       },
       "graph"_a, "Operators that mix the samples of a batch, or may: it cannot be cut unchanged.");
+  m.def("describe_operator", &describe_operator, "graph"_a, "index"_a,
+        nb::sig("def describe_operator(graph: Graph, index: int) -> dict[str, object]"),
+        "One operator as the table sees it: class; dims (name, size, role, what a split along it "
+        "asks of the parts); which dim indexes each axis of operands and results; FLOPs of forward "
+        "and backward; bytes.");
+  m.def(
+      "known_operators",
+      [] {
+        std::vector<std::string> targets;
+        for (const OpRow& row : op_rows()) targets.emplace_back(row.target);
+        return targets;
+      },
+      "Targets of the operator table, without overloads.");
+  m.def(
+      "knows_operator", [](const std::string& target) { return find_row(target) != nullptr; },
+      "target"_a, "Has the operator table a row for \"aten.add_.Tensor\"?");
   bind_liveness(m);
 }
 

@@ -13,6 +13,8 @@
 
 #include "parallel_opt/graph/alias.h"
 #include "parallel_opt/graph/graph.h"
+#include "parallel_opt/graph/graph_json.h"
+#include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/importers/model.h"
 #include "parallel_opt/importers/pt2.h"
 #include "parallel_opt/importers/two_batches.h"
@@ -310,7 +312,24 @@ void bind_graph(nb::module_& m) {
             return bind(g, values);
           },
           "values"_a, "The same graph with symbols at other values: {\"batch\": 64}.")
+      .def(
+          "with_operators",
+          [](const Graph& g, const std::string& document, const std::string& name) {
+            return with_operators(g, operators_from_json(document, name).operators);
+          },
+          "document"_a, "name"_a,
+          "The same graph with rows of a parallel-opt/operators document added; `name` is for "
+          "errors.")
       .def("count_parameters", [](const Graph& g) { return count_parameters(g); })
+      .def(
+          "to_json", [](const Graph& g) { return to_json(g); },
+          "The graph as a parallel-opt/graph document.")
+      .def_static(
+          "from_json",
+          [](const std::string& text, const std::string& name) {
+            return graph_from_json(text, name);
+          },
+          "text"_a, "name"_a = "graph.json", "Read and check a graph document.")
       .def(
           "hash", [](const Graph& g) { return graph_hash(g); },
           "Identity of the computation, names left out: 16 hexadecimal digits.")
@@ -333,6 +352,12 @@ void bind_graph(nb::module_& m) {
       "load_pt2", [](const std::string& path, const Ties& ties) { return load_pt2(path, ties); },
       "path"_a, "ties"_a = Ties(), nb::call_guard<nb::gil_scoped_release>(),
       "Read a .pt2 file; its weights are not read.");
+  m.def(
+      "check_operators",
+      [](const std::string& document, const std::string& name) {
+        operators_from_json(document, name);
+      },
+      "document"_a, "name"_a, "Raise InputError unless it is a parallel-opt/operators document.");
   m.def("join_batches", &join_batches, "small"_a, "small_batch"_a, "large"_a, "large_batch"_a,
         "One graph with the symbol `batch` from two captures; None when they differ in more.");
   m.def("load_model", &load_model, "spec"_a, nb::call_guard<nb::gil_scoped_release>(),

@@ -13,9 +13,14 @@ from parallel_opt.errors import InfeasibleError, InputError, InternalError, Mach
 
 if TYPE_CHECKING:
     from parallel_opt.energy_meter import energy
+    from parallel_opt.operators import register_operator
     from parallel_opt.wrapper import OptimizedParallel
 
-_LAZY = {"OptimizedParallel": "parallel_opt.wrapper", "energy": "parallel_opt.energy_meter"}
+_LAZY = {
+    "OptimizedParallel": "parallel_opt.wrapper",
+    "energy": "parallel_opt.energy_meter",
+    "register_operator": "parallel_opt.operators",
+}
 
 __all__ = [
     "Cluster",
@@ -30,6 +35,7 @@ __all__ = [
     "Timeline",
     "__version__",
     "energy",
+    "register_operator",
 ]
 
 

@@ -17,6 +17,7 @@ from parallel_opt import compat
 from parallel_opt._core import Graph, join_batches, read_pt2
 from parallel_opt.capture_state import flat_outputs, preserved, quiet, unwrapped
 from parallel_opt.errors import InputError
+from parallel_opt.operators import registered, with_registered
 from parallel_opt.trace import trace
 
 __all__ = ["capture", "export", "main", "ties"]
@@ -63,7 +64,7 @@ def capture(
     reason = ""
     if level != "trace":
         try:
-            return _exported(module, args, kwargs, name, dynamic_batch)
+            return with_registered(_exported(module, args, kwargs, name, dynamic_batch))
         except Exception as error:  # torch.export raises whatever the model's own code raises
             reason = _first_line(error)
             if level == "export":
@@ -71,7 +72,7 @@ def capture(
                     name, f"torch.export failed: {reason}", 'try level="trace"'
                 ) from error
     try:
-        return _traced(module, args, kwargs, name, dynamic_batch, reason)
+        return with_registered(_traced(module, args, kwargs, name, dynamic_batch, reason))
     except Exception as error:
         if reason:
             raise InputError(
@@ -156,6 +157,7 @@ def export(
             "name": name or type(module).__name__,
             "ties": ties(module),
             "symbols": _batch_symbols(program),
+            "operators": registered(),
         }
         buffer = io.BytesIO()
         torch.export.save(program, buffer, extra_files={"parallel_opt.json": json.dumps(extra)})

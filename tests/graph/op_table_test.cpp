@@ -28,11 +28,12 @@ TEST(OpTable, EveryRowIsFoundUnderItsOwnName) {
   std::set<std::string_view> names;
   for (const OpRow& row : op_rows()) {
     EXPECT_TRUE(names.insert(row.target).second) << row.target;
-    EXPECT_EQ(find_row(std::string(row.target) + ".default"), &row);
+    const bool function = row.target.starts_with("torch.");  // no overloads
+    EXPECT_EQ(find_row(std::string(row.target) + (function ? "" : ".default")), &row);
     EXPECT_NE(row.op_class, OpClass::opaque) << row.target;
     EXPECT_FALSE(row.space.empty()) << row.target;
   }
-  EXPECT_GE(names.size(), 300u);
+  EXPECT_GE(names.size(), 1000u);
 }
 
 TEST(OpTable, InPlaceFormsShareARowAndUnknownOnesHaveNone) {
@@ -40,9 +41,9 @@ TEST(OpTable, InPlaceFormsShareARowAndUnknownOnesHaveNone) {
   EXPECT_EQ(find_row("mylib.my_op.default"), nullptr);
   Op op;
   op.target = "mylib.my_op.default";
-  EXPECT_EQ(op_class(op), OpClass::opaque);
+  EXPECT_EQ(op_class(Graph{}, op), OpClass::opaque);
   op.target = "_operator.mul";
-  EXPECT_EQ(op_class(op), OpClass::view);  // arithmetic on sizes launches nothing
+  EXPECT_EQ(op_class(Graph{}, op), OpClass::view);  // arithmetic on sizes launches nothing
 }
 
 /// Whatever operands a row meets, its words and rules must be implemented and never crash.

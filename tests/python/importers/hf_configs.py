@@ -271,9 +271,7 @@ ENCODERS: dict[str, Config] = {
         num_attention_heads=64,
         embedding_size=128,
     ),
-    "electra-large": _decoder(
-        "electra", "ElectraForMaskedLM", **_BERT_LARGE, embedding_size=1024
-    ),
+    "electra-large": _decoder("electra", "ElectraForMaskedLM", **_BERT_LARGE, embedding_size=1024),
     "electra-small-classifier": _decoder("electra", "ElectraForSequenceClassification"),
 }
 
