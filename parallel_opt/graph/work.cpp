@@ -401,6 +401,28 @@ OpWork forward_work(const Graph& graph, const Op& op) {
   return work;
 }
 
+namespace {
+
+/// Operators without products: as much arithmetic per gradient element as the forward has.
+void light_backward(const Graph& graph, const Op& op, const OpRow* row, const Needing& need,
+                    const std::vector<bool>& needs_grad, OpWork& work) {
+  if (need.computed == 0) return;
+  const bool light =
+      row != nullptr && (row->op_class == OpClass::view || row->op_class == OpClass::copy ||
+                         row->op_class == OpClass::gather);
+  Bytes saved;
+  const Saved kept = saved_for_backward(graph, op, needs_grad);
+  for (const TensorId id : kept.tensors) saved += bytes(graph.tensor(id));
+  work.read = bytes(graph.tensor(first_result(op))) + saved + kept.extra;
+  const double factor = row == nullptr || light ? 1 : std::max(row->cost, 1.0);
+  const bool norm = row != nullptr && row->op_class == OpClass::normalization;
+  work.other =
+      Flops(norm ? 1.5 * factor * count(graph, first_operand(op)) : factor * need.elements);
+  if (norm) work.kernels = std::min(work.kernels, 1);
+}
+
+}  // namespace
+
 OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
   const std::optional<OpRow> found = find_row(graph, op);
   const OpRow* row = found ? &*found : nullptr;
@@ -424,19 +446,7 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
     return work;
   }
   if (!contracts) {
-    if (need.computed == 0) return work;
-    const bool light =
-        row != nullptr && (row->op_class == OpClass::view || row->op_class == OpClass::copy ||
-                           row->op_class == OpClass::gather);
-    Bytes saved;
-    const Saved kept = saved_for_backward(graph, op, needs_grad);
-    for (const TensorId id : kept.tensors) saved += bytes(graph.tensor(id));
-    work.read = gradient + saved + kept.extra;
-    const double factor = row == nullptr || light ? 1 : std::max(row->cost, 1.0);
-    const bool norm = row != nullptr && row->op_class == OpClass::normalization;
-    work.other =
-        Flops(norm ? 1.5 * factor * count(graph, first_operand(op)) : factor * need.elements);
-    if (norm) work.kernels = std::min(work.kernels, 1);
+    light_backward(graph, op, row, need, needs_grad, work);
     return work;
   }
   // Each gradient is one contraction of the output gradient with the other operands: as many
@@ -445,7 +455,10 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
   const bool bias = need.operands > need.big;
   work.other = Flops(bias ? count(graph, first_result(op)) : 0);
   work.read = (gradient + read_bytes(graph, op, row)) * std::max(need.big, 1);
-  if (row->op_class == OpClass::attention) {
+  const bool formula_given = row->custom != nullptr && !row->custom->flops.empty();
+  if (formula_given) {
+    work.contraction = forward * need.big;
+  } else if (row->op_class == OpClass::attention) {
     const IterationSpace space = iteration_space(graph, op);
     if (space.dims.empty()) return work;
     double d = 0;

@@ -52,6 +52,15 @@ TEST(OperatorFile, ACustomRowIsCountedByItsFormulas) {
   EXPECT_TRUE(summarize(g).opaque.empty());
 }
 
+TEST(OperatorFile, AFormulaCountsForTheBackwardOfAnyClass) {
+  CustomOperator custom = fused_linear();
+  custom.op_class = OpClass::attention;
+  custom.flops = "7*b*n*k";
+  Graph g = with_operators(calls_it(), {custom});
+  g.tensors[0].requires_grad = true;  // both operands
+  EXPECT_EQ(backward_work(g, g.ops[0], needs_grad(g)).contraction, Flops(2 * 7.0 * 6 * 16 * 8));
+}
+
 TEST(OperatorFile, AFormulaForTheBackwardReplacesTheRule) {
   CustomOperator custom = fused_linear();
   custom.backward_flops = "5*n*k";
