@@ -12,33 +12,6 @@ namespace parallel_opt::pt2 {
 using Node = JsonTree::Node;
 using Kind = JsonTree::Kind;
 
-std::string Place::text() const {
-  std::string text = parent != nullptr ? parent->text() : "";
-  if (key.empty()) return index == SIZE_MAX ? text : text + "[" + std::to_string(index) + "]";
-  if (!text.empty()) text += '.';
-  return text.append(key);
-}
-
-void Findings::fault(const Place& place, std::string what, std::string hint) {
-  constexpr std::size_t kMost = 20;
-  if (faults_.size() >= kMost) {
-    ++more_;
-    return;
-  }
-  const std::string at = place.text();
-  faults_.push_back({at.empty() ? file_ : file_ + ":" + at, std::move(what), std::move(hint)});
-}
-
-void Findings::note(const std::string& text) {
-  if (std::ranges::find(notes_, text) == notes_.end()) notes_.push_back(text);
-}
-
-void Findings::throw_if_any() const {
-  std::vector<Fault> faults = faults_;
-  if (more_ > 0) faults.push_back({file_, "and " + std::to_string(more_) + " more faults", ""});
-  parallel_opt::throw_if_any(std::move(faults));
-}
-
 Variant variant_of(Node node) {
   if (!node.is(Kind::object) || node.size() == 0) return {};
   // Some writers keep the other members as null.

@@ -8,43 +8,14 @@
 #include <unordered_map>
 #include <vector>
 
-#include "parallel_opt/base/error.h"
 #include "parallel_opt/graph/graph.h"
+#include "parallel_opt/importers/findings.h"
 #include "parallel_opt/importers/json_tree.h"
 #include "parallel_opt/importers/srepr.h"
 
 /// The vocabulary of torch.export's JSON (torch/_export/serde/schema.py): enumerations, unions,
 /// sizes. The words of `pt2.cpp` and `pt2_graph.cpp`, not for others.
 namespace parallel_opt::pt2 {
-
-/// Where in the model's JSON a value stands; a chain on the stack, made text only when needed.
-struct Place {
-  const Place* parent = nullptr;
-  std::string_view key;
-  std::size_t index = SIZE_MAX;  ///< used when `key` is empty
-  /// "graph.nodes[17].inputs[0]"
-  std::string text() const;
-};
-
-/// Faults and notes of one import, each said once.
-class Findings {
- public:
-  explicit Findings(std::string file) : file_(std::move(file)) {}
-  /// Adds a fault at "FILE:PLACE". More than 20 are counted, not kept.
-  void fault(const Place& place, std::string what, std::string hint = "");
-  void note(const std::string& text);
-  bool any() const { return !faults_.empty(); }
-  /// Throws InputError when there is any fault.
-  void throw_if_any() const;
-  const std::vector<std::string>& notes() const { return notes_; }
-  const std::string& file() const { return file_; }
-
- private:
-  std::string file_;
-  std::vector<Fault> faults_;
-  std::vector<std::string> notes_;
-  std::size_t more_ = 0;
-};
 
 /// The single member of a union object: {"as_tensor": {...}}.
 struct Variant {
