@@ -7,6 +7,7 @@
 #include "parallel_opt/graph/graph_json.h"
 #include "parallel_opt/importers/hf_config.h"
 #include "parallel_opt/importers/inline_spec.h"
+#include "parallel_opt/importers/onnx.h"
 #include "parallel_opt/importers/pt2.h"
 
 namespace parallel_opt {
@@ -46,7 +47,7 @@ Graph load_model(const std::string& spec) {
   std::error_code error;
   if (spec.starts_with("transformer:")) return read_inline_spec(spec);
   if (path.extension() == ".pt2") return load_pt2(spec);
-  if (path.extension() == ".onnx") not_yet(spec, "an ONNX model");
+  if (path.extension() == ".onnx") return load_onnx(spec);
   if (path.extension() == ".pb" || std::filesystem::exists(path / "saved_model.pb", error)) {
     not_yet(spec, "a TensorFlow model");
   }

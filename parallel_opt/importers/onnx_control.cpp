@@ -96,6 +96,15 @@ void choose(Call& call, const std::vector<int>& results) {
   }
 }
 
+Region alternative(const std::string& base, const char* which) {
+  Region region;
+  region.name = base + which;
+  region.kind = RegionKind::branch;
+  region.group = base;
+  region.runs = 0.5;
+  return region;
+}
+
 void read_if(Call& call) {
   const auto yes = body_of(call, "then_branch"), no = body_of(call, "else_branch");
   if (!yes || !no) return;
@@ -104,12 +113,10 @@ void read_if(Call& call) {
     return choose(call, read_body(call, *condition != 0 ? *yes : *no, {}, base));
   }
   const RegionId outside = call.importer.region;
-  add_region(call,
-             {.name = base + ".true", .kind = RegionKind::branch, .group = base, .runs = 0.5});
+  add_region(call, alternative(base, ".true"));
   const std::vector<int> first = read_body(call, *yes, {}, base + ".true");
   call.importer.region = outside;
-  add_region(call,
-             {.name = base + ".false", .kind = RegionKind::branch, .group = base, .runs = 0.5});
+  add_region(call, alternative(base, ".false"));
   const std::vector<int> second = read_body(call, *no, {}, base + ".false");
   call.importer.region = outside;
   call.importer.findings().note("operator \"" + base +
@@ -163,7 +170,10 @@ bool read_loop_once(Call& call, const Loop& loop, std::vector<std::optional<Shap
   const Importer::Mark mark = importer.mark();
   const RegionId outside = importer.region;
   for (const int id : loop.carried) importer.tensor(id);
-  Region region{.name = base + ".body", .kind = RegionKind::loop, .group = base};
+  Region region;
+  region.name = base + ".body";
+  region.kind = RegionKind::loop;
+  region.group = base;
   region.runs = static_cast<double>(loop.trips.size);
   region.expression = loop.trips.expression;
   region.observed = loop.observed;

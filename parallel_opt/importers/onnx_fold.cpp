@@ -144,6 +144,10 @@ constexpr auto kPointwise = std::to_array<Pointwise>({
     {"Floor", 1, real_function<std::floor>},
     {"Ceil", 1, real_function<std::ceil>},
     {"Round", 1, real_function<std::nearbyint>},
+    {"Relu", 1,
+     [](const Elements& e) {
+       return e[0].real ? number(std::max(e[0].number, 0.0)) : whole(maximum(e[0].whole, fixed(0)));
+     }},
     {"Reciprocal", 1, [](const Elements& e) { return number(1 / e[0].value()); }},
     {"Equal", 2,
      [](const Elements& e) {
@@ -404,6 +408,25 @@ std::optional<Data> transposed(Call& call) {
                                                                 : std::nullopt;
 }
 
+/// A list cut in lists, as long as the results' shapes say.
+void split_list(Call& call) {
+  const Data* from = foldable(call, 0);
+  if (from == nullptr || call.shape(0)->size() != 1) return;
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < call.out.size(); ++i) {
+    const Shape& part = call.shape_out(i);
+    if (!call.wants(i) || part.size() != 1 || !is_fixed(part[0]) || part[0].size < 0 ||
+        static_cast<std::size_t>(part[0].size) > from->size() - at) {
+      return;
+    }
+    Data data;
+    data.real = from->real;
+    for (std::int64_t k = 0; k < part[0].size; ++k) append(data, element_of(*from, at++));
+    call.importer.count_folded(data);
+    call.result(i).data = std::move(data);
+  }
+}
+
 struct FoldRule {
   std::string_view type;
   std::optional<Data> (*apply)(Call&);
@@ -432,8 +455,10 @@ constexpr auto kRules = std::to_array<FoldRule>({{"Shape", shape_of_operand},
 }  // namespace
 
 void fold(Call& call) {
-  if (!is_main_domain(call.node.domain) || call.out.size() != 1 || !call.wants(0)) return;
-  if (call.result().data || !call.importer.may_fold()) return;
+  if (!is_main_domain(call.node.domain) || !call.importer.may_fold()) return;
+  if (call.node.type == "Split") return split_list(call);
+  if (call.out.size() != 1 || !call.wants(0)) return;
+  if (call.result().data) return;
   std::optional<Data> data;
   for (const Pointwise& row : kPointwise) {
     if (row.type == call.node.type) data = pointwise(call, row);

@@ -51,8 +51,8 @@ class Importer;
 /// One node at hand: what shape rules and conversions see of the import.
 class Call {
  public:
-  Call(Importer& importer, Scope& scope, const ProtoNode& node, const Place& place)
-      : importer(importer), scope(scope), node(node), place(place) {}
+  Call(Importer& importer_, Scope& scope_, const ProtoNode& node_, const Place& place_)
+      : importer(importer_), scope(scope_), node(node_), place(place_) {}
 
   // --- operands; all of these take absent and unknown ones
   bool has(std::size_t i) const { return i < in.size() && in[i] >= 0; }

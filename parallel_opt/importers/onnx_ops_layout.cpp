@@ -163,7 +163,9 @@ void unsqueeze_shape(Call& call) {
 }
 
 void unsqueeze(Call& call) {
-  const auto axes = axes_of(call, static_cast<std::int64_t>(call.shape_out().size()));
+  const bool ranked = call.result().shape.has_value();
+  const auto axes =
+      ranked ? axes_of(call, static_cast<std::int64_t>(call.shape_out().size())) : std::nullopt;
   if (axes && axes->size() == 1) {
     return call.emit("aten.unsqueeze.default", {{"self", call.tensor(0)}},
                      {{"dim", axes->front()}});

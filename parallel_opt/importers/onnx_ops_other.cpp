@@ -32,7 +32,10 @@ void dft_shape(Call& call) {
                                                                     : unknown_size(dim.size);
   }
   if (one_sided && !inverse) dim = add(floor_divide(dim, fixed(2)), fixed(1));
-  if (one_sided && inverse) shape.back() = fixed(1);
+  if (one_sided && inverse) {  // from n / 2 + 1 bins back to n samples
+    if (!call.has(1)) dim = multiply(fixed(2), subtract(dim, fixed(1)));
+    shape.back() = fixed(1);
+  }
   call.set(0, call.element(0), std::move(shape));
 }
 

@@ -181,7 +181,7 @@ void optional_get(Call& call) {
   } else if (from->items && !from->items->empty()) {
     call.out[0] = from->items->front();
   } else {
-    call.set(0, from->element, std::nullopt);
+    call.set(0, from->element, from->shape);
   }
 }
 

@@ -132,17 +132,19 @@ class ModelReader {
 
   void read(std::string_view bytes, KeyValue& entry, const Place& place) {
     each(bytes, place, [&](Reader& r) {
-      if (r.tag() == 1) entry.key = text(r);
-      if (r.tag() == 2) entry.value = text(r);
-      return r.tag() == 1 || r.tag() == 2;
+      const std::uint32_t tag = r.tag();  // reading a value clears it
+      if (tag == 1) entry.key = text(r);
+      if (tag == 2) entry.value = text(r);
+      return tag == 1 || tag == 2;
     });
   }
 
   void read(std::string_view bytes, ProtoOpset& opset, const Place& place) {
     each(bytes, place, [&](Reader& r) {
-      if (r.tag() == 1) opset.domain = text(r);
-      if (r.tag() == 2) opset.version = whole(r);
-      return r.tag() == 1 || r.tag() == 2;
+      const std::uint32_t tag = r.tag();  // reading a value clears it
+      if (tag == 1) opset.domain = text(r);
+      if (tag == 2) opset.version = whole(r);
+      return tag == 1 || tag == 2;
     });
   }
 
@@ -214,25 +216,27 @@ class ModelReader {
 
   void read(std::string_view bytes, ProtoDim& dim, const Place& place) {
     each(bytes, place, [&](Reader& r) {
-      if (r.tag() == 1) {
+      const std::uint32_t tag = r.tag();  // reading a value clears it
+      if (tag == 1) {
         dim.value = whole(r);
         dim.fixed = true;
       }
-      if (r.tag() == 2) dim.param = text(r);
-      return r.tag() == 1 || r.tag() == 2;
+      if (tag == 2) dim.param = text(r);
+      return tag == 1 || tag == 2;
     });
   }
 
   void read_tensor_type(std::string_view bytes, ProtoType& type, const Place& place) {
     const Place dims{&place, "shape.dim", SIZE_MAX};
     each(bytes, place, [&](Reader& r) {
-      if (r.tag() == 1) type.element = whole(r);
-      if (r.tag() == 2) {
+      const std::uint32_t tag = r.tag();  // reading a value clears it
+      if (tag == 1) type.element = whole(r);
+      if (tag == 2) {
         type.shaped = true;
         each(text(r), dims,
              [&](Reader& shape) { return shape.tag() == 1 && add(shape, type.dims, dims); });
       }
-      return r.tag() == 1 || r.tag() == 2;
+      return tag == 1 || tag == 2;
     });
   }
 

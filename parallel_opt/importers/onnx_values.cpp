@@ -96,6 +96,13 @@ void Importer::type_of(Value& of, const ProtoType& type, const Place& place, boo
     const ProtoType* inner = &type;
     while (!inner->inner.empty()) inner = &inner->inner.front();
     of.element = inner->element;
+    if (of.kind == Value::Kind::optional && inner != &type && inner->kind == Kind::tensor &&
+        inner == &type.inner.front()) {
+      Value held;  // what an optional tensor is, when it is there
+      held.name = of.name;
+      type_of(held, *inner, place, input);
+      of.shape = held.shape;
+    }
     return;
   }
   if (!type.shaped) return;
