@@ -284,6 +284,8 @@ Dim sliced(const Dim& size, const Dim& start, const Dim& end, std::int64_t step)
     Dim value = sign && *sign < 0 ? add(size, at) : at;
     const auto low = compare(value, fixed(least));
     if (low && *low < 0) return fixed(least);
+    // The axis is as long as the model needs: a start lies in it, a cut of a table too.
+    if (is_fixed(value) != is_fixed(most) && (&at == &start || is_fixed(most))) return value;
     return minimum(value, most);
   };
   if (step > 0) {

@@ -19,6 +19,7 @@ void dft_shape(Call& call) {
   shape.back() = fixed(2);
   const bool one_sided = call.whole("onesided", 0) != 0, inverse = call.whole("inverse", 0) != 0;
   if (!axis) {
+    if (one_sided && inverse) shape.back() = fixed(1);
     for (std::size_t i = 1; i + 1 < shape.size(); ++i) shape[i] = unknown_size(shape[i].size);
     return call.set(0, call.element(0), std::move(shape));
   }

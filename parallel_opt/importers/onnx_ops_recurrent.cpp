@@ -52,7 +52,10 @@ void recurrent(Call& call) {
   const std::int64_t element = call.element(0);
   Operands operands{{"input", call.tensor(0)}};
   for (const std::size_t i : {5, 6}) {
-    if (call.has(i) && (i == 5 || type == "LSTM")) operands.push_back({"hx", call.tensor(i)});
+    if (!call.has(i) || (i == 6 && type != "LSTM")) continue;
+    Value& state = call.importer.value(call.in[i]);
+    if (state.weight && state.role.empty()) state.role = "CONSTANT";  // zeros to start with
+    operands.push_back({"hx", call.tensor(i)});
   }
   const std::int64_t directions = is_fixed(d) ? std::clamp<std::int64_t>(d.size, 1, 2) : 1;
   for (std::int64_t k = 0; k < directions; ++k) add_weights(call, operands, k);

@@ -32,14 +32,13 @@ void construct(Call& call) {
 
 void empty(Call& call) { set_items(call, call.whole("dtype", kFloat), std::vector<int>()); }
 
-/// Where operand `i` points in a list of `size`; `fallback` when it is absent; empty: unknown.
-std::optional<std::size_t> position(Call& call, std::size_t i, std::size_t size,
-                                    std::size_t fallback) {
-  if (!call.has(i)) return fallback;
+/// Where operand `i` points in a list of `size`, up to `most`; absent: at `most`; empty: unknown.
+std::optional<std::size_t> position(Call& call, std::size_t i, std::size_t size, std::size_t most) {
+  if (!call.has(i)) return most;
   const auto at = call.number(i);
   if (!at) return std::nullopt;
   const std::int64_t index = *at < 0 ? *at + static_cast<std::int64_t>(size) : *at;
-  if (index < 0 || index > static_cast<std::int64_t>(size)) {
+  if (index < 0 || index > static_cast<std::int64_t>(most)) {
     call.fault("position " + std::to_string(*at) + " in a list of " + std::to_string(size));
     return std::nullopt;
   }
@@ -60,7 +59,7 @@ void insert(Call& call) {
 void erase(Call& call) {
   auto items = items_of(call, 0);
   if (items && !items->empty()) {
-    const auto at = position(call, 1, items->size() - 1, items->size() - 1);
+    const auto at = position(call, 1, items->size(), items->size() - 1);
     if (at) items->erase(items->begin() + static_cast<std::ptrdiff_t>(*at));
     if (!at) items.reset();
   }
@@ -71,7 +70,7 @@ void erase(Call& call) {
 void at(Call& call) {
   const auto items = items_of(call, 0);
   if (items && !items->empty() && call.has(1)) {
-    const auto index = position(call, 1, items->size() - 1, 0);
+    const auto index = position(call, 1, items->size(), items->size() - 1);
     if (index && call.wants(0)) call.out[0] = (*items)[*index];
     return;
   }

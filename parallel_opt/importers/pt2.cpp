@@ -21,7 +21,6 @@
 namespace parallel_opt {
 namespace {
 
-using pt2::Findings;
 using Node = JsonTree::Node;
 using Kind = JsonTree::Kind;
 
@@ -94,7 +93,7 @@ std::string model_member(const Package& package, const std::string& file) {
 }
 
 void check_schema(Node model, Findings& findings) {
-  const pt2::Place place{nullptr, "schema_version", SIZE_MAX};
+  const Place place{nullptr, "schema_version", SIZE_MAX};
   const Node version = model["schema_version"];
   const Node major = version.is(Kind::integer) ? version : version["major"];
   if (!major.is(Kind::integer)) {
