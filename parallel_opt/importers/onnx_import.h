@@ -165,6 +165,7 @@ class Importer {
   Dim symbol(const std::string& name, std::int64_t hint, std::int64_t least);
   void settle_strides(const Op& op);
   TensorId constant_tensor(Value& value);
+  bool is_made_up(Value& value);
   void index_functions();
 
   const ProtoModel& model_;

@@ -187,13 +187,21 @@ TensorId Importer::tensor(int id) {
   return of.tensor;
 }
 
+/// An exporter that replaces an operator by others makes up ones and zeros for their weights.
+bool Importer::is_made_up(Value& of) {
+  if (!of.name.starts_with("val_") && !of.name.starts_with("onnx::")) return false;
+  const Data* known = data(of);
+  if (known == nullptr || !known->real || known->reals.empty()) return false;
+  return std::ranges::all_of(known->reals, [&](double x) { return x == known->reals.front(); });
+}
+
 TensorId Importer::constant_tensor(Value& of) {
   const Shape shape = of.shape.value_or(Shape());
   TensorRole role = TensorRole::constant;
   if (of.weight && of.role == "BUFFER") role = TensorRole::buffer;
   const bool many = element_count(shape).value_or(0) > 1 || of.name.find('.') != std::string::npos;
   if (of.weight && is_float(of.element) && !shape.empty() &&
-      (of.role == "PARAMETER" || (of.role.empty() && many))) {
+      (of.role == "PARAMETER" || (of.role.empty() && many && !is_made_up(of)))) {
     role = TensorRole::parameter;
   }
   const TensorId id = add_tensor(of.name, role, of.element, shape);

@@ -60,18 +60,25 @@ def _operators(graph: onnx.GraphProto) -> set[tuple[str, str]]:
     return found
 
 
+def _shape(value: Any) -> tuple[int, ...]:
+    return tuple(value.dims) if isinstance(value, onnx.TensorProto) else np.shape(value)
+
+
 def _tensors(info: onnx.ValueInfoProto, value: Any) -> list[Expected]:
     """One result; a list of tensors is as many results."""
     kind = info.type.WhichOneof("value")
     if kind == "sequence_type":
         element = info.type.sequence_type.elem_type.tensor_type.elem_type
-        return [Expected(DTYPES[element], np.shape(item)) for item in value]
+        return [Expected(DTYPES[element], _shape(item)) for item in value]
     if kind == "optional_type":
-        element = info.type.optional_type.elem_type.tensor_type.elem_type
-        return [] if value is None else [Expected(DTYPES.get(element, "?"), np.shape(value))]
+        inner = info.type.optional_type.elem_type
+        if inner.WhichOneof("value") == "sequence_type":
+            inner = inner.sequence_type.elem_type
+        items = value if isinstance(value, list) else [] if value is None else [value]
+        return [Expected(DTYPES[inner.tensor_type.elem_type], _shape(item)) for item in items]
     tensor = info.type.tensor_type
     stated = tensor.shape.dim if tensor.HasField("shape") else ()
-    actual = np.shape(value)
+    actual = _shape(value)
     fixed = [
         d.dim_value if d.HasField("dim_value") else a for d, a in zip(stated, actual, strict=False)
     ]

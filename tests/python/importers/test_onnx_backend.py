@@ -30,7 +30,7 @@ def _outcome(case: Case, model: bytes) -> str:
     result = "equal"
     for index, expected in zip(graph.outputs, case.expected, strict=False):
         tensor = graph.tensors[index]
-        if tensor.dtype != expected.dtype and expected.dtype != "?":
+        if tensor.dtype != expected.dtype:
             return f"{tensor.name} is {tensor.dtype}, not {expected.dtype}"
         if len(tensor.shape) != len(expected.shape):
             return f"{tensor.name} has axes {tensor.expressions}, not {expected.shape}"
