@@ -354,13 +354,12 @@ void bind_graph(nb::module_& m) {
       "path"_a, "ties"_a = Ties(), nb::call_guard<nb::gil_scoped_release>(),
       "Read a .pt2 file; its weights are not read.");
   m.def(
-<<<<<<< HEAD
       "check_operators",
       [](const std::string& document, const std::string& name) {
         operators_from_json(document, name);
       },
       "document"_a, "name"_a, "Raise InputError unless it is a parallel-opt/operators document.");
-=======
+  m.def(
       "read_onnx",
       [](const nb::bytes& model, const std::string& name, const std::string& directory) {
         const std::string_view view(model.c_str(), model.size());
@@ -377,7 +376,6 @@ void bind_graph(nb::module_& m) {
         return knows_onnx_operator(domain, type);
       },
       "domain"_a, "type"_a, "Are the operator's shapes known? Others are opaque.");
->>>>>>> 2d3e889 (importers: ONNX nodes as the backend tests have them)
   m.def("join_batches", &join_batches, "small"_a, "small_batch"_a, "large"_a, "large_batch"_a,
         "One graph with the symbol `batch` from two captures; None when they differ in more.");
   m.def("load_model", &load_model, "spec"_a, nb::call_guard<nb::gil_scoped_release>(),

@@ -40,16 +40,7 @@ TEST(LoadModel, MissingFileIsASystemError) {
 }
 
 TEST(LoadModel, WhatIsNotReadYetSaysTheWay) {
-<<<<<<< HEAD
-  EXPECT_EQ(error("m.onnx"), "m.onnx: an ONNX model is not read yet" + kWay);
   EXPECT_EQ(error("m.pb"), "m.pb: a TensorFlow model is not read yet" + kWay);
-=======
-  EXPECT_EQ(error("m.pb"), "m.pb: a TensorFlow model is not read yet, only .pt2 and .onnx files" + kWay);
-  EXPECT_EQ(error("config.json"),
-            "config.json: a Hugging Face configuration is not read yet, only .pt2 and .onnx files" + kWay);
-  EXPECT_EQ(error("transformer:layers=2"),
-            "transformer:layers=2: an inline model is not read yet, only .pt2 and .onnx files" + kWay);
->>>>>>> 2d3e889 (importers: ONNX nodes as the backend tests have them)
   EXPECT_EQ(error("weights.safetensors"),
             "weights.safetensors: holds weights without a graph" + kWay);
   EXPECT_EQ(error("nothing"), "nothing: no such model" + kWay);
@@ -73,11 +64,7 @@ TEST(LoadModel, SavedModelDirectoryIsRecognised) {
   std::filesystem::create_directories(directory);
   std::ofstream(directory / "saved_model.pb") << "x";
   EXPECT_EQ(error(directory.string()),
-<<<<<<< HEAD
             directory.string() + ": a TensorFlow model is not read yet" + kWay);
-=======
-            directory.string() + ": a TensorFlow model is not read yet, only .pt2 and .onnx files" + kWay);
->>>>>>> 2d3e889 (importers: ONNX nodes as the backend tests have them)
   std::filesystem::remove_all(directory);
 }
 
