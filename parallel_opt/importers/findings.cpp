@@ -26,7 +26,9 @@ void Findings::fault(const Place& place, std::string what, std::string hint) {
 }
 
 void Findings::note(const std::string& text) {
-  if (std::ranges::find(notes_, text) == notes_.end()) notes_.push_back(text);
+  constexpr std::size_t kMostNotes = 200;  // a reader stops long before, and so does the search
+  if (notes_.size() > kMostNotes || std::ranges::find(notes_, text) != notes_.end()) return;
+  notes_.push_back(notes_.size() == kMostNotes ? "further notes were left out" : text);
 }
 
 bool Findings::full() const { return faults_.size() >= kMost; }

@@ -66,18 +66,19 @@ std::string module_of_path(std::string_view path) {
 bool is_main_domain(std::string_view domain) { return domain.empty() || domain == "ai.onnx"; }
 
 bool Importer::spend(const Place& place) {
-  constexpr std::size_t kFree = 50'000, kPerNode = 20;
-  std::size_t in_file = model_.graph.nodes.size();
-  for (const ProtoFunction& function : model_.functions) in_file += function.nodes.size();
-  if (++nodes_ <= kFree + kPerNode * in_file) return true;
-  findings_.fault(place,
-                  "functions and subgraphs unfold to more than " +
-                      std::to_string(kFree + kPerNode * in_file) + " operators",
-                  "is the file damaged?");
+  if (++nodes_ <= most_nodes_) return true;
+  findings_.fault(
+      place,
+      "functions and subgraphs unfold to more than " + std::to_string(most_nodes_) + " operators",
+      "is the file damaged?");
   return false;
 }
 
 void Importer::run() {
+  constexpr std::size_t kFree = 50'000, kPerNode = 20;
+  std::size_t in_file = model_.graph.nodes.size();
+  for (const ProtoFunction& function : model_.functions) in_file += function.nodes.size();
+  most_nodes_ = kFree + kPerNode * in_file;
   index_functions();
   const Place place{nullptr, "graph", SIZE_MAX};
   Scope scope;

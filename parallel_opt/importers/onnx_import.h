@@ -179,6 +179,7 @@ class Importer {
   std::vector<const ProtoFunction*> stack_;                          ///< functions being inlined
   std::size_t folded_ = 0;                                           ///< elements of constants kept
   std::size_t nodes_ = 0;                          ///< nodes read, inlined ones each time
+  std::size_t most_nodes_ = 0;                     ///< that may be read
   int nested_ = 0;                                 ///< subgraphs and functions
   int unknown_ = 0;                                ///< sizes that depend on data
   std::vector<std::pair<int, std::size_t>> made_;  ///< value, index of its tensor, in order

@@ -154,7 +154,7 @@ constexpr auto kRules = std::to_array<OpRule>({
     {"MatMul", matmul_shape, "aten.matmul.default", "self other"},
     {"Gemm", gemm_shape, {}, {}, gemm},
     {"Einsum", einsum_shape, {}, {}, einsum},
-    {"Det", det_shape},
+    {"Det", det_shape, "aten.det.default", "self"},
 });
 
 }  // namespace

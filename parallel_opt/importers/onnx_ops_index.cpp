@@ -195,9 +195,9 @@ constexpr auto kRules = std::to_array<OpRule>({
     {"Range", range_shape, "aten.arange.start_step", "- - -"},
     {"ConstantOfShape", filled_shape, "aten.full.default", "-"},
     {"EyeLike", eye_shape, "aten.eye.default", "-"},
-    {"HannWindow", window_shape, "aten.arange.start_step", "-"},
-    {"HammingWindow", window_shape, "aten.arange.start_step", "-"},
-    {"BlackmanWindow", window_shape, "aten.arange.start_step", "-"},
+    {"HannWindow", window_shape, "aten.hann_window.default", "-"},
+    {"HammingWindow", window_shape, "aten.hamming_window.default", "-"},
+    {"BlackmanWindow", window_shape, "aten.blackman_window.default", "-"},
     {"MelWeightMatrix", mel_shape, "aten.full.default", "- - - - -"},
 });
 

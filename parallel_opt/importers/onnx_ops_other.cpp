@@ -115,7 +115,7 @@ void multinomial_shape(Call& call) {
 
 constexpr auto kRules = std::to_array<OpRule>({
     {"DFT", dft_shape, {}, {}, dft},
-    {"STFT", stft_shape},
+    {"STFT", stft_shape, "aten.stft.default", "self - window -"},
     {"Multinomial", multinomial_shape, "aten.multinomial.default", "self"},
     {"ImageDecoder", image_shape},
     {"TfIdfVectorizer", ngram_shape},

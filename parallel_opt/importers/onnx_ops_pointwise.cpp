@@ -145,11 +145,11 @@ void like_shape(Call& call) {
 constexpr auto kRules = std::to_array<OpRule>({
     {"Abs", same_shape, "aten.abs.default", "self"},
     {"Acos", same_shape, "aten.acos.default", "self"},
-    {"Acosh", same_shape, "aten.acos.default", "self"},  // no row of its own: as costly
+    {"Acosh", same_shape, "aten.acosh.default", "self"},
     {"Asin", same_shape, "aten.asin.default", "self"},
-    {"Asinh", same_shape, "aten.asin.default", "self"},
+    {"Asinh", same_shape, "aten.asinh.default", "self"},
     {"Atan", same_shape, "aten.atan.default", "self"},
-    {"Atanh", same_shape, "aten.atan.default", "self"},
+    {"Atanh", same_shape, "aten.atanh.default", "self"},
     {"BitwiseNot", same_shape, "aten.bitwise_not.default", "self"},
     {"Ceil", same_shape, "aten.ceil.default", "self"},
     {"Celu", same_shape, "aten.celu.default", "self"},
@@ -171,7 +171,7 @@ constexpr auto kRules = std::to_array<OpRule>({
     {"Relu", same_shape, "aten.relu.default", "self"},
     {"Round", same_shape, "aten.round.default", "self"},
     {"Selu", same_shape, "aten.selu.default", "self"},
-    {"Shrink", same_shape, "aten.threshold.default", "self"},
+    {"Shrink", same_shape, "aten.hardshrink.default", "self"},
     {"Sigmoid", same_shape, "aten.sigmoid.default", "self"},
     {"Sign", same_shape, "aten.sign.default", "self"},
     {"Sin", same_shape, "aten.sin.default", "self"},

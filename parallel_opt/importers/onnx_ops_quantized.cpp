@@ -121,19 +121,13 @@ void dequantize_shape(Call& call) {
   if (call.wants(0)) call.result().element = call.whole("output_dtype", call.element(1));
 }
 
-/// Two passes over the elements: scale, then round into the type.
-void quantize(Call& call) {
-  const TensorId scaled = call.step("aten.div.Tensor", present(call, {{"self", 0}, {"other", 1}}),
-                                    {}, call.element(0), call.shape_out());
-  Operands operands{{"self", scaled}};
-  call.emit("aten._to_copy.default", std::move(operands),
-            {{"dtype", std::string(dtype_name(call.result().element))}});
-}
-
-void dequantize(Call& call) {
-  const TensorId wide = call.step("aten._to_copy.default", present(call, {{"self", 0}}), {},
-                                  call.result().element, call.shape_out());
-  call.emit("aten.mul.Tensor", {{"self", wide}, {"other", call.tensor(1)}});
+/// One scale for the tensor, or one per position of an axis (or block of it).
+void scale(Call& call, const std::string& verb) {
+  const bool one = call.shape(1) == nullptr || call.shape(1)->empty();
+  call.emit(
+      "quantized_decomposed." + verb + (one ? "_per_tensor.default" : "_per_channel.default"),
+      call.operands("input scales zero_points"),
+      {{"axis", call.whole("axis", 1)}, {"dtype", std::string(dtype_name(call.result().element))}});
 }
 
 void dynamic_shape(Call& call) {
@@ -250,8 +244,8 @@ constexpr auto kRules = std::to_array<OpRule>({
      {},
      {},
      [](Call& c) { c.emit("aten.matmul.default", present(c, {{"self", 0}, {"other", 3}})); }},
-    {"QuantizeLinear", quantize_shape, {}, {}, quantize},
-    {"DequantizeLinear", dequantize_shape, {}, {}, dequantize},
+    {"QuantizeLinear", quantize_shape, {}, {}, [](Call& c) { scale(c, "quantize"); }},
+    {"DequantizeLinear", dequantize_shape, {}, {}, [](Call& c) { scale(c, "dequantize"); }},
     {"DynamicQuantizeLinear", dynamic_shape, {}, {}, dynamic_quantize},
 });
 
