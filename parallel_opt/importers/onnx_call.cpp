@@ -9,7 +9,9 @@ const Value* Call::input(std::size_t i) const { return has(i) ? &importer.value(
 std::int64_t Call::element(std::size_t i) const { return has(i) ? input(i)->element : 0; }
 
 const Shape* Call::shape(std::size_t i) const {
-  return has(i) && input(i)->shape ? &*input(i)->shape : nullptr;
+  if (!has(i)) return nullptr;
+  const std::optional<Shape>& axes = importer.value(in[i]).shape;
+  return axes ? &*axes : nullptr;
 }
 
 const Data* Call::data(std::size_t i) {
@@ -106,6 +108,12 @@ const Shape& Call::shape_out(std::size_t i) const {
   if (!wants(i)) return kScalar;
   const Value& value = importer.value(out[i]);
   return value.shape ? *value.shape : kScalar;
+}
+
+const Shape* Call::result_shape(std::size_t i) const {
+  if (!wants(i)) return nullptr;
+  const std::optional<Shape>& axes = importer.value(out[i]).shape;
+  return axes ? &*axes : nullptr;
 }
 
 void Call::fault(std::string what, std::string hint) const {

@@ -32,7 +32,8 @@ std::string_view entry(const ProtoTensor& tensor, std::string_view key) {
 std::optional<std::int64_t> count_of(std::string_view text) {
   std::int64_t value = 0;
   const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  const auto [stop, error] = std::from_chars(
+      text.data(), end, value);  // NOLINT(bugprone-suspicious-stringview-data-usage)
   if (text.empty() || error != std::errc{} || stop != end || value < 0) return std::nullopt;
   return value;
 }

@@ -203,8 +203,10 @@ std::size_t count_of(const Shape& shape) {
 }
 
 std::optional<Data> pointwise(Call& call, const Pointwise& row) {
-  if (call.in.size() != row.operands || !call.result().shape) return std::nullopt;
-  const Shape& result = *call.result().shape;
+  if (call.in.size() != row.operands || call.result_shape() == nullptr) {
+    return std::nullopt;
+  }
+  const Shape& result = *call.result_shape();
   const std::size_t count = count_of(result);
   if (count > kMostFolded) return std::nullopt;
   std::array<const Data*, 3> operands{};
@@ -336,7 +338,7 @@ std::optional<Data> concatenated(Call& call) {
 
 std::optional<Data> ranged(Call& call) {
   const auto start = call.number(0), limit = call.number(1), step = call.number(2);
-  const Shape* shape = call.result().shape ? &*call.result().shape : nullptr;
+  const Shape* shape = call.result_shape();
   if (!start || !limit || !step || shape == nullptr || count_of(*shape) > kMostFolded ||
       is_float(call.result().element)) {
     return std::nullopt;
@@ -350,7 +352,7 @@ std::optional<Data> ranged(Call& call) {
 
 /// ConstantOfShape: its value, 0 by default.
 std::optional<Data> filled(Call& call) {
-  const Shape* shape = call.result().shape ? &*call.result().shape : nullptr;
+  const Shape* shape = call.result_shape();
   if (shape == nullptr || count_of(*shape) > kMostFolded) return std::nullopt;
   Element element = is_float(call.result().element) ? number(0) : whole(fixed(0));
   if (const ProtoAttribute* given = call.attribute("value");
@@ -370,7 +372,7 @@ std::optional<Data> filled(Call& call) {
 
 std::optional<Data> expanded(Call& call) {
   const Data* from = foldable(call, 0);
-  const Shape* shape = call.result().shape ? &*call.result().shape : nullptr;
+  const Shape* shape = call.result_shape();
   if (from == nullptr || shape == nullptr || count_of(*shape) > kMostFolded) return std::nullopt;
   Data data;
   data.real = from->real;
@@ -384,8 +386,8 @@ std::optional<Data> expanded(Call& call) {
 template <Dim (*Combine)(const Dim&, const Dim&)>
 std::optional<Data> reduced(Call& call) {
   const Data* from = foldable(call, 0);
-  if (from == nullptr || from->real || from->whole.empty() || !call.result().shape ||
-      count_of(*call.result().shape) != 1) {
+  if (from == nullptr || from->real || from->whole.empty() || call.result_shape() == nullptr ||
+      count_of(*call.result_shape()) != 1) {
     return std::nullopt;
   }
   Dim total = from->whole.front();
@@ -468,10 +470,10 @@ void fold(Call& call) {
   }
   if (!data || data->size() > kMostFolded) return;
   call.importer.count_folded(*data);
-  call.result().data = std::move(data);
   if (!call.result().shape && call.node.type != "Reshape") {
-    call.result().shape = Shape{fixed(static_cast<std::int64_t>(call.result().data->size()))};
+    call.result().shape = Shape{fixed(static_cast<std::int64_t>(data->size()))};
   }
+  call.result().data = std::move(data);
 }
 
 }  // namespace parallel_opt::onnx

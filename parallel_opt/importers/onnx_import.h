@@ -80,6 +80,8 @@ class Call {
   Value& result(std::size_t i = 0);
   void set(std::size_t i, std::int64_t element, std::optional<Shape> shape);
   const Shape& shape_out(std::size_t i = 0) const;
+  /// Null: the number of axes is unknown.
+  const Shape* result_shape(std::size_t i = 0) const;
   void fault(std::string what, std::string hint = "") const;
 
   // --- operators of our graph

@@ -25,12 +25,13 @@ void gather(Call& call) {
   const Shape* indices = call.shape(1);
   const std::int64_t dim = static_cast<std::int64_t>(axis.value_or(0));
   const Value& table = *call.input(0);
-  if (indices != nullptr && indices->empty() && call.number(1)) {
+  const auto number = call.number(1);
+  if (indices != nullptr && indices->empty() && number) {
     return call.emit("aten.select.int", {{"self", call.tensor(0)}},
-                     {{"dim", dim}, {"index", *call.number(1)}});
+                     {{"dim", dim}, {"index", *number}});
   }
   if (axis == std::size_t(0) && table.weight && is_float(table.element) &&
-      table.shape->size() == 2) {
+      call.shape(0) != nullptr && call.shape(0)->size() == 2) {
     return call.emit("aten.embedding.default", call.operands("weight indices"));
   }
   if (indices != nullptr && indices->size() == 1) {

@@ -187,10 +187,13 @@ void optional_get(Call& call) {
 void optional_has(Call& call) {
   call.set(0, kBool, Shape());
   const Value* from = call.input(0);
-  if (!call.wants(0) || (from != nullptr && from->kind == Value::Kind::optional && !from->items))
-    return;
-  const bool full =
-      from != nullptr && (from->kind != Value::Kind::optional || !from->items->empty());
+  if (!call.wants(0)) return;
+  bool full = from != nullptr;
+  if (from != nullptr && from->kind == Value::Kind::optional) {
+    const std::optional<std::vector<int>>& items = from->items;
+    if (!items) return;
+    full = !items->empty();
+  }
   call.result().data = Data{.real = false, .whole = {fixed(full ? 1 : 0)}, .reals = {}};
 }
 
