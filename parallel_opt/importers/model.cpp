@@ -9,6 +9,7 @@
 #include "parallel_opt/importers/inline_spec.h"
 #include "parallel_opt/importers/onnx.h"
 #include "parallel_opt/importers/pt2.h"
+#include "parallel_opt/importers/tensorflow.h"
 
 namespace parallel_opt {
 namespace {
@@ -48,9 +49,7 @@ Graph load_model(const std::string& spec) {
   if (spec.starts_with("transformer:")) return read_inline_spec(spec);
   if (path.extension() == ".pt2") return load_pt2(spec);
   if (path.extension() == ".onnx") return load_onnx(spec);
-  if (path.extension() == ".pb" || std::filesystem::exists(path / "saved_model.pb", error)) {
-    not_yet(spec, "a TensorFlow model");
-  }
+  if (path.extension() == ".pb" || is_saved_model(spec)) return load_tensorflow(spec);
   if (path.extension() == ".json") return load_json(spec);
   if (path.extension() == ".pt" || path.extension() == ".pth" ||
       path.extension() == ".safetensors") {
