@@ -9,6 +9,7 @@
 #include "parallel_opt/importers/inline_spec.h"
 #include "parallel_opt/importers/onnx.h"
 #include "parallel_opt/importers/pt2.h"
+#include "parallel_opt/importers/stablehlo.h"
 #include "parallel_opt/importers/tensorflow.h"
 
 namespace parallel_opt {
@@ -17,10 +18,6 @@ namespace {
 const char* const kExport =
     "export it in Python: torch.export.save(torch.export.export(model, args), \"model.pt2\"), or "
     "python -m parallel_opt.capture file.py:factory -o model.pt2";
-
-[[noreturn]] void not_yet(const std::string& spec, const std::string& kind) {
-  throw InputError(spec, kind + " is not read yet", kExport);
-}
 
 /// A Graph document names its schema in its first line; any other JSON is a Hugging Face
 /// configuration.
@@ -49,6 +46,8 @@ Graph load_model(const std::string& spec) {
   if (spec.starts_with("transformer:")) return read_inline_spec(spec);
   if (path.extension() == ".pt2") return load_pt2(spec);
   if (path.extension() == ".onnx") return load_onnx(spec);
+  if (path.extension() == ".mlir" || path.extension() == ".stablehlo") return load_stablehlo(spec);
+  if (path.extension() == ".txt" && looks_like_stablehlo(spec)) return load_stablehlo(spec);
   if (path.extension() == ".pb" || is_saved_model(spec)) return load_tensorflow(spec);
   if (path.extension() == ".json") return load_json(spec);
   if (path.extension() == ".pt" || path.extension() == ".pth" ||

@@ -41,6 +41,7 @@ TEST(LoadModel, MissingFileIsASystemError) {
 
 TEST(LoadModel, WhatIsNotReadYetSaysTheWay) {
   EXPECT_EQ(error("m.pb"), "system: m.pb: No such file or directory (is the path right?)");
+  EXPECT_EQ(error("m.mlir"), "system: m.mlir: No such file or directory (is the path right?)");
   EXPECT_EQ(error("weights.safetensors"),
             "weights.safetensors: holds weights without a graph" + kWay);
   EXPECT_EQ(error("nothing"), "nothing: no such model" + kWay);

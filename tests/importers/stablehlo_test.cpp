@@ -1,0 +1,199 @@
+#include "parallel_opt/importers/stablehlo.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/graph/summary.h"
+#include "parallel_opt/graph/work.h"
+#include "parallel_opt/importers/model.h"
+#include "tests/importers/archive.h"
+
+namespace parallel_opt {
+namespace {
+
+const std::string kData = PARALLEL_OPT_SOURCE_DIR "/tests/data/stablehlo/";
+
+Graph load(const std::string& name) { return load_model(kData + name); }
+
+double flops(const Graph& graph) { return summarize(graph).flops.forward.value; }
+
+std::vector<std::string> targets(const Graph& graph) {
+  std::vector<std::string> list;
+  for (const Op& op : graph.ops) list.push_back(op.target);
+  return list;
+}
+
+bool noted(const Graph& graph, const std::string& part) {
+  return std::ranges::any_of(
+      graph.notes, [&](const std::string& note) { return note.find(part) != std::string::npos; });
+}
+
+std::vector<std::string> opaque(const Graph& graph) {
+  std::vector<std::string> list;
+  for (const OpaqueSummary& one : summarize(graph).opaque) list.push_back(one.operator_name);
+  return list;
+}
+
+/// A function @main over %arg0: tensor<4x3xf32>.
+Graph read(const std::string& body, const std::string& more = "") {
+  return read_stablehlo(
+      "module @jit_f {\n  func.func public @main(%arg0: tensor<4x3xf32>) -> "
+      "tensor<4x3xf32> {\n" +
+          body + "\n  }\n" + more + "}\n",
+      "m.mlir");
+}
+
+// The fixtures are made by tests/data/stablehlo/generate.py.
+
+TEST(StableHlo, PerceptronHasItsWeightsAndProducts) {
+  const Graph graph = load("mlp.mlir");
+  EXPECT_EQ(graph.name, "mlp");
+  EXPECT_EQ(count_parameters(graph).parameters, 64 * 128 + 128 + 128 * 10 + 10);
+  EXPECT_EQ(flops(graph), 2.0 * 8 * (64 * 128 + 128 * 10));
+  EXPECT_EQ(graph.inputs.size(), 1u);
+  EXPECT_TRUE(opaque(graph).empty());
+}
+
+TEST(StableHlo, GenericFormIsTheSameGraph) {
+  EXPECT_EQ(targets(load("mlp_generic.mlir")), targets(load("mlp.mlir")));
+  EXPECT_EQ(flops(load("mlp_generic.mlir")), flops(load("mlp.mlir")));
+  EXPECT_EQ(flops(load("cnn_generic.mlir")), flops(load("cnn.mlir")));
+}
+
+TEST(StableHlo, ConvolutionsCountPositionsAndGroups) {
+  const Graph graph = load("cnn.mlir");
+  // [4,16,16,16] by 3x3x3, then depthwise 3x3, then the head
+  EXPECT_EQ(flops(graph),
+            2.0 * 4 * 16 * 16 * 16 * 27 + 2.0 * 4 * 16 * 16 * 16 * 9 + 2.0 * 4 * 16 * 10);
+  EXPECT_TRUE(opaque(graph).empty());
+}
+
+constexpr double kBlock = 2.0 * 2 * 16 * (64 * 192 + 64 * 64 + 2 * 64 * 256) +  // projections
+                          2.0 * 2 * 4 * 16 * 16 * 16 * 2;                       // scores and values
+
+TEST(StableHlo, ScopesOfDebugInfoAreModules) {
+  const Graph graph = load("transformer.mlir");
+  EXPECT_EQ(flops(graph), 3 * kBlock + 2.0 * 2 * 16 * 64 * 100);
+  const GraphSummary summary = summarize(graph);
+  ASSERT_FALSE(summary.blocks.empty());
+  EXPECT_EQ(summary.blocks[0].repeats, 3);
+  EXPECT_EQ(summary.blocks[0].name, "model.*");
+  EXPECT_EQ(count_parameters(graph).parameters,
+            100 * 64 + 3 * (4 * 64 + 64 * 192 + 64 * 64 + 2 * 64 * 256));
+  EXPECT_TRUE(opaque(graph).empty());
+}
+
+TEST(StableHlo, ScanIsALoopWithItsLength) {
+  const Graph graph = load("transformer_scan.mlir");
+  ASSERT_EQ(graph.regions.size(), 1u);
+  EXPECT_EQ(graph.regions[0].runs, 3);
+  EXPECT_TRUE(graph.regions[0].observed);
+  EXPECT_EQ(flops(graph), 3 * kBlock + 2.0 * 2 * 16 * 64 * 100);
+}
+
+TEST(StableHlo, WhatALoopWritesRunByRunIsStackedOutside) {
+  const Graph graph = load("lstm.mlir");
+  ASSERT_EQ(graph.regions.size(), 1u);
+  EXPECT_EQ(graph.regions[0].runs, 10);
+  EXPECT_EQ(flops(graph), 10 * 2.0 * 4 * (16 + 32) * 128);
+  const auto list = targets(graph);
+  EXPECT_EQ(std::ranges::find(list, "aten.slice_scatter.default"), list.end())
+      << "no run copies the whole output";
+}
+
+TEST(StableHlo, TrainingStepIsAllForwardAndSaysSo) {
+  const Graph graph = load("mlp_train.mlir");
+  EXPECT_TRUE(noted(graph, "a training step"));
+  EXPECT_EQ(summarize(graph).flops.backward.value, 0) << "its backward is in it";
+  // forward: both products; backward: both weights' and the hidden activation's gradient
+  EXPECT_EQ(flops(graph), 2.0 * 8 * (64 * 128 + 128 * 10) + 2.0 * 8 * (64 * 128 + 2 * 128 * 10));
+}
+
+TEST(StableHlo, ControlFlowSortingAndRandomNumbersHaveRows) {
+  const Graph graph = load("control.mlir");
+  EXPECT_TRUE(opaque(graph).empty());
+  std::size_t loops = 0;
+  for (const Region& region : graph.regions) loops += region.kind == RegionKind::loop ? 1 : 0;
+  EXPECT_EQ(loops, 3u);  // fori_loop, while_loop, the rounds of threefry
+  EXPECT_TRUE(std::ranges::any_of(graph.regions, [](const Region& r) { return r.runs == 7; }));
+  EXPECT_TRUE(noted(graph, "runs as often as data decide"));
+  EXPECT_TRUE(noted(graph, "takes one of 3 ways"));
+}
+
+TEST(StableHlo, ShardingsAreLeftOutAndNoted) {
+  const Graph graph = load("mlp_sharded.mlir");
+  EXPECT_TRUE(noted(graph, "shardings written in the text were left out"));
+  EXPECT_EQ(flops(graph), flops(load("mlp.mlir")));
+}
+
+TEST(StableHlo, OpenSizesAreABatch) {
+  const Graph graph = load("mlp_symbolic.mlir");
+  EXPECT_EQ(graph.symbols.at(0).name, "batch");
+  EXPECT_EQ(flops(bind(graph, {{"batch", 8}})), flops(load("mlp.mlir")));
+}
+
+TEST(StableHlo, UnknownOperatorsStayOpaque) {
+  const Graph graph = read(
+      "%0 = \"stablehlo.all_reduce\"(%arg0) ({\n^bb0(%a: tensor<f32>, %b: tensor<f32>):\n"
+      "stablehlo.return %a : tensor<f32>\n}) : (tensor<4x3xf32>) -> tensor<4x3xf32>\n"
+      "return %0 : tensor<4x3xf32>");
+  EXPECT_EQ(targets(graph), (std::vector<std::string>{"stablehlo.all_reduce"}));
+  EXPECT_EQ(opaque(graph), (std::vector<std::string>{"stablehlo.all_reduce"}));
+}
+
+TEST(StableHlo, KnownLibraryCallsAreWhatTheySay) {
+  const Graph graph = read(
+      "%0 = stablehlo.custom_call @Sharding(%arg0) : (tensor<4x3xf32>) -> tensor<4x3xf32>\n"
+      "%1 = stablehlo.custom_call @mystery(%0) : (tensor<4x3xf32>) -> tensor<4x3xf32>\n"
+      "return %1 : tensor<4x3xf32>");
+  EXPECT_EQ(targets(graph), (std::vector<std::string>{"stablehlo.custom_call"}));
+  EXPECT_TRUE(noted(graph, "the custom call 'mystery' is not known"));
+}
+
+std::string fault(const std::string& body, const std::string& more = "") {
+  return testing::error_of([&] { read(body, more); });
+}
+
+TEST(StableHlo, FaultsNameTheLine) {
+  EXPECT_EQ(fault("%0 = stablehlo.tanh %x : tensor<4x3xf32>\nreturn %0 : tensor<4x3xf32>"),
+            "m.mlir:3: uses '%x', which is not there");
+  EXPECT_EQ(fault("%0 = call @g(%arg0) : (tensor<4x3xf32>) -> tensor<4x3xf32>\nreturn %0 : "
+                  "tensor<4x3xf32>"),
+            "m.mlir:3: calls the function 'g', which is not in the text");
+  EXPECT_EQ(fault("%0 = stablehlo.reshape %arg0 : (tensor<4x3xf32>) -> tensor<5xf32>\nreturn %0 : "
+                  "tensor<5xf32>"),
+            "m.mlir:3: sizes [4, 3] cannot become [5]");
+  EXPECT_EQ(fault("%0 = stablehlo.iota dim = 0 : tensor<9000000000x9000000000xf32>\nreturn %0 : "
+                  "tensor<f32>"),
+            "m.mlir:3: sizes [9000000000, 9000000000] are out of range");
+  EXPECT_EQ(
+      fault(
+          "%0 = call @f(%arg0) : (tensor<4x3xf32>) -> tensor<4x3xf32>\nreturn %0 : tensor<4x3xf32>",
+          "func.func private @f(%arg0: tensor<4x3xf32>) -> tensor<4x3xf32> {\n%0 = call "
+          "@f(%arg0) : (tensor<4x3xf32>) -> tensor<4x3xf32>\nreturn %0 : tensor<4x3xf32>\n}\n"),
+      "m.mlir:7: the function 'f' calls itself");
+}
+
+TEST(StableHlo, FunctionsThatMultiplyAreRefused) {
+  std::string more;
+  for (int i = 0; i < 40; ++i) {  // each calls the next one twice: 2^40 calls
+    const std::string next = "@f" + std::to_string(i + 1);
+    more += "func.func private @f" + std::to_string(i) +
+            "(%arg0: tensor<4x3xf32>) -> tensor<4x3xf32> {\n%0 = call " + next +
+            "(%arg0) : (tensor<4x3xf32>) -> tensor<4x3xf32>\n%1 = call " + next +
+            "(%0) : (tensor<4x3xf32>) -> tensor<4x3xf32>\nreturn %1 : tensor<4x3xf32>\n}\n";
+  }
+  more +=
+      "func.func private @f40(%arg0: tensor<4x3xf32>) -> tensor<4x3xf32> {\nreturn %arg0 : "
+      "tensor<4x3xf32>\n}\n";
+  const std::string error = fault(
+      "%0 = call @f0(%arg0) : (tensor<4x3xf32>) -> tensor<4x3xf32>\nreturn %0 : tensor<4x3xf32>",
+      more);
+  EXPECT_NE(error.find("the functions unfold to too many operators"), std::string::npos) << error;
+}
+
+}  // namespace
+}  // namespace parallel_opt
