@@ -44,7 +44,9 @@ TensorId OpWriter::add_tensor(std::string wanted, TensorRole role, const ResultT
 std::vector<TensorId> OpWriter::add_all(std::string target, std::vector<Operand> inputs,
                                         const std::vector<ResultType>& types,
                                         Attributes attributes) {
-  if (graph_.ops.size() >= most_operators_) {
+  constexpr std::size_t kTensorsPerOperator = 16;
+  if (graph_.ops.size() >= most_operators_ ||
+      graph_.tensors.size() + types.size() > kTensorsPerOperator * (most_operators_ + 1)) {
     fail("the model unfolds to more than " + std::to_string(most_operators_) + " operators",
          "functions that call functions multiply: import a part of the model");
   }

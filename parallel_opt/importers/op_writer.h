@@ -59,6 +59,7 @@ class OpWriter {
   Graph& graph() { return graph_; }
   const Graph& graph() const { return graph_; }
   const std::string& file() const { return file_; }
+  std::size_t most_operators() const { return most_operators_; }
 
   /// Drops what nothing needs, settles aliases, and checks the whole. Call once.
   Graph finish();

@@ -15,7 +15,7 @@ namespace parallel_opt::sizes {
 using Shape = std::vector<Dim>;
 
 /// Largest size and number of elements that an importer accepts: bytes and FLOPs stay in 64 bits.
-inline constexpr std::int64_t kMost = std::int64_t{1} << 52;
+inline constexpr std::int64_t kMost = std::int64_t{1} << 46;
 
 inline Dim fixed(std::int64_t size) { return {size, {}}; }
 inline Dim symbol(const std::string& name, std::int64_t hint) { return {hint, name}; }

@@ -148,11 +148,10 @@ ResultType Importer::convert(const mlir::Type& type, const std::string& what) {
 }
 
 ResultType Importer::result(const Op& op, std::size_t i, const Values& in) {
-  if (op.result_types.empty()) out.fail("the result's type is missing");
-  // One type for all: "stablehlo.add %a, %b : tensor<2xf32>".
-  const std::size_t at_type = std::min(i, op.result_types.size() - 1);
-  const mlir::Type& stated = op.result_types.size() > op.result_count() ? op.result_types.back()
-                                                                        : op.result_types[at_type];
+  if (i >= op.result_types.size()) out.fail("the result's type is missing");
+  // "stablehlo.select %p, %a, %b : tensor<2xi1>, tensor<2xf32>": the result's type is the last.
+  const bool more = op.result_types.size() > op.result_count();
+  const mlir::Type& stated = more ? op.result_types.back() : op.result_types[i];
   ResultType type = convert(stated, "operator '" + std::string(op.name) + "'");
   if (!in.empty() && shape(in[0]).size() == type.shape.size()) {
     for (std::size_t axis = 0; axis < type.shape.size(); ++axis) {

@@ -72,6 +72,8 @@ Values slice(Importer& m, const Op& op, const Values& in) {
 /// writes run by run is never read inside.
 Values update_slice(Importer& m, const Op& op, const Values& in) {
   if (in.size() < 2) return m.opaque(op, in);
+  // A chain of writes is made from its first one on.
+  if (m.at(in[0]).base != SIZE_MAX) m.tensor(in[0]);
   Value write;
   write.type = m.type(in[0]);
   write.base = in[0];

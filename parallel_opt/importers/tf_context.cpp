@@ -59,7 +59,8 @@ Attribute attribute_of(const Attr& attr) {
 }  // namespace
 
 int output_place(const Node& node, std::string_view output, int index, const OpDef* definition) {
-  if (index < 0) return -1;
+  constexpr int kMostOutputs = 1 << 20;
+  if (index < 0 || index > kMostOutputs) return -1;
   if (definition != nullptr) {
     std::int64_t place = 0;
     for (const ArgDef& arg : definition->outputs) {
@@ -85,6 +86,9 @@ int output_place(const Node& node, std::string_view output, int index, const OpD
 }
 
 ValueId Context::add(Value value) {
+  constexpr std::size_t kPerOperator = 40;
+  if (values_.size() > kPerOperator * out.most_operators())
+    out.fail("the model has too many values");
   values_.push_back(std::move(value));
   return values_.size() - 1;
 }

@@ -30,7 +30,7 @@ struct Value {
   DType dtype = DType::fp32;
   bool ranked = true;
   Shape shape;                 ///< of a list: of one element
-  std::optional<Shape> known;  ///< elements in row-major order, of whole numbers and flags
+  std::optional<Shape> known;  ///< elements in row-major order, of few whole numbers and flags
   TensorId tensor;             ///< invalid: a constant not yet used, or no tensor
   std::string name;            ///< of a constant not yet used
   bool weight = false;         ///< a constant that was a variable before freezing

@@ -404,7 +404,8 @@ Values Importer::exit(Run& run, int index, const Values& in) {
       }
     }
   }
-  const int frame = run.body.frame_of[static_cast<std::size_t>(index)];
+  const int frame =
+      run.body.frame_of.empty() ? -1 : run.body.frame_of[static_cast<std::size_t>(index)];
   c_.out.region = frame >= 0 ? run.frames[static_cast<std::size_t>(frame)] : run.base;
   const RegionId made = c_.at(last).region;
   if (made.valid() && !encloses(c_.out.graph(), made, c_.out.region)) {

@@ -8,7 +8,7 @@
 namespace parallel_opt::tf {
 namespace {
 
-constexpr std::size_t kMostElements = 4096;
+constexpr std::size_t kMostElements = 256;  // sizes are few
 
 using Binary = Dim (*)(const Dim&, const Dim&);
 

@@ -218,7 +218,7 @@ Values Importer::simple(const Node& node, const Values& in, bool& done) {
 }
 
 Values Importer::constant(const Node& node) {
-  constexpr std::int64_t kMostKnown = 4096;
+  constexpr std::int64_t kMostKnown = 256;  // sizes are few
   const Attr* attr = node.find("value");
   if (attr == nullptr || attr->kind != Attr::Kind::tensor) c_.out.fail("a constant has no value");
   TensorValue tensor = read_tensor(attr->text, c_.out.file() + ":" + c_.out.where, kMostKnown);

@@ -82,6 +82,10 @@ void each_entry(std::string_view block, const std::string& where, Visit visit) {
       throw InputError(where, "a key shares more than the one before it has",
                        "is the file damaged?");
     }
+    constexpr std::uint64_t kLongestKey = 4096;
+    if (fresh > kLongestKey || shared + fresh > kLongestKey) {
+      throw InputError(where, "a key is longer than 4096 bytes", "is the file damaged?");
+    }
     key.resize(shared);
     key += cursor.take(fresh);
     visit(key, cursor.take(length));
@@ -97,7 +101,7 @@ std::vector<std::string> checkpoint_keys(const MetaGraph& meta) {
   std::vector<std::string> paths(meta.objects.size());
   std::vector<bool> seen(meta.objects.size());
   std::vector<std::size_t> queue;
-  constexpr std::size_t kLongestPath = 4096;
+  constexpr std::size_t kLongestPath = 1024;
   if (!meta.objects.empty()) {
     queue.push_back(0);
     seen[0] = true;
