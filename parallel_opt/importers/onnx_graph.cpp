@@ -370,6 +370,7 @@ const Data* Importer::data(Value& value) {
 void Importer::stored_constant(Value& of, const ProtoTensor& tensor, const Place& place) {
   of.element = tensor.data_type;
   of.stored = &tensor;
+  of.in_node = true;
   of.shape = files_.shape_of(tensor, tensor.dims, true, place, findings_);
   constexpr std::int64_t kMostOfAConstant = 64;  // larger tables of reals are weights
   of.weight = is_float(of.element) && element_count(*of.shape).value_or(0) > kMostOfAConstant;

@@ -27,6 +27,7 @@ struct Value {
   std::optional<Data> data;               ///< elements, where they are known and few
   const ProtoTensor* stored = nullptr;    ///< payload in the file
   bool weight = false;                    ///< an initializer
+  bool in_node = false;                   ///< of a Constant node
   std::string_view role;                  ///< what the exporter says an initializer is
   std::optional<std::vector<int>> items;  ///< values in a sequence or optional, where known
   TensorId tensor;                        ///< in the graph; invalid until an operator needs it

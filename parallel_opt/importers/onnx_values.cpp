@@ -189,7 +189,8 @@ TensorId Importer::tensor(int id) {
 
 /// An exporter that replaces an operator by others makes up ones and zeros for their weights.
 bool Importer::is_made_up(Value& of) {
-  if (!of.name.starts_with("val_") && !of.name.starts_with("onnx::")) return false;
+  const bool named = of.name.starts_with("val_") || of.name.starts_with("onnx::");
+  if (!named && !of.in_node) return false;
   const Data* known = data(of);
   if (known == nullptr || !known->real || known->reals.empty()) return false;
   return std::ranges::all_of(known->reals, [&](double x) { return x == known->reals.front(); });

@@ -91,6 +91,22 @@ TEST(OnnxFold, WeightsAreComputedWithNotFolded) {
   EXPECT_EQ(count_parameters(made).parameters, 2);
 }
 
+TEST(OnnxFold, OnesAndZerosOfExportersAreNoParameters) {
+  // 100 equal numbers in a Constant node: a state to start with; 100 of any others: a weight
+  std::string others(400, '\0');
+  others[3] = '\x40';
+  for (const auto& [raw, parameters] :
+       {std::pair(std::string(400, '\0'), 0), std::pair(others, 100)}) {
+    OnnxGraph graph{
+        .nodes = {{"Constant", {}, {"c"}, {message("value", 5, tensor("", {100}, kFloat, raw))}},
+                  {"Add", {"x", "c"}, {"y"}}},
+        .inputs = {value_info("x", {"100"})},
+        .outputs = {result_without_shape("y")},
+    };
+    EXPECT_EQ(count_parameters(read(graph)).parameters, parameters);
+  }
+}
+
 TEST(OnnxFold, NumbersBecomeArguments) {
   OnnxGraph graph{
       .nodes = {{"Constant", {}, {"half"}, {real("value_float", 0.5F)}},
