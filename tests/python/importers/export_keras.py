@@ -83,7 +83,8 @@ def main(folder: Path) -> None:
         keras.backend.clear_session()
         model, name = make(), make.__name__
         model.export(folder / name, verbose=False)
-        signature = tf.saved_model.load(str(folder / name)).signatures["serving_default"]
+        loaded = tf.saved_model.load(str(folder / name))  # its variables live as long as it does
+        signature = loaded.signatures["serving_default"]
         for file, lower in ((f"{name}.pb", False), (f"{name}_v1.pb", True)):
             if lower and name != "recurrent":
                 continue  # without loops both are the same
