@@ -59,8 +59,7 @@ TEST_F(Files, UnwritableDirectoryNamesPathAndReason) {
             at("file") + ": Not a directory (choose a directory you may write)");
   EXPECT_EQ(system_error_of([&] { write_file("/proc/parallel_opt_test", "y"); }),
             "/proc/parallel_opt_test: No such file or directory (choose a file you may write)");
-  EXPECT_EQ(system_error_of([&] { write_file(dir, "y"); }),
-            dir + ": is a directory (name a file)");
+  EXPECT_EQ(system_error_of([&] { write_file(dir, "y"); }), dir + ": is a directory (name a file)");
 }
 
 TEST_F(Files, ALinkStaysALink) {

@@ -111,7 +111,8 @@ TEST_F(Commands, PlanNeedsAModel) {
   const CliRun run = run_cli({"plan"});
   EXPECT_EQ(run.code, 2);
   EXPECT_EQ(run.err,
-            "error: parallel-opt plan: --model is missing (a .pt2 file, config.json, transformer:layers=32,..., or file.py:factory)\n");
+            "error: parallel-opt plan: --model is missing (a .pt2 file, config.json, "
+            "transformer:layers=32,..., or file.py:factory)\n");
 }
 
 TEST_F(Commands, AMissingModelFileIsBadInput) {
