@@ -1,6 +1,11 @@
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <chrono>
+
 #include "parallel_opt/graph/alias.h"
+#include "parallel_opt/graph/analysis.h"
+#include "parallel_opt/graph/blocks.h"
 #include "parallel_opt/graph/liveness.h"
 #include "parallel_opt/graph/summary.h"
 
@@ -56,6 +61,53 @@ void summarize_tower(benchmark::State& state) {
   state.SetComplexityN(state.range(0));
 }
 BENCHMARK(summarize_tower)
+    ->RangeMultiplier(10)
+    ->Range(1'000, 100'000)
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity(benchmark::oN);
+
+/// The same without names of modules: runs of operators have to be found.
+Graph nameless(Graph graph) {
+  for (Op& op : graph.ops) op.module.clear();
+  return graph;
+}
+
+// Question: are the blocks of 100,000 operators found in 200 ms, by modules (0) and by runs (1),
+// and how many hashes of all operators and operands would fit into that time? `pass`: time over one
+// look at every operand.
+void blocks_of_tower(benchmark::State& state) {
+  const Graph graph = state.range(1) == 0 ? tower(state.range(0)) : nameless(tower(state.range(0)));
+  const auto look = [&] {
+    const auto start = std::chrono::steady_clock::now();
+    std::int64_t sum = 0;
+    for (const Op& op : graph.ops) {
+      for (const Operand& input : op.inputs) {
+        for (const Dim& dim : graph.tensor(input.tensor).shape) sum += dim.size;
+      }
+    }
+    benchmark::DoNotOptimize(sum);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  double floor_s = look();
+  for (int i = 0; i < 9; ++i) floor_s = std::min(floor_s, look());
+  double best = 1e9;
+  for ([[maybe_unused]] auto _ : state) {
+    const auto start = std::chrono::steady_clock::now();
+    benchmark::DoNotOptimize(find_nested_blocks(graph));
+    best = std::min(
+        best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  state.counters["pass"] = best / floor_s;
+}
+BENCHMARK(blocks_of_tower)->ArgsProduct({{10'000, 100'000}, {0, 1}})->Unit(benchmark::kMillisecond);
+
+// Question: is the analysis linear in operators?
+void analyze_tower(benchmark::State& state) {
+  const Graph graph = tower(state.range(0));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(analyze(graph));
+  state.SetComplexityN(state.range(0));
+}
+BENCHMARK(analyze_tower)
     ->RangeMultiplier(10)
     ->Range(1'000, 100'000)
     ->Unit(benchmark::kMillisecond)

@@ -1,57 +1,47 @@
+#include <fstream>
 #include <ostream>
 
 #include "parallel_opt/cli/commands.h"
+#include "parallel_opt/cli/graph_text.h"
 #include "parallel_opt/cli/model_argument.h"
-#include "parallel_opt/graph/summary.h"
-#include "parallel_opt/report/table.h"
+#include "parallel_opt/graph/analysis_fields.h"
+#include "parallel_opt/report/graph_picture.h"
 
 namespace parallel_opt {
 namespace {
 
-std::string count(std::int64_t number) { return std::to_string(number); }
-
-std::string shape_text(const InputSummary& input) {
-  std::vector<std::string> sizes;
-  sizes.reserve(input.shape.size());
-  for (const std::int64_t size : input.shape) sizes.push_back(count(size));
-  return input.name + " " + std::string(name_of(input.dtype)) + "[" + join(sizes, ", ") + "]";
+void write_file(const std::string& path, const std::string& content, const Console& console) {
+  std::ofstream file(path, std::ios::binary);
+  file << content;
+  file.close();
+  if (!file) throw SystemError(path, "cannot be written", "is the folder there, and yours?");
+  console.log("wrote " + path);
 }
 
-void print_summary(const GraphSummary& s, std::ostream& out) {
-  std::vector<std::string> inputs;
-  inputs.reserve(s.inputs.size());
-  for (const InputSummary& input : s.inputs) inputs.push_back(shape_text(input));
-  const Table facts{
-      {{"", Align::left}, {"", Align::left}},
-      {{"model", s.name + " (" + s.source + ")"},
-       {"inputs", join(inputs, ", ")},
-       {"operators", count(s.operators) + " over " + count(s.tensors) + " tensors"},
-       {"parameters", count(s.parameters) + ", " + count(s.trainable_parameters) + " trainable, " +
-                          show(s.parameter_bytes)},
-       {"buffers", show(s.buffer_bytes)},
-       {"forward", show(s.flops.forward) + " in contractions, convolutions and attention; " +
-                       show(s.flops_all.forward) + " in all"},
-       {"backward", show(s.flops.backward) + "; " + show(s.flops_all.backward) + " in all"},
-       {"saved", show(s.saved_bytes) + " kept for the backward"},
-       {"critical path", show(s.critical_path_flops)}}};
-  out << to_text(facts);
-  Table blocks{{{"block"}, {"repeats", Align::right}, {"operators", Align::right}}, {}};
-  for (const Block& block : s.blocks) {
-    blocks.rows.push_back({block.name, count(block.repeats), count(block.operators)});
+void write_pictures(const Graph& graph, const Args& args, const Console& console) {
+  const GraphView view = graph_view(graph);
+  if (const auto svg = args.get("svg")) {
+    const HeatBy by = args.choice<HeatBy>("color").value_or(HeatBy::flops);
+    write_file(*svg, graph_svg(view, by), console);
   }
-  if (!blocks.rows.empty()) out << '\n' << to_text(blocks);
-  Table opaque{{{"unknown operator"}, {"count", Align::right}, {"share of FLOPs", Align::right}},
-               {}};
-  for (const OpaqueSummary& o : s.opaque) {
-    opaque.rows.push_back({o.operator_name, count(o.count), show(o.flops_share * 100) + " %"});
-  }
-  if (!opaque.rows.empty()) out << '\n' << to_text(opaque);
-  for (const std::string& note : s.notes) out << "note: " << note << '\n';
+  if (const auto html = args.get("html")) write_file(*html, graph_html(view), console);
 }
 
 ExitCode run_graph(const Args& args, const Console& console) {
   const Graph loaded = with_operator_flag(load_model_argument(args.at("MODEL"), console), args);
   const Graph graph = bind_sizes(loaded, args.whole("batch", 1), args.whole("seq", 1));
+  if (args.has("svg") || args.has("html")) write_pictures(graph, args, console);
+  const bool operators = args.has("per-operator");
+  if (operators || args.has("analysis")) {
+    const GraphAnalysis analysis = analyze(graph, {operators});
+    if (console.json) {
+      print_json(console, analysis);
+    } else {
+      if (args.has("analysis")) print_analysis(analysis, console.out);
+      if (operators) print_operators(analysis, console.out);
+    }
+    return ExitCode::ok;
+  }
   const GraphSummary summary = summarize(graph);
   if (console.json) {
     print_json(console, summary);
@@ -71,9 +61,17 @@ Command graph_command() {
       .arguments = {{"MODEL",
                      "a .pt2 file, a Hugging Face config.json, transformer:layers=32,..., or "
                      "file.py:factory (captured by Python)"}},
-      .flags = {batch_flag(), seq_flag(), operators_flag()},
+      .flags = {batch_flag(),
+                seq_flag(),
+                operators_flag(),
+                {"analysis", "", "critical path, parallel width and branches, intensity, cuts"},
+                {"per-operator", "", "one row per operator; repeated blocks once"},
+                {"svg", "FILE", "write a picture of the model"},
+                {"html", "FILE", "write a page whose boxes open and close"},
+                {"color", "flops|traffic|memory", "what the colours of --svg mean"}},
       .examples = {"parallel-opt graph model.pt2 --batch 8",
-                   "parallel-opt graph model.pt2 --operators mine.json"},
+                   "parallel-opt graph model.pt2 --operators mine.json",
+                   "parallel-opt graph model.pt2 --analysis --html model.html"},
       .run = run_graph,
   };
 }

@@ -1,6 +1,7 @@
 #include "parallel_opt/cli/schemas.h"
 
 #include "parallel_opt/cli/documents.h"
+#include "parallel_opt/graph/analysis_fields.h"
 #include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/graph/summary.h"
 #include "parallel_opt/hardware/cluster.h"
@@ -26,6 +27,10 @@ const std::vector<DocumentSchema>& document_schemas() {
        [] { return schema_of<ErrorDocument>("Why a command failed."); }},
       {"explain", "what `parallel-opt explain --json` prints",
        [] { return schema_of<ExplainDocument>("Why a plan is as it is."); }},
+      {"graph-analysis", "what `parallel-opt graph --analysis --json` prints",
+       [] {
+         return schema_of<GraphAnalysis>("How much of a model may run at once, and where to cut.");
+       }},
       {"graph-summary", "what `parallel-opt graph --json` prints",
        [] { return schema_of<GraphSummary>("One look at a model."); }},
       {"job", "what is wanted", [] { return schema_of<Job>("What is wanted."); }},

@@ -1,102 +1,190 @@
 #include "parallel_opt/graph/blocks.h"
 
 #include <algorithm>
+#include <bit>
+#include <cctype>
+#include <functional>
 #include <map>
+#include <set>
 #include <unordered_map>
 
-#include "parallel_opt/base/hash.h"
+#include "parallel_opt/graph/blocks_impl.h"
+#include "parallel_opt/graph/op_table.h"
 
 namespace parallel_opt {
+namespace block_detail {
 namespace {
 
-/// What an operator does, whatever its place: target, attributes, shapes and dtypes around it.
+std::uint64_t text_hash(std::string_view text) { return std::hash<std::string_view>{}(text); }
+
+/// Whole numbers that say where or which, not how much: sizes are in the shapes.
+bool is_position(std::string_view name) {
+  for (const std::string_view word : {"idx", "index", "layer", "seed", "start", "end", "offset"}) {
+    if (name.find(word) != name.npos) return true;
+  }
+  return false;
+}
+
+std::uint64_t hash_attribute(const Op& op, std::string_view name, const Attribute& attribute) {
+  std::uint64_t hash = mix(text_hash(name), attribute.index());
+  if (const auto* number = std::get_if<std::int64_t>(&attribute)) {
+    if (!is_position(name)) hash = mix(hash, static_cast<std::uint64_t>(*number));
+  } else if (const auto* flag = std::get_if<bool>(&attribute)) {
+    hash = mix(hash, *flag ? 1 : 2);
+  } else if (const auto* text = std::get_if<std::string>(&attribute)) {
+    // Some operators are told the name of their layer, and joins that of a tensor.
+    const bool own_name =
+        op.target == kJoin || (!op.module.empty() && text->find(op.module) != std::string::npos);
+    if (!own_name && !is_position(name)) hash = mix(hash, text_hash(*text));
+  } else if (const auto* list = std::get_if<std::vector<std::int64_t>>(&attribute)) {
+    for (const std::int64_t size : *list) hash = mix(hash, static_cast<std::uint64_t>(size));
+  } else if (const auto* flags = std::get_if<std::vector<bool>>(&attribute)) {
+    for (const bool one : *flags) hash = mix(hash, one ? 1 : 2);
+  }
+  return hash;
+}
+
+}  // namespace
+
 std::uint64_t local_hash(const Graph& graph, const Op& op) {
-  Hasher hasher;
-  hasher.add(std::string_view(op.target));
-  const auto add_tensor = [&](TensorId id) {
-    if (!id.valid()) return hasher.add(std::int64_t{-1});
+  std::uint64_t hash =
+      mix(text_hash(op.target), std::bit_cast<std::uint64_t>(expected_runs(graph, op)));
+  const auto add_tensor = [&](TensorId id, bool result) {
+    if (!id.valid()) {
+      hash = mix(hash, 1);
+      return;
+    }
     const Tensor& t = graph.tensor(id);
-    hasher.add(static_cast<std::int64_t>(t.role) * 64 + static_cast<std::int64_t>(t.dtype));
-    for (const Dim& dim : t.shape) hasher.add(dim.size);
+    // The first block reads what the caller passes, the next what a block has made: no difference.
+    const bool data = t.role == TensorRole::input || t.role == TensorRole::activation;
+    const bool trained = t.role == TensorRole::parameter && t.requires_grad;
+    hash = mix(hash, (data ? 0 : 1 + static_cast<std::uint64_t>(t.role)) * 512 +
+                         static_cast<std::uint64_t>(t.dtype) * 4 + (trained ? 2 : 0) +
+                         (result && t.alias_of.valid() ? 1 : 0));
+    for (const Dim& dim : t.shape) hash = mix(hash, static_cast<std::uint64_t>(dim.size));
   };
   for (const Operand& input : op.inputs) {
-    hasher.add(std::string_view(input.argument));
-    add_tensor(input.tensor);
+    hash = mix(hash, text_hash(input.argument));
+    add_tensor(input.tensor, false);
   }
-  for (const TensorId id : op.outputs) add_tensor(id);
+  hash = mix(hash, op.outputs.size());
+  for (const TensorId id : op.outputs) add_tensor(id, true);
   for (const auto& [name, attribute] : op.attributes) {
-    hasher.add(std::string_view(name));
-    hasher.add(static_cast<std::int64_t>(attribute.index()));
-    if (const auto* number = std::get_if<std::int64_t>(&attribute)) hasher.add(*number);
-    if (const auto* flag = std::get_if<bool>(&attribute)) hasher.add(std::int64_t{*flag});
-    if (const auto* text = std::get_if<std::string>(&attribute)) {
-      hasher.add(std::string_view(*text));
-    }
-    if (const auto* list = std::get_if<std::vector<std::int64_t>>(&attribute)) {
-      for (const std::int64_t number : *list) hasher.add(number);
-    }
-    if (const auto* real = std::get_if<double>(&attribute)) {
-      hasher.add(static_cast<std::int64_t>(*real * 1e9));  // rates and epsilons
-    }
+    hash = mix(hash, hash_attribute(op, name, attribute));
   }
-  return hasher.value();
+  return hash;
 }
 
-/// Is `module` the module `ancestor`, or inside it?
-bool inside(std::string_view module, std::string_view ancestor) {
-  return module.starts_with(ancestor) &&
-         (module.size() == ancestor.size() || module[ancestor.size()] == '.');
-}
+}  // namespace block_detail
+
+namespace {
+
+using block_detail::mix;
 
 struct ModuleNode {
-  Hasher hasher;
-  std::vector<OpId> ops;
-  std::vector<std::string_view> children;  ///< in order of first use
+  std::string_view name;
+  int parent = -1;
+  std::uint64_t hash = 0;
+  std::vector<OpId> ops;      ///< of the module and all inside it
+  std::vector<int> children;  ///< in order of first use
 };
 
+/// The tree of modules, and which of them are equal.
 class ModuleBlocks {
  public:
-  explicit ModuleBlocks(const Graph& graph) : graph_(graph), producer_(graph.tensors.size(), -1) {
+  ModuleBlocks(const Graph& graph, const std::vector<std::uint64_t>& hashes)
+      : graph_(graph), hashes_(hashes), producer_(graph.tensors.size(), -1) {
     for (std::size_t i = 0; i < graph.ops.size(); ++i) add_op(i);
   }
 
-  /// From the root down: modules of one depth that are equal are a block, others are opened.
-  std::vector<Block> find() {
-    std::vector<Block> blocks;
-    std::vector<std::string_view> level = roots_;
+  std::vector<NestedBlock> find() {
+    find_among(roots_, -1);
+    return std::move(found_);
+  }
+
+ private:
+  /// From these modules down: equal ones of one depth are a block, others are opened.
+  void find_among(std::vector<int> level, int parent) {
     while (!level.empty()) {
-      std::map<std::uint64_t, std::vector<std::string_view>> equal;
-      for (const std::string_view module : level) {
-        equal[nodes_.at(module).hasher.value()].push_back(module);
-      }
-      std::vector<std::string_view> next;
-      for (const std::string_view module : level) {
-        const ModuleNode& node = nodes_.at(module);
-        const std::vector<std::string_view>& group = equal.at(node.hasher.value());
+      std::unordered_map<std::uint64_t, std::vector<int>> equal;  // never iterated
+      for (const int module : level) equal[node(module).hash].push_back(module);
+      std::vector<int> next;
+      for (const int module : level) {
+        const std::vector<int>& group = equal.at(node(module).hash);
         // A lone layer (a batch norm and its counter) is no block.
-        const bool compound = !node.children.empty() || node.ops.size() >= 8;
-        if (group.size() < 2 || !compound) {
-          next.insert(next.end(), node.children.begin(), node.children.end());
-        } else if (group.front() == module) {
-          blocks.push_back(make(group));
+        const bool compound = !node(module).children.empty() || node(module).ops.size() >= 8;
+        if (group.size() >= 2 && compound) {
+          if (group.front() == module) add(group, parent);
+        } else if (!compound || !add_calls(module, parent)) {
+          next.insert(next.end(), node(module).children.begin(), node(module).children.end());
         }
       }
       level = std::move(next);
     }
-    return blocks;
   }
 
-  bool any() const { return !roots_.empty(); }
+  void add(const std::vector<int>& group, int parent) {
+    Block block;
+    block.repeats = static_cast<std::int64_t>(group.size());
+    block.operators = static_cast<std::int64_t>(node(group.front()).ops.size());
+    block.name = pattern(group, parent);
+    for (const int module : group) {
+      block.instances.push_back({std::string(node(module).name), node(module).ops});
+    }
+    found_.push_back({std::move(block), parent});
+    find_among(node(group.front()).children, static_cast<int>(found_.size()) - 1);
+  }
 
- private:
+  /// One module that runs several times, alike each time: its calls are the occurrences.
+  bool add_calls(int module, int parent) {
+    const std::vector<OpId>& ops = node(module).ops;
+    const std::string& first = graph_.op(ops.front()).module;
+    std::vector<std::vector<OpId>> calls;
+    int call = -1;
+    for (const OpId id : ops) {
+      const Op& op = graph_.op(id);
+      if (op.module == first && op.call != call) {
+        call = op.call;
+        calls.emplace_back();
+      }
+      calls.back().push_back(id);
+    }
+    if (calls.size() < 2 || calls.front().size() < 2) return false;
+    const std::uint64_t hash = hash_of(calls.front());
+    for (const std::vector<OpId>& one : calls) {
+      if (one.size() != calls.front().size() || hash_of(one) != hash) return false;
+    }
+    Block block;
+    block.name = prefixed(std::string(node(module).name), parent);
+    block.repeats = static_cast<std::int64_t>(calls.size());
+    block.operators = static_cast<std::int64_t>(calls.front().size());
+    for (std::vector<OpId>& one : calls) {
+      block.instances.push_back({std::string(node(module).name), std::move(one)});
+    }
+    found_.push_back({std::move(block), parent});
+    return true;
+  }
+
+  /// Operators and how they are joined among themselves.
+  std::uint64_t hash_of(const std::vector<OpId>& ops) const {
+    std::unordered_map<std::int32_t, std::size_t> at;  // tensor -> who makes it; never iterated
+    std::uint64_t hash = 0;
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+      hash = mix(hash, hashes_[ops[i].index()]);
+      for (const Operand& input : graph_.op(ops[i]).inputs) {
+        const auto from = at.find(input.tensor.value);
+        hash = mix(hash, from == at.end() ? 0 : i - from->second);
+      }
+      for (const TensorId id : graph_.op(ops[i]).outputs) at[id.value] = i;
+    }
+    return hash;
+  }
+
   void add_op(std::size_t i) {
     const Op& op = graph_.ops[i];
-    if (op.phase == Phase::forward) {
-      const std::string_view fqn = op.module;
-      const std::uint64_t local = local_hash(graph_, op);
-      for (std::size_t end = fqn.find('.'); !fqn.empty(); end = fqn.find('.', end + 1)) {
-        add_to(fqn.substr(0, end), i, local);
-        if (end == std::string_view::npos) break;
+    if (op.phase == Phase::forward && !op.module.empty()) {
+      for (int module = node_of(op.module); module >= 0; module = node(module).parent) {
+        add_to(module, i);
       }
     }
     for (const TensorId id : op.outputs) {
@@ -104,175 +192,135 @@ class ModuleBlocks {
     }
   }
 
-  void add_to(std::string_view module, std::size_t i, std::uint64_t local) {
-    const auto [at, fresh] = nodes_.try_emplace(module);
-    if (fresh) {
-      const std::size_t dot = module.rfind('.');
-      if (dot == std::string_view::npos) {
-        roots_.push_back(module);
-      } else {
-        nodes_.at(module.substr(0, dot)).children.push_back(module);
-      }
-    }
-    ModuleNode& node = nodes_.at(module);
-    node.hasher.add(static_cast<std::int64_t>(local));
+  void add_to(int module, std::size_t i) {
+    ModuleNode& to = nodes_[static_cast<std::size_t>(module)];
+    to.hash = mix(to.hash, hashes_[i]);
     for (const Operand& input : graph_.ops[i].inputs) {
       const std::int64_t from = input.tensor.valid() ? producer_[input.tensor.index()] : -1;
-      const bool within =
-          from >= 0 && inside(graph_.ops[static_cast<std::size_t>(from)].module, module);
       // How far back inside the module; from outside only the shape counts.
-      node.hasher.add(within ? static_cast<std::int64_t>(i) - from : std::int64_t{0});
+      const bool within = from >= 0 && inside(graph_.ops[static_cast<std::size_t>(from)], to.name);
+      to.hash = mix(to.hash, within ? i - static_cast<std::size_t>(from) : 0);
     }
-    node.ops.push_back(OpId(i));
+    to.ops.push_back(OpId(i));
   }
 
-  Block make(const std::vector<std::string_view>& group) const {
-    Block block;
-    block.repeats = static_cast<std::int64_t>(group.size());
-    block.operators = static_cast<std::int64_t>(nodes_.at(group.front()).ops.size());
-    block.name = pattern(group);
-    for (const std::string_view module : group) {
-      block.instances.push_back({std::string(module), nodes_.at(module).ops});
+  static bool inside(const Op& op, std::string_view ancestor) {
+    const std::string_view module = op.module;
+    return op.phase == Phase::forward && module.starts_with(ancestor) &&
+           (module.size() == ancestor.size() || module[ancestor.size()] == '.');
+  }
+
+  int node_of(std::string_view module) {
+    const auto [at, fresh] = index_.try_emplace(module, static_cast<int>(nodes_.size()));
+    if (!fresh) return at->second;
+    const int index = at->second;
+    nodes_.push_back({module, -1, 0, {}, {}});
+    const std::size_t dot = module.rfind('.');
+    if (dot == std::string_view::npos || dot == 0) {
+      roots_.push_back(index);
+      return index;
     }
-    return block;
+    const int parent = node_of(module.substr(0, dot));
+    nodes_[static_cast<std::size_t>(index)].parent = parent;
+    nodes_[static_cast<std::size_t>(parent)].children.push_back(index);
+    return index;
+  }
+
+  const ModuleNode& node(int module) const { return nodes_[static_cast<std::size_t>(module)]; }
+
+  /// The name with the enclosing block's first instance replaced by its pattern.
+  std::string prefixed(std::string name, int parent) const {
+    if (parent < 0) return name;
+    const Block& outer = found_[static_cast<std::size_t>(parent)].block;
+    // What an outer block is called may itself lie in a block: its own prefix is replaced already.
+    const std::string& first = outer.instances.front().module;
+    if (name.starts_with(first)) name.replace(0, first.size(), outer.name);
+    return name;
   }
 
   /// "blocks.*" for children of one container; else the first module's name.
-  static std::string pattern(const std::vector<std::string_view>& group) {
-    const std::size_t dot = group.front().rfind('.');
-    const std::string_view parent =
-        dot == std::string_view::npos ? std::string_view() : group.front().substr(0, dot);
-    for (const std::string_view module : group) {
-      const std::size_t other = module.rfind('.');
-      if (dot == std::string_view::npos || other == std::string_view::npos ||
-          module.substr(0, other) != parent) {
-        return std::string(group.front());
-      }
-    }
-    return std::string(parent) + ".*";
+  std::string pattern(const std::vector<int>& group, int parent) const {
+    const ModuleNode& first = node(group.front());
+    const bool one_container = first.parent >= 0 && std::ranges::all_of(group, [&](int module) {
+                                 return node(module).parent == first.parent;
+                               });
+    const auto digits = [](unsigned char c) { return std::isdigit(c) != 0; };
+    const bool numbered_roots = std::ranges::all_of(group, [&](int module) {
+      return node(module).parent < 0 && std::ranges::all_of(node(module).name, digits);
+    });
+    if (numbered_roots) return "*";
+    if (!one_container) return prefixed(std::string(first.name), parent);
+    return prefixed(std::string(node(first.parent).name) + ".*", parent);
   }
 
   const Graph& graph_;
+  const std::vector<std::uint64_t>& hashes_;
   std::vector<std::int64_t> producer_;
-  std::unordered_map<std::string_view, ModuleNode> nodes_;
-  std::vector<std::string_view> roots_;
+  std::vector<ModuleNode> nodes_;
+  std::unordered_map<std::string_view, int> index_;  // never iterated
+  std::vector<int> roots_;
+  std::vector<NestedBlock> found_;
 };
 
-/// Periods in the sequence of operators, for graphs without module names.
-class RunBlocks {
- public:
-  explicit RunBlocks(const Graph& graph) : graph_(graph) {
-    std::vector<std::int64_t> producer(graph.tensors.size(), -1);
-    for (std::size_t i = 0; i < graph.ops.size(); ++i) {
-      const Op& op = graph.ops[i];
-      Hasher hasher;
-      hasher.add(static_cast<std::int64_t>(local_hash(graph, op)));
-      for (const Operand& input : op.inputs) {
-        const std::int64_t from = input.tensor.valid() ? producer[input.tensor.index()] : -1;
-        hasher.add(from < 0 ? std::int64_t{0} : static_cast<std::int64_t>(i) - from);
+/// Attributes that differ between operators at the same place of two instances.
+void note_differences(const Graph& graph, Block& block) {
+  std::set<std::string> names;
+  const BlockInstance& first = block.instances.front();
+  for (const BlockInstance& other : block.instances) {
+    for (std::size_t i = 0; i < first.ops.size() && i < other.ops.size(); ++i) {
+      const Op& a = graph.op(first.ops[i]);
+      const Op& b = graph.op(other.ops[i]);
+      if (a.attributes == b.attributes || a.target == kJoin) continue;
+      for (const auto& [name, value] : a.attributes) {
+        const auto at = b.attributes.find(name);
+        if (at == b.attributes.end() || at->second != value) names.insert(a.target + " " + name);
       }
-      for (const TensorId id : op.outputs) {
-        if (id.valid()) producer[id.index()] = static_cast<std::int64_t>(i);
-      }
-      hashes_.push_back(hasher.value());
     }
-    taken_.assign(hashes_.size(), false);
   }
+  block.varies.assign(names.begin(), names.end());
+}
 
-  std::vector<Block> find() {
-    constexpr int kMostBlocks = 4;
-    std::vector<Block> blocks;
-    for (int i = 0; i < kMostBlocks; ++i) {
-      const Run best = best_run();
-      if (best.repeats < 2) break;
-      blocks.push_back(make(best));
+/// Outer blocks by what they cover, each followed by the blocks inside of it.
+std::vector<NestedBlock> in_order(std::vector<NestedBlock> found) {
+  std::vector<std::vector<int>> children(found.size() + 1);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    children[static_cast<std::size_t>(found[i].parent + 1)].push_back(static_cast<int>(i));
+  }
+  std::vector<NestedBlock> result;
+  result.reserve(found.size());
+  const auto place = [&](const auto& self, std::size_t list, int parent) -> void {
+    std::ranges::stable_sort(children[list], [&](int a, int b) {
+      const Block& x = found[static_cast<std::size_t>(a)].block;
+      const Block& y = found[static_cast<std::size_t>(b)].block;
+      return x.repeats * x.operators > y.repeats * y.operators;
+    });
+    for (const int child : children[list]) {
+      const int at = static_cast<int>(result.size());
+      result.push_back({std::move(found[static_cast<std::size_t>(child)].block), parent});
+      self(self, static_cast<std::size_t>(child) + 1, at);
     }
-    return blocks;
-  }
-
- private:
-  struct Run {
-    std::size_t first = 0;
-    std::size_t period = 0;
-    std::size_t repeats = 0;
-    std::size_t covered() const { return period * repeats; }
   };
-
-  /// Distances to the last equal operator, the most frequent first: one of them is the period.
-  std::vector<std::size_t> candidate_periods() const {
-    std::unordered_map<std::uint64_t, std::size_t> last;
-    std::map<std::size_t, std::size_t> votes;
-    for (std::size_t i = 0; i < hashes_.size(); ++i) {
-      if (taken_[i]) continue;
-      const auto [at, fresh] = last.try_emplace(hashes_[i], i);
-      if (!fresh) ++votes[i - at->second];
-      at->second = i;
-    }
-    std::vector<std::pair<std::size_t, std::size_t>> order(votes.begin(), votes.end());
-    std::stable_sort(order.begin(), order.end(),
-                     [](const auto& a, const auto& b) { return a.second > b.second; });
-    std::vector<std::size_t> periods;
-    constexpr std::size_t kMostCandidates = 8;  // keeps the search linear
-    for (const auto& [period, unused] : order) {
-      if (periods.size() == kMostCandidates) break;
-      if (period >= 2) periods.push_back(period);
-    }
-    return periods;
-  }
-
-  Run best_run() const {
-    Run best;
-    for (const std::size_t period : candidate_periods()) {
-      std::size_t equal = 0;
-      for (std::size_t i = period; i <= hashes_.size(); ++i) {
-        const bool same = i < hashes_.size() && hashes_[i] == hashes_[i - period] && !taken_[i] &&
-                          !taken_[i - period];
-        if (same) {
-          ++equal;
-          continue;
-        }
-        const Run run{i - equal - period, period, equal / period + 1};
-        const bool better = run.covered() > best.covered() ||
-                            (run.covered() == best.covered() && run.period < best.period);
-        if (equal >= period && better) best = run;
-        equal = 0;
-      }
-    }
-    return best;
-  }
-
-  Block make(const Run& run) {
-    Block block;
-    block.repeats = static_cast<std::int64_t>(run.repeats);
-    block.operators = static_cast<std::int64_t>(run.period);
-    for (std::size_t r = 0; r < run.repeats; ++r) {
-      BlockInstance instance;
-      const std::size_t first = run.first + r * run.period;
-      for (std::size_t i = first; i < first + run.period; ++i) {
-        instance.ops.push_back(OpId(i));
-        taken_[i] = true;
-      }
-      instance.module =
-          "ops " + std::to_string(first) + ".." + std::to_string(first + run.period - 1);
-      block.instances.push_back(std::move(instance));
-    }
-    block.name = block.instances.front().module;
-    return block;
-  }
-
-  const Graph& graph_;
-  std::vector<std::uint64_t> hashes_;
-  std::vector<bool> taken_;
-};
+  place(place, 0, -1);
+  return result;
+}
 
 }  // namespace
 
+std::vector<NestedBlock> find_nested_blocks(const Graph& graph) {
+  std::vector<std::uint64_t> hashes;
+  hashes.reserve(graph.ops.size());
+  for (const Op& op : graph.ops) hashes.push_back(block_detail::local_hash(graph, op));
+  std::vector<NestedBlock> found = ModuleBlocks(graph, hashes).find();
+  if (found.empty()) block_detail::find_runs(graph, hashes, found);
+  for (NestedBlock& nested : found) note_differences(graph, nested.block);
+  return in_order(std::move(found));
+}
+
 std::vector<Block> find_blocks(const Graph& graph) {
-  ModuleBlocks by_module(graph);
-  std::vector<Block> blocks = by_module.any() ? by_module.find() : RunBlocks(graph).find();
-  std::stable_sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) {
-    return a.repeats * a.operators > b.repeats * b.operators;
-  });
+  std::vector<Block> blocks;
+  for (NestedBlock& nested : find_nested_blocks(graph)) {
+    if (nested.parent < 0) blocks.push_back(std::move(nested.block));
+  }
   return blocks;
 }
 

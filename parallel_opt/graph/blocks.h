@@ -16,20 +16,33 @@ struct BlockInstance {
   bool operator==(const BlockInstance&) const = default;
 };
 
-/// A part of the model that occurs several times: equal operators, shapes, dtypes, attributes and
-/// wiring.
+/// A part of the model that occurs several times: equal operators, shapes, dtypes and wiring, and
+/// equal attributes but for those that do not change the work (rates, epsilons, seeds, positions).
 struct Block {
-  std::string name;  ///< "blocks.*", or the module when it occurs once
+  std::string name;  ///< "blocks.*", or the module when its calls are the occurrences
   std::int64_t repeats = 1;
   std::int64_t operators = 0;            ///< of one occurrence
   std::vector<BlockInstance> instances;  ///< in execution order
+  /// Attributes in which occurrences differ: "aten.dropout.default p".
+  std::vector<std::string> varies;
   bool operator==(const Block&) const = default;
 };
 
+/// A block inside a block: its instances are those inside the first instance of the outer one.
+struct NestedBlock {
+  Block block;
+  int parent = -1;  ///< index of the enclosing block in the same list; -1: none
+  bool operator==(const NestedBlock&) const = default;
+};
+
 /// Repeated blocks, the one that covers most operators first; they do not overlap. By the children
-/// of module containers ("blocks.0" ... "blocks.11") where modules are named, else the longest
-/// repeated runs of operators. Linear in operators.
+/// of module containers ("blocks.0" ... "blocks.11") or the calls of one module where modules are
+/// named, else the longest repeated runs of operators, begun where fewest tensors cross. Linear in
+/// operators.
 std::vector<Block> find_blocks(const Graph& graph);
+
+/// The same with the blocks inside of each: an outer block stands before its inner ones.
+std::vector<NestedBlock> find_nested_blocks(const Graph& graph);
 
 /// Per operator: index into `blocks`, -1 outside of all.
 std::vector<int> block_of_op(const Graph& graph, const std::vector<Block>& blocks);
@@ -48,6 +61,7 @@ void fields(Visitor& visit, T& block) {
   visit("repeats", block.repeats, "occurrences");
   visit("operators", block.operators, "of one occurrence");
   visit.optional("instances", block.instances, "every occurrence");
+  visit.optional("varies", block.varies, "attributes in which occurrences differ");
 }
 
 }  // namespace parallel_opt

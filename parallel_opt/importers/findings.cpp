@@ -1,7 +1,5 @@
 #include "parallel_opt/importers/findings.h"
 
-#include <algorithm>
-
 namespace parallel_opt {
 namespace {
 
@@ -26,9 +24,14 @@ void Findings::fault(const Place& place, std::string what, std::string hint) {
 }
 
 void Findings::note(const std::string& text) {
-  constexpr std::size_t kMostNotes = 200;  // a reader stops long before, and so does the search
-  if (notes_.size() > kMostNotes || std::ranges::find(notes_, text) != notes_.end()) return;
-  notes_.push_back(notes_.size() == kMostNotes ? "further notes were left out" : text);
+  constexpr std::size_t kMostNotes = 100;
+  if (!noted_.insert(text).second) return;
+  if (notes_.size() < kMostNotes) {
+    notes_.push_back(text);
+  } else {
+    notes_.resize(kMostNotes);
+    notes_.push_back("and " + std::to_string(noted_.size() - kMostNotes) + " more notes");
+  }
 }
 
 bool Findings::full() const { return faults_.size() >= kMost; }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "parallel_opt/base/error.h"
@@ -25,6 +26,7 @@ class Findings {
   explicit Findings(std::string file) : file_(std::move(file)) {}
   /// Adds a fault at "FILE:PLACE". More than 20 are counted, not kept.
   void fault(const Place& place, std::string what, std::string hint = "");
+  /// Each text once. More than 100 are counted, not kept.
   void note(const std::string& text);
   bool any() const { return !faults_.empty(); }
   /// As many faults as are kept: reading on tells the user nothing new.
@@ -38,6 +40,7 @@ class Findings {
   std::string file_;
   std::vector<Fault> faults_;
   std::vector<std::string> notes_;
+  std::unordered_set<std::string> noted_;  // never iterated
   std::size_t more_ = 0;
 };
 

@@ -2,13 +2,32 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <nlohmann/json.hpp>
-#include <unordered_map>
 
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/base/json.h"
 
 namespace parallel_opt {
+
+template <class T>
+std::uint64_t JsonTree::Pages<T>::add(const T* elements, std::size_t count) {
+  if (count == 0) return 0;
+  if (count > kPage / 4) {
+    pages_.push_back(std::make_unique_for_overwrite<T[]>(count));
+    std::copy_n(elements, count, pages_.back().get());
+    return std::uint64_t(pages_.size() - 1) << kShift;
+  }
+  if (used_ + count > kPage) {
+    pages_.push_back(std::make_unique_for_overwrite<T[]>(kPage));
+    current_ = pages_.size() - 1;
+    used_ = 0;
+  }
+  std::copy_n(elements, count, pages_[current_].get() + used_);
+  const std::uint64_t place = (std::uint64_t(current_) << kShift) + used_;
+  used_ += count;
+  return place;
+}
 
 /// The receiver of nlohmann's SAX events: values of open containers wait on one stack and move to
 /// their final place when the container closes, so that children lie together.
@@ -16,6 +35,7 @@ struct JsonTreeBuilder {
   using Kind = JsonTree::Kind;
   using Value = JsonTree::Value;
   static constexpr std::size_t kMaxDepth = 200;
+  static constexpr std::size_t kMaxValues = 48'000'000;  // 16 bytes each
 
   JsonTree& tree;
   const std::vector<std::string_view>& dropped;
@@ -25,12 +45,19 @@ struct JsonTreeBuilder {
     bool metadata;
   };
   std::vector<Open> open;
-  std::unordered_map<std::string, std::uint64_t> keys;  // offsets; never iterated
-  std::string last_key;
+  /// The words of the schema come again and again, names of tensors once: the last key of each hash
+  /// is remembered, and stored once more when another has taken its slot.
+  struct Key {
+    std::string text;
+    std::uint64_t place = 0;
+  };
+  std::vector<Key> keys = std::vector<Key>(1024);
+  bool metadata_next = false;  // the last key was "metadata"
   std::size_t skip_depth = 0;  // inside a dropped value: containers open there
   bool skip_next = false;
   std::size_t error_at = 0;
   bool too_deep = false;
+  std::size_t values = 0;
 
   bool add(Value value) {
     if (skip_depth > 0) return true;
@@ -39,12 +66,11 @@ struct JsonTreeBuilder {
       return true;
     }
     waiting.push_back(value);
-    return true;
+    return ++values <= kMaxValues;
   }
   Value text(const std::string& s) {
-    const Value value{tree.strings_.size(), static_cast<std::uint32_t>(s.size()), Kind::string};
-    tree.strings_ += s;
-    return value;
+    return {tree.strings_.add(s.data(), s.size()), static_cast<std::uint32_t>(s.size()),
+            Kind::string};
   }
   bool null() { return add({0, 0, Kind::null}); }
   bool boolean(bool v) { return add({v ? 1u : 0u, 0, Kind::boolean}); }
@@ -69,11 +95,14 @@ struct JsonTreeBuilder {
       skip_next = true;
       return true;
     }
-    const auto [it, fresh] = keys.try_emplace(s, tree.strings_.size());
-    if (fresh) tree.strings_ += s;
-    waiting.push_back({it->second, static_cast<std::uint32_t>(s.size()), Kind::string});
-    last_key = s;
-    return true;
+    Key& known = keys[std::hash<std::string_view>{}(s) % keys.size()];
+    if (known.text != s || s.empty()) {
+      known.text = s;
+      known.place = tree.strings_.add(s.data(), s.size());
+    }
+    waiting.push_back({known.place, static_cast<std::uint32_t>(s.size()), Kind::string});
+    metadata_next = s == "metadata";
+    return ++values <= kMaxValues;
   }
   bool start() {
     if (skip_depth > 0 || skip_next) {
@@ -82,8 +111,8 @@ struct JsonTreeBuilder {
       return true;
     }
     too_deep = open.size() >= kMaxDepth;
-    open.push_back({waiting.size(), last_key == "metadata"});
-    last_key.clear();
+    open.push_back({waiting.size(), metadata_next});
+    metadata_next = false;
     return !too_deep;
   }
   bool end(Kind kind) {
@@ -91,14 +120,12 @@ struct JsonTreeBuilder {
       --skip_depth;
       return true;
     }
-    last_key.clear();
+    metadata_next = false;
     const std::size_t first = open.back().first;
     open.pop_back();
     const std::size_t count = waiting.size() - first;
-    const Value value{tree.values_.size(),
+    const Value value{tree.values_.add(waiting.data() + first, count),
                       static_cast<std::uint32_t>(kind == Kind::object ? count / 2 : count), kind};
-    tree.values_.insert(tree.values_.end(), waiting.begin() + static_cast<std::ptrdiff_t>(first),
-                        waiting.end());
     waiting.resize(first);
     waiting.push_back(value);
     return true;
@@ -115,10 +142,13 @@ struct JsonTreeBuilder {
 
 JsonTree::JsonTree(std::string_view text, const std::string& where,
                    const std::vector<std::string_view>& dropped) {
-  JsonTreeBuilder builder{*this, dropped, {}, {}, {}, {}, 0, false, 0, false};
+  JsonTreeBuilder builder{*this, dropped, {}, {}};
   if (nlohmann::json::sax_parse(text, &builder) && builder.waiting.size() == 1) {
     root_ = builder.waiting.front();
     return;
+  }
+  if (builder.values > JsonTreeBuilder::kMaxValues) {
+    throw InputError(where, "JSON holds more than 48 million values", "no model is that large");
   }
   if (builder.too_deep) throw InputError(where, "JSON is nested deeper than 200 levels", "");
   const std::string_view before = text.substr(0, builder.error_at > 0 ? builder.error_at - 1 : 0);
@@ -138,7 +168,8 @@ double JsonTree::Node::number() const {
 }
 
 std::string_view JsonTree::Node::string() const {
-  return std::string_view(tree_->strings_).substr(value_.payload, value_.size);
+  return value_.size == 0 ? std::string_view()
+                          : std::string_view(tree_->strings_.at(value_.payload), value_.size);
 }
 
 std::size_t JsonTree::Node::size() const {
@@ -147,12 +178,11 @@ std::size_t JsonTree::Node::size() const {
 
 JsonTree::Node JsonTree::Node::at(std::size_t i) const {
   if (i >= size()) return {};
-  const std::size_t index = value_.payload + (is(Kind::object) ? 2 * i + 1 : i);
-  return {*tree_, tree_->values_[index]};
+  return {*tree_, tree_->values_.at(value_.payload)[is(Kind::object) ? 2 * i + 1 : i]};
 }
 
 std::string_view JsonTree::Node::key(std::size_t i) const {
-  return Node(*tree_, tree_->values_[value_.payload + 2 * i]).string();
+  return Node(*tree_, tree_->values_.at(value_.payload)[2 * i]).string();
 }
 
 JsonTree::Node JsonTree::Node::operator[](std::string_view wanted) const {

@@ -1,14 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace parallel_opt {
 
-/// A parsed JSON text, read-only and compact: 16 bytes per value or key, each distinct key stored
-/// once. For foreign files of many megabytes; our own documents use base/json.h.
+/// A parsed JSON text, read-only and compact: 16 bytes per value or key, common keys stored once.
+/// Nothing is moved while it grows. For foreign files of many megabytes; our own documents use
+/// base/json.h.
 class JsonTree {
  public:
   enum class Kind : std::uint8_t { absent, null, boolean, integer, number, string, array, object };
@@ -31,8 +33,24 @@ class JsonTree {
     std::uint32_t size = 0;     // bytes, elements or members
     Kind kind = Kind::absent;
   };
-  std::vector<Value> values_;  // children of one container lie together; a member is key, value
-  std::string strings_;
+  /// Pages of equal elements. What is added at once lies together; places never change.
+  template <class T>
+  class Pages {
+   public:
+    /// Returns the place of the first of `count` elements.
+    std::uint64_t add(const T* elements, std::size_t count);
+    const T* at(std::uint64_t place) const {
+      return pages_[place >> kShift].get() + (place & (kPage - 1));
+    }
+
+   private:
+    static constexpr int kShift = 16;
+    static constexpr std::uint64_t kPage = std::uint64_t(1) << kShift;
+    std::vector<std::unique_ptr<T[]>> pages_;  // a long list has a page of its own
+    std::size_t current_ = 0, used_ = kPage;   // of the page that still has room
+  };
+  Pages<Value> values_;  // children of one container lie together; a member is key, value
+  Pages<char> strings_;
   Value root_;
 };
 

@@ -166,10 +166,16 @@ std::string payload_key(Node meta) {
   return tensor["sizes"].dump() + tensor["strides"].dump() + tensor["storage_offset"].dump();
 }
 
+/// Does a name that a file gives to one of its members climb out of its folder?
+bool leaves_folder(std::string_view name) {
+  const std::filesystem::path path(name);
+  return path.is_absolute() || std::ranges::find(path, "..") != path.end();
+}
+
 /// Equal payload, sizes, strides and offset are one parameter; equal payload alone may be two views
 /// of one storage, and an empty payload (fake or meta weights) says nothing.
 Ties payload_ties(const ZipArchive& zip, const Package& package, const std::string& file,
-                  const Graph& graph) {
+                  const Graph& graph, Findings& findings) {
   std::unordered_map<std::string, std::size_t> order;  // FQN -> place in the model
   for (std::size_t i = 0; i < graph.tensors.size(); ++i) {
     if (!graph.tensors[i].fqn.empty()) order.try_emplace(graph.tensors[i].fqn, i);
@@ -185,6 +191,13 @@ Ties payload_ties(const ZipArchive& zip, const Package& package, const std::stri
       const Node path = config.at(i)["path_name"];
       const auto at = order.find(std::string(config.key(i)));
       if (!path.is(Kind::string) || at == order.end()) continue;
+      if (leaves_folder(path.string())) {
+        const Place root{nullptr, "config", SIZE_MAX}, place{&root, config.key(i), SIZE_MAX};
+        findings.fault({&place, "path_name", SIZE_MAX},
+                       "\"" + std::string(path.string()) + "\" leads out of the archive",
+                       "do not trust this file");
+        continue;
+      }
       const std::string payload = "data/weights/" + std::string(path.string());
       if (!package.contains(payload) || zip.size(package.path(payload)) == Bytes(0)) continue;
       same[payload + payload_key(config.at(i))][at->second] = config.key(i);
@@ -237,17 +250,26 @@ void note_unused(const Graph& graph, Findings& findings) {
       if (operand.tensor.valid()) used[operand.tensor.index()] = true;
     }
   }
+  const auto kind = [](const Tensor& tensor) {
+    std::string text = std::to_string(static_cast<int>(tensor.dtype));
+    for (const Dim& dim : tensor.shape) {
+      text += ' ' + std::to_string(dim.size) + ' ' + dim.expression;
+    }
+    return text;
+  };
+  std::unordered_map<std::string, std::size_t> first_used;  // by kind; never iterated
+  for (std::size_t i = 0; i < graph.tensors.size(); ++i) {
+    const Tensor& tensor = graph.tensors[i];
+    if (tensor.role == TensorRole::parameter && used[i]) first_used.try_emplace(kind(tensor), i);
+  }
   for (std::size_t i = 0; i < graph.tensors.size(); ++i) {
     const Tensor& tensor = graph.tensors[i];
     if (tensor.role != TensorRole::parameter || used[i] || tensor.tied_to.valid()) continue;
-    const auto twin = std::ranges::find_if(graph.tensors, [&](const Tensor& other) {
-      return other.role == TensorRole::parameter &&
-             used[static_cast<std::size_t>(&other - graph.tensors.data())] &&
-             other.shape == tensor.shape && other.dtype == tensor.dtype;
-    });
-    if (twin == graph.tensors.end()) continue;
+    const auto twin = first_used.find(kind(tensor));
+    if (twin == first_used.end()) continue;
     findings.note("parameter \"" + tensor.fqn + "\" is used by no operator: is it tied to \"" +
-                  twin->fqn + "\"? The file holds no weights to tell; it is counted on its own");
+                  graph.tensors[twin->second].fqn +
+                  "\"? The file holds no weights to tell; it is counted on its own");
   }
 }
 
@@ -274,7 +296,7 @@ Graph read_package(const ZipArchive& zip, const std::string& file, const Ties& g
   findings.throw_if_any();
   Ties ties = given;
   ties.insert(recorded.ties.begin(), recorded.ties.end());
-  const Ties found = payload_ties(zip, package, file, graph);
+  const Ties found = payload_ties(zip, package, file, graph, findings);
   ties.insert(found.begin(), found.end());
   graph.operators = recorded.operators;
   fill_aliases(graph);

@@ -45,6 +45,12 @@ void GraphReader::read(Node graph_module) {
   const Node graph = graph_module["graph"];
   Scope scope;
   open(scope, graph, graph_place);
+  const std::size_t tensors = graph["tensor_values"].size(), nodes = graph["nodes"].size();
+  scope.values.reserve(tensors);
+  tensor_names_.reserve(tensors);
+  graph_.tensors.reserve(tensors);
+  op_names_.reserve(nodes);
+  graph_.ops.reserve(nodes);
   read_inputs(scope, graph_module["signature"]);
   read_nodes(scope, graph, graph_place);
   read_outputs(scope, graph_module["signature"]);
@@ -460,8 +466,8 @@ void GraphReader::set_module(Op& op, Node metadata) {
 
 std::string GraphReader::unique_name(std::string name) {
   if (op_names_.insert(name).second) return name;
-  for (int i = 1;; ++i) {
-    std::string other = name + "_" + std::to_string(i);
+  for (int& i = copies_[name];;) {
+    std::string other = name + "_" + std::to_string(++i);
     if (op_names_.insert(other).second) return other;
   }
 }

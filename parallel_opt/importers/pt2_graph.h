@@ -102,7 +102,8 @@ class GraphReader {
   RegionId region_;  // of the nodes being read
   Findings& findings_;
   Symbols& symbols_;
-  std::unordered_set<std::string> op_names_, tensor_names_;        // never iterated
+  std::unordered_set<std::string> op_names_, tensor_names_;  // never iterated
+  std::unordered_map<std::string, int> copies_;              // of operators' names; never iterated
   std::unordered_map<std::string_view, ModuleCall> module_calls_;  // never iterated
 };
 

@@ -51,6 +51,8 @@ struct ZipArchive::Impl {
     Bytes stored;
   };
   zip_t* zip = nullptr;
+  Bytes bytes;     ///< of the archive
+  Bytes expanded;  ///< by all reads so far
   std::string name;
   std::vector<std::string> names;
   std::map<std::string, Entry, std::less<>> entries;
@@ -116,6 +118,8 @@ ZipArchive ZipArchive::open_file(const std::string& path, const std::string& nam
   const std::string_view start(head.data(), static_cast<std::size_t>(in.gcount()));
   auto impl = std::make_unique<Impl>();
   impl->name = name;
+  in.seekg(0, std::ios::end);
+  impl->bytes = Bytes(static_cast<std::int64_t>(in.tellg()));
   zip_error_t error;
   zip_error_init(&error);
   zip_source_t* source = zip_source_file_create(path.c_str(), 0, -1, &error);
@@ -129,6 +133,7 @@ ZipArchive ZipArchive::open_memory(std::string_view bytes, const std::string& na
   if (bytes.empty()) refuse(name, "", "");
   auto impl = std::make_unique<Impl>();
   impl->name = name;
+  impl->bytes = Bytes(static_cast<std::int64_t>(bytes.size()));
   zip_error_t error;
   zip_error_init(&error);
   zip_source_t* source = zip_source_buffer_create(bytes.data(), bytes.size(), 0, &error);
@@ -164,14 +169,20 @@ std::string ZipArchive::read(std::string_view member, const ZipLimits& limits) c
     throw InputError(where, "expands " + show(stored) + " to " + show(size) + ", a zip bomb",
                      "a model's graph never shrinks that much");
   }
+  if (impl_->expanded + size > limits.total) {
+    throw InputError(where, "the archive expands to more than " + show(limits.total),
+                     "a model's graph is never that large");
+  }
   const std::unique_ptr<zip_file_t, FileCloser> file(zip_fopen_index(impl_->zip, index, 0));
   if (!file) {
     throw InputError(where, std::string("cannot be read: ") + zip_strerror(impl_->zip),
                      "save the archive anew, without password");
   }
-  // The size in the directory is a claim, not a promise: believed up to 64 MiB, then grown.
+  // The size in the directory is a claim, not a promise: believed up to 64 MiB, then grown. That of
+  // a stored member is no more than the archive's own.
   std::string content;
-  content.reserve(static_cast<std::size_t>(std::min<std::int64_t>(size.value, 64 << 20)));
+  const std::int64_t believed = size <= stored && size <= impl_->bytes ? size.value : 64 << 20;
+  content.reserve(static_cast<std::size_t>(std::min(size.value, believed)));
   std::array<char, 1 << 16> chunk;
   while (true) {
     const zip_int64_t got = zip_fread(file.get(), chunk.data(), chunk.size());
@@ -186,6 +197,7 @@ std::string ZipArchive::read(std::string_view member, const ZipLimits& limits) c
                        "a graph of that size is not a model's");
     }
   }
+  impl_->expanded += Bytes(static_cast<std::int64_t>(content.size()));
   return content;
 }
 

@@ -10,11 +10,12 @@
 
 namespace parallel_opt {
 
-/// What a member may expand to. A member beyond either limit is refused before it is read.
+/// What members may expand to. A member beyond a limit is refused before it is read.
 struct ZipLimits {
   Bytes member = Bytes(std::int64_t(1) << 30);  ///< one member, expanded
   double ratio = 250;  ///< expanded over stored, for members above `ratio_from`
   Bytes ratio_from = Bytes(std::int64_t(16) << 20);
+  Bytes total = Bytes(std::int64_t(2) << 30);  ///< all reads of one archive together
 };
 
 /// A zip archive open for reading: members stored or deflated, Zip64 too. Only the directory at its

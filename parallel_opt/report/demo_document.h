@@ -97,6 +97,7 @@ struct DemoModel {
   DemoWay automatic;
   DemoRatios ratio;  ///< samples/s against plain, over interleaved rounds
   std::optional<DemoAgreements> agreement;
+  std::optional<GraphView> graph;
   bool operator==(const DemoModel&) const = default;
 };
 
@@ -200,6 +201,7 @@ void fields(Visitor& visit, T& model) {
   visit("auto", model.automatic, "the same loop, nothing pinned");
   visit("ratio", model.ratio, "samples/s against plain over the interleaved rounds");
   visit("agreement", model.agreement, "do the losses equal plain PyTorch's?");
+  visit("graph", model.graph, "the model as a picture shows it");
 }
 
 template <class Visitor, class T>

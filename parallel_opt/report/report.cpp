@@ -9,6 +9,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/base/version.h"
 #include "parallel_opt/report/figures.h"
+#include "parallel_opt/report/graph_picture.h"
 #include "parallel_opt/report/numbers.h"
 #include "parallel_opt/report/svg.h"
 
@@ -168,6 +169,7 @@ std::string model_section(const ReportModel& model) {
         time_share_figure, memory_over_time_figure, loss_figure, timeline_figure}) {
     text += figure(model);
   }
+  if (model.graph) text += graph_figure(*model.graph);
   text += "</div>\n" + why(model);
   for (std::size_t i = 0; i < model.ways.size(); ++i) text += candidates_table(model, i);
   return text + bill(model) + numbers_table(model) + "</section>\n";
@@ -213,7 +215,8 @@ std::string report_html(const ReportData& data) {
       // Nothing may be loaded, whatever the data holds. The icon would be asked for otherwise.
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
       "'unsafe-inline'; img-src data:\">\n<link rel=\"icon\" href=\"data:,\">\n";
-  text += "<title>" + e(data.title) + "</title>\n<style>\n" + css + "</style>\n</head>\n<body>\n";
+  text += "<title>" + e(data.title) + "</title>\n<style>\n" + css + graph_style() +
+          "</style>\n</head>\n<body>\n";
   text += "<header><h1>" + e(data.title) + "</h1>";
   if (!data.subtitle.empty()) text += "<p class=\"subtitle\">" + e(data.subtitle) + "</p>";
   text += facts_list(data.machine) + "</header>\n<main>\n";

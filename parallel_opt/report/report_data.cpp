@@ -63,13 +63,17 @@ std::string schema_of_document(const JsonView& root) {
   return schema && schema->kind() == JsonView::Kind::string ? schema->string() : "";
 }
 
-void check_timelines(const ReportData& report, const std::string& name) {
+void check_parts(const ReportData& report, const std::string& name) {
   std::vector<Fault> faults;
   for (const ReportModel& model : report.models) {
     for (const ReportWay& way : model.ways) {
       if (!way.timeline) continue;
       const std::string where = name + ":" + model.name + "." + way.name + ".timeline";
       std::ranges::copy(check(*way.timeline, where), std::back_inserter(faults));
+    }
+    if (model.graph) {
+      const std::string where = name + ":" + model.name + ".graph";
+      std::ranges::copy(check(*model.graph, where), std::back_inserter(faults));
     }
   }
   throw_if_any(std::move(faults));
@@ -93,6 +97,7 @@ ReportData report_of(const DemoDocument& demo) {
     ReportModel& shown = report.models.emplace_back();
     shown.name = model.name;
     shown.title = model.title;
+    shown.graph = model.graph;
     shown.ways = {way_of("plain", model.plain), way_of("fp32", model.fp32),
                   way_of("auto", model.automatic)};
     shown.ways[1].speedup = model.ratio.fp32;
@@ -139,7 +144,7 @@ ReportData report_of(const RunRecord& run) {
   way.planning = planning_facts(run.planning);
   way.candidates = run.candidates;
   way.timeline = run.timeline;
-  report.models = {{run.plan ? run.plan->model : "run", "", {std::move(way)}}};
+  report.models = {{run.plan ? run.plan->model : "run", "", {std::move(way)}, run.graph}};
   return report;
 }
 
@@ -156,7 +161,7 @@ ReportData read_report(std::string_view text, const std::string& name) {
     throw InputError(name, "is no document that a report can be made of",
                      "run.json of `parallel-opt run`, or demo.json of `parallel-opt demo`");
   }
-  check_timelines(report, name);
+  check_parts(report, name);
   return report;
 }
 

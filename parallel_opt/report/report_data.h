@@ -45,6 +45,7 @@ struct ReportModel {
   std::string name;
   std::string title;
   std::vector<ReportWay> ways;  ///< the first is what others are compared with
+  std::optional<GraphView> graph;
   bool operator==(const ReportModel&) const = default;
 };
 
@@ -104,6 +105,7 @@ void fields(Visitor& visit, T& model) {
   visit("name", model.name, "short name");
   visit.optional("title", model.title, "what is trained on what");
   visit("ways", model.ways, "the first is what others are compared with");
+  visit("graph", model.graph, "the model as a picture shows it");
 }
 
 template <class Visitor, class T>

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "parallel_opt/plan/plan.h"
+#include "parallel_opt/report/graph_view.h"
 #include "parallel_opt/simulate/timeline.h"
 
 namespace parallel_opt {
@@ -68,6 +69,7 @@ struct RunRecord {
   PlanningCost planning;
   std::vector<RunEvent> events;
   std::optional<Timeline> timeline;
+  std::optional<GraphView> graph;
   bool operator==(const RunRecord&) const = default;
 };
 
@@ -130,6 +132,7 @@ void fields(Visitor& visit, T& run) {
   visit("planning", run.planning, "what planning cost");
   visit("events", run.events, "what happened");
   visit("timeline", run.timeline, "a few measured steps");
+  visit("graph", run.graph, "the model as a picture shows it");
 }
 
 }  // namespace parallel_opt

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel_opt/graph/analysis_fields.h"
 #include "parallel_opt/graph/batch_dim.h"
 #include "parallel_opt/graph/liveness.h"
 #include "parallel_opt/graph/op_table.h"
@@ -98,6 +99,23 @@ nb::dict describe_operator(const Graph& graph, std::size_t index) {
   return result;
 }
 
+void bind_graph_analysis(nb::module_& m) {
+  bind_struct<PathSummary>(m, "PathSummary", "The heaviest chain of dependent operators.");
+  bind_struct<WidthLevel>(m, "WidthLevel", "Operators that may run at the same time.");
+  bind_struct<WidthSummary>(m, "WidthSummary", "How many operators may run at once, by depth.");
+  bind_struct<BranchSummary>(m, "BranchSummary", "One of several independent branches.");
+  bind_struct<BranchesSummary>(m, "BranchesSummary", "Branches of one fork, or of several alike.");
+  bind_struct<ClassSummary>(m, "ClassSummary", "Operators of one family.");
+  bind_struct<BlockSummary>(m, "BlockSummary", "A repeated part, and what it stands in.");
+  bind_struct<CutSummary>(m, "CutSummary", "A place where few bytes cross.");
+  bind_struct<OperatorFacts>(m, "OperatorFacts", "One operator as a machine sees it.");
+  bind_struct<GraphAnalysis>(m, "GraphAnalysis", "How much of a model may run at once.");
+  m.def(
+      "analyze", [](const Graph& graph, bool operators) { return analyze(graph, {operators}); },
+      "graph"_a, nb::kw_only(), "operators"_a = false, nb::call_guard<nb::gil_scoped_release>(),
+      "Critical path, parallel width, independent branches, intensity, blocks and cut points.");
+}
+
 }  // namespace
 
 void bind_analysis(nb::module_& m) {
@@ -107,6 +125,7 @@ void bind_analysis(nb::module_& m) {
   bind_struct<StepFlops>(m, "StepFlops", "FLOPs of one step's halves.");
   bind_struct<OpaqueSummary>(m, "OpaqueSummary", "An operator that the table does not know.");
   bind_struct<GraphSummary>(m, "GraphSummary", "One look at a model.");
+  bind_graph_analysis(m);
   m.def("summarize", &summarize, "graph"_a, nb::call_guard<nb::gil_scoped_release>(),
         "Count operators, FLOPs, bytes, repeated blocks and unknown operators.");
   m.def(

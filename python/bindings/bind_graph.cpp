@@ -335,6 +335,14 @@ void bind_graph(nb::module_& m) {
           "hash", [](const Graph& g) { return graph_hash(g); },
           "Identity of the computation, names left out: 16 hexadecimal digits.")
       .def(
+          "to_networkx",
+          [](const nb::object& self, bool sources) -> nb::object {
+            return nb::module_::import_("parallel_opt.integrations.networkx")
+                .attr("to_networkx")(self, "sources"_a = sources);
+          },
+          nb::kw_only(), "sources"_a = false,
+          "As a networkx.MultiDiGraph: operators, and a tensor on each edge.")
+      .def(
           "__eq__", [](const Graph& a, const Graph& b) { return a == b; }, nb::is_operator(),
           nb::sig("def __eq__(self, arg: object, /) -> bool"))
       .def("__repr__", [](const Graph& g) {

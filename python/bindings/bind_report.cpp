@@ -6,6 +6,7 @@
 
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/report/graph_picture.h"
 #include "parallel_opt/report/report.h"
 #include "parallel_opt/simulate/timeline.h"
 #include "python/bindings/bind_fields.h"
@@ -22,6 +23,14 @@ void bind_report(nb::module_& m) {
       },
       "document"_a, "name"_a = "report",
       "One offline HTML file from a run or demo document. Raises InputError.");
+  m.def(
+      "graph_view", [](const Graph& graph) { return to_json(graph_view(graph)); }, "graph"_a,
+      nb::call_guard<nb::gil_scoped_release>(),
+      "The model as a picture shows it: JSON for `graph` of a run or demo document.");
+  m.def(
+      "graph_html", [](const Graph& graph) { return graph_html(graph_view(graph)); }, "graph"_a,
+      nb::call_guard<nb::gil_scoped_release>(),
+      "One offline page of the model, with boxes that open and close.");
   m.def("chrome_trace", &chrome_trace, "timeline"_a, "Chrome trace JSON; opens in Perfetto.");
   m.def("read_file", &read_file, "path"_a, "Content of a file. Raises MachineError.");
   m.def("write_file", &write_file, "path"_a, "content"_a,

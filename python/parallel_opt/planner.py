@@ -56,6 +56,8 @@ class Session:
     cost_s: dict[str, float] = field(default_factory=dict)
     break_even_steps: float | None = None
     verified_ratio: float | None = None
+    graph_view: str | None = None
+    """The model as a picture shows it, as JSON."""
     started: float = field(default_factory=time.perf_counter)
 
     def plan_line(self) -> str:
@@ -143,7 +145,9 @@ class _Planning:
         job = self._job(optimizers, self.group.size)
         if self.options.plan is not None:
             plan = self._given_plan(graph, cluster, job)
-            return Session(plan, self.group, cluster, notes=self.notes, cost_s=self.cost_s)
+            session = Session(plan, self.group, cluster, notes=self.notes, cost_s=self.cost_s)
+            session.graph_view = _core.graph_view(graph)
+            return session
         if _launcher_chooses_ranks() and not self._probes_are_noisy(cluster):
             self._choose_ranks(graph, cluster, optimizers)
         result: SearchResult = self._timed("search_s", lambda: _core.search(graph, cluster, job))
@@ -154,6 +158,7 @@ class _Planning:
         measured = [trial for trial in trials if trial.skipped is None]
         decision = _core.decide(graph, cluster, job, result, [core_trial(t) for t in measured])
         session = Session(decision.plan, self.group, cluster, decision=decision, notes=self.notes)
+        session.graph_view = _core.graph_view(graph)
         session.reasons = [decision.summary, *result.binding]
         session.candidates = considered(decision)
         session.engine = tried_engine(decision.plan, trials)

@@ -206,6 +206,8 @@ def run_document(session: Session, recorder: Recorder, exit_code: int | None) ->
         "events": notes + recorder.events,
         "timeline": recorder.timeline(),
     }
+    if session.graph_view is not None:
+        document["graph"] = json.loads(session.graph_view)
     if exit_code is not None:
         document["exit_code"] = exit_code
     return document
@@ -243,6 +245,7 @@ def summary(session: Session) -> dict[str, Any]:
         "break_even_steps": session.break_even_steps,
         "candidates": session.candidates,
         "estimate": json.loads(estimate.to_json()),
+        "graph": json.loads(session.graph_view) if session.graph_view is not None else None,
     }
 
 

@@ -12,13 +12,16 @@
 namespace parallel_opt {
 namespace {
 
-/// Words of every "$ parallel-opt ..." line of docs/cli.md, without the program's name.
+/// Words of every "$ parallel-opt ..." line of the pages, without the program's name.
 std::vector<std::vector<std::string>> documented_lines() {
   std::vector<std::vector<std::string>> lines;
-  for (const std::string& line : split(read_file(PARALLEL_OPT_SOURCE_DIR "/docs/cli.md"), '\n')) {
-    if (!line.starts_with("$ parallel-opt ")) continue;
-    std::vector<std::string> words = split(line, ' ');
-    lines.emplace_back(words.begin() + 2, words.end());
+  for (const char* page : {"/docs/cli.md", "/docs/analysis.md"}) {
+    for (const std::string& line :
+         split(read_file(PARALLEL_OPT_SOURCE_DIR + std::string(page)), '\n')) {
+      if (!line.starts_with("$ parallel-opt ")) continue;
+      std::vector<std::string> words = split(line, ' ');
+      lines.emplace_back(words.begin() + 2, words.end());
+    }
   }
   return lines;
 }

@@ -51,6 +51,33 @@ TEST(JsonTree, DropsMembersOfMetadataOnly) {
   EXPECT_EQ(tree.root()["list"].dump(), R"([{"custom": 5}])");
 }
 
+TEST(JsonTree, LongListsAndManyNamesKeepTheirPlaces) {
+  // More than a page of values, more names than are remembered.
+  std::string text = "{";
+  for (int i = 0; i < 100'000; ++i) {
+    const std::string n = std::to_string(i);
+    text += (i == 0 ? "\"name" : ", \"name") + n + "\": {\"value\": " + n + ", \"text\": \"t" + n +
+            "\"}";
+  }
+  const JsonTree tree(text + "}", "x");
+  ASSERT_EQ(tree.root().size(), 100'000u);
+  for (const int i : {0, 1, 1023, 1024, 65'535, 65'536, 99'999}) {
+    const std::string n = std::to_string(i);
+    const JsonTree::Node member = tree.root().at(static_cast<std::size_t>(i));
+    EXPECT_EQ(tree.root().key(static_cast<std::size_t>(i)), "name" + n);
+    EXPECT_EQ(member["value"].integer(), i);
+    EXPECT_EQ(member["text"].string(), "t" + n);
+  }
+}
+
+TEST(JsonTree, EmptyTextsAndContainersAreRead) {
+  const JsonTree tree(R"({"": "", "list": [], "object": {}})", "x");
+  EXPECT_EQ(tree.root().key(0), "");
+  EXPECT_EQ(tree.root()[""].string(), "");
+  EXPECT_EQ(tree.root()["list"].size(), 0u);
+  EXPECT_EQ(tree.root().dump(), R"({"": "", "list": [], "object": {}})");
+}
+
 TEST(JsonTree, NumbersBeyondInt64AreFloating) {
   const JsonTree tree("[18446744073709551615, 9223372036854775807]", "t");
   EXPECT_TRUE(tree.root().at(0).is(Kind::number));

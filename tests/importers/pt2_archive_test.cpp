@@ -186,6 +186,34 @@ TEST(Pt2Ties, WithoutWeightsTheFileCannotTell) {
                 "\"head.weight\"? The file holds no weights to tell; it is counted on its own"}));
 }
 
+TEST(Pt2Ties, PathsOutOfTheArchiveAreRefused) {
+  for (const char* path : {"../../etc/passwd", "/etc/passwd", "a/../../b"}) {
+    const std::string config = "{\"config\": {" + payload("head.weight", path, 0) + "}}";
+    EXPECT_EQ(
+        error(make_pt2(tied_model().json(), {{"data/weights/model_weights_config.json", config}})),
+        std::string("model.pt2:config.head.weight.path_name: \"") + path +
+            "\" leads out of the archive (do not trust this file)");
+  }
+}
+
+TEST(Pt2Archive, ManyNotesAreCountedAndManyEqualNamesCostNothing) {
+  // 20,000 parameters that nobody uses, and as many nodes of one name.
+  Model model = linear_model();
+  for (int i = 0; i < 20'000; ++i) {
+    const std::string n = std::to_string(i);
+    model.parameter("p_" + n, "unused." + n, {"4", "3"});
+    model.value("y" + n, meta({"2", "3"}));
+    model.nodes.push_back(R"({"target": "torch.ops.aten.neg.default", "inputs": [)" +
+                          tensor("self", "x") + R"(], "outputs": [{"as_tensor": {"name": "y)" + n +
+                          R"("}}], "metadata": {}, "name": "n"})");
+  }
+  const Graph graph = read_pt2(make_pt2(model.json()), "m.pt2");
+  EXPECT_EQ(graph.ops.size(), 20'001u);
+  EXPECT_EQ(graph.ops.back().name, "n_19999");
+  ASSERT_EQ(graph.notes.size(), 101u);
+  EXPECT_EQ(graph.notes.back(), "and 19900 more notes");
+}
+
 TEST(Pt2Ties, TieMapComesFromTheCallerOrFromTheArchive) {
   const std::string json = tied_model().json();
   const Graph given = read_pt2(make_pt2(json), "m.pt2", {{"head.weight", "embed.weight"}});

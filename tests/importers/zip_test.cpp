@@ -91,6 +91,16 @@ TEST(Zip, BombIsRefusedByItsRatio) {
       << error;
 }
 
+TEST(Zip, AllReadsTogetherHaveALimit) {
+  const std::string bytes = make_zip({{"a", std::string(600, 'x')}, {"b", std::string(600, 'y')}});
+  const ZipArchive zip = ZipArchive::open_memory(bytes, "m.pt2");
+  const ZipLimits limits{.total = Bytes(1024)};
+  EXPECT_EQ(zip.read("a", limits).size(), 600u);
+  EXPECT_EQ(error_of([&] { zip.read("b", limits); }),
+            "m.pt2:b: the archive expands to more than 1.00 KiB "
+            "(a model's graph is never that large)");
+}
+
 TEST(Zip, SizeInTheDirectoryIsAClaimOnly) {
   // The directory says 5 bytes where 1000 lie: libzip reads what the directory says and the
   // checksum tells.

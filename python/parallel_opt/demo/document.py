@@ -121,13 +121,17 @@ def model_document(name: str, title: str, batch: int, ways: dict[str, Collected]
             "tolerance": TOLERANCE[way],
             "agrees": math.isfinite(worst) and worst <= TOLERANCE[way],
         }
-    return {
+    document = {
         "name": name,
         "title": title,
         **{way: way_document(way, ways[way], batch) for way in WAYS},
         "ratio": {way: spread(ratios(plain, ways[way])) for way in ("fp32", "auto")},
         "agreement": agreement,
     }
+    graph = ways["auto"].about.get("graph")
+    if graph is not None:
+        document["graph"] = graph
+    return document
 
 
 def _percent(value: float) -> str:

@@ -1,0 +1,120 @@
+#include "parallel_opt/graph/dependencies.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "tests/graph/random_graph.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::GraphBuilder;
+using testing::random_graph;
+using testing::waits_for;
+
+std::vector<int> numbers(std::span<const OpId> ops) {
+  std::vector<int> result;
+  for (const OpId op : ops) result.push_back(op.value);
+  return result;
+}
+
+TEST(Dependencies, ADiamondIsJoinedOncePerPair) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {2});
+  const TensorId a = b.op("aten.neg.default", {{"self", x}}, {2});
+  const TensorId l = b.op("aten.exp.default", {{"self", a}}, {2});
+  const TensorId r = b.op("aten.sin.default", {{"self", a}}, {2});
+  b.op("aten.add.Tensor", {{"self", l}, {"other", r}}, {2});
+  b.op("aten.mul.Tensor", {{"self", r}, {"other", r}}, {2});  // twice the same: one edge
+  const Dependencies d(b.build());
+  EXPECT_EQ(numbers(d.after(OpId(0))), (std::vector<int>{1, 2}));
+  EXPECT_EQ(numbers(d.before(OpId(3))), (std::vector<int>{1, 2}));
+  EXPECT_EQ(numbers(d.before(OpId(4))), (std::vector<int>{2}));
+  EXPECT_TRUE(d.before(OpId(0)).empty());
+  EXPECT_EQ(d.edges(), 5u);
+}
+
+TEST(Dependencies, AWriteInPlaceWaitsForReadersAndReadersWaitForIt) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {2});
+  const TensorId a = b.op("aten.neg.default", {{"self", x}}, {2});  // 0
+  b.op("aten.exp.default", {{"self", a}}, {2});                     // 1 reads before
+  b.op("aten.add_.Tensor", {{"self", a}, {"other", x}}, {2});       // 2 writes
+  b.op("aten.sin.default", {{"self", a}}, {2});                     // 3 reads after
+  const Dependencies d(b.build());
+  EXPECT_EQ(numbers(d.before(OpId(2))), (std::vector<int>{0, 1}));
+  EXPECT_EQ(numbers(d.before(OpId(3))), (std::vector<int>{0, 2}));
+}
+
+/// Every chain, one by one.
+double heaviest_by_trying(const Graph& graph, const std::vector<double>& weights) {
+  const Dependencies d(graph);
+  std::function<double(std::size_t)> from = [&](std::size_t i) {
+    double most = 0;
+    for (const OpId next : d.after(OpId(i))) most = std::max(most, from(next.index()));
+    return weights[i] + most;
+  };
+  double most = 0;
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) most = std::max(most, from(i));
+  return most;
+}
+
+TEST(HeaviestChain, IsTheBestOfAllChains) {
+  std::mt19937_64 rng(20261125);
+  for (int round = 0; round < 200; ++round) {
+    const Graph graph = random_graph(rng, 1 + static_cast<int>(rng() % 12));
+    std::vector<double> weights;
+    for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+      weights.push_back(static_cast<double>(rng() % 5));
+    }
+    const Chain chain = heaviest_chain(Dependencies(graph), weights);
+    ASSERT_EQ(chain.weight, heaviest_by_trying(graph, weights)) << "round " << round;
+    // The operators named are a chain, and weigh that much.
+    const auto waits = waits_for(graph);
+    double sum = 0;
+    for (std::size_t i = 0; i < chain.ops.size(); ++i) {
+      sum += weights[chain.ops[i].index()];
+      if (i > 0) {
+        ASSERT_TRUE(waits[chain.ops[i].index()][chain.ops[i - 1].index()]);
+      }
+    }
+    ASSERT_EQ(sum, chain.weight);
+  }
+}
+
+TEST(HeaviestChain, OfNothingIsEmpty) {
+  EXPECT_EQ(heaviest_chain(Dependencies(Graph{}), {}), Chain{});
+}
+
+TEST(EarliestLevels, AreLongestChainsAndEachLevelMayRunAtOnce) {
+  std::mt19937_64 rng(7);
+  for (int round = 0; round < 200; ++round) {
+    const Graph graph = random_graph(rng, 1 + static_cast<int>(rng() % 14));
+    std::vector<bool> counts;
+    std::vector<double> ones;
+    for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+      counts.push_back(rng() % 4 != 0);
+      ones.push_back(counts.back() ? 1 : 0);
+    }
+    const std::vector<std::int32_t> levels = earliest_levels(Dependencies(graph), counts);
+    const auto waits = waits_for(graph);
+    std::int32_t depth = 0;
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+      if (counts[i]) depth = std::max(depth, levels[i] + 1);
+      for (std::size_t j = 0; j < i; ++j) {
+        if (waits[i][j]) {
+          ASSERT_GE(levels[i], levels[j] + (counts[j] ? 1 : 0));
+        }
+        if (counts[i] && counts[j] && levels[i] == levels[j]) {
+          ASSERT_FALSE(waits[i][j]);
+        }
+      }
+    }
+    // As many levels as the longest chain has operators: no level is later than it must be.
+    ASSERT_EQ(depth, heaviest_by_trying(graph, ones)) << "round " << round;
+  }
+}
+
+}  // namespace
+}  // namespace parallel_opt
