@@ -39,8 +39,8 @@ class TemporaryDirectory {
 
 Graph capture(const std::string& spec, const Console& console) {
   const TemporaryDirectory directory;
-  const std::string file = directory.file("model.pt2");
-  console.detail("capturing " + spec + " with torch.export");
+  const std::string file = directory.file("graph.json");
+  console.detail("capturing " + spec);
   const ProcessResult result =
       console.processes.run(python_command(console.processes, "capture", {spec, "-o", file}));
   if (result.exit_code != 0) {

@@ -348,6 +348,7 @@ Graph bind(const Graph& graph, const std::map<std::string, std::int64_t>& values
     return value;
   };
   std::vector<Fault> faults;
+  bool any_changed = false;
   for (std::size_t i = 0; i < bound.tensors.size(); ++i) {
     Tensor& tensor = bound.tensors[i];
     bool changed = false;
@@ -362,6 +363,7 @@ Graph bind(const Graph& graph, const std::map<std::string, std::int64_t>& values
       dim.size = size;
     }
     if (changed) tensor.strides = rescaled_strides(graph.tensors[i], tensor.shape);
+    any_changed = any_changed || changed;
   }
   for (Region& region : bound.regions) {
     if (region.expression.empty()) continue;
@@ -374,6 +376,7 @@ Graph bind(const Graph& graph, const std::map<std::string, std::int64_t>& values
     region.runs = static_cast<double>(runs);
   }
   throw_if_any(std::move(faults));
+  if (any_changed) bound.observed_saved_bytes.reset();  // seen at other sizes
   return bound;
 }
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -135,6 +136,9 @@ struct Graph {
   std::vector<Region> regions;  ///< control flow; an enclosing region before the inner ones
   std::vector<CustomOperator> operators;  ///< rows that its user adds to the operator table
   std::vector<std::string> notes;         ///< what an importer could not express, for the user
+  /// What autograd was seen to keep of a forward at these sizes, as `saved_bytes` (graph/work.h)
+  /// counts it; empty: nobody looked.
+  std::optional<Bytes> observed_saved_bytes;
   bool operator==(const Graph&) const = default;
 
   const Tensor& tensor(TensorId id) const { return tensors[id.index()]; }

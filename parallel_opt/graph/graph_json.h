@@ -94,6 +94,8 @@ void fields(Visitor& visit, T& graph) {
   visit.optional("regions", graph.regions, "control flow, enclosing regions first");
   visit.optional("operators", graph.operators, "rows that the operator table lacks");
   visit.optional("notes", graph.notes, "what the importer could not express");
+  visit.optional("observed_saved_bytes", graph.observed_saved_bytes,
+                 "seen to be kept by a forward for its backward, at these sizes");
 }
 
 }  // namespace parallel_opt

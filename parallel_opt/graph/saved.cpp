@@ -245,6 +245,21 @@ class Keeper {
   Saved saved_;
 };
 
+/// What a custom autograd.Function was seen to save: bytes of its own, operands and results.
+Saved observed_saved(const Op& op) {
+  Saved saved;
+  saved.extra = Bytes(attribute(op, "saved_bytes", 0));
+  for (const std::int64_t i : attribute_list(op, "saved_inputs")) {
+    const auto at = static_cast<std::size_t>(i);
+    if (at < op.inputs.size()) saved.tensors.push_back(op.inputs[at].tensor);
+  }
+  for (const std::int64_t i : attribute_list(op, "saved_outputs")) {
+    const auto at = static_cast<std::size_t>(i);
+    if (at < op.outputs.size()) saved.tensors.push_back(op.outputs[at]);
+  }
+  return saved;
+}
+
 }  // namespace
 
 Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
@@ -253,6 +268,7 @@ Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<boo
   bool any = false;
   for (const TensorId id : op.outputs) any = any || (id.valid() && needs_grad[id.index()]);
   if (!any) return {};
+  if (!row && op.attributes.contains("saved_bytes")) return observed_saved(op);
   if (!row) {  // unknown: bounded by everything it touches
     Saved all;
     for (const Operand& input : op.inputs) {

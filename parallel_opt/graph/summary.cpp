@@ -48,21 +48,28 @@ GraphSummary summarize(const Graph& graph) {
   const std::vector<bool> needs = needs_grad(graph);
   std::map<std::string, OpaqueCount> opaque;
   std::vector<double> path(graph.tensors.size(), 0);  // FLOPs of the costliest chain to a tensor
+  // A step that was traced with its backward needs none derived.
+  const bool recorded = std::ranges::any_of(
+      graph.ops, [](const Op& op) { return op.phase == Phase::backward; });
   for (const Op& op : graph.ops) {
-    const OpWork forward = forward_work(graph, op);
-    const OpWork backward = backward_work(graph, op, needs);
+    if (op.phase == Phase::optimizer) continue;
     const double runs = expected_runs(graph, op);
+    const bool is_forward = op.phase == Phase::forward;
+    const OpWork forward = is_forward ? forward_work(graph, op) : OpWork();
+    OpWork backward = is_forward ? OpWork() : forward_work(graph, op);
+    if (!recorded) backward = backward_work(graph, op, needs);
     const Flops all = (forward.contraction + forward.other) * runs;
     const Flops all_backward = (backward.contraction + backward.other) * runs;
     summary.flops.forward += forward.contraction * runs;
     summary.flops.backward += backward.contraction * runs;
     summary.flops_all.forward += all;
     summary.flops_all.backward += all_backward;
-    if (forward.op_class == OpClass::opaque) {
+    if ((is_forward ? forward : backward).op_class == OpClass::opaque) {
       OpaqueCount& counted = opaque[op.target];
       ++counted.count;
       counted.flops += all.value + all_backward.value;
     }
+    if (!is_forward) continue;
     double longest = 0;
     for (const Operand& input : op.inputs) {
       if (input.tensor.valid()) longest = std::max(longest, path[input.tensor.index()]);
@@ -73,7 +80,7 @@ GraphSummary summarize(const Graph& graph) {
     summary.critical_path_flops =
         Flops(std::max(summary.critical_path_flops.value, longest + all.value));
   }
-  summary.saved_bytes = saved_bytes(graph);
+  summary.saved_bytes = graph.observed_saved_bytes.value_or(saved_bytes(graph));
   summary.blocks = find_blocks(graph);
   summary.opaque =
       opaque_list(opaque, summary.flops_all.forward.value + summary.flops_all.backward.value);

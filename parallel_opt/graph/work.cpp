@@ -447,6 +447,10 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
   }
   if (!contracts) {
     light_backward(graph, op, row, need, needs_grad, work);
+    // Of an operator whose inside was seen: two contractions for each of the forward.
+    if (row == nullptr && need.computed > 0) {
+      work.contraction = Flops(2 * attribute_real(op, "bound_flops", 0));
+    }
     return work;
   }
   // Each gradient is one contraction of the output gradient with the other operands: as many

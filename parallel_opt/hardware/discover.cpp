@@ -314,7 +314,7 @@ Cluster discover(const FileSystem& files, const DiscoverOptions& options) {
   }
   const Groups groups = group_cores(host.topology, allowed, usable);
   cluster.nodes.push_back(node_of(host, groups, usable));
-  const DeviceDatabase database = load_database();
+  const DeviceDatabase& database = load_database();
   add_cpu_devices(host, groups, database, cluster);
   add_cpu_links(cluster);
   if (options.cross_check) cross_check(host.topology, allowed, cluster);

@@ -1,6 +1,7 @@
 #include "parallel_opt/importers/model.h"
 
 #include <filesystem>
+#include <string_view>
 
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/base/file_system.h"

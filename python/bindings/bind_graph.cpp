@@ -145,14 +145,24 @@ class GraphBuilder {
   void set_inputs(const std::vector<std::int32_t>& tensors) { graph_.inputs = ids(tensors); }
   void set_outputs(const std::vector<std::int32_t>& tensors) { graph_.outputs = ids(tensors); }
   void note(std::string text) { graph_.notes.push_back(std::move(text)); }
+  void set_saved_bytes(std::int64_t count) { graph_.observed_saved_bytes = Bytes(count); }
   Graph build() const {
     throw_if_any(check(graph_));
-    return graph_;
+    Graph graph = graph_;
+    if (!graph.regions.empty()) fill_aliases(graph);  // what loops carry
+    return graph;
   }
 
  private:
   Graph graph_;
 };
+
+Graph annotated(Graph graph, const std::vector<std::string>& notes,
+                std::optional<std::int64_t> saved_bytes) {
+  graph.notes.insert(graph.notes.end(), notes.begin(), notes.end());
+  if (saved_bytes) graph.observed_saved_bytes = Bytes(*saved_bytes);
+  return graph;
+}
 
 void bind_tensor(nb::module_& m) {
   nb::class_<Tensor>(m, "Tensor", "A tensor of a graph.")
@@ -281,6 +291,8 @@ void bind_builder(nb::module_& m) {
       .def("set_inputs", &GraphBuilder::set_inputs, "tensors"_a)
       .def("set_outputs", &GraphBuilder::set_outputs, "tensors"_a)
       .def("note", &GraphBuilder::note, "text"_a, "Something the user should know.")
+      .def("set_saved_bytes", &GraphBuilder::set_saved_bytes, "bytes"_a,
+           "What autograd was seen to keep for the backward.")
       .def("build", &GraphBuilder::build, "The checked graph; raises InputError otherwise.");
 }
 
@@ -307,6 +319,20 @@ void bind_graph(nb::module_& m) {
           "expected_runs", [](const Graph& g, const Op& op) { return expected_runs(g, op); },
           "op"_a, "Runs of an operator per run of the model.")
       .def_ro("notes", &Graph::notes, "What could not be expressed.")
+      .def_prop_ro(
+          "observed_saved_bytes",
+          [](const Graph& g) {
+            return g.observed_saved_bytes ? std::optional(g.observed_saved_bytes->value)
+                                          : std::nullopt;
+          },
+          "What autograd was seen to keep for the backward, at these sizes; None: nobody looked.")
+      .def("annotated", &annotated, "notes"_a = std::vector<std::string>(),
+           "saved_bytes"_a = nb::none(), "The same graph with more notes and what was observed.")
+      .def(
+          "to_json", [](const Graph& g) { return to_json(g); },
+          "The document that load_model reads from a .json file.")
+      .def_static("from_json", &graph_from_json, "text"_a, "name"_a = "graph",
+                  "Read a graph document; raises InputError with every fault.")
       .def(
           "bind",
           [](const Graph& g, const std::map<std::string, std::int64_t>& values) {

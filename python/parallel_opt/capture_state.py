@@ -3,61 +3,70 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import logging
-import random
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from parallel_opt.capture_inputs import are_hidden, map_tensors, tensors_in
+from parallel_opt.compat_capture import is_fake, modes_kept, set_value_quietly
+from parallel_opt.errors import InputError
+from parallel_opt.snapshot import RandomState
+
+_WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
+
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module that torch.compile wrapped; else itself."""
-    inner = getattr(module, "_orig_mod", None)
-    return inner if isinstance(inner, nn.Module) else module
+    """The module inside torch.compile's, DataParallel's and DistributedDataParallel's wrappers."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if not isinstance(inner, nn.Module) and type(module).__name__ in _WRAPPERS:
+            inner = getattr(module, "module", None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
 
 
-def tensors_in(value: Any) -> list[torch.Tensor]:
-    """Every tensor in an output, in order: containers, data classes, any object's attributes."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        children: Any = value.values()
-    elif isinstance(value, (tuple, list)):  # torch.return_types and named tuples are tuples
-        children = value
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        children = [getattr(value, field.name) for field in dataclasses.fields(value)]
-    elif hasattr(value, "to_tuple"):
-        children = value.to_tuple()
-    elif hasattr(value, "__dict__") and not isinstance(value, (type, nn.Module)):
-        children = vars(value).values()
-    else:
-        return []
-    return [tensor for child in children for tensor in tensors_in(child)]
+def check_ready(module: nn.Module, name: str) -> None:
+    """Raises InputError for a module that cannot run yet."""
+    for fqn, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if nn.parameter.is_lazy(tensor):
+            raise InputError(name, f"{fqn} has no shape yet", "run one forward pass first")
 
 
 @contextlib.contextmanager
-def flat_outputs(module: nn.Module) -> Iterator[None]:
-    """Within it, the module returns a tuple of tensors, whatever its forward returns.
+def flat_call(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Within it, the module returns a tuple of tensors, whatever its forward returns; and takes the
+    arguments given here as those that it yields: tensors alone, if torch does not know where the
+    arguments hold theirs.
 
     torch.export knows few output types, and cannot save all of them (``torch.return_types``).
     """
     forward = module.forward
+    hidden = are_hidden(args, kwargs)
 
     @functools.wraps(forward)  # export asks for the signature
     def flat(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, ...]:
         return tuple(tensors_in(forward(*args, **kwargs)))
 
+    def flat_both(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        rest = iter(tensors)
+        own_args, own_kwargs = map_tensors((args, kwargs), lambda _: next(rest))
+        return tuple(tensors_in(forward(*own_args, **own_kwargs)))
+
     own = module.__dict__.get("forward")
-    module.__dict__["forward"] = flat
+    module.__dict__["forward"] = flat_both if hidden else flat
     try:
-        yield
+        yield (tuple(tensors_in((args, kwargs))), {}) if hidden else (args, kwargs)
     finally:
         del module.__dict__["forward"]
         if own is not None:
@@ -95,32 +104,76 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def preserved(module: nn.Module) -> Iterator[None]:
-    """Puts back random states and every submodule's attributes; not the contents of tensors."""
+    """Puts back random states, thread-wide modes, every submodule's attributes with the containers
+    in them, and gradients and flags of parameters; of tensors, the contents of plain attributes
+    only."""
     attributes = [(m, dict(m.__dict__)) for m in module.modules()]
-    # Containers are restored in place: handles of hooks refer to the very dictionary.
-    containers = [
-        (value, value.copy())
-        for m, names in attributes
-        for value in names.values()
-        if isinstance(value, (dict, list, set))
+    containers: dict[int, tuple[Any, Any]] = {}
+    found: dict[int, Any] = {}
+    for _, names in attributes:
+        for name, value in names.items():
+            if name not in _OWN:
+                _find(value, containers, found)
+            elif isinstance(value, dict):
+                containers[id(value)] = (value, value.copy())
+    states = [(g, g.get_state()) for g in found.values() if isinstance(g, torch.Generator)]
+    tensors = [
+        (t, t.detach().clone(), t._version)
+        for t in found.values()
+        if isinstance(t, torch.Tensor) and not is_fake(t) and t.device.type != "meta"
     ]
-    numpy_random = getattr(sys.modules.get("numpy"), "random", None)
-    python_state = random.getstate()
-    numpy_state = numpy_random.get_state() if numpy_random is not None else None
-    devices = sorted({p.device.index or 0 for p in module.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=devices):
-        try:
+    flags = [(p, p.requires_grad, p.grad) for p in module.parameters()]
+    randoms = RandomState()
+    try:
+        with modes_kept():
             yield
-        finally:
-            random.setstate(python_state)
-            if numpy_random is not None:
-                numpy_random.set_state(numpy_state)
-            for value, content in containers:
-                if isinstance(value, list):
-                    value[:] = content
-                else:
-                    value.clear()
-                    value.update(content)
-            for m, names in attributes:
-                m.__dict__.clear()
-                m.__dict__.update(names)
+    finally:
+        # Containers are restored in place: handles of hooks refer to the very dictionary.
+        for value, content in containers.values():
+            _refill(value, content)
+        for m, names in attributes:
+            m.__dict__.clear()
+            m.__dict__.update(names)
+        for parameter, requires_grad, grad in flags:
+            if parameter.requires_grad != requires_grad:
+                parameter.requires_grad_(requires_grad)
+            if parameter.grad is not grad:
+                parameter.grad = grad
+        for generator, state in states:
+            generator.set_state(state)
+        for tensor, content, version in tensors:
+            if tensor._version != version:
+                set_value_quietly(tensor, content, version)
+        randoms.restore()
+
+
+_OWN = ("_parameters", "_buffers", "_modules")
+
+
+def _find(value: Any, containers: dict[int, tuple[Any, Any]], found: dict[int, Any]) -> None:
+    """Containers at any depth, with a shallow copy of each; random generators and plain tensors."""
+    if isinstance(value, torch.Generator) or type(value) is torch.Tensor:
+        found[id(value)] = value
+    if not isinstance(value, (dict, list, set, deque, tuple)) or id(value) in containers:
+        return
+    if not isinstance(value, tuple):
+        containers[id(value)] = (value, value.copy())
+    for child in value.values() if isinstance(value, dict) else value:
+        _find(child, containers, found)
+
+
+def _refill(container: Any, content: Any) -> None:
+    if isinstance(container, (list, deque)):
+        if len(container) != len(content) or any(
+            a is not b for a, b in zip(container, content, strict=True)
+        ):
+            container.clear()
+            container.extend(content)
+    elif isinstance(container, dict):
+        same = list(container) == list(content)
+        if not same or any(container[key] is not content[key] for key in content):
+            container.clear()
+            container.update(content)
+    elif container != content:
+        container.clear()
+        container.update(content)

@@ -1,4 +1,5 @@
-"""The only file that imports private or renamed torch names.
+"""The only file that imports private or renamed torch names, with its second half for capture,
+``compat_capture``.
 
 Each name is looked up when it is needed; when a torch version lacks one, the caller gets a clear
 ``MissingTorchName`` instead of an AttributeError in mid-run.
@@ -16,8 +17,6 @@ from typing import Any
 import torch
 import torch.utils._pytree as pytree
 import torch.utils.checkpoint as checkpoint_module
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode as DispatchMode
 
@@ -241,72 +240,6 @@ def hook_tables(module: torch.nn.Module) -> list[dict[Any, Any]]:
     everywhere = vars(torch.nn.modules.module)
     tables += [everywhere[f"_global{n}"] for n in _HOOK_TABLES if everywhere.get(f"_global{n}")]
     return tables
-
-
-# What capture needs.
-__all__ += [
-    "DispatchRecorder",
-    "fake_mode",
-    "is_fake",
-    "next_autograd_sequence",
-    "running_autograd_sequence",
-    "storage_address",
-    "storage_reference",
-]
-
-
-def fake_mode(module: torch.nn.Module) -> FakeTensorMode:
-    """The mode of a module's fake weights, else a new one; without symbolic sizes, so that code
-    that looks at data raises."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        if isinstance(tensor, FakeTensor):
-            return tensor.fake_mode
-    return FakeTensorMode(allow_non_fake_inputs=True)
-
-
-def is_fake(tensor: torch.Tensor) -> bool:
-    """Whether the tensor has a shape and no data."""
-    return isinstance(tensor, FakeTensor)
-
-
-class DispatchRecorder(DispatchMode):
-    """Within it, ``record(function, args, kwargs, output)`` sees every operator that runs."""
-
-    def __init__(self, record: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.record = record
-
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        output = func(*args, **(kwargs or {}))
-        self.record(func, args, kwargs or {}, output)
-        return output
-
-
-def storage_reference(tensor: torch.Tensor) -> Any:
-    """Keeps the address of the tensor's storage from being used again, without its bytes."""
-    return StorageWeakRef(tensor.untyped_storage())
-
-
-def storage_address(reference: Any) -> int:
-    """The address that ``storage_reference`` keeps."""
-    return int(reference.cdata)
-
-
-def next_autograd_sequence() -> int:
-    """Number that the next autograd node of this thread gets."""
-    return int(_private(torch._C._autograd, "_get_sequence_nr")())
-
-
-def running_autograd_sequence() -> int:
-    """Number of the autograd node whose backward runs now, -1 outside a backward pass."""
-    node = _private(torch._C, "_current_autograd_node")()
-    return -1 if node is None else int(_private(node, "_sequence_nr")())
 
 
 def is_compiled(module: torch.nn.Module) -> bool:

@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules import module as module_hooks
 
-from parallel_opt import compat
-from parallel_opt._core import Graph, GraphBuilder
-from parallel_opt.capture_state import preserved, tensors_in
+from parallel_opt import compat_capture as compat
+from parallel_opt._core import Graph, GraphBuilder, summarize
+from parallel_opt.capture_inputs import map_tensors, tensors_in
+from parallel_opt.capture_loss import Loss, loss_of
+from parallel_opt.capture_state import preserved
+from parallel_opt.trace_modules import Call, ModuleStack, Path
+from parallel_opt.trace_saved import SavedTensors
+from parallel_opt.trace_tensors import TensorTable, operands
+from parallel_opt.trace_undo import UndoLog
 
-DTYPES = {
-    torch.bool: "bool",
-    torch.uint8: "u8",
-    torch.uint16: "u16",
-    torch.uint32: "u32",
-    torch.uint64: "u64",
-    torch.int8: "i8",
-    torch.int16: "i16",
-    torch.int32: "i32",
-    torch.int64: "i64",
-    torch.float8_e4m3fn: "fp8_e4m3fn",
-    torch.float8_e4m3fnuz: "fp8_e4m3fnuz",
-    torch.float8_e5m2: "fp8_e5m2",
-    torch.float8_e5m2fnuz: "fp8_e5m2fnuz",
-    torch.float16: "fp16",
-    torch.bfloat16: "bf16",
-    torch.float32: "fp32",
-    torch.float64: "fp64",
-    torch.complex32: "complex32",
-    torch.complex64: "complex64",
-    torch.complex128: "complex128",
-}
+
+@dataclass
+class Recording:
+    """One run: its graph, and the module calls around each of its operators, outermost first."""
+
+    graph: Graph
+    paths: list[Path]
 
 
 def trace(
@@ -46,251 +37,269 @@ def trace(
     name: str,
     ties: Mapping[str, str],
     backward: bool = False,
+    loss_fn: Loss | None = None,
     notes: Sequence[str] = (),
 ) -> Graph:
-    """The operators of one forward pass; with ``backward`` also those of the gradient of the
-    outputs' sum.
+    """The operators of one forward pass; with ``backward`` also those of the gradient of the loss,
+    which is the sum of the outputs when the model gives none.
 
-    Fake tensors are tried first; a model that looks at data is run on the real batch, on copies of
-    its buffers.
+    Fake tensors are tried first; a model that looks at data is run on the real batch, and what that
+    changes is put back.
     """
     args, kwargs = tuple(args), dict(kwargs)
 
     def attempt(fake: bool, notes: Sequence[str]) -> Graph:
-        recorder = _Recorder(name, backward)
-        for note in notes:
-            recorder.builder.note(note)
-        with preserved(module), torch.enable_grad():
-            recorder.run(module, args, kwargs, ties, fake)
-        return recorder.builder.build()
+        with preserved(module):
+            return record_run(
+                module, args, kwargs, name, ties, fake, backward, loss_fn, notes
+            ).graph
 
     try:
         return attempt(True, notes)
-    except (
-        Exception
-    ) as error:  # the model looks at data, or fake tensors do not know one of its operators
-        return attempt(
-            False,
-            [*notes, f"run on the real batch, because it needs data ({type(error).__name__})"],
-        )
+    # The model looks at data, or fake tensors do not know one of its operators.
+    except Exception as error:
+        what = f"run on the real batch, because it needs data ({type(error).__name__})"
+        return attempt(False, [*notes, what])
 
 
-class _Recorder:
-    """Follows tensors through one run. A storage is known by its address, which a weak reference
-    keeps taken."""
+def record_run(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    name: str,
+    ties: Mapping[str, str],
+    fake: bool,
+    backward: bool = False,
+    loss_fn: Loss | None = None,
+    notes: Sequence[str] = (),
+) -> Recording:
+    """One run, within ``preserved(module)``, on fake tensors or on the real ones."""
+    recorder = Recorder(module, name)
+    for note in notes:
+        recorder.builder.note(note)
+    with torch.enable_grad(), compat.compile_eagerly():
+        recorder.run(args, kwargs, ties, fake, backward, loss_fn)
+    return Recording(recorder.builder.build(), recorder.paths)
 
-    def __init__(self, name: str, backward: bool) -> None:
-        self.builder = GraphBuilder(name, "trace")
-        self.backward = backward
+
+class Recorder:
+    """Follows tensors through one run."""
+
+    def __init__(self, module: nn.Module, name: str, source: str = "trace") -> None:
+        self.module = module
+        self.builder = GraphBuilder(name, source)
+        self.table = TensorTable(self.builder)
+        self.modules = ModuleStack(module)
+        self.saved = SavedTensors()
+        self.saved.on_save = self._drop_detach
+        self.undo = UndoLog(self.saved.is_made)
         self.phase = "forward"
-        self.names: dict[str, int] = {}
-        self.views: dict[
-            int, dict[Any, int]
-        ] = {}  # storage -> (offset, shape, ...) -> tensor index
-        self.held: list[Any] = []  # weak references to storages
-        self.stack: list[tuple[str, str, int]] = [("", "", 0)]
-        self.calls: dict[str, int] = {}
-        # autograd sequence number -> module call
-        self.made_by: dict[int, tuple[str, str, int]] = {}
+        self.paths: list[Path] = []
+        # A detach that may be autograd's own, made to call a hook with the result.
+        self._detach: tuple[torch.Tensor, Callable[[], None]] | None = None
+        self._inside: list[tuple[GraphBuilder, TensorTable]] = []  # of custom functions
 
     def run(
         self,
-        module: nn.Module,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         ties: Mapping[str, str],
         fake: bool,
+        backward: bool,
+        loss_fn: Loss | None,
     ) -> None:
-        mode = compat.fake_mode(module) if fake else None
+        mode = compat.fake_mode(self.module) if fake else None
 
-        def place(value: Any) -> Any:
-            if not isinstance(value, torch.Tensor) or mode is None or compat.is_fake(value):
+        def place(value: torch.Tensor) -> torch.Tensor:
+            if mode is None or compat.is_fake(value):
                 return value
-            return mode.from_tensor(value)
+            made: torch.Tensor = mode.from_tensor(value)
+            return made
 
-        state = self._state(module, place, ties)
-        args, kwargs = compat.tree_map(place, (args, kwargs))
-        leaves = [
-            leaf for leaf in compat.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
-        ]
-        self.builder.set_inputs(
-            [self._register(leaf, f"input_{i}", "input") for i, leaf in enumerate(leaves)]
-        )
-        with (
-            mode or contextlib.nullcontext(),
-            self._modules(module),
-            compat.DispatchRecorder(self.record),
-        ):
-            output = torch.func.functional_call(module, state, args, kwargs)
-            results = tensors_in(output)
-            if self.backward:
+        state = self.register_state(place, ties)
+        args, kwargs = map_tensors((args, kwargs), place)
+        self.register_inputs(args, kwargs)
+        try:
+            with mode or contextlib.nullcontext(), self.recording(undo=not fake):
+                if fake:
+                    output = torch.func.functional_call(self.module, state, args, kwargs)
+                else:
+                    output = self.module(*args, **kwargs)
+                results = tensors_in(output)
+                loss = loss_of(output, loss_fn) if backward else None
+        finally:
+            if not backward:
+                self.undo.undo()
+        try:
+            if loss is not None:
                 self.phase = "backward"
-                self._run_backward(results, state)
-        self.builder.set_outputs([self._index(result) for result in results])
+                self._run_backward(mode, loss, state, args, kwargs)
+        finally:
+            self.undo.undo()
+        self.finish(results)
 
-    def _state(
-        self, module: nn.Module, place: Callable[[Any], Any], ties: Mapping[str, str]
+    @contextlib.contextmanager
+    def recording(self, undo: bool) -> Any:
+        """Within it, operators and module calls are recorded."""
+        before = self.undo.before if undo else None
+        with (
+            self.modules.followed(),
+            self.saved.watched(),
+            compat.apply_seen(self._custom),
+            compat.DispatchRecorder(self.record, before),
+        ):
+            yield
+        self.flush()
+
+    def finish(self, results: Sequence[torch.Tensor]) -> None:
+        """The outputs, and what the forward kept."""
+        self.builder.set_outputs([self.table.index(result) for result in results])
+        self.builder.set_saved_bytes(self.saved.total())
+
+    def register_state(
+        self, place: Callable[[torch.Tensor], torch.Tensor], ties: Mapping[str, str]
     ) -> dict[str, torch.Tensor]:
-        """Weights to run with: fake ones, or the real parameters with copies of the buffers."""
+        """Parameters and buffers, tied ones as one tensor."""
         state: dict[str, torch.Tensor] = {}
         for role, tensors in (
-            ("parameter", module.named_parameters),
-            ("buffer", module.named_buffers),
+            ("parameter", self.module.named_parameters),
+            ("buffer", self.module.named_buffers),
         ):
             first: dict[str, int] = {}
             for fqn, tensor in tensors(remove_duplicate=False):
                 original = ties.get(fqn)
                 if original in first:
                     state[fqn] = state[original]
-                    self._register(tensor, fqn, role, fqn, tied_to=first[original])
+                    self.table.register(tensor, fqn, role, fqn, tied_to=first[original])
                     continue
-                mine = place(tensor)
-                if role == "buffer" and mine is tensor:
-                    mine = tensor.clone()
-                state[fqn] = mine
-                first[fqn] = self._register(mine, fqn, role, fqn)
+                state[fqn] = place(tensor)
+                first[fqn] = self.table.register(state[fqn], fqn, role, fqn)
         return state
 
-    def _run_backward(self, results: list[torch.Tensor], state: dict[str, torch.Tensor]) -> None:
-        terms = [r.sum() for r in results if r.requires_grad]
-        leaves = list({id(t): t for t in state.values() if t.requires_grad}.values())
-        if terms and leaves:
-            torch.autograd.grad(sum(terms[1:], terms[0]), leaves, allow_unused=True)
+    def register_inputs(self, args: Any, kwargs: Any) -> None:
+        tensors = tensors_in((args, kwargs))
+        self.builder.set_inputs(
+            [self.table.register(t, f"input_{i}", "input") for i, t in enumerate(tensors)]
+        )
 
-    @contextlib.contextmanager
-    def _modules(self, root: nn.Module) -> Iterator[None]:
-        names = {id(m): fqn for fqn, m in reversed(list(root.named_modules()))}
-
-        def enter(module: nn.Module, _: Any) -> None:
-            fqn = names.get(id(module), self.stack[-1][0])
-            call = self.calls.get(fqn, 0)
-            self.calls[fqn] = call + 1
-            kind = type(module)
-            self.stack.append((fqn, f"{kind.__module__}.{kind.__qualname__}", call))
-
-        def leave(*_: Any) -> None:
-            if len(self.stack) > 1:
-                self.stack.pop()
-
-        handles = [
-            module_hooks.register_module_forward_pre_hook(enter),
-            module_hooks.register_module_forward_hook(leave, always_call=True),
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    def _run_backward(
+        self,
+        mode: Any,
+        loss: torch.Tensor,
+        state: dict[str, torch.Tensor],
+        args: Any,
+        kwargs: Any,
+    ) -> None:
+        everything = [*state.values(), *tensors_in((args, kwargs))]
+        leaves = list({id(t): t for t in everything if t.requires_grad and t.is_leaf}.values())
+        if not leaves:
+            return
+        with (
+            mode or contextlib.nullcontext(),
+            self.modules.followed(),
+            torch.autograd.set_multithreading_enabled(False),
+            compat.DispatchRecorder(self.record, self.undo.before),
+        ):
+            torch.autograd.grad(loss, leaves, allow_unused=True)
 
     def record(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         """One operator has run: called with its arguments and results."""
+        self.flush()
         outputs = tensors_in(output)
-        target = str(function)
-        if not outputs and not any(
-            isinstance(leaf, torch.Tensor) for leaf in compat.tree_leaves((args, kwargs))
-        ):
+        if not outputs and not tensors_in((args, kwargs)):
             return
+        target = str(function)
         if target.startswith(("prim.", "aten._local_scalar_dense")):
             return
-        inputs: list[tuple[str, int | None]] = []
-        attributes: dict[str, Any] = {}
-        for argument, value in _named_arguments(function, args, kwargs):
-            self._argument(argument, value, inputs, attributes)
-        known = {index for _, index in inputs if index is not None}
-        base = target.split(".")[1]
-        results = [self._register(t, base, "activation", inputs=known) for t in outputs]
-        module, kind, call = self._module_call()
-        self.builder.add_op(
-            target, self._unique(base), inputs, results, attributes, module, kind, call, self.phase
-        )
+        self.saved.made((args, kwargs), output)
+        here, path = self._module_call()
 
-    def _module_call(self) -> tuple[str, str, int]:
-        if self.phase == "forward":
-            self.made_by[compat.next_autograd_sequence() - 1] = self.stack[-1]
-            return self.stack[-1]
-        return self.made_by.get(compat.running_autograd_sequence(), ("", "", 0))
+        def emit() -> None:
+            self.emit(target, function, args, kwargs, outputs, here, path)
 
-    def _argument(
-        self,
-        name: str,
-        value: Any,
-        inputs: list[tuple[str, int | None]],
-        attributes: dict[str, Any],
-    ) -> None:
-        if isinstance(value, torch.Tensor):
-            inputs.append((name, self._index(value)))
-        elif isinstance(value, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in value):
-            inputs.extend(
-                (name, self._index(v) if isinstance(v, torch.Tensor) else None) for v in value
-            )
+        if target == "aten.detach.default" and self.phase == "forward":
+            self._detach = (outputs[0], emit)
         else:
-            attributes[name] = _attribute(value)
+            emit()
 
-    def _key(self, tensor: torch.Tensor) -> tuple[int, Any]:
-        storage = compat.storage_reference(tensor)
-        self.held.append(storage)
-        view = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-        return compat.storage_address(storage), view
-
-    def _index(self, tensor: torch.Tensor) -> int:
-        """The tensor's index; one never seen (made before the run) becomes a constant."""
-        address, view = self._key(tensor)
-        known = self.views.get(address, {})
-        if view in known:
-            return known[view]
-        return self._register(tensor, "constant", "constant")
-
-    def _register(
+    def emit(
         self,
-        tensor: torch.Tensor,
-        name: str,
-        role: str,
-        fqn: str = "",
-        inputs: frozenset[int] | set[int] = frozenset(),
-        tied_to: int | None = None,
-    ) -> int:
-        address, view = self._key(tensor)
-        known = self.views.setdefault(address, {})
-        # The operand that shares the storage; else the storage's first tensor.
-        sharing = [index for index in known.values() if index in inputs]
-        alias = sharing[-1] if sharing else next(iter(known.values()), None)
-        index = self.builder.add_tensor(
-            self._unique(name),
-            role,
-            DTYPES.get(tensor.dtype, "fp32"),
-            [int(size) for size in tensor.shape],
-            [int(step) for step in tensor.stride()],
-            fqn,
-            tensor.requires_grad,
-            alias if role == "activation" else None,
-            tied_to,
+        target: str,
+        function: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        outputs: Sequence[torch.Tensor],
+        here: Call,
+        path: Path,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        builder, table = self._inside[-1] if self._inside else (self.builder, self.table)
+
+        def index(value: Any) -> int | None:
+            return table.index(value) if isinstance(value, torch.Tensor) else None
+
+        inputs, attributes = operands(function, args, kwargs, index)
+        known = {i for _, i in inputs if i is not None}
+        base = target.split(".")[1]
+        results = [table.register(t, base, "activation", inputs=known) for t in outputs]
+        builder.add_op(
+            target,
+            table.unique(base),
+            inputs,
+            results,
+            {**attributes, **(more or {})},
+            here.fqn,
+            here.kind,
+            here.number,
+            self.phase,
         )
-        if tied_to is None:
-            known[view] = index
-        return index
+        if not self._inside:
+            self.paths.append(path)
 
-    def _unique(self, name: str) -> str:
-        count = self.names.get(name, 0)
-        self.names[name] = count + 1
-        return name if count == 0 else self._unique(f"{name}_{count}")
+    def flush(self) -> None:
+        """A detach that nothing saved was the model's own."""
+        if self._detach is not None:
+            _, emit = self._detach
+            self._detach = None
+            emit()
 
+    def _drop_detach(self, saved: torch.Tensor) -> None:
+        if self._detach is not None and self._detach[0] is saved:
+            self._detach = None
 
-def _named_arguments(
-    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Iterator[tuple[str, Any]]:
-    schema = [argument.name for argument in function._schema.arguments]
-    for position, value in enumerate(args):
-        yield schema[position] if position < len(schema) else f"arg{position}", value
-    yield from kwargs.items()
+    def _module_call(self) -> tuple[Call, Path]:
+        if self.phase == "forward":
+            return self.modules.forward_call()
+        return self.modules.backward_call()
 
-
-def _attribute(value: Any) -> Any:
-    if isinstance(value, torch.dtype):
-        return DTYPES.get(value, str(value))
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)) and all(isinstance(v, (bool, int, float)) for v in value):
-        return list(value)
-    return str(value).removeprefix("torch.")
+    def _custom(self, cls: type, run: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+        """A custom autograd.Function is one operator: its backward is not the one that follows
+        from its operators."""
+        if cls.__module__.split(".")[0] == "torch" or self._inside or self.phase != "forward":
+            return run()
+        self.flush()
+        inner = GraphBuilder(cls.__name__, "trace")
+        self._inside.append((inner, TensorTable(inner)))
+        kept = self.saved.kept()
+        try:
+            output = run()
+            self.flush()
+        finally:
+            self._inside.pop()
+        here, path = self._module_call()
+        outputs = tensors_in(output)
+        operand_tensors = [a for a in args if isinstance(a, torch.Tensor)]
+        for tensor in outputs:
+            self.saved.made(args, tensor)
+        work = summarize(inner.build())
+        observed = {
+            "bound_flops": work.flops.forward,
+            "bound_other_flops": work.flops_all.forward - work.flops.forward,
+            "saved_bytes": self.saved.bytes_since(kept, [*operand_tensors, *outputs]),
+            "saved_outputs": [i for i, t in enumerate(outputs) if self.saved.is_saved(t)],
+            "saved_inputs": [i for i, t in enumerate(operand_tensors) if self.saved.is_saved(t)],
+        }
+        self.emit(f"autograd.{cls.__name__}", None, args, {}, outputs, here, path, observed)
+        return output

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from parallel_opt._core import load_pt2, summarize
 from parallel_opt.capture import capture, export, ties
-from parallel_opt.capture_state import flat_outputs
+from parallel_opt.capture_state import flat_call
 from parallel_opt.errors import InputError
 from parallel_opt.trace import trace
 
@@ -31,7 +31,7 @@ def operators(graph, phase="forward"):
 
 def exported_view(module, args, kwargs):
     """(target, result shapes) of every operator on tensors, as torch.export has them."""
-    with flat_outputs(module):
+    with flat_call(module, args, kwargs):
         program = torch.export.export(copy.deepcopy(module), args, kwargs)
     view = []
     for node in program.graph.nodes:
@@ -72,7 +72,7 @@ def test_parameters_and_buffers_are_counted_exactly(name):
 def test_outputs_keep_order_and_shape(name):
     module, args, kwargs = case(name)
     graph = capture(module, args, kwargs)
-    with flat_outputs(module), torch.random.fork_rng():
+    with flat_call(module, args, kwargs), torch.random.fork_rng():
         outputs = copy.deepcopy(module)(*args, **kwargs)
     assert [graph.tensors[i].shape for i in graph.outputs] == [list(t.shape) for t in outputs]
 

@@ -1,0 +1,161 @@
+"""One graph by torch.export, as an archive without weights."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from parallel_opt import compat
+from parallel_opt import compat_capture as private
+from parallel_opt.capture_inputs import map_tensors, tensors_in
+from parallel_opt.capture_state import flat_call, preserved, quiet, unwrapped
+from parallel_opt.operators import registered
+
+
+def export(
+    module: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    dynamic_batch: bool = True,
+    strict: bool = False,
+) -> bytes:
+    """A .pt2 archive of the module's graph without its weights; raises what torch.export raises."""
+    module = unwrapped(module)
+    args, kwargs = _placed(module, tuple(args), dict(kwargs or {}))
+    with (
+        preserved(module),
+        flat_call(module, args, kwargs) as (args, kwargs),
+        quiet(),
+        torch.enable_grad(),
+        private.compile_eagerly(),
+    ):
+        shapes = _dynamic(args, kwargs) if dynamic_batch else None
+        program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=strict)
+        _drop_weights(program)
+        extra = {
+            "schema": "parallel-opt/capture/1",
+            "name": name or type(module).__name__,
+            "ties": ties(module),
+            "symbols": _batch_symbols(program),
+            "operators": registered(),
+        }
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer, extra_files={"parallel_opt.json": json.dumps(extra)})
+    return buffer.getvalue()
+
+
+def ties(module: nn.Module) -> dict[str, str]:
+    """Other names of a parameter or buffer -> its first: ``{"head.weight": "embed.weight"}``."""
+    first: dict[int, str] = {}
+    result = {}
+    for kind in (module.named_parameters, module.named_buffers):
+        for fqn, tensor in kind(remove_duplicate=False):
+            known = first.setdefault(id(tensor), fqn)
+            if known != fqn:
+                result[fqn] = known
+    return result
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line, for a note."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """Samples in the inputs: dimension 0 of the first tensor that has one."""
+    sizes = (int(tensor.shape[0]) for tensor in tensors_in((args, kwargs)) if tensor.dim() > 0)
+    return next(sizes, None)
+
+
+def looks_at_data(error: BaseException) -> bool:
+    """Whether torch says that the model's path or a size depends on values of tensors."""
+    return any("DataDependent" in kind.__name__ for kind in type(error).__mro__)
+
+
+def _placed(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Inputs of the weights' own kind: on meta, or fake in their mode; unchanged for real ones."""
+    mode = None
+    on_meta = False
+    for tensor in (*module.parameters(), *module.buffers()):
+        mode = mode or getattr(tensor, "fake_mode", None)
+        on_meta = on_meta or (tensor.device.type == "meta" and mode is None)
+
+    def place(value: torch.Tensor) -> Any:
+        if mode is not None and getattr(value, "fake_mode", None) is None:
+            return mode.from_tensor(value)
+        return value.to("meta") if on_meta else value
+
+    if mode is None and not on_meta:
+        return args, kwargs
+    placed: tuple[tuple[Any, ...], dict[str, Any]] = map_tensors((args, kwargs), place)
+    return placed
+
+
+def _dynamic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Which sizes may vary: dimension 0 of every tensor that has the batch there."""
+    batch = batch_of(args, kwargs)
+    if batch is None or batch < 2:  # torch treats sizes 0 and 1 as constants
+        return None
+    shapes = torch.export.ShapesCollection()
+    for leaf in compat.tree_leaves((args, kwargs)):
+        if isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == batch:
+            shapes[leaf] = {0: torch.export.Dim.AUTO}
+    return shapes
+
+
+def _batch_symbols(program: Any) -> dict[str, str]:
+    """Symbols that stand for dimension 0 of an input: one name for all."""
+    inputs = set(program.graph_signature.user_inputs)
+    symbols: dict[str, str] = {}
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if (
+            node.op == "placeholder"
+            and node.name in inputs
+            and isinstance(value, torch.Tensor)
+            and value.dim() > 0
+        ):
+            size = str(value.shape[0])
+            if isinstance(value.shape[0], torch.SymInt) and size.isidentifier():
+                symbols[size] = "batch"
+    return symbols
+
+
+def _drop_weights(program: Any) -> None:
+    """Shapes stay, payloads go: an archive of a graph need not hold gigabytes."""
+
+    def on_meta(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        bare = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
+        return nn.Parameter(bare, value.requires_grad) if isinstance(value, nn.Parameter) else bare
+
+    for table in (program.state_dict, program.constants):
+        for key, value in list(table.items()):
+            table[key] = on_meta(value)
+    program.example_inputs = None
+
+
+def draft_reason(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """What keeps a module from being exported, with its place in the code, as draft_export reports
+    it; empty when it has nothing to say. Runs the model once on the real batch."""
+    try:
+        with (
+            preserved(module),
+            flat_call(module, args, kwargs) as (args, kwargs),
+            quiet(),
+            private.compile_eagerly(),
+        ):
+            return "; ".join(private.draft_failures(module, args, kwargs)[:3])
+    except Exception:  # it fails where export does, or is not there
+        return ""
