@@ -14,7 +14,9 @@ const char* const kCapture =
 
 std::vector<HfFamily> all_families() {
   std::vector<HfFamily> all;
-  for (const std::span<const HfFamily> part : {decoder_families(), expert_families()}) {
+  for (const std::span<const HfFamily> part :
+       {decoder_families(), expert_families(), encoder_families(), sequence_families(),
+        vision_families(), state_space_families()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

@@ -81,7 +81,11 @@ Embedded embed(GraphWriter& w, const DecoderSpec& s, TensorId ids) {
   const std::int64_t width = s.embed_dim > 0 ? s.embed_dim : s.hidden;
   const TensorId table = w.parameter(n.embed + ".weight", {s.vocab, width});
   TensorId x = w.embedding(ids, table, n.embed);
-  if (s.embed_scale > 0) x = w.mul(x, s.embed_scale);
+  if (s.embed_scale_buffer) {
+    x = w.mul(x, w.to(w.buffer(n.embed + ".embed_scale", DType::fp32, {}), w.dtype()));
+  } else if (s.embed_scale > 0) {
+    x = w.mul(x, s.embed_scale);
+  }
   if (s.positions == Positions::learned) {
     const TensorId rows =
         w.parameter(n.positions + ".weight", {s.max_positions + s.position_offset, s.hidden});
@@ -142,6 +146,8 @@ PositionTensors position_tensors(GraphWriter& w, const DecoderSpec& s, const Dim
   if (s.positions == Positions::alibi) p.bias = alibi(w, s, batch, length);
   if (!is_rotary(s)) return p;
   const TensorId ids = position_ids(w, length);
+  p.tables.positions = ids;
+  if (s.table_per_layer) return p;
   const GraphWriter::Scope scope(w, "rotary_emb");
   const std::int64_t dim = s.latent ? s.latent->rope : s.rotary_dim > 0 ? s.rotary_dim : s.head_dim;
   if (s.latent && s.latent->complex_rotary) {

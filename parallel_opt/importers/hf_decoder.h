@@ -129,7 +129,9 @@ struct DecoderSpec {
   bool qkv_bias = false, o_bias = false, mlp_bias = false, head_bias = false;
   bool conv1d = false;  ///< weights stored [in, out] (gpt2)
   double softcap = 0, logit_softcap = 0, clip_qkv = 0;
-  double attention_scale = 0;                                   ///< 0: 1/sqrt(head_dim)
+  double attention_scale = 0;       ///< 0: 1/sqrt(head_dim)
+  bool embed_scale_buffer = false;  ///< the scale is a buffer of the embedding (gemma)
+  bool table_per_layer = false;     ///< each attention keeps a table of sines and cosines (gptj)
   double embed_scale = 0, residual_scale = 0, logit_scale = 0;  ///< 0: none
   bool gated = true;
   std::string activation = "silu";
@@ -152,6 +154,7 @@ Graph build_decoder(GraphWriter& writer, const DecoderSpec& spec);
 /// Rotary tables of the current step, [1, 1, sequence, rotary_dim].
 struct RotaryTables {
   TensorId cos, sin;
+  TensorId positions = {};  ///< [1, sequence]
 };
 RotaryTables rotary_tables(GraphWriter& w, TensorId positions, std::int64_t rotary_dim,
                            const char* inverse_frequencies = "inv_freq");

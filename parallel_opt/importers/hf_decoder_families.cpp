@@ -86,7 +86,7 @@ DecoderSpec read_gemma(ConfigReader& c, const DecoderDefaults& d) {
   s.activation = c.activation({"hidden_activation", "hidden_act"}, "gelu_pytorch_tanh");
   s.norm = NormKind::rms_plus1;
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
-  s.embed_scale = std::sqrt(static_cast<double>(s.hidden));
+  s.embed_scale_buffer = true;
   s.causal = !c.flag({"use_bidirectional_attention"}, false);
   return s;
 }
@@ -283,8 +283,9 @@ Writing gptj(ConfigReader& c) {
   plain_mlp(s, "fc_in", "fc_out");
   s.block = BlockKind::parallel;
   s.positions = Positions::rotary_interleaved;
-  s.rotary_dim = c.maybe_whole({"rotary_dim"}, 2).value_or(c.failed() ? 2 : 64);
+  s.rotary_dim = c.whole({"rotary_dim"}, 64, 2);
   if (s.rotary_dim > s.head_dim) c.fault("rotary_dim", "is wider than a head");
+  s.table_per_layer = true;
   s.attention = AttentionKind::eager;
   s.mlp_bias = s.head_bias = true;
   s.activation = c.activation({"activation_function"}, "gelu_new");

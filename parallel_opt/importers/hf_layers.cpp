@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "parallel_opt/importers/hf_attention.h"
 #include "parallel_opt/importers/hf_decoder.h"
 
 // Layers that families share: norms, activations, rotary positions, attention.
@@ -161,6 +162,26 @@ TensorId rotate_pairs(GraphWriter& w, TensorId x) {
 }
 
 }  // namespace
+
+/// GPT-J: rows of a table of sines and cosines that each attention keeps, every number twice.
+static RotaryTables looked_up_tables(GraphWriter& w, const DecoderSpec& s, TensorId positions) {
+  const TensorId table = w.buffer("embed_positions", DType::fp32, {s.max_positions, s.rotary_dim});
+  const Dim& length = w.dim(positions, 1);
+  const TensorId rows = w.op(
+      "aten.gather.default",
+      {{"self", w.unsqueeze(table, 0)},
+       {"index", w.expand(w.unsqueeze(positions, 2), {fixed(1), length, fixed(s.rotary_dim)})}},
+      {fixed(1), length, fixed(s.rotary_dim)}, {{"dim", std::int64_t{1}}});
+  const TensorId numbers = w.to(rows, w.dtype());
+  const auto twice = [&](std::int64_t start) {
+    const TensorId half = w.slice(numbers, 2, start, fixed(s.rotary_dim / 2));
+    const TensorId wide = w.op("aten.repeat_interleave.self_int", {{"self", half}},
+                               {fixed(1), length, fixed(s.rotary_dim)}, {{"dim", std::int64_t{2}}});
+    return w.unsqueeze(wide, 1);
+  };
+  const TensorId sin = twice(0);
+  return {twice(s.rotary_dim / 2), sin};
+}
 
 TensorId rotate(GraphWriter& w, TensorId x, const RotaryTables& tables, std::int64_t rotary_dim,
                 bool interleaved) {
@@ -356,8 +377,9 @@ TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
   if (rotary) {
     const std::int64_t dim = s.rotary_dim > 0 ? s.rotary_dim : s.head_dim;
     const bool pairs = s.positions == Positions::rotary_interleaved;
-    p.q = rotate(w, p.q, tables, dim, pairs);
-    p.k = rotate(w, p.k, tables, dim, pairs);
+    const RotaryTables own = s.table_per_layer ? looked_up_tables(w, s, tables.positions) : tables;
+    p.q = rotate(w, p.q, own, dim, pairs);
+    p.k = rotate(w, p.k, own, dim, pairs);
   }
   if (s.repeat_kv_by_view) {
     p.k = repeat_heads(w, p.k, s.heads);
@@ -393,6 +415,21 @@ TensorId feed_forward(GraphWriter& w, TensorId x, const DecoderSpec& s, std::int
     inner = w.mul(gate, w.linear(x, n.up, ffn, s.mlp_bias));
   }
   return projection(w, inner, n.down, s.hidden, s.mlp_bias, s.conv1d);
+}
+
+TensorId attend(GraphWriter& w, TensorId x, TensorId memory, const AttentionParts& p,
+                std::int64_t out) {
+  const std::int64_t inner = p.heads * p.width;
+  const TensorId q = split_heads(w, w.linear(x, p.q, inner, p.q_bias), p.heads, p.width);
+  const TensorId k = split_heads(w, w.linear(memory, p.k, inner, p.k_bias), p.heads, p.width);
+  const TensorId v = split_heads(w, w.linear(memory, p.v, inner, p.v_bias), p.heads, p.width);
+  return w.linear(fused_attention(w, q, k, v, p.call), p.o, out, p.o_bias);
+}
+
+TensorId two_layers(GraphWriter& w, TensorId x, const TwoLayers& layers) {
+  const TensorId inner =
+      activate(w, w.linear(x, layers.up, layers.width, layers.bias), layers.activation);
+  return w.linear(w.dropout(inner, layers.dropout), layers.down, layers.out, layers.bias);
 }
 
 }  // namespace parallel_opt

@@ -81,6 +81,7 @@ class ConfigReader {
   /// Keys nobody read that look like structure: "num_experts", "attn_type". For a note.
   std::vector<std::string> unread() const;
   void ignore(Keys keys);
+  bool is_text(std::string_view key) const { return object_[key].is(JsonTree::Kind::string); }
   bool has(std::string_view key) const { return !object_[key].absent(); }
   const std::string& where() const { return where_; }
   bool failed() const { return !faults_->empty(); }

@@ -85,6 +85,12 @@ TensorId GraphWriter::input(const std::string& name, DType dtype, Shape shape) {
 TensorId GraphWriter::parameter(std::string_view name, Shape shape) {
   Tensor tensor;
   tensor.fqn = joined(name);
+  if (call_ > 0) {
+    const auto known = std::find_if(graph_.tensors.begin(), graph_.tensors.end(),
+                                    [&](const Tensor& t) { return t.fqn == tensor.fqn; });
+    if (known != graph_.tensors.end())
+      return TensorId(static_cast<std::size_t>(known - graph_.tensors.begin()));
+  }
   tensor.name = tensor.fqn;
   tensor.role = TensorRole::parameter;
   tensor.dtype = dtype_;
@@ -133,6 +139,7 @@ TensorId GraphWriter::op(const char* target, DType dtype, std::initializer_list<
   for (const Argument& input : inputs) op.inputs.push_back({input.name, input.tensor});
   for (const Constant& constant : constants) op.attributes.emplace(constant.first, constant.second);
   op.module = path_;
+  op.call = call_;
   op.outputs.push_back(result(dtype, std::move(shape)));
   return op.outputs.front();
 }

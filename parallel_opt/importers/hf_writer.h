@@ -38,6 +38,9 @@ class GraphWriter {
     std::size_t length_;
   };
 
+  /// From here on the n-th run of modules that ran before: their parameters are used again.
+  void rerun(int call) { call_ = call; }
+
   /// A symbolic size of the inputs; `max` 0: no limit.
   Dim symbol(const std::string& name, std::int64_t hint, std::int64_t max = 0);
   TensorId input(const std::string& name, DType dtype, Shape shape);
@@ -125,6 +128,7 @@ class GraphWriter {
   Graph graph_;
   DType dtype_;
   std::string path_;
+  int call_ = 0;
   std::vector<std::pair<Dim, TensorId>> masks_;  // by length
   std::vector<std::pair<Shape, Dim>> products_;  // of leading sizes; models have few
 };

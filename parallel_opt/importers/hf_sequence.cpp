@@ -1,0 +1,384 @@
+#include <algorithm>
+#include <cmath>
+
+#include "parallel_opt/importers/hf_attention.h"
+#include "parallel_opt/importers/hf_families.h"
+
+// Encoder-decoder models: t5, mt5, bart, whisper. Symbols: `sequence` is the decoder's length in
+// whisper (its encoder's is fixed) and the encoder's elsewhere, where the decoder has
+// `target_sequence`.
+namespace parallel_opt {
+namespace {
+
+using Writing = std::function<Graph(GraphWriter&)>;
+using Head = HeadKind;
+
+// --- t5
+
+struct T5Spec {
+  std::int64_t vocab = 0, hidden = 0, width = 0, ffn = 0, heads = 0;
+  std::int64_t encoder_layers = 0, decoder_layers = 0, buckets = 0;
+  double eps = 1e-6, dropout = 0.1;
+  bool gated = false, scale_outputs = true;
+  std::string activation = "relu";
+  Head head = Head::conditional_generation;
+};
+
+struct Stack {
+  const T5Spec& s;
+  GraphWriter& w;
+  bool decoder;
+  TensorId bias;        ///< of self attention: made by the first layer, used by all
+  TensorId cross_bias;  ///< of cross attention: zeros
+
+  /// Bucket numbers of relative positions, looked up: [1, heads, q, k].
+  TensorId relative_bias(const Dim& length) const {
+    const TensorId table = w.parameter("relative_attention_bias.weight", {s.buckets, s.heads});
+    const TensorId range = w.op("aten.arange.default", DType::i64, {}, {length});
+    const TensorId rows = w.unsqueeze(range, 1), columns = w.unsqueeze(range, 0);
+    const TensorId distance =
+        w.op("aten.sub.Tensor", {{"self", columns}, {"other", rows}}, {length, length});
+    const TensorId near = w.unary("aten.abs.default", distance);
+    const TensorId logarithm =
+        w.mul(w.unary("aten.log.default", w.div(w.to(near, DType::fp32), 8)), 4);
+    const TensorId far = w.to(logarithm, DType::i64);
+    const TensorId small =
+        w.op("aten.lt.Scalar", DType::boolean, {{"self", near}}, {length, length});
+    const TensorId bucket =
+        w.op("aten.where.self", DType::i64, {{"condition", small}, {"self", near}, {"other", far}},
+             {length, length});
+    const TensorId values = w.embedding(bucket, table, "relative_attention_bias");
+    const TensorId heads_first =
+        w.view_op("aten.permute.default", values, {fixed(s.heads), length, length},
+                  {{"dims", std::vector<std::int64_t>{2, 0, 1}}});
+    return w.unsqueeze(heads_first, 0);
+  }
+
+  /// The scores' addend, with what lies ahead masked in a decoder.
+  TensorId addend(TensorId positions, bool causal) const {
+    if (!causal) return positions;
+    const Dim& length = w.dim(positions, 2);
+    const TensorId ones = w.op("aten.ones.default", DType::boolean, {}, {length, length});
+    const TensorId seen = w.unary("aten.tril.default", ones);
+    const TensorId least = w.op("aten.scalar_tensor.default", w.dtype(), {}, {});
+    return w.op("aten.where.self", w.dtype(),
+                {{"condition", seen}, {"self", positions}, {"other", least}},
+                w.tensor(positions).shape);
+  }
+
+  TensorId attention(TensorId x, TensorId memory, const char* name, TensorId& positions,
+                     bool causal, bool relative) const {
+    const GraphWriter::Scope scope(w, name);
+    if (!positions.valid()) {
+      positions = relative ? relative_bias(w.dim(x, 1))
+                           : w.op("aten.zeros.default", w.dtype(), {},
+                                  {fixed(1), fixed(s.heads), w.dim(x, 1), w.dim(memory, 1)});
+    }
+    AttentionParts p{"q", "k", "v", "o", s.heads, s.width, false, false, false, false};
+    p.call = {false, addend(positions, causal), 1.0, s.dropout};
+    return w.dropout(attend(w, x, memory, p, s.hidden), s.dropout);
+  }
+
+  TensorId feed_forward(TensorId x) const {
+    const GraphWriter::Scope scope(w, "DenseReluDense");
+    if (!s.gated) {
+      const TensorId out =
+          two_layers(w, x, {"wi", "wo", s.ffn, s.hidden, s.activation, false, s.dropout});
+      return w.dropout(out, s.dropout);
+    }
+    const TensorId gate = activate(w, w.linear(x, "wi_0", s.ffn, false), s.activation);
+    const TensorId inner = w.dropout(w.mul(gate, w.linear(x, "wi_1", s.ffn, false)), s.dropout);
+    return w.dropout(w.linear(inner, "wo", s.hidden, false), s.dropout);
+  }
+
+  template <class Part>
+  TensorId residual(TensorId x, int index, Part part) const {
+    const GraphWriter::Scope scope(w, "layer." + std::to_string(index));
+    return w.add(x, part(norm(w, x, "layer_norm", NormKind::rms, s.eps)));
+  }
+
+  TensorId run(TensorId ids, TensorId table, TensorId memory) {
+    const GraphWriter::Scope scope(w, decoder ? "decoder" : "encoder");
+    w.tie("embed_tokens.weight", table);
+    TensorId x = w.dropout(w.embedding(ids, table, "embed_tokens"), s.dropout);
+    const std::int64_t layers = decoder ? s.decoder_layers : s.encoder_layers;
+    for (std::int64_t i = 0; i < layers; ++i) {
+      const GraphWriter::Mark mark = w.mark();
+      const GraphWriter::Scope block(w, "block." + std::to_string(i));
+      x = residual(
+          x, 0, [&](TensorId h) { return attention(h, h, "SelfAttention", bias, decoder, true); });
+      if (decoder) {
+        x = residual(x, 1, [&](TensorId h) {
+          return attention(h, memory, "EncDecAttention", cross_bias, false, false);
+        });
+      }
+      x = residual(x, decoder ? 2 : 1, [&](TensorId h) { return feed_forward(h); });
+      if (i == 1) w.reserve_repeats(mark, layers - 2);
+    }
+    return w.dropout(norm(w, x, "final_layer_norm", NormKind::rms, s.eps), s.dropout);
+  }
+};
+
+Graph build_t5(GraphWriter& w, const T5Spec& s) {
+  const Dim batch = w.symbol("batch", 1);
+  const Dim source = w.symbol("sequence", 512), target = w.symbol("target_sequence", 512);
+  const TensorId ids = w.input("input_ids", DType::i64, {batch, source});
+  const TensorId decoded = w.input("decoder_input_ids", DType::i64, {batch, target});
+  const TensorId table = w.parameter("shared.weight", {s.vocab, s.hidden});
+  const TensorId memory = Stack{s, w, false, {}, {}}.run(ids, table, TensorId());
+  TensorId x = Stack{s, w, true, {}, {}}.run(decoded, table, memory);
+  if (s.head == Head::base) return w.finish({x});
+  if (s.scale_outputs) x = w.mul(x, 1 / std::sqrt(static_cast<double>(s.hidden)));
+  w.tie("lm_head.weight", table);
+  return w.finish({w.linear_with(x, "lm_head", table, TensorId())});
+}
+
+Writing read_t5(ConfigReader& c, T5Spec s, std::string_view feed_forward) {
+  s.vocab = c.whole({"vocab_size"}, s.vocab, 1, limits::kVocabulary);
+  s.hidden = c.whole({"d_model", "hidden_size"}, 512);
+  s.width = c.whole({"d_kv"}, 64, 1, 1 << 16);
+  s.ffn = c.whole({"d_ff"}, s.ffn, 1, limits::kFeedForward);
+  s.heads = c.whole({"num_heads", "num_attention_heads"}, s.heads, 1, limits::kHeads);
+  s.encoder_layers =
+      c.whole({"num_layers", "num_hidden_layers"}, s.encoder_layers, 1, limits::kLayers);
+  s.decoder_layers =
+      c.maybe_whole({"num_decoder_layers"}, 1, limits::kLayers).value_or(s.encoder_layers);
+  s.buckets = c.whole({"relative_attention_num_buckets"}, 32);
+  s.eps = c.real({"layer_norm_epsilon"}, 1e-6);
+  s.dropout = c.real({"dropout_rate"}, 0.1);
+  const std::string kind =
+      c.choice({"feed_forward_proj"}, feed_forward,
+               {"relu", "gelu", "silu", "gated-gelu", "gated-silu", "gated-relu"});
+  s.gated = kind.starts_with("gated-");
+  s.activation = s.gated ? kind.substr(6) : kind;
+  if (kind == "gated-gelu") s.activation = "gelu_new";  // as the class reads it
+  s.head = c.head(Head::conditional_generation, {Head::conditional_generation, Head::base});
+  c.ignore({"is_encoder_decoder", "relative_attention_max_distance", "dense_act_fn", "n_positions",
+            "is_gated_act", "tie_word_embeddings"});
+  return [s](GraphWriter& w) { return build_t5(w, s); };
+}
+
+Writing t5(ConfigReader& c) {
+  T5Spec s{.vocab = 32128, .ffn = 2048, .heads = 8, .encoder_layers = 6};
+  s.scale_outputs = c.flag({"tie_word_embeddings"}, true);
+  return read_t5(c, s, "relu");
+}
+
+Writing mt5(ConfigReader& c) {
+  T5Spec s{.vocab = 250112, .ffn = 1024, .heads = 6, .encoder_layers = 8};
+  s.scale_outputs = false;
+  return read_t5(c, s, "gated-gelu");
+}
+
+// --- bart and whisper: the same layers, norms before or after
+
+struct BartSpec {
+  std::int64_t vocab = 0, hidden = 0, positions = 0, target_positions = 0, offset = 0;
+  std::int64_t encoder_layers = 0, decoder_layers = 0, encoder_heads = 0, decoder_heads = 0;
+  std::int64_t encoder_ffn = 0, decoder_ffn = 0, mel_bins = 0;
+  double dropout = 0, attention_dropout = 0, activation_dropout = 0, embed_scale = 0;
+  std::string activation = "gelu";
+  bool norm_first = false, key_bias = true, tied = true;
+  Head head = Head::conditional_generation;
+};
+
+struct BartLayer {
+  const BartSpec& s;
+  GraphWriter& w;
+  std::int64_t heads, ffn;
+  static constexpr double kEps = 1e-5;
+
+  template <class Part>
+  TensorId part(TensorId x, const char* norm_name, Part run) const {
+    if (s.norm_first) {
+      return w.add(x, w.dropout(run(w.layer_norm(x, norm_name, kEps)), s.dropout));
+    }
+    return w.layer_norm(w.add(x, w.dropout(run(x), s.dropout)), norm_name, kEps);
+  }
+  TensorId attention(TensorId x, TensorId memory, const char* name, bool causal) const {
+    const GraphWriter::Scope scope(w, name);
+    AttentionParts p{"q_proj", "k_proj", "v_proj", "out_proj", heads, s.hidden / heads};
+    p.k_bias = s.key_bias;
+    p.call = {causal, TensorId(), 0, s.attention_dropout};
+    return attend(w, x, memory, p, s.hidden);
+  }
+  TensorId run(TensorId x, TensorId memory) const {
+    const bool decoder = memory.valid();
+    x = part(x, "self_attn_layer_norm",
+             [&](TensorId h) { return attention(h, h, "self_attn", decoder); });
+    if (decoder) {
+      x = part(x, "encoder_attn_layer_norm",
+               [&](TensorId h) { return attention(h, memory, "encoder_attn", false); });
+    }
+    return part(x, "final_layer_norm", [&](TensorId h) {
+      return two_layers(w, h,
+                        {"fc1", "fc2", ffn, s.hidden, s.activation, true, s.activation_dropout});
+    });
+  }
+};
+
+TensorId bart_layers(GraphWriter& w, const BartSpec& s, TensorId x, TensorId memory) {
+  const bool decoder = memory.valid();
+  const std::int64_t layers = decoder ? s.decoder_layers : s.encoder_layers;
+  const BartLayer layer{s, w, decoder ? s.decoder_heads : s.encoder_heads,
+                        decoder ? s.decoder_ffn : s.encoder_ffn};
+  for (std::int64_t i = 0; i < layers; ++i) {
+    const GraphWriter::Mark mark = w.mark();
+    const GraphWriter::Scope scope(w, "layers." + std::to_string(i));
+    x = layer.run(x, memory);
+    if (i == 1) w.reserve_repeats(mark, layers - 2);
+  }
+  return s.norm_first ? w.layer_norm(x, "layer_norm", BartLayer::kEps) : x;
+}
+
+TensorId placed(GraphWriter& w, const BartSpec& s, TensorId x, std::int64_t rows) {
+  const TensorId table = w.parameter("embed_positions.weight", {rows + s.offset, s.hidden});
+  const TensorId range = w.op("aten.arange.default", DType::i64, {}, {w.dim(x, 1)});
+  return w.add(x, w.embedding(range, table, "embed_positions"));
+}
+
+TensorId bart_side(GraphWriter& w, const BartSpec& s, TensorId ids, TensorId table,
+                   TensorId memory) {
+  const GraphWriter::Scope scope(w, memory.valid() ? "decoder" : "encoder");
+  w.tie("embed_tokens.weight", table);
+  TensorId x = w.embedding(ids, table, "embed_tokens");
+  if (s.embed_scale > 0) x = w.mul(x, s.embed_scale);
+  x = w.layer_norm(placed(w, s, x, s.positions), "layernorm_embedding", BartLayer::kEps);
+  return bart_layers(w, s, w.dropout(x, s.dropout), memory);
+}
+
+Graph build_bart(GraphWriter& w, const BartSpec& s) {
+  const Dim batch = w.symbol("batch", 1);
+  const std::int64_t hint = std::min<std::int64_t>(s.positions, 1024);
+  const Dim source = w.symbol("sequence", hint, s.positions);
+  const Dim target = w.symbol("target_sequence", hint, s.positions);
+  const TensorId ids = w.input("input_ids", DType::i64, {batch, source});
+  const TensorId decoded = w.input("decoder_input_ids", DType::i64, {batch, target});
+  TensorId x, table;
+  {
+    const GraphWriter::Scope base(w, s.head == Head::base ? "" : "model");
+    table = w.parameter("shared.weight", {s.vocab, s.hidden});
+    const TensorId memory = bart_side(w, s, ids, table, TensorId());
+    x = bart_side(w, s, decoded, table, memory);
+  }
+  if (s.head == Head::base) return w.finish({x});
+  w.tie("lm_head.weight", table);
+  const TensorId logits = w.linear_with(x, "lm_head", table, TensorId());
+  return w.finish({w.add(logits, w.buffer("final_logits_bias", w.dtype(), {1, s.vocab}))});
+}
+
+TensorId convolved(GraphWriter& w, TensorId x, const char* name, std::int64_t out,
+                   std::int64_t stride) {
+  const GraphWriter::Scope scope(w, name);
+  constexpr std::int64_t kKernel = 3;
+  const TensorId weight = w.parameter("weight", {out, w.dim(x, 1).size, kKernel});
+  const TensorId bias = w.parameter("bias", {out});
+  const std::int64_t length = (w.dim(x, 2).size - 1) / stride + 1;
+  const TensorId y = w.op(
+      "aten.conv1d.default", {{"input", x}, {"weight", weight}, {"bias", bias}},
+      {w.dim(x, 0), fixed(out), fixed(length)},
+      {{"stride", std::vector<std::int64_t>{stride}}, {"padding", std::vector<std::int64_t>{1}}});
+  return w.unary("aten.gelu.default", y);
+}
+
+Graph build_whisper(GraphWriter& w, const BartSpec& s) {
+  const Dim batch = w.symbol("batch", 1);
+  const Dim target = w.symbol("sequence", s.target_positions, s.target_positions);
+  const TensorId features =
+      w.input("input_features", w.dtype(), {batch, fixed(s.mel_bins), fixed(2 * s.positions)});
+  const TensorId decoded = w.input("decoder_input_ids", DType::i64, {batch, target});
+  TensorId x, table;
+  {
+    const GraphWriter::Scope base(w, s.head == Head::base ? "" : "model");
+    TensorId memory;
+    {
+      const GraphWriter::Scope scope(w, "encoder");
+      const TensorId heard =
+          convolved(w, convolved(w, features, "conv1", s.hidden, 1), "conv2", s.hidden, 2);
+      const TensorId rows = w.transpose(heard, 1, 2);
+      memory = bart_layers(w, s, w.dropout(placed(w, s, rows, s.positions), s.dropout), {});
+    }
+    const GraphWriter::Scope scope(w, "decoder");
+    table = w.parameter("embed_tokens.weight", {s.vocab, s.hidden});
+    TensorId words = w.embedding(decoded, table, "embed_tokens");
+    if (s.embed_scale > 0) words = w.mul(words, s.embed_scale);
+    x = placed(w, s, words, s.target_positions);
+    x = bart_layers(w, s, w.dropout(x, s.dropout), memory);
+  }
+  if (s.head == Head::base) return w.finish({x});
+  if (s.tied) {
+    w.tie("proj_out.weight", table);
+  } else {
+    table = w.parameter("proj_out.weight", {s.vocab, s.hidden});
+  }
+  return w.finish({w.linear_with(x, "proj_out", table, TensorId())});
+}
+
+void read_sides(ConfigReader& c, BartSpec& s, const BartSpec& d) {
+  s.vocab = c.whole({"vocab_size"}, d.vocab, 1, limits::kVocabulary);
+  s.hidden = c.whole({"d_model", "hidden_size"}, d.hidden);
+  s.encoder_layers =
+      c.whole({"encoder_layers", "num_hidden_layers"}, d.encoder_layers, 1, limits::kLayers);
+  s.decoder_layers = c.whole({"decoder_layers"}, d.decoder_layers, 1, limits::kLayers);
+  s.encoder_heads = c.whole({"encoder_attention_heads", "num_attention_heads"}, d.encoder_heads, 1,
+                            limits::kHeads);
+  s.decoder_heads = c.whole({"decoder_attention_heads"}, d.decoder_heads, 1, limits::kHeads);
+  c.divides("encoder_attention_heads", s.encoder_heads, "d_model", s.hidden);
+  c.divides("decoder_attention_heads", s.decoder_heads, "d_model", s.hidden);
+  s.encoder_ffn = c.whole({"encoder_ffn_dim"}, d.encoder_ffn, 1, limits::kFeedForward);
+  s.decoder_ffn = c.whole({"decoder_ffn_dim"}, d.decoder_ffn, 1, limits::kFeedForward);
+  s.activation = c.activation({"activation_function"}, "gelu");
+  s.dropout = c.real({"dropout"}, d.dropout);
+  s.attention_dropout = c.real({"attention_dropout"}, 0);
+  s.activation_dropout = c.real({"activation_dropout"}, 0);
+  if (c.flag({"scale_embedding"}, false)) s.embed_scale = std::sqrt(static_cast<double>(s.hidden));
+  s.tied = c.flag({"tie_word_embeddings"}, true);
+  s.head = c.head(Head::conditional_generation, {Head::conditional_generation, Head::base});
+  c.ignore({"is_encoder_decoder"});
+}
+
+Writing bart(ConfigReader& c) {
+  BartSpec d{.vocab = 50265,
+             .hidden = 1024,
+             .encoder_layers = 12,
+             .decoder_layers = 12,
+             .encoder_heads = 16,
+             .decoder_heads = 16,
+             .encoder_ffn = 4096,
+             .decoder_ffn = 4096,
+             .dropout = 0.1};
+  BartSpec s;
+  read_sides(c, s, d);
+  s.positions = c.whole({"max_position_embeddings"}, 1024, 1, limits::kSequence);
+  s.offset = 2;
+  if (!s.tied) c.fault("tie_word_embeddings", "false is not built here", "capture the model");
+  return [s](GraphWriter& w) { return build_bart(w, s); };
+}
+
+Writing whisper(ConfigReader& c) {
+  BartSpec d{.vocab = 51865,
+             .hidden = 384,
+             .encoder_layers = 4,
+             .decoder_layers = 4,
+             .encoder_heads = 6,
+             .decoder_heads = 6,
+             .encoder_ffn = 1536,
+             .decoder_ffn = 1536};
+  BartSpec s;
+  read_sides(c, s, d);
+  s.norm_first = true;
+  s.key_bias = false;
+  s.mel_bins = c.whole({"num_mel_bins"}, 80);
+  s.positions = c.whole({"max_source_positions"}, 1500, 1, limits::kSequence);
+  s.target_positions = c.whole({"max_target_positions"}, 448, 1, limits::kSequence);
+  c.ignore({"classifier_proj_size", "use_weighted_layer_sum", "median_filter_width"});
+  return [s](GraphWriter& w) { return build_whisper(w, s); };
+}
+
+constexpr HfFamily kFamilies[] = {{"t5", t5}, {"mt5", mt5}, {"bart", bart}, {"whisper", whisper}};
+
+}  // namespace
+
+std::span<const HfFamily> sequence_families() { return kFamilies; }
+
+}  // namespace parallel_opt

@@ -1,0 +1,153 @@
+#include "parallel_opt/importers/hf_config.h"
+
+#include <gtest/gtest.h>
+
+#include "parallel_opt/graph/blocks.h"
+#include "parallel_opt/graph/summary.h"
+#include "tests/importers/archive.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::error_of;
+
+Graph read(const std::string& json) { return read_hf_config(json, "config.json"); }
+std::string error(const std::string& json) {
+  return error_of([&] { read(json); });
+}
+
+TEST(HfConfig, LlamaByItsDefaults) {
+  // 2 tables of 32000 x 4096, 32 layers of 4 h^2 + 3 h f + 2 h, one norm
+  const std::int64_t h = 4096, f = 11008;
+  const Graph graph = read(R"({"model_type": "llama"})");
+  EXPECT_EQ(count_parameters(graph).parameters,
+            2 * 32000 * h + 32 * (4 * h * h + 3 * h * f + 2 * h) + h);
+  EXPECT_TRUE(check(graph).empty());
+  EXPECT_EQ(graph.symbols.size(), 2u);
+  EXPECT_EQ(graph.symbols[1].name, "sequence");
+}
+
+TEST(HfConfig, FlopsInClosedForm) {
+  const Graph graph =
+      bind(read(R"({"model_type": "llama", "hidden_size": 64, "intermediate_size": 96,
+               "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+               "vocab_size": 100})"),
+           {{"batch", 2}, {"sequence", 8}});
+  const double tokens = 2 * 8;
+  const double projections = 2 * 64 * 64 + 2 * 64 * 32;  // q and o; k and v of two heads
+  const double layer = 2 * tokens * (projections + 3 * 64 * 96) + 2 * 2 * tokens * 8 * 64;
+  EXPECT_EQ(summarize(graph).flops.forward.value, 3 * layer + 2 * tokens * 64 * 100);
+}
+
+TEST(HfConfig, ExpertsWorkOnTopKRows) {
+  const Graph graph =
+      bind(read(R"({"model_type": "mixtral", "hidden_size": 64, "intermediate_size": 96,
+               "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 4,
+               "num_local_experts": 8, "num_experts_per_tok": 2, "vocab_size": 100})"),
+           {{"batch", 2}, {"sequence", 8}});
+  const double tokens = 2 * 8;
+  const double experts = 2 * (tokens * 2) * (3 * 64 * 96);  // gate, up, down of two experts
+  const double rest = 2 * tokens * (4 * 64 * 64 + 64 * 8 + 64 * 100) + 2 * 2 * tokens * 8 * 64;
+  EXPECT_EQ(summarize(graph).flops.forward.value, experts + rest);
+}
+
+TEST(HfConfig, EveryFamilyIsWellFormedByItsDefaults) {
+  for (const std::string& type : hf_families()) {
+    std::string json = R"({"model_type": ")" + type + "\"";
+    if (type == "deepseek_v2") json += R"(, "num_experts_per_tok": 6)";
+    if (type == "mamba2") json += R"(, "expand": 2)";
+    const Graph graph = read(json + "}");
+    EXPECT_TRUE(check(graph).empty()) << type;
+    EXPECT_TRUE(summarize(graph).opaque.empty()) << type;
+    const Graph bound = bind(graph, {{"batch", 3}});
+    EXPECT_TRUE(check(bound).empty()) << type;
+  }
+}
+
+TEST(HfConfig, DtypeIsThatOfTheParameters) {
+  const Graph graph =
+      read(R"({"model_type": "llama", "torch_dtype": "bfloat16", "num_hidden_layers": 1})");
+  for (const Tensor& t : graph.tensors) {
+    if (t.role == TensorRole::parameter) {
+      EXPECT_EQ(t.dtype, DType::bf16);
+    }
+  }
+}
+
+TEST(HfConfig, TiedWordsCountOnce) {
+  const auto count = [](const char* tied) {
+    return count_parameters(read(std::string(R"({"model_type": "llama", "num_hidden_layers": 1,
+        "tie_word_embeddings": )") +
+                                 tied + "}"))
+        .parameters;
+  };
+  EXPECT_EQ(count("false") - count("true"), 32000 * 4096);
+}
+
+TEST(HfConfig, ArchitecturesChooseTheHead) {
+  const auto names = [](const char* architecture) {
+    const Graph graph =
+        read(std::string(R"({"model_type": "bert", "architectures": [")") + architecture + "\"]}");
+    return graph.tensors[1].fqn + " " + graph.name;
+  };
+  EXPECT_EQ(names("BertModel"), "embeddings.position_ids BertModel");
+  EXPECT_EQ(names("BertForMaskedLM"), "bert.embeddings.position_ids BertForMaskedLM");
+  EXPECT_EQ(error(R"({"model_type": "bert", "architectures": ["BertForQuestionAnswering"]})"),
+            "config.json:architectures[0]: the head of 'BertForQuestionAnswering' is not built "
+            "(known here: ...ForMaskedLM, ...ForSequenceClassification, ...Model; or capture it: "
+            "python -m parallel_opt.capture file.py:factory -o model.pt2)");
+}
+
+TEST(HfConfig, UnknownTypeNamesTheNearestAndTheWay) {
+  EXPECT_EQ(error(R"({"model_type": "lama"})"),
+            "config.json:model_type: unknown model type 'lama' (the nearest known one is 'llama'; "
+            "capture it: python -m parallel_opt.capture file.py:factory -o model.pt2, or give "
+            "file.py:factory as MODEL)");
+}
+
+TEST(HfConfig, EveryFaultIsNamedAtOnce) {
+  EXPECT_EQ(error(R"({"model_type": "llama", "hidden_size": "wide", "num_hidden_layers": -1,
+                      "num_attention_heads": 5, "num_key_value_heads": 3, "hidden_act": "silo",
+                      "intermediate_size": null, "tie_word_embeddings": 1, "rms_norm_eps": -1})"),
+            "config.json:hidden_size: must be a whole number, is \"wide\"\n"
+            "config.json:intermediate_size: must be a whole number, is null "
+            "(leave it out for 11008)\n"
+            "config.json:num_hidden_layers: must be 1 to 10000, is -1\n"
+            "config.json:num_attention_heads: 5 does not divide hidden_size 4096\n"
+            "config.json:num_key_value_heads: 3 does not divide num_attention_heads 5\n"
+            "config.json:hidden_act: unknown 'silo' (did you mean 'silu'?)\n"
+            "config.json:tie_word_embeddings: must be true or false, is 1\n"
+            "config.json:rms_norm_eps: must be at least 0, is -1");
+  EXPECT_EQ(error(R"({"model_type": "clip", "text_config": {"hidden_size": 0}})"),
+            "config.json:text_config.hidden_size: must be 1 to 1048576, is 0");
+}
+
+TEST(HfConfig, WhatIsNoConfigurationIsSaid) {
+  EXPECT_EQ(error("[]"), "config.json: must hold one object (is this a Hugging Face config.json?)");
+  EXPECT_EQ(error("{}"),
+            "config.json:model_type: is missing (is this a Hugging Face config.json?)");
+  EXPECT_EQ(error(R"({"model_type": 3})"),
+            "config.json:model_type: must be a string (is this a Hugging Face config.json?)");
+}
+
+TEST(HfConfig, StructureThatIsNotUnderstoodIsNoted) {
+  const Graph graph = read(R"({"model_type": "llama", "num_hidden_layers": 1, "rope_scaling": null,
+      "num_extra_heads": 3, "bos_token_id": 1, "transformers_version": "5.0"})");
+  ASSERT_EQ(graph.notes.size(), 1u);
+  EXPECT_EQ(graph.notes[0], "not understood and left out: num_extra_heads");
+}
+
+TEST(HfConfig, StructureThatIsNotBuiltIsAFault) {
+  EXPECT_EQ(error(R"({"model_type": "bert", "is_decoder": true})"),
+            "config.json:is_decoder: true is not built here (a decoder: capture it)");
+}
+
+TEST(HfConfig, TooManyParametersAreRefused) {
+  EXPECT_EQ(error(R"({"model_type": "mixtral", "num_local_experts": 16384, "hidden_size": 1048576,
+                      "num_attention_heads": 16384, "num_key_value_heads": 1,
+                      "intermediate_size": 16777216, "num_hidden_layers": 1})"),
+            "config.json: describes 8.65e+17 parameters (at most 1e15)");
+}
+
+}  // namespace
+}  // namespace parallel_opt

@@ -1,0 +1,100 @@
+"""transformers' own models of a configuration, on the meta device, and their captured graphs."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from hf_configs import Config
+from torch import nn
+
+from parallel_opt import _core
+from parallel_opt.capture import capture
+
+SAMPLES, LENGTH, TARGET_LENGTH = 2, 16, 12
+
+
+@functools.cache
+def _reference(text: str) -> nn.Module:
+    keys = json.loads(text)
+    architecture = keys.pop("architectures")[0]
+    config = transformers.AutoConfig.for_model(keys.pop("model_type"), **keys)
+    with torch.device("meta"):
+        model: nn.Module = getattr(transformers, architecture)(config)
+    model.tie_weights()  # type: ignore[operator]
+    return model.train()
+
+
+def reference(config: Config) -> nn.Module:
+    return _reference(json.dumps(config))
+
+
+def read(config: Config, directory: Path) -> _core.Graph:
+    """The graph that the importer builds from the same configuration."""
+    path = directory / "config.json"
+    path.write_text(json.dumps(config))
+    return _core.load_model(str(path))
+
+
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
+LAYER_KEY = {"gpt2": "n_layer", "gptj": "n_layer", "bloom": "n_layer", "distilbert": "n_layers"}
+
+
+def shallow(config: Config, layers: int = 3) -> Config:
+    """The same widths with few layers: depth adds time to a capture and nothing else."""
+    small = dict(config)
+    if "first_k_dense_replace" in config:
+        small["first_k_dense_replace"] = 1
+    key = LAYER_KEY.get(config["model_type"], "num_hidden_layers")
+    found = [name for name in (*LAYERS, "decoder_layers") if name in config] or [key]
+    for name in found:
+        small[name] = layers
+    for side in ("text_config", "vision_config"):
+        if side in config:
+            small[side] = {**config[side], "num_hidden_layers": layers}
+    return small
+
+
+def inputs(graph: _core.Graph) -> dict[str, torch.Tensor]:
+    """One batch for every input of a graph, by the name of the model's own argument."""
+    sizes = {"batch": SAMPLES, "sequence": LENGTH, "target_sequence": TARGET_LENGTH}
+    bound = graph.bind({s.name: sizes[s.name] for s in graph.symbols})
+    made = {}
+    for index in bound.inputs:
+        tensor = bound.tensors[index]
+        floating = tensor.dtype != "i64"
+        made[tensor.name] = torch.zeros(
+            tensor.shape, dtype=torch.float32 if floating else torch.int64
+        )
+    return made
+
+
+def bound(graph: _core.Graph) -> _core.Graph:
+    sizes = {"batch": SAMPLES, "sequence": LENGTH, "target_sequence": TARGET_LENGTH}
+    return graph.bind({s.name: sizes[s.name] for s in graph.symbols})
+
+
+class _FirstOutput(nn.Module):
+    """A model whose output object is reduced to its first tensor."""
+
+    def __init__(self, model: nn.Module, names: list[str], options: dict[str, Any]) -> None:
+        super().__init__()
+        self.model, self.names, self.options = model, names, options
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        named = dict(zip(self.names, tensors, strict=True))
+        first: torch.Tensor = self.model(**named, **self.options)[0]
+        return first
+
+
+def captured(config: Config, graph: _core.Graph) -> _core.Graph:
+    named = inputs(graph)
+    encoder = config["model_type"] in ("bert", "roberta", "electra", "albert", "distilbert")
+    image = config["model_type"] in ("vit", "deit", "clip")
+    options = {} if encoder or image else {"use_cache": False}
+    module = _FirstOutput(reference(config), list(named), options)
+    return capture(module, tuple(named.values()), level="trace", dynamic_batch=False)
