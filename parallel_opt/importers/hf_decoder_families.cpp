@@ -206,10 +206,10 @@ Writing stablelm(ConfigReader& c) {
     s.qk_norm = QkNorm::each_head;
     s.names.q_norm = "q_layernorm";
     s.names.k_norm = "k_layernorm";
-    if (s.heads * s.layers > 100'000) {
+    if (s.heads * s.layers > 20'000) {
       c.fault("num_attention_heads",
               "a norm for each of " + std::to_string(s.heads * s.layers) + " heads is too many",
-              "at most 100000");
+              "at most 20000");
     }
   }
   if (c.flag({"use_parallel_residual"}, false)) s.block = BlockKind::parallel;

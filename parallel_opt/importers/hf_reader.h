@@ -33,7 +33,7 @@ inline constexpr std::int64_t kVocabulary = std::int64_t{1} << 28;
 inline constexpr std::int64_t kPositions = std::int64_t{1} << 30;
 inline constexpr std::int64_t kHeads = std::int64_t{1} << 14;
 inline constexpr std::int64_t kExperts = std::int64_t{1} << 14;
-inline constexpr std::int64_t kLayers = 10'000;
+inline constexpr std::int64_t kLayers = 2048;
 inline constexpr std::int64_t kSequence = std::int64_t{1} << 20;
 }  // namespace limits
 

@@ -82,14 +82,21 @@ TensorId GraphWriter::input(const std::string& name, DType dtype, Shape shape) {
   return graph_.inputs.back();
 }
 
+void GraphWriter::rerun(int call) {
+  if (call > 0 && call_ == 0) {
+    for (std::size_t i = 0; i < graph_.tensors.size(); ++i) {
+      if (!graph_.tensors[i].fqn.empty()) shared_.emplace(graph_.tensors[i].fqn, TensorId(i));
+    }
+  }
+  call_ = call;
+}
+
 TensorId GraphWriter::parameter(std::string_view name, Shape shape) {
   Tensor tensor;
   tensor.fqn = joined(name);
   if (call_ > 0) {
-    const auto known = std::find_if(graph_.tensors.begin(), graph_.tensors.end(),
-                                    [&](const Tensor& t) { return t.fqn == tensor.fqn; });
-    if (known != graph_.tensors.end())
-      return TensorId(static_cast<std::size_t>(known - graph_.tensors.begin()));
+    const auto known = shared_.find(tensor.fqn);
+    if (known != shared_.end()) return known->second;
   }
   tensor.name = tensor.fqn;
   tensor.role = TensorRole::parameter;

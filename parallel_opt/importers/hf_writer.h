@@ -3,6 +3,7 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -39,7 +40,7 @@ class GraphWriter {
   };
 
   /// From here on the n-th run of modules that ran before: their parameters are used again.
-  void rerun(int call) { call_ = call; }
+  void rerun(int call);
 
   /// A symbolic size of the inputs; `max` 0: no limit.
   Dim symbol(const std::string& name, std::int64_t hint, std::int64_t max = 0);
@@ -129,8 +130,9 @@ class GraphWriter {
   DType dtype_;
   std::string path_;
   int call_ = 0;
-  std::vector<std::pair<Dim, TensorId>> masks_;  // by length
-  std::vector<std::pair<Shape, Dim>> products_;  // of leading sizes; models have few
+  std::unordered_map<std::string, TensorId> shared_;  // parameters by name, while modules run again
+  std::vector<std::pair<Dim, TensorId>> masks_;       // by length
+  std::vector<std::pair<Shape, Dim>> products_;       // of leading sizes; models have few
 };
 
 }  // namespace parallel_opt

@@ -112,7 +112,7 @@ TEST(HfConfig, EveryFaultIsNamedAtOnce) {
             "config.json:hidden_size: must be a whole number, is \"wide\"\n"
             "config.json:intermediate_size: must be a whole number, is null "
             "(leave it out for 11008)\n"
-            "config.json:num_hidden_layers: must be 1 to 10000, is -1\n"
+            "config.json:num_hidden_layers: must be 1 to 2048, is -1\n"
             "config.json:num_attention_heads: 5 does not divide hidden_size 4096\n"
             "config.json:num_key_value_heads: 3 does not divide num_attention_heads 5\n"
             "config.json:hidden_act: unknown 'silo' (did you mean 'silu'?)\n"

@@ -83,7 +83,7 @@ TEST(InlineSpec, UnknownKeyNamesTheNearest) {
 TEST(InlineSpec, EveryFaultIsNamedAtOnce) {
   EXPECT_EQ(error("layers=0,hidden=abc,heads=5,bias=yes,layers=3"),
             "transformer:layers: is given twice\n"
-            "transformer:layers: must be 1 to 10000, is 0\n"
+            "transformer:layers: must be 1 to 2048, is 0\n"
             "transformer:hidden: must be a whole number, is 'abc'\n"
             "transformer:heads: 5 does not divide hidden 768 (give head_dim where heads have a "
             "width of their own)\n"

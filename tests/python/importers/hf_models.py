@@ -15,6 +15,7 @@ from torch import nn
 from parallel_opt import _core
 from parallel_opt.capture import capture
 
+GROUPED = ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3")
 SAMPLES, LENGTH, TARGET_LENGTH = 2, 16, 12
 
 
@@ -67,9 +68,8 @@ def inputs(graph: _core.Graph) -> dict[str, torch.Tensor]:
     for index in bound.inputs:
         tensor = bound.tensors[index]
         floating = tensor.dtype != "i64"
-        made[tensor.name] = torch.zeros(
-            tensor.shape, dtype=torch.float32 if floating else torch.int64
-        )
+        dtype = torch.float32 if floating else torch.int64
+        made[tensor.name] = torch.zeros(tensor.shape, dtype=dtype, device="meta")
     return made
 
 
@@ -96,5 +96,8 @@ def captured(config: Config, graph: _core.Graph) -> _core.Graph:
     encoder = config["model_type"] in ("bert", "roberta", "electra", "albert", "distilbert")
     image = config["model_type"] in ("vit", "deit", "clip")
     options = {} if encoder or image else {"use_cache": False}
-    module = _FirstOutput(reference(config), list(named), options)
-    return capture(module, tuple(named.values()), level="trace", dynamic_batch=False)
+    model = reference(config)
+    if config["model_type"] in GROUPED:  # torch's grouped product has no other type on meta
+        model = model.to(torch.bfloat16)
+    module = _FirstOutput(model, list(named), options)
+    return capture(module, tuple(named.values()), level="export", dynamic_batch=False)
