@@ -3,6 +3,7 @@
 #include <map>
 
 #include "parallel_opt/graph/alias.h"
+#include "parallel_opt/graph/einsum.h"
 #include "parallel_opt/graph/recurrent.h"
 #include "parallel_opt/graph/work.h"
 
@@ -51,6 +52,10 @@ class Keeper {
     if (id.valid()) saved_.tensors.push_back(id);
   }
   void add_bytes(std::int64_t count) { saved_.extra += Bytes(count); }
+  void merge(const Saved& kept) {
+    saved_.tensors.insert(saved_.tensors.end(), kept.tensors.begin(), kept.tensors.end());
+    saved_.extra += kept.extra;
+  }
 
   bool any_needs(std::string_view argument) const {
     for (const Operand& input : op_.inputs) {
@@ -147,8 +152,18 @@ class Keeper {
     const std::int64_t rows = elements(q) / std::max<std::int64_t>(q.shape.back().size, 1);
     const std::int64_t scores = rows * k.shape[k.shape.size() - 2].size * size_of(q.dtype);
     const bool dropout = attribute_real(op_, "dropout_p", 0) > 0;
+    const auto leading = [](const Tensor& t) {  // samples x heads
+      double product = 1;
+      for (std::size_t i = 0; i + 2 < t.shape.size(); ++i) {
+        product *= static_cast<double>(t.shape[i].size);
+      }
+      return product;
+    };
+    const double matrices = leading(q);
+    const bool same_heads =
+        (matrices == leading(k) && matrices == leading(v)) || attribute(op_, "enable_gqa", 0) != 0;
     const bool fused = !dropout && q.shape.size() == 4 && !any_needs("attn_mask") &&
-                       q.shape.back() == v.shape.back();
+                       q.shape.back() == v.shape.back() && same_heads;
     if (fused) {
       for (const TensorId id : {query, key, value, result(0)}) add(id);
       if (const TensorId mask = operand(op_, "attn_mask"); mask.valid()) word("attn_mask");
@@ -156,12 +171,12 @@ class Keeper {
       return add_bytes(rows * sum_bytes);  // logarithm of the sums
     }
     // Scaled copies of query and key, the softmax, and with dropout its mask and its result.
-    add_bytes(bytes(q).value + bytes(k).value + scores * (dropout ? 3 : 1));
-    double batch = 1;
-    for (std::size_t i = 0; i + 2 < v.shape.size(); ++i) {
-      batch *= static_cast<double>(v.shape[i].size);
-    }
-    v.shape.size() > 2 ? add_batched(value, batch) : add(value);
+    // Keys and values of fewer heads are written out for all of them.
+    const auto all_heads = [&](const Tensor& t) {
+      return static_cast<std::int64_t>(matrices / leading(t) * static_cast<double>(bytes(t).value));
+    };
+    add_bytes(bytes(q).value + all_heads(k) + scores * (dropout ? 3 : 1));
+    v.shape.size() > 2 ? add_batched(value, matrices) : add(value);
   }
 
   std::int64_t normalized_size() const {
@@ -184,14 +199,12 @@ class Keeper {
       matmul();
     } else if (name == "mask") {
       add_bytes(self_elements());  // one flag each
-    } else if (name == "operands") {
-      for (const Operand& input : op_.inputs) add(input.tensor);
+    } else if (name == "einsum") {
+      merge(einsum_work(graph_, op_, needs_).saved);
     } else if (name == "attention") {
       attention();
     } else if (name == "recurrent") {
-      const Saved kept = recurrent_saved(graph_, op_);
-      saved_.tensors.insert(saved_.tensors.end(), kept.tensors.begin(), kept.tensors.end());
-      saved_.extra += kept.extra;
+      merge(recurrent_saved(graph_, op_));
     } else if (name == "self" || name == "dropout" ||
                (name == "scaled" && operand(op_, "weight").valid())) {
       add_bytes(self_elements() * element_bytes());

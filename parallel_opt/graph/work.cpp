@@ -6,6 +6,7 @@
 #include <string>
 
 #include "parallel_opt/graph/alias.h"
+#include "parallel_opt/graph/einsum.h"
 #include "parallel_opt/graph/recurrent.h"
 #include "parallel_opt/graph/space_impl.h"
 #include "parallel_opt/graph/symbol.h"
@@ -27,33 +28,6 @@ TensorId first_result(const Op& op) { return op.outputs.empty() ? TensorId() : o
 
 TensorId first_operand(const Op& op) {
   return op.inputs.empty() ? TensorId() : op.inputs.front().tensor;
-}
-
-/// Several operands of an einsum are contracted from left to right, as torch does without
-/// opt_einsum; a dimension stays until no later operand and no result needs it.
-double einsum_flops(const IterationSpace& space) {
-  const std::size_t operands = space.operands.size();
-  if (operands < 2) return 0;
-  const auto uses = [&](const std::vector<int>& axes, std::size_t d) {
-    return std::find(axes.begin(), axes.end(), static_cast<int>(d)) != axes.end();
-  };
-  std::vector<bool> held(space.dims.size());
-  for (std::size_t d = 0; d < held.size(); ++d) held[d] = uses(space.operands[0], d);
-  double flops = 0;
-  for (std::size_t k = 1; k < operands; ++k) {
-    double points = 1;
-    for (std::size_t d = 0; d < held.size(); ++d) {
-      held[d] = held[d] || uses(space.operands[k], d);
-      if (held[d]) points *= static_cast<double>(space.dims[d].size);
-    }
-    flops += 2 * points;
-    for (std::size_t d = 0; d < held.size(); ++d) {
-      bool later = !space.results.empty() && uses(space.results[0], d);
-      for (std::size_t j = k + 1; j < operands; ++j) later = later || uses(space.operands[j], d);
-      held[d] = held[d] && later;
-    }
-  }
-  return flops;
 }
 
 /// 2 * batch * positions * weight elements; a transposed convolution visits input positions.
@@ -159,7 +133,9 @@ double contraction_flops(const Graph& graph, const Op& op, const OpRow& row) {
   if (row.space == "@multi_head") return multi_head_flops(graph, op);
   const IterationSpace space = iteration_space(graph, op);
   if (space.dims.empty()) return 0;
-  if (row.space == "@einsum") return einsum_flops(space);
+  if (row.space == "@einsum") {
+    return einsum_work(graph, op, std::vector<bool>(graph.tensors.size())).forward.value;
+  }
   if (row.space == "@grouped") return grouped_flops(space);
   if (row.op_class == OpClass::attention) {
     const AttentionSize size = attention_size(space);
@@ -479,63 +455,12 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
     work.contraction = Flops(recurrent_backward_flops(graph, op, needs_grad));
     work.other = Flops(2 * recurrent_other_flops(graph, op));
     work.kernels = 2 * recurrent_kernels(graph, op);
+  } else if (row->space == "@einsum") {
+    work.contraction = einsum_work(graph, op, needs_grad).backward;
   } else {
     work.contraction = forward * need.big;
   }
   return work;
-}
-
-namespace {
-
-/// One pass over the operators in order. True when a loop must be passed again: what it carries to
-/// its next run needs a gradient that the value it starts with does not.
-bool spread_gradients(const Graph& graph, std::vector<bool>& needs) {
-  for (const Op& op : graph.ops) {
-    const std::optional<OpRow> row = find_row(graph, op);
-    // New tensors take only sizes from their operand.
-    const std::string_view name = row ? row->target : std::string_view();
-    if (name == "aten.detach" || name == "aten.bernoulli" || name.ends_with("_like") ||
-        name.starts_with("aten.new_")) {
-      continue;
-    }
-    bool any = false;
-    for (const Operand& input : op.inputs) {
-      any = any || (input.tensor.valid() && needs[input.tensor.index()]);
-    }
-    if (!any) continue;
-    for (const TensorId id : op.outputs) {
-      if (id.valid()) needs[id.index()] = is_floating(graph.tensor(id).dtype);
-    }
-    // A write into a tensor without gradient (zeros, then filled) gives that tensor one.
-    if (is_in_place(op) && first_operand(op).valid()) needs[first_operand(op).index()] = true;
-  }
-  bool again = false;
-  for (const Op& op : graph.ops) {
-    if (!enters_loop(op) || op.outputs.empty() || !op.outputs.front().valid()) continue;
-    if (needs[op.outputs.front().index()]) continue;
-    const auto* name = std::get_if<std::string>(&op.attributes.at("carried"));
-    const auto left = std::ranges::find_if(
-        graph.tensors, [&](const Tensor& t) { return name != nullptr && t.name == *name; });
-    if (left == graph.tensors.end()) continue;
-    if (!needs[static_cast<std::size_t>(left - graph.tensors.begin())]) continue;
-    needs[op.outputs.front().index()] = true;
-    again = true;
-  }
-  return again;
-}
-
-}  // namespace
-
-std::vector<bool> needs_grad(const Graph& graph) {
-  std::vector<bool> needs(graph.tensors.size());
-  for (std::size_t i = 0; i < needs.size(); ++i) {
-    const Tensor& t = graph.tensors[i];
-    const bool leaf = t.role == TensorRole::parameter || t.role == TensorRole::input;
-    needs[i] = leaf && t.requires_grad && is_floating(t.dtype);
-  }
-  while (spread_gradients(graph, needs)) {
-  }
-  return needs;
 }
 
 }  // namespace parallel_opt

@@ -31,7 +31,12 @@ OpWork forward_work(const Graph& graph, const Op& op);
 /// other operands), for those operands that need a gradient; zero when none does.
 OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad);
 
-/// Per tensor: does a gradient flow into it (it depends on a parameter or input that requires one)?
+/// Attribute of an operator that ran without gradients (torch.no_grad), 1: no backward, nothing
+/// kept.
+inline constexpr const char* kNoGrad = "no_grad";
+
+/// Per tensor: does a gradient flow into it? It depends on a parameter or input that requires one,
+/// and a result of the graph depends on it.
 std::vector<bool> needs_grad(const Graph& graph);
 
 /// What an operator keeps for its backward. CPU rules of PyTorch 2.13: dropout keeps its mask as

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "parallel_opt/graph/alias.h"
+#include "parallel_opt/graph/work.h"
 #include "parallel_opt/importers/pt2_graph.h"
 
 /// Operators that take graphs: bodies that run exactly once are read in place, the rest stay one
@@ -85,6 +86,7 @@ bool GraphReader::inline_body(Scope& scope, Node node, const Body& body, const P
                          std::string(name.is(Kind::string) ? name.string() : body.name) + "." +
                          std::to_string(graph_.ops.size()) + ".";
   open(scope_of_body, body.graph, graph_place);
+  const std::size_t first_op = graph_.ops.size();
   for (std::size_t i = 0; i < inner.size(); ++i) {
     if (!inner[i]["name"].is(Kind::string)) continue;
     if (!operands[i].first["name"].is(Kind::string)) continue;
@@ -98,12 +100,10 @@ bool GraphReader::inline_body(Scope& scope, Node node, const Body& body, const P
     const auto id = find(scope_of_body, results[i], {&outputs_place, "", i});
     if (id) scope.values.try_emplace(outer[i]["name"].string(), *id);
   }
-  if (target == "higher_order.wrap_with_set_grad_enabled" &&
-      !variant_of(inputs.at(0)["arg"]).value.is(Kind::absent)) {
-    const Node enabled = variant_of(inputs.at(0)["arg"]).value;
-    if (enabled.is(Kind::boolean) && !enabled.boolean()) {
-      findings_.note("the part \"" + std::string(body.name) +
-                     "\" runs without gradients; a backward is counted for it all the same");
+  const Node enabled = variant_of(inputs.at(0)["arg"]).value;
+  if (target == "higher_order.wrap_with_set_grad_enabled" && enabled.is(Kind::boolean)) {
+    for (std::size_t i = first_op; i < graph_.ops.size(); ++i) {  // inner regions have theirs
+      graph_.ops[i].attributes.try_emplace(kNoGrad, !enabled.boolean());
     }
   }
   return true;

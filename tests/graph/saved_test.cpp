@@ -103,6 +103,23 @@ TEST(Saved, AttentionWithDropoutIsNotFused) {
   EXPECT_EQ(attention(0.1, true, false).extra, Bytes(3 * 480 + 3 * 600));
 }
 
+TEST(Saved, AttentionOfFewerHeadsIsFusedOnlyWhenAskedTo) {
+  const auto kept = [](bool grouped) {
+    GraphBuilder b;
+    const TensorId q = b.parameter("q", {2, 4, 5, 8});
+    const TensorId k = b.parameter("k", {2, 1, 5, 8});
+    const TensorId v = b.parameter("v", {2, 1, 5, 8});
+    b.op("aten.scaled_dot_product_attention.default", {{"query", q}, {"key", k}, {"value", v}},
+         {2, 4, 5, 8}, {{"enable_gqa", grouped}});
+    const Graph g = b.build();
+    return saved_for_backward(g, g.ops[0], needs_grad(g));
+  };
+  // Broadcast: the plain formula. Queries 320, keys and values for all heads 320 each, 4*2*5*5
+  // scores.
+  EXPECT_EQ(kept(false).extra, Bytes(4 * (320 + 320 + 320 + 200)));
+  EXPECT_EQ(kept(true).extra, Bytes(4 * 2 * 4 * 5));  // fused: the logarithm of the sums
+}
+
 TEST(Saved, BatchedProductsCopyTransposedOperands) {
   GraphBuilder b;
   const TensorId q = b.parameter("q", {2, 3, 5, 4});

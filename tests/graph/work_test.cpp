@@ -77,6 +77,31 @@ TEST(Work, EinsumContractsFromLeftToRight) {
   EXPECT_EQ(flops(g).forward, 2 * (2 * 3 * 4) + 2 * (2 * 4 * 5));
 }
 
+TEST(Work, ADeadEndHasNoBackward) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {2, 3});
+  const TensorId used = b.parameter("used", {4, 3});
+  const TensorId unused = b.parameter("unused", {5, 3});
+  b.output(b.op("aten.linear.default", {{"input", x}, {"weight", used}}, {2, 4}));
+  b.op("aten.linear.default", {{"input", x}, {"weight", unused}}, {2, 5});
+  const Graph g = b.build();
+  EXPECT_EQ(flops(g, 0).backward, 2.0 * 2 * 3 * 4);
+  EXPECT_EQ(flops(g, 1).forward, 2.0 * 2 * 3 * 5);
+  EXPECT_EQ(flops(g, 1).backward, 0);  // autograd starts at the result
+}
+
+TEST(Work, AWriteThroughAViewGivesTheWholeTensorAGradient) {
+  GraphBuilder b;
+  const TensorId weight = b.parameter("weight", {3});
+  const TensorId all = b.op("aten.zeros.default", {}, {2, 3});
+  const TensorId row = b.op("aten.select.int", {{"self", all}}, {3});
+  b.op("aten.copy_.default", {{"self", row}, {"src", weight}}, {3});
+  b.output(b.op("aten.exp.default", {{"self", all}}, {2, 3}));
+  const std::vector<bool> needs = needs_grad(b.build());
+  EXPECT_TRUE(needs[all.index()]);
+  EXPECT_TRUE(needs[weight.index()]);
+}
+
 TEST(Work, ConvolutionsOfEveryKind) {
   struct Case {
     const char* target;

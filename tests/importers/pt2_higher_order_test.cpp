@@ -174,15 +174,28 @@ TEST(Pt2HigherOrder, BodiesThatRunOnceAreReadInPlace) {
   EXPECT_TRUE(graph.notes.empty());
 }
 
-TEST(Pt2HigherOrder, PartsWithoutGradientsAreNoted) {
+TEST(Pt2HigherOrder, PartsWithoutGradientsHaveNoBackward) {
   Model model = outer();
   model.node("torch.ops.higher_order.wrap_with_set_grad_enabled",
              {argument("", "as_bool", "false"), argument("", "as_graph", linear_body("part", 1)),
               tensor("", "x"), tensor("", "p_w")},
              "y");
-  EXPECT_EQ(read(model).notes,
-            (std::vector<std::string>{"the part \"part\" runs without gradients; a backward is "
-                                      "counted for it all the same"}));
+  const Graph graph = read(model);
+  EXPECT_TRUE(graph.notes.empty());
+  ASSERT_EQ(graph.ops.size(), 1u);
+  EXPECT_EQ(attribute(graph.ops[0], kNoGrad, 0), 1);
+  const std::vector<bool> needs = needs_grad(graph);
+  EXPECT_FALSE(needs[graph.ops[0].outputs[0].index()]);
+  EXPECT_EQ(backward_work(graph, graph.ops[0], needs).contraction, Flops(0));
+}
+
+TEST(Pt2HigherOrder, PartsWithGradientsInsidePartsWithoutHaveThem) {
+  Model model = outer();
+  model.node("torch.ops.higher_order.wrap_with_set_grad_enabled",
+             {argument("", "as_bool", "true"), argument("", "as_graph", linear_body("part", 1)),
+              tensor("", "x"), tensor("", "p_w")},
+             "y");
+  EXPECT_EQ(attribute(read(model).ops[0], kNoGrad, 1), 0);
 }
 
 TEST(Pt2HigherOrder, BodyThatDoesNotFitItsOperandsStaysOpaque) {

@@ -1,0 +1,18 @@
+#pragma once
+
+#include "parallel_opt/graph/work.h"
+
+// What torch makes of an einsum: one batched product per further operand, from left to right.
+namespace parallel_opt {
+
+struct EinsumWork {
+  Flops forward;   ///< products that sum something; without a sum it is an elementwise product
+  Flops backward;  ///< of the gradients that are needed
+  Saved saved;     ///< operands, copies where strides do not allow a view, results in between
+};
+
+/// Per step, a left operand [batch left sum] times a right one [batch sum right]. Source: ATen's
+/// einsum and sumproduct_pair (Linear.cpp of PyTorch 2.13), without opt_einsum: no other order.
+EinsumWork einsum_work(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad);
+
+}  // namespace parallel_opt
