@@ -79,31 +79,27 @@ bool spread(const Graph& graph, const Carried& carried, std::vector<bool>& needs
   return again;
 }
 
-/// One pass backwards: storages that a result depends on. True when a loop must be passed again.
-bool reach(const Graph& graph, const Carried& carried, const std::vector<TensorId>& owners,
-           std::vector<bool>& reached) {
-  const auto is_reached = [&](TensorId id) {
-    return id.valid() && reached[owners[id.index()].index()];
-  };
+/// One pass backwards: storages that a result depends on. True when it found one.
+bool reach(const Graph& graph, const std::vector<TensorId>& owners, std::vector<bool>& reached) {
+  bool found = false;
   for (std::size_t i = graph.ops.size(); i-- > 0;) {
     const Op& op = graph.ops[i];
-    if (!std::ranges::any_of(op.outputs, is_reached)) continue;
+    const bool used = std::ranges::any_of(
+        op.outputs, [&](TensorId id) { return id.valid() && reached[owners[id.index()].index()]; });
+    if (!used) continue;
     for (const Operand& input : op.inputs) {
-      if (input.tensor.valid()) reached[owners[input.tensor.index()].index()] = true;
+      if (!input.tensor.valid()) continue;
+      const std::size_t owner = owners[input.tensor.index()].index();
+      found = found || !reached[owner];
+      reached[owner] = true;
     }
   }
-  bool again = false;
-  for (const auto& [taken, handed] : carried.pairs()) {
-    if (!is_reached(taken) || is_reached(handed)) continue;
-    reached[owners[handed.index()].index()] = true;
-    again = true;
-  }
-  return again;
+  return found;
 }
 
 /// Keeps the gradient of what a result of the model depends on: autograd starts at the results and
 /// never visits a dead end. Without a result that needs one (a part of a model) nothing is known.
-void drop_dead_ends(const Graph& graph, const Carried& carried, std::vector<bool>& needs) {
+void drop_dead_ends(const Graph& graph, bool loops, std::vector<bool>& needs) {
   const std::vector<TensorId> owners = storage_owners(graph);
   std::vector<bool> reached(graph.tensors.size());
   bool any = false;
@@ -113,7 +109,8 @@ void drop_dead_ends(const Graph& graph, const Carried& carried, std::vector<bool
     any = any || needs[id.index()];
   }
   if (!any) return;
-  while (reach(graph, carried, owners, reached)) {
+  // A loop's next run reads what comes later in the order.
+  while (reach(graph, owners, reached) && loops) {
   }
   for (std::size_t i = 0; i < needs.size(); ++i) {
     needs[i] = needs[i] && reached[owners[i].index()];
@@ -132,7 +129,7 @@ std::vector<bool> needs_grad(const Graph& graph) {
   }
   while (spread(graph, carried, needs)) {
   }
-  drop_dead_ends(graph, carried, needs);
+  drop_dead_ends(graph, !carried.pairs().empty(), needs);
   return needs;
 }
 

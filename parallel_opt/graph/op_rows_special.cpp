@@ -11,6 +11,8 @@ using enum OpClass;
 constexpr OpRow kRows[] = {
     // --- grouped and quantised products: integer multiply-adds count as FLOPs do
     {"aten._grouped_mm", contraction, "@grouped", "", "", "self<mat2 mat2<self offs", "", 0},
+    {"transformers.grouped_mm_fallback", contraction, "@grouped", "", "",
+     "input<weight weight<input", "", 0},
     {"aten._scaled_grouped_mm", contraction, "@grouped", "", "", "", "", 0},
     {"aten._scaled_grouped_mm_v2", contraction, "@grouped", "", "", "", "", 0},
     {"aten._scaled_mm_v2", contraction, "self=m k, mat2=k n, bias=n -> m n", "", "", "", "", 0},

@@ -126,24 +126,31 @@ std::int64_t recurrent_workspace(std::int64_t steps, std::int64_t samples, std::
     const std::int64_t rounded = (width + 15) / 16 * 16;
     return rounded % 256 == 0 ? rounded + 16 : rounded;  // rows of 1 KiB would share cache sets
   };
-  const std::int64_t per_sample = steps * padded(4 * hidden) +
-                                  6 * (steps + 1) * padded(std::max(columns, hidden)) +
-                                  (5 * steps + 4) * padded(hidden);
   constexpr std::int64_t kPage = 4096;
-  return (samples * per_sample * element + kPage - 1) / kPage * kPage;
+  const auto part = [&](std::int64_t rows, std::int64_t width) {  // each starts on a page
+    return (samples * rows * width * element + kPage - 1) / kPage * kPage;
+  };
+  const std::int64_t ends = 2 * (steps + 1);  // before the first step and after each; two layers
+  return part(steps, padded(4 * hidden)) + 3 * part(ends, padded(std::max(columns, hidden))) +
+         2 * part(ends, hidden) + part(steps, hidden);
 }
 
 Saved recurrent_saved(const Graph& graph, const Op& op) {
   const RecurrentShape s = shape_of(graph, op);
   Saved saved;
   saved.tensors = s.states;
-  if (s.input.valid()) saved.tensors.push_back(s.input);
   const std::int64_t element = size_of(s.dtype);
   const std::int64_t runs = s.layers * s.directions;
   const std::int64_t sequence = s.tokens * s.hidden * element;  // one layer's result, one direction
   const std::int64_t state = s.samples * s.hidden * element;
   std::int64_t extra = 0;
   const bool fused = s.lstm && !s.cell && size_of(s.dtype) <= 4;
+  const bool turned = !fused && !s.cell && attribute(op, "batch_first", 0) != 0;
+  if (turned && s.input.valid()) {  // each direction makes rows of it
+    extra += s.directions * bytes(graph.tensor(s.input)).value;
+  } else if (s.input.valid()) {
+    saved.tensors.push_back(s.input);
+  }
   if (fused) {
     const bool whole = s.directions == 1 && !op.outputs.empty();  // the last layer's is the result
     if (whole) saved.tensors.push_back(op.outputs.front());
@@ -157,7 +164,7 @@ Saved recurrent_saved(const Graph& graph, const Op& op) {
     // state is among the operands above.
     extra += 7 * sequence * runs - state * runs;
     extra += sequence * s.directions * (s.layers - 1);
-    if (s.cell) extra = 6 * state;
+    if (s.cell) extra = (s.lstm ? 5 : 6) * state;  // gates, hidden product or tanh of the state
   } else {
     extra += sequence * runs + sequence * s.directions * (s.layers - 1);
   }

@@ -223,9 +223,12 @@ class Keeper {
     if (name == "indices") {
       add_bytes(elements(*out) * 8);
     } else if (name == "bag") {
+      // A sum is one fused loop; else every index knows its bag.
       const TensorId index = operand(op_, "indices");
-      add_bytes(8 * (index.valid() ? elements(graph_.tensor(index)) + 1 : 0) +
-                std::int64_t{3} * 8 * (out->shape.empty() ? 1 : out->shape.front().size));
+      const std::int64_t bags = out->shape.empty() ? 1 : out->shape.front().size;
+      const bool sum = attribute(op_, "mode", 0) == 0;
+      add_bytes(8 * (sum ? 2 * bags
+                         : 3 * bags + (index.valid() ? elements(graph_.tensor(index)) + 1 : 0)));
     } else if (name == "adaptive") {
       // To one element it is a mean, which keeps nothing.
       bool mean = true;

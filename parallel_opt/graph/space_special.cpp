@@ -78,8 +78,9 @@ void SpaceBuilder::convolution_backward() {
 
 /// Rows belong to groups by their offsets: each row meets one group's matrix.
 void SpaceBuilder::grouped() {
-  const int left = operand_index("self");
-  const int right = operand_index("mat2");
+  const bool plain = operand_index("self") >= 0;
+  const int left = operand_index(plain ? "self" : "input");
+  const int right = operand_index(plain ? "mat2" : "weight");
   if (left < 0 || right < 0 || results_.empty()) return;
   const Tensor* a = operands_[static_cast<std::size_t>(left)];
   const Tensor* b = operands_[static_cast<std::size_t>(right)];

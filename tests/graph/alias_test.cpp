@@ -8,6 +8,7 @@ namespace parallel_opt {
 namespace {
 
 using testing::GraphBuilder;
+using testing::Ints;
 
 TEST(Alias, ViewsShareTheStorageOfTheirOperand) {
   GraphBuilder b;
@@ -46,6 +47,17 @@ TEST(Alias, ContiguousCopiesOnlyWhatIsNot) {
   const Graph g = b.build();
   EXPECT_EQ(storage_owner(g, same), x);
   EXPECT_EQ(storage_owner(g, copy), copy);
+}
+
+TEST(Alias, PaddingAlwaysCopies) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {4, 6});
+  const TensorId none = b.op("aten.pad.default", {{"self", x}}, {4, 6}, {{"pad", Ints{0, 0}}});
+  const TensorId shifted =
+      b.op("aten.pad.default", {{"self", x}}, {4, 6}, {{"pad", Ints{0, 0, 1, -1}}});
+  const Graph g = b.build();
+  EXPECT_EQ(storage_owner(g, none), none);
+  EXPECT_EQ(storage_owner(g, shifted), shifted);
 }
 
 TEST(Alias, InPlaceOperatorsShareWhatTheyChange) {

@@ -32,6 +32,14 @@ TEST(SpecialRows, RowsOfAGroupedProductMeetOneMatrixEach) {
   EXPECT_EQ(space.dims[2].role, DimRole::selected);
   EXPECT_EQ(space.operands[2], std::vector<int>{2});
 
+  GraphBuilder experts;  // as transformers runs them where torch has no grouped product
+  experts.op("transformers.grouped_mm_fallback.default",
+             {{"input", experts.input("x", {32, 8})},
+              {"weight", experts.parameter("w", {4, 8, 6})},
+              {"offs", experts.input("offs", {4}, DType::i32)}},
+             {32, 6});
+  EXPECT_EQ(work(experts).contraction, Flops(2.0 * 32 * 8 * 6));
+
   GraphBuilder batched;
   batched.op("aten._grouped_mm.default",
              {{"self", batched.input("x", {4, 3, 8})}, {"mat2", batched.parameter("w", {4, 8, 6})}},

@@ -10,9 +10,8 @@ import pytest
 import torch
 from counted_models import MODELS, Sample
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
+from torch_counts import torch_flops, torch_saved_bytes
 
 from parallel_opt import _core
 from parallel_opt.capture import ties
@@ -36,24 +35,12 @@ def _made(name: str) -> tuple[nn.Module, Sample, _core.Graph]:
     return model, arguments, _core.read_pt2(file.getvalue(), name, ties(model))
 
 
-def _torch_flops(model: nn.Module, arguments: Sample) -> tuple[int, int]:
-    """Forward and backward. Fused attention and oneDNN's LSTM count as nothing: off."""
-    with sdpa_kernel(SDPBackend.MATH), torch.backends.mkldnn.flags(enabled=False):
-        with FlopCounterMode(display=False) as counter:
-            loss = model(*arguments)
-        forward = counter.get_total_flops()
-        with FlopCounterMode(display=False) as counter:
-            loss.backward()
-    model.zero_grad()
-    return forward, counter.get_total_flops()
-
-
 # torch counts the backward of a grouped convolution (1 + groups) times: a closed form below.
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "grouped"])
 def test_flops_equal_torchs_counter(name: str) -> None:
     model, arguments, graph = _made(name)
     flops = _core.summarize(graph).flops
-    assert (flops.forward, flops.backward) == _torch_flops(model, arguments)
+    assert (flops.forward, flops.backward) == torch_flops(model, arguments)
 
 
 def test_flops_of_grouped_convolutions_in_closed_form() -> None:
@@ -63,7 +50,7 @@ def test_flops_of_grouped_convolutions_in_closed_form() -> None:
     grouped = 2 * 4 * 16 * 16 * 64 * 8 * 9
     up = 2 * 4 * 16 * 16 * 64 * 8 * 16  # visits input positions
     flops = _core.summarize(graph).flops
-    assert flops.forward == first + depthwise + grouped + up == _torch_flops(model, arguments)[0]
+    assert flops.forward == first + depthwise + grouped + up == torch_flops(model, arguments)[0]
     assert flops.backward == first + 2 * (depthwise + grouped + up)  # the images need none
 
 
@@ -76,29 +63,12 @@ def test_parameters_are_exact(name: str) -> None:
     assert summary.buffer_bytes == sum(b.nbytes for b in model.buffers())
 
 
-def _saved(model: nn.Module, arguments: Sample) -> int:
-    """Distinct storages that autograd keeps, less those that live anyway."""
-    kept = [*model.parameters(), *model.buffers(), *arguments]
-    skipped = {t.untyped_storage().data_ptr() for t in kept}
-    seen: dict[int, int] = {}
-    alive = []  # so that no address is used twice
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        alive.append(tensor)
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in skipped:
-            seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model(*arguments)
-    return sum(seen.values())
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_saved_bytes_are_within_two_percent(name: str) -> None:
     model, arguments, graph = _made(name)
-    assert _core.summarize(graph).saved_bytes == pytest.approx(_saved(model, arguments), rel=0.02)
+    assert _core.summarize(graph).saved_bytes == pytest.approx(
+        torch_saved_bytes(model, arguments), rel=0.02
+    )
 
 
 def _allocator_peaks(model: nn.Module, arguments: Sample) -> list[int]:
