@@ -49,8 +49,8 @@ GraphSummary summarize(const Graph& graph) {
   std::map<std::string, OpaqueCount> opaque;
   std::vector<double> path(graph.tensors.size(), 0);  // FLOPs of the costliest chain to a tensor
   // A step that was traced with its backward needs none derived.
-  const bool recorded = std::ranges::any_of(
-      graph.ops, [](const Op& op) { return op.phase == Phase::backward; });
+  const bool recorded =
+      std::ranges::any_of(graph.ops, [](const Op& op) { return op.phase == Phase::backward; });
   for (const Op& op : graph.ops) {
     if (op.phase == Phase::optimizer) continue;
     const double runs = expected_runs(graph, op);

@@ -94,7 +94,8 @@ void fields(Visitor& visit, T& s) {
   visit("inputs", s.inputs, "what the caller passes, in call order");
   visit("flops", s.flops, "contractions, convolutions and attention, 2 per multiply-add");
   visit("flops_all", s.flops_all, "and every other operator");
-  visit("saved_bytes", s.saved_bytes, "kept by the forward for the backward; what was observed, where it was");
+  visit("saved_bytes", s.saved_bytes,
+        "kept by the forward for the backward; what was observed, where it was");
   visit("critical_path_flops", s.critical_path_flops,
         "forward: the costliest chain of dependent operators");
   visit("blocks", s.blocks, "repeated parts, largest share of operators first");

@@ -99,7 +99,7 @@ TensorId picked(GraphWriter& w, TensorId x, TensorId indices) {
 }
 
 TensorId run_experts(GraphWriter& w, TensorId rows, const Routing& r, const DecoderSpec& s) {
-  const MixtureOfExperts& m = *s.moe;
+  const MixtureOfExperts& m = s.moe.value();
   const GraphWriter::Scope scope(w, "experts");
   const TensorId up = w.parameter(m.gated ? "gate_up_proj" : "up_proj",
                                   {m.experts, m.gated ? 2 * m.ffn : m.ffn, s.hidden});
@@ -139,7 +139,7 @@ TensorId run_experts(GraphWriter& w, TensorId rows, const Routing& r, const Deco
 }  // namespace
 
 TensorId expert_mixture(GraphWriter& w, TensorId x, const DecoderSpec& s) {
-  const MixtureOfExperts& m = *s.moe;
+  const MixtureOfExperts& m = s.moe.value();
   const Shape shape = w.tensor(x).shape;
   const TensorId rows = w.view(x, {w.tokens(x), fixed(s.hidden)});
   TensorId shared;
@@ -186,7 +186,7 @@ TensorId rotate_complex(GraphWriter& w, TensorId x, const RotaryTables& tables) 
 
 TensorId latent_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
                           const RotaryTables& tables) {
-  const LatentAttention& a = *s.latent;
+  const LatentAttention& a = s.latent.value();
   const Dim batch = w.dim(x, 0), length = w.dim(x, 1);
   const std::int64_t qk = a.nope + a.rope;
   TensorId q;

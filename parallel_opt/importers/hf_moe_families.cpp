@@ -121,11 +121,12 @@ void check_groups(ConfigReader& c, const MixtureOfExperts& m) {
 Writing deepseek_v3(ConfigReader& c) {
   DecoderSpec s =
       read_deepseek(c, {{129280, 7168, 18432, 61, 128, 128, 4096}, 256, 1, 2048, 8, 3, 2.5});
-  s.latent->interleaved = c.flag({"rope_interleave"}, true);
-  s.moe->router = RouterKind::sigmoid_groups;
-  s.moe->renormalise = c.flag({"norm_topk_prob"}, true);
-  check_groups(c, *s.moe);
-  if (s.moe->groups > 0 && s.moe->experts / s.moe->groups < 2) {
+  MixtureOfExperts& moe = s.moe.value();
+  s.latent.value().interleaved = c.flag({"rope_interleave"}, true);
+  moe.router = RouterKind::sigmoid_groups;
+  moe.renormalise = c.flag({"norm_topk_prob"}, true);
+  check_groups(c, moe);
+  if (moe.groups > 0 && moe.experts / moe.groups < 2) {
     c.fault("n_group", "a group needs two experts");
   }
   return writing(std::move(s));
@@ -133,14 +134,14 @@ Writing deepseek_v3(ConfigReader& c) {
 
 Writing deepseek_v2(ConfigReader& c) {
   DecoderSpec s = read_deepseek(c, {{102400, 4096, 11008, 32, 32, 0, 2048}, 64, 2, 1407, 0, 0, 1});
-  s.latent->complex_rotary = true;
-  if (s.moe->top_k == 0)
-    c.fault("num_experts_per_tok", "is missing", "how many experts see a token");
+  MixtureOfExperts& moe = s.moe.value();
+  s.latent.value().complex_rotary = true;
+  if (moe.top_k == 0) c.fault("num_experts_per_tok", "is missing", "how many experts see a token");
   const std::string method =
       c.choice({"topk_method"}, "greedy", {"greedy", "group_limited_greedy"});
   if (method == "group_limited_greedy") {
-    s.moe->router = RouterKind::softmax_groups;
-    check_groups(c, *s.moe);
+    moe.router = RouterKind::softmax_groups;
+    check_groups(c, moe);
   }
   return writing(std::move(s));
 }

@@ -87,7 +87,7 @@ constexpr std::array<std::string_view, 34> kHarmless = {"layer_norm_eps",
 bool structural(std::string_view key) {
   if (std::find(kHarmless.begin(), kHarmless.end(), key) != kHarmless.end()) return false;
   if (key.ends_with("_token_id") || key.ends_with("_token_index")) return false;
-  if (key.ends_with("dropout") || key.starts_with("_")) return false;
+  if (key.ends_with("dropout") || key.starts_with('_')) return false;
   return std::any_of(kStructural.begin(), kStructural.end(), [&](std::string_view word) {
     return word == "n_" ? key.starts_with(word) : key.find(word) != key.npos;
   });
@@ -184,7 +184,7 @@ std::string ConfigReader::text(Keys keys, std::string_view fallback) {
 
 std::string ConfigReader::choice(Keys keys, std::string_view fallback,
                                  const std::vector<std::string>& known) {
-  const std::string word = text(keys, fallback);
+  std::string word = text(keys, fallback);
   if (std::find(known.begin(), known.end(), word) != known.end()) return word;
   std::string_view key;
   find(keys, key);

@@ -17,7 +17,7 @@ std::string numbered(std::string_view target, std::size_t number) {
   const std::string_view stem = target.substr(start, target.find('.', start) - start);
   char text[16];
   const std::size_t letters = std::min<std::size_t>(stem.size(), 8);
-  std::copy_n(stem.data(), letters, text);
+  std::copy_n(stem.begin(), letters, text);
   text[letters] = '_';
   const auto end = std::to_chars(text + letters + 1, text + sizeof text, number);
   return {text, static_cast<std::size_t>(end.ptr - text)};

@@ -129,7 +129,7 @@ std::string_view Op::word(std::string_view beginning) const {
 }
 
 std::size_t line_of(std::string_view text, std::string_view part) {
-  return 1 + static_cast<std::size_t>(std::count(text.data(), part.data(), '\n'));
+  return 1 + static_cast<std::size_t>(std::count(text.begin(), part.begin(), '\n'));
 }
 
 std::vector<std::int64_t> integers(std::string_view text) {

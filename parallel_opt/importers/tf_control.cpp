@@ -98,7 +98,7 @@ std::string_view mirrored(std::string_view op) {
 
 std::optional<Trips> fewer(const std::optional<Trips>& a, const std::optional<Trips>& b) {
   if (!a && !b) return std::nullopt;
-  if (!a || !b) return Trips{(a ? a : b)->count, false};
+  if (!a || !b) return Trips{(a ? a : b).value().count, false};
   return Trips{a->count.size <= b->count.size ? a->count : b->count, a->exact && b->exact};
 }
 

@@ -54,7 +54,7 @@ struct Fold {
 
   const Shape* elements(std::size_t i) const {
     if (i >= in.size() || !c.elements(in[i])) return nullptr;
-    return &*c.elements(in[i]);
+    return &c.elements(in[i]).value();
   }
   DType dtype(std::size_t i) const { return c.at(in[i]).dtype; }
 

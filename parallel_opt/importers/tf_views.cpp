@@ -23,7 +23,7 @@ std::size_t axis_of(const Context& c, std::int64_t axis, std::size_t rank) {
 
 /// The sizes that an operand lists; unknown ones become sizes that data decides.
 std::optional<Shape> listed(Context& c, ValueId id) {
-  if (c.elements(id)) return *c.elements(id);
+  if (c.elements(id)) return c.elements(id);
   const Shape& shape = c.shape(id);
   if (!c.ranked(id) || shape.size() != 1 || shape[0].symbolic() || shape[0].size > 64) {
     return std::nullopt;
@@ -320,7 +320,7 @@ Values made(Context& c, const Node& node, const Values& in) {
   if (in.size() < (line ? 3U : 1U)) return c.opaque(node, in);
   std::optional<Shape> shape;
   if (line) {
-    if (const auto count = c.elements(in[2]); count && count->size() == 1) shape = *count;
+    if (const auto& count = c.elements(in[2]); count && count->size() == 1) shape = *count;
   } else {
     // The stateful random operators of resources take the sizes third.
     const bool third = node.op.starts_with("Stateful") && in.size() > 2;
