@@ -137,6 +137,7 @@ class RunFinder {
   /// Where in the stretch the blocks begin: where every operator has its room, most blocks fit,
   /// and fewest tensors cross.
   Run aligned(std::size_t first, std::size_t period, const std::vector<std::int64_t>& rooms) const {
+    PO_CHECK(period > 0, "blocks have operators");
     // refused[s]: operators without room when blocks begin at first + s.
     std::vector<std::int64_t> refused(period + 1, 0);
     for (std::size_t k = 0; k < rooms.size(); ++k) {

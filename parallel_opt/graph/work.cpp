@@ -395,6 +395,8 @@ void light_backward(const Graph& graph, const Op& op, const OpRow* row, const Ne
   work.other =
       Flops(norm ? 1.5 * factor * count(graph, first_operand(op)) : factor * need.elements);
   if (norm) work.kernels = std::min(work.kernels, 1);
+  // Of an operator whose inside was seen: two contractions for each of the forward.
+  if (row == nullptr) work.contraction = Flops(2 * attribute_real(op, "bound_flops", 0));
 }
 
 }  // namespace
@@ -423,10 +425,6 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
   }
   if (!contracts) {
     light_backward(graph, op, row, need, needs_grad, work);
-    // Of an operator whose inside was seen: two contractions for each of the forward.
-    if (row == nullptr && need.computed > 0) {
-      work.contraction = Flops(2 * attribute_real(op, "bound_flops", 0));
-    }
     return work;
   }
   // Each gradient is one contraction of the output gradient with the other operands: as many

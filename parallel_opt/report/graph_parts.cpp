@@ -206,10 +206,13 @@ class Builder {
     std::vector<Part> result;
     for (std::size_t i = 0; i < parts.size();) {
       std::size_t end = i;
-      while (end < parts.size() && small(parts[end])) ++end;
-      // A part of nothing else is shown with all it has.
-      if (end - i < kFew || end - i == parts.size()) {
-        result.push_back(std::move(parts[i++]));
+      double together = 0;
+      while (end < parts.size() && small(parts[end])) together += flops_of(parts[end++]);
+      // A part of nothing else is shown with all it has, and so are many that are much together.
+      if (end - i < kFew || end - i == parts.size() || together > 0.1 * all) {
+        do {
+          result.push_back(std::move(parts[i++]));
+        } while (i < end);
         continue;
       }
       Part few;

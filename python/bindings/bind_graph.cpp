@@ -349,15 +349,6 @@ void bind_graph(nb::module_& m) {
           "errors.")
       .def("count_parameters", [](const Graph& g) { return count_parameters(g); })
       .def(
-          "to_json", [](const Graph& g) { return to_json(g); },
-          "The graph as a parallel-opt/graph document.")
-      .def_static(
-          "from_json",
-          [](const std::string& text, const std::string& name) {
-            return graph_from_json(text, name);
-          },
-          "text"_a, "name"_a = "graph.json", "Read and check a graph document.")
-      .def(
           "hash", [](const Graph& g) { return graph_hash(g); },
           "Identity of the computation, names left out: 16 hexadecimal digits.")
       .def(

@@ -180,7 +180,7 @@ class _Merge:
         """One operator that all of these runs executed."""
         run, index = next(iter(ops.items()))
         op = self.graphs[run].ops[index]
-        inputs = []
+        inputs: list[tuple[str, int | None]] = []
         for position, (argument, operand) in enumerate(op.inputs):
             if operand is None:
                 inputs.append((argument, None))

@@ -92,10 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             graph = _graph(options, made)
             if options.output is not None:
                 _write(output, graph)
+            seen: Graph | None = graph
         else:
-            graph = _archive(options, made, output)
-        if options.json and graph is not None:
-            print(summarize(graph).to_json())
+            seen = _archive(options, made, output)
+        if options.json and seen is not None:
+            print(summarize(seen).to_json())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 4

@@ -82,7 +82,8 @@ class _Step:
         fakes = {id(p): self.parameters[fqn] for fqn, p in self.module.named_parameters()}
 
         def stands_for(tensor: torch.Tensor) -> torch.Tensor:
-            return fakes.get(id(tensor)) if id(tensor) in fakes else self._fake(tensor)
+            known = fakes.get(id(tensor))
+            return self._fake(tensor) if known is None else known
 
         twin = compat.optimizer_for(optimizer, stands_for)
         if not twin.state:

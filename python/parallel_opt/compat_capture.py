@@ -152,7 +152,7 @@ def apply_seen(
         raise MissingTorchName(f"torch {torch.__version__} resolves autograd.Function.apply anew")
 
     def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
-        run = super(owner, cls).apply  # type: ignore[misc]
+        run = super(owner, cls).apply  # type: ignore[arg-type, misc]
         return around(cls, lambda: run(*args, **kwargs), args)
 
     owner.apply = classmethod(apply)  # type: ignore[attr-defined]

@@ -48,10 +48,14 @@ const look = () => {
   const seen = [...document.querySelectorAll(".node, .dot")].filter((n) => n.offsetParent);
   const leaf = seen.filter((n) => !n.classList.contains("open"));
   const box = (n) => n.getBoundingClientRect();
-  const apart = (a, b) => a.right <= b.left || b.right <= a.left || a.bottom <= b.top || b.bottom <= a.top;
+  const beside = (a, b) => a.right <= b.left || b.right <= a.left;
+  const apart = (a, b) => beside(a, b) || a.bottom <= b.top || b.bottom <= a.top;
   let overlaps = 0, loose = 0;
-  leaf.forEach((a, i) => leaf.slice(0, i).forEach((b) => { if (!apart(box(a), box(b))) overlaps++; }));
-  const paths = [...document.querySelectorAll(".wires path")].filter((p) => p.closest(".grid").offsetParent);
+  leaf.forEach((a, i) => leaf.slice(0, i).forEach((b) => {
+    if (!apart(box(a), box(b))) overlaps++;
+  }));
+  const shown = (p) => p.closest(".grid").offsetParent;
+  const paths = [...document.querySelectorAll(".wires path")].filter(shown);
   const near = (x, y) => seen.some((n) => { const r = box(n);
     return x >= r.left - 2 && x <= r.right + 2 && y >= r.top - 2 && y <= r.bottom + 2; });
   for (const p of paths) {
