@@ -73,7 +73,7 @@ void check_parts(const ReportData& report, const std::string& name) {
     }
     if (model.graph) {
       const std::string where = name + ":" + model.name + ".graph";
-      std::ranges::copy(check(*model.graph, where), std::back_inserter(faults));
+      std::ranges::copy(check(model.graph.value(), where), std::back_inserter(faults));
     }
   }
   throw_if_any(std::move(faults));

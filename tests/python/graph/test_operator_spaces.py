@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from parallel_opt import _core
-from parallel_opt.trace import _Recorder
+from parallel_opt.trace import record_run
 
 SAMPLES = 1  # of each operator
 
@@ -64,9 +64,9 @@ def _graphs() -> list[_core.Graph]:
         try:
             for _, sample in zip(range(SAMPLES), info.sample_inputs("cpu", dtype), strict=False):
                 args = (sample.input, *sample.args)
-                recorder = _Recorder(info.name, backward=False)
-                recorder.run(Call(info), args, sample.kwargs, {}, fake=False)  # fake costs minutes
-                graphs.append(recorder.builder.build())
+                # On real tensors: fake ones cost minutes.
+                run = record_run(Call(info), args, sample.kwargs, info.name, {}, fake=False)
+                graphs.append(run.graph)
         except Exception:  # a sample that needs what this machine lacks
             continue
     return graphs

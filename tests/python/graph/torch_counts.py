@@ -102,7 +102,7 @@ def watch_faults(model: nn.Module) -> Iterator[Faults]:
     handles = [
         module.register_forward_hook(experts)
         for module in model.modules()
-        if hasattr(module, "gate_up_proj") and hasattr(module, "down_proj")
+        if isinstance(getattr(module, "gate_up_proj", None), Tensor)  # of all experts in one
     ]
     try:
         with _GroupedConvolutions(faults):
