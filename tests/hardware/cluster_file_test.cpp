@@ -112,14 +112,14 @@ TEST(ClusterDescription, EveryFaultIsNamedWithItsPath) {
         {"name": "a", "count": 0, "devices": "0xL4", "usd_per_device_hour": -1},
         {"name": "b", "devices": "2n8xL4", "adapters": {"count": 0, "bandwidth": "0 Gbps"}}]})"),
       (Lines{"c.json:nodes[0].zone: names no zone: \"moon\" (add it to zones)",
-             "c.json:nodes[0].devices: unknown device \"H100-SXM-80G\" (did you mean "
-             "H100-SXM-80GB?)",
+             ("c.json:nodes[0].devices: unknown device \"H100-SXM-80G\" (did you mean "
+              "H100-SXM-80GB?)"),
              "c.json:nodes[1].name: two groups of nodes are called \"a\"",
              "c.json:nodes[1].count: is outside 1 .. 100000",
              "c.json:nodes[1].usd_per_device_hour: is negative",
              "c.json:nodes[1].devices: \"0xL4\" has a count outside 1 .. 100000",
-             "c.json:nodes[2].devices: counts nodes: \"2n8xL4\" (the field count says how many "
-             "nodes there are)",
+             ("c.json:nodes[2].devices: counts nodes: \"2n8xL4\" (the field count says how many "
+              "nodes there are)"),
              "c.json:nodes[2].adapters.count: is less than 1",
              "c.json:nodes[2].adapters.bandwidth: is not positive"}));
   EXPECT_EQ(
@@ -131,10 +131,10 @@ TEST(ClusterDescription, EveryFaultIsNamedWithItsPath) {
              "c.json:switches[0].ports: is less than 1",
              "c.json:switches[0].oversubscription: is less than 1 (1 means full bisection)",
              "c.json:switches[0].nodes[0]: names no node: \"alhpa\" (did you mean alpha?)",
-             "c.json:links[0].a: names no device of node alpha0: \"alpha0/2\" (it has 2, counted "
-             "from 0)",
-             "c.json:links[0].b: names no node: \"beta\" (write a node, or NODE/INDEX for one of "
-             "its devices)"}));
+             ("c.json:links[0].a: names no device of node alpha0: \"alpha0/2\" (it has 2, counted "
+              "from 0)"),
+             ("c.json:links[0].b: names no node: \"beta\" (write a node, or NODE/INDEX for one of "
+              "its devices)")}));
 }
 
 TEST(ClusterDescription, WrongTypesUnitsAndFieldsAreNamed) {

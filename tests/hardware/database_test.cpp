@@ -174,14 +174,14 @@ TEST(DeviceRecord, EveryFaultIsNamed) {
     for (const Fault& fault : error.faults()) lines.push_back(to_string(fault));
     EXPECT_EQ(lines, (std::vector<std::string>{
                          "d.json:name: is empty",
-                         "d.json:flops_per_s.fp23: is no element type (known: fp64, fp32, tf32, "
-                         "fp16, bf16, fp8, int8, fp4)",
-                         "d.json:flops_per_s.fp23.source: names no source: \"none\" (add it to "
-                         "sources)",
+                         ("d.json:flops_per_s.fp23: is no element type (known: fp64, fp32, tf32, "
+                          "fp16, bf16, fp8, int8, fp4)"),
+                         ("d.json:flops_per_s.fp23.source: names no source: \"none\" (add it to "
+                          "sources)"),
                          "d.json:memory_bytes_per_s.value: is not positive",
                          "d.json:cpu.cores: is less than 1",
-                         "d.json:cpu.models: is no list of ranges (write first, last, first, "
-                         "last, ...)",
+                         ("d.json:cpu.models: is no list of ranges (write first, last, first, "
+                          "last, ...)"),
                          "d.json:dies: is less than 1"}));
   }
 }

@@ -17,12 +17,12 @@ namespace fs = std::filesystem;
 class OnnxExternal : public ::testing::Test {
  protected:
   void SetUp() override {
-    root_ = fs::path(::testing::TempDir()) / ("onnx_external_" + std::to_string(::getpid()));
-    fs::create_directories(root_ / "model");
-    std::ofstream(root_ / "model" / "weights.bin", std::ios::binary) << std::string(64, '\0');
-    std::ofstream(root_ / "secret.bin", std::ios::binary) << std::string(64, '\0');
+    root = fs::path(::testing::TempDir()) / ("onnx_external_" + std::to_string(::getpid()));
+    fs::create_directories(root / "model");
+    std::ofstream(root / "model" / "weights.bin", std::ios::binary) << std::string(64, '\0');
+    std::ofstream(root / "secret.bin", std::ios::binary) << std::string(64, '\0');
   }
-  void TearDown() override { fs::remove_all(root_); }
+  void TearDown() override { fs::remove_all(root); }
 
   /// x @ w with w [4, 4], 64 bytes, in an external file.
   std::string model_with(const std::vector<std::pair<std::string, std::string>>& entries) {
@@ -37,15 +37,15 @@ class OnnxExternal : public ::testing::Test {
   }
 
   std::string error(const std::vector<std::pair<std::string, std::string>>& entries) {
-    return error_of([&] { read_onnx(model_with(entries), "m.onnx", (root_ / "model").string()); });
+    return error_of([&] { read_onnx(model_with(entries), "m.onnx", (root / "model").string()); });
   }
 
-  fs::path root_;
+  fs::path root;
 };
 
 TEST_F(OnnxExternal, WeightsBesideTheModelAreCounted) {
   EXPECT_EQ(error({{"location", "weights.bin"}, {"offset", "0"}, {"length", "64"}}), "no error");
-  const fs::path file = root_ / "model" / "m.onnx";
+  const fs::path file = root / "model" / "m.onnx";
   std::ofstream(file, std::ios::binary) << model_with({{"location", "weights.bin"}});
   const Graph graph = load_model(file.string());
   EXPECT_EQ(count_parameters(graph).parameters, 16);
@@ -55,7 +55,7 @@ TEST_F(OnnxExternal, WeightsBesideTheModelAreCounted) {
 
 TEST_F(OnnxExternal, MissingWeightsAreANote) {
   const Graph graph =
-      read_onnx(model_with({{"location", "gone.bin"}}), "m.onnx", (root_ / "model").string());
+      read_onnx(model_with({{"location", "gone.bin"}}), "m.onnx", (root / "model").string());
   EXPECT_EQ(graph.notes,
             (std::vector<std::string>{
                 "the file \"gone.bin\" with weights is not there: shapes are read, weights are "
@@ -83,7 +83,7 @@ TEST_F(OnnxExternal, PathsOutOfTheDirectoryAreRefused) {
 }
 
 TEST_F(OnnxExternal, LinksOutOfTheDirectoryAreRefused) {
-  fs::create_symlink(root_ / "secret.bin", root_ / "model" / "link.bin");
+  fs::create_symlink(root / "secret.bin", root / "model" / "link.bin");
   EXPECT_EQ(
       error({{"location", "link.bin"}}),
       "m.onnx:graph.initializer[0].external_data: the file \"link.bin\" is a link that leaves the "
@@ -105,7 +105,7 @@ TEST_F(OnnxExternal, BytesBeyondTheEndAreAFault) {
 TEST_F(OnnxExternal, ShapesInExternalFilesAreRead) {
   std::string target = list("target", {});
   const std::int64_t values[] = {2, -1};
-  std::ofstream(root_ / "model" / "weights.bin", std::ios::binary)
+  std::ofstream(root / "model" / "weights.bin", std::ios::binary)
       << std::string(8, '\xff')
       << std::string(reinterpret_cast<const char*>(values), sizeof values);
   target = tensor("target", {2}, kInt64, "");
@@ -117,7 +117,7 @@ TEST_F(OnnxExternal, ShapesInExternalFilesAreRead) {
                                    .inputs = {value_info("x", {"3", "4"})},
                                    .outputs = {value_info("y", {"2", "6"})},
                                    .initializers = {target}});
-  const Graph graph = read_onnx(bytes, "m.onnx", (root_ / "model").string());
+  const Graph graph = read_onnx(bytes, "m.onnx", (root / "model").string());
   EXPECT_EQ(sizes(graph, graph.outputs[0]), "[2, 6]");
 }
 

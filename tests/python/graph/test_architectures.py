@@ -86,7 +86,22 @@ def test_the_known_faults_are_all_there_are() -> None:
     assert faulty == KNOWN_FAULTS.keys()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+# Our count is off, and not torch's; found on 2026-11-25, see docs/coverage.md.
+OFF = {
+    "wav2vec2": "5 % high: grouped positional convolution under weight norm",
+    "mixture_of_experts": "9 % low: what indexing by data keeps",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(reason=OFF[name], strict=True))
+        if name in OFF
+        else name
+        for name in ARCHITECTURES
+    ],
+)
 def test_saved_bytes_are_within_two_percent(name: str) -> None:
     model, inputs, summary = _made(name)
     seen = torch_saved_bytes(model, (), inputs) + INLINED.get(name, 0)
