@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch._logging.structured import INTERN_TABLE
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.function import Function
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -265,9 +266,11 @@ def draft_failures(
         frame: Any = stack[-1] if stack else None
         place = f": {data.get('expr') or data.get('op') or ''}"
         if isinstance(frame, dict):
-            names = getattr(report, "str_to_filename", {})
+            # A report names the files it saw first; torch numbers those of the whole process.
+            table = {number: name for name, number in INTERN_TABLE.items()}
+            names = {**table, **getattr(report, "str_to_filename", {})}
             number, line = frame.get("filename"), frame.get("line", 0)
-            file = str(names.get(number, names.get(str(number), number)))
+            file = str(names.get(number, number))
             code = linecache.getline(file, line).strip()
             place = f" at {file.rpartition('/')[2]}:{line}: {code}"
         texts.append(kind + place)

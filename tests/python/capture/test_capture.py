@@ -295,7 +295,8 @@ def test_lazy_module_is_refused_until_it_has_shapes():
 def test_unknown_level_is_refused():
     with pytest.raises(InputError) as error:
         capture(nn.Linear(1, 1), (), level="magic")
-    assert str(error.value) == 'level: unknown level "magic" (one of auto, export, trace)'
+    known = "auto, step, joint, export, fragments, trace"
+    assert str(error.value) == f'level: unknown level "magic" (one of {known})'
 
 
 def test_model_that_does_not_run_names_both_reasons():
