@@ -78,17 +78,18 @@ def bound(graph: _core.Graph) -> _core.Graph:
     return graph.bind({s.name: sizes[s.name] for s in graph.symbols})
 
 
-class _FirstOutput(nn.Module):
-    """A model whose output object is reduced to its first tensor."""
+class _TensorOutputs(nn.Module):
+    """A model whose output object is reduced to its first tensor and a pooler's."""
 
     def __init__(self, model: nn.Module, names: list[str], options: dict[str, Any]) -> None:
         super().__init__()
         self.model, self.names, self.options = model, names, options
 
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         named = dict(zip(self.names, tensors, strict=True))
-        first: torch.Tensor = self.model(**named, **self.options)[0]
-        return first
+        output = self.model(**named, **self.options)
+        pooled = getattr(output, "pooler_output", None)
+        return (output[0],) if pooled is None else (output[0], pooled)
 
 
 def captured(config: Config, graph: _core.Graph) -> _core.Graph:
@@ -99,5 +100,5 @@ def captured(config: Config, graph: _core.Graph) -> _core.Graph:
     model = reference(config)
     if config["model_type"] in GROUPED:  # torch's grouped product has no other type on meta
         model = model.to(torch.bfloat16)
-    module = _FirstOutput(model, list(named), options)
+    module = _TensorOutputs(model, list(named), options)
     return capture(module, tuple(named.values()), level="export", dynamic_batch=False)
