@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "parallel_opt/base/random.h"
 #include "tests/graph/random_graph.h"
 
 namespace parallel_opt {
@@ -83,10 +84,10 @@ std::vector<std::vector<OpId>> branches_by_trying(const Graph& graph, OpId fork)
 }
 
 TEST(Branches, AreThoseFoundByTryingAllPairs) {
-  std::mt19937_64 rng(42);
+  Random rng(42);
   int groups = 0;
   for (int round = 0; round < 300; ++round) {
-    const Graph graph = random_graph(rng, 2 + static_cast<int>(rng() % 14));
+    const Graph graph = random_graph(rng, 2 + static_cast<int>(rng.next() % 14));
     const IndependentBranches found = branches_of(graph);
     ASSERT_TRUE(found.complete);
     std::size_t expected = 0;

@@ -5,6 +5,7 @@
 #include <limits>
 #include <queue>
 
+#include "parallel_opt/base/random.h"
 #include "tests/graph/random_graph.h"
 
 namespace parallel_opt {
@@ -79,9 +80,9 @@ double least_bytes(const Graph& graph, std::size_t before, std::size_t after) {
 }
 
 TEST(Crossings, EqualTheMinimumCutBetweenBothParts) {
-  std::mt19937_64 rng(11);
+  Random rng(11);
   for (int round = 0; round < 60; ++round) {
-    const Graph graph = random_graph(rng, 2 + static_cast<int>(rng() % 9));
+    const Graph graph = random_graph(rng, 2 + static_cast<int>(rng.next() % 9));
     const std::vector<Crossing> all = crossings(graph);
     for (std::size_t i = 0; i + 1 < graph.ops.size(); ++i) {
       // All operators are fixed on their side: the flow is what crosses. 4 samples.
@@ -92,22 +93,22 @@ TEST(Crossings, EqualTheMinimumCutBetweenBothParts) {
 }
 
 /// A chain with random skips: its only orders are prefixes.
-Graph chain_with_skips(std::mt19937_64& rng, int operators) {
+Graph chain_with_skips(Random& rng, int operators) {
   GraphBuilder b;
   std::vector<TensorId> results = {b.input("x", {4, 3})};
   for (int i = 0; i < operators; ++i) {
     std::vector<std::pair<std::string, TensorId>> inputs = {{"x", results.back()}};
-    if (rng() % 3 == 0) inputs.emplace_back("skip", results[rng() % results.size()]);
-    results.push_back(
-        b.op("test.f.default", std::move(inputs), {4, static_cast<std::int64_t>(1 + rng() % 9)}));
+    if (rng.next() % 3 == 0) inputs.emplace_back("skip", results[rng.next() % results.size()]);
+    results.push_back(b.op("test.f.default", std::move(inputs),
+                           {4, static_cast<std::int64_t>(1 + rng.next() % 9)}));
   }
   return b.build();
 }
 
 TEST(Cuts, TheNarrowestOfAChainWithSkipsIsTheMinimumCut) {
-  std::mt19937_64 rng(12);
+  Random rng(12);
   for (int round = 0; round < 60; ++round) {
-    const Graph graph = chain_with_skips(rng, 3 + static_cast<int>(rng() % 9));
+    const Graph graph = chain_with_skips(rng, 3 + static_cast<int>(rng.next() % 9));
     const std::vector<Cut> cuts = find_cuts(graph, ones(graph));
     ASSERT_FALSE(cuts.empty());
     double least = std::numeric_limits<double>::max();
@@ -117,9 +118,9 @@ TEST(Cuts, TheNarrowestOfAChainWithSkipsIsTheMinimumCut) {
 }
 
 TEST(Cuts, NoneIsNarrowerThanTheMinimumCut) {
-  std::mt19937_64 rng(13);
+  Random rng(13);
   for (int round = 0; round < 60; ++round) {
-    const Graph graph = random_graph(rng, 3 + static_cast<int>(rng() % 9));
+    const Graph graph = random_graph(rng, 3 + static_cast<int>(rng.next() % 9));
     for (const Cut& cut : find_cuts(graph, ones(graph))) {
       ASSERT_GE(cut.crossing.per_sample() * 4 + 1e-9, least_bytes(graph, 1, 1));
     }

@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "parallel_opt/base/random.h"
 #include "tests/graph/random_graph.h"
 
 namespace parallel_opt {
@@ -61,12 +62,12 @@ double heaviest_by_trying(const Graph& graph, const std::vector<double>& weights
 }
 
 TEST(HeaviestChain, IsTheBestOfAllChains) {
-  std::mt19937_64 rng(20261125);
+  Random rng(20261125);
   for (int round = 0; round < 200; ++round) {
-    const Graph graph = random_graph(rng, 1 + static_cast<int>(rng() % 12));
+    const Graph graph = random_graph(rng, 1 + static_cast<int>(rng.next() % 12));
     std::vector<double> weights;
     for (std::size_t i = 0; i < graph.ops.size(); ++i) {
-      weights.push_back(static_cast<double>(rng() % 5));
+      weights.push_back(static_cast<double>(rng.next() % 5));
     }
     const Chain chain = heaviest_chain(Dependencies(graph), weights);
     ASSERT_EQ(chain.weight, heaviest_by_trying(graph, weights)) << "round " << round;
@@ -88,13 +89,13 @@ TEST(HeaviestChain, OfNothingIsEmpty) {
 }
 
 TEST(EarliestLevels, AreLongestChainsAndEachLevelMayRunAtOnce) {
-  std::mt19937_64 rng(7);
+  Random rng(7);
   for (int round = 0; round < 200; ++round) {
-    const Graph graph = random_graph(rng, 1 + static_cast<int>(rng() % 14));
+    const Graph graph = random_graph(rng, 1 + static_cast<int>(rng.next() % 14));
     std::vector<bool> counts;
     std::vector<double> ones;
     for (std::size_t i = 0; i < graph.ops.size(); ++i) {
-      counts.push_back(rng() % 4 != 0);
+      counts.push_back(rng.next() % 4 != 0);
       ones.push_back(counts.back() ? 1 : 0);
     }
     const std::vector<std::int32_t> levels = earliest_levels(Dependencies(graph), counts);

@@ -1,26 +1,26 @@
 #pragma once
 
 #include <algorithm>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "parallel_opt/base/random.h"
 #include "tests/graph/builder.h"
 
 namespace parallel_opt::testing {
 
 /// A random acyclic graph of `operators` additions: each reads one to three earlier results or the
 /// input; sizes are random, so that FLOPs and bytes are.
-inline Graph random_graph(std::mt19937_64& rng, int operators) {
+inline Graph random_graph(Random& rng, int operators) {
   GraphBuilder b;
   std::vector<TensorId> results = {b.input("x", {4, 3})};
   for (int i = 0; i < operators; ++i) {
     std::vector<std::pair<std::string, TensorId>> inputs;
-    const int count = 1 + static_cast<int>(rng() % 3);
+    const int count = 1 + static_cast<int>(rng.next() % 3);
     for (int k = 0; k < count; ++k) {
-      inputs.emplace_back("x" + std::to_string(k), results[rng() % results.size()]);
+      inputs.emplace_back("x" + std::to_string(k), results[rng.next() % results.size()]);
     }
-    const auto width = static_cast<std::int64_t>(1 + rng() % 9);
+    const auto width = static_cast<std::int64_t>(1 + rng.next() % 9);
     results.push_back(b.op("test.f.default", std::move(inputs), {4, width}));
   }
   return b.build();

@@ -2,9 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
-
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/random.h"
 #include "parallel_opt/hardware/database.h"
 
 namespace parallel_opt {
@@ -101,12 +100,12 @@ TEST(GemmTime, MemoryLaunchAndThrottleBoundIt) {
 }
 
 TEST(GemmTime, MoreWorkNeverTakesLessTime) {
-  std::mt19937_64 rng(20261125);
+  Random rng(20261125);
   const MatmulCurve curve = *matmul_curve(device("H100-SXM-80GB"), "matmul", "bf16");
   for (int i = 0; i < 2000; ++i) {
-    const double m = 256 * double(1 + rng() % 64);
-    const double n = 256 * double(1 + rng() % 64);
-    const double k = double(16 + rng() % 8192);
+    const double m = 256 * double(1 + rng.next() % 64);
+    const double n = 256 * double(1 + rng.next() % 64);
+    const double k = double(16 + rng.next() % 8192);
     ASSERT_LE(gemm_time(curve, 1, m, n, k).value, gemm_time(curve, 1, m, n, k + 64).value)
         << "case " << i << ": " << m << " " << n << " " << k;
     ASSERT_LE(gemm_time(curve, 1, m, n, k).value, gemm_time(curve, 2, m, n, k).value * 1.0001);

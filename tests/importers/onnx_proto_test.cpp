@@ -2,8 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
-
+#include "parallel_opt/base/random.h"
 #include "tests/importers/archive.h"
 #include "tests/importers/onnx_writer.h"
 
@@ -156,10 +155,11 @@ TEST(OnnxProto, DecodesListsPackedOrNot) {
 
 TEST(OnnxProto, FlippedBytesAreReadOrRefused) {  // property, seeded
   const std::string whole = model(two_nodes());
-  std::mt19937_64 rng(20261125);
+  Random rng(20261125);
   for (int i = 0; i < 2000; ++i) {
     std::string damaged = whole;
-    for (int k = 0; k < 3; ++k) damaged[rng() % damaged.size()] = static_cast<char>(rng());
+    for (int k = 0; k < 3; ++k)
+      damaged[rng.next() % damaged.size()] = static_cast<char>(rng.next());
     const std::string error = error_in(damaged);
     ASSERT_TRUE(error == "no error" || error.starts_with("model.onnx"))
         << "case " << i << ": " << error;

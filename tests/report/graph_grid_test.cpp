@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <random>
 #include <set>
 
+#include "parallel_opt/base/random.h"
 namespace parallel_opt {
 namespace {
 
@@ -53,17 +53,17 @@ TEST(GraphGrid, WhatWaitsForNothingStandsAboveItsReader) {
 }
 
 TEST(GraphGrid, BoxesNeverShareACellAndLanesNeverPassThroughOne) {
-  std::mt19937_64 rng(5);
+  Random rng(5);
   for (int round = 0; round < 300; ++round) {
-    const int boxes = 1 + static_cast<int>(rng() % 20);
+    const int boxes = 1 + static_cast<int>(rng.next() % 20);
     GridInput input = joined(boxes, {});
     std::set<std::pair<int, int>> used;
     for (int i = 1; i < boxes; ++i) {
-      for (int k = static_cast<int>(rng() % 3); k-- > 0;) {
-        const int from = static_cast<int>(rng() % static_cast<std::uint64_t>(i));
+      for (int k = static_cast<int>(rng.next() % 3); k-- > 0;) {
+        const int from = static_cast<int>(rng.next() % static_cast<std::uint64_t>(i));
         if (used.emplace(from, i).second) input.lines.push_back({from, i});
       }
-      input.weights[static_cast<std::size_t>(i)] = static_cast<double>(rng() % 10);
+      input.weights[static_cast<std::size_t>(i)] = static_cast<double>(rng.next() % 10);
     }
     const Grid grid = lay_out(input);
     std::set<std::pair<int, int>> cells;
