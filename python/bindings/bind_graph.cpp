@@ -296,15 +296,8 @@ void bind_builder(nb::module_& m) {
       .def("build", &GraphBuilder::build, "The checked graph; raises InputError otherwise.");
 }
 
-}  // namespace
-
-void bind_graph(nb::module_& m) {
-  bind_tensor(m);
-  bind_op(m);
-  bind_region(m);
-  bind_symbol_and_count(m);
-  nb::class_<Graph>(m, "Graph", "What is computed: operators in order over tensors. Immutable.")
-      .def_ro("name", &Graph::name)
+void bind_graph_fields(nb::class_<Graph>& graph) {
+  graph.def_ro("name", &Graph::name)
       .def_ro("source", &Graph::source, "The file, \"torch.export\" or \"trace\".")
       .def_ro("tensors", &Graph::tensors)
       .def_ro("ops", &Graph::ops)
@@ -327,7 +320,11 @@ void bind_graph(nb::module_& m) {
           },
           "What autograd was seen to keep for the backward, at these sizes; None: nobody looked.")
       .def("annotated", &annotated, "notes"_a = std::vector<std::string>(),
-           "saved_bytes"_a = nb::none(), "The same graph with more notes and what was observed.")
+           "saved_bytes"_a = nb::none(), "The same graph with more notes and what was observed.");
+}
+
+void bind_graph_methods(nb::class_<Graph>& graph) {
+  graph
       .def(
           "to_json", [](const Graph& g) { return to_json(g); },
           "The document that load_model reads from a .json file.")
@@ -365,7 +362,9 @@ void bind_graph(nb::module_& m) {
       .def("__repr__", [](const Graph& g) {
         return "Graph(" + g.name + ": " + std::to_string(g.ops.size()) + " operators)";
       });
-  bind_builder(m);
+}
+
+void bind_readers(nb::module_& m) {
   m.def(
       "read_pt2",
       [](const nb::bytes& archive, const std::string& name, const Ties& ties) {
@@ -405,6 +404,21 @@ void bind_graph(nb::module_& m) {
         "One graph with the symbol `batch` from two captures; None when they differ in more.");
   m.def("load_model", &load_model, "spec"_a, nb::call_guard<nb::gil_scoped_release>(),
         "The graph of a MODEL argument of the command line.");
+}
+
+}  // namespace
+
+void bind_graph(nb::module_& m) {
+  bind_tensor(m);
+  bind_op(m);
+  bind_region(m);
+  bind_symbol_and_count(m);
+  nb::class_<Graph> graph(m, "Graph",
+                          "What is computed: operators in order over tensors. Immutable.");
+  bind_graph_fields(graph);
+  bind_graph_methods(graph);
+  bind_builder(m);
+  bind_readers(m);
 }
 
 }  // namespace parallel_opt::bindings
