@@ -39,7 +39,7 @@ class ChannelsLast:
             if isinstance(module, _CONVOLUTIONS) and isinstance(module.weight, nn.Parameter):
                 weight = module.weight
                 self._strides.append((weight, weight.stride()))
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+                weight.data = _channels_last(weight.data)
         self._follow(optimizers)
 
     def remove(self, optimizers: Iterable[torch.optim.Optimizer] = ()) -> None:
@@ -79,5 +79,13 @@ def channels_last_forward(forward: Forward) -> Forward:
 
 def _convert(leaf: Any) -> Any:
     if isinstance(leaf, torch.Tensor) and leaf.dim() == 4:
-        return leaf.contiguous(memory_format=torch.channels_last)
+        return _channels_last(leaf)
     return leaf
+
+
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    """Strides that say channels_last even where one channel or a 1x1 kernel fits both orders.
+
+    ``contiguous()`` leaves those as they are, and PyTorch then picks its other kernel.
+    """
+    return tensor.to(memory_format=torch.channels_last)
