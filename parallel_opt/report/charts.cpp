@@ -253,13 +253,13 @@ std::string error_chart(const ErrorChart& chart, double width) {
   const auto place = [&](double share) { return x(std::clamp(share, -most, most) * 100); };
   Svg svg(width, height + kAxis, chart.title);
   x_axis(svg, x, 4, height, "error of the prediction, % of measured");
-  svg.line(x(0), 2, x(0), height, "reference");
   double top = 4;
   for (const ErrorRow& row : chart.rows) {
     const std::string line = row.label + ": " + row.text;
     const bool fits = text_width(line) <= width - 24;
     svg.text(12, top + 13, fits ? line : row.label + ": " + row.short_text, "label");
     const double y = top + 29;
+    svg.line(x(0), y - 11, x(0), y + 11, "reference");  // beside the words, not through them
     if (row.low && row.high) {
       svg.rect(
           place(*row.low), y - 5, place(*row.high) - place(*row.low), 10, "interval " + row.color,

@@ -12,7 +12,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.utils._pytree as pytree
@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode as DispatchMode
 
 __all__ = [
+    "Allocation",
     "DispatchMode",
     "MissingTorchName",
     "backward_will_execute",
@@ -181,8 +182,20 @@ def _both(
         yield
 
 
-def cpu_allocations(run: Callable[[], Any]) -> list[int]:
-    """Changes in bytes of torch's CPU allocator while ``run`` runs on this thread, in order.
+class Allocation(NamedTuple):
+    """One change of torch's CPU allocator.
+
+    Attributes:
+        time_s: Since the profiler began.
+        bytes: Negative: released.
+    """
+
+    time_s: float
+    bytes: int
+
+
+def cpu_allocations(run: Callable[[], Any]) -> list[Allocation]:
+    """What torch's CPU allocator did while ``run`` ran, in order.
 
     The older of torch's two profilers is asked first: it is quick and prints nothing.
     """
@@ -206,18 +219,25 @@ def cpu_allocations(run: Callable[[], Any]) -> list[int]:
         run()
     finally:
         threads = disable()
-    events = (event for thread in threads for event in thread)
-    return [event.cpu_memory_usage() for event in events if event.kind() == "memory_alloc"]
+    events = [event for thread in threads for event in thread]
+    origin = next(event for event in events if event.name() == "__start_profile")
+    changes = [
+        Allocation(origin.cpu_elapsed_us(event) / 1e6, event.cpu_memory_usage())
+        for event in events
+        if event.kind() == "memory_alloc"
+    ]
+    return sorted(changes, key=lambda change: change.time_s)
 
 
-def _kineto_allocations(run: Callable[[], Any]) -> list[int]:
+def _kineto_allocations(run: Callable[[], Any]) -> list[Allocation]:
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         run()
     results: Any = profile.profiler
     events = [e for e in results.kineto_results.events() if e.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
-    return [event.nbytes() for event in events]
+    origin = results.kineto_results.trace_start_ns()
+    return [Allocation((event.start_ns() - origin) / 1e9, event.nbytes()) for event in events]
 
 
 _HOOK_TABLES = (

@@ -103,13 +103,17 @@ def transient_peak_bytes(run: Callable[[], Any], device: torch.device | str = "c
         run()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    return max(0, *cpu_memory_curve(run))
+    return max(held for _, held in cpu_memory_curve(run))
 
 
-def cpu_memory_curve(run: Callable[[], Any]) -> list[int]:
-    """Bytes that ``run`` holds beyond what was allocated before it, after each allocation and
-    release of torch's CPU allocator, in order. Starts with 0."""
-    return [0, *accumulate(cpu_allocations(run))]
+def cpu_memory_curve(run: Callable[[], Any]) -> list[tuple[float, int]]:
+    """Seconds since ``run`` began and bytes it holds beyond what was allocated before it.
+
+    One point after each allocation and release of torch's CPU allocator, in order, after (0, 0).
+    """
+    changes = cpu_allocations(run)
+    held = accumulate(change.bytes for change in changes)
+    return [(0.0, 0), *zip((change.time_s for change in changes), held, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -69,12 +69,13 @@ def way_document(way: str, collected: Collected, batch: int) -> dict[str, Any]:
     for key in ("probing_s", "break_even_steps", "candidates", "estimate"):
         if collected.about.get(key) is not None:
             document[key] = collected.about[key]
-    document["timeline"] = _timeline(way, collected, step["median"])
+    document["timeline"] = _timeline(way, collected)
     return document
 
 
-def _timeline(way: str, collected: Collected, step_s: float) -> dict[str, Any]:
-    """A few measured steps, and the memory of one: allocations by their order, spread over it."""
+def _timeline(way: str, collected: Collected) -> dict[str, Any]:
+    """A few measured steps, and the memory of one more, which ran under the allocator's own
+    accounting."""
     origin = collected.spans[0]["start_s"] if collected.spans else 0.0
     spans = [
         {
@@ -86,10 +87,9 @@ def _timeline(way: str, collected: Collected, step_s: float) -> dict[str, Any]:
         }
         for span in collected.spans
     ]
-    last = max(1, len(collected.curve) - 1)
     counters = [
-        {"counter": "memory_bytes", "track": way, "time_s": step_s * i / last, "value": held}
-        for i, held in enumerate(collected.curve)
+        {"counter": "memory_bytes", "track": way, "time_s": time_s, "value": held}
+        for time_s, held in collected.curve
     ]
     return {
         "schema": Timeline.SCHEMA,

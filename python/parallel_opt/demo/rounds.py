@@ -11,6 +11,7 @@ from typing import Any
 
 from parallel_opt._core import EnergyMeter
 from parallel_opt.demo.variants import Ways
+from parallel_opt.engine.verify import CHECKED_AFTER
 
 Progress = Callable[[str, int], None]
 """Text to show, and how many units of work are now done."""
@@ -20,9 +21,11 @@ Progress = Callable[[str, int], None]
 class Shape:
     """How much the demo runs."""
 
-    rounds: int = 8
-    steps: int = 8
-    warm_up: int = 4
+    rounds: int = 12
+    steps: int = 6
+    warm_up: int = CHECKED_AFTER + 2
+    """Until the plan has been checked against plain on real steps: the rounds compare what runs for
+    the rest of a training."""
 
     @property
     def units(self) -> int:
@@ -44,7 +47,7 @@ class Collected:
     held_out: float = float("nan")
     peak_bytes: int = 0
     rss_bytes: int = 0
-    curve: list[int] = field(default_factory=list)
+    curve: list[tuple[float, int]] = field(default_factory=list)
     spans: list[dict[str, Any]] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
 

@@ -37,10 +37,15 @@ SHOWN_STEPS = 4
 CURVE_POINTS = 300
 
 
-def _thinned(curve: list[int]) -> list[int]:
+Curve = list[tuple[float, int]]
+"""Seconds since the step began, and bytes held."""
+
+
+def _thinned(curve: Curve) -> Curve:
     """At most CURVE_POINTS points, the highest of each stretch kept."""
     stride = max(1, -(-len(curve) // CURVE_POINTS))
-    return [max(curve[i : i + stride]) for i in range(0, len(curve), stride)]
+    parts = (curve[i : i + stride] for i in range(0, len(curve), stride))
+    return [max(part, key=lambda point: point[1]) for part in parts]
 
 
 class Trainer:
@@ -96,10 +101,10 @@ class Trainer:
         curve = cpu_memory_curve(lambda: losses.append(self.step()))
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {
-            "peak_bytes": resident + max(curve),
+            "peak_bytes": resident + max(held for _, held in curve),
             "rss_bytes": rss,
             "losses": losses,
-            "curve": [resident + held for held in _thinned(curve)],
+            "curve": [(time_s, resident + held) for time_s, held in _thinned(curve)],
             "timeline": shown,
         }
 

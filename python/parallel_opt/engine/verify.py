@@ -15,6 +15,8 @@ BEGIN_AFTER = 6
 TURNS = 6
 STEPS_PER_TURN = 4
 """The first step of a turn is not counted: it pays for the change."""
+CHECKED_AFTER = BEGIN_AFTER + TURNS * STEPS_PER_TURN
+"""Steps until all turns are over."""
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Verification:
     @property
     def done(self) -> bool:
         """All turns are over."""
-        return self.steps >= BEGIN_AFTER + TURNS * STEPS_PER_TURN
+        return self.steps >= CHECKED_AFTER
 
     def next_is_plain(self) -> bool:
         """Should the coming step run plain? Plain begins, so that plan and plain alternate."""

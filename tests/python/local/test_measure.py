@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from parallel_opt.measure import (
     Ratio,
     StepMonitor,
     Timing,
+    cpu_memory_curve,
     resident_bytes,
     time_optimizer_steps,
     transient_peak_bytes,
@@ -62,7 +64,22 @@ def test_both_profilers_count_the_same(monkeypatch: pytest.MonkeyPatch, mlp: Mlp
 
 def test_gradients_of_a_backward_are_left_in_bytes(mlp: Mlp) -> None:
     changes = compat.cpu_allocations(lambda: mlp(torch.ones(2, 8)).sum().backward())
-    assert sum(changes) == sum(p.numel() * 4 for p in mlp.parameters())
+    assert sum(change.bytes for change in changes) == sum(p.numel() * 4 for p in mlp.parameters())
+
+
+def test_the_memory_curve_has_times_that_rise_within_the_run() -> None:
+    def run() -> None:
+        a = torch.empty(1000)
+        b = torch.empty(500)
+        del a, b
+
+    start = perf_counter()
+    curve = cpu_memory_curve(run)
+    wall_s = perf_counter() - start
+    assert [held for _, held in curve] == [0, 4000, 6000, 2000, 0]
+    times = [time_s for time_s, _ in curve]
+    assert times == sorted(times)
+    assert 0 < times[1] < times[-1] < wall_s
 
 
 def test_resident_bytes_counts_shared_storage_once(conv_net: ConvNet) -> None:
