@@ -28,8 +28,9 @@ void write_pictures(const Graph& graph, const Args& args, const Console& console
 }
 
 ExitCode run_graph(const Args& args, const Console& console) {
-  const Graph loaded = with_operator_flag(load_model_argument(args.at("MODEL"), console), args);
-  const Graph graph = bind_sizes(loaded, args.whole("batch", 1), args.whole("seq", 1));
+  const Graph graph =
+      bind_sizes(with_operator_flag(load_model_argument(args.at("MODEL"), console), args),
+                 args.whole("batch", 1), args.whole("seq", 1));
   if (args.has("svg") || args.has("html")) write_pictures(graph, args, console);
   const bool operators = args.has("per-operator");
   if (operators || args.has("analysis")) {

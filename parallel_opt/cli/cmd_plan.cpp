@@ -34,8 +34,8 @@ ExitCode run_plan(const Args& args, const Console& console) {
   const Job job = job_from(args);
   const std::string model = args.at("model"), cluster_name = args.get_or("cluster", "local");
   const Cluster cluster = load_cluster(cluster_name);
-  const Graph loaded = load_model_argument(model, console);
-  const Graph graph = bind_sizes(loaded, std::nullopt, args.whole("seq", 1));
+  const Graph graph =
+      bind_sizes(load_model_argument(model, console), std::nullopt, args.whole("seq", 1));
   const SearchLimits limits{.deadline_s = args.positive("deadline").value_or(60)};
   const auto start = std::chrono::steady_clock::now();
   SearchResult result = search(graph, cluster, job, limits);

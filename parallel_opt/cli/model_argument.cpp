@@ -87,8 +87,7 @@ Graph load_model_argument(const std::string& spec, const Console& console) {
   return is_python_factory(spec) ? capture(spec, console) : load_model(spec);
 }
 
-Graph bind_sizes(const Graph& graph, std::optional<std::int64_t> batch,
-                 std::optional<std::int64_t> seq) {
+Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<std::int64_t> seq) {
   std::map<std::string, std::int64_t> values;
   const BatchDims dims = find_batch(graph);
   if (batch && !dims.symbol.empty()) {
@@ -100,7 +99,7 @@ Graph bind_sizes(const Graph& graph, std::optional<std::int64_t> batch,
                      "export it with a dynamic batch, or leave --batch out");
   }
   if (seq) values[seq_symbol(graph, dims.symbol)] = *seq;
-  return values.empty() ? graph : parallel_opt::bind(graph, values);
+  return values.empty() ? std::move(graph) : parallel_opt::bind(graph, values);
 }
 
 }  // namespace parallel_opt

@@ -22,7 +22,6 @@ Graph load_model_argument(const std::string& spec, const Console& console);
 
 /// The graph with the batch and the sequence length that the flags ask for. Throws InputError when
 /// a size is fixed in the file and is another one.
-Graph bind_sizes(const Graph& graph, std::optional<std::int64_t> batch,
-                 std::optional<std::int64_t> seq);
+Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<std::int64_t> seq);
 
 }  // namespace parallel_opt
