@@ -34,9 +34,11 @@ __all__ = [
     "hook_tables",
     "is_compile_error",
     "is_compiled",
+    "is_higher_order",
     "no_buffer_broadcast",
     "prepare_reducer",
     "remove_reducer_hooks",
+    "run_higher_order",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -180,6 +182,25 @@ def _both(
 ) -> Iterator[None]:
     with outer, inner:
         yield
+
+
+def run_higher_order(
+    mode: DispatchMode, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Runs ``torch.cond`` and its like for a dispatch mode, which is set aside meanwhile.
+
+    The chosen branch of a condition runs under the mode again, bodies of other operators do not.
+    """
+    if operator is not torch.ops.higher_order.cond:
+        return operator(*args, **kwargs)
+    chosen, other, operands = args[1:4]
+    with mode:
+        return (chosen if bool(args[0]) else other)(*operands)
+
+
+def is_higher_order(operator: Any) -> bool:
+    """Whether a dispatch mode was handed no ATen operator but one that calls functions."""
+    return isinstance(operator, torch._ops.HigherOrderOperator)
 
 
 class Allocation(NamedTuple):

@@ -180,7 +180,7 @@ class _Planning:
         if result.status == "infeasible":
             why = "; ".join(result.binding)
             raise InfeasibleError(
-                "plan", f"nothing fits: {why}", "allow more memory, or fewer pins"
+                "plan", f"nothing fits: {why}", "allow more memory, fewer ranks, or fewer pins"
             )
 
     def _cluster(self) -> Cluster:

@@ -18,7 +18,8 @@ from parallel_opt import compat
 from parallel_opt.engine import optimizers
 from parallel_opt.engine.batch_norm import CrossRankBatchNorm
 from parallel_opt.engine.draws import FullBatchDraws, own_stream
-from parallel_opt.engine.layout import NO_BATCH, Layout, find_layout
+from parallel_opt.engine.layout import Layout
+from parallel_opt.engine.layout_book import LayoutBook
 from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.reducers import DdpReducer, LateReducer, Reducer, ddp_fault
 from parallel_opt.engine.shares import Share, split_batch
@@ -79,7 +80,9 @@ class DataParallel:
         self._view = ViewCheck(group, view, pinned=view != "auto")
         self._sync_batch_norm = sync_batch_norm
         self._draws = draws
-        self._layouts: dict[Any, Layout] = {}
+        self._layouts = LayoutBook(
+            module, module, self._note, agree=self._first, leads=group.rank == 0
+        )
         self._reducer: Reducer | None = None
         self._parameters: list[torch.Tensor] = []
         self._trained: list[bool] = []
@@ -151,7 +154,7 @@ class DataParallel:
         if self._forwards == 0 and view == "global":
             self._align_generators()
         self._forwards += 1
-        layout = self._layout(inputs, structure)
+        layout = self._layouts.layout(inputs, structure)
         if view == "local":
             return self._forward_local(inputs, structure, layout)
         if layout.whole_because:
@@ -250,22 +253,11 @@ class DataParallel:
         if self._reducer is not None:
             self._reducer.on_backward(self._reduce)
 
-    def _layout(self, inputs: Sequence[torch.Tensor], structure: Structure) -> Layout:
-        """The layout for inputs of this form: found once, rank 0's counts. Collective at first."""
-        key = structure.signature
-        known = self._layouts.get(key)
-        if known is not None:
-            return known
-
-        def run(tensors: Sequence[torch.Tensor]) -> Any:
-            args, kwargs = structure.rebuild(tensors)
-            return self.module(*args, **kwargs)
-
-        found = [find_layout(self.module, run, inputs)]
+    def _first(self, value: Any) -> Any:
+        """Rank 0's value. Collective."""
+        found = [value]
         source = dist.get_global_rank(_handle(self.group), 0)
         dist.broadcast_object_list(found, src=source, group=self.group.handle)
-        if found[0].whole_because != NO_BATCH:
-            self._layouts[key] = found[0]
         return found[0]
 
     def _follow_parameters(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from parallel_opt.compat import DispatchMode
+from parallel_opt.compat import DispatchMode, is_higher_order, run_higher_order
 from parallel_opt.engine.shares import Share
 
 _SEEDED: dict[Any, bool] = {}
@@ -96,6 +96,8 @@ class SettledDraws(DispatchMode):  # type: ignore[no-untyped-call]
         self.unsettled: list[str] = []
         self.fused = False  # a fused kernel with dropout was called
 
+    supports_higher_order_operators = True
+
     def __torch_dispatch__(
         self,
         func: Any,
@@ -104,6 +106,8 @@ class SettledDraws(DispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if is_higher_order(func):
+            return run_higher_order(self, func, args, kwargs)
         if not draws_random(func):
             return func(*args, **kwargs)
         name = str(func._schema.name)
@@ -138,6 +142,8 @@ class FullBatchDraws(DispatchMode):  # type: ignore[no-untyped-call]
         self._rules = rules
         self._isolated = isolated
 
+    supports_higher_order_operators = True
+
     def __torch_dispatch__(
         self,
         func: Any,
@@ -146,6 +152,8 @@ class FullBatchDraws(DispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if is_higher_order(func):
+            return run_higher_order(self, func, args, kwargs)
         if not draws_random(func):
             return func(*args, **kwargs)
         name = str(func._schema.name)

@@ -2,8 +2,9 @@
 
 The forward runs micro-batch by micro-batch and keeps no graph; the backward runs each micro-batch
 again with a graph and adds up the gradients. Activations of one micro-batch exist at a time, the
-price is a second forward. Exact for every loss, since the loss still sees the whole output; only a
-model that mixes samples may not be split.
+price is a second forward. Exact for every loss: one computed by the user still sees the whole
+output, one that the model returns is put together by what it averages over. Only a model that mixes
+samples may not be split.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-from parallel_opt.compat import cuda_random_state, tree_flatten, tree_unflatten
+from parallel_opt.compat import cuda_random_state
+from parallel_opt.engine.averages import OutputRule
+from parallel_opt.engine.layout import NO_BATCH, Layout
+from parallel_opt.engine.layout_book import LayoutBook
+from parallel_opt.engine.structure import Structure, flatten
 
 Forward = Callable[..., Any]
 Note = Callable[[str], None]
@@ -33,8 +38,8 @@ def micro_batch_obstacle(module: nn.Module) -> str | None:
 class MicroBatchForward:
     """``forward`` over ``count`` micro-batches while gradients are recorded.
 
-    Splits every tensor argument whose first dimension is the batch. Attributes: ``refused``, why
-    splitting was given up, or None.
+    Splits every tensor argument that carries samples. Attributes: ``refused``, why splitting was
+    given up, or None.
     """
 
     def __init__(
@@ -49,93 +54,53 @@ class MicroBatchForward:
         self.refused = micro_batch_obstacle(module)
         self._module = module
         self._forward = forward
-        self._plain = plain or forward  # for the check: compiling for it would be waste
+        # compiling for the search would be waste
+        self._layouts = LayoutBook(module, plain or forward, note)
         self._count = count
         self._note = note
-        self._checked = False
         if self.refused is not None:
             self._note(f"micro-batches: off: {self.refused}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.refused is not None or not torch.is_grad_enabled() or self._count < 2:
             return self._forward(*args, **kwargs)
-        leaves, spec = tree_flatten((args, kwargs))
-        split = _split(leaves, self._count)
-        if split is None:
+        inputs, structure = flatten((args, kwargs))
+        layout = self._layouts.layout(inputs, structure)
+        why = "it normalises over the batch" if layout.batch_norm else layout.whole_because
+        if why and why != NO_BATCH:
+            self.refused = why
+            self._note(f"micro-batches: off: {why}")
+        if why or layout.samples(inputs) < 2:
             return self._forward(*args, **kwargs)
-        if not self._checked:
-            self._checked = True
-            self.refused = self._mixes(split, leaves, spec)
-            if self.refused is not None:
-                self._note(f"micro-batches: off: {self.refused}")
-                return self._forward(*args, **kwargs)
-        run = _Run(self._forward, split, leaves, spec)
-        tensors = [x for x in leaves if isinstance(x, torch.Tensor) and x.requires_grad]
+        run = _Run(self._forward, layout, self._count, inputs, structure)
+        tensors = [x for x in inputs if x.requires_grad]
         parameters = [p for p in self._module.parameters() if p.requires_grad]
         apply: Any = _MicroBatched.apply
         outputs = apply(run, len(tensors), *tensors, *parameters)
-        return tree_unflatten(list(outputs), run.output_spec)
-
-    def _mixes(self, split: _Split, leaves: list[Any], spec: Any) -> str | None:
-        """Compares whole and split forward, in eval mode and without touching random state or
-        buffers.
-        """
-        buffers = [(b, b._version) for b in self._module.buffers()]
-        training = [(m, m.training) for m in self._module.modules()]
-        state = torch.get_rng_state()
-        try:
-            self._module.eval()
-            with torch.no_grad():
-                args, kwargs = tree_unflatten(leaves, spec)
-                whole, _ = tree_flatten(self._plain(*args, **kwargs))
-                run = _Run(self._plain, split, leaves, spec)
-                try:
-                    parts = run.forward()
-                except _UnsplittableError as error:
-                    return str(error)
-        finally:
-            torch.set_rng_state(state)
-            for child, flag in training:
-                child.training = flag
-        if any(buffer._version != version for buffer, version in buffers):
-            return "the forward changes buffers"
-        for a, b in zip(whole, parts, strict=True):
-            if a.shape != b.shape or _difference(a, b) > 1e-3:
-                return "the forward mixes samples of the batch"
-        return None
-
-
-class _UnsplittableError(Exception):
-    pass
-
-
-_Split = list[tuple[int, int]]
-"""Start and end of every micro-batch."""
-
-
-def _split(leaves: list[Any], count: int) -> _Split | None:
-    tensors = [x for x in leaves if isinstance(x, torch.Tensor) and x.dim() > 0]
-    batch = tensors[0].shape[0] if tensors else 0
-    if batch < 2:
-        return None
-    count = min(count, batch)
-    edges = [batch * i // count for i in range(count + 1)]
-    return list(itertools.pairwise(edges))
+        return run.output.rebuild(list(outputs))
 
 
 class _Run:
     """One pass over the micro-batches; keeps what the backward needs to repeat it."""
 
-    def __init__(self, forward: Forward, split: _Split, leaves: list[Any], spec: Any) -> None:
-        self.output_spec: Any = None
-        self._forward = forward
-        self._split = split
-        self._leaves = leaves
-        self._spec = spec
-        self._batch = split[-1][1]
+    output: Structure
+
+    def __init__(
+        self,
+        forward: Forward,
+        layout: Layout,
+        count: int,
+        inputs: list[torch.Tensor],
+        structure: Structure,
+    ) -> None:
+        self._forward, self._layout = forward, layout
+        self._inputs, self._structure = inputs, structure
+        self._samples = layout.samples(inputs)
+        count = min(count, self._samples)
+        self._edges = [self._samples * i // count for i in range(count + 1)]
         self._states: list[torch.Tensor] = []
         self._cuda_states: list[list[torch.Tensor]] = []
-        device = next((x.device.type for x in leaves if isinstance(x, torch.Tensor)), "cpu")
+        device = next((x.device.type for x in inputs), "cpu")
         self._autocast = (
             device,
             torch.is_autocast_enabled(device),
@@ -145,25 +110,55 @@ class _Run:
     def forward(self) -> tuple[torch.Tensor, ...]:
         parts: list[list[torch.Tensor]] = []
         device, enabled, dtype = self._autocast
-        for start, end in self._split:
+        for start, end in itertools.pairwise(self._edges):
             self._states.append(torch.get_rng_state())
             self._cuda_states.append(cuda_random_state())
             # Weights that autocast casts and keeps without a graph would lose their gradient later.
             with torch.autocast(device, dtype, enabled=enabled, cache_enabled=False):
-                parts.append(self.part(start, end, self._leaves))
-        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+                parts.append(self._part(start, end, self._inputs))
+        columns = zip(self._layout.outputs, zip(*parts, strict=True), strict=True)
+        return tuple(self._together(rule, column) for rule, column in columns)
 
-    def part(self, start: int, end: int, leaves: list[Any]) -> list[torch.Tensor]:
-        args, kwargs = tree_unflatten([self._cut(x, start, end) for x in leaves], self._spec)
-        output, self.output_spec = tree_flatten(self._forward(*args, **kwargs))
-        for leaf in output:
-            if not isinstance(leaf, torch.Tensor) or leaf.dim() == 0 or len(leaf) != end - start:
-                raise _UnsplittableError("an output has no batch dimension")
+    def _part(self, start: int, end: int, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        args, kwargs = self._structure.rebuild(self._cut(inputs, start, end))
+        output, self.output = flatten(self._forward(*args, **kwargs))
         return output
 
-    def _cut(self, leaf: Any, start: int, end: int) -> Any:
-        batched = isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and len(leaf) == self._batch
-        return leaf[start:end] if batched else leaf
+    def _cut(self, inputs: Sequence[torch.Tensor], start: int, end: int) -> list[torch.Tensor]:
+        return [
+            x if dim is None else x.narrow(dim, start, end - start)
+            for x, dim in zip(inputs, self._layout.input_dims, strict=True)
+        ]
+
+    def _shares(self, rule: OutputRule) -> list[float]:
+        """How much of an average each micro-batch holds."""
+        counts = [
+            rule.weigh(self._cut(self._inputs, start, end), end - start)
+            for start, end in itertools.pairwise(self._edges)
+        ]
+        return [count / sum(counts) if sum(counts) else 1 / len(counts) for count in counts]
+
+    def _together(self, rule: OutputRule, column: Sequence[torch.Tensor]) -> torch.Tensor:
+        """An output of the whole batch from those of its micro-batches."""
+        if rule.kind == "rows":
+            return torch.cat(list(column), rule.dim)
+        if rule.kind == "same":
+            return column[0]
+        shares = [1.0] * len(column) if rule.kind == "sum" else self._shares(rule)
+        # the mean of nothing is NaN, which a share of 0 would spread
+        terms = [part * share for part, share in zip(column, shares, strict=True) if share]
+        return torch.stack(terms).sum(0)
+
+    def _own(self, rule: OutputRule, number: int, grad: torch.Tensor) -> torch.Tensor | None:
+        """The gradient of one micro-batch's output; None: none of it comes from there."""
+        if rule.kind == "rows":
+            factor = grad.shape[rule.dim] // self._samples
+            start, end = self._edges[number], self._edges[number + 1]
+            return grad.narrow(rule.dim, start * factor, (end - start) * factor)
+        if rule.kind == "same":
+            return grad if number == 0 else None
+        share = 1.0 if rule.kind == "sum" else self._shares(rule)[number]
+        return grad * share if share else None
 
     def backward(
         self, grads: Sequence[torch.Tensor | None], inputs: int, wanted: Sequence[torch.Tensor]
@@ -174,33 +169,25 @@ class _Run:
         cuda = cuda_random_state()
         device, enabled, dtype = self._autocast
         # Fresh leaves: the gradient stops here and goes on through our own return value.
-        leaves = [
-            x.detach().requires_grad_() if isinstance(x, torch.Tensor) and x.requires_grad else x
-            for x in self._leaves
-        ]
-        sources = [x for x in leaves if isinstance(x, torch.Tensor) and x.requires_grad]
-        for (start, end), rng, cuda_rng in zip(
-            self._split, self._states, self._cuda_states, strict=True
-        ):
-            torch.set_rng_state(rng)
-            if cuda_rng:
-                torch.cuda.set_rng_state_all(cuda_rng)
+        leaves = [x.detach().requires_grad_() if x.requires_grad else x for x in self._inputs]
+        sources = [x for x in leaves if x.requires_grad]
+        for number, (start, end) in enumerate(itertools.pairwise(self._edges)):
+            torch.set_rng_state(self._states[number])
+            if self._cuda_states[number]:
+                torch.cuda.set_rng_state_all(self._cuda_states[number])
             autocast = torch.autocast(device, dtype, enabled=enabled, cache_enabled=False)
             with torch.enable_grad(), autocast:
-                output = self.part(start, end, leaves)
+                output = self._part(start, end, leaves)
             pairs = [
-                (o, g[start:end])
-                for o, g in zip(output, grads, strict=True)
+                (o, own)
+                for rule, o, g in zip(self._layout.outputs, output, grads, strict=True)
                 if g is not None and o.requires_grad
+                if (own := self._own(rule, number, g)) is not None
             ]
             if not pairs:
                 continue
-            found = torch.autograd.grad(
-                [o for o, _ in pairs],
-                [*sources, *wanted],
-                [g for _, g in pairs],
-                allow_unused=True,
-            )
+            heads, weights = zip(*pairs, strict=True)
+            found = torch.autograd.grad(heads, [*sources, *wanted], weights, allow_unused=True)
             total = [_add(a, b) for a, b in zip(total, found, strict=True)]
         torch.set_rng_state(state)
         if cuda:
@@ -212,13 +199,6 @@ def _add(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:
     if a is None or b is None:
         return b if a is None else a
     return a + b
-
-
-def _difference(a: torch.Tensor, b: torch.Tensor) -> float:
-    if a.numel() == 0:
-        return 0.0
-    a, b = a.double(), b.double()
-    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
 
 
 class _MicroBatched(torch.autograd.Function):

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from parallel_opt.engine.layout import Layout, OutputRule
+from parallel_opt.engine.averages import OutputRule
+from parallel_opt.engine.layout import Layout
 from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.shares import Share, gather_rows
 from parallel_opt.errors import InputError

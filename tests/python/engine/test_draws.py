@@ -149,3 +149,23 @@ def test_draws_in_another_pattern_have_no_rule() -> None:
     rule = DrawRule(Draw("aten::bernoulli_", (12, 4)), 0, factor=2, inner=True)
     part = Draw("aten::bernoulli_", (8, 4))
     assert match_draws([rule.draw], [part], 6, 4, steps=2) == [rule]
+
+
+class Conditional(nn.Module):
+    """Draws in the branch that ``torch.cond`` takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flag = nn.Buffer(torch.tensor(True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        noisy = lambda y: y * torch.rand_like(y)  # noqa: E731
+        return torch.cond(self.flag, noisy, torch.sin, (x,))
+
+
+def test_draws_in_a_conditional_branch_equal_one_process() -> None:
+    module, x = Conditional(), torch.arange(12.0, dtype=torch.float64).view(6, 2) + 1
+    torch.manual_seed(3)
+    expected = module(x)
+    results = drawn(module, x, (4, 2), 0)
+    assert torch.equal(torch.cat([rows for rows, _ in results]), expected)

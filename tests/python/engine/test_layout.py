@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from parallel_opt.engine.layout import NO_BATCH, Layout, OutputRule, find_layout
+from parallel_opt.engine.averages import OutputRule
+from parallel_opt.engine.layout import BRANCHES, NO_BATCH, Layout, find_layout, layout_fault
 from parallel_opt.engine.structure import flatten
 
 
@@ -127,6 +128,84 @@ def test_a_branch_on_the_batch_is_noticed_and_one_per_row_is_allowed() -> None:
         0,
         None,
     )
+
+
+def test_samples_that_meet_only_for_other_values_are_noticed() -> None:
+    """At this batch whole and parts agree: the mean is positive, no value is large."""
+
+    def choice(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x.mean() > 0, x @ w, x)
+
+    def scale(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return (x @ w) / x.abs().max().clamp(min=6.0)
+
+    def capacity(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        best, keep = x.argmax(1), torch.ones(len(x), dtype=torch.bool)
+        for expert in range(4):
+            keep[(best == expert).nonzero().squeeze(1)[3:]] = False
+        return (x @ w) * keep[:, None]
+
+    rows = "for other values than this batch's output 0 is not made of per-sample rows"
+    positive = numbers(8, 4).abs()
+    assert layout_of(Function(choice), positive).whole_because == rows
+    assert layout_of(Function(scale), positive.clamp(max=1)).whole_because == rows
+    spread = torch.eye(4, dtype=torch.float64).repeat(2, 1)
+    assert layout_of(Function(capacity), spread).whole_because == rows
+
+
+def test_a_branch_through_numpy_is_noticed() -> None:
+    def model(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return x @ w if x.detach().numpy().mean() > -1e9 else x
+
+    assert layout_of(Function(model), numbers(6, 4)).whole_because == BRANCHES
+
+
+def test_a_mask_looked_at_only_to_leave_it_out_is_sliced() -> None:
+    def model(w: torch.Tensor, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return x @ w if bool(mask.all()) else (x @ w) * mask
+
+    mask = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0]] * 2)
+    layout = layout_of(Function(model), numbers(6, 4), mask)
+    assert layout == Layout((0, 0), (OutputRule("rows", 0),), branches=True)
+    # the other way at last, and then a branch that matters
+    assert layout_fault_of(layout, Function(model), numbers(6, 4), torch.ones(6, 4)) == ""
+
+    def scaled(w: torch.Tensor, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return x @ w if bool(mask.all()) else (x @ w) * mask * 2
+
+    assert layout_of(Function(scaled), numbers(6, 4), mask).whole_because == BRANCHES
+
+
+def test_a_mask_per_sample_is_sliced_even_where_its_rows_repeat() -> None:
+    """Rows 4 and 5 equal rows 0 and 1: not slicing the mask would fit this batch."""
+
+    def model(w: torch.Tensor, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if bool(mask.sum() > 1e9):  # the likeliest guess fails: a branch never seen to be harmless
+            return x
+        return (x @ w) * mask[: len(x)]
+
+    mask = torch.tensor([[1.0], [2], [3], [4], [1], [2]], dtype=torch.float64)
+    layout = layout_of(Function(model), numbers(6, 4), mask)
+    assert layout.whole_because == BRANCHES
+
+
+def layout_fault_of(layout: Layout, module: nn.Module, *inputs: torch.Tensor) -> str:
+    return layout_fault(layout, module, lambda tensors: module(*tensors), list(inputs))
+
+
+def test_a_layout_is_held_against_later_batches() -> None:
+    def model(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return x @ w + (x.mean() > 1000)
+
+    module, small = Function(model), numbers(6, 4)
+    layout = layout_of(module, small)
+    assert layout.whole_because == ""
+    assert layout_fault_of(layout, module, small + 1) == ""
+    far = small.clone()
+    far[0] += 1e6
+    reason = "output 0 is not made of per-sample rows"
+    assert layout_fault_of(layout, module, far) == reason
+    assert layout_fault_of(Layout((None,), whole_because=reason), module, far) == ""
 
 
 def test_a_model_that_refuses_parts_is_computed_whole() -> None:

@@ -83,32 +83,74 @@ def test_batch_norm_is_refused(conv_net: ConvNet) -> None:
     assert engine.notes == ["micro-batches: off: norm normalises over the batch"]
 
 
-class Scalar(nn.Module):
+class TokenLoss(nn.Module):
+    """Returns its loss, an average over the labels that are not -100, and its logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 4, dtype=torch.float64)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits = self.layer(x)
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return {"loss": loss, "logits": logits, "decay": self.layer.weight.square().sum()}
+
+
+def test_a_loss_of_the_models_own_is_put_together_by_the_labels_that_count() -> None:
+    labels = torch.tensor([[0, 1, 2], [3, -100, -100], [-100, -100, -100], [1, 2, -100], [0, 0, 1]])
+    x = torch.randn(5, 3, 8, dtype=torch.float64)
+    plain, split = TokenLoss(), TokenLoss()
+    split.load_state_dict(plain.state_dict())
+    engine = LocalEngine(split, Settings(micro_batches=5))
+    engine.apply()
+    for module in (plain, split):
+        out = module(x, labels)
+        (out["loss"] + 0.1 * out["decay"] + out["logits"].square().mean()).backward()
+    assert engine.notes == []
+    for a, b in zip(plain.parameters(), split.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(split(x, labels), plain(x, labels), rtol=1e-12, atol=1e-12)
+
+
+class Mixing(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(8, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(x).mean()
-
-
-class Mixing(Scalar):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.layer(x)
         return y - y.mean(0)
 
 
-@pytest.mark.parametrize(
-    ("module", "reason"),
-    [(Scalar(), "an output has no batch dimension"), (Mixing(), "the forward mixes samples")],
-)
-def test_forwards_that_may_not_be_split_run_whole(module: nn.Module, reason: str) -> None:
-    x = torch.randn(6, 8)
+def test_a_forward_that_may_not_be_split_runs_whole() -> None:
+    module, x = Mixing(), torch.randn(6, 8)
     expected = module(x)
     state = torch.get_rng_state()
     engine = LocalEngine(module, Settings(micro_batches=2))
     engine.apply()
     torch.testing.assert_close(module(x), expected)
-    assert reason in engine.notes[0]
+    reason = "output 0 is not made of per-sample rows, sums or means"
+    assert engine.notes == [f"micro-batches: off: {reason}"]
     assert module.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_later_batch_that_mixes_samples_ends_the_splitting() -> None:
+    class Late(Mixing):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x) * (1 + (x.mean() > 5))
+
+    module = Late()
+    engine = LocalEngine(module, Settings(micro_batches=2))
+    engine.apply()
+    module(torch.randn(6, 8))
+    assert engine.notes == []
+    far = torch.randn(6, 8)
+    far[0] += 40  # mean 40 / 6 of the whole and 0 of the second part
+    module(far)
+    reason = "output 0 is not made of per-sample rows"
+    assert engine.notes == [
+        f"batch 2 shows what the ones before did not: {reason}; the whole batch is computed "
+        "together from here on, and earlier steps may differ from plain's",
+        f"micro-batches: off: {reason}",
+    ]

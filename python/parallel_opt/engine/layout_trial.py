@@ -1,0 +1,186 @@
+"""Runs a module on a batch without leaving a trace, and records what relates it to the batch: its
+outputs, its random draws, the values that Python read from what inputs became.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from parallel_opt.engine.draws import Draw, SettledDraws
+from parallel_opt.engine.structure import flatten
+
+Run = Callable[[Sequence[torch.Tensor]], Any]
+
+
+@dataclasses.dataclass
+class Trial:
+    """What one run did."""
+
+    outputs: list[torch.Tensor]
+    signature: str
+    draws: list[Draw]
+    decisions: list[Decision]
+    unsettled: list[str]
+    batch_norm: bool
+    random: bool
+
+
+class _Watch(TorchFunctionMode):
+    """Fixes batch statistics; records each value that Python reads from what inputs became."""
+
+    def __init__(self, inputs: Sequence[torch.Tensor]) -> None:
+        super().__init__()
+        self.decisions: list[Decision] = []
+        self.batch_norm = False
+        self._origins: dict[int, tuple[weakref.ref[torch.Tensor], frozenset[int]]] = {}
+        for index, tensor in enumerate(inputs):
+            self._mark(tensor, frozenset([index]))
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.batch_norm:
+            result = self._batch_norm(*args, **kwargs)
+        else:
+            result = func(*args, **kwargs)
+        origins = self._origins_of(itertools.chain(args, kwargs.values()))
+        if not origins:
+            return result
+        if func in _READS:
+            plain = result.tolist() if hasattr(result, "tolist") else result  # of numpy
+            self.decisions.append(Decision(plain, origins))
+        self._mark(result, origins)
+        if func is torch.Tensor.__setitem__:
+            self._mark(args[0], origins)
+        return result
+
+    def _mark(self, value: Any, origins: frozenset[int]) -> None:
+        if isinstance(value, torch.Tensor):
+            self._origins[id(value)] = weakref.ref(value), origins
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                self._mark(item, origins)
+
+    def _origins_of(self, values: Iterable[Any]) -> frozenset[int]:
+        found: frozenset[int] = frozenset()
+        for value in values:
+            if isinstance(value, torch.Tensor):
+                reference, origins = self._origins.get(id(value), (None, found))
+                if reference is not None and reference() is value:
+                    found |= origins
+            elif isinstance(value, (list, tuple)):
+                found |= self._origins_of(value)
+        return found
+
+    def _batch_norm(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        names = ("input", "running_mean", "running_var", "weight", "bias", "training")
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        if not given.get("training", False):
+            return functional.batch_norm(*args, **kwargs)
+        self.batch_norm = True
+        x, mean, variance = given["input"], given.get("running_mean"), given.get("running_var")
+        if mean is None or variance is None:
+            mean, variance = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
+        return functional.batch_norm(x, mean, variance, given.get("weight"), given.get("bias"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """A value that Python read, and the inputs it was computed from."""
+
+    value: Any
+    origins: frozenset[int]
+
+
+_READS = {
+    torch.Tensor.__bool__,
+    torch.Tensor.__float__,
+    torch.Tensor.__int__,
+    torch.Tensor.__index__,
+    torch.Tensor.item,
+    torch.Tensor.__complex__,
+    torch.Tensor.__contains__,
+    torch.Tensor.__array__,
+    torch.Tensor.numpy,
+    torch.Tensor.tolist,
+    torch.equal,
+    torch.allclose,
+    torch.is_nonzero,
+}
+
+
+def run_trial(module: torch.nn.Module, run: Run, inputs: Sequence[torch.Tensor]) -> Trial:
+    """``run(inputs)`` on copies, in `module` as it was before."""
+    inputs = [tensor.detach().clone() for tensor in inputs]  # the forward may write to them
+    draws, watch = SettledDraws(), _Watch(inputs)
+    with undisturbed(module), watch, draws:
+        result = run(inputs)
+    outputs, structure = flatten(result)
+    outputs = [output.detach() for output in outputs]
+    return Trial(
+        outputs,
+        structure.signature,
+        draws.draws,
+        watch.decisions,
+        draws.unsettled,
+        watch.batch_norm,
+        bool(draws.draws) or draws.fused,
+    )
+
+
+@contextlib.contextmanager
+def undisturbed(module: torch.nn.Module) -> Iterator[None]:
+    """Puts back buffers, attributes and random states; no gradients, no compilation."""
+    attributes = [(part, dict(part.__dict__)) for part in module.modules()]
+    tables = [(table, dict(table)) for part in module.modules() for table in (part._buffers,)]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    parameters = [(p, p.detach().clone()) for p in module.parameters() if _is_silent(p)]
+    fork = torch.random.fork_rng(list(range(torch.cuda.device_count())))
+    with torch.no_grad(), fork, _eager():
+        try:
+            _raise_silent(parameters)
+            yield
+        finally:
+            for parameter, value in parameters:
+                parameter.data.copy_(value)  # .data: graphs of earlier forwards stay valid
+            for part, saved in attributes:
+                part.__dict__.clear()
+                part.__dict__.update(saved)
+            for table, entries in tables:
+                table.clear()
+                table.update(entries)
+            for buffer, value in buffers:
+                buffer.data.copy_(value)
+
+
+def _eager() -> contextlib.AbstractContextManager[Any]:
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing it takes seconds
+        return contextlib.nullcontext()
+    stance: contextlib.AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
+def _is_silent(parameter: torch.Tensor) -> bool:
+    """Whether a parameter is so small that what it scales would not show in a comparison."""
+    return bool(parameter.numel() and parameter.detach().abs().max().item() < 1e-3)
+
+
+def _raise_silent(parameters: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    for parameter, _ in parameters:
+        noise = torch.linspace(0.05, 0.5, parameter.numel(), device=parameter.device)
+        parameter.data.copy_(noise.view(parameter.shape))
