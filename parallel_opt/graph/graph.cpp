@@ -62,6 +62,7 @@ class Checker {
 
   void check_tensors() {
     std::unordered_set<std::string_view> names;
+    names.reserve(graph_.tensors.size());
     for (std::size_t i = 0; i < graph_.tensors.size(); ++i) {
       const Tensor& t = graph_.tensors[i];
       if (!names.insert(t.name).second) {
@@ -166,6 +167,7 @@ class Checker {
 
   void check_ops() {
     std::unordered_set<std::string_view> names;
+    names.reserve(graph_.ops.size());
     std::vector<bool> ready(graph_.tensors.size());
     for (std::size_t i = 0; i < graph_.tensors.size(); ++i) {
       ready[i] = graph_.tensors[i].role != TensorRole::activation;
