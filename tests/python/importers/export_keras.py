@@ -37,6 +37,21 @@ class Block(layers.Layer):
         return x + self.down(self.up(self.norm2(x)))
 
 
+class Residual(layers.Layer):
+    """x + two convolutions, each normalised over its channels."""
+
+    def __init__(self, width: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conv1 = layers.Conv2D(width, 3, padding="same", use_bias=False, name="conv1")
+        self.norm1 = layers.BatchNormalization(epsilon=1e-5, name="norm1")
+        self.conv2 = layers.Conv2D(width, 3, padding="same", use_bias=False, name="conv2")
+        self.norm2 = layers.BatchNormalization(epsilon=1e-5, name="norm2")
+
+    def call(self, x: Any) -> Any:
+        y = keras.ops.relu(self.norm1(self.conv1(x)))
+        return keras.ops.relu(x + self.norm2(self.conv2(y)))
+
+
 def mlp() -> Any:
     x = inputs = keras.Input((64,))
     for i in range(3):
@@ -52,6 +67,14 @@ def cnn() -> Any:
     x = layers.MaxPooling2D()(layers.Conv2D(32, 1)(x))
     x = layers.Conv2DTranspose(8, 2, strides=2)(x)
     return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+def residual() -> Any:
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Conv2D(16, 3, strides=2, padding="same", name="stem")(inputs)
+    for i in range(3):
+        x = Residual(16, name=f"block_{i}")(x)
+    return keras.Model(inputs, layers.Dense(10, name="head")(layers.GlobalAveragePooling2D()(x)))
 
 
 def transformer() -> Any:
@@ -79,7 +102,7 @@ def embeddings() -> Any:
 
 def main(folder: Path) -> None:
     facts = {}
-    for make in (mlp, cnn, transformer, recurrent, embeddings):
+    for make in (mlp, cnn, residual, transformer, recurrent, embeddings):
         keras.backend.clear_session()
         model, name = make(), make.__name__
         model.export(folder / name, verbose=False)
