@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "parallel_opt/graph/op_table.h"
 
@@ -11,5 +12,7 @@ std::span<const OpRow> common_rows();
 std::span<const OpRow> special_rows();
 std::span<const OpRow> more_rows();
 std::span<const OpRow> backward_rows();
+/// Over lists: those of their own, and one for each of torch's _foreach_ forms of `rows`.
+std::vector<OpRow> list_rows(std::span<const OpRow> rows);
 
 }  // namespace parallel_opt::op_rows_detail

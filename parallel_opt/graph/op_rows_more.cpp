@@ -138,6 +138,9 @@ constexpr OpRow kRows[] = {
     {"aten.random", random, "... -> ...", "", "", "", "", 15},
     {"aten.normal_functional", random, "... -> ...", "", "", "", "", 20},
     {"aten.feature_alpha_dropout", random, "... -> ...", "", "", "+channels_mask", "", 4, 6},
+    {"aten._philox_normal", random, "@own", "", "", "", "", 20},
+    {"aten._philox_uniform", random, "@own", "", "", "", "", 15},
+    {"aten._fill_mem_eff_dropout_mask", random, "... -> ...", "", "", "", "", 4},
     {"aten._fused_dropout", random, "... -> ..., ...", "", "", "out1", "", 4},
 
     // --- copies and new tensors
@@ -200,6 +203,14 @@ constexpr OpRow kRows[] = {
     {"aten._shape_as_tensor", copy, "@own", "", "", "", "", 0},
     {"aten.resize", copy, "@own", "", "", "", "", 0, 0},
     {"aten.resize_as", copy, "@own", "", "", "", "", 0, 0},
+    {"aten.flatten_dense_tensors", copy, "@own", "", "", "", "tensors", 0},
+    {"aten.fill_diagonal", copy, "... -> ...", "", "", "", "self", 0},
+    {"aten._to_cpu", copy, "@own", "", "", "", "tensors", 0},
+    {"aten._stack", copy, "@stack", "", "", "", "tensors", 0},
+    {"aten._transform_bias_rescale_qkv", copy, "@own", "", "", "", "", 2},
+    {"aten.sum_to_size", reduction, "... -> ...", "", "", "", "self"},
+    {"aten._grad_sum_to_size", reduction, "... -> ...", "", "", "", "self"},
+    {"aten._amp_update_scale", elementwise, "@own", "", "", "", "", 2},
     {"aten._chunk_cat", copy, "@own", "", "", "", "tensors", 0},
     {"aten.isin", gather, "@own", "", "", "", "", 8},
 
@@ -213,6 +224,7 @@ constexpr OpRow kRows[] = {
     {"aten.swapdims", view, "=transpose", "", "", "", "self", 0, 0},
     {"aten.matrix_H", view, "=transpose", "", "", "", "self", 0, 0},
     {"aten.moveaxis", view, "=movedim", "", "", "", "self", 0, 0},
+    {"aten.unflatten_dense_tensors", view, "=own", "", "", "", "flat", 0, 0},
     {"aten.unsafe_chunk", view, "=slice", "", "", "", "", 0, 0},
     {"aten.unsafe_split", view, "=slice", "", "", "", "", 0, 0},
     {"aten.unsafe_split_with_sizes", view, "=slice", "", "", "", "", 0, 0},

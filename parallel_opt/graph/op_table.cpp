@@ -32,6 +32,8 @@ const std::vector<OpRow>& all_rows() {
           op_rows_detail::more_rows(), op_rows_detail::backward_rows()}) {
       rows.insert(rows.end(), part.begin(), part.end());
     }
+    const std::vector<OpRow> lists = op_rows_detail::list_rows(rows);
+    rows.insert(rows.end(), lists.begin(), lists.end());
     return rows;
   }();
   return kAll;

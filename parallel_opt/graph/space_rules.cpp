@@ -137,8 +137,9 @@ void SpaceBuilder::einsum() {
 
 void SpaceBuilder::tensordot() {
   if (operands_.size() < 2 || operands_[0] == nullptr || operands_[1] == nullptr) return;
-  const std::vector<std::int64_t> left = attribute_list(op_, "dims_self");
-  const std::vector<std::int64_t> right = attribute_list(op_, "dims_other");
+  std::vector<std::int64_t> left = attribute_list(op_, "dims_self");
+  std::vector<std::int64_t> right = attribute_list(op_, "dims_other");
+  if (op_.target.starts_with("aten.inner")) left = right = {-1};
   std::vector<int>& a = space_.operands[0];
   std::vector<int>& b = space_.operands[1];
   for (std::size_t i = 0; i < left.size() && i < right.size(); ++i) {
@@ -484,7 +485,7 @@ std::span<const SpaceBuilder::Rule> SpaceBuilder::rules() {
 }
 
 bool is_rule(std::string_view space) {
-  return space == "@own" || space == "=own" || SpaceBuilder::has_rule(space);
+  return space == "@own" || space == "=own" || space == "@list" || SpaceBuilder::has_rule(space);
 }
 
 bool SpaceBuilder::has_rule(std::string_view name) {
@@ -495,7 +496,7 @@ IterationSpace SpaceBuilder::build(const OpRow& row, const SpacePattern* pattern
   if (pattern != nullptr) {
     named(*pattern);
   } else {
-    // "@own", "=own", "=size", "@cell": axes of their own, nothing in common.
+    // "@own", "=own", "=size", "@cell", "@list": axes of their own, nothing in common.
     for (const Rule& rule : rules()) {
       if (rule.name == row.space) (this->*rule.apply)();
     }

@@ -1,6 +1,7 @@
 #include "parallel_opt/graph/work.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <string>
@@ -42,6 +43,12 @@ double convolution_flops(const Graph& graph, const Op& op) {
   const TensorId result = gradient.valid() ? gradient : first_result(op);
   const Tensor& visited = graph.tensor(transposed ? in : result);
   const Tensor& w = graph.tensor(weight);
+  if (op.target.starts_with("aten.conv_tbc")) {  // time, batch, channels
+    const Tensor& y = graph.tensor(op.target.starts_with("aten.conv_tbc_") ? in : result);
+    if (y.shape.size() != 3) return 0;
+    return 2 * static_cast<double>(y.shape[0].size) * static_cast<double>(y.shape[1].size) *
+           static_cast<double>(elements(w));
+  }
   if (w.shape.size() < 2 || visited.shape.size() + 1 < w.shape.size()) return 0;
   const std::size_t channel = visited.shape.size() - (w.shape.size() - 1);
   double points = 1;
@@ -104,6 +111,71 @@ double grouped_flops(const IterationSpace& space) {
   return 2 * points;
 }
 
+/// Each tensor of the first list times its own of the second.
+double list_product_flops(const Graph& graph, const Op& op) {
+  double points = 0;
+  std::size_t at = 0;
+  for (const Operand& input : op.inputs) {
+    if (input.argument != "self" || !input.tensor.valid()) continue;
+    const TensorId out = at < op.outputs.size() ? op.outputs[at] : TensorId();
+    ++at;
+    const Tensor& left = graph.tensor(input.tensor);
+    if (!left.shape.empty())
+      points += count(graph, out) * static_cast<double>(left.shape.back().size);
+  }
+  return 2 * points;
+}
+
+/// A product of several matrices, taken in the order that costs least (dynamic programming over
+/// where the last product splits the chain), as torch's multi_dot does.
+double chain_flops(const Graph& graph, const Op& op) {
+  std::vector<double> sizes;  // matrix i is sizes[i] x sizes[i + 1]; a vector is a matrix of one
+  for (const Operand& input : op.inputs) {
+    if (!input.tensor.valid()) continue;
+    const Tensor& t = graph.tensor(input.tensor);
+    if (t.shape.empty() || t.shape.size() > 2) return 0;
+    const bool row = t.shape.size() == 1 && sizes.empty();
+    if (sizes.empty()) sizes.push_back(row ? 1 : static_cast<double>(t.shape.front().size));
+    const bool column = t.shape.size() == 1 && !row;
+    sizes.push_back(column ? 1 : static_cast<double>(t.shape.back().size));
+  }
+  const std::size_t matrices = sizes.empty() ? 0 : sizes.size() - 1;
+  constexpr std::size_t kMost = 64;
+  if (matrices == 0 || matrices > kMost) return 0;
+  std::vector<std::vector<double>> best(matrices, std::vector<double>(matrices, 0));
+  for (std::size_t length = 1; length < matrices; ++length) {
+    for (std::size_t i = 0; i + length < matrices; ++i) {
+      const std::size_t j = i + length;
+      double least = -1;
+      for (std::size_t k = i; k < j; ++k) {
+        const double cost =
+            best[i][k] + best[k + 1][j] + 2 * sizes[i] * sizes[k + 1] * sizes[j + 1];
+        least = least < 0 ? cost : std::min(least, cost);
+      }
+      best[i][j] = least;
+    }
+  }
+  return best[0][matrices - 1];
+}
+
+/// Elements of the tensors of an operator's first list: parameters of an optimizer.
+double list_elements(const Graph& graph, const Op& op) {
+  double sum = 0;
+  for (const Operand& input : op.inputs) {
+    if (input.argument == op.inputs.front().argument) sum += count(graph, input.tensor);
+  }
+  return sum;
+}
+
+/// What an optimizer over lists writes beside its parameters; gradients only read.
+bool is_written(const Op& op, const Operand& input) {
+  constexpr std::array<std::string_view, 6> kStates = {"exp_avgs",        "exp_avg_sqs",
+                                                       "max_exp_avg_sqs", "momentum_buffer_list",
+                                                       "state_sums",      "state_steps"};
+  return input.argument == op.inputs.front().argument ||
+         std::ranges::find(kStates, input.argument) != kStates.end();
+}
+
 /// A user's formula at the sizes of this call. A star's name is the product of its dimensions, 1
 /// when it stands for none.
 double formula(const Graph& graph, const Op& op, const std::string& text) {
@@ -131,6 +203,10 @@ double contraction_flops(const Graph& graph, const Op& op, const OpRow& row) {
     return recurrent_forward_flops(graph, op) * (backward ? 2 : 1);
   }
   if (row.space == "@multi_head") return multi_head_flops(graph, op);
+  if (row.space == "@list") {
+    const bool pairs = row.target.find("_foreach_") != std::string_view::npos;
+    return pairs ? list_product_flops(graph, op) : chain_flops(graph, op);
+  }
   const IterationSpace space = iteration_space(graph, op);
   if (space.dims.empty()) return 0;
   if (row.space == "@einsum") {
@@ -141,7 +217,8 @@ double contraction_flops(const Graph& graph, const Op& op, const OpRow& row) {
     const AttentionSize size = attention_size(space);
     return 2 * size.scores * size.depth * (backward ? 2 : 1);
   }
-  return 2 * product(space);
+  const bool masked = op.attributes.contains("output_mask");
+  return 2 * product(space) * (masked ? wanted_gradients(op) : 1);
 }
 
 /// Elements that the per-element cost of a row is counted over.
@@ -209,6 +286,7 @@ double other_flops(const Graph& graph, const Op& op, const OpRow& row) {
   if (row.space == "@frames") return frames_flops(graph, op);
   if (row.space == "@sort") return sort_flops(graph, op);
   if (row.space == "@matrix") return matrix_flops(graph, op, row.cost);
+  if (row.space == "@list") return row.cost * list_elements(graph, op);
   switch (row.op_class) {
     case OpClass::view:
       return 0;
@@ -273,8 +351,15 @@ Bytes read_bytes(const Graph& graph, const Op& op, const OpRow* row) {
   return Bytes(total);
 }
 
-Bytes result_bytes(const Graph& graph, const Op& op) {
+/// Operators that write into lists return nothing.
+Bytes result_bytes(const Graph& graph, const Op& op, const OpRow* row) {
   Bytes total;
+  if (row != nullptr && row->space == "@list" && op.outputs.empty()) {
+    for (const Operand& input : op.inputs) {
+      if (input.tensor.valid() && is_written(op, input)) total += bytes(graph.tensor(input.tensor));
+    }
+    return total;
+  }
   for (const TensorId id : op.outputs) {
     if (id.valid()) total += bytes(graph.tensor(id));
   }
@@ -352,7 +437,7 @@ OpWork forward_work(const Graph& graph, const Op& op) {
   work.op_class = row == nullptr ? OpClass::opaque : row->op_class;
   if (is_free(graph, op, row)) return work;
   work.read = read_bytes(graph, op, row);
-  work.written = result_bytes(graph, op);
+  work.written = result_bytes(graph, op, row);
   if (row == nullptr) {  // bounded from below: one FLOP for each element written
     for (const TensorId id : op.outputs) work.other += Flops(count(graph, id));
     // An importer that looked into the operator (a branch, a loop) knows better.
@@ -447,7 +532,7 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
     work.contraction = Flops(4 * size.scores * size.depth);
     work.other = Flops(15 * size.scores);
     work.recomputed = Flops(2 * size.scores * d);
-    work.read = gradient + read_bytes(graph, op, row) + result_bytes(graph, op);
+    work.read = gradient + read_bytes(graph, op, row) + result_bytes(graph, op, row);
     work.kernels = 1;
   } else if (row->op_class == OpClass::recurrent) {
     work.contraction = Flops(recurrent_backward_flops(graph, op, needs_grad));

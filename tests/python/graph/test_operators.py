@@ -37,6 +37,41 @@ def test_every_core_operator_has_a_row() -> None:
     assert [name for name in overloads if not _core.knows_operator(name)] == []
 
 
+def _dispatched(prefix: str) -> set[str]:
+    names = {schema.name.partition("::")[2] for schema in torch._C._jit_get_all_schemas()}
+    return {f"aten.{n}" for n in names if n.startswith(prefix) and "_native_" not in n}
+
+
+def test_every_operator_over_lists_has_a_row() -> None:
+    lists = _dispatched("_foreach_") | _dispatched("_amp_foreach_")
+    fused = {
+        f"aten._fused_{kind}{end}"
+        for kind in ("adam", "adamw", "sgd", "adagrad")
+        for end in ("", "_")
+    }
+    assert len(lists) > 80
+    assert [name for name in sorted(lists | fused) if not _core.knows_operator(name)] == []
+
+
+@pytest.mark.parametrize("way", [{"foreach": True}, {"fused": True}], ids=["foreach", "fused"])
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad])
+def test_a_step_of_an_optimizer_over_lists_is_counted(
+    kind: type[torch.optim.Optimizer], way: dict[str, bool]
+) -> None:
+    model = nn.Linear(64, 32)
+    optimizer = kind(model.parameters(), lr=0.1, **way)
+    graph = capture(
+        model, (torch.randn(4, 64),), level="step", optimizer=optimizer, dynamic_batch=False
+    )
+    assert _core.summarize(graph).opaque == []
+    steps = [
+        op for op in _core.analyze(graph, operators=True).operator_list if op.phase == "optimizer"
+    ]
+    parameters = 64 * 32 + 32
+    assert sum(op.flops for op in steps) >= parameters  # a sum each, at the least
+    assert sum(op.bytes for op in steps) >= 4 * 3 * parameters  # read both, written one
+
+
 def test_rows_are_unique_and_more_than_a_thousand() -> None:
     rows = _core.known_operators()
     assert len(rows) == len(set(rows)) > 1000
