@@ -4,7 +4,7 @@
 
 #include "parallel_opt/importers/hf_decoder.h"
 
-namespace parallel_opt {
+namespace parallel_opt::hf {
 
 /// Attention with separate projections, as encoders and cross attention have it.
 struct AttentionParts {
@@ -28,4 +28,4 @@ struct TwoLayers {
 };
 TensorId two_layers(GraphWriter& w, TensorId x, const TwoLayers& layers);
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

@@ -8,6 +8,8 @@
 namespace parallel_opt {
 namespace {
 
+using hf::HfFamily;
+
 const char* const kCapture =
     "capture it: python -m parallel_opt.capture file.py:factory -o model.pt2, or give "
     "file.py:factory as MODEL";
@@ -15,8 +17,8 @@ const char* const kCapture =
 std::vector<HfFamily> all_families() {
   std::vector<HfFamily> all;
   for (const std::span<const HfFamily> part :
-       {decoder_families(), expert_families(), encoder_families(), sequence_families(),
-        vision_families(), state_space_families()}) {
+       {hf::decoder_families(), hf::expert_families(), hf::encoder_families(),
+        hf::sequence_families(), hf::vision_families(), hf::state_space_families()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;
@@ -71,7 +73,7 @@ Graph read_hf_config(std::string_view json, const std::string& name) {
   const std::vector<HfFamily> families = all_families();
   const HfFamily& family = family_of(tree.root(), name, families);
   std::vector<Fault> faults;
-  ConfigReader reader(tree.root(), name, faults);
+  hf::ConfigReader reader(tree.root(), name, faults);
   const DType dtype = reader.dtype();
   const auto write = family.read(reader);
   reader.ignore({"model_type", "architectures"});
@@ -79,7 +81,7 @@ Graph read_hf_config(std::string_view json, const std::string& name) {
   const JsonTree::Node architecture = tree.root()["architectures"].at(0);
   const std::string_view called =
       architecture.is(JsonTree::Kind::string) ? architecture.string() : family.type;
-  GraphWriter writer(std::string(called), name, dtype);
+  hf::GraphWriter writer(std::string(called), name, dtype);
   const std::vector<std::string> unread = reader.unread();
   if (!unread.empty()) writer.note("not understood and left out: " + join(unread, ", "));
   Graph graph = write(writer);

@@ -1,6 +1,6 @@
 #include "parallel_opt/importers/hf_decoder.h"
 
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 struct Layer {
@@ -197,4 +197,4 @@ Graph build_decoder(GraphWriter& w, const DecoderSpec& s) {
   return w.finish({head(w, s, x, embedded.table)});
 }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

@@ -8,7 +8,7 @@
 
 #include "parallel_opt/importers/hf_writer.h"
 
-namespace parallel_opt {
+namespace parallel_opt::hf {
 
 /// Which normalisation: how it is written in operators, and what it learns.
 enum class NormKind {
@@ -190,4 +190,4 @@ TensorId feed_forward(GraphWriter& w, TensorId x, const DecoderSpec& spec, std::
 /// Router, grouped matrix products and shared expert, in the current module.
 TensorId expert_mixture(GraphWriter& w, TensorId x, const DecoderSpec& spec);
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

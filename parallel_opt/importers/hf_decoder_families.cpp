@@ -5,7 +5,7 @@
 
 // Decoder-only language models: how each family's config.json fills a DecoderSpec. Defaults are
 // those of transformers 5's configuration classes.
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
@@ -475,4 +475,4 @@ DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& d) {
 
 std::span<const HfFamily> decoder_families() { return kFamilies; }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

@@ -4,7 +4,7 @@
 #include "parallel_opt/importers/hf_families.h"
 
 // Bidirectional encoders: bert and its relatives. Layers are post-norm everywhere.
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
@@ -338,4 +338,4 @@ constexpr HfFamily kFamilies[] = {{"bert", bert},
 
 std::span<const HfFamily> encoder_families() { return kFamilies; }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

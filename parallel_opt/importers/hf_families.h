@@ -7,7 +7,7 @@
 #include "parallel_opt/importers/hf_decoder.h"
 #include "parallel_opt/importers/hf_reader.h"
 
-namespace parallel_opt {
+namespace parallel_opt::hf {
 
 /// A model_type: how its configuration is read and its graph is written. Reading stops before the
 /// graph is written when a fault was found.
@@ -36,4 +36,4 @@ struct DecoderDefaults {
 };
 DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& defaults);
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

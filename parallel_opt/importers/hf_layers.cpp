@@ -4,7 +4,7 @@
 #include "parallel_opt/importers/hf_decoder.h"
 
 // Layers that families share: norms, activations, rotary positions, attention.
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 /// x / sqrt(mean(x^2) + eps), in fp32, as transformers writes it.
@@ -432,4 +432,4 @@ TensorId two_layers(GraphWriter& w, TensorId x, const TwoLayers& layers) {
   return w.linear(w.dropout(inner, layers.dropout), layers.down, layers.out, layers.bias);
 }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

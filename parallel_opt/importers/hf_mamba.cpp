@@ -7,7 +7,7 @@
 // loop over positions or as a fused kernel, is written as its closed form over the whole sequence:
 // exp(S) * cumsum(b x * exp(-S)) with S = cumsum(log a). The contraction with C has the FLOPs of
 // the loop's.
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
@@ -286,4 +286,4 @@ constexpr HfFamily kFamilies[] = {{"mamba", mamba}, {"mamba2", mamba2}};
 
 std::span<const HfFamily> state_space_families() { return kFamilies; }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

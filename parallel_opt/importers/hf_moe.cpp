@@ -3,7 +3,7 @@
 // A mixture of experts as transformers 5 runs it: tokens sorted by expert, two grouped products.
 // Every token meets `top_k` experts, so the work is that of tokens * top_k rows, whatever the
 // router's choice; how evenly experts are loaded is not part of a graph.
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 struct Routing {
@@ -224,4 +224,4 @@ TensorId latent_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
   return w.linear(mixed, "o_proj", s.hidden, s.o_bias);
 }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

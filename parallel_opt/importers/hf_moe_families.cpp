@@ -4,7 +4,7 @@
 #include "parallel_opt/importers/hf_families.h"
 
 // Decoders with a mixture of experts. Defaults are those of transformers 5.
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
@@ -155,4 +155,4 @@ constexpr HfFamily kFamilies[] = {
 
 std::span<const HfFamily> expert_families() { return kFamilies; }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

@@ -6,7 +6,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/importers/hf_decoder.h"
 
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 using Kind = JsonTree::Kind;
@@ -327,4 +327,4 @@ std::vector<std::string> ConfigReader::unread() const {
   return keys;
 }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

@@ -12,7 +12,7 @@
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/importers/json_tree.h"
 
-namespace parallel_opt {
+namespace parallel_opt::hf {
 
 /// What the model ends with, read off the class named in `architectures`.
 enum class HeadKind {
@@ -96,4 +96,4 @@ class ConfigReader {
   std::set<std::string, std::less<>> read_;
 };
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

@@ -7,7 +7,7 @@
 // Encoder-decoder models: t5, mt5, bart, whisper. Symbols: `sequence` is the decoder's length in
 // whisper (its encoder's is fixed) and the encoder's elsewhere, where the decoder has
 // `target_sequence`.
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
@@ -381,4 +381,4 @@ constexpr HfFamily kFamilies[] = {{"t5", t5}, {"mt5", mt5}, {"bart", bart}, {"wh
 
 std::span<const HfFamily> sequence_families() { return kFamilies; }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

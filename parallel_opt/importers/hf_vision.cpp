@@ -3,7 +3,7 @@
 
 // Image models: vit, deit, and clip with its text side. Images have the size of the configuration;
 // only `batch` (and clip's `sequence`) is symbolic.
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
@@ -271,4 +271,4 @@ constexpr HfFamily kFamilies[] = {{"vit", vit}, {"deit", deit}, {"clip", clip}};
 
 std::span<const HfFamily> vision_families() { return kFamilies; }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

@@ -7,7 +7,7 @@
 #include "parallel_opt/graph/alias.h"
 #include "parallel_opt/graph/symbol.h"
 
-namespace parallel_opt {
+namespace parallel_opt::hf {
 namespace {
 
 /// "aten.scaled_dot_product_attention.default" and 12 -> "scaled_dot_prod_12"; short, so that no
@@ -405,4 +405,4 @@ Graph GraphWriter::finish(std::initializer_list<TensorId> outputs) {
   return std::move(graph_);
 }
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

@@ -9,7 +9,7 @@
 
 #include "parallel_opt/graph/graph.h"
 
-namespace parallel_opt {
+namespace parallel_opt::hf {
 
 using Shape = std::vector<Dim>;
 
@@ -135,4 +135,4 @@ class GraphWriter {
   std::vector<std::pair<Shape, Dim>> products_;       // of leading sizes; models have few
 };
 
-}  // namespace parallel_opt
+}  // namespace parallel_opt::hf

@@ -13,6 +13,11 @@
 namespace parallel_opt {
 namespace {
 
+using hf::DecoderSpec;
+using hf::NormKind;
+using hf::Positions;
+namespace limits = hf::limits;
+
 constexpr std::string_view kPrefix = "transformer:";
 
 const std::vector<std::string>& known_keys() {
@@ -146,7 +151,7 @@ void read_style(SpecReader& r, DecoderSpec& s) {
   const bool rms = r.choice("norm", "layer", {"layer", "rms"}) == "rms";
   s.norm = rms ? NormKind::rms : NormKind::layer;
   s.norm_eps = 1e-5;
-  s.activation = r.choice("activation", s.gated ? "silu" : "gelu", known_activations());
+  s.activation = r.choice("activation", s.gated ? "silu" : "gelu", hf::known_activations());
   const std::string positions = r.choice("positions", "learned", {"learned", "rope", "none"});
   s.positions = positions == "rope"   ? Positions::rotary
                 : positions == "none" ? Positions::none
@@ -157,7 +162,7 @@ void read_style(SpecReader& r, DecoderSpec& s) {
   const bool bias = r.flag("bias", !rms);
   s.qkv_bias = s.o_bias = s.mlp_bias = bias;
   if (!rms && !bias) s.norm = NormKind::layer_no_bias;
-  if (r.flag("qk_norm", false)) s.qk_norm = QkNorm::per_head;
+  if (r.flag("qk_norm", false)) s.qk_norm = hf::QkNorm::per_head;
   s.qk_norm_kind = s.norm;
   s.tied = r.flag("tied", true);
   s.causal = !r.flag("encoder", false);
@@ -172,7 +177,7 @@ void read_latent(SpecReader& r, DecoderSpec& s) {
     }
     return;
   }
-  LatentAttention a;
+  hf::LatentAttention a;
   a.kv_rank = r.whole("kv_rank", 512, limits::kWidth);
   a.q_rank = r.whole("q_rank", 0, limits::kWidth, 0);
   a.nope = r.whole("nope_dim", 128, kMostHeadWidth);
@@ -190,7 +195,7 @@ void read_experts(SpecReader& r, DecoderSpec& s) {
     }
     return;
   }
-  MixtureOfExperts m;
+  hf::MixtureOfExperts m;
   m.experts = experts;
   m.top_k = r.whole("top_k", std::min<std::int64_t>(2, experts), limits::kExperts);
   if (m.top_k > experts) {
@@ -217,7 +222,7 @@ Graph read_inline_spec(const std::string& spec) {
   read_experts(r, s);
   const std::string dtype = r.choice("dtype", "fp32", {"fp32", "bf16", "fp16", "fp64"});
   r.finish();
-  GraphWriter writer("transformer", spec, enum_from<DType>(dtype).value_or(DType::fp32));
+  hf::GraphWriter writer("transformer", spec, enum_from<DType>(dtype).value_or(DType::fp32));
   return build_decoder(writer, s);
 }
 
