@@ -5,6 +5,7 @@
 #include "parallel_opt/cli/graph_text.h"
 #include "parallel_opt/cli/model_argument.h"
 #include "parallel_opt/graph/analysis_fields.h"
+#include "parallel_opt/importers/model.h"
 #include "parallel_opt/report/graph_picture.h"
 
 namespace parallel_opt {
@@ -59,9 +60,7 @@ Command graph_command() {
   return {
       .name = "graph",
       .summary = "Show what a model computes: operators, parameters, FLOPs, memory, blocks.",
-      .arguments = {{"MODEL",
-                     "a .pt2 file, a Hugging Face config.json, transformer:layers=32,..., or "
-                     "file.py:factory (captured by Python)"}},
+      .arguments = {{"MODEL", kModelFormats}},
       .flags = {batch_flag(),
                 seq_flag(),
                 operators_flag(),

@@ -9,6 +9,7 @@
 #include "parallel_opt/cli/model_argument.h"
 #include "parallel_opt/cli/plan_text.h"
 #include "parallel_opt/hardware/load.h"
+#include "parallel_opt/importers/model.h"
 #include "parallel_opt/search/search.h"
 
 namespace parallel_opt {
@@ -66,11 +67,10 @@ ExitCode run_plan(const Args& args, const Console& console) {
 
 /// parallel-opt plan --model model.pt2 --cluster local -o plan.json
 Command plan_command() {
-  std::vector<Flag> flags = {
-      {"model", "MODEL", "a .pt2 file, config.json, transformer:layers=32,..., or file.py:factory"},
-      {"cluster", "NAME", "local (default), a preset, or a file"},
-      {"output", "FILE", "write the plan there", 'o'},
-      {"deadline", "SECONDS", "search no longer (default: 60)"}};
+  std::vector<Flag> flags = {{"model", "MODEL", kModelFormats},
+                             {"cluster", "NAME", "local (default), a preset, or a file"},
+                             {"output", "FILE", "write the plan there", 'o'},
+                             {"deadline", "SECONDS", "search no longer (default: 60)"}};
   for (Flag& flag : job_flags()) flags.push_back(std::move(flag));
   for (Flag& flag : layout_flags()) flags.push_back(std::move(flag));
   return {

@@ -8,6 +8,7 @@
 #include "parallel_opt/cli/model_argument.h"
 #include "parallel_opt/cli/parse.h"
 #include "parallel_opt/hardware/cluster.h"
+#include "parallel_opt/importers/model.h"
 #include "parallel_opt/plan/plan.h"
 #include "tests/cli/run_cli.h"
 #include "tests/report/sample.h"
@@ -111,8 +112,7 @@ TEST_F(Commands, PlanNeedsAModel) {
   const CliRun run = run_cli({"plan"});
   EXPECT_EQ(run.code, 2);
   EXPECT_EQ(run.err,
-            "error: parallel-opt plan: --model is missing (a .pt2 file, config.json, "
-            "transformer:layers=32,..., or file.py:factory)\n");
+            "error: parallel-opt plan: --model is missing (" + std::string(kModelFormats) + ")\n");
 }
 
 TEST_F(Commands, AMissingModelFileIsBadInput) {

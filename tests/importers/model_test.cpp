@@ -18,6 +18,11 @@ const std::string kWay =
     " (export it in Python: torch.export.save(torch.export.export(model, args), \"model.pt2\"), or "
     "python -m parallel_opt.capture file.py:factory -o model.pt2)";
 
+const std::string kFormats =
+    " (a model is a .pt2 or .onnx file, a TensorFlow SavedModel directory (or DIR:SIGNATURE) or "
+    "GraphDef .pb, a StableHLO .mlir, a Hugging Face config.json, a graph's .json, "
+    "transformer:layers=32,..., or file.py:factory)";
+
 std::string error(const std::string& spec) {
   return error_of([&] { load_model(spec); });
 }
@@ -39,13 +44,38 @@ TEST(LoadModel, MissingFileIsASystemError) {
             "system: /nowhere/m.pt2: No such file or directory (is the path right?)");
 }
 
-TEST(LoadModel, WhatIsNotReadYetSaysTheWay) {
+TEST(LoadModel, WhatIsNotReadSaysTheWay) {
   EXPECT_EQ(error("m.pb"), "system: m.pb: No such file or directory (is the path right?)");
   EXPECT_EQ(error("m.mlir"), "system: m.mlir: No such file or directory (is the path right?)");
   EXPECT_EQ(error("weights.safetensors"),
             "weights.safetensors: holds weights without a graph" + kWay);
-  EXPECT_EQ(error("nothing"), "nothing: no such model" + kWay);
+  EXPECT_EQ(error("model.keras"),
+            "model.keras: .keras files are not read (write a SavedModel in Keras: "
+            "model.export(\"DIR\"))");
+  EXPECT_EQ(error("nothing"), "nothing: no such model" + kFormats);
   EXPECT_EQ(error(""), "model: the name is empty" + kWay);
+}
+
+TEST(LoadModel, AnUnknownSuffixNamesEveryFormat) {
+  const std::string path = ::testing::TempDir() + "load_model_test";
+  for (const auto& [name, fault] : {std::pair<std::string, std::string>{
+                                        path + ".caffemodel", "has the unknown suffix .caffemodel"},
+                                    {path, "has no suffix and is no archive of torch.export"}}) {
+    std::ofstream(name) << "x";
+    EXPECT_EQ(error(name), name + ": " + fault + kFormats);
+    std::filesystem::remove(name);
+  }
+}
+
+TEST(LoadModel, ADirectoryHoldsAConfigurationOrASavedModel) {
+  const std::filesystem::path directory = ::testing::TempDir() + "load_model_checkpoint";
+  std::filesystem::create_directories(directory);
+  EXPECT_EQ(error(directory.string()),
+            directory.string() + ": is a directory with neither saved_model.pb nor config.json" +
+                kFormats);
+  std::ofstream(directory / "config.json") << R"({"model_type": "llama", "num_hidden_layers": 1})";
+  EXPECT_EQ(load_model(directory.string()).name, "llama");
+  std::filesystem::remove_all(directory);
 }
 
 TEST(LoadModel, JsonIsAGraphDocumentOrAConfiguration) {

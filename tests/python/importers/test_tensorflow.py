@@ -58,7 +58,7 @@ def test_flops_and_blocks_equal_pytorch(keras_exports: Path, name: str) -> None:
             assert wanted == [[]]
             wanted = [[2]] if file.is_dir() else [[2], []]
         assert repeats in wanted, file
-        assert [one.operator_name for one in summary.opaque] == [], file
+        assert [one.operator for one in summary.opaque] == [], file
 
 
 def test_signatures_are_named_after_a_colon(keras_exports: Path) -> None:
