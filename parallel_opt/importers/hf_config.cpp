@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "parallel_opt/base/json_traits.h"
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/importers/hf_families.h"
 
@@ -56,6 +57,52 @@ void check_size(const Graph& graph, const std::string& name) {
   }
 }
 
+/// Python writes Infinity and NaN, which JSON does not know; errors keep their place.
+std::string plain_json(std::string_view text) {
+  std::string plain(text);
+  bool quoted = false;
+  for (std::size_t i = 0; i < plain.size(); ++i) {
+    if (plain[i] == '"') quoted = !quoted;
+    if (quoted && plain[i] == '\\') ++i;
+    if (quoted) continue;
+    for (const std::string_view word : {"-Infinity", "Infinity", "NaN"}) {
+      if (plain.compare(i, word.size(), word) != 0) continue;
+      std::string instead = word == "NaN" ? "0" : "null";
+      instead.resize(word.size(), ' ');
+      plain.replace(i, word.size(), instead);
+    }
+  }
+  return plain;
+}
+
+/// Weights in few bits: the graph has the model as it was before.
+void note_quantization(hf::ConfigReader& c, DType dtype) {
+  std::optional<hf::ConfigReader> q = c.object("quantization_config");
+  if (!q) return;
+  const std::string method = q->text({"quant_method"}, "unknown method");
+  std::optional<std::int64_t> bits = q->maybe_whole({"bits", "w_bit"}, 1, 64);
+  if (!bits && (q->flag({"load_in_4bit", "_load_in_4bit"}, false) || method == "mxfp4")) bits = 4;
+  if (!bits && (q->flag({"load_in_8bit", "_load_in_8bit"}, false) || method == "fp8")) bits = 8;
+  c.note("quantization_config (" + method.substr(0, 40) +
+         (bits ? ", " + std::to_string(*bits) + " bits" : "") + "): weights are counted in " +
+         std::string(name_of(dtype)) +
+         (bits ? "; quantised ones would take " + std::to_string(*bits) + " of " +
+                     std::to_string(8 * size_of(dtype)) + " bits"
+               : ""));
+}
+
+/// What changes a step but not the model.
+void note_training(hf::ConfigReader& c) {
+  for (const char* key : {"layerdrop", "encoder_layerdrop", "decoder_layerdrop"}) {
+    c.note_when_set(key, "counted as if no layer was dropped");
+  }
+  c.note_when_set("gradient_checkpointing", "what is recomputed is the plan's choice");
+  c.note_when_set("output_router_logits", "the loss that balances experts is left out");
+  for (const char* key : {"pruned_heads", "tie_encoder_decoder"}) {
+    c.not_built(key, "capture the model");
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> hf_families() {
@@ -66,24 +113,27 @@ std::vector<std::string> hf_families() {
 }
 
 Graph read_hf_config(std::string_view json, const std::string& name) {
-  const JsonTree tree(json, name);
+  const JsonTree tree(plain_json(json), name);
   if (!tree.root().is(JsonTree::Kind::object)) {
     throw InputError(name, "must hold one object", "is this a Hugging Face config.json?");
   }
   const std::vector<HfFamily> families = all_families();
   const HfFamily& family = family_of(tree.root(), name, families);
   std::vector<Fault> faults;
-  hf::ConfigReader reader(tree.root(), name, faults);
+  std::vector<std::string> notes;
+  hf::ConfigReader reader(tree.root(), name, faults, notes);
   const DType dtype = reader.dtype();
   const auto write = family.read(reader);
   reader.ignore({"model_type", "architectures"});
+  note_training(reader);
+  note_quantization(reader, dtype);
+  reader.note_unread();
   throw_if_any(std::move(faults));
   const JsonTree::Node architecture = tree.root()["architectures"].at(0);
   const std::string_view called =
       architecture.is(JsonTree::Kind::string) ? architecture.string() : family.type;
   hf::GraphWriter writer(std::string(called), name, dtype);
-  const std::vector<std::string> unread = reader.unread();
-  if (!unread.empty()) writer.note("not understood and left out: " + join(unread, ", "));
+  for (std::string& note : notes) writer.note(std::move(note));
   Graph graph = write(writer);
   check_size(graph, name);
   return graph;

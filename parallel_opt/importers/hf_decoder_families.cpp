@@ -258,6 +258,7 @@ Writing gpt2(ConfigReader& c) {
   s.residual_dropout = c.real({"resid_pdrop"}, 0.1);
   s.embed_dropout = c.real({"embd_pdrop"}, 0.1);
   s.tied = c.flag({"tie_word_embeddings"}, true);
+  c.ignore({"scale_attn_by_inverse_layer_idx"});  // another number in the same operator
   c.not_built("add_cross_attention", "a decoder of an encoder-decoder model: capture it");
   return writing(std::move(s));
 }
@@ -374,6 +375,7 @@ Writing bloom(ConfigReader& c) {
   s.attention = AttentionKind::eager_biased;
   s.qkv_bias = s.o_bias = s.mlp_bias = true;
   s.activation = "gelu_fast";
+  c.ignore({"apply_residual_connection_post_layernorm"});  // the same operators
   s.attention_dropout = c.real({"attention_dropout"}, 0);
   s.residual_dropout = c.real({"hidden_dropout"}, 0);
   s.tied = c.flag({"tie_word_embeddings"}, true);
@@ -419,6 +421,26 @@ Writing falcon(ConfigReader& c) {
   s.tied = c.flag({"tie_word_embeddings"}, true);
   c.not_built("alibi", "falcon-rw: capture it");
   return writing(std::move(s));
+}
+
+/// Windows narrow the mask, and PyTorch multiplies what is masked too.
+void note_window(ConfigReader& c, std::int64_t layers) {
+  const bool asked = c.text({"model_type"}, "").starts_with("qwen");  // off unless switched on
+  const bool used = c.flag({"use_sliding_window"}, !asked);
+  const std::int64_t window = c.maybe_whole({"sliding_window"}, 0, limits::kPositions).value_or(0);
+  const std::vector<std::string> kinds = c.text_list("layer_types");
+  std::size_t local = 0;
+  for (const std::string& kind : kinds) {
+    if (kind == "sliding_attention") ++local;
+    if (kind == "sliding_attention" || kind == "full_attention") continue;
+    c.fault("layer_types", "'" + kind.substr(0, 40) + "' is not built here", "capture the model");
+    break;
+  }
+  if (window == 0 || !used || (!kinds.empty() && local == 0)) return;
+  c.note("attention in a window of " + std::to_string(window) + " positions" +
+         (local > 0 ? " in " + std::to_string(local) + " of " + std::to_string(layers) + " layers"
+                    : "") +
+         " is counted in full, as PyTorch computes it under a mask");
 }
 
 constexpr HfFamily kFamilies[] = {
@@ -468,7 +490,7 @@ DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& d) {
   s.attention_dropout = c.real({"attention_dropout"}, 0);
   s.tied = c.flag({"tie_word_embeddings"}, d.tied);
   s.sequence_hint = std::min<std::int64_t>(s.max_positions, 2048);
-  c.ignore({"sliding_window", "use_sliding_window"});  // counted in full, like every mask
+  note_window(c, s.layers);
   read_head(c, s);
   return s;
 }

@@ -149,10 +149,16 @@ struct LmHeadNames {
 /// dense, activation, norm, words; the bias has a name of its own besides the decoder's.
 TensorId lm_head(GraphWriter& w, const EncoderSpec& s, TensorId x, TensorId table,
                  const LmHeadNames& names) {
-  const TensorId bias = w.parameter(names.bias, {s.vocab});
+  TensorId bias = w.parameter(names.bias, {s.vocab});
   x = activate(w, w.linear(x, names.dense, s.embedding, true), s.head_activation);
   x = w.layer_norm(x, names.norm, s.eps);
-  if (names.bias != names.decoder + ".bias") w.tie(names.decoder + ".bias", bias);
+  if (const std::string own = names.decoder + ".bias"; names.bias != own) {
+    if (s.tied) {
+      w.tie(own, bias);
+    } else {
+      bias = w.parameter(own, {s.vocab});
+    }
+  }
   return words(w, s, x, table, names.decoder, bias);
 }
 

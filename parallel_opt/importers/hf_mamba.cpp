@@ -252,6 +252,8 @@ MambaSpec read_mamba(ConfigReader& c, const MambaSpec& d) {
   s.tied = c.flag({"tie_word_embeddings"}, d.tied);
   s.bare = c.head(HeadKind::causal_lm, {HeadKind::causal_lm, HeadKind::base}) == HeadKind::base;
   c.ignore({"intermediate_size", "time_step_rank", "d_model", "n_layer", "d_inner"});
+  c.ignore({"time_step_floor", "time_step_init_scheme", "time_step_limit", "time_step_max",
+            "time_step_min", "time_step_scale"});  // where training begins
   return s;
 }
 

@@ -84,7 +84,7 @@ struct DeepseekDefaults {
 };
 
 DecoderSpec read_deepseek(ConfigReader& c, const DeepseekDefaults& d) {
-  c.ignore({"head_dim"});
+  c.ignore({"head_dim", "qk_head_dim"});  // sums of others
   DecoderSpec s = read_decoder(c, d.decoder);
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-6);
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
@@ -109,7 +109,12 @@ DecoderSpec read_deepseek(ConfigReader& c, const DeepseekDefaults& d) {
   s.moe = m;
   const std::int64_t dense = c.whole({"first_k_dense_replace"}, d.dense_layers, 0, limits::kLayers);
   s.layer_has_experts = [dense](std::int64_t i) { return i >= dense; };
-  c.ignore({"num_nextn_predict_layers", "num_mtp_layers"});  // not in transformers' model
+  for (const char* key : {"num_nextn_predict_layers", "num_mtp_layers"}) {
+    c.note_when_set(key, "layers that predict further tokens are left out, as by transformers");
+  }
+  if (c.whole({"moe_layer_freq"}, 1) != 1) {
+    c.note("moe_layer_freq: every layer after the dense ones has experts, as in transformers");
+  }
   return s;
 }
 
@@ -136,6 +141,7 @@ Writing deepseek_v2(ConfigReader& c) {
   DecoderSpec s = read_deepseek(c, {{102400, 4096, 11008, 32, 32, 0, 2048}, 64, 2, 1407, 0, 0, 1});
   MixtureOfExperts& moe = s.moe.value();
   s.latent.value().complex_rotary = true;
+  s.mlp_bias = c.flag({"mlp_bias"}, false);
   if (moe.top_k == 0) c.fault("num_experts_per_tok", "is missing", "how many experts see a token");
   const std::string method =
       c.choice({"topk_method"}, "greedy", {"greedy", "group_limited_greedy"});

@@ -40,13 +40,19 @@ constexpr std::array kSuffixes = {
     ArchitectureSuffix{"ForSequenceClassification", HeadKind::sequence_classification},
     ArchitectureSuffix{"ForConditionalGeneration", HeadKind::conditional_generation},
     ArchitectureSuffix{"ForImageClassification", HeadKind::image_classification},
+    ArchitectureSuffix{"EncoderModel", HeadKind::encoder},
+    ArchitectureSuffix{"DoubleHeadsModel", HeadKind::other},
+    ArchitectureSuffix{"TextModel", HeadKind::other},
+    ArchitectureSuffix{"VisionModel", HeadKind::other},
     ArchitectureSuffix{"Model", HeadKind::base},
 };
 
 /// Words of keys that say how a model is built.
-constexpr std::array<std::string_view, 17> kStructural = {
-    "num_",  "n_",    "_size", "_dim",  "_rank", "layer", "head",   "expert", "_act",
-    "_step", "_freq", "width", "depth", "_bias", "block", "hidden", "conv"};
+constexpr auto kStructural = std::to_array<std::string_view>(
+    {"num_",   "n_",      "_size",       "_dim",   "_rank",        "layer", "head",  "expert",
+     "_act",   "_step",   "_freq",       "width",  "depth",        "_bias", "block", "hidden",
+     "conv",   "qk_norm", "alibi",       "window", "moe",          "lora",  "tie_",  "parallel",
+     "cross_", "pruned",  "multi_query", "shared", "bidirectional"});
 
 /// Keys with such words that change neither operators nor parameters.
 constexpr std::array<std::string_view, 34> kHarmless = {"layer_norm_eps",
@@ -95,8 +101,9 @@ bool structural(std::string_view key) {
 
 }  // namespace
 
-ConfigReader::ConfigReader(JsonTree::Node object, std::string where, std::vector<Fault>& faults)
-    : object_(object), where_(std::move(where)), faults_(&faults) {}
+ConfigReader::ConfigReader(JsonTree::Node object, std::string where, std::vector<Fault>& faults,
+                           std::vector<std::string>& notes)
+    : object_(object), where_(std::move(where)), faults_(&faults), notes_(&notes) {}
 
 std::string ConfigReader::at(std::string_view key) const {
   const char* const separator = where_.find(':') == where_.npos ? ":" : ".";
@@ -240,7 +247,7 @@ std::optional<ConfigReader> ConfigReader::object(std::string_view key) {
     fault(key, "must be an object, is " + kind_text(node));
     return std::nullopt;
   }
-  return ConfigReader(node, at(key), *faults_);
+  return ConfigReader(node, at(key), *faults_, *notes_);
 }
 
 DType ConfigReader::dtype() {
@@ -261,6 +268,7 @@ HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> a
   for (const ArchitectureSuffix& known : kSuffixes) {
     if (!std::string_view(names.front()).ends_with(known.suffix)) continue;
     if (std::find(allowed.begin(), allowed.end(), known.head) != allowed.end()) return known.head;
+    break;  // a longer ending says more: an EncoderModel is no Model
   }
   std::vector<std::string> endings;
   for (const ArchitectureSuffix& known : kSuffixes) {
@@ -304,27 +312,39 @@ bool ConfigReader::divides(std::string_view divisor_key, std::int64_t divisor, s
   return false;
 }
 
-void ConfigReader::not_built(std::string_view key, std::string_view hint) {
-  std::string_view found;
-  const JsonTree::Node node = find({key}, found);
+bool ConfigReader::set(const JsonTree::Node& node) {
   const bool off = node.none() || (node.is(Kind::boolean) && !node.boolean()) ||
                    (node.is(Kind::integer) && node.integer() == 0) ||
                    ((node.is(Kind::array) || node.is(Kind::object)) && node.size() == 0);
-  if (!off) fault(key, kind_text(node) + " is not built here", std::string(hint));
+  return !off;
+}
+
+void ConfigReader::not_built(std::string_view key, std::string_view hint) {
+  std::string_view found;
+  const JsonTree::Node node = find({key}, found);
+  if (set(node)) fault(key, kind_text(node) + " is not built here", std::string(hint));
+}
+
+void ConfigReader::note_when_set(std::string_view key, std::string_view text) {
+  std::string_view found;
+  const JsonTree::Node node = find({key}, found);
+  if (!set(node) || (node.is(Kind::number) && node.number() == 0)) return;
+  note(std::string(key) + " " + kind_text(node) + ": " + std::string(text));
 }
 
 void ConfigReader::ignore(Keys keys) { read_.insert(keys.begin(), keys.end()); }
 
-std::vector<std::string> ConfigReader::unread() const {
+void ConfigReader::note_unread() {
   std::vector<std::string> keys;
   for (std::size_t i = 0; i < object_.size(); ++i) {
     const std::string_view key = object_.key(i);
-    const JsonTree::Node value = object_.at(i);
-    if (value.none() || read_.contains(key) || !structural(key)) continue;
+    if (!set(object_.at(i)) || read_.contains(key) || !structural(key)) continue;
     keys.emplace_back(key.substr(0, 60));
   }
   std::sort(keys.begin(), keys.end());
-  return keys;
+  const std::size_t colon = where_.find(':');
+  const std::string part = colon == where_.npos ? "" : " of " + where_.substr(colon + 1);
+  if (!keys.empty()) note("not understood and left out" + part + ": " + join(keys, ", "));
 }
 
 }  // namespace parallel_opt::hf

@@ -17,12 +17,14 @@ namespace parallel_opt::hf {
 /// What the model ends with, read off the class named in `architectures`.
 enum class HeadKind {
   base,
+  encoder,  ///< the encoder of an encoder-decoder model alone
   causal_lm,
   masked_lm,
   sequence_classification,
   conditional_generation,
   image_classification,
   masked_image,
+  other,
 };
 
 /// Largest sizes that are believed: every product of them that a graph forms fits 64 bits.
@@ -44,7 +46,8 @@ class ConfigReader {
   using Keys = std::initializer_list<std::string_view>;
 
   /// `where` is "config.json" or "config.json:text_config".
-  ConfigReader(JsonTree::Node object, std::string where, std::vector<Fault>& faults);
+  ConfigReader(JsonTree::Node object, std::string where, std::vector<Fault>& faults,
+               std::vector<std::string>& notes);
 
   /// A whole number in [min, max]; null or absent: the default.
   std::int64_t whole(Keys keys, std::int64_t fallback, std::int64_t min = 1,
@@ -73,13 +76,17 @@ class ConfigReader {
   double rotary_share(Keys keys, double fallback);
 
   void fault(std::string_view key, std::string what, std::string hint = {});
+  /// What the graph does not show, for its notes.
+  void note(std::string text) { notes_->push_back(std::move(text)); }
+  /// A note when the key is set: neither absent nor false, 0 or empty.
+  void note_when_set(std::string_view key, std::string_view text);
   /// Faults when `value` is no multiple of `divisor`; names both keys.
   bool divides(std::string_view divisor_key, std::int64_t divisor, std::string_view key,
                std::int64_t value);
   /// A key that would change the structure in a way that is not built: a fault when it is set.
   void not_built(std::string_view key, std::string_view hint);
-  /// Keys nobody read that look like structure: "num_experts", "attn_type". For a note.
-  std::vector<std::string> unread() const;
+  /// A note about keys that nobody read, are set and look like structure: "num_experts".
+  void note_unread();
   void ignore(Keys keys);
   bool is_text(std::string_view key) const { return object_[key].is(JsonTree::Kind::string); }
   bool has(std::string_view key) const { return !object_[key].absent(); }
@@ -87,12 +94,14 @@ class ConfigReader {
   bool failed() const { return !faults_->empty(); }
 
  private:
+  static bool set(const JsonTree::Node& node);
   JsonTree::Node find(Keys keys, std::string_view& found);
   std::string at(std::string_view key) const;
 
   JsonTree::Node object_;
   std::string where_;
   std::vector<Fault>* faults_;
+  std::vector<std::string>* notes_;
   std::set<std::string, std::less<>> read_;
 };
 

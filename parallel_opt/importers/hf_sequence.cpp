@@ -121,8 +121,13 @@ struct Stack {
 
 Graph build_t5(GraphWriter& w, const T5Spec& s) {
   const Dim batch = w.symbol("batch", 1);
-  const Dim source = w.symbol("sequence", 512), target = w.symbol("target_sequence", 512);
+  const Dim source = w.symbol("sequence", 512);
   const TensorId ids = w.input("input_ids", DType::i64, {batch, source});
+  if (s.head == Head::encoder) {
+    const TensorId words = w.parameter("shared.weight", {s.vocab, s.hidden});
+    return w.finish({Stack{s, w, false, {}, {}}.run(ids, words, TensorId())});
+  }
+  const Dim target = w.symbol("target_sequence", 512);
   const TensorId decoded = w.input("decoder_input_ids", DType::i64, {batch, target});
   const TensorId table = w.parameter("shared.weight", {s.vocab, s.hidden});
   const TensorId memory = Stack{s, w, false, {}, {}}.run(ids, table, TensorId());
@@ -152,7 +157,8 @@ Writing read_t5(ConfigReader& c, T5Spec s, std::string_view feed_forward) {
   s.gated = kind.starts_with("gated-");
   s.activation = s.gated ? kind.substr(6) : kind;
   if (kind == "gated-gelu") s.activation = "gelu_new";  // as the class reads it
-  s.head = c.head(Head::conditional_generation, {Head::conditional_generation, Head::base});
+  s.head = c.head(Head::conditional_generation,
+                  {Head::conditional_generation, Head::base, Head::encoder});
   c.ignore({"is_encoder_decoder", "relative_attention_max_distance", "dense_act_fn", "n_positions",
             "is_gated_act", "tie_word_embeddings"});
   return [s](GraphWriter& w) { return build_t5(w, s); };

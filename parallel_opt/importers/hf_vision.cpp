@@ -255,11 +255,15 @@ Writing clip(ConfigReader& c) {
     s.vocab = t->whole({"vocab_size"}, 49408, 1, limits::kVocabulary);
     s.positions = t->whole({"max_position_embeddings"}, 77, 1, limits::kSequence);
     s.text.attention_dropout = t->real({"attention_dropout"}, 0);
+    t->ignore({"projection_dim", "model_type"});
+    t->note_unread();
   }
   if (std::optional<ConfigReader> v = c.object("vision_config")) {
     read_tower(*v, s.image.tower, image);
     read_image(*v, s.image, 32);
     s.image.tower.attention_dropout = v->real({"attention_dropout"}, 0);
+    v->ignore({"projection_dim", "model_type"});
+    v->note_unread();
   }
   c.head(Head::base, {Head::base});
   return [s](GraphWriter& w) { return build_clip(w, s); };

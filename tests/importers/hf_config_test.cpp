@@ -149,5 +149,99 @@ TEST(HfConfig, TooManyParametersAreRefused) {
             "config.json: describes 8.65e+17 parameters (at most 1e15)");
 }
 
+std::vector<std::string> notes(const std::string& fields) {
+  return read("{\"num_hidden_layers\": 2, \"vocab_size\": 64, " + fields + "}").notes;
+}
+using Notes = std::vector<std::string>;
+
+TEST(HfConfig, QuantisedWeightsAreToldAndCountedAsTheyWere) {
+  EXPECT_EQ(notes(R"("model_type": "llama", "dtype": "bfloat16",
+                     "quantization_config": {"quant_method": "gptq", "bits": 4})"),
+            Notes{"quantization_config (gptq, 4 bits): weights are counted in bf16; quantised ones "
+                  "would take 4 of 16 bits"});
+  EXPECT_EQ(notes(R"("model_type": "llama",
+                     "quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": true})"),
+            Notes{"quantization_config (bitsandbytes, 8 bits): weights are counted in fp32; "
+                  "quantised ones would take 8 of 32 bits"});
+  EXPECT_EQ(notes(R"("model_type": "llama",
+                     "quantization_config": {"quant_method": "compressed-tensors"})"),
+            Notes{"quantization_config (compressed-tensors): weights are counted in fp32"});
+}
+
+TEST(HfConfig, WindowsAreToldWhereTheyAreOn) {
+  EXPECT_EQ(notes(R"("model_type": "mistral", "sliding_window": 4096)"),
+            Notes{"attention in a window of 4096 positions is counted in full, as PyTorch computes "
+                  "it under a mask"});
+  EXPECT_EQ(notes(R"("model_type": "mistral", "sliding_window": null)"), Notes{});
+  EXPECT_EQ(notes(R"("model_type": "qwen2", "sliding_window": 4096)"), Notes{});  // off by default
+  EXPECT_EQ(
+      notes(R"("model_type": "qwen3", "sliding_window": 8, "use_sliding_window": true,
+                     "layer_types": ["full_attention", "sliding_attention"])"),
+      Notes{"attention in a window of 8 positions in 1 of 2 layers is counted in full, as PyTorch "
+            "computes it under a mask"});
+  EXPECT_EQ(error(R"({"model_type": "llama", "layer_types": ["chunked_attention"]})"),
+            "config.json:layer_types: 'chunked_attention' is not built here (capture the model)");
+}
+
+TEST(HfConfig, WhatChangesAStepButNotTheModelIsTold) {
+  EXPECT_EQ(notes(R"("model_type": "whisper", "encoder_layers": 1, "decoder_layers": 1,
+                     "encoder_layerdrop": 0.1, "decoder_layerdrop": 0.0,
+                     "gradient_checkpointing": true)"),
+            (Notes{"encoder_layerdrop 0.1: counted as if no layer was dropped",
+                   "gradient_checkpointing true: what is recomputed is the plan's choice"}));
+  EXPECT_EQ(
+      notes(R"("model_type": "deepseek_v3", "num_nextn_predict_layers": 1,
+                     "moe_layer_freq": 2)"),
+      (Notes{"num_nextn_predict_layers 1: layers that predict further tokens are left out, as "
+             "by transformers",
+             "moe_layer_freq: every layer after the dense ones has experts, as in "
+             "transformers"}));
+  EXPECT_EQ(error(R"({"model_type": "bert", "pruned_heads": {"0": [1]}})"),
+            "config.json:pruned_heads: an object is not built here (capture the model)");
+}
+
+TEST(HfConfig, KeysThatAreOffAreNotWorthANote) {
+  EXPECT_EQ(notes(R"("model_type": "llama", "num_extra_heads": 0, "use_extra_bias": false,
+                     "extra_layers": null, "extra_blocks": [])"),
+            Notes{});
+  EXPECT_EQ(read(R"({"model_type": "clip", "vision_config": {"num_registers": 4}})").notes,
+            Notes{"not understood and left out of vision_config: num_registers"});
+}
+
+TEST(HfConfig, NumbersThatOnlyPythonWritesAreRead) {
+  EXPECT_EQ(notes(R"("model_type": "llama", "a": [0.0, Infinity], "b": -Infinity, "c": NaN)"),
+            Notes{});
+  EXPECT_EQ(error(R"({"model_type": "say \"Infinity", "a": Infinity})"),
+            "config.json:model_type: unknown model type 'say \"Infinity' (capture it: python -m "
+            "parallel_opt.capture file.py:factory -o model.pt2, or give file.py:factory as MODEL)");
+}
+
+TEST(HfConfig, TheEncoderOfT5Alone) {
+  const Graph graph = read(R"({"model_type": "t5", "architectures": ["T5EncoderModel"],
+      "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 100})");
+  // words, position biases, and per layer four products of 32 x 32, two of 32 x 64, two norms
+  EXPECT_EQ(count_parameters(graph).parameters,
+            100 * 32 + 32 * 4 + 2 * (4 * 32 * 32 + 2 * 32 * 64 + 2 * 32) + 32);
+  EXPECT_EQ(graph.inputs.size(), 1u);
+}
+
+TEST(HfConfig, AModelWithTwoHeadsIsNotTheBareModel) {
+  EXPECT_EQ(error(R"({"model_type": "gpt2", "architectures": ["GPT2DoubleHeadsModel"]})"),
+            "config.json:architectures[0]: the head of 'GPT2DoubleHeadsModel' is not built (known "
+            "here: ...ForCausalLM, ...LMHeadModel, ...ForSequenceClassification, ...Model; or "
+            "capture it: python -m parallel_opt.capture file.py:factory -o model.pt2)");
+}
+
+TEST(HfConfig, AnUntiedHeadHasABiasOfItsOwn) {
+  const auto parameters = [](const char* tied) {
+    return count_parameters(read(std::string(R"({"model_type": "bert", "hidden_size": 32,
+        "num_attention_heads": 4, "intermediate_size": 64, "num_hidden_layers": 1,
+        "vocab_size": 100, "architectures": ["BertForMaskedLM"], "tie_word_embeddings": )") +
+                                 tied + "}"))
+        .parameters;
+  };
+  EXPECT_EQ(parameters("false") - parameters("true"), 100 * 32 + 100);
+}
+
 }  // namespace
 }  // namespace parallel_opt

@@ -1,0 +1,63 @@
+"""Unusual settings of each family against the models that transformers builds from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hf_configs import REAL, Config
+from hf_models import bound, captured, read, reference, shallow
+from hf_variants import VARIANTS
+
+from parallel_opt import InputError, _core
+
+
+def _config(name: str) -> Config:
+    base, changes = VARIANTS[name]
+    return {**shallow(REAL[base], 4), **changes}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameters_are_exactly_transformers(name: str, tmp_path: Path) -> None:
+    graph, model = read(_config(name), tmp_path), reference(_config(name))
+    assert graph.count_parameters().parameters == sum(p.numel() for p in model.parameters())
+    ours = {(t.fqn, tuple(t.shape)) for t in graph.tensors if t.role == "parameter"}
+    theirs = {(fqn, tuple(p.shape)) for fqn, p in model.named_parameters(remove_duplicate=False)}
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_flops_and_blocks_equal_the_captured_models(name: str, tmp_path: Path) -> None:
+    graph = read(_config(name), tmp_path)
+    ours, theirs = _core.summarize(bound(graph)), _core.summarize(captured(_config(name), graph))
+    assert (ours.flops.forward, ours.flops.backward) == (
+        theirs.flops.forward,
+        theirs.flops.backward,
+    )
+    assert [b.repeats for b in ours.blocks][:1] == [b.repeats for b in theirs.blocks][:1]
+    assert ours.opaque == []
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_whole_configuration_of_transformers_is_understood(name: str, tmp_path: Path) -> None:
+    """Every key that transformers itself writes, defaults too, is read or known to be harmless."""
+    whole = {**reference(REAL[name]).config.to_dict(), **REAL[name]}
+    notes = [note for note in read(whole, tmp_path).notes if "not understood" in note]
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "fault"),
+    [
+        ("falcon-7b", {"alibi": True}, "alibi: true is not built here"),
+        ("bert-large", {"is_decoder": True}, "is_decoder: true is not built here"),
+        ("bart-large", {"tie_word_embeddings": False}, "tie_word_embeddings: false is not built"),
+        ("gpt2-xl", {"architectures": ["GPT2DoubleHeadsModel"]}, "is not built"),
+        ("bert-large", {"architectures": ["BertForPreTraining"]}, "is not built"),
+    ],
+)
+def test_what_is_not_built_is_refused(
+    name: str, changes: Config, fault: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=fault):
+        read({**REAL[name], **changes}, tmp_path)
