@@ -289,20 +289,15 @@ double limit_of(const CostModel& model, const Plan& plan) {
   return memory_limit_of(model.cluster(), model.job(), plan.placements.front().device);
 }
 
-/// What keeps every candidate from being a plan.
-std::vector<std::string> why_nothing_fits(const CostModel& model, const SearchResult& result) {
-  const Candidate* leanest = nullptr;
-  for (const Candidate& candidate : result.candidates) {
-    if (candidate.fits) continue;
-    if (!leanest || candidate.plan.estimate.peak_memory_bytes.value <
-                        leanest->plan.estimate.peak_memory_bytes.value) {
-      leanest = &candidate;
-    }
-  }
+/// What keeps every plan of the space out.
+std::vector<std::string> why_nothing_fits(const CostModel& model, const SearchResult& result,
+                                          const std::optional<Plan>& leanest) {
   std::vector<std::string> lines;
   if (leanest) {
-    const Plan& plan = leanest->plan;
-    std::string line = "Memory: the leanest plan (" + leanest->label + ") needs " +
+    const Plan& plan = *leanest;
+    const bool all = result.status != SolveStatus::timed_out;
+    std::string line = "Memory: the leanest plan" + std::string(all ? "" : " found in time") +
+                       " (" + one_line(plan) + ") needs " +
                        show_bytes(plan.estimate.peak_memory_bytes.value) + ", the limit is " +
                        show_bytes(limit_of(model, plan)) + ".";
     if (const EstimateItem* item = largest(plan, &EstimateItem::bytes)) {
@@ -324,8 +319,9 @@ std::vector<std::string> why_nothing_fits(const CostModel& model, const SearchRe
 }  // namespace
 
 std::vector<std::string> binding_constraints(const CostModel& model, const SearchResult& result,
-                                             const std::optional<Plan>& unlimited) {
-  if (!result.plan) return why_nothing_fits(model, result);
+                                             const std::optional<Plan>& unlimited,
+                                             const std::optional<Plan>& leanest) {
+  if (!result.plan) return why_nothing_fits(model, result, leanest);
   std::vector<std::string> lines;
   const Plan& plan = *result.plan;
   if (unlimited) {

@@ -34,9 +34,11 @@ std::vector<Reason> why_not(const Graph& graph, const Cluster& cluster, const Jo
 std::string why_it_lost(const Plan& chosen, const Plan& other, const Job& job, bool fits);
 
 /// What stands between the plan and a better one: memory, allowed slowdown, slow bf16, and what
-/// most of the step is spent on. `unlimited` is the best plan that memory forbids, if there is one.
+/// most of the step is spent on. `unlimited` is the best plan that memory forbids, if there is one;
+/// `leanest` the one that needs least memory where memory forbids all.
 std::vector<std::string> binding_constraints(const CostModel& model, const SearchResult& result,
-                                             const std::optional<Plan>& unlimited);
+                                             const std::optional<Plan>& unlimited,
+                                             const std::optional<Plan>& leanest = {});
 
 template <class Visitor, class T>
   requires SameAs<T, Reason>

@@ -47,6 +47,7 @@ class LocalSearch {
   std::int64_t skipped = 0;
   double fastest_s = kInfinity;  ///< of plans that fit
   Found best_unlimited;          ///< best of those that do not
+  std::optional<Found> leanest;  ///< of all while none fits: nothing is pruned until one does
   double slowest_allowed_s = kInfinity;
   bool timed_out = false;
   double unexplored_bound = kInfinity;  ///< objective of what the deadline left out is no lower
@@ -109,6 +110,7 @@ Found LocalSearch::judge(const LocalChoice& choice, double limit) {
   f.allowed = f.fits && f.cost.time_s <= slowest_allowed_s;
   if (f.fits) fastest_s = std::min(fastest_s, f.cost.time_s);
   if (!f.fits && f.objective < best_unlimited.objective) best_unlimited = f;
+  if (!leanest || f.cost.memory_bytes < leanest->cost.memory_bytes) leanest = f;
   return f;
 }
 
@@ -340,7 +342,11 @@ SearchResult search(const Graph& graph, const Cluster& cluster, const Job& job,
   if (local.best_unlimited.objective < kInfinity) {
     unlimited = finished(model, graph, local.best_unlimited.choice);
   }
-  result.binding = binding_constraints(model, result, unlimited);
+  std::optional<Plan> leanest;
+  if (local.leanest && local.fastest_s == kInfinity) {
+    leanest = finished(model, graph, local.leanest->choice);
+  }
+  result.binding = binding_constraints(model, result, unlimited, leanest);
   return result;
 }
 

@@ -247,6 +247,7 @@ class Decider {
   double worth(const Option& option) const { return worth(option, option.total_s); }
   Plan measured(const Option& option) const;
   std::string loss(const Option& option, const Option& chosen) const;
+  std::string why_plain() const;
   void add_candidates(std::size_t chosen, Decision& decision) const;
   void add_predicted(Decision& decision) const;
 
@@ -254,8 +255,21 @@ class Decider {
   const SearchResult& result_;
   const std::vector<Trial>& trials_;
   Variants variants_;
+  std::string yardstick_;        ///< plain in words
   std::vector<Option> options_;  ///< plain first
 };
+
+/// What the user's pins and the memory leave of plain PyTorch; itself where they leave it alone.
+std::string yardstick_words(const Plan& plain) {
+  const bool untouched = switches(plain) == 0 && plain.micro_batches == 1 &&
+                         plain.recompute.empty() && plain.mesh.ranks() == 1;
+  return untouched ? "plain PyTorch" : one_line(plain);
+}
+
+/// "2 other settings" that were measured.
+std::string others(std::size_t count) {
+  return std::to_string(count) + (count == 1 ? " other setting" : " other settings");
+}
 
 void Decider::build_options(const Plan& plain) {
   const Trial* plain_trial = nullptr;
@@ -338,9 +352,10 @@ void Decider::reject(Option& option, const Option& plain) const {
   if (!std::isfinite(option.step.value) || option.step.value <= 0) {
     option.rejected = "its time could not be measured";
   } else if (trial.max_relative_difference && !(*trial.max_relative_difference <= allowed)) {
-    option.rejected =
-        "its outputs differ from plain PyTorch's by " + show(*trial.max_relative_difference) +
-        ", " + std::string(name_of(option.plan.precision)) + " may differ by " + show(allowed);
+    option.rejected = "its outputs differ from those of " + yardstick_ + " by " +
+                      show(*trial.max_relative_difference) + ", " +
+                      std::string(name_of(option.plan.precision)) + " may differ by " +
+                      show(allowed);
   } else if (trial.peak_bytes &&
              *trial.peak_bytes > memory_limit_of(variants_.model().cluster(), job_,
                                                  option.plan.placements.front().device)) {
@@ -352,12 +367,12 @@ void Decider::reject(Option& option, const Option& plain) const {
   const double noise = option.noise_s / plain.step.value;
   const double gain = 1 - worth(option, option.step.value) / worth(plain, plain.step.value);
   if (job_.objective != Objective::memory && slowdown > job_.max_slowdown.value_or(0)) {
-    option.rejected = percent(slowdown) + " slower than plain PyTorch";
+    option.rejected = percent(slowdown) + " slower than " + yardstick_;
   } else if (job_.objective == Objective::memory && gain <= 0) {
-    option.rejected = "needs no less memory than plain PyTorch";
+    option.rejected = "needs no less memory than " + yardstick_;
   } else if (gain <= std::max(noise, kLeastGain)) {
-    option.rejected = "its gain of " + percent(std::max(0.0, gain)) +
-                      " over plain PyTorch is within the noise of the measurement";
+    option.rejected = "its gain of " + percent(std::max(0.0, gain)) + " over " + yardstick_ +
+                      " is within the noise of the measurement";
   } else if (worth(option, option.total_s) >= worth(plain, plain.total_s)) {
     option.rejected = "its warm-up of " + show(Seconds(trial.warm_up_s)) + " is not paid back in " +
                       std::to_string(job_.steps.value_or(0)) + " steps";
@@ -492,6 +507,7 @@ Decision Decider::unmeasured() const {
   Decision decision;
   Plan plain = variants_.plain();
   plain.certificate = result_.plan.value().certificate;
+  decision.plain = plain;
   const Uncertain &mine = result_.plan.value().estimate.step_time_s,
                   &its = plain.estimate.step_time_s;
   const bool by_time = job_.objective == Objective::time;
@@ -499,7 +515,7 @@ Decision Decider::unmeasured() const {
       !by_time || mine.high < its.low || key_of(plain) == key_of(result_.plan.value());
   decision.plan = sure ? result_.plan.value() : plain;
   decision.summary = sure ? "predicted, not measured: " + one_line(decision.plan)
-                          : "plain PyTorch: nothing was measured, and the predicted gain of " +
+                          : yardstick_ + ": nothing was measured, and the predicted gain of " +
                                 one_line(result_.plan.value()) + " is within the uncertainty";
   decision.gain = sure && its.value > 0 ? 1 - mine.value / its.value : 0;
   decision.candidates.push_back(
@@ -508,9 +524,41 @@ Decision Decider::unmeasured() const {
   return decision;
 }
 
+/// Why no switch is thrown: what was measured, and what is known of the best that was not.
+std::string Decider::why_plain() const {
+  const Option& plain = options_.front();
+  const std::size_t count = options_.size() - 1;
+  if (count > 0) {
+    const Option* nearest = nullptr;  // better, but not beyond doubt or not allowed
+    for (const Option& option : options_) {
+      const bool better = worth(option, option.step.value) < worth(plain, plain.step.value);
+      if (better && (!nearest || worth(option) < worth(*nearest))) nearest = &option;
+    }
+    const std::string text = yardstick_ + ": of " + others(count) + " measured none ";
+    if (nearest) {
+      return text + "may take its place; the best is " + one_line(nearest->plan) + ": " +
+             nearest->rejected;
+    }
+    return text + (job_.objective == Objective::memory   ? "needs less memory"
+                   : job_.objective == Objective::energy ? "needs less energy"
+                                                         : "is faster");
+  }
+  const auto failed = std::size_t(
+      std::ranges::count_if(trials_, [](const Trial& trial) { return trial.failed.has_value(); }));
+  std::string text = yardstick_ + (failed > 0 ? ": " + others(failed) + " did not run"
+                                              : std::string(": nothing else was measured"));
+  const Plan& best = result_.plan.value();
+  if (failed == 0 && key_of(best) != key_of(plain.plan)) {
+    text += ", and the gain of " + one_line(best) + " is only predicted";
+  }
+  return text;
+}
+
 Decision Decider::decide() {
   Decision decision;
-  build_options(variants_.plain());
+  const Plan untried = variants_.plain();
+  yardstick_ = yardstick_words(untried);
+  build_options(untried);
   if (options_.empty()) return unmeasured();
   // The first option is plain; reject compares against it by address.
   for (Option& option : options_) reject(option, options_.front());
@@ -526,13 +574,13 @@ Decision Decider::decide() {
   const double predicted = plain.plan.estimate.step_time_s.value;
   decision.calibration = predicted > 0 ? plain.step.value / predicted : 1;
   decision.plan = measured(best);
+  decision.plain = measured(plain);
   decision.gain = plain.step.value > 0 ? 1 - best.step.value / plain.step.value : 0;
   if (chosen == 0) {
-    decision.summary =
-        "plain PyTorch: no other setting beats it by more than the noise of the measurement";
+    decision.summary = why_plain();
   } else {
     decision.summary = one_line(best.plan) + ": " + show(plain.step.value / best.step.value) +
-                       " times the speed of plain PyTorch, measured";
+                       " times the speed of " + yardstick_ + ", measured";
     if (best.forward != best.optimizer) decision.summary += " (optimizer step measured apart)";
   }
   add_candidates(chosen, decision);

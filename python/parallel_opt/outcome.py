@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from parallel_opt import _core
-from parallel_opt._core import Decision, Plan
+from parallel_opt._core import Decision
 from parallel_opt.engine.local import LocalEngine
 from parallel_opt.engine.settings import Settings
 from parallel_opt.measure import Timing
@@ -57,12 +57,18 @@ def _speedup(trial: Trial) -> dict[str, Any] | None:
     return {"value": ratio.median, "low": ratio.low, "high": ratio.high, "quality": "measured"}
 
 
-def tried_engine(plan: Plan, trials: Sequence[Trial]) -> LocalEngine | None:
-    """The engine that a trial left behind for this plan, with its compiled code."""
-    wanted = Settings.of(plan)
+def tried_engine(wanted: Settings, trials: Sequence[Trial]) -> LocalEngine | None:
+    """The engine that a trial left behind for these settings, with its compiled code."""
+    threads = torch.get_num_threads()
     for trial in trials:
-        tried = replace(wanted, fused_optimizer=trial.settings.fused_optimizer)
-        if trial.engine is not None and trial.error is None and trial.settings == tried:
+        if trial.engine is None or trial.error is not None or trial.skipped is not None:
+            continue
+        tried = replace(
+            trial.settings,
+            fused_optimizer=wanted.fused_optimizer,
+            threads=trial.settings.threads or threads,
+        )
+        if tried == replace(wanted, threads=wanted.threads or threads):
             trial.engine.settings = wanted  # the optimizer is not part of what was compiled
             return trial.engine
     return None
@@ -95,7 +101,8 @@ def break_even(decision: Decision, cost_s: float) -> float | None:
 
 
 def words(settings: Any) -> str:
-    parts = [settings.precision]
+    threads = settings.threads or torch.get_num_threads()
+    parts = [f"{threads} thread{'' if threads == 1 else 's'}", settings.precision]
     parts += ["compiled"] if settings.compile else []
     parts += ["channels_last"] if settings.memory_format == "channels_last" else []
     if getattr(settings, "attention", "fused") == "unfused":

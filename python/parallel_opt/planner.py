@@ -11,13 +11,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
-from parallel_opt import _core, probe
+from parallel_opt import _core
 from parallel_opt._core import Cluster, Decision, Graph, Job, Plan, SearchResult
 from parallel_opt.capture import capture
 from parallel_opt.engine import process_group
@@ -25,12 +25,14 @@ from parallel_opt.engine.local import LocalEngine
 from parallel_opt.engine.optimizers import find_optimizers
 from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.settings import Settings
+from parallel_opt.engine.verify import fallback_settings
 from parallel_opt.errors import (
     CaptureError,
     InfeasibleError,
     InputError,
     _FaultError,
 )
+from parallel_opt.machine import training_cluster
 from parallel_opt.options import Options
 from parallel_opt.outcome import break_even, considered, core_trial, tried_engine, words
 from parallel_opt.trial import Trial, TrialsImpossible, run_trials
@@ -55,13 +57,35 @@ class Session:
     notes: list[str] = field(default_factory=list)
     cost_s: dict[str, float] = field(default_factory=dict)
     break_even_steps: float | None = None
-    verified_ratio: float | None = None
+    fallback: LocalEngine | None = None
+    """Likewise for ``plain``."""
+    plain: Plan | None = None
+    """What the user's pins leave of plain PyTorch; None when the plan was given."""
     graph_view: str | None = None
     """The model as a picture shows it, as JSON."""
     started: float = field(default_factory=time.perf_counter)
 
     def plan_line(self) -> str:
         return _core.one_line(self.plan)
+
+    def fallback_words(self) -> str:
+        """The fallback for people."""
+        if self.plain is None:
+            return ""
+        plain = Settings() == replace(Settings.of(self.plain), threads=0)
+        return "plain PyTorch" if plain else _core.one_line(self.plain)
+
+    def switch(self, plan: Plan, why: str) -> None:
+        """``plan`` is in force from now on: everything that is told of the run follows."""
+        for row in self.candidates:
+            if row["chosen"]:
+                row["chosen"], row["reason"] = False, why
+            elif row["plan"] == _core.one_line(plan):
+                row["chosen"], row["reason"] = True, why
+        if self.reasons:
+            self.reasons[0] = f"before: {self.reasons[0]}"
+        self.reasons.insert(0, why)
+        self.plan, self.break_even_steps = plan, None
 
     def explain(self) -> list[str]:
         return [*self.reasons, *self.notes]
@@ -146,6 +170,7 @@ class _Planning:
         if self.options.plan is not None:
             plan = self._given_plan(graph, cluster, job)
             session = Session(plan, self.group, cluster, notes=self.notes, cost_s=self.cost_s)
+            session.reasons = [f"the plan was given: {self.options.plan}"]
             session.graph_view = _core.graph_view(graph)
             return session
         if _launcher_chooses_ranks() and not self._probes_are_noisy(cluster):
@@ -158,10 +183,13 @@ class _Planning:
         measured = [trial for trial in trials if trial.skipped is None]
         decision = _core.decide(graph, cluster, job, result, [core_trial(t) for t in measured])
         session = Session(decision.plan, self.group, cluster, decision=decision, notes=self.notes)
+        session.plain = decision.plain
         session.graph_view = _core.graph_view(graph)
         session.reasons = [decision.summary, *result.binding]
         session.candidates = considered(decision)
-        session.engine = tried_engine(decision.plan, trials)
+        session.engine = tried_engine(Settings.of(decision.plan), trials)
+        other = fallback_settings(decision.plan, decision.plain, self.options)
+        session.fallback = tried_engine(other, trials)
         session.cost_s, session.started = self.cost_s, self.started
         session.break_even_steps = break_even(decision, sum(self.cost_s.values()))
         for trial in trials:
@@ -184,11 +212,9 @@ class _Planning:
             )
 
     def _cluster(self) -> Cluster:
-        spec = self.options.cluster or "local"
-        if spec == "local" and not probe.cached():
-            log.info("measuring this machine once (a few seconds)")
-            self.notes += probe.run_and_store(quick=True)
-        return _core.load_cluster(spec, probe.software() if spec == "local" else "")
+        cluster, notes = training_cluster(self.options.cluster or "local")
+        self.notes += notes
+        return cluster
 
     def _graph(self) -> Graph:
         try:
@@ -263,7 +289,8 @@ class _Planning:
     def _given_plan(self, graph: Graph, cluster: Cluster, job: Job) -> Plan:
         path = str(self.options.plan)
         plan = Plan.from_json(_core.read_file(path), path)
-        faults = _core.validate(graph, cluster, job, plan)
+        found = _core.validate(graph, cluster, job, plan)
+        faults = [(_in_file(path, where), what, hint) for where, what, hint in found]
         if plan.mesh.ranks != self.group.size:
             hint = f"parallel-opt run --ranks {plan.mesh.ranks}"
             what = f"the plan is for {plan.mesh.ranks} ranks, there are {self.group.size}"
@@ -287,6 +314,8 @@ class _Planning:
         settings = [Settings.of(trial.plan, self.group.rank) for trial in chosen.trials]
         if len(settings) < 2:  # plain alone: nothing to compare
             return []
+        # As many threads as the process has, unless they are pinned: what plain PyTorch would do.
+        yardstick = replace(settings[0], threads=self.options.threads or 0)
         log.info("trying %d ways on the model, at most %.0f s", len(settings), budget_s)
         try:
             return run_trials(
@@ -295,11 +324,17 @@ class _Planning:
                 self.kwargs,
                 settings[1:],
                 budget_s=budget_s,
+                yardstick=yardstick,
                 optimizers=optimizers,
             )
         except TrialsImpossible as error:
             self.notes.append(f"no trials: {error}")
             return []
+
+
+def _in_file(path: str, where: str) -> str:
+    """ "plan.mesh" of the plan in a file: the file's own "mesh"."""
+    return f"{path}:{where.removeprefix('plan.')}" if where.startswith("plan.") else where
 
 
 def _launcher_chooses_ranks() -> bool:

@@ -62,6 +62,13 @@ class Recorder:
         since = time.perf_counter() - self.session.started
         self.events.append({"time_s": since, "kind": kind, "text": text})
 
+    def switched(self, text: str) -> None:
+        """Another plan is in force from here on: what is known of the steps before is not its
+        own."""
+        self.event("switch", text)
+        self._kept.clear()
+        self._cpu, self._wall = time.process_time(), time.perf_counter()
+
     def forward_begins(self) -> None:
         now = time.perf_counter()
         if (

@@ -69,7 +69,7 @@ class Trial:
     """What one candidate did. Times are absent when it was skipped or failed.
 
     Attributes:
-        settings: The candidate; the first trial's are ``Plain()``.
+        settings: The candidate; the first trial's are the yardstick's.
         forward_backward_s: Without the user's loss.
         speedup: Plain over this, forward and backward, of the runs of the same round: steadier than
             two medians when the machine is busy.
@@ -113,12 +113,13 @@ def run_trials(
     candidates: Iterable[Settings],
     *,
     budget_s: float,
+    yardstick: Any = None,
     optimizers: Iterable[torch.optim.Optimizer] = (),
     progress: Progress | None = None,
     backend: Any = "inductor",
     clock: Clock = time.perf_counter,
 ) -> list[Trial]:
-    """Measures plain PyTorch and every candidate.
+    """Measures the yardstick and every candidate.
 
     Args:
         module: The user's model, in the mode it is in.
@@ -127,18 +128,20 @@ def run_trials(
         ``predicted_compile_s``. budget_s: Wall-clock seconds for everything. A candidate whose
         compilation would probably
             not fit in what is left is skipped and says so.
+        yardstick: What the candidates are compared with, outputs and times: what the user's pins
+            leave of plain PyTorch. None: ``Plain()``.
         optimizers: To time their steps, on copies.
         progress: Called with the share of the work done and what is being done.
         backend: What torch.compile compiles with.
         clock: Seconds, monotonic.
 
     Returns:
-        One trial per setting, plain first, then the candidates in their order.
+        One trial per setting, the yardstick first, then the candidates in their order.
     """
     bench = _Bench(module, args, kwargs, list(optimizers), budget_s, progress, backend, clock)
     with user_hooks_silenced(module), torch.enable_grad():
         try:
-            return bench.run(list(candidates))
+            return bench.run([Plain() if yardstick is None else yardstick, *candidates])
         finally:
             bench.snapshot.restore()
 
@@ -192,9 +195,10 @@ class _Bench:
         self.snapshot = Snapshot(module, parameters=fits_in_memory(self._resident))
 
     def run(self, candidates: list[Settings]) -> list[Trial]:
-        entries = [self._start(Plain())]
+        """The first candidate is the yardstick."""
+        entries = []
         for index, settings in enumerate(candidates):
-            self._progress(0.6 * index / max(1, len(candidates)), "preparing candidates")
+            self._progress(0.6 * index / len(candidates), "preparing candidates")
             entries.append(self._start(settings))
         self._rounds([entry for entry in entries if entry.live])
         steps = self._optimizer_steps()

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <functional>
 
 #include "parallel_opt/base/random.h"
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/plan/validate.h"
 #include "parallel_opt/search/explain.h"
 #include "tests/cost/models.h"
@@ -109,6 +111,10 @@ TEST(Search, EqualsBruteForceOnRandomProblems) {
       ++infeasible;
       ASSERT_EQ(result.status, SolveStatus::infeasible);
       ASSERT_FALSE(result.binding.empty());
+      // The least memory of the whole space, not of the fastest plan of each kind.
+      const std::string needs =
+          ") needs " + show(Bytes(std::llround(truth.leanest))) + ", the limit";
+      ASSERT_NE(result.binding.front().find(needs), std::string::npos) << result.binding.front();
       continue;
     }
     tight += job.memory_limit_bytes.has_value();

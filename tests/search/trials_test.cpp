@@ -82,8 +82,7 @@ TEST_F(Decide, PlainStaysWhenNothingBeatsIt) {
   // plain 110 ms; compiled 120 + 10 = 130 ms: 130 / 110 - 1 = 18.2 %.
   const Decision d = with({trial(Precision::fp32, false, false, 100, 10),
                            trial(Precision::fp32, true, false, 120, 10)});
-  EXPECT_EQ(d.summary,
-            "plain PyTorch: no other setting beats it by more than the noise of the measurement");
+  EXPECT_EQ(d.summary, "plain PyTorch: of 1 other setting measured none is faster");
   EXPECT_EQ(d.gain, 0);
   EXPECT_EQ(d.plan.execution, Execution{});
   EXPECT_EQ(d.plan.precision, Precision::fp32);
@@ -96,6 +95,11 @@ TEST_F(Decide, GainWithinTheNoiseIsNoGain) {
   const Decision d = with({trial(Precision::fp32, false, false, 100, 10, 3),
                            trial(Precision::fp32, true, false, 98, 10, 3)});
   EXPECT_EQ(d.plan.execution, Execution{});
+  EXPECT_EQ(
+      d.summary,
+      "plain PyTorch: of 1 other setting measured none may take its place; the best is "
+      "1 rank x 2 threads, fp32, compiled, memory kept: its gain of 1.80 % over plain PyTorch "
+      "is within the noise of the measurement");
   EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled, memory kept"),
             "its gain of 1.80 % over plain PyTorch is within the noise of the measurement");
 }
@@ -122,7 +126,7 @@ TEST_F(Decide, WrongNumbersAreRejected) {
   const Decision d = with(trials);
   EXPECT_EQ(d.plan.precision, Precision::bf16);
   EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled, memory kept"),
-            "its outputs differ from plain PyTorch's by 0.0002, fp32 may differ by 0.0001");
+            "its outputs differ from those of plain PyTorch by 0.0002, fp32 may differ by 0.0001");
   trials[2].max_relative_difference = std::numeric_limits<double>::quiet_NaN();
   EXPECT_EQ(with(trials).plan.precision, Precision::fp32);
   EXPECT_FALSE(with(trials).plan.execution.compile);
@@ -151,6 +155,33 @@ TEST_F(Decide, FailedTrialsAreListedWithTheirReason) {
   EXPECT_FALSE(d.plan.execution.compile);
   EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled, memory kept"),
             "did not run: C++ compiler not found");
+}
+
+TEST_F(Decide, PlainAloneSaysThatNothingElseWasMeasured) {
+  EXPECT_EQ(with({trial(Precision::fp32, false, false, 100, 10)}).summary,
+            "plain PyTorch: nothing else was measured, and the gain of 1 rank x 2 threads, bf16, "
+            "compiled, fused optimizer, memory kept is only predicted");
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
+                               trial(Precision::fp32, true, false, 0, 0)};
+  trials[1].failed = "C++ compiler not found";
+  EXPECT_EQ(with(trials).summary, "plain PyTorch: 1 other setting did not run");
+}
+
+TEST_F(Decide, FallbackIsWhatThePinsLeaveOfPlain) {
+  const Decision free = with(
+      {trial(Precision::fp32, false, false, 100, 10), trial(Precision::bf16, true, true, 60, 5)});
+  EXPECT_EQ(one_line(free.plain), "1 rank x 2 threads, fp32");
+  EXPECT_NEAR(free.plain.estimate.step_time_s.value - loss_s(free), 0.110, 1e-9);
+  // bf16 pinned: bf16 stays, and it is what the others are measured against. 70 / 55 = 1.27.
+  job.precision = Precision::bf16;
+  const Decision d = with(
+      {trial(Precision::bf16, false, false, 60, 10), trial(Precision::bf16, false, true, 50, 5)});
+  EXPECT_EQ(one_line(d.plain), "1 rank x 2 threads, bf16, memory kept");
+  EXPECT_EQ(d.summary,
+            "1 rank x 2 threads, bf16, fused optimizer, memory kept: 1.27 times the speed of "
+            "1 rank x 2 threads, bf16, memory kept, measured");
+  const Decision unmeasured = with({});
+  EXPECT_EQ(one_line(unmeasured.plain), "1 rank x 2 threads, bf16, memory kept");
 }
 
 TEST_F(Decide, MemoryThatWasMeasuredCounts) {

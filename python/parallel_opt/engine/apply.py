@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from parallel_opt.engine.data_parallel import DataParallel
 from parallel_opt.engine.local import LocalEngine
 from parallel_opt.engine.optimizers import find_optimizers, parameter_ids
 from parallel_opt.engine.settings import Settings
-from parallel_opt.engine.verify import Verification
+from parallel_opt.engine.verify import Verification, fallback_settings, is_better
 from parallel_opt.options import Options
 from parallel_opt.planner import Session
 from parallel_opt.record import Recorder
@@ -31,9 +32,14 @@ class Engine:
     def __init__(self, module: nn.Module, session: Session, options: Options) -> None:
         self.module, self.session = module, session
         plan, group = session.plan, session.group
+        self._options = options
         self.local = session.engine or LocalEngine(module, Settings.of(plan, group.rank))
+        self._fallback: LocalEngine | None = None  # takes turns with `local` in the verification
+        if _verifiable(session, options):
+            other = fallback_settings(plan, session.plain, options)
+            self._fallback = session.fallback or LocalEngine(module, other)
         for optimizer in find_optimizers(module.parameters()):
-            self.local.adopt_optimizer(optimizer)
+            self._adopt_everywhere(optimizer)
         self.parallel = DataParallel(
             module,
             group,
@@ -49,7 +55,7 @@ class Engine:
         self._hook: Any = None
         self._noted = 0
         self._check_gradients = True
-        self._verification = Verification() if _verifiable(session, options) else None
+        self._verification = Verification() if self._fallback is not None else None
 
     def apply(self) -> None:
         """Collective when there are several ranks."""
@@ -64,7 +70,8 @@ class Engine:
             self._hook.remove()
             self._hook = None
         self.parallel.unapply()
-        self.local.unapply()
+        for engine in self._engines():
+            engine.unapply()
         self.recorder.close()
 
     def no_sync(self) -> contextlib.AbstractContextManager[None]:
@@ -79,14 +86,23 @@ class Engine:
             self._take_turns(self._verification)
         output = self.parallel(*args, **kwargs)
         self.recorder.forward_ends()
-        if len(self.local.notes) + len(self.parallel.notes) > self._noted:
-            self._take_notes()
+        self._take_notes()
         if self._check_gradients:
             self._watch(output)
         return output
 
+    def _engines(self) -> list[LocalEngine]:
+        return [self.local] if self._fallback is None else [self.local, self._fallback]
+
+    def _run_with(self, engine: LocalEngine) -> None:
+        for other in self._engines():
+            if other is not engine:
+                other.unapply()
+        engine.apply()
+
     def _take_turns(self, verification: Verification) -> None:
         """Between two steps: hand in the time of the last one, choose how the next one runs."""
+        assert self._fallback is not None
         if self.recorder.last_step_s is not None:
             verification.step_ended(self.recorder.last_step_s)
             self.recorder.last_step_s = None
@@ -94,38 +110,65 @@ class Engine:
             self._verification = None
             self.recorder.paused = False
             self._conclude(verification)
-        elif verification.next_is_plain() == self.local.applied:
-            if self.local.applied:
-                self.local.unapply()
-            else:
-                self.local.apply()
-            self.recorder.paused = not self.local.applied
+        else:
+            self._run_with(self._fallback if verification.next_is_plain() else self.local)
+            self.recorder.paused = not verification.next_counts()
 
     def _conclude(self, verification: Verification) -> None:
-        """Keep the plan when it is faster than plain on the user's own steps, else run plain."""
-        keep = verification.ratio() > 1.0
-        self.session.verified_ratio = verification.ratio()
-        text = verification.text() + ("" if keep else ": back to plain PyTorch")
-        self.session.reasons.append(text)
-        self.recorder.event("plan" if keep else "switch", text)
-        log.info("%s", text)
-        if keep:
-            self.local.apply()
+        """Keep the plan when it proves better than its fallback on the user's own steps.
+
+        A plan that was given is kept in any case: whoever gives it wants it.
+        """
+        fallback, plain = self._fallback, self.session.plain
+        assert fallback is not None
+        if plain is None:
+            text = verification.text("the same without compilation and fused optimizer")
+            self.recorder.event("plan", text)
+            if verification.ratio() < 1.0:
+                self.session.note(f"the given plan is slower than need be: {text}")
+            self._run_with(self.local)
+        elif is_better(
+            verification.ratio(),
+            self.session.plan.estimate,
+            plain.estimate,
+            self._options.objective,
+            self._options.max_slowdown,
+        ):
+            text = verification.text(self.session.fallback_words())
+            self.session.reasons.append(text)
+            self.recorder.event("plan", text)
+            log.info("%s", text)
+            self._run_with(self.local)
         else:
-            self.local.unapply()
+            words = self.session.fallback_words()
+            text = f"{verification.text(words)}: back to {words}"
+            self.session.switch(plain, text)
+            self.recorder.switched(text)
+            log.info("%s", text)
+            self._run_with(fallback)
+            self.local, self._fallback = fallback, None
+            return
+        self._fallback = None
+
+    def _adopt_everywhere(self, optimizer: torch.optim.Optimizer) -> None:
+        for engine in self._engines():
+            engine.adopt_optimizer(optimizer)
 
     def _adopt(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """An optimizer built after wrapping is met at its first step."""
         if any(id(p) in self._ids for group in optimizer.param_groups for p in group["params"]):
-            self.local.adopt_optimizer(optimizer)
-        if len(self.local.notes) + len(self.parallel.notes) > self._noted:
-            self._take_notes()
+            self._adopt_everywhere(optimizer)
+        self._take_notes()
 
     def _take_notes(self) -> None:
         """Engines log what they could not do as they find out; the session keeps it for the
         report."""
-        self._noted = len(self.local.notes) + len(self.parallel.notes)
-        for text in [*self.local.notes, *self.parallel.notes]:
+        lists = [engine.notes for engine in self._engines()] + [self.parallel.notes]
+        count = sum(map(len, lists))
+        if count == self._noted:
+            return
+        self._noted = count
+        for text in [text for notes in lists for text in notes]:
             if text not in self.session.notes:
                 self.session.notes.append(text)
                 self.recorder.event("fallback", text)
@@ -152,11 +195,15 @@ class Engine:
 
 
 def _verifiable(session: Session, options: Options) -> bool:
-    """Whether plain may stand in for a few steps: one rank, and memory allows it."""
+    """Whether the fallback may stand in for a few steps: one rank, memory allows it, and time says
+    something about the objective."""
+    if not options.verify or session.group.size > 1 or options.objective == "memory":
+        return False
     plan = session.plan
+    other = fallback_settings(plan, session.plain, options)
+    differs = replace(other, threads=0) != replace(Settings.of(plan), threads=0)
     saves_memory = plan.micro_batches > 1 or bool(plan.recompute) or options.memory_limit
-    differs = Settings.of(plan) != Settings(threads=Settings.of(plan).threads)
-    return options.verify and session.group.size == 1 and differs and not saves_memory
+    return differs and not saves_memory
 
 
 def _first_tensor(value: Any) -> torch.Tensor | None:

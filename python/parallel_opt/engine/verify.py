@@ -1,14 +1,18 @@
-"""Checks the chosen plan against plain PyTorch on the user's own training steps.
+"""Checks the chosen plan against its fallback on the user's own training steps.
 
 Trials leave out the user's loss and data; only the loop itself shows what a plan is worth. For a
-few steps early in the run the module therefore takes turns between the plan and plain. These are
-ordinary training steps, none is lost or repeated.
+few steps early in the run the module therefore takes turns between the plan and its fallback: what
+the user's pins leave of plain PyTorch. These are ordinary training steps, none is lost or repeated.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
+
+from parallel_opt._core import Estimate, Plan
+from parallel_opt.engine.settings import Settings
+from parallel_opt.options import Options
 
 BEGIN_AFTER = 6
 """Steps of the plan before the first turn: compilation and caches settle."""
@@ -21,7 +25,7 @@ CHECKED_AFTER = BEGIN_AFTER + TURNS * STEPS_PER_TURN
 
 @dataclass
 class Verification:
-    """Says for each step whether it should run plain, and in the end which is faster."""
+    """Says for each step whether it should run the fallback, and in the end which is faster."""
 
     steps: int = 0
     plain_s: list[float] = field(default_factory=list)
@@ -33,9 +37,14 @@ class Verification:
         return self.steps >= CHECKED_AFTER
 
     def next_is_plain(self) -> bool:
-        """Should the coming step run plain? Plain begins, so that plan and plain alternate."""
+        """Should the coming step run the fallback? It begins, so that both alternate."""
         position = self.steps - BEGIN_AFTER
         return position >= 0 and not self.done and position // STEPS_PER_TURN % 2 == 0
+
+    def next_counts(self) -> bool:
+        """Is the coming step one of the plan's that does not pay for a change?"""
+        position = self.steps - BEGIN_AFTER
+        return position < 0 or not (self.next_is_plain() or position % STEPS_PER_TURN == 0)
 
     def step_ended(self, seconds: float) -> None:
         """The step that ``next_is_plain`` was asked for took ``seconds``."""
@@ -45,13 +54,47 @@ class Verification:
         self.steps += 1
 
     def ratio(self) -> float:
-        """Time of plain over time of the plan, medians. Pre: done."""
+        """Time of the fallback over time of the plan, medians. Pre: done."""
         return median(self.plain_s) / median(self.plan_s)
 
-    def text(self) -> str:
-        """The outcome in one line. Pre: done."""
+    def text(self, fallback: str) -> str:
+        """The outcome in one line; ``fallback`` says what it was compared with. Pre: done."""
         plain, plan = median(self.plain_s), median(self.plan_s)
         return (
-            f"checked on {len(self.plan_s)} real steps each: {self.ratio():.2f} x plain "
-            f"({1e3 * plan:.1f} ms against {1e3 * plain:.1f} ms)"
+            f"checked on {len(self.plan_s)} real steps each: {self.ratio():.2f} x the speed of "
+            f"{fallback} ({1e3 * plan:.1f} ms against {1e3 * plain:.1f} ms)"
         )
+
+
+def fallback_settings(plan: Plan, plain: Plan | None, options: Options) -> Settings:
+    """What may stand in for ``plan``: ``plain``, what the pins leave of plain PyTorch.
+
+    None: the plan was given and all of it is pinned; what changes no number (how code is run, not
+    what it computes) may still be compared with. Threads are the process's own unless pinned.
+    """
+    if plain is not None:
+        return replace(Settings.of(plain), threads=options.threads or 0)
+    given = Settings.of(plan)
+    return Settings(
+        precision=given.precision,
+        threads=given.threads,
+        recompute=given.recompute,
+        micro_batches=given.micro_batches,
+    )
+
+
+def is_better(
+    ratio: float, plan: Estimate, plain: Estimate, objective: str, max_slowdown: float
+) -> bool:
+    """Whether the plan is worth keeping by the objective when it runs ``ratio`` times as fast.
+
+    Energy is modelled power times measured time: nothing measures it step by step everywhere.
+    """
+    if objective == "time":
+        return ratio > 1.0
+    power = 1.0
+    if plan.energy_j is not None and plain.energy_j is not None:
+        watts = [e.energy_j.value / e.step_time_s.value for e in (plan, plain) if e.energy_j]
+        power = watts[1] / watts[0]
+    saving = power * ratio**2 if objective == "edp" else power * ratio
+    return saving > 1.0 and 1.0 / ratio - 1.0 <= max_slowdown
