@@ -15,7 +15,7 @@ from torch import nn
 from parallel_opt._core import Graph, read_pt2, summarize
 from parallel_opt.capture import LEVELS, as_call, capture
 from parallel_opt.capture_export import export, first_line
-from parallel_opt.errors import InputError
+from parallel_opt.errors import InputError, traceback_without
 
 
 @dataclass
@@ -82,11 +82,25 @@ def _called(spec: str, parts: tuple[Any, ...]) -> Made:
     return made
 
 
+class _FactoryFailed(Exception):
+    """The user's own file raised; its traceback, without ours."""
+
+
+def _made(spec: str) -> Made:
+    try:
+        return made_by(spec)
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        hidden = (__file__, runpy.__file__, "<frozen runpy>")
+        raise _FactoryFailed(traceback_without(error, hidden)) from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code 0; 4: bad input or a missing file."""
     options = _parser().parse_args(arguments)
     try:
-        made = made_by(options.factory)
+        made = _made(options.factory)
         output = str(options.output)
         if output.endswith(".json") or options.level not in ("auto", "export") or made.batches:
             graph = _graph(options, made)
@@ -99,6 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(summarize(seen).to_json())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 4
+    except _FactoryFailed as failed:
+        print(failed, end="", file=sys.stderr)
+        print(f"error: {options.factory}: it raised the error above", file=sys.stderr)
         return 4
     except OSError as error:
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -60,3 +61,13 @@ class InfeasibleError(_FaultError, RuntimeError):
 
 class InternalError(_FaultError, RuntimeError):
     """A promise inside parallel_opt is broken. Exit code 1."""
+
+
+def traceback_without(error: BaseException, hidden: Sequence[str]) -> str:
+    """The traceback of a user's code: it starts after the frames of the files in ``hidden``."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in hidden:
+        frames = frames.tb_next
+    if frames is None:  # a script that cannot even be compiled has no frame of its own
+        return "".join(traceback.format_exception_only(error))
+    return "".join(traceback.format_exception(type(error), error, frames))

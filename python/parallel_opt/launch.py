@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from parallel_opt.errors import (
     MissingPart,
     _FaultError,
 )
+from parallel_opt.output import check_writable
 
 log = logging.getLogger("parallel_opt")
 
@@ -30,6 +32,20 @@ RELAUNCH_EXIT_CODE = (
     75  # EX_TEMPFAIL of sysexits.h: "try again", no code that a training script is likely to use
 )
 INTERRUPTED = 130
+RANKS = "PARALLEL_OPT_RANKS"
+"""Variable with the number of ranks, or auto: the first plan may ask for another one."""
+RELAUNCH_PLAN = "PARALLEL_OPT_RELAUNCH_PLAN"
+"""Variable with the file of the plan that asked for another number of ranks. Unlike a plan that the
+user gives, it counts for the model that it was made for only."""
+
+
+LOG_DIR = "PARALLEL_OPT_LOG_DIR"
+"""Variable with the directory of this attempt's logs."""
+
+
+def worker_error_file(logs: Path, rank: int) -> Path:
+    """Where a rank notes the error that ended it."""
+    return logs / f"error.{rank}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,16 +94,18 @@ def _planned_ranks(plan_file: Path) -> int:
     return int(Plan.from_json(plan_file.read_text(), str(plan_file)).mesh.ranks)
 
 
-def _environment(run_dir: Path, ranks: int, pinned: bool, plan: Path | None) -> dict[str, str]:
+def _environment(
+    run_dir: Path, ranks: int, pinned: bool, plan: Path | None, given: bool
+) -> dict[str, str]:
     environment = {
         "PARALLEL_OPT_RUN_DIR": str(run_dir),
-        "PARALLEL_OPT_RANKS": str(ranks) if pinned else "auto",
+        RANKS: str(ranks) if pinned else "auto",
         # Reference: with gloo a restarted script must not reuse the agent's store
         # (docs/design.md#launch).
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
     if plan is not None:
-        environment["PARALLEL_OPT_PLAN"] = str(plan)
+        environment["PARALLEL_OPT_PLAN" if given else RELAUNCH_PLAN] = str(plan)
     if "OMP_NUM_THREADS" not in os.environ:
         environment["OMP_NUM_THREADS"] = str(max(1, _usable_cores() // ranks))
     return environment
@@ -121,21 +139,52 @@ def _start(command: Sequence[str], ranks: int, logs: Path) -> int:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        first = error.failures.get(0)  # its traceback stands on stderr already
-        told = first is not None and first.exitcode > 0
-        if not told and failure.exitcode != RELAUNCH_EXIT_CODE:
-            _show_log_of(rank, logs)
+        if failure.exitcode != RELAUNCH_EXIT_CODE:
+            _tell_failure(rank, failure.exitcode, logs)
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     except (KeyboardInterrupt, SignalException):
         return INTERRUPTED
     return 0
 
 
-def _show_log_of(rank: int, logs: Path) -> None:
-    """Print the end of what a rank other than 0 wrote before it failed."""
+def _tell_failure(rank: int, code: int, logs: Path) -> None:
+    """What the user cannot see on the terminal: a signal, and the messages of a rank other than
+    0."""
+    name = f"rank {rank}"
+    if code < 0:
+        text = f"{name} was killed by {_signal_name(-code)}"
+        if -code == signal.SIGKILL:
+            text += ": most often the system, when memory runs out (fewer ranks or a smaller batch)"
+        print(text, file=sys.stderr)
+    if rank == 0:
+        return  # its stderr is the terminal's
+    own, first = (_last_words(logs, r) for r in (rank, 0))
+    if own is not None and own == first:
+        return  # rank 0 has failed alike, and that stands on stderr already
+    tail: list[str] = []
     for path in sorted(logs.glob(f"**/{rank}/stderr.log")):
         tail = path.read_text(errors="replace").splitlines()[-30:]
-        print(f"rank {rank} failed; the end of {path}:", *tail, sep="\n", file=sys.stderr)
+    if tail:
+        print(
+            f"{name} failed; the end of what it wrote to stderr:", *tail, sep="\n", file=sys.stderr
+        )
+    elif code > 0:
+        print(f"{name} ended with exit code {code} and wrote nothing to stderr", file=sys.stderr)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_words(logs: Path, rank: int) -> str | None:
+    """The error that ended a rank, as the worker noted it."""
+    try:
+        return worker_error_file(logs, rank).read_text()
+    except OSError:
+        return None
 
 
 def _run(options: argparse.Namespace, run_dir: Path) -> int:
@@ -143,18 +192,24 @@ def _run(options: argparse.Namespace, run_dir: Path) -> int:
         raise MachineError(options.script, "no such script", "is the path right?")
     pinned = _ranks(options.ranks)
     plan = Path(options.plan).resolve() if options.plan else None
+    given = plan is not None
     if plan is not None and not plan.is_file():
         raise MachineError(str(plan), "no such plan", "write one with parallel-opt plan -o FILE")
     ranks = pinned or (_planned_ranks(plan) if plan else _first_ranks())
     command = ["-m", "parallel_opt.worker", options.script, *options.arguments]
     while True:
-        os.environ.update(_environment(run_dir, ranks, pinned is not None, plan))
-        code = _start(command, ranks, run_dir / "logs")
+        os.environ.update(_environment(run_dir, ranks, pinned is not None, plan, given))
+        # A report directory may hold the logs of earlier runs.
+        attempt = "first" if given or plan is None else "again"
+        logs = run_dir / "logs" / f"{os.getpid()}-{attempt}"
+        logs.mkdir(parents=True, exist_ok=True)
+        os.environ[LOG_DIR] = str(logs)
+        code = _start(command, ranks, logs)
         wanted = run_dir / "relaunch.json"
         if code != RELAUNCH_EXIT_CODE or not wanted.is_file():
             return code
         # The script ran up to its first forward only; the plan asks for another number of ranks.
-        plan = wanted.rename(run_dir / "plan.json")
+        plan, given = wanted.rename(run_dir / "plan.json"), False
         planned = _planned_ranks(plan)
         log.warning(
             "the plan wants %d ranks, not %d: starting again before any step", planned, ranks
@@ -178,16 +233,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.report:
             run_dir = Path(options.report).resolve()
-            try:
-                run_dir.mkdir(parents=True, exist_ok=True)
-                (run_dir / "run.json").unlink(missing_ok=True)
-                (run_dir / ".writable").touch()
-                (run_dir / ".writable").unlink()
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise MachineError(
-                    str(run_dir), reason, "choose a directory you may write"
-                ) from None
+            check_writable(run_dir)
+            (run_dir / "run.json").unlink(missing_ok=True)
             code = _run(options, run_dir)
             _print_document(run_dir, options.json, stdout.write)
             return code

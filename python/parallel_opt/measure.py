@@ -88,8 +88,11 @@ def _storage_bytes(tensors: list[torch.Tensor]) -> int:
     return sum(storages.values())
 
 
-def transient_peak_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> int:
-    """Most bytes that ``run`` holds at one time beyond what was allocated before it.
+def transient_memory(
+    run: Callable[[], Any], device: torch.device | str = "cpu"
+) -> tuple[int, list[tuple[float, int]]]:
+    """Most bytes that ``run`` holds at one time beyond what was allocated before it, and on the CPU
+    the curve that this is the top of.
 
     On the CPU from every allocation and release of torch's allocator, compiled code included; what
     is released inside but was allocated before is not subtracted. Scratch memory that libraries
@@ -102,8 +105,14 @@ def transient_peak_bytes(run: Callable[[], Any], device: torch.device | str = "c
         before = torch.cuda.memory_allocated(device)
         run()
         torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    return max(held for _, held in cpu_memory_curve(run))
+        return torch.cuda.max_memory_allocated(device) - before, []
+    curve = cpu_memory_curve(run)
+    return max(held for _, held in curve), curve
+
+
+def transient_peak_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> int:
+    """The first of ``transient_memory``."""
+    return transient_memory(run, device)[0]
 
 
 def cpu_memory_curve(run: Callable[[], Any]) -> list[tuple[float, int]]:
@@ -114,6 +123,18 @@ def cpu_memory_curve(run: Callable[[], Any]) -> list[tuple[float, int]]:
     changes = cpu_allocations(run)
     held = accumulate(change.bytes for change in changes)
     return [(0.0, 0), *zip((change.time_s for change in changes), held, strict=True)]
+
+
+CURVE_POINTS = 300
+
+
+def thinned(curve: Sequence[tuple[float, int]], above: int = 0) -> list[tuple[float, int]]:
+    """A memory curve as a picture needs it, ``above`` bytes higher: at most CURVE_POINTS points,
+    the highest of each stretch kept."""
+    stride = max(1, -(-len(curve) // CURVE_POINTS))
+    parts = (curve[i : i + stride] for i in range(0, len(curve), stride))
+    highest = [max(part, key=lambda point: point[1]) for part in parts]
+    return [(time_s, above + held) for time_s, held in highest]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -57,10 +58,31 @@ def _parse(name: str, kind: str, text: str) -> Any:
         if text.lower() not in values:
             raise InputError(where, f"{text!r} is neither true nor false", "use 1 or 0")
         return values[text.lower()]
+    if name == "max_slowdown":
+        return text
     try:
         return int(text) if kind.startswith("int") else float(text) if kind == "float" else text
     except ValueError:
         raise InputError(where, f"{text!r} is no number", "") from None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _share(name: str, value: Any, faults: list[tuple[str, str, str]]) -> float:
+    """0.05, "0.05" or "5%"."""
+    number = value
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            number = float(text.removesuffix("%")) / (100.0 if text.endswith("%") else 1.0)
+        except ValueError:
+            number = None
+    if _is_number(number) and number >= 0:
+        return float(number)
+    faults.append((f"OptimizedParallel({name}=)", f"{value!r} is no share", "write 0.05 or 5%"))
+    return 0.0
 
 
 def resolve(given: dict[str, Any]) -> tuple[Options, dict[str, str]]:
@@ -92,6 +114,14 @@ def resolve(given: dict[str, Any]) -> tuple[Options, dict[str, str]]:
         if values.get(name) is not None and not (type(values[name]) is int and values[name] > 0):
             what = f"{values[name]!r} is no whole number above 0"
             faults.append((f"OptimizedParallel({name}=)", what, ""))
+    if "max_slowdown" in values:
+        values["max_slowdown"] = _share("max_slowdown", values["max_slowdown"], faults)
+    for name, wanted in (("probe_budget_s", "0 or more"), ("timeout_s", "above 0")):
+        value = values.get(name, 1.0)
+        enough = _is_number(value) and (value > 0 or (value == 0 and name == "probe_budget_s"))
+        if not enough:
+            what = f"{value!r} is no number of seconds"
+            faults.append((f"OptimizedParallel({name}=)", what, wanted))
     if faults:
         raise InputError.from_faults(faults)
     options = Options(**values)

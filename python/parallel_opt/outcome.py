@@ -10,11 +10,14 @@ from typing import Any
 import torch
 
 from parallel_opt import _core
-from parallel_opt._core import Decision
+from parallel_opt._core import Decision, Plan
 from parallel_opt.engine.local import LocalEngine
 from parallel_opt.engine.settings import Settings
 from parallel_opt.measure import Timing
 from parallel_opt.trial import Trial
+
+Curve = list[tuple[float, int]]
+"""Seconds since a step began, and bytes held."""
 
 
 def core_trial(trial: Trial) -> _core.Trial:
@@ -57,21 +60,35 @@ def _speedup(trial: Trial) -> dict[str, Any] | None:
     return {"value": ratio.median, "low": ratio.low, "high": ratio.high, "quality": "measured"}
 
 
-def tried_engine(wanted: Settings, trials: Sequence[Trial]) -> LocalEngine | None:
-    """The engine that a trial left behind for these settings, with its compiled code."""
+def tried(wanted: Settings, trials: Sequence[Trial]) -> Trial | None:
+    """The trial of these settings that ran: the optimizer is not part of what it compiled."""
     threads = torch.get_num_threads()
     for trial in trials:
         if trial.engine is None or trial.error is not None or trial.skipped is not None:
             continue
-        tried = replace(
+        settings = replace(
             trial.settings,
             fused_optimizer=wanted.fused_optimizer,
             threads=trial.settings.threads or threads,
         )
-        if tried == replace(wanted, threads=wanted.threads or threads):
-            trial.engine.settings = wanted  # the optimizer is not part of what was compiled
-            return trial.engine
+        if settings == replace(wanted, threads=wanted.threads or threads):
+            return trial
     return None
+
+
+def tried_engine(wanted: Settings, trials: Sequence[Trial]) -> LocalEngine | None:
+    """The engine that a trial left behind for these settings, with its compiled code."""
+    trial = tried(wanted, trials)
+    if trial is None or trial.engine is None:
+        return None
+    trial.engine.settings = wanted
+    return trial.engine
+
+
+def memory_curves(trials: Sequence[Trial], plans: Sequence[Plan]) -> dict[str, Curve]:
+    """By the line of a plan: bytes held over forward and backward, as its trial saw them."""
+    found = ((_core.one_line(plan), tried(Settings.of(plan), trials)) for plan in plans)
+    return {line: list(trial.memory_curve) for line, trial in found if trial is not None}
 
 
 def considered(decision: Decision) -> list[dict[str, Any]]:

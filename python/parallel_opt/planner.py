@@ -32,14 +32,20 @@ from parallel_opt.errors import (
     InputError,
     _FaultError,
 )
+from parallel_opt.launch import RANKS, RELAUNCH_EXIT_CODE, RELAUNCH_PLAN
 from parallel_opt.machine import training_cluster
 from parallel_opt.options import Options
-from parallel_opt.outcome import break_even, considered, core_trial, tried_engine, words
+from parallel_opt.outcome import (
+    break_even,
+    considered,
+    core_trial,
+    memory_curves,
+    tried_engine,
+    words,
+)
 from parallel_opt.trial import Trial, TrialsImpossible, run_trials
 
 log = logging.getLogger("parallel_opt")
-
-RELAUNCH_EXIT_CODE = 75
 
 
 @dataclass
@@ -61,6 +67,8 @@ class Session:
     """Likewise for ``plain``."""
     plain: Plan | None = None
     """What the user's pins leave of plain PyTorch; None when the plan was given."""
+    memory_curves: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    """By the line of a plan: seconds and bytes held over a step, as its trial saw them."""
     graph_view: str | None = None
     """The model as a picture shows it, as JSON."""
     started: float = field(default_factory=time.perf_counter)
@@ -126,7 +134,9 @@ def make_session(
     """
     group = process_group.join(timeout_s=options.timeout_s)
     if group.size == 1:
-        return _Planning(module, args, kwargs, options, group).run()
+        alone = _Planning(module, args, kwargs, options, group).run()
+        _settle_ranks(group)
+        return alone
     answer: list[Any] = [None, None]
     session = None
     if group.rank == 0:
@@ -135,6 +145,7 @@ def make_session(
             answer[0] = (session.plan.to_json(), session.reasons, session.notes)
         except _FaultError as error:
             answer[1] = (type(error), error.faults)
+    _settle_ranks(group)
     torch.distributed.broadcast_object_list(answer, group_src=0, group=group.handle)
     if answer[1] is not None:
         kind, faults = answer[1]
@@ -167,10 +178,11 @@ class _Planning:
         graph: Graph = self._timed("capture_s", self._graph)
         optimizers = find_optimizers(self.module.parameters())
         job = self._job(optimizers, self.group.size)
-        if self.options.plan is not None:
-            plan = self._given_plan(graph, cluster, job)
+        given = self._given_plan(graph, cluster, job)
+        if given is not None:
+            plan, why = given
             session = Session(plan, self.group, cluster, notes=self.notes, cost_s=self.cost_s)
-            session.reasons = [f"the plan was given: {self.options.plan}"]
+            session.reasons = [why]
             session.graph_view = _core.graph_view(graph)
             return session
         if _launcher_chooses_ranks() and not self._probes_are_noisy(cluster):
@@ -190,6 +202,7 @@ class _Planning:
         session.engine = tried_engine(Settings.of(decision.plan), trials)
         other = fallback_settings(decision.plan, decision.plain, self.options)
         session.fallback = tried_engine(other, trials)
+        session.memory_curves = memory_curves(trials, (decision.plan, decision.plain))
         session.cost_s, session.started = self.cost_s, self.started
         session.break_even_steps = break_even(decision, sum(self.cost_s.values()))
         for trial in trials:
@@ -286,9 +299,19 @@ class _Planning:
             )
         return size
 
-    def _given_plan(self, graph: Graph, cluster: Cluster, job: Job) -> Plan:
-        path = str(self.options.plan)
+    def _given_plan(self, graph: Graph, cluster: Cluster, job: Job) -> tuple[Plan, str] | None:
+        """The user's plan, or the one that this start was made for, and which it is."""
+        path = self.options.plan
+        why = f"the plan was given: {path}"
+        if path is None:
+            path = os.environ.get(RELAUNCH_PLAN)
+            if path is None:
+                return None
         plan = Plan.from_json(_core.read_file(path), path)
+        if self.options.plan is None:
+            if plan.provenance.model_hash != graph.hash():
+                return None  # the script wraps several models: this one plans for itself
+            why = f"started again for this plan: ranks wanted: {plan.mesh.ranks}"
         found = _core.validate(graph, cluster, job, plan)
         faults = [(_in_file(path, where), what, hint) for where, what, hint in found]
         if plan.mesh.ranks != self.group.size:
@@ -297,7 +320,7 @@ class _Planning:
             faults.append((f"{path}:mesh", what, hint))
         if faults:
             raise InputError.from_faults(faults)
-        return plan
+        return plan, why
 
     def _trials(
         self,
@@ -338,7 +361,14 @@ def _in_file(path: str, where: str) -> str:
 
 
 def _launcher_chooses_ranks() -> bool:
-    return os.environ.get("PARALLEL_OPT_RANKS") == "auto"
+    return os.environ.get(RANKS) == "auto"
+
+
+def _settle_ranks(group: Group) -> None:
+    """From the first plan on the number of ranks stands: a script with a second model has taken
+    steps by then, and starting again would lose them."""
+    if _launcher_chooses_ranks():
+        os.environ[RANKS] = str(group.size)
 
 
 def relaunch(plan: Plan) -> NoReturn:

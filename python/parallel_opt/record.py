@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -138,7 +138,15 @@ class Recorder:
             "schema": _core.Timeline.SCHEMA,
             "source": "measured",
             "spans": spans,
-            "counters": [],
+            "counters": [
+                {
+                    "counter": "memory_bytes",
+                    "track": f"{track}, forward and backward",
+                    "time_s": time_s,
+                    "value": float(held),
+                }
+                for time_s, held in self.session.memory_curves.get(self.session.plan_line(), [])
+            ],
         }
 
 
@@ -189,20 +197,37 @@ def measured(recorder: Recorder) -> dict[str, Any]:
     return document
 
 
-def run_document(session: Session, recorder: Recorder, exit_code: int | None) -> dict[str, Any]:
-    """The run so far, schema parallel-opt/run/1."""
-    machine = session.cluster.devices[0].name if session.cluster is not None else ""
+Trained = tuple[Session, Recorder]
+
+
+def run_document(trained: Sequence[Trained], exit_code: int | None) -> dict[str, Any]:
+    """The run so far, schema parallel-opt/run/1: of each model that was trained, the first leads.
+
+    Pre: at least one.
+    """
+    session = trained[0][0]
+    document: dict[str, Any] = {
+        "schema": "parallel-opt/run/1",
+        "title": Path(sys.argv[0]).name or session.plan.model,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "machine": session.cluster.devices[0].name if session.cluster is not None else "",
+        "ranks": session.group.size,
+        **_model_run(*trained[0]),
+    }
+    if len(trained) > 1:
+        document["others"] = [_model_run(*other) for other in trained[1:]]
+    if exit_code is not None:
+        document["exit_code"] = exit_code
+    return document
+
+
+def _model_run(session: Session, recorder: Recorder) -> dict[str, Any]:
     plan = json.loads(session.plan.to_json())
     planning = {name: session.cost_s.get(name, 0.0) for name in _COSTS}
     if session.break_even_steps is not None:
         planning["break_even_steps"] = session.break_even_steps
     notes = [{"time_s": 0.0, "kind": "note", "text": text} for text in session.notes]
     document: dict[str, Any] = {
-        "schema": "parallel-opt/run/1",
-        "title": Path(sys.argv[0]).name or session.plan.model,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine,
-        "ranks": session.group.size,
         "plan": plan,
         "plan_line": session.plan_line(),
         "estimate": plan["estimate"],
@@ -215,22 +240,20 @@ def run_document(session: Session, recorder: Recorder, exit_code: int | None) ->
     }
     if session.graph_view is not None:
         document["graph"] = json.loads(session.graph_view)
-    if exit_code is not None:
-        document["exit_code"] = exit_code
     return document
 
 
 _COSTS = ("capture_s", "probe_s", "search_s", "trial_s")
 
 
-def write(session: Session, recorder: Recorder, directory: Path, code: int | None = None) -> Path:
+def write(trained: Sequence[Trained], directory: Path, code: int | None = None) -> Path:
     """Write ``report.html``, ``run.json`` and ``timeline.json``; returns the report's path.
 
     Raises MachineError when the directory cannot be written.
     """
-    text = json.dumps(run_document(session, recorder, code), indent=2) + "\n"
+    text = json.dumps(run_document(trained, code), indent=2) + "\n"
     _core.write_file(str(directory / "run.json"), text)
-    timeline = _core.Timeline.from_json(json.dumps(recorder.timeline()))
+    timeline = _core.Timeline.from_json(json.dumps(trained[0][1].timeline()))
     _core.write_file(str(directory / "timeline.json"), _core.chrome_trace(timeline))
     report = directory / "report.html"
     _core.write_file(str(report), _core.report_html(text))
@@ -256,11 +279,11 @@ def summary(session: Session) -> dict[str, Any]:
     }
 
 
-_current: list[tuple[Session, Recorder]] = []
+_current: list[Trained] = []
 
 
 def register(session: Session, recorder: Recorder) -> None:
-    """The run that ``close`` writes: the first module planned in this process."""
+    """The run that ``close`` writes: every module planned in this process."""
     _current.append((session, recorder))
 
 
@@ -271,7 +294,7 @@ def close(code: int) -> None:
         return
     try:
         if _current:
-            write(*_current[0], Path(directory), code)
+            write(_current, Path(directory), code)
         else:
             _core.write_file(f"{directory}/run.json", _without_plan(code))
     except (MachineError, _FaultError) as error:

@@ -27,8 +27,9 @@ from parallel_opt.measure import (
     fits_in_memory,
     resident_bytes,
     state_bytes,
+    thinned,
     time_optimizer_steps,
-    transient_peak_bytes,
+    transient_memory,
 )
 from parallel_opt.snapshot import Snapshot, user_hooks_silenced
 
@@ -77,6 +78,8 @@ class Trial:
         transient_bytes: Allocator peak of forward and backward, gradients included.
         resident_bytes: Parameters, buffers, gradients and optimizer state outside of it, the state
             that the first step will make included; absent when that is not known.
+        memory_curve: Seconds and bytes held, resident ones included, over forward and backward on a
+            CPU; thinned for a picture.
         compile_s: Seconds until compiled code ran.
         max_relative_difference: Largest difference of an output over the largest value of plain's.
         skipped: Why it was not tried: the budget.
@@ -91,6 +94,7 @@ class Trial:
     optimizer_s: Timing | None = None
     transient_bytes: int | None = None
     resident_bytes: int | None = None
+    memory_curve: tuple[tuple[float, int], ...] = ()
     compile_s: float = 0.0
     max_relative_difference: float | None = None
     skipped: str | None = None
@@ -230,7 +234,7 @@ class _Bench:
             output = self._run_once()
             first_s = self._clock() - start
             difference = self._difference(output)
-            transient = transient_peak_bytes(self._run_once, self._device)
+            transient, curve = transient_memory(self._run_once, self._device)
             if is_plain and self._device.type == "cpu":
                 changes = cpu_allocations(self._run_once)
                 allocator.expect_blocks(max((c.bytes for c in changes), default=0))
@@ -251,6 +255,7 @@ class _Bench:
             compile_s=first_s if compile_s > 0 else 0.0,
             max_relative_difference=difference,
             transient_bytes=transient,
+            memory_curve=tuple(thinned(curve, above=self._resident)),
         )
         return entry
 

@@ -3,6 +3,7 @@ order."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from parallel_opt import record
 from parallel_opt.engine import process_group
+from parallel_opt.launch import LOG_DIR, worker_error_file
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -43,12 +45,21 @@ def _run_script() -> None:
     runpy.run_path(script, run_name="__main__")
 
 
+def _note_error(traceback: str) -> None:
+    """For the launcher, which tells an error that all ranks have once."""
+    directory = os.environ.get(LOG_DIR)
+    if directory is not None:
+        path = worker_error_file(Path(directory), int(os.environ.get("RANK", "0")))
+        with contextlib.suppress(OSError):  # the error itself stands on stderr
+            path.write_text(traceback.splitlines()[-1])
+
+
 def main() -> None:
     """Run ``sys.argv[1]`` with the rest as its arguments. Does not return."""
     _die_with_parent()
     _log_to_stderr()
     hidden = (__file__, runpy.__file__, "<frozen runpy>")
-    process_group.run_worker(_run_script, ended=record.close, hidden=hidden)
+    process_group.run_worker(_run_script, ended=record.close, failed=_note_error, hidden=hidden)
 
 
 if __name__ == "__main__":

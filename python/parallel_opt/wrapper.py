@@ -172,8 +172,8 @@ class OptimizedParallel(nn.Module):
     def visualize_performance(self, output_dir: str | Path) -> Path:
         """Write ``report.html``, ``run.json`` and ``timeline.json`` and return the path of the
         report."""
-        recorder = self.__dict__["_po_engine"].recorder
-        return record.write(self._po_planned(), recorder, Path(output_dir))
+        session = self._po_planned()
+        return record.write([(session, self.__dict__["_po_engine"].recorder)], Path(output_dir))
 
     def no_sync(self) -> Any:
         """Context in which gradients are summed up locally only, as DistributedDataParallel's."""

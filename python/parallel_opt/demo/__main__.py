@@ -18,6 +18,7 @@ from parallel_opt.demo.rounds import Shape, collect
 from parallel_opt.demo.tasks import TASKS
 from parallel_opt.errors import _FaultError
 from parallel_opt.launch import report_error
+from parallel_opt.output import check_writable
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         cluster = load_cluster("local")
         output = Path(options.output)
-        write_file(str(output / "demo.json"), "{}\n")  # fails now, not after minutes
+        check_writable(output)  # fails now, not after minutes; the last result stays until then
         shape = Shape(rounds=options.rounds, steps=options.steps)
         log = Console(stderr=True, quiet=options.quiet)
         models = _train(options.model or list(TASKS), shape, log)

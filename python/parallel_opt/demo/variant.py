@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from parallel_opt.demo.tasks import TASKS, Task
-from parallel_opt.measure import cpu_memory_curve, resident_bytes
+from parallel_opt.measure import cpu_memory_curve, resident_bytes, thinned
 
 
 def build(task: Task, way: str, options: dict[str, Any]) -> nn.Module:
@@ -34,18 +34,6 @@ def build(task: Task, way: str, options: dict[str, Any]) -> nn.Module:
 
 PHASES = ("data", "forward", "backward", "optimizer")
 SHOWN_STEPS = 4
-CURVE_POINTS = 300
-
-
-Curve = list[tuple[float, int]]
-"""Seconds since the step began, and bytes held."""
-
-
-def _thinned(curve: Curve) -> Curve:
-    """At most CURVE_POINTS points, the highest of each stretch kept."""
-    stride = max(1, -(-len(curve) // CURVE_POINTS))
-    parts = (curve[i : i + stride] for i in range(0, len(curve), stride))
-    return [max(part, key=lambda point: point[1]) for part in parts]
 
 
 class Trainer:
@@ -104,7 +92,7 @@ class Trainer:
             "peak_bytes": resident + max(held for _, held in curve),
             "rss_bytes": rss,
             "losses": losses,
-            "curve": [(time_s, resident + held) for time_s, held in _thinned(curve)],
+            "curve": thinned(curve, above=resident),
             "timeline": shown,
         }
 

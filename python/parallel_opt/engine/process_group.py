@@ -8,14 +8,13 @@ import logging
 import os
 import random
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 
-from parallel_opt.errors import InputError
+from parallel_opt.errors import InputError, traceback_without
 
 log = logging.getLogger("parallel_opt")
 
@@ -125,12 +124,13 @@ def run_worker(
     main: Callable[[], None],
     *,
     ended: Callable[[int], None] | None = None,
+    failed: Callable[[str], None] | None = None,
     hidden: Sequence[str] = (),
 ) -> NoReturn:
     """Runs `main` and ends the worker with the exit code that a plain Python process would have.
 
-    `ended` is told that code before the worker leaves. Tracebacks start after the frames of the
-    files in `hidden`.
+    `ended` is told that code before the worker leaves, `failed` the traceback. Tracebacks start
+    after the frames of the files in `hidden`.
     """
     code = 0
     try:
@@ -144,20 +144,14 @@ def run_worker(
     except KeyboardInterrupt:
         code = 130
     except BaseException as error:
-        sys.stderr.write(_traceback(error, (__file__, *hidden)))
+        text = traceback_without(error, (__file__, *hidden))
+        sys.stderr.write(text)
+        if failed is not None:
+            failed(text)
         code = 1
     if ended is not None:
         ended(code)
     finish(code)
-
-
-def _traceback(error: BaseException, hidden: Sequence[str]) -> str:
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in hidden:
-        frames = frames.tb_next
-    if frames is None:  # a script that cannot even be compiled has no frame of its own
-        return "".join(traceback.format_exception_only(error))
-    return "".join(traceback.format_exception(type(error), error, frames))
 
 
 def _handle(group: Group) -> dist.ProcessGroup:

@@ -27,6 +27,9 @@ def with_kwargs():
 def no_module():
     return 3
 
+def breaks():
+    raise KeyError("my own mistake")
+
 def raises():
     return nn.Linear(4, 2), (torch.randn(3, 5),)
 """
@@ -56,7 +59,7 @@ def test_saves_what_the_factory_returns(source, tmp_path, factory):
             "{source}:nothing",
             4,
             'error: {source}:nothing: no function "nothing" in {source} (there are: Scaled, '
-            "module_and_args, no_module, one_tensor, raises, with_kwargs)\n",
+            "breaks, module_and_args, no_module, one_tensor, raises, with_kwargs)\n",
         ),
         (
             "{source}:no_module",
@@ -81,6 +84,18 @@ def test_model_that_does_not_export_says_so(source, tmp_path, capsys):
     assert main([f"{source}:raises", "-o", str(out)]) == 4
     assert f"error: {source}:raises: torch.export failed: " in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_factory_that_raises_shows_its_own_frames_only(source, capsys):
+    assert main([f"{source}:breaks", "-o", "unused.pt2"]) == 4
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "Traceback (most recent call last):"
+    assert told[1].startswith(f'  File "{source}", line ')
+    assert told[-2:] == [
+        "KeyError: 'my own mistake'",
+        f"error: {source}:breaks: it raised the error above",
+    ]
+    assert not any("runpy" in line or "capture_program" in line for line in told)
 
 
 def test_unwritable_output_is_named(source, capsys):

@@ -87,6 +87,56 @@ def test_memory_limit_that_is_no_size() -> None:
         model(torch.randn(4, 2))
 
 
+def test_allowed_slowdown_is_a_share_or_per_cent() -> None:
+    for given in (0.05, "0.05", "5%", " 5 %"):
+        options = OptimizedParallel(nn.Linear(1, 1), max_slowdown=given).__dict__["_po_options"]
+        assert options.max_slowdown == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("value", ["much", "-5%", -0.1, True, float("nan"), None])
+def test_slowdown_that_is_no_share_is_refused_at_the_call(value: object) -> None:
+    with pytest.raises(InputError) as error:
+        OptimizedParallel(nn.Linear(1, 1), max_slowdown=value)
+    text = f"OptimizedParallel(max_slowdown=): {value!r} is no share (write 0.05 or 5%)"
+    assert str(error.value) == text
+
+
+def test_slowdown_of_the_environment_may_be_per_cent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARALLEL_OPT_MAX_SLOWDOWN", "7%")
+    options = OptimizedParallel(nn.Linear(1, 1)).__dict__["_po_options"]
+    assert options.max_slowdown == pytest.approx(0.07)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [("probe_budget_s", -1, "0 or more"), ("probe_budget_s", "5", "0 or more"),
+     ("timeout_s", 0, "above 0")],
+)  # fmt: skip
+def test_seconds_that_cannot_be_are_refused_at_the_call(
+    name: str, value: object, wanted: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        OptimizedParallel(nn.Linear(1, 1), **{name: value})
+    text = f"OptimizedParallel({name}=): {value!r} is no number of seconds ({wanted})"
+    assert str(error.value) == text
+
+
+def test_everything_that_needs_a_plan_says_that_there_is_none(tmp_path: Path) -> None:
+    model = OptimizedParallel(nn.Linear(1, 1))
+    text = "OptimizedParallel: there is no plan yet (train one step, or pass sample=)"
+    for ask in (
+        model.estimate,
+        model.explain,
+        model.summary,
+        lambda: model.export_plan(tmp_path / "plan.json"),
+        lambda: model.visualize_performance(tmp_path / "out"),
+    ):
+        with pytest.raises(InputError) as error:
+            ask()
+        assert str(error.value) == text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nan_loss_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     model = OptimizedParallel(nn.Linear(2, 2), **PLAIN)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -91,6 +91,80 @@ def test_one_dead_rank_ends_the_others(tmp_path: Path) -> None:
     assert not _alive(int((tmp_path / "pid0").read_text()))
 
 
+def test_error_of_another_rank_is_shown(tmp_path: Path) -> None:
+    script = (
+        "import os, time\n"
+        "if os.environ['RANK'] == '1': raise ValueError('only here')\n"
+        "time.sleep(600)\n"
+    )
+    done = run(tmp_path, script, "--ranks", "2")
+    assert done.returncode == 1
+    assert "rank 1 failed; the end of what it wrote to stderr:\n" in done.stderr
+    assert done.stderr.count("ValueError: only here") == 1
+    named = [word for word in done.stderr.split() if word.endswith(".log")]
+    assert named == []  # its folder is gone by now
+
+
+def test_logs_in_a_report_directory_stay(tmp_path: Path) -> None:
+    script = "import os\nif os.environ['RANK'] == '1': raise ValueError('only here')\n"
+    run(tmp_path, script, "--ranks", "2", "--report", str(tmp_path / "out"))
+    logs = list((tmp_path / "out" / "logs").glob("**/1/stderr.log"))
+    assert len(logs) == 1 and "ValueError: only here" in logs[0].read_text()
+
+
+def test_killed_rank_names_the_signal_and_its_usual_cause(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, time\n"
+        "if os.environ['RANK'] == '0': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "time.sleep(600)\n"
+    )
+    done = run(tmp_path, script, "--ranks", "2")
+    assert done.returncode == 128 + 9
+    assert done.stderr.splitlines()[-1] == (
+        "rank 0 was killed by SIGKILL: most often the system, when memory runs out (fewer ranks or "
+        "a smaller batch)"
+    )
+
+
+TWO_MODELS = """
+import os, pathlib, torch
+from parallel_opt import OptimizedParallel
+torch.manual_seed(0)
+pins = {"compile": False, "precision": "fp32", "probe_budget_s": 0.0}
+for width in (4, 8):
+    model = OptimizedParallel(torch.nn.Linear(width, 2), **pins)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(4):
+        optimizer.zero_grad()
+        model(torch.ones(6, width)).square().mean().backward()
+        optimizer.step()
+    print(width, model.explain()[0])
+"""
+
+
+def test_second_model_of_a_relaunched_script_plans_for_itself(tmp_path: Path) -> None:
+    # What a start that was asked for by the first model's plan looks like.
+    one = TWO_MODELS.replace("(4, 8)", "(4,)").replace("print(", "model.export_plan('p'); print(")
+    (tmp_path / "one.py").write_text(one)
+    first = subprocess.run(
+        [sys.executable, "one.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert first.returncode == 0, first.stderr
+    (tmp_path / "two.py").write_text(TWO_MODELS)
+    done = subprocess.run(
+        [sys.executable, "two.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PARALLEL_OPT_RELAUNCH_PLAN": str(tmp_path / "p")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    own, other = done.stdout.splitlines()
+    assert own == "4 started again for this plan: ranks wanted: 1"
+    assert other.startswith("8 ") and "started again" not in other
+
+
 def test_killed_launcher_leaves_no_orphan(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(
