@@ -1,0 +1,93 @@
+"""What autograd keeps of one operator, the table against saved_tensors_hooks: exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch_counts import torch_saved_bytes
+
+from parallel_opt import _core
+from parallel_opt.capture import capture
+
+Function = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Call(nn.Module):
+    """One operator between others that keep nothing more of its operands."""
+
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(8, 6)), nn.Parameter(torch.randn(4, 6))
+        self.function = function
+
+    def forward(self, index: Tensor) -> Tensor:
+        return self.function(self.a.exp().mul(1.5).neg(), self.b.exp().mul(1.5).neg(), index)
+
+
+CALLS: dict[str, Function] = {
+    "index_put": lambda a, b, i: a.index_put((i,), b),
+    "index_put_acc": lambda a, b, i: a.index_put((i,), b, accumulate=True),
+    "index_copy": lambda a, b, i: a.index_copy(0, i, b),
+    "index_add": lambda a, b, i: a.index_add(0, i, b),
+    "index_fill": lambda a, b, i: a.index_fill(0, i, 1.0).sum() + b.sum(),
+    "index_reduce": lambda a, b, i: a.index_reduce(0, i, b, "amax"),
+    "index_reduce_mean": lambda a, b, i: a.index_reduce(0, i, b, "mean"),
+    "scatter": lambda a, b, i: a.scatter(0, i[:, None].expand(4, 6), b),
+    "scatter_add": lambda a, b, i: a.scatter_add(0, i[:, None].expand(4, 6), b),
+    "scatter_reduce": lambda a, b, i: a.scatter_reduce(0, i[:, None].expand(4, 6), b, "sum"),
+    "scatter_reduce_amax": lambda a, b, i: a.scatter_reduce(0, i[:, None].expand(4, 6), b, "amax"),
+    "gather": lambda a, b, i: a.gather(0, i[:, None].expand(4, 6)) + b,
+    "take": lambda a, b, i: a.take(i).sum() + b.sum(),
+    "put": lambda a, b, i: a.put(i, b[:, 0].contiguous()),
+    "masked_scatter": lambda a, b, i: a.masked_scatter(
+        torch.ones(8, 6, dtype=torch.bool).tril(), torch.cat([b, b, b])
+    ),
+    "masked_select": lambda a, b, i: a.index_select(0, i) * b,
+    "where": lambda a, b, i: torch.where(a[:4] > 0, a[:4], b),
+    "setitem": lambda a, b, i: a.clone().index_put_((i,), b),
+    "select_scatter": lambda a, b, i: a.select_scatter(b[0], 0, 1),
+    "slice_scatter": lambda a, b, i: a.slice_scatter(b, 0, 0, 4),
+    "diagonal_scatter": lambda a, b, i: a.diagonal_scatter(b[0][:6]),
+    "cummax": lambda a, b, i: a.cummax(0)[0].sum() + b.sum(),
+    "logcumsumexp": lambda a, b, i: a.logcumsumexp(0).sum() + b.sum(),
+    "cumprod": lambda a, b, i: a.cumprod(0).sum() + b.sum(),
+    "renorm": lambda a, b, i: a.renorm(2, 0, 1.0).sum() + b.sum(),
+    "cdist": lambda a, b, i: torch.cdist(a, b),
+    "unfold": lambda a, b, i: a.unfold(0, 4, 2).sum() + b.sum(),
+    "kthvalue": lambda a, b, i: a.kthvalue(2, 0)[0].sum() + b.sum(),
+    "median": lambda a, b, i: a.median(0)[0].sum() + b.sum(),
+    "amax": lambda a, b, i: a.amax(0).sum() + b.sum(),
+    "std": lambda a, b, i: a.std(0).sum() + b.sum(),
+    "var_mean": lambda a, b, i: torch.var_mean(a, 0)[0].sum() + b.sum(),
+    "prod": lambda a, b, i: a.prod(0).sum() + b.sum(),
+    "lerp": lambda a, b, i: torch.lerp(a[:4], b, 0.3),
+    "addcmul": lambda a, b, i: torch.addcmul(a[:4], b, a[4:]),
+    "addcdiv": lambda a, b, i: torch.addcdiv(a[:4], b, a[4:]),
+    "atan2": lambda a, b, i: torch.atan2(a[:4], b),
+    "hypot": lambda a, b, i: torch.hypot(a[:4], b),
+    "fmod": lambda a, b, i: torch.fmod(a[:4], b),
+    "xlogy": lambda a, b, i: torch.xlogy(a[:4].abs(), b.abs()),
+    "outer": lambda a, b, i: torch.outer(a[:, 0], b[:, 0]),
+    "inner": lambda a, b, i: torch.inner(a, b),
+    "dist": lambda a, b, i: torch.dist(a[:4], b),
+    "logaddexp": lambda a, b, i: torch.logaddexp(a[:4], b),
+    "nan_to_num": lambda a, b, i: torch.nan_to_num(a).sum() + b.sum(),
+    "clamp_t": lambda a, b, i: torch.clamp(a[:4], b, b + 1),
+    "conv_tbc": lambda a, b, i: torch.conv_tbc(
+        a.view(8, 1, 6), b.view(2, 2, 6)[:1].transpose(1, 2).contiguous(), b[0][:2].contiguous()
+    ),
+    "addmm_gelu": lambda a, b, i: torch._addmm_activation(b[0].repeat(1)[:4], a, b.t()),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_saved_bytes_are_exact(name: str) -> None:
+    torch.manual_seed(0)
+    model, index = Call(CALLS[name]), torch.tensor([0, 2, 5, 7])
+    graph = capture(model, (index,), dynamic_batch=False, name=name)
+    summary = _core.summarize(graph)
+    assert summary.opaque == []
+    assert summary.saved_bytes == torch_saved_bytes(model, (index,))
