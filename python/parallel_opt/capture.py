@@ -5,6 +5,7 @@ Also a program: ``python -m parallel_opt.capture file.py:factory -o model.pt2``.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from parallel_opt.capture_export import (
 from parallel_opt.capture_inputs import map_tensors
 from parallel_opt.capture_loss import Loss
 from parallel_opt.capture_state import check_ready, unwrapped
+from parallel_opt.compat_capture import apply_seen
 from parallel_opt.errors import InputError
 from parallel_opt.operators import with_registered
 from parallel_opt.trace import trace
@@ -127,6 +129,7 @@ class _Capture:
     ) -> None:
         self.module, self.name, self.dynamic = module, name, dynamic
         self.loss_fn, self.optimizer = loss_fn, optimizer
+        self.inlined: set[str] = set()  # custom autograd.Functions that an export looked into
 
     def by(self, level: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         """The graph at one level."""
@@ -144,7 +147,7 @@ class _Capture:
 
     def _auto(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         try:
-            return self._export(args, kwargs)
+            return self._as_kept(self._export(args, kwargs), args, kwargs)
         except Exception as error:
             reason = first_line(error)
         try:
@@ -153,11 +156,27 @@ class _Capture:
             both = f"torch.export failed: {reason}; the run failed too: {first_line(error)}"
             raise InputError(self.name, both, "does the model run?") from error
 
+    def _as_kept(self, graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
+        """An export looks into custom autograd.Functions, and what they save is not what their
+        operators would: a recorded run on fake tensors knows."""
+        if not self.inlined:
+            return graph
+        names = ", ".join(sorted(self.inlined))
+        note = f"exported with the operators inside of {names}; what autograd keeps was observed"
+        return graph.annotated([note], self._trace(args, kwargs).observed_saved_bytes)
+
+    def _see(self, cls: type, run: Callable[[], Any], _args: tuple[Any, ...]) -> Any:
+        if cls.__module__.split(".")[0] != "torch":
+            self.inlined.add(cls.__name__)
+        return run()
+
     def _export(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         def at_batch(args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool = False) -> Graph:
-            archive = export(
-                self.module, args, kwargs, name=self.name, dynamic_batch=dynamic, strict=strict
-            )
+            watched = contextlib.nullcontext() if strict else apply_seen(self._see)
+            with watched:
+                archive = export(
+                    self.module, args, kwargs, name=self.name, dynamic_batch=dynamic, strict=strict
+                )
             return read_pt2(archive, self.name)
 
         strict = False

@@ -79,6 +79,15 @@ def test_step_sees_into_a_custom_function():
     assert summarize(graph).flops.backward == 2 * (2 * 3 * 4 * 8) + 2 * 3 * 4 * 4
 
 
+def test_an_export_looks_into_a_custom_function_and_keeps_what_was_observed():
+    graph = capture(CustomFunction(), (X,), dynamic_batch=False)
+    assert graph.source == "torch.export"
+    assert [op for op in graph.ops if "sigmoid" in op.target]
+    assert graph.notes[-1].startswith("exported with the operators inside of MySwish; ")
+    # as recorded above; its operators alone would keep one product more
+    assert summarize(graph).saved_bytes == (3 * 4 + 2 * 3 * 8) * 4
+
+
 def test_packed_sequences_run_on_the_real_batch():
     graph = capture(Packed(), (torch.randn(3, 5, 4), torch.tensor([5, 2, 3])))
     assert shapes(graph) == [[3, 5, 5]]
