@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/hardware/cgroup.h"
 #include "parallel_opt/hardware/discover.h"
 #include "parallel_opt/hardware/probe_cache.h"
 
@@ -191,10 +192,23 @@ Check check_gpus(const FileSystem& files, const Cluster& cluster) {
   for (const Device& device : cluster.devices) {
     if (device.kind == DeviceKind::gpu) gpus.push_back(device.name);
   }
+  std::vector<std::string> untold;
+  for (const std::string& note : cluster.notes) {
+    if (note.starts_with("nvidia:") || note.starts_with("amd:")) untold.push_back(note);
+  }
+  if (!gpus.empty() && !untold.empty()) {
+    return {"gpus", CheckStatus::warning, join(gpus, ", ") + " (" + join(untold, "; ") + ")",
+            "what the driver does not tell is taken from the data sheet or assumed",
+            "parallel-opt probe; a newer driver tells more"};
+  }
   if (!gpus.empty()) return {"gpus", CheckStatus::ok, join(gpus, ", "), "", ""};
   if (files.exists("/proc/driver/nvidia") || files.exists("/dev/nvidiactl")) {
     return {"gpus", CheckStatus::warning, "an NVIDIA driver, but no device that answers",
             "GPUs are not used", "see nvidia-smi; is libnvidia-ml.so.1 in this container?"};
+  }
+  if (files.exists("/dev/kfd")) {
+    return {"gpus", CheckStatus::warning, "an AMD driver, but no device in /sys/class/drm",
+            "GPUs are not used", "see amd-smi; is /sys/class/drm in this container?"};
   }
   return {"gpus", CheckStatus::ok, "none", "", ""};
 }
@@ -207,6 +221,13 @@ Check check_energy_counters(const FileSystem& files, const Cluster& cluster) {
     if (files.read(counter))
       return {"energy", CheckStatus::ok, "RAPL counters can be read", "", ""};
   }
+  const bool perf = files.exists("/sys/bus/event_source/devices/power/type");
+  const auto paranoid =
+      leading_integer(files.read("/proc/sys/kernel/perf_event_paranoid").value_or(""));
+  if (perf && paranoid && *paranoid <= 0) {
+    return {"energy", CheckStatus::ok, "RAPL counters by perf events", "", ""};
+  }
+  present = present || perf;
   for (const Device& device : cluster.devices) {
     if (device.kind == DeviceKind::gpu) {
       return {"energy", CheckStatus::ok, "counters of the GPUs; the CPU's energy is modelled", "",
@@ -216,7 +237,9 @@ Check check_energy_counters(const FileSystem& files, const Cluster& cluster) {
   return {"energy", CheckStatus::warning,
           present ? "RAPL counters are there, but may not be read" : "no energy counters",
           "energy is modelled from CPU time, +-30 %",
-          present ? "chmod o+r /sys/class/powercap/*/energy_uj" : "none on this machine"};
+          !present ? "none on this machine"
+          : perf   ? "sysctl kernel.perf_event_paranoid=0"
+                   : "chmod o+r /sys/class/powercap/*/energy_uj"};
 }
 
 Check check_cache_directory(const std::string& directory) {
@@ -256,9 +279,7 @@ Check check_probes(const FileSystem& files, const std::string& directory, const 
 
 std::vector<Check> all_checks(const Processes& processes) {
   const DiskFileSystem files;
-  DiscoverOptions options;
-  options.nvml_library = "libnvidia-ml.so.1";
-  const Cluster cluster = discover(files, options);
+  const Cluster cluster = discover(files, this_machine());
   std::vector<Check> checks = check_python(processes);
   checks.push_back(check_cores(cluster));
   checks.push_back(check_memory(cluster));

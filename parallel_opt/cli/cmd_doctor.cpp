@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <ostream>
 
+#include "parallel_opt/base/file_system.h"
 #include "parallel_opt/cli/checks.h"
 #include "parallel_opt/cli/commands.h"
+#include "parallel_opt/hardware/bundle.h"
 
 namespace parallel_opt {
 namespace {
@@ -23,7 +25,34 @@ void print_check(const Check& check, const Console& console) {
   if (!check.remedy.empty()) console.out << indent << "-> " << check.remedy << '\n';
 }
 
-ExitCode run_doctor(const Args&, const Console& console) {
+/// parallel-opt doctor --bundle FILE.tar
+ExitCode write_bundle(const std::string& path, const Console& console) {
+  const DiskFileSystem files;
+  DiscoverOptions options = this_machine();
+  options.cross_check = false;
+  const std::vector<BundledFile> bundle = make_bundle(files, options, names_here(files));
+  write_file(path, to_tar(bundle));
+  BundleDocument document;
+  document.output = path;
+  for (const BundledFile& file : bundle) {
+    document.files.push_back({file.path, static_cast<std::int64_t>(file.content.size())});
+  }
+  if (console.json) {
+    print_json(console, document);
+    return ExitCode::ok;
+  }
+  for (const BundleEntry& file : document.files) console.out << file.path << '\n';
+  console.log(
+      "without names of hosts, users and groups, serial numbers and uuids; look before you "
+      "send it: tar xOf " +
+      path);
+  return ExitCode::ok;
+}
+
+ExitCode run_doctor(const Args& args, const Console& console) {
+  if (const std::optional<std::string> path = args.get("bundle")) {
+    return write_bundle(*path, console);
+  }
   const DoctorDocument document{all_checks(console.processes)};
   if (console.json) {
     print_json(console, document);
@@ -43,6 +72,8 @@ Command doctor_command() {
       .name = "doctor",
       .summary = "Check what works here, what it costs when it does not, and what to do.",
       .description = "Exit code 5 when something that training needs is missing.",
+      .flags = {{"bundle", "FILE.tar",
+                 "copy what `hardware --root` needs of this machine instead, and list it"}},
       .run = run_doctor,
   };
 }

@@ -4,16 +4,30 @@
 #include "parallel_opt/cli/commands.h"
 #include "parallel_opt/hardware/discover.h"
 #include "parallel_opt/hardware/load.h"
+#include "parallel_opt/hardware/merge_hosts.h"
+#include "parallel_opt/hardware/profile_merge.h"
 #include "parallel_opt/report/table.h"
 
 namespace parallel_opt {
 namespace {
 
+/// --merge FILE,FILE: hosts as `hardware --json` showed them, each on itself.
+Cluster merged(const std::string& paths) {
+  const std::vector<std::string> names = split(paths, ',');
+  std::vector<Cluster> hosts;
+  hosts.reserve(names.size());
+  for (const std::string& name : names) hosts.push_back(load_cluster(name));
+  return merge_hosts(hosts, names);
+}
+
 Cluster chosen(const Args& args) {
+  const int ways = int(args.has("NAME")) + int(args.has("root")) + int(args.has("merge"));
+  if (ways > 1) {
+    throw UsageError("parallel-opt hardware", "NAME, --root and --merge exclude each other",
+                     "keep one");
+  }
+  if (const std::optional<std::string> paths = args.get("merge")) return merged(*paths);
   if (const std::optional<std::string> root = args.get("root")) {
-    if (args.has("NAME")) {
-      throw UsageError("parallel-opt hardware", "NAME and --root exclude each other", "keep one");
-    }
     if (DiskFileSystem().list(*root).empty()) {
       throw InputError(*root, "is no directory with files", "--root holds proc/ and sys/");
     }
@@ -110,11 +124,25 @@ void print_cluster(const Cluster& cluster, std::ostream& out) {
       << to_text(node_table(cluster)) << '\n'
       << to_text(device_table(cluster));
   if (!cluster.networks.empty()) out << '\n' << to_text(network_table(cluster));
+  for (const ImportedProfile& profile : cluster.profiles) {
+    out << "profile: " << profile.name << ", " << profile.rows.size() << " rows, "
+        << profile.transfers.size() << " transfers, " << profile.rates.size() << " rate curves\n";
+  }
   for (const std::string& note : cluster.notes) out << "note: " << note << '\n';
 }
 
+/// --profile FILE[,FILE]: measurements made elsewhere become a cost source of the cluster.
+void add_named_profiles(const Args& args, Cluster& cluster) {
+  const std::optional<std::string> paths = args.get("profile");
+  if (!paths) return;
+  std::vector<Fault> faults;
+  add_profiles(cluster, split(*paths, ','), "", "--profile", faults);
+  throw_if_any(std::move(faults));
+}
+
 ExitCode run_hardware(const Args& args, const Console& console) {
-  const Cluster cluster = chosen(args);
+  Cluster cluster = chosen(args);
+  add_named_profiles(args, cluster);
   const std::optional<std::string> output = args.get("output");
   if (output) write_file(*output, to_json(cluster));
   if (console.json) {
@@ -136,6 +164,8 @@ Command hardware_command() {
       .summary = "Show this machine or a cluster, each number with its quality.",
       .arguments = {{"NAME", "local (default), a preset as 2n8xH100-SXM-80GB, or a file", false}},
       .flags = {{"root", "DIR", "read /proc, /sys and driver records below DIR instead of /"},
+                {"merge", "FILE,FILE", "one cluster of several hosts' own `hardware --json`"},
+                {"profile", "FILE[,FILE]", "add measurements made elsewhere (probe --import)"},
                 {"output", "FILE", "write the cluster there", 'o'}},
       .examples = {"parallel-opt hardware",
                    "parallel-opt hardware 4xA100-40GB+4xV100-16GB -o mix.json"},

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <ostream>
 #include <set>
 
@@ -8,12 +9,13 @@
 #include "parallel_opt/cli/commands.h"
 #include "parallel_opt/hardware/discover.h"
 #include "parallel_opt/hardware/probe_cache.h"
+#include "parallel_opt/hardware/profile_convert.h"
 #include "parallel_opt/report/table.h"
 
 namespace parallel_opt {
 namespace {
 
-constexpr double kBudget = 20, kQuickBudget = 6;  // seconds, without PyTorch
+constexpr double kBudget = 30, kQuickBudget = 6;  // seconds, without PyTorch
 
 /// What C++ measures by itself: memory and transfers, one device of each type.
 ProbeReport probe_without_torch(const Args& args) {
@@ -79,8 +81,9 @@ void print_set(const ProbeSet& set, std::ostream& out) {
       best = curve.points.back().per_second;  // small ones run in caches
     std::string dtype;
     if (const std::optional<DType> known = curve.dtype; known) dtype = name_of(*known);
-    const bool bytes =
-        curve.kernel == "memory" || curve.kernel == "elementwise" || curve.kernel == "reduce";
+    constexpr std::array<std::string_view, 6> kBytes = {
+        "memory", "elementwise", "reduce", "copy", "host_to_device", "device_to_host"};
+    const bool bytes = std::ranges::find(kBytes, curve.kernel) != kBytes.end();
     table.rows.push_back(
         {curve.kernel, dtype, curve.threads == 0 ? "all" : std::to_string(curve.threads),
          (bytes ? show(Bytes(static_cast<std::int64_t>(best))) : show(Flops(best))) + "/s"});
@@ -100,7 +103,80 @@ void print_set(const ProbeSet& set, std::ostream& out) {
   if (set.busy) out << "note: others used the machine meanwhile: to be taken again\n";
 }
 
+constexpr std::array<const char*, 8> kImportFlags = {"name",   "device",      "model",    "dtype",
+                                                     "tensor", "micro-batch", "sequence", "output"};
+
+ProfileFacts profile_facts(const Args& args) {
+  ProfileFacts facts;
+  facts.name = args.get("name");
+  facts.device = args.get("device");
+  facts.model = args.get("model");
+  facts.dtype = args.choice<DType>("dtype");
+  if (const auto tensor = args.whole("tensor", 1)) facts.tensor = static_cast<int>(*tensor);
+  facts.micro_batch = args.positive("micro-batch");
+  facts.sequence = args.whole("sequence", 1);
+  return facts;
+}
+
+void print_profile(const ImportedProfile& profile, std::ostream& out) {
+  std::set<std::string> devices;
+  for (const ProfileRow& row : profile.rows) devices.insert(row.device);
+  for (const ProfiledTransfer& transfer : profile.transfers) devices.insert(transfer.device);
+  for (const ProfiledRate& rate : profile.rates) devices.insert(rate.device);
+  out << profile.name << (profile.model ? ", " + *profile.model : "") << ", from " << profile.source
+      << '\n'
+      << fmt::format("{} rows, {} transfers, {} rate curves of {}\n", profile.rows.size(),
+                     profile.transfers.size(), profile.rates.size(),
+                     join({devices.begin(), devices.end()}, ", "));
+  for (const std::string& note : profile.notes) out << "note: " << note << '\n';
+}
+
+void give_profile(const ImportedProfile& profile, const Args& args, const Console& console) {
+  const std::optional<std::string> output = args.get("output");
+  if (output) write_file(*output, to_json(profile));
+  if (console.json) {
+    print_json(console, profile);
+  } else {
+    print_profile(profile, console.out);
+    if (output) console.out << *output << '\n';
+  }
+}
+
+/// parallel-opt probe --import FILES: measurements made elsewhere, in our own format.
+ExitCode import_profiles(const Args& args, const Console& console) {
+  std::vector<ProfileText> files;
+  for (const std::string& path : split(args.at("import"), ',')) {
+    files.push_back({path, read_file(path)});
+  }
+  give_profile(import_profile(files, profile_facts(args)), args, console);
+  return ExitCode::ok;
+}
+
+/// parallel-opt probe --collectives N: between processes of this host, by PyTorch.
+ExitCode probe_collectives(const Args& args, const Console& console) {
+  std::vector<std::string> words = {"--ranks", std::to_string(*args.whole("collectives", 2))};
+  if (args.has("quick")) words.push_back("--quick");
+  if (const auto budget = args.positive("budget")) {
+    words.insert(words.end(), {"--budget", args.at("budget")});
+  }
+  const ProcessResult result =
+      console.processes.run(python_command(console.processes, "probe_collectives", words));
+  if (result.exit_code != 0 || result.output.empty()) {
+    throw SystemError("probe", "Python ended with exit code " + std::to_string(result.exit_code),
+                      "the reason stands above");
+  }
+  give_profile(read_profile(result.output, "probe"), args, console);
+  return ExitCode::ok;
+}
+
 ExitCode run_probe(const Args& args, const Console& console) {
+  if (args.has("import")) return import_profiles(args, console);
+  if (args.has("collectives")) return probe_collectives(args, console);
+  for (const char* flag : kImportFlags) {
+    if (!args.has(flag)) continue;
+    throw UsageError("parallel-opt probe", "--" + std::string(flag) + " goes with --import",
+                     "--import FILES");
+  }
   const ProbeReport report = probe(args, console);
   if (console.json) {
     print_json(console, report);
@@ -121,8 +197,19 @@ Command probe_command() {
       .description = "Results are cached per device with their date and used by every later plan.",
       .flags = {{"quick", "", "fewer sizes and types, a few seconds"},
                 {"budget", "SECONDS", "time to spend"},
-                {"no-store", "", "leave the cache alone"}},
-      .examples = {"parallel-opt probe --quick"},
+                {"no-store", "", "leave the cache alone"},
+                {"collectives", "RANKS", "measure collectives between processes of this host"},
+                {"import", "FILE[,FILE]", "convert published profiles instead of measuring"},
+                {"name", "NAME", "with --import: what a cluster calls the profile"},
+                {"device", "NAME", "with --import: what was measured, where no file says it"},
+                {"model", "NAME", "with --import: whose layers they are"},
+                {"dtype", "bf16|fp16|fp32|...", "with --import: type of the arithmetic"},
+                {"tensor", "N", "with --import: tensor-parallel degree"},
+                {"micro-batch", "N", "with --import: samples of a micro-batch"},
+                {"sequence", "N", "with --import: tokens of a sample"},
+                {"output", "FILE", "with --import or --collectives: write the profile there", 'o'}},
+      .examples = {"parallel-opt probe --quick",
+                   "parallel-opt probe --import profile.json --device A100-40GB -o a100.json"},
       .run = run_probe,
   };
 }

@@ -76,6 +76,32 @@ void fields(Visitor& visit, T& document) {
   visit("checks", document.checks, "one per part");
 }
 
+struct BundleEntry {
+  std::string path;
+  std::int64_t bytes = 0;
+};
+
+/// What `doctor --bundle` wrote.
+struct BundleDocument {
+  std::string output;
+  std::vector<BundleEntry> files;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, BundleEntry>
+void fields(Visitor& visit, T& entry) {
+  visit("path", entry.path, "below the root");
+  visit("bytes", entry.bytes, "its size");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, BundleDocument>
+void fields(Visitor& visit, T& document) {
+  visit.schema("parallel-opt/bundle/1");
+  visit("output", document.output, "the archive that was written");
+  visit("files", document.files, "everything in it");
+}
+
 /// What `report` wrote.
 struct ReportDocument {
   std::string source;

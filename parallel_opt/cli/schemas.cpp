@@ -5,6 +5,7 @@
 #include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/graph/summary.h"
 #include "parallel_opt/hardware/cluster.h"
+#include "parallel_opt/hardware/driver_record.h"
 #include "parallel_opt/hardware/energy.h"
 #include "parallel_opt/hardware/probe.h"
 #include "parallel_opt/plan/plan.h"
@@ -15,12 +16,16 @@ namespace parallel_opt {
 
 const std::vector<DocumentSchema>& document_schemas() {
   static const std::vector<DocumentSchema> kSchemas = {
+      {"bundle", "what `parallel-opt doctor --bundle --json` prints",
+       [] { return schema_of<BundleDocument>("What was copied of a machine."); }},
       {"cluster", "nodes, devices and links with their speeds",
        [] { return schema_of<ClusterDocument>("What a job runs on."); }},
       {"demo", "what `parallel-opt demo --json` prints",
        [] { return schema_of<DemoDocument>("Two models, trained three ways each."); }},
       {"doctor", "what `parallel-opt doctor --json` prints",
        [] { return schema_of<DoctorDocument>("What works here, and what does not."); }},
+      {"drivers", "what drivers say of accelerators: kept by `doctor --bundle`",
+       [] { return schema_of<DriverRecords>("What drivers say of a host's accelerators."); }},
       {"energy", "what `parallel-opt energy --json` prints",
        [] { return schema_of<EnergyReading>("Joules of the machine over a window."); }},
       {"error", "what any command prints with --json when it fails",
@@ -41,6 +46,8 @@ const std::vector<DocumentSchema>& document_schemas() {
        [] { return schema_of<PlanResult>("A plan and how it was found."); }},
       {"probe", "what `parallel-opt probe --json` prints",
        [] { return schema_of<ProbeReport>("What was measured on this machine."); }},
+      {"profile", "what `parallel-opt probe --import` prints and clusters name",
+       [] { return schema_of<ImportedProfile>("Measurements made elsewhere."); }},
       {"report", "everything an HTML report shows",
        [] { return schema_of<ReportData>("Everything a report shows."); }},
       {"report-file", "what `parallel-opt report --json` prints",

@@ -1,7 +1,6 @@
 #include "parallel_opt/hardware/cluster.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include "parallel_opt/base/hash.h"
@@ -192,16 +191,6 @@ void expand(std::vector<Device>& devices) {
     if (!device.usd_per_hour) device.usd_per_hour = model.usd_per_hour;
     device.like.reset();
   }
-}
-
-double rate_at(const RateCurve& curve, double size) {
-  PO_CHECK(!curve.points.empty(), "a rate curve has a point");
-  const auto above = std::ranges::lower_bound(curve.points, size, {}, &RatePoint::size);
-  if (above == curve.points.begin()) return curve.points.front().per_second;
-  if (above == curve.points.end()) return curve.points.back().per_second;
-  const RatePoint& low = *(above - 1);
-  const double share = std::log(size / low.size) / std::log(above->size / low.size);
-  return low.per_second * std::pow(above->per_second / low.per_second, share);
 }
 
 }  // namespace parallel_opt

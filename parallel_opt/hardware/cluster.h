@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "parallel_opt/base/dtype.h"
 #include "parallel_opt/base/json.h"
 #include "parallel_opt/base/uncertain.h"
+#include "parallel_opt/hardware/imported_profile.h"
+#include "parallel_opt/hardware/rate_curve.h"
 
 namespace parallel_opt {
 
@@ -17,24 +18,6 @@ namespace parallel_opt {
 enum class DeviceKind { cpu, gpu };
 
 constexpr auto enum_names(DeviceKind) { return std::to_array<std::string_view>({"cpu", "gpu"}); }
-
-/// One point of a rate curve: the rate reached by one call of that size.
-struct RatePoint {
-  double size = 0;        ///< FLOPs of the call (compute) or bytes moved (memory, links)
-  double per_second = 0;  ///< FLOP/s or bytes/s
-  bool operator==(const RatePoint&) const = default;
-};
-
-/// How fast a device runs one family of kernels: a curve over size, log-interpolated, flat outside.
-struct RateCurve {
-  std::string kernel;  ///< "matmul", "convolution", "attention", "elementwise", "memory", ...
-  std::optional<DType> dtype;     ///< absent where it does not matter
-  int threads = 0;                ///< CPU threads used; 0: the whole device
-  std::vector<RatePoint> points;  ///< by rising size, at least one
-  Quality quality = Quality::assumed;
-  std::string source;  ///< "probe 2026-11-21", "data sheet"
-  bool operator==(const RateCurve&) const = default;
-};
 
 struct Power {
   Uncertain idle_w;
@@ -56,7 +39,7 @@ struct Device {
   int numa = 0;
   Uncertain memory_bytes;                     ///< what a job may use, cgroup limits applied
   std::vector<std::string> instruction_sets;  ///< cpu: "avx2", "avx512f", "avx512_bf16", "amx_bf16"
-  std::vector<RateCurve> rates;
+  RateCurves rates;
   /// Overhead of one operator in an eager PyTorch training step, seconds: half of forward (recorded
   /// by autograd) plus backward.
   std::optional<Uncertain> launch_s;
@@ -149,6 +132,9 @@ struct Cluster {
   std::vector<Link> links;
   std::vector<Network> networks;
   std::vector<Zone> zones;
+  /// Measurements made elsewhere that are a cost source here; their rates and transfers are in the
+  /// devices, links and networks already.
+  std::vector<ImportedProfile> profiles;
   std::vector<std::string> notes;  ///< what discovery could not read, for the user
   bool operator==(const Cluster&) const = default;
 };
@@ -201,9 +187,6 @@ inline constexpr std::size_t kMostInFull = 64;
 std::vector<Device> compact(const std::vector<Device>& devices);
 /// The reverse, after reading. A `like` that names no earlier device stays, for check() to name.
 void expand(std::vector<Device>& devices);
-
-/// Log-interpolated rate at `size`. Pre: the curve has a point.
-double rate_at(const RateCurve& curve, double size);
 
 }  // namespace parallel_opt
 

@@ -33,6 +33,10 @@ class Checker {
       zone(cluster_.zones[i], where + ".zones[" + std::to_string(i) + "]");
     }
     places(where);
+    for (std::size_t i = 0; i < cluster_.profiles.size(); ++i) {
+      std::ranges::move(check(cluster_.profiles[i], where + ".profiles[" + std::to_string(i) + "]"),
+                        std::back_inserter(faults_));
+    }
     return std::move(faults_);
   }
 
@@ -139,21 +143,8 @@ class Checker {
     const auto [first, is_new] = first_of_name_.emplace(d.name, &d);
     if (!is_new && first->second->rates == d.rates) return;
     for (std::size_t i = 0; i < d.rates.size(); ++i) {
-      curve(d.rates[i], where + ".rates[" + std::to_string(i) + "]");
-    }
-  }
-
-  void curve(const RateCurve& c, const std::string& where) {
-    if (c.kernel.empty()) fault(where + ".kernel", "is empty");
-    if (c.threads < 0) fault(where + ".threads", "is negative", "0 means the whole device");
-    if (c.points.empty()) fault(where + ".points", "is empty", "a curve has a point");
-    for (std::size_t i = 0; i < c.points.size(); ++i) {
-      const std::string point = where + ".points[" + std::to_string(i) + "]";
-      if (!(c.points[i].size > 0)) fault(point + ".size", "is not positive");
-      if (!(c.points[i].per_second > 0)) fault(point + ".per_s", "is not positive");
-      if (i > 0 && !(c.points[i - 1].size < c.points[i].size)) {
-        fault(point + ".size", "does not rise", "sort the points by size");
-      }
+      std::ranges::move(check(d.rates[i], where + ".rates[" + std::to_string(i) + "]"),
+                        std::back_inserter(faults_));
     }
   }
 

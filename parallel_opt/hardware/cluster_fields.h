@@ -5,24 +5,6 @@
 namespace parallel_opt {
 
 template <class Visitor, class T>
-  requires SameAs<T, RatePoint>
-void fields(Visitor& visit, T& point) {
-  visit("size", point.size, "FLOPs of one call (compute), bytes moved (memory, links)");
-  visit("per_s", point.per_second, "FLOP/s or bytes/s reached");
-}
-
-template <class Visitor, class T>
-  requires SameAs<T, RateCurve>
-void fields(Visitor& visit, T& curve) {
-  visit("kernel", curve.kernel, "family of kernels: matmul, convolution, attention, memory, ...");
-  visit("dtype", curve.dtype, "element type, where it matters");
-  visit.optional("threads", curve.threads, "CPU threads used; 0: the whole device");
-  visit("points", curve.points, "rate by size, rising");
-  visit("quality", curve.quality, "how the curve was obtained");
-  visit.optional("source", curve.source, "where it comes from, with its date");
-}
-
-template <class Visitor, class T>
   requires SameAs<T, Power>
 void fields(Visitor& visit, T& power) {
   visit("idle_w", power.idle_w, "watts when idle");
@@ -131,6 +113,7 @@ void fields(Visitor& visit, T& cluster) {
   visit.optional("links", cluster.links, "ways between devices");
   visit.optional("networks", cluster.networks, "switches that join many alike");
   visit.optional("zones", cluster.zones, "places with their own prices and carbon");
+  visit.optional("profiles", cluster.profiles, "measurements made elsewhere, a cost source here");
   visit.optional("notes", cluster.notes, "what could not be found out");
 }
 

@@ -1,5 +1,6 @@
 #include "parallel_opt/hardware/cluster_file.h"
 
+#include <filesystem>
 #include <map>
 #include <optional>
 #include <set>
@@ -8,6 +9,7 @@
 #include "parallel_opt/hardware/cgroup.h"
 #include "parallel_opt/hardware/cluster_file_fields.h"
 #include "parallel_opt/hardware/preset.h"
+#include "parallel_opt/hardware/profile_merge.h"
 
 namespace parallel_opt {
 namespace {
@@ -45,6 +47,8 @@ class Builder {
     add_zones();
     add_switches();
     add_links();
+    add_profiles(cluster_, file_.profiles, std::filesystem::path(where_).parent_path().string(),
+                 where_ + ":profiles", faults_);
     throw_if_any(std::move(faults_));
     throw_if_any(check(cluster_, where_ + ":cluster"));
     return std::move(cluster_);

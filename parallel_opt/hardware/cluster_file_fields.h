@@ -66,6 +66,7 @@ struct File {
   std::vector<FileLink> links;
   std::vector<FileZone> zones;
   std::vector<DeviceRecord> device_types;
+  std::vector<std::string> profiles;
 };
 
 template <class Visitor, class T>
@@ -137,6 +138,7 @@ void fields(Visitor& visit, T& file) {
   visit.optional("links", file.links, "ways between two of them");
   visit.optional("zones", file.zones, "places with their own prices");
   visit.optional("device_types", file.device_types, "devices that the database has not");
+  visit.optional("profiles", file.profiles, "files of imported measurements, beside this one");
 }
 
 }  // namespace parallel_opt::cluster_file

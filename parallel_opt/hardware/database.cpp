@@ -241,7 +241,7 @@ void fill_cpu_rates(Device& device, const CpuGuess& guess) {
   if (guess.cores > 1) {
     std::vector<RateCurve> one =
         curves(peaks(std::min(1.0, cores)), kCpuEfficiency, 1, quality, source);
-    std::ranges::move(one, std::back_inserter(device.rates));
+    std::ranges::move(one, std::back_inserter(device.rates.edit()));
   }
   device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
   if (cpu != nullptr && record->max_w) {

@@ -9,6 +9,9 @@
 
 #include "parallel_opt/base/hash.h"
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/hardware/adapters.h"
+#include "parallel_opt/hardware/amd_smi.h"
+#include "parallel_opt/hardware/amdgpu.h"
 #include "parallel_opt/hardware/cgroup.h"
 #include "parallel_opt/hardware/cpu_topology.h"
 #include "parallel_opt/hardware/database.h"
@@ -293,7 +296,57 @@ void cross_check(const CpuTopology& topology, const std::vector<int>& allowed, C
       std::back_inserter(cluster.notes));
 }
 
+/// AMD's library knows uuids and free memory of devices whose other facts are in /sys.
+void add_library_facts(const AmdSmi& library, DriverRecord& record) {
+  for (const GpuRecord& told : library.devices()) {
+    const auto same = std::ranges::find(record.devices, told.pci, &GpuRecord::pci);
+    if (told.pci.empty() || same == record.devices.end()) continue;
+    if (!told.uuid.empty()) same->uuid = told.uuid;
+    if (told.memory_bytes) same->memory_bytes = told.memory_bytes;
+    if (told.free_bytes) same->free_bytes = told.free_bytes;
+    for (int other = 0; other < library.count(); ++other) {
+      const auto far = std::ranges::find(record.devices, library.pci(other), &GpuRecord::pci);
+      if (far == record.devices.end() || far <= same) continue;
+      GpuPair pair{int(same - record.devices.begin()), int(far - record.devices.begin()),
+                   library.peer(told.index, other), std::nullopt, std::nullopt};
+      if (pair.peer) record.pairs.push_back(pair);
+    }
+  }
+}
+
 }  // namespace
+
+DiscoverOptions this_machine() {
+  return {.nvml_library = "libnvidia-ml.so.1",
+          .amd_libraries = amd_library_names(),
+          .cross_check = true};
+}
+
+DriverRecords read_drivers(const FileSystem& files, const DiscoverOptions& options,
+                           std::vector<std::string>& notes) {
+  DriverRecords records;
+  if (const std::optional<std::string> text = files.read(kDriverRecordPath)) {
+    try {
+      return from_json<DriverRecords>(*text, kDriverRecordPath);
+    } catch (const InputError& e) {
+      notes.push_back(std::string("drivers: ") + e.what());
+      return records;
+    }
+  }
+  if (!options.nvml_library.empty()) {
+    if (const std::optional<Nvml> nvml = Nvml::open(options.nvml_library, notes)) {
+      records.drivers.push_back(nvml->record());
+    }
+  }
+  if (std::optional<DriverRecord> amd = read_amdgpu(files)) {
+    if (!options.amd_libraries.empty()) {
+      const std::unique_ptr<AmdSmi> library = AmdSmi::open(options.amd_libraries, notes);
+      if (library != nullptr) add_library_facts(*library, *amd);
+    }
+    records.drivers.push_back(*std::move(amd));
+  }
+  return records;
+}
 
 Cluster discover(const FileSystem& files, const DiscoverOptions& options) {
   Cluster cluster;
@@ -318,10 +371,11 @@ Cluster discover(const FileSystem& files, const DiscoverOptions& options) {
   add_cpu_devices(host, groups, database, cluster);
   add_cpu_links(cluster);
   if (options.cross_check) cross_check(host.topology, allowed, cluster);
-  if (options.nvml_library.empty()) return cluster;
-  if (const std::optional<Nvml> nvml = Nvml::open(options.nvml_library, cluster.notes)) {
-    add_nvidia_devices(nvml->devices(cluster.notes), database, files, cluster);
+  for (const DriverRecord& driver : read_drivers(files, options, cluster.notes).drivers) {
+    std::ranges::copy(driver.notes, std::back_inserter(cluster.notes));
+    add_gpus(driver, database, files, cluster);
   }
+  std::ranges::move(read_adapters(files), std::back_inserter(cluster.networks));
   return cluster;
 }
 

@@ -68,15 +68,14 @@ EnergyMeter::EnergyMeter(std::unique_ptr<const FileSystem> files, const Cluster&
   impl_->options = std::move(options);
   impl_->idle_w = idle_watts(cluster);
   if (!impl_->options.clock_s) impl_->options.clock_s = steady_seconds;
-  impl_->sources =
-      make_energy_sources(*impl_->files, cluster, impl_->options.nvml_library, impl_->notes);
+  impl_->sources = make_energy_sources(*impl_->files, cluster, impl_->options, impl_->notes);
   for (const auto& source : impl_->sources) {
     impl_->period_s = std::min(impl_->period_s, source->period_s());
   }
 }
 
 EnergyMeter::EnergyMeter()
-    : EnergyMeter(std::make_unique<DiskFileSystem>(), discover(DiskFileSystem())) {}
+    : EnergyMeter(std::make_unique<DiskFileSystem>(), discover(DiskFileSystem(), {})) {}
 
 EnergyMeter::EnergyMeter(EnergyMeter&&) noexcept = default;
 EnergyMeter::~EnergyMeter() = default;

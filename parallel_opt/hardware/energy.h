@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/hardware/amd_smi.h"
 #include "parallel_opt/hardware/cluster.h"
 
 namespace parallel_opt {
@@ -47,17 +49,39 @@ class EnergySource {
   virtual double period_s() const = 0;
 };
 
+/// A counter of the kernel's performance events.
+struct PerfEventSpec {
+  std::uint32_t type = 0;
+  std::uint64_t config = 0;
+  int cpu = 0;
+};
+
+class PerfEvent {
+ public:
+  virtual ~PerfEvent() = default;
+  /// Counts since it was opened; empty when it cannot be read any more.
+  virtual std::optional<std::uint64_t> read() = 0;
+};
+
+/// nullptr: the kernel does not allow it.
+using OpenPerfEvent = std::function<std::unique_ptr<PerfEvent>(const PerfEventSpec&)>;
+
+/// By the system call.
+std::unique_ptr<PerfEvent> open_perf_event(const PerfEventSpec& spec);
+
 struct EnergyOptions {
-  std::string nvml_library = "libnvidia-ml.so.1";  ///< empty: no NVIDIA devices
+  std::string nvml_library = "libnvidia-ml.so.1";                ///< empty: no NVIDIA devices
+  std::vector<std::string> amd_libraries = amd_library_names();  ///< empty: /sys alone
+  OpenPerfEvent open_perf = open_perf_event;                     ///< empty: no perf events
   /// A thread of our own samples while a window is open. Off: sample() is called by the user.
   bool background = true;
   std::function<double()> clock_s;  ///< monotonic seconds; empty: the system's
 };
 
-/// Measures windows of energy with the best source that each part of the machine has: RAPL and NVML
-/// counters, NVML power integrated over time, else a model: P = idle + (max - idle) * utilisation
-/// from CPU time, +-30 %. Never fails: what cannot be measured is `unavailable`. One window at a
-/// time; begin() within a window starts anew.
+/// Measures windows of energy with the best source that each part of the machine has: RAPL, NVML
+/// and AMD counters, GPU power integrated over time, else a model: P = idle + (max - idle) *
+/// utilisation from CPU time, +-30 %. Never fails: what cannot be measured is `unavailable`. One
+/// window at a time; begin() within a window starts anew.
 class EnergyMeter {
  public:
   /// `files` shows /sys/class/powercap and /proc; `cluster` names the devices and their watts.

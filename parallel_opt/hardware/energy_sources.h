@@ -8,12 +8,12 @@
 
 namespace parallel_opt {
 
-/// The sources of a host, each part of the machine covered once: RAPL when it may be read, else the
-/// model of the CPU devices; NVML for NVIDIA devices. What is missing goes to `notes`. `files` must
-/// outlive them.
+/// The sources of a host, each part of the machine covered once: RAPL of powercap, else of perf
+/// events, else the model of the CPU devices; NVML and AMD's counters for accelerators, which of
+/// some modules hold the processor too. What is missing goes to `notes`. `files` must outlive them.
 std::vector<std::unique_ptr<EnergySource>> make_energy_sources(const FileSystem& files,
                                                                const Cluster& cluster,
-                                                               const std::string& nvml_library,
+                                                               const EnergyOptions& options,
                                                                std::vector<std::string>& notes);
 
 }  // namespace parallel_opt

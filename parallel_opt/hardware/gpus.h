@@ -5,18 +5,21 @@
 
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/hardware/database.h"
-#include "parallel_opt/hardware/nvml.h"
+#include "parallel_opt/hardware/driver_record.h"
 
 namespace parallel_opt {
 
-/// Adds the host's NVIDIA devices to a cluster of one node: memory and power as the driver reports
-/// them, rates from the database by the driver's name, PCI locality from `files`, and links to each
-/// other and to the CPU device they are near. `assumed` rates and a note for unknown types.
-void add_nvidia_devices(const std::vector<NvmlDevice>& found, const DeviceDatabase& database,
-                        const FileSystem& files, Cluster& cluster);
+/// Adds a host's accelerators to a cluster of one node: memory and power as the driver reports
+/// them, rates from the database by the driver's name, PCI locality from `files`, MIG slices as
+/// devices of their own with their part of the rates. Links: NVSwitch as a network, direct NVLink
+/// and xGMI links by their number, else PCIe by generation, width, and whether the two may read
+/// each other's memory; where the driver tells no links, the database's of boards that always have
+/// them. Devices the database does not know get rates of quality `assumed`.
+void add_gpus(const DriverRecord& driver, const DeviceDatabase& database, const FileSystem& files,
+              Cluster& cluster);
 
-/// What hwloc sees and we do not, as notes; empty without hwloc. Its memory is not compared: it
-/// misses memory that was added at run time. Only meaningful on the machine we are on.
+/// What hwloc sees otherwise than /proc and /sys: a note per difference. Empty when hwloc is not
+/// built in or agrees.
 std::vector<std::string> hwloc_disagreements(int packages, int cores, int threads);
 
 }  // namespace parallel_opt

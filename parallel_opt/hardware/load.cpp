@@ -43,8 +43,7 @@ void merge_cached_probes(Cluster& cluster, const FileSystem& files, const std::s
 
 Cluster load_cluster(const std::string& spec, const std::string& software) {
   if (spec == "local") {
-    Cluster cluster =
-        discover(DiskFileSystem(), {.nvml_library = "libnvidia-ml.so.1", .cross_check = true});
+    Cluster cluster = discover(DiskFileSystem(), this_machine());
     merge_cached_probes(cluster, DiskFileSystem(), probe_directory(), software, today());
     return cluster;
   }

@@ -2,58 +2,15 @@
 
 #include <dlfcn.h>
 
-#include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstring>
 #include <utility>
 
+#include "parallel_opt/hardware/nvml_calls.h"
+
 namespace parallel_opt {
-namespace {
 
-// Our own declarations of the few functions in use; names and layouts as in the public header.
-using Handle = void*;
-constexpr int kSuccess = 0;
-constexpr int kNotSupported = 3;
-constexpr int kMissing = -1;  // ours: the function is not in the library
-constexpr int kClockSm = 1;
-constexpr unsigned kNameLength = 96;
-
-struct Memory {
-  unsigned long long total, free, used;
-};
-
-struct PciInfo {
-  char legacy_bus_id[16];
-  unsigned domain, bus, device, pci_device_id, pci_subsystem_id;
-  char bus_id[32];
-};
-
-using InitFunction = int (*)();
-using ErrorStringFunction = const char* (*)(int);
-using CountFunction = int (*)(unsigned*);
-using HandleFunction = int (*)(unsigned, Handle*);
-using TextFunction = int (*)(Handle, char*, unsigned);
-using PciFunction = int (*)(Handle, PciInfo*);
-using MemoryFunction = int (*)(Handle, Memory*);
-using NumberFunction = int (*)(Handle, unsigned*);
-using LongFunction = int (*)(Handle, unsigned long long*);
-using ClockFunction = int (*)(Handle, int, unsigned*);
-
-/// NVML writes an eight-digit domain, the kernel a four-digit one.
-std::string pci_address(const PciInfo& info) {
-  std::string text(info.bus_id, strnlen(info.bus_id, sizeof info.bus_id));
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
-  if (text.size() > 12 && text.starts_with("0000")) text.erase(0, text.size() - 12);
-  return text;
-}
-
-}  // namespace
-
-template <class Function>
-Function Nvml::symbol(const char* name) const {
-  return reinterpret_cast<Function>(dlsym(library_, name));
-}
+using namespace nvml_calls;  // NOLINT: names of the library
 
 std::string Nvml::reason(int code) const {
   if (const auto text = symbol<ErrorStringFunction>("nvmlErrorString")) {
@@ -97,8 +54,8 @@ std::string Nvml::text_of(void* handle, const char* function, int& code) const {
   return {buffer.data(), strnlen(buffer.data(), kNameLength)};
 }
 
-NvmlDevice Nvml::describe(int index, void* handle, std::vector<std::string>& notes) const {
-  NvmlDevice device;
+GpuRecord Nvml::describe(int index, void* handle, std::vector<std::string>& notes) const {
+  GpuRecord device;
   device.index = index;
   const auto tell = [&](const char* what, int code) {
     if (code == kSuccess) return true;
@@ -134,11 +91,14 @@ NvmlDevice Nvml::describe(int index, void* handle, std::vector<std::string>& not
       get != nullptr && get(handle, kClockSm, &megahertz) == kSuccess) {
     device.max_clock_hz = megahertz * 1e6;
   }
+  describe_pcie(handle, device);
+  describe_links(handle, device);
+  describe_slices(handle, device, notes);
   return device;
 }
 
-std::vector<NvmlDevice> Nvml::devices(std::vector<std::string>& notes) const {
-  std::vector<NvmlDevice> found;
+std::vector<GpuRecord> Nvml::devices(std::vector<std::string>& notes) const {
+  std::vector<GpuRecord> found;
   const auto get_count = symbol<CountFunction>("nvmlDeviceGetCount_v2");
   unsigned count = 0;
   if (get_count == nullptr || get_count(&count) != kSuccess) {
@@ -166,12 +126,18 @@ std::optional<double> Nvml::energy_j(int index) const {
 }
 
 std::optional<double> Nvml::power_w(int index) const {
-  const auto get = symbol<NumberFunction>("nvmlDeviceGetPowerUsage");
   Handle handle = handle_of(index);
-  unsigned milliwatts = 0;
-  if (get == nullptr || handle == nullptr || get(handle, &milliwatts) != kSuccess) {
-    return std::nullopt;
+  if (handle == nullptr) return std::nullopt;
+  FieldValue field{};
+  field.field_id = kPowerInstant;
+  const auto get_fields = symbol<FieldsFunction>("nvmlDeviceGetFieldValues");
+  if (get_fields != nullptr && get_fields(handle, 1, &field) == kSuccess &&
+      field.status == kSuccess && field.value_type == kUnsignedInt) {
+    return double(field.value.number) * 1e-3;
   }
+  const auto get = symbol<NumberFunction>("nvmlDeviceGetPowerUsage");
+  unsigned milliwatts = 0;
+  if (get == nullptr || get(handle, &milliwatts) != kSuccess) return std::nullopt;
   return double(milliwatts) * 1e-3;
 }
 

@@ -1,24 +1,12 @@
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
-namespace parallel_opt {
+#include "parallel_opt/hardware/driver_record.h"
 
-/// One NVIDIA device as the driver states it. What the driver does not tell is absent.
-struct NvmlDevice {
-  int index = 0;
-  std::string name;  ///< "NVIDIA H100 80GB HBM3"
-  std::string uuid;  ///< "GPU-..."
-  std::string pci;   ///< "0000:0b:00.0", lower case, as in /sys/bus/pci/devices
-  std::optional<std::int64_t> memory_bytes;
-  std::optional<std::int64_t> free_bytes;
-  std::optional<double> power_limit_w;
-  std::optional<double> max_clock_hz;
-  bool operator==(const NvmlDevice&) const = default;
-};
+namespace parallel_opt {
 
 /// The NVIDIA management library, opened at run time: hosts without a driver start as well. Every
 /// function of it may be missing in an old driver, unsupported by a device, or forbidden.
@@ -32,10 +20,14 @@ class Nvml {
   ~Nvml();
 
   /// Devices that answer; the others are told in `notes`.
-  std::vector<NvmlDevice> devices(std::vector<std::string>& notes) const;
+  std::vector<GpuRecord> devices(std::vector<std::string>& notes) const;
+  /// Devices with their links, and every pair of them. Links and paths that an old driver does not
+  /// tell are absent.
+  DriverRecord record() const;
   /// Joules since the driver was loaded (Volta and newer), steps of 20 to 100 ms.
   std::optional<double> energy_j(int index) const;
-  /// Watts now (a one-second mean on newer devices).
+  /// Watts now: the instant value where the driver has it, else the usual one (a one-second mean on
+  /// newer devices).
   std::optional<double> power_w(int index) const;
 
  private:
@@ -45,7 +37,11 @@ class Nvml {
   std::string reason(int code) const;
   void* handle_of(int index) const;
   std::string text_of(void* handle, const char* function, int& code) const;
-  NvmlDevice describe(int index, void* handle, std::vector<std::string>& notes) const;
+  GpuRecord describe(int index, void* handle, std::vector<std::string>& notes) const;
+  void describe_pcie(void* handle, GpuRecord& device) const;
+  void describe_links(void* handle, GpuRecord& device) const;
+  void describe_slices(void* handle, GpuRecord& device, std::vector<std::string>& notes) const;
+  GpuPair pair_of(const GpuRecord& a, const GpuRecord& b) const;
   void* library_ = nullptr;
 };
 

@@ -61,12 +61,12 @@ std::string refusal(const ProbeSet& set, const Device& device, const std::string
 
 void replace_curves(Device& device, const ProbeSet& set) {
   // All thread counts go: a measured and an assumed curve side by side would not compare.
-  std::erase_if(device.rates, [&](const RateCurve& old) {
+  std::erase_if(device.rates.edit(), [&](const RateCurve& old) {
     return std::ranges::any_of(set.rates, [&](const RateCurve& curve) {
       return curve.kernel == old.kernel && curve.dtype == old.dtype;
     });
   });
-  std::ranges::copy(set.rates, std::back_inserter(device.rates));
+  std::ranges::copy(set.rates, std::back_inserter(device.rates.edit()));
 }
 
 }  // namespace

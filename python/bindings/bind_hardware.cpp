@@ -7,6 +7,7 @@
 #include "parallel_opt/hardware/discover.h"
 #include "parallel_opt/hardware/energy.h"
 #include "parallel_opt/hardware/load.h"
+#include "parallel_opt/hardware/merge_hosts.h"
 #include "parallel_opt/hardware/probe_cache.h"
 #include "python/bindings/bind_fields.h"
 
@@ -22,11 +23,13 @@ void bind_discovery(nb::module_& m) {
       "discover",
       [](const std::string& root) {
         if (!root.empty()) return discover(DiskFileSystem(root));
-        return discover(DiskFileSystem(),
-                        {.nvml_library = "libnvidia-ml.so.1", .cross_check = true});
+        return discover(DiskFileSystem(), this_machine());
       },
       "root"_a = "", Released(),
       "This host, or the one whose /proc and /sys lie below `root`, without cached probes.");
+  m.def("merge_hosts", &merge_hosts, "hosts"_a, "names"_a, Released(),
+        "One cluster of several hosts; `names` say where each came from, for errors. Raises "
+        "InputError.");
   m.def("load_cluster", &load_cluster, "spec"_a, "software"_a = "", Released(),
         "A cluster by name: \"local\" (with cached probes, of `software` only when it is given), a "
         "file, or a preset such as \"2n8xH100-SXM-80GB\". Raises InputError or SystemError.");
@@ -40,6 +43,21 @@ void bind_discovery(nb::module_& m) {
 void bind_probes(nb::module_& m) {
   bind_struct<ProbeSet>(m, "ProbeSet", "What was measured on one device in one go.");
   bind_struct<ProbeReport>(m, "ProbeReport", "What a probe run prints.");
+  m.def(
+      "fit_transfer",
+      [](const std::vector<std::pair<double, double>>& points) {
+        std::vector<TransferPoint> measured;
+        measured.reserve(points.size());
+        for (const auto& [bytes, seconds] : points) measured.push_back({bytes, seconds});
+        if (measured.size() < 2) {
+          throw InputError("points", "are fewer than two", "measure at least two sizes");
+        }
+        const TransferFit fit = fit_transfer(measured);
+        return std::pair(fit.latency_s, fit.bytes_per_s);
+      },
+      "points"_a,
+      "Seconds and bytes/s of latency + bytes / rate, fitted to (bytes, seconds); the intervals "
+      "hold the residual.");
   m.def("today", &today, "The day in UTC, as 2026-11-21.");
   m.def("probe_host", &probe_host, "device"_a, "budget_s"_a, Released(),
         "Memory bandwidth and transfers between ranks of a CPU device of this host.");

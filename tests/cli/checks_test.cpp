@@ -113,6 +113,31 @@ TEST(Doctor, NetworkGpusAndCountersAreReadFromFiles) {
   gpu.name = "H100";
   cluster.devices = {gpu};
   EXPECT_EQ(check_gpus(files, cluster).found, "H100");
+  cluster.notes = {"cpu: not about GPUs", "nvidia: device 0: power limit: not supported"};
+  EXPECT_EQ(check_gpus(files, cluster).found,
+            "H100 (nvidia: device 0: power limit: not supported)");
+  EXPECT_EQ(check_gpus(files, cluster).status, CheckStatus::warning);
+}
+
+TEST(Doctor, AnAmdDriverWithoutDevicesIsTold) {
+  MemoryFileSystem files;
+  files.files["/dev/kfd"] = "";
+  const Check check = check_gpus(files, host(2, 0, 1));
+  EXPECT_EQ(check.status, CheckStatus::warning);
+  EXPECT_EQ(check.remedy, "see amd-smi; is /sys/class/drm in this container?");
+}
+
+TEST(Doctor, PerfEventsCountWherePowercapMayNotBeRead) {
+  MemoryFileSystem files;
+  const Cluster cluster = host(2, 0, 1);
+  files.files["/sys/bus/event_source/devices/power/type"] = "9\n";
+  files.files["/proc/sys/kernel/perf_event_paranoid"] = "2\n";
+  const Check forbidden = check_energy_counters(files, cluster);
+  EXPECT_EQ(forbidden.found, "RAPL counters are there, but may not be read");
+  EXPECT_EQ(forbidden.costs, "energy is modelled from CPU time, +-30 %");
+  EXPECT_EQ(forbidden.remedy, "sysctl kernel.perf_event_paranoid=0");
+  files.files["/proc/sys/kernel/perf_event_paranoid"] = "-1\n";
+  EXPECT_EQ(check_energy_counters(files, cluster).found, "RAPL counters by perf events");
 }
 
 TEST(Doctor, ACacheThatCannotBeWrittenIsToldWithTheReason) {

@@ -23,7 +23,7 @@ TEST(Rates, ThreadsBetweenMeasuredOnesScale) {
 TEST(Rates, RanksShareTheBandwidthOfTheDevice) {
   Device device = cpu(2);
   // One core alone draws 16 GB/s, both together 20: each of two ranks gets 10.
-  for (RateCurve& curve : device.rates) {
+  for (RateCurve& curve : device.rates.edit()) {
     if (curve.kernel == "matmul") continue;
     curve.points = {{1, curve.threads == 1 ? 16e9 : 20e9}};
   }
@@ -43,7 +43,8 @@ TEST(Rates, ConvolutionFallsBackToMatmul) {
 
 TEST(Rates, LowPrecisionWithoutACurveRunsLikeFp32) {
   Device device = cpu(2);
-  std::erase_if(device.rates, [](const RateCurve& curve) { return curve.dtype == DType::bf16; });
+  std::erase_if(device.rates.edit(),
+                [](const RateCurve& curve) { return curve.dtype == DType::bf16; });
   const RankRates rates = rank_rates(device, 2, 1, DType::bf16);
   EXPECT_DOUBLE_EQ(rates.arithmetic(Kernel::contraction, true).at(1e9), 2e11);
 }

@@ -49,7 +49,7 @@ TEST(Check, NamesEveryBrokenRule) {
   cluster.devices[0].memory_bytes = {4, 5, 6, Quality::measured};
   cluster.devices[1].name = "";
   cluster.devices[1].power = Power{exact(10), exact(5)};
-  cluster.devices[1].rates[0].points = {{10, 1}, {10, 0}};
+  cluster.devices[1].rates.edit()[0].points = {{10, 1}, {10, 0}};
   cluster.devices[1].rates.push_back({"", std::nullopt, -1, {}, Quality::assumed, ""});
   cluster.links.push_back({DeviceId(0), DeviceId(7), "wire", exact(-1), exact(0)});
   EXPECT_EQ(lines(check(cluster, "c")),

@@ -19,6 +19,8 @@ class Bench {
         files(*owned_),
         cluster(discover(files)) {
     options_.nvml_library = nvml;
+    options_.amd_libraries.clear();
+    options_.open_perf = nullptr;
     options_.background = false;
     options_.clock_s = [this] { return now_s; };
   }

@@ -11,6 +11,7 @@ namespace {
 constexpr int kSuccess = 0;
 constexpr int kNotSupported = 3;
 constexpr int kNoPermission = 4;
+constexpr int kLost = 15;
 
 struct Board {
   const char* name;
@@ -25,6 +26,8 @@ Board boards[2] = {
     {"NVIDIA H100 80GB HBM3", "GPU-aaaa", "00000000:0B:00.0", 85899345920ULL, 84000000000ULL,
      1'000'000, 100'000},
     {"NVIDIA Z9", "GPU-bbbb", "00000000:81:00.0", 17179869184ULL, 17000000000ULL, 0, 50'000}};
+
+bool gone[2] = {false, false};
 
 Board& board(void* device) { return *static_cast<Board*>(device); }
 
@@ -53,6 +56,9 @@ EXPORT void fake_nvml_set(unsigned device, unsigned long long energy_mj, unsigne
   boards[device].power_mw = power_mw;
 }
 
+/// For tests: pulled out, a device answers nothing any more ("GPU is lost").
+EXPORT void fake_nvml_lose(unsigned device, bool lost) { gone[device] = lost; }
+
 EXPORT int nvmlInit_v2() {
 #ifdef FAKE_NVML_DENIED
   return kNoPermission;
@@ -74,6 +80,7 @@ EXPORT int nvmlDeviceGetCount_v2(unsigned* count) {
 
 EXPORT int nvmlDeviceGetHandleByIndex_v2(unsigned index, void** device) {
   if (index >= 2) return kNoPermission;
+  if (gone[index]) return kLost;
   *device = &boards[index];
   return kSuccess;
 }

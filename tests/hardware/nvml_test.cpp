@@ -34,10 +34,16 @@ TEST(Nvml, ListsDevicesAndSaysWhatTheyDoNotTell) {
   Notes notes;
   const std::optional<Nvml> nvml = Nvml::open(FAKE_NVML_USUAL, notes);
   ASSERT_TRUE(nvml.has_value());
-  const std::vector<NvmlDevice> devices = nvml->devices(notes);
+  const std::vector<GpuRecord> devices = nvml->devices(notes);
   ASSERT_EQ(devices.size(), 2u);
-  EXPECT_EQ(devices[0], (NvmlDevice{0, "NVIDIA H100 80GB HBM3", "GPU-aaaa", "0000:0b:00.0",
-                                    85899345920, 84000000000, 650.0, 1.98e9}));
+  EXPECT_EQ(devices[0], (GpuRecord{.index = 0,
+                                   .name = "NVIDIA H100 80GB HBM3",
+                                   .uuid = "GPU-aaaa",
+                                   .pci = "0000:0b:00.0",
+                                   .memory_bytes = 85899345920,
+                                   .free_bytes = 84000000000,
+                                   .power_limit_w = 650.0,
+                                   .max_clock_hz = 1.98e9}));
   EXPECT_EQ(devices[1].name, "NVIDIA Z9");
   EXPECT_EQ(devices[1].power_limit_w, std::nullopt);
   EXPECT_EQ(notes, (Notes{"nvidia: device 1: power limit: not supported",
@@ -52,7 +58,7 @@ TEST(Nvml, MissingFunctionsAreCapabilitiesThatAreOff) {
   Notes notes;
   const std::optional<Nvml> nvml = Nvml::open(FAKE_NVML_OLD, notes);
   ASSERT_TRUE(nvml.has_value());
-  const std::vector<NvmlDevice> devices = nvml->devices(notes);
+  const std::vector<GpuRecord> devices = nvml->devices(notes);
   ASSERT_EQ(devices.size(), 2u);
   EXPECT_EQ(devices[0].pci, "");
   EXPECT_EQ(devices[0].max_clock_hz, std::nullopt);
@@ -100,9 +106,9 @@ TEST(DiscoverGpus, ReachTheirSocketAndEachOther) {
 
 TEST(DiscoverGpus, EqualDevicesOfOneBoardHaveNvlink) {
   Cluster cluster = discover(hosts::small_vm());
-  NvmlDevice h100;
+  GpuRecord h100;
   h100.name = "NVIDIA H100 80GB HBM3";
-  add_nvidia_devices({h100, h100}, load_database(), MemoryFileSystem(), cluster);
+  add_gpus({.devices = {h100, h100}}, load_database(), MemoryFileSystem(), cluster);
   const std::optional<Link> link = find_link(cluster, DeviceId(1), DeviceId(2));
   EXPECT_EQ(link->type, "NVLink4");
   EXPECT_EQ(link->bytes_per_s.value, 0.75 * 450e9);  // nominal numbers are never reached

@@ -1,0 +1,125 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/hardware/imported_profile.h"
+#include "parallel_opt/hardware/load.h"
+#include "tests/cli/run_cli.h"
+
+namespace parallel_opt {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class HardwareCommands : public ::testing::Test {
+ protected:
+  HardwareCommands() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "po_hw_XXXXXX").string();
+    dir = ::mkdtemp(pattern.data());
+    ::setenv("PARALLEL_OPT_PYTHON", "/opt/python", 1);
+  }
+  ~HardwareCommands() override {
+    ::unsetenv("PARALLEL_OPT_PYTHON");
+    std::filesystem::remove_all(dir);
+  }
+  std::string at(const std::string& name) const { return dir + "/" + name; }
+  std::string write(const std::string& name, const std::string& text) const {
+    write_file(at(name), text);
+    return at(name);
+  }
+  std::string dir;
+};
+
+constexpr const char* kTimes = R"({"1": {"1": {"0": [0.1, 0.2, 0.3], "1": [1, 2, 0.3]}}})";
+
+TEST_F(HardwareCommands, AnImportedProfileBecomesACostSource) {
+  const std::string times = write("times.json", kTimes);
+  const CliRun import = run_cli({"probe", "--import", times, "--device", "A100-40GB", "--name", "p",
+                                 "--model", "m", "-o", at("p.json")});
+  EXPECT_EQ(import.code, 0) << import.err;
+  EXPECT_EQ(import.out,
+            "p, m, from times.json\n2 rows, 0 transfers, 0 rate curves of "
+            "A100-SXM-40GB\n" +
+                at("p.json") + "\n");
+  EXPECT_EQ(read_profile(read_file(at("p.json")), "p").rows[1].forward_s, 1);
+  const CliRun add =
+      run_cli({"hardware", "2xA100-40GB", "--profile", at("p.json"), "-o", at("c.json")});
+  EXPECT_EQ(add.code, 0) << add.err;
+  EXPECT_EQ(load_cluster(at("c.json")).profiles.size(), 1u);
+  EXPECT_THAT(run_cli({"hardware", at("c.json")}).out,
+              HasSubstr("profile: p, 2 rows, 0 transfers, 0 rate curves\n"));
+}
+
+TEST_F(HardwareCommands, ImportSaysWhatItLacksAndWhereFlagsBelong) {
+  const std::string times = write("times.json", kTimes);
+  const CliRun lacking = run_cli({"probe", "--import", times});
+  EXPECT_EQ(lacking.code, 4);
+  EXPECT_EQ(lacking.err,
+            "error: " + times + ": does not say which device was measured (--device NAME)\n");
+  const CliRun alone = run_cli({"probe", "--device", "L4"});
+  EXPECT_EQ(alone.code, 2);
+  EXPECT_EQ(alone.err, "error: parallel-opt probe: --device goes with --import (--import FILES)\n");
+  const CliRun missing = run_cli({"hardware", "2xL4", "--profile", at("none.json")});
+  EXPECT_EQ(missing.code, 4);
+  EXPECT_EQ(missing.err, "error: --profile[0]: cannot be read: " + at("none.json") +
+                             ": No such file or directory (is the path right?)\n");
+}
+
+TEST_F(HardwareCommands, CollectivesComeFromPython) {
+  const std::string profile =
+      R"({"schema": "parallel-opt/profile/1", "name": "c", "source": "s",
+          "transfers": [{"collective": "p2p", "device": "X", "scope": "node", "ranks": 2,
+                         "points": [{"bytes": 8, "seconds": 1}]}], "notes": ["p2p: a fit"]})";
+  const CliRun run = run_cli({"probe", "--collectives", "4", "--quick"}, {{0, ""}, {0, profile}});
+  EXPECT_EQ(run.code, 0) << run.err;
+  EXPECT_THAT(run.out, HasSubstr("0 rows, 1 transfers, 0 rate curves of X\nnote: p2p: a fit\n"));
+  ASSERT_FALSE(run.started.empty());
+  EXPECT_EQ(run.started.back(),
+            (std::vector<std::string>{"/opt/python", "-m", "parallel_opt.probe_collectives",
+                                      "--ranks", "4", "--quick"}));
+}
+
+TEST_F(HardwareCommands, HostsAreMerged) {
+  Cluster a = load_cluster("2xL4");
+  Cluster b = load_cluster("4xL4");
+  a.nodes[0].name = "a";
+  b.nodes[0].name = "b";
+  write("a.json", to_json(a));
+  write("b.json", to_json(document_of(b)));
+  const CliRun run = run_cli({"hardware", "--merge", at("a.json") + "," + at("b.json"), "--json"});
+  EXPECT_EQ(run.code, 0) << run.err;
+  const auto merged = from_json<ClusterDocument>(run.out, "out");
+  EXPECT_EQ(merged.summary->nodes, 2);
+  EXPECT_EQ(merged.summary->devices, 6);
+  const CliRun both = run_cli({"hardware", "2xL4", "--merge", at("a.json")});
+  EXPECT_EQ(both.code, 2);
+  EXPECT_EQ(both.err,
+            "error: parallel-opt hardware: NAME, --root and --merge exclude each other "
+            "(keep one)\n");
+}
+
+TEST_F(HardwareCommands, ABundleIsListedAndReadAgain) {
+  const CliRun run = run_cli({"doctor", "--bundle", at("b.tar")});
+  EXPECT_EQ(run.code, 0) << run.err;
+  EXPECT_THAT(run.out, StartsWith("parallel-opt/drivers.json\nproc/"));
+  EXPECT_THAT(run.err, HasSubstr("look before you send it: tar xOf " + at("b.tar")));
+  std::filesystem::create_directories(at("root"));
+  ASSERT_EQ(std::system(("tar xf " + at("b.tar") + " -C " + at("root")).c_str()), 0);
+  const CliRun there = run_cli({"hardware", "--root", at("root"), "--json"});
+  EXPECT_EQ(there.code, 0) << there.err;
+  const auto copy = from_json<ClusterDocument>(there.out, "out");
+  EXPECT_EQ(copy.cluster.nodes[0].name, "host");
+  const Cluster here = load_cluster("local");
+  ASSERT_EQ(copy.cluster.devices.size(), here.devices.size());
+  EXPECT_EQ(copy.cluster.devices[0].name, here.devices[0].name);
+  EXPECT_EQ(copy.cluster.devices[0].cores, here.devices[0].cores);
+  const CliRun json = run_cli({"doctor", "--bundle", at("b.tar"), "--json"});
+  EXPECT_THAT(json.out, StartsWith("{\n  \"schema\": \"parallel-opt/bundle/1\",\n"));
+}
+
+}  // namespace
+}  // namespace parallel_opt
