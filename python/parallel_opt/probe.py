@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +25,10 @@ import torch
 from parallel_opt import _core
 from parallel_opt.errors import MachineError
 from parallel_opt.probe_kernels import Curve, launch_rounds, plan_curves
+from parallel_opt.probe_text import show
 from parallel_opt.probe_timing import time_calls
 
-BUDGET_S = 6.0
+BUDGET_S = 30.0
 QUICK_BUDGET_S = 2.0
 HOST_SHARE = 0.15  # of the budget: memory bandwidth and transfers, measured in C++
 LAUNCH_SHARE = 0.05
@@ -37,8 +40,18 @@ Document = dict[str, Any]
 
 
 def software() -> str:
-    """What probes of this interpreter are filed under."""
-    return f"torch {torch.__version__}"
+    """What probes of this interpreter are filed under: torch, and the driver of GPUs."""
+    driver = driver_version(Path("/"))
+    return f"torch {torch.__version__}" + (f", driver {driver}" if driver else "")
+
+
+def driver_version(root: Path) -> str:
+    """Version of the NVIDIA or AMD kernel driver below ``root``; empty without one."""
+    nvidia, amd = root / "proc/driver/nvidia/version", root / "sys/module/amdgpu/version"
+    if nvidia.exists():
+        found = re.search(r"Kernel Module\D*(\d[\d.]*)", nvidia.read_text())
+        return found.group(1) if found else ""
+    return amd.read_text().strip() if amd.exists() else ""
 
 
 def _overloaded(curve: Curve, rates: dict[float, float], alone: dict[float, float]) -> bool:
@@ -57,6 +70,7 @@ class Prober:
     notes: list[str] = field(default_factory=list)
     busy: list[Curve] = field(default_factory=list)
     raised: list[Curve] = field(default_factory=list)  # to the rates of one core
+    tell: Callable[[str], None] | None = None  # progress
 
     def sync(self) -> None:
         if self.device.type == "cuda":
@@ -71,7 +85,9 @@ class Prober:
         found: dict[Curve, dict[float, float]] = {}
         reserve_s = RETRY_SHARE * max(0.0, self.left_s())
         points = sum(len(curve.points) for curve in curves)
-        for curve in curves:
+        for index, curve in enumerate(curves):
+            if self.tell:
+                self.tell(f"{curve.label} ({index + 1} of {len(curves)})")
             with _threads(curve.threads):
                 found[curve] = self._curve(curve, points, reserve_s, found)
             points -= len(curve.points)
@@ -189,13 +205,20 @@ def _own_state() -> Iterator[None]:
             torch.set_autocast_enabled(kind, True)
 
 
-def measure(device: _core.Device, *, budget_s: float = BUDGET_S, quick: bool = False) -> Document:
+def measure(
+    device: _core.Device,
+    *,
+    budget_s: float = BUDGET_S,
+    quick: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> Document:
     """Probe one device of this host; returns a ``parallel-opt/probes/1`` document.
 
     Args:
         device: A CPU device, on whose cores this process must be running, or an NVIDIA device.
         budget_s: Seconds to spend; a single slow call may go beyond it.
         quick: Fewer sizes and types.
+        tell: Called with what is measured next.
     """
     target = torch_device(device)
     _first_backward(target)
@@ -210,7 +233,7 @@ def measure(device: _core.Device, *, budget_s: float = BUDGET_S, quick: bool = F
     host: Document = {}
     if target.type == "cpu":
         host = json.loads(_core.probe_host(device, budget_s * HOST_SHARE).to_json())
-    prober = Prober(target, budget_s, started)
+    prober = Prober(target, budget_s, started, tell=tell)
     cores = max(1, min(device.physical_cores or len(device.cores), len(device.cores) or 1))
     with _own_state():
         launch = prober.launch(budget_s * LAUNCH_SHARE)
@@ -258,7 +281,11 @@ def cached(cluster: _core.Cluster | None = None) -> bool:
 
 
 def run(
-    *, budget_s: float | None = None, quick: bool = False, uuid: str | None = None
+    *,
+    budget_s: float | None = None,
+    quick: bool = False,
+    uuid: str | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[list[Document], list[str]]:
     """Probe each type of device of this host; returns probe sets and notes."""
     budget_s = budget_s if budget_s is not None else (QUICK_BUDGET_S if quick else BUDGET_S)
@@ -274,7 +301,7 @@ def run(
             if apart and device.kind == "cpu":
                 sets.append(_measure_apart(device, part_s, quick))
             else:
-                sets.append(measure(device, budget_s=part_s, quick=quick))
+                sets.append(measure(device, budget_s=part_s, quick=quick, tell=tell))
         except (LookupError, subprocess.SubprocessError, OSError) as error:
             notes.append(f"probe: {device.name}: {error}")
     return sets, notes
@@ -306,22 +333,8 @@ def store(sets: Sequence[Document]) -> list[str]:
     return notes
 
 
-def _show(sets: Sequence[Document], notes: Sequence[str]) -> str:
-    lines = []
-    for one in sets:
-        lines.append(f"{one['device']}: {one['software']}, {one['wall_s']:.1f} s")
-        for curve in one["rates"]:
-            best = max(point["per_s"] for point in curve["points"])
-            unit = "GB/s" if curve["kernel"] in ("memory", "elementwise", "reduce") else "GFLOP/s"
-            threads = f"{curve['threads']} thread" if curve["threads"] else "all cores"
-            name = f"{curve['kernel']} {curve.get('dtype', '')}".strip()
-            lines.append(f"  {name:<34} {threads:<10} {best / 1e9:8.1f} {unit}")
-        for link in one["links"]:
-            latency, rate = link["latency_s"]["value"], link["bytes_per_s"]["value"]
-            lines.append(f"  {link['type']:<34} {latency * 1e6:7.1f} us  {rate / 1e9:6.1f} GB/s")
-        for name, text in (("launch_s", "forward"), ("launch_autograd_s", "forward + backward")):
-            lines.append(f"  {'eager operator, ' + text:<34} {one[name]['value'] * 1e6:7.1f} us")
-    return "\n".join(lines + [f"note: {note}" for note in notes])
+def _progress(text: str) -> None:
+    print(f"probe: {text}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -341,7 +354,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if device.kind == "cpu" and device.cores:
             # The uuid holds the cores, so the affinity changes after the device was looked up.
             return _finish(options, *_pinned(device, options))
-    sets, notes = run(budget_s=options.budget, quick=options.quick, uuid=options.uuid)
+    sets, notes = run(
+        budget_s=options.budget, quick=options.quick, uuid=options.uuid, tell=_progress
+    )
     return _finish(options, sets, notes)
 
 
@@ -350,7 +365,7 @@ def _pinned(device: _core.Device, options: argparse.Namespace) -> tuple[list[Doc
     budget_s = options.budget or (QUICK_BUDGET_S if options.quick else BUDGET_S)
     try:
         os.sched_setaffinity(0, device.cores)
-        return [measure(device, budget_s=budget_s, quick=options.quick)], []
+        return [measure(device, budget_s=budget_s, quick=options.quick, tell=_progress)], []
     finally:
         os.sched_setaffinity(0, before)
 
@@ -363,7 +378,7 @@ def _finish(options: argparse.Namespace, sets: list[Document], notes: list[str])
     if options.json:
         print(json.dumps({"schema": _core.ProbeReport.SCHEMA, "sets": sets, "notes": notes}))
     else:
-        print(_show(sets, notes))
+        print(show(sets, notes))
     return 0 if sets else 5
 
 

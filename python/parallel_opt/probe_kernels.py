@@ -118,6 +118,22 @@ def _elementwise(elements: int) -> Point:
     return Point(3.0 * 4 * elements, make)
 
 
+def _copy(elements: int, source: str, target: str) -> Point:
+    """A transfer between or within the host's and the device's memory; "host" is pinned."""
+
+    def make(device: torch.device) -> Call:
+        def place(where: str) -> torch.Tensor:
+            if where == "device":
+                return torch.full((elements,), 0.5, device=device)
+            return torch.full((elements,), 0.5, pin_memory=device.type == "cuda")
+
+        a, b = place(source), place(target)
+        return _forward(lambda: b.copy_(a, non_blocking=True))
+
+    # Bytes that arrive; within one memory they are read and written.
+    return Point((8.0 if source == target else 4.0) * elements, make)
+
+
 def _reduce(elements: int) -> Point:
     width = 256
 
@@ -151,6 +167,11 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
         yield "matmul", dtype, [_matmul(dtype, n * scale) for n in matmul]
     yield "elementwise", None, [_elementwise(n * scale) for n in elements]
     yield "reduce", None, [_reduce(n * scale) for n in elements]
+    yield "copy", None, [_copy(n * scale, "device", "device") for n in elements]
+    if gpu:
+        transfers = [1 << 12, 1 << 18, 1 << 24]
+        yield "host_to_device", None, [_copy(n, "host", "device") for n in transfers]
+        yield "device_to_host", None, [_copy(n, "device", "host") for n in transfers]
     for dtype in ("fp32", "bf16"):
         points = [_attention(dtype, b * scale, h, t, w, False) for b, h, t, w in heads]
         yield "attention", dtype, points

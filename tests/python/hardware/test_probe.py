@@ -56,6 +56,37 @@ def test_every_kernel_that_the_cost_model_knows_is_measured(measured: dict[str, 
     )
 
 
+def test_progress_names_every_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "plan_curves", lambda *a, **k: plan_curves(*a, **k)[:2])
+    told: list[str] = []
+    probe.measure(_core.discover().devices[0], budget_s=0.01, quick=True, tell=told.append)
+    assert told[-1].endswith("(2 of 2)")
+    assert told[0].startswith("matmul fp32 (1 of 2)")
+
+
+def test_copies_and_transfers_are_curves_of_bytes() -> None:
+    kernels = {curve.kernel for curve in plan_curves(CPU, 2, quick=False)}
+    assert "copy" in kernels
+    assert "host_to_device" not in kernels  # a processor has one memory
+    gpu = {curve.kernel: curve for curve in plan_curves(torch.device("cuda"), 2, quick=True)}
+    # 2^12 elements of 4 bytes arrive
+    assert gpu["host_to_device"].points[0].size == 4 * 4096
+    assert gpu["device_to_host"].points[-1].size == 4 * 2**24
+    assert gpu["copy"].points[0].size == 8 * 4 * 65536  # read and written
+
+
+def test_probes_are_filed_by_the_gpus_driver_too(tmp_path: Path) -> None:
+    assert probe.driver_version(tmp_path) == ""
+    amd = tmp_path / "sys/module/amdgpu/version"
+    amd.parent.mkdir(parents=True)
+    amd.write_text("6.10.5\n")
+    assert probe.driver_version(tmp_path) == "6.10.5"
+    nvidia = tmp_path / "proc/driver/nvidia/version"
+    nvidia.parent.mkdir(parents=True)
+    nvidia.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu\n")
+    assert probe.driver_version(tmp_path) == "570.86.15"
+
+
 @pytest.fixture
 def _two_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough for what does not depend on the kernels."""
