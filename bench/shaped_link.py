@@ -62,7 +62,7 @@ def probe(output: Path) -> None:
 
 
 def rate_of(output: Path) -> tuple[str, float]:
-    """The device's name and bytes/s of the largest message between the two."""
+    """The device's name and bytes/s of large messages between the two."""
     profile = json.loads(output.read_text())
     transfer = next(t for t in profile["transfers"] if t["collective"] == "p2p")
     assert transfer["scope"] == "cluster", transfer

@@ -154,7 +154,8 @@ ExitCode import_profiles(const Args& args, const Console& console) {
 
 /// parallel-opt probe --collectives N: between processes of this host, by PyTorch.
 ExitCode probe_collectives(const Args& args, const Console& console) {
-  std::vector<std::string> words = {"--ranks", std::to_string(*args.whole("collectives", 2))};
+  const std::int64_t ranks = args.whole("collectives", 2).value_or(2);
+  std::vector<std::string> words = {"--ranks", std::to_string(ranks)};
   if (args.has("quick")) words.push_back("--quick");
   if (const auto budget = args.positive("budget")) {
     words.insert(words.end(), {"--budget", args.at("budget")});

@@ -93,7 +93,7 @@ class ProfileChecker {
     for (const auto& [name, quantity] : kMeasured) {
       if (!(r.*quantity)) continue;
       anything = true;
-      if (!(*(r.*quantity) >= 0)) fault(where + "." + name, "is negative");
+      if (!((r.*quantity).value_or(0) >= 0)) fault(where + "." + name, "is negative");
       once(r, name, quantity, where);
     }
     if (!anything) fault(where, "measures nothing", "forward_s, backward_s, saved_bytes, ...");

@@ -52,6 +52,39 @@ void add_link(ProbeSet& set, const char* type, Transport transport, const std::v
   set.links.push_back({DeviceId(0), DeviceId(0), type, fit.latency_s, fit.bytes_per_s});
 }
 
+/// Above this no line fits: buffers and traffic shapers let small messages through at once.
+constexpr double kMostResidual = 0.2;
+
+/// Root mean square of the relative errors of a line, over messages of at least `least` bytes.
+double residual_of(const std::vector<TransferPoint>& points, double latency, double rate,
+                   double least) {
+  double sum = 0;
+  int count = 0;
+  for (const TransferPoint& p : points) {
+    if (p.bytes < least) continue;
+    const double relative = (latency + p.bytes / rate) / p.seconds - 1;
+    sum += relative * relative;
+    ++count;
+  }
+  return std::min(0.9, std::sqrt(sum / std::max(1, count)));
+}
+
+/// The rate between the two largest messages, and what is left of the smallest one's time. The rate
+/// is as sure as large messages follow it, the latency as all do.
+TransferFit fit_large(std::vector<TransferPoint> points, double residual) {
+  std::ranges::sort(points, {}, &TransferPoint::bytes);
+  const TransferPoint& smallest = points.front();
+  const TransferPoint& largest = points.back();
+  const TransferPoint& second = points[points.size() - 2];
+  const bool rises = largest.bytes > second.bytes && largest.seconds > second.seconds;
+  const double rate = rises ? (largest.bytes - second.bytes) / (largest.seconds - second.seconds)
+                            : largest.bytes / largest.seconds;
+  const double latency = std::clamp(smallest.seconds - smallest.bytes / rate,
+                                    smallest.seconds * 0.1, smallest.seconds);
+  const double large = residual_of(points, latency, rate, largest.bytes / 16);
+  return {within(latency, residual, Quality::measured), within(rate, large, Quality::measured)};
+}
+
 }  // namespace
 
 Timing repeat_until_stable(const std::function<double()>& round, const RepeatLimits& limits) {
@@ -94,13 +127,12 @@ TransferFit fit_transfer(const std::vector<TransferPoint>& points) {
   // Noise may turn the line: physics says that both are positive.
   latency = std::clamp(latency, smallest.seconds * 0.1, smallest.seconds);
   const double rate = slope > 0 ? 1 / slope : largest.bytes / largest.seconds;
-  double residual = 0;
-  for (const TransferPoint& p : points) {
-    const double relative = (latency + p.bytes / rate) / p.seconds - 1;
-    residual += relative * relative;
+  const double residual = residual_of(points, latency, rate, 0);
+  if (residual <= kMostResidual) {
+    return {within(latency, residual, Quality::measured),
+            within(rate, residual, Quality::measured)};
   }
-  residual = std::min(0.9, std::sqrt(residual / double(points.size())));
-  return {within(latency, residual, Quality::measured), within(rate, residual, Quality::measured)};
+  return fit_large(points, residual);
 }
 
 ProbeSet probe_host(const Device& device, double budget_s) {

@@ -54,7 +54,9 @@ struct RepeatLimits {
 Timing repeat_until_stable(const std::function<double()>& round, const RepeatLimits& limits);
 
 /// Least-squares fit of T(n) = latency + n / bandwidth, each point weighted by 1 / T^2 so that
-/// small and large messages count alike. The intervals hold the relative residual. Pre: two sizes.
+/// small and large messages count alike. The intervals hold the relative residual. Where no line
+/// fits within 20 % (shaped links let a burst through at once), the rate is that between the two
+/// largest sizes. Pre: two sizes.
 struct TransferPoint {
   double bytes = 0;
   double seconds = 0;

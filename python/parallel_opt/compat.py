@@ -24,6 +24,7 @@ __all__ = [
     "Allocation",
     "DispatchMode",
     "MissingTorchName",
+    "all_gather_single",
     "backward_will_execute",
     "check_reducer",
     "checkpoint_context",
@@ -37,6 +38,7 @@ __all__ = [
     "is_higher_order",
     "no_buffer_broadcast",
     "prepare_reducer",
+    "reduce_scatter_single",
     "remove_reducer_hooks",
     "run_higher_order",
     "tree_flatten",
@@ -304,3 +306,21 @@ def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
 def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
     disabled: Callable[..., Any] = torch.compiler.disable(function)
     return disabled
+
+
+def all_gather_single(whole: torch.Tensor, part: torch.Tensor) -> None:
+    """Every rank's ``part`` in ``whole``; renamed in torch 2.13."""
+    _renamed("all_gather_single", "all_gather_into_tensor")(whole, part)
+
+
+def reduce_scatter_single(part: torch.Tensor, whole: torch.Tensor) -> None:
+    """This rank's ``part`` of the sum of all ``whole``; renamed in torch 2.13."""
+    _renamed("reduce_scatter_single", "reduce_scatter_tensor")(part, whole)
+
+
+@functools.cache
+def _renamed(name: str, old_name: str) -> Callable[..., Any]:
+    function: Callable[..., Any] | None = getattr(torch.distributed, name, None)
+    if function is None:
+        function = getattr(torch.distributed, old_name)
+    return function

@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from parallel_opt import _core
+from parallel_opt import _core, compat
 from parallel_opt.probe_timing import percentile, spread
 
 BUDGET_S = 20.0
@@ -64,9 +64,9 @@ def _call(collective: str, nbytes: int, device: torch.device) -> Call:
     if collective == "all_reduce":
         return lambda: dist.all_reduce(whole)
     if collective == "all_gather":
-        return lambda: dist.all_gather_into_tensor(whole, part)
+        return lambda: compat.all_gather_single(whole, part)
     if collective == "reduce_scatter":
-        return lambda: dist.reduce_scatter_tensor(part, whole)
+        return lambda: compat.reduce_scatter_single(part, whole)
     if collective == "all_to_all":
         other = torch.empty_like(whole)
         return lambda: dist.all_to_all_single(other, whole)

@@ -61,6 +61,20 @@ TEST(FitTransfer, FindsLatencyAndBandwidth) {
   EXPECT_NEAR(fit.bytes_per_s.low, 2e9, 100);  // no residual, no doubt
 }
 
+TEST(FitTransfer, AShapedLinkHasTheRateOfItsLargeMessages) {
+  std::vector<TransferPoint> points;
+  for (int bytes = 1024; bytes <= 16777216; bytes *= 4) {
+    // A bucket of 64 KiB goes through at 1.4 GB/s, the rest at 12.5 MB/s.
+    const double slow = std::max(0, bytes - 65536) / 12.5e6;
+    points.push_back({double(bytes), 60e-6 + std::min(bytes, 65536) / 1.4e9 + slow});
+  }
+  const TransferFit fit = fit_transfer(points);
+  EXPECT_NEAR(fit.bytes_per_s.value, 12.5e6, 1);
+  EXPECT_LE(fit.latency_s.value, 61e-6);
+  EXPECT_GT(fit.bytes_per_s.low, 12.5e6 * 0.9);  // large messages follow it
+  EXPECT_LT(fit.latency_s.low, fit.latency_s.value * 0.8);
+}
+
 TEST(FitTransfer, NoiseWidensTheIntervalAndStaysPositive) {
   const TransferFit fit = fit_transfer({{64, 9e-6}, {1e6, 4e-6}, {2e6, 3e-6}});
   EXPECT_GT(fit.latency_s.value, 0);
