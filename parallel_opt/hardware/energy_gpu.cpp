@@ -54,9 +54,10 @@ class GpuSource final : public EnergySource {
       const double window_s = now_s - start_s_;
       const std::optional<double> end_j =
           part.start_j ? sensors.energy_j() : std::optional<double>();
-      if (end_j && *end_j >= *part.start_j) {  // less: the driver was loaded again
+      const double start_j = part.start_j.value_or(0);
+      if (end_j && *end_j >= start_j) {  // less: the driver was loaded again
         reading.devices.push_back(counted(sensors.name, sensors.vendor + " counter",
-                                          *end_j - *part.start_j, window_s, sensors.step_s));
+                                          *end_j - start_j, window_s, sensors.step_s));
       } else if (!part.start_j && !part.lost) {
         reading.devices.push_back({sensors.name, sensors.vendor + " power",
                                    within(part.joules, kPowerSpread, Quality::integrated_power),
