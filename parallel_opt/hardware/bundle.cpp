@@ -233,7 +233,7 @@ std::vector<BundledFile> make_bundle(const FileSystem& files, const DiscoverOpti
   std::map<std::string, std::string> kept;
   for (const char* path : {"/proc/self/mountinfo", "/proc/self/cgroup"}) {
     const auto found = recorder.seen.find(path);
-    if (found != recorder.seen.end()) kept[path] = *needed(path, found->second, groups);
+    if (found != recorder.seen.end()) kept[path] = needed(path, found->second, groups).value_or("");
   }
   for (const auto& [path, content] : recorder.seen) {
     if (kept.contains(path)) continue;

@@ -80,6 +80,7 @@ EXPORT int amdsmi_get_energy_count(void* handle, std::uint64_t* count, float* re
   *time = 0;
   return count_energy(index_of(handle), count, resolution);
 }
+// NOLINTNEXTLINE(readability-identifier-naming): the library names it
 EXPORT int amdsmi_is_P2P_accessible(void*, void*, bool* accessible) {
   *accessible = true;
   return kSuccess;

@@ -81,18 +81,19 @@ TEST(ImportedProfile, BrokenTransfersAndRatesAreNamed) {
   profile.transfers[1].bus_bytes_per_s = 0;
   profile.rates = {{"", {"", DType::bf16, 0, {}, Quality::reported, ""}}};
   profile.overlap_slowdown = 0.5;
-  EXPECT_EQ(faults_of(profile),
-            (Lines{"p.transfers[0].device: is empty",
-                   "p.transfers[0].collective: is unknown: \"broadcast\" (one of p2p, all_reduce, "
-                   "all_gather, reduce_scatter, all_to_all)",
-                   "p.transfers[0].ranks: is less than 2",
-                   "p.transfers[0]: has neither points nor a rate (points, or bus_bytes_per_s)",
-                   "p.transfers[1].bus_bytes_per_s: is not positive",
-                   "p.transfers[1].points[1].seconds: is not positive",
-                   "p.transfers[1].points[1].bytes: does not rise (sort the points by size)",
-                   "p.rates[0].device: is empty", "p.rates[0].curve.kernel: is empty",
-                   "p.rates[0].curve.points: is empty (a curve has a point)",
-                   "p.overlap_slowdown: is less than 1 (1 means no slowdown)"}));
+  const std::string unknown =
+      "p.transfers[0].collective: is unknown: \"broadcast\" (one of p2p, all_reduce, all_gather, "
+      "reduce_scatter, all_to_all)";
+  EXPECT_EQ(
+      faults_of(profile),
+      (Lines{"p.transfers[0].device: is empty", unknown, "p.transfers[0].ranks: is less than 2",
+             "p.transfers[0]: has neither points nor a rate (points, or bus_bytes_per_s)",
+             "p.transfers[1].bus_bytes_per_s: is not positive",
+             "p.transfers[1].points[1].seconds: is not positive",
+             "p.transfers[1].points[1].bytes: does not rise (sort the points by size)",
+             "p.rates[0].device: is empty", "p.rates[0].curve.kernel: is empty",
+             "p.rates[0].curve.points: is empty (a curve has a point)",
+             "p.overlap_slowdown: is less than 1 (1 means no slowdown)"}));
 }
 
 TEST(ImportedProfile, OneQuantityOfOneLayerIsMeasuredOnce) {
