@@ -80,8 +80,9 @@ class Prober:
         return self.budget_s - (time.perf_counter() - self.started)
 
     def rates(self, curves: Sequence[Curve]) -> list[Document]:
-        """One curve after another; each point gets an equal part of what is left. What scattered is
-        measured once more at the end, and the faster time counts."""
+        """One curve after another; each point gets an equal part of what is left. What scattered,
+        and everything when time is left, is measured once more, and the faster time counts:
+        others on the machine come and go within seconds."""
         found: dict[Curve, dict[float, float]] = {}
         reserve_s = RETRY_SHARE * max(0.0, self.left_s())
         points = sum(len(curve.points) for curve in curves)
@@ -91,12 +92,18 @@ class Prober:
             with _threads(curve.threads):
                 found[curve] = self._curve(curve, points, reserve_s, found)
             points -= len(curve.points)
-        for curve in [curve for curve in curves if curve in self.busy]:
+        again = sorted(curves, key=lambda curve: curve not in self.busy)
+        if self.left_s() < RETRY_SHARE * self.budget_s:
+            again = [curve for curve in curves if curve in self.busy]
+        again = [curve for curve in again if found[curve]]  # not what does not run here
+        left = sum(len(curve.points) for curve in again)
+        for curve in again:
             if self.left_s() <= 0:
                 break
             with _threads(curve.threads):
-                again = self._curve(curve, len(curve.points) * len(self.busy), 0.0, found)
-            for size, rate in again.items():
+                rates = self._curve(curve, left, 0.0, found)
+            left -= len(curve.points)
+            for size, rate in rates.items():
                 found[curve][size] = max(rate, found[curve].get(size, 0.0))
         self._tell_busy(found)
         return [
@@ -144,7 +151,9 @@ class Prober:
                 timing = time_calls(point.make(self.device), share_s, self.sync)
             except (RuntimeError, NotImplementedError) as error:
                 reason = str(error).splitlines()[0]
-                self.notes.append(f"probe: {curve.label} does not run here: {reason}")
+                told = f"probe: {curve.label} does not run here: {reason}"
+                if told not in self.notes:
+                    self.notes.append(told)
                 break
             if timing.spread > BUSY_SPREAD and curve not in self.busy:
                 self.busy.append(curve)
@@ -238,6 +247,8 @@ def measure(
     with _own_state():
         launch = prober.launch(budget_s * LAUNCH_SHARE)
         rates = prober.rates(plan_curves(target, cores, quick=quick))
+        for name, later in prober.launch(budget_s * LAUNCH_SHARE).items():
+            launch[name] = min(launch[name], later, key=lambda found: found["value"])
     document["wall_s"] = time.perf_counter() - started
     document["rates"] = rates + host.get("rates", [])
     document |= launch

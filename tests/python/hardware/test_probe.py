@@ -13,6 +13,7 @@ import torch
 
 from parallel_opt import _core, probe
 from parallel_opt.probe_kernels import Curve, Point, plan_curves
+from parallel_opt.probe_timing import Timing
 
 CPU = torch.device("cpu")
 
@@ -62,6 +63,24 @@ def test_progress_names_every_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     probe.measure(_core.discover().devices[0], budget_s=0.01, quick=True, tell=told.append)
     assert told[-1].endswith("(2 of 2)")
     assert told[0].startswith("matmul fp32 (1 of 2)")
+
+
+def test_time_left_measures_everything_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    point = Point(1.0, lambda device: lambda: calls.append("called"))
+    curve = Curve("matmul", "fp32", 1, 1, (point,))
+    rounds: list[float] = []
+
+    def timed(call: Callable[[], object], share_s: float, sync: Callable[[], None]) -> object:
+        rounds.append(share_s)
+        # Others used the machine the first time: the second, faster one counts.
+        return Timing(0.5 if len(rounds) == 1 else 0.25, 0.5, 0.0)
+
+    monkeypatch.setattr(probe, "time_calls", timed)
+    prober = probe.Prober(CPU, budget_s=1000.0)
+    rates = prober.rates([curve])
+    assert len(rounds) == 2
+    assert rates[0]["points"] == [{"size": 1.0, "per_s": 4.0}]  # 1 / 0.25 s
 
 
 def test_copies_and_transfers_are_curves_of_bytes() -> None:
