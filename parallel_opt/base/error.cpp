@@ -14,13 +14,37 @@ std::string joined(const std::vector<Fault>& faults) {
   return text;
 }
 
+/// One line of at most about a thousand bytes, whatever a file holds: control characters would
+/// forge lines or colours on a terminal.
+std::string one_line(std::string_view text) {
+  constexpr std::size_t kMost = 1000, kKept = 480;
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string line;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text.size() > kMost && i == kKept) {
+      i = text.size() - kKept;
+      while (i < text.size() && (text[i] & 0xC0) == 0x80) ++i;  // not within a UTF-8 character
+      line += " ... ";
+    }
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c >= 0x20 && c != 0x7F) {
+      line += text[i];
+    } else {
+      line += c == '\n'   ? "\\n"
+              : c == '\t' ? "\\t"
+                          : std::string("\\x") + kDigits[c >> 4] + kDigits[c & 15];
+    }
+  }
+  return line;
+}
+
 }  // namespace
 
 std::string to_string(const Fault& fault) {
   std::string text;
-  if (!fault.where.empty()) text += fault.where + ": ";
-  text += fault.what;
-  if (!fault.hint.empty()) text += " (" + fault.hint + ")";
+  if (!fault.where.empty()) text += one_line(fault.where) + ": ";
+  text += one_line(fault.what);
+  if (!fault.hint.empty()) text += " (" + one_line(fault.hint) + ")";
   return text;
 }
 

@@ -31,7 +31,7 @@ void write_pictures(const Graph& graph, const Args& args, const Console& console
 ExitCode run_graph(const Args& args, const Console& console) {
   const Graph graph =
       bind_sizes(with_operator_flag(load_model_argument(args.at("MODEL"), console), args),
-                 args.whole("batch", 1), args.whole("seq", 1));
+                 args.whole("batch", 1), args.whole("seq", 1), bound_sizes(args));
   if (args.has("svg") || args.has("html")) write_pictures(graph, args, console);
   const bool operators = args.has("per-operator");
   if (operators || args.has("analysis")) {
@@ -63,6 +63,7 @@ Command graph_command() {
       .arguments = {{"MODEL", kModelFormats}},
       .flags = {batch_flag(),
                 seq_flag(),
+                bind_flag(),
                 operators_flag(),
                 {"analysis", "", "critical path, parallel width and branches, intensity, cuts"},
                 {"per-operator", "", "one row per operator; repeated blocks once"},

@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <map>
 
@@ -53,6 +55,9 @@ Graph capture(const std::string& spec, const Console& console) {
   return graph;
 }
 
+/// Length of what an encoder-decoder writes, as importers of configurations name it.
+constexpr std::string_view kTargetSequence = "target_sequence";
+
 /// The symbol of sequence lengths: "sequence", or the only one beside the batch's.
 std::string seq_symbol(const Graph& graph, const std::string& batch_symbol) {
   std::vector<std::string> others;
@@ -87,8 +92,30 @@ Graph load_model_argument(const std::string& spec, const Console& console) {
   return is_python_factory(spec) ? capture(spec, console) : load_model(spec);
 }
 
-Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<std::int64_t> seq) {
-  std::map<std::string, std::int64_t> values;
+Flag bind_flag() { return {"bind", "NAME=N,...", "other symbolic sizes by their names"}; }
+
+std::map<std::string, std::int64_t> bound_sizes(const Args& args) {
+  std::map<std::string, std::int64_t> sizes;
+  const std::string text = args.get_or("bind", "");
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::string_view item = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), item.size() + 1));
+    const std::size_t equals = item.find('=');
+    const std::string name(item.substr(0, equals));
+    std::int64_t size = 0;
+    const std::string_view digits = equals < item.size() ? item.substr(equals + 1) : "";
+    const auto [end, error] = std::from_chars(digits.begin(), digits.end(), size);
+    if (name.empty() || digits.empty() || error != std::errc() || end != digits.end() || size < 0) {
+      throw UsageError("--bind", "'" + std::string(item) + "' is no NAME=N", "for example s16=64");
+    }
+    sizes[name] = size;
+  }
+  return sizes;
+}
+
+Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<std::int64_t> seq,
+                 const std::map<std::string, std::int64_t>& named) {
+  std::map<std::string, std::int64_t> values = named;
   const BatchDims dims = find_batch(graph);
   if (batch && !dims.symbol.empty()) {
     values[dims.symbol] = *batch;
@@ -98,7 +125,12 @@ Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<s
                                     : "the batch is fixed at " + std::to_string(dims.size),
                      "export it with a dynamic batch, or leave --batch out");
   }
-  if (seq) values[seq_symbol(graph, dims.symbol)] = *seq;
+  if (seq) {
+    values[seq_symbol(graph, dims.symbol)] = *seq;
+    const bool decoder = std::ranges::any_of(
+        graph.symbols, [](const Symbol& symbol) { return symbol.name == kTargetSequence; });
+    if (decoder) values.try_emplace(std::string(kTargetSequence), *seq);
+  }
   return values.empty() ? std::move(graph) : parallel_opt::bind(graph, values);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "parallel_opt/cli/command.h"
@@ -11,6 +12,11 @@ namespace parallel_opt {
 Flag batch_flag();
 Flag seq_flag();
 
+/// --bind: any symbolic size by its name.
+Flag bind_flag();
+/// "s16=64,s27=2" as a map. Throws UsageError.
+std::map<std::string, std::int64_t> bound_sizes(const Args& args);
+
 /// --operators: rows of the operator table that a user adds (graph/operator_file.h).
 Flag operators_flag();
 /// The graph with the rows of the file that the flag names, if any.
@@ -20,8 +26,10 @@ Graph with_operator_flag(Graph graph, const Args& args);
 /// importer throws, and MissingPart when Python or PyTorch is needed and not there.
 Graph load_model_argument(const std::string& spec, const Console& console);
 
-/// The graph with the batch and the sequence length that the flags ask for. Throws InputError when
-/// a size is fixed in the file and is another one.
-Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<std::int64_t> seq);
+/// The graph with the batch and the sequence length that the flags ask for, and with the sizes of
+/// `named`. An encoder-decoder's target sequence follows `seq` unless it is named. Throws
+/// InputError when a size is fixed in the file and is another one, or no symbol has the name.
+Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<std::int64_t> seq,
+                 const std::map<std::string, std::int64_t>& named = {});
 
 }  // namespace parallel_opt

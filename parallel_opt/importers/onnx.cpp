@@ -59,7 +59,8 @@ void note_symbols(const Graph& graph, Findings& findings) {
     if (symbol.name.starts_with("unknown_")) continue;
     text += (text.empty() ? "" : ", ") + symbol.name + " = " + std::to_string(symbol.hint);
   }
-  if (!text.empty()) findings.note("sizes that the file leaves open are taken as " + text);
+  if (!text.empty())
+    findings.note("sizes that the file leaves open, unless they are bound: " + text);
 }
 
 Graph read(std::string_view bytes, const std::string& file, const std::string& directory) {

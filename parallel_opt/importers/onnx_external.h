@@ -30,6 +30,8 @@ class MappedFile {
 /// Empty: a type without numbers (strings), or an unknown code. Types of less than a byte count as
 /// bytes.
 std::optional<DType> dtype_of(std::int64_t element);
+/// Whether ONNX has an element type of this number; strings are one.
+bool is_element(std::int64_t element);
 bool is_float(std::int64_t element);
 
 /// Elements known before the model runs, in row-major order: whole numbers (also booleans), which

@@ -221,6 +221,7 @@ void Importer::read_nodes(Scope& scope, const std::vector<ProtoNode>& nodes, con
 void Importer::read_node(Scope& scope, const ProtoNode& node, const Place& place) {
   Call call(*this, scope, node, place);
   call.opset = opset_of(scope, node.domain);
+  if (node.outputs.empty() && !node.type.empty()) return call.fault("the node has no output");
   for (std::size_t i = 0; i < node.inputs.size(); ++i) {
     const std::string_view name = node.inputs[i];
     const auto id = name.empty() ? std::nullopt : find(scope, name);
@@ -296,9 +297,16 @@ void Importer::declared_types(Call& call) {
                      ", its operator makes " + show(*made.shape));
       continue;
     }
+    bool differs = false;
     for (std::size_t axis = 0; axis < made.shape->size(); ++axis) {
       Dim& dim = (*made.shape)[axis];
-      if (is_unknown(dim)) dim = (*declared.shape)[axis];
+      const Dim& stated = (*declared.shape)[axis];
+      if (is_unknown(dim)) dim = stated;
+      differs = differs || (is_fixed(dim) && is_fixed(stated) && dim.size != stated.size);
+    }
+    if (differs) {
+      findings_.note("the file says that " + quoted(made.name) + " is " + show(*declared.shape) +
+                     ", its operator makes " + show(*made.shape));
     }
   }
 }

@@ -164,7 +164,8 @@ class Importer {
   const ProtoFunction* function_of(const ProtoNode& node) const;
   void inline_function(Call& call, const ProtoFunction& function);
   std::int64_t opset_of(const Scope& scope, std::string_view domain) const;
-  Dim dim_of(const ProtoDim& dim, const Value& value, std::size_t axis, bool input);
+  Dim dim_of(const ProtoDim& dim, const Value& value, std::size_t axis, std::size_t rank,
+             bool input);
   Dim symbol(const std::string& name, std::int64_t hint, std::int64_t least);
   void settle_strides(const Op& op);
   TensorId constant_tensor(Value& value);

@@ -35,6 +35,7 @@ std::optional<Shape> matmul_of(Call& call, const Shape& a, const Shape& b) {
 namespace {
 
 void matmul_shape(Call& call) {
+  if (!call.has(0) || !call.has(1)) return call.fault("takes two inputs");
   std::optional<Shape> shape;
   if (call.shape(0) != nullptr && call.shape(1) != nullptr) {
     shape = matmul_of(call, *call.shape(0), *call.shape(1));
@@ -54,7 +55,14 @@ void gemm_shape(Call& call) {
     return call.fault("a matrix product of " + show(*a) + " and " + show(*b) +
                       (left || right ? ", transposed" : ""));
   }
-  call.set(0, call.element(0), Shape{(*a)[left ? 1 : 0], (*b)[right ? 0 : 1]});
+  Shape result{(*a)[left ? 1 : 0], (*b)[right ? 0 : 1]};
+  if (const Shape* bias = call.shape(2); bias != nullptr) {
+    const auto both = broadcast(*bias, result);
+    if (!both || both->size() != 2) {
+      return call.fault("a bias of " + show(*bias) + " for a result of " + show(result));
+    }
+  }
+  call.set(0, call.element(0), std::move(result));
 }
 
 TensorId transposed(Call& call, std::size_t i, bool wanted) {
@@ -75,38 +83,59 @@ void gemm(Call& call) {
             {{"alpha", call.real("alpha", 1)}, {"beta", call.real("beta", 1)}});
 }
 
+/// Sizes of the letters of an equation, and of the axes that its dots stand for.
+struct EinsumAxes {
+  std::map<char, Dim> letters;
+  Shape dots;
+};
+
+/// Takes in one operand; false: a fault.
+bool add_term(Call& call, std::string_view term, const Shape& shape, EinsumAxes& axes) {
+  const std::size_t dot = term.find("...");
+  const std::size_t named = dot == std::string_view::npos ? term.size() : term.size() - 3;
+  if (named > shape.size() || (dot == std::string_view::npos && named != shape.size())) {
+    call.fault("the term \"" + std::string(term) + "\" does not fit " + show(shape));
+    return false;
+  }
+  std::size_t at = 0;
+  Shape these;
+  for (std::size_t k = 0; k < term.size(); ++k) {
+    if (term[k] == '.') {
+      for (std::size_t d = 0; d < shape.size() - named; ++d) these.push_back(shape[at++]);
+      k += 2;
+      continue;
+    }
+    const Dim& size = shape[at++];
+    const auto [known, fresh] = axes.letters.try_emplace(term[k], size);
+    const auto both = broadcast(known->second, size);
+    if (!both) {
+      call.fault(std::string("the letter '") + term[k] + "' is " + show(Shape{known->second}) +
+                 " and " + show(Shape{size}));
+      return false;
+    }
+    known->second = *both;
+  }
+  const auto both = broadcast(axes.dots, these);
+  if (!both) {
+    call.fault("the axes of the dots are " + show(axes.dots) + " and " + show(these));
+    return false;
+  }
+  axes.dots = *both;
+  return true;
+}
+
 /// "bij,bjk->bik": the sizes of letters; the dots stand for any number of axes.
 std::optional<Shape> einsum_of(Call& call, const std::string& equation) {
   const std::size_t arrow = equation.find("->");
-  std::map<char, Dim> letters;
-  Shape dots;
+  EinsumAxes axes;
+  auto& [letters, dots] = axes;
   std::string_view terms = std::string_view(equation).substr(0, arrow);
   for (std::size_t i = 0; i < call.in.size(); ++i) {
     const std::size_t end = std::min(terms.find(','), terms.size());
     const std::string_view term = terms.substr(0, end);
     terms.remove_prefix(std::min(end + 1, terms.size()));
     const Shape* shape = call.shape(i);
-    if (shape == nullptr) return std::nullopt;
-    const std::size_t dot = term.find("...");
-    const std::size_t named = dot == std::string_view::npos ? term.size() : term.size() - 3;
-    if (named > shape->size() || (dot == std::string_view::npos && named != shape->size())) {
-      call.fault("the term \"" + std::string(term) + "\" does not fit " + show(*shape));
-      return std::nullopt;
-    }
-    const std::size_t in_dots = shape->size() - named;
-    std::size_t at = 0;
-    Shape these;
-    for (std::size_t k = 0; k < term.size(); ++k) {
-      if (term[k] == '.') {
-        for (std::size_t d = 0; d < in_dots; ++d) these.push_back((*shape)[at++]);
-        k += 2;
-        continue;
-      }
-      const auto [known, fresh] = letters.try_emplace(term[k], (*shape)[at]);
-      if (!fresh) known->second = broadcast(known->second, (*shape)[at]).value_or(known->second);
-      ++at;
-    }
-    dots = broadcast(dots, these).value_or(dots);
+    if (shape == nullptr || !add_term(call, term, *shape, axes)) return std::nullopt;
   }
   std::string out = arrow == std::string::npos ? "" : equation.substr(arrow + 2);
   if (arrow == std::string::npos) {  // letters that occur once, sorted

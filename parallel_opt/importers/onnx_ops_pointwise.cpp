@@ -16,7 +16,12 @@ void where_shape(Call& call) { call.set(0, call.element(1), broadcast_of(call, 0
 void cast_shape(Call& call) {
   same_shape(call);
   if (!call.wants(0)) return;
-  call.result().element = call.node.type == "CastLike" ? call.element(1) : call.whole("to", 0);
+  const bool like = call.node.type == "CastLike";
+  const std::int64_t element = like ? call.element(1) : call.whole("to", 0);
+  if (!like && !is_element(element)) {
+    return call.fault("casts to element type " + std::to_string(element) + ", which ONNX has not");
+  }
+  call.result().element = element;
 }
 
 void cast(Call& call) {

@@ -33,8 +33,9 @@ std::optional<Shape> convolution_of(Call& call, std::size_t image, std::size_t w
     return std::nullopt;
   }
   Shape shape{(*x)[0], (*w)[0]};
-  const Shape spatial = slide(*window, *x);
-  shape.insert(shape.end(), spatial.begin(), spatial.end());
+  const auto spatial = slide(call, *window, *x);
+  if (!spatial) return std::nullopt;
+  shape.insert(shape.end(), spatial->begin(), spatial->end());
   return shape;
 }
 

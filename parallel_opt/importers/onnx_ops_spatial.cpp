@@ -22,7 +22,7 @@ std::optional<Window> window_of(Call& call, const Shape& image, Shape kernel) {
   }
   const auto list = [&](const char* name, std::int64_t fallback, std::size_t count) {
     std::vector<std::int64_t> values = call.wholes(name);
-    values.resize(std::max(values.size(), count), fallback);
+    if (values.empty()) values.resize(count, fallback);
     return values;
   };
   window.strides = list("strides", 1, axes);
@@ -51,7 +51,7 @@ std::optional<Window> window_of(Call& call, const Shape& image, Shape kernel) {
   return window;
 }
 
-Shape slide(const Window& window, const Shape& image) {
+std::optional<Shape> slide(Call& call, const Window& window, const Shape& image) {
   Shape result;
   for (std::size_t i = 0; i < window.kernel.size(); ++i) {
     const Dim& size = image[2 + i];
@@ -64,6 +64,11 @@ Shape slide(const Window& window, const Shape& image) {
     const Dim covered =
         add(multiply(fixed(window.dilations[i]), subtract(window.kernel[i], fixed(1))), fixed(1));
     const Dim room = subtract(add(size, fixed(window.begin[i] + window.end[i])), covered);
+    if (is_fixed(room) && room.size < 0 && !(is_fixed(size) && size.size == 0)) {
+      call.fault("a window of " + show(Shape{covered}) + " is larger than its padded image " +
+                 show(image));
+      return std::nullopt;
+    }
     Dim steps = add(window.ceil ? ceil_divide(room, stride) : floor_divide(room, stride), fixed(1));
     const Dim start = multiply(subtract(steps, fixed(1)), stride);
     const Dim least = add(size, fixed(window.begin[i]));
@@ -91,7 +96,8 @@ void pool_shape(Call& call) {
   const Shape* image = call.shape(0);
   const auto window = image == nullptr ? std::nullopt : window_of(call, *image, {});
   std::optional<Shape> shape;
-  if (window) shape = image_shape(*image, slide(*window, *image));
+  const auto spatial = window ? slide(call, *window, *image) : std::nullopt;
+  if (spatial) shape = image_shape(*image, *spatial);
   call.set(0, call.element(0), shape);
   call.set(1, kInt64, std::move(shape));
 }

@@ -164,6 +164,11 @@ std::optional<DType> dtype_of(std::int64_t element) {
   return type.dtype;
 }
 
+bool is_element(std::int64_t element) {
+  constexpr std::int64_t kString = 8;
+  return element == kString || dtype_of(element).has_value();
+}
+
 bool is_float(std::int64_t element) {
   const auto dtype = dtype_of(element);
   return dtype && is_floating(*dtype);

@@ -13,16 +13,23 @@ namespace {
 
 std::string quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
 
-/// The value that a symbol has until a user binds it: files hold none.
-std::int64_t usual_value(std::string_view name) {
+/// The value that an input's open size has until a user binds it, since files hold none: by its
+/// name, or else by its place, as images [n, c, h, w], volumes and sequences [n, s, ...] have them.
+std::int64_t usual_value(std::string_view name, std::size_t axis, std::size_t rank) {
   std::string lower;
   for (const char c : name) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   const auto says = [&](std::string_view word) { return lower.find(word) != std::string::npos; };
   if (says("batch")) return 1;
   if (says("past") || says("cache")) return 128;
   if (says("seq") || says("len") || says("token") || says("time") || says("pos")) return 128;
-  if (says("height") || says("width") || lower == "h" || lower == "w") return 224;
-  return 1;
+  if (says("height") || says("width") || lower == "h" || lower == "w" || lower.ends_with("_h") ||
+      lower.ends_with("_w")) {
+    return 224;
+  }
+  if (says("channel")) return 3;
+  if (axis == 0) return 1;
+  if (rank == 4 || rank == 5) return axis == 1 ? 3 : rank == 4 ? 224 : 32;
+  return 128;
 }
 
 /// Letters, digits and '_', as graph/symbol.h takes them.
@@ -47,21 +54,24 @@ Dim Importer::symbol(const std::string& name, std::int64_t hint, std::int64_t le
   return {graph_.symbols[at->second].hint, name};
 }
 
-Dim Importer::dim_of(const ProtoDim& dim, const Value& of, std::size_t axis, bool input) {
+Dim Importer::dim_of(const ProtoDim& dim, const Value& of, std::size_t axis, std::size_t rank,
+                     bool input) {
   if (dim.fixed && dim.value >= 0) return fixed(dim.value);
   if (dim.param.empty()) {
     if (!input) return unknown_size();
     const std::string name =
         axis == 0 ? "batch" : symbol_name(of.name) + "_dim" + std::to_string(axis);
-    return symbol(name, usual_value(name), 0);
+    return symbol(name, usual_value(name, axis, rank), 0);
   }
-  if (is_plain(dim.param)) return symbol(std::string(dim.param), usual_value(dim.param), 0);
+  if (is_plain(dim.param)) {
+    return symbol(std::string(dim.param), usual_value(dim.param, axis, rank), 0);
+  }
   try {  // "past_length + length", as exporters write derived sizes
     if (dim.param.size() > 200) return unknown_size();
     const Expression expression = parse_expression(dim.param, "size");
     std::map<std::string, std::int64_t> values;
     for (const std::string& name : symbols_of(expression)) {
-      values[name] = symbol(name, usual_value(name), 0).size;
+      values[name] = symbol(name, usual_value(name, axis, rank), 0).size;
     }
     const std::int64_t size = evaluate(expression, values, "size");
     std::string text = to_string(expression);
@@ -69,7 +79,7 @@ Dim Importer::dim_of(const ProtoDim& dim, const Value& of, std::size_t axis, boo
     return {std::max<std::int64_t>(size, 0), std::move(text)};
   } catch (const InputError&) {  // any other text names a size of its own
     const std::string name = symbol_name(dim.param);
-    return symbol(name, usual_value(name), 0);
+    return symbol(name, usual_value(name, axis, rank), 0);
   }
 }
 
@@ -105,10 +115,20 @@ void Importer::type_of(Value& of, const ProtoType& type, const Place& place, boo
     }
     return;
   }
+  if (of.element != 0 && !is_element(of.element)) {
+    findings_.fault({&place, "type.tensor_type.elem_type", SIZE_MAX},
+                    "ONNX has no element type " + std::to_string(of.element));
+    return;
+  }
   if (!type.shaped) return;
   Shape shape;
   for (std::size_t axis = 0; axis < type.dims.size(); ++axis) {
-    shape.push_back(dim_of(type.dims[axis], of, axis, input));
+    if (type.dims[axis].fixed && type.dims[axis].value < -1) {  // -1: open, as some tools write it
+      findings_.fault({&place, "type.tensor_type.shape", SIZE_MAX},
+                      "a size of " + std::to_string(type.dims[axis].value));
+      return;
+    }
+    shape.push_back(dim_of(type.dims[axis], of, axis, type.dims.size(), input));
   }
   if (shape.size() > 64 || !element_count(shape)) {
     findings_.fault({&place, "type.tensor_type.shape", SIZE_MAX},

@@ -17,8 +17,8 @@ struct Window {
 /// empty for the attribute `kernel_shape`. Empty: a fault, or the image has no spatial axes.
 std::optional<Window> window_of(Call& call, const Shape& image, Shape kernel);
 
-/// Sizes of the spatial axes of the result.
-Shape slide(const Window& window, const Shape& image);
+/// Sizes of the spatial axes of the result. Empty: a fault, the window is larger than the image.
+std::optional<Shape> slide(Call& call, const Window& window, const Shape& image);
 
 /// Padding that PyTorch can express: the same on both sides.
 bool is_symmetric(const Window& window);

@@ -95,8 +95,7 @@ struct Import {
       if (symbol.name[0] != 'u') sizes.push_back(symbol.name + " = " + std::to_string(symbol.hint));
     }
     if (sizes.empty()) return;
-    writer.note("sizes that the file leaves open are counted as " + join(sizes, ", ") +
-                " unless you say otherwise");
+    writer.note("sizes that the file leaves open, unless they are bound: " + join(sizes, ", "));
   }
 };
 

@@ -136,6 +136,96 @@ Values depthwise(Context& c, const Node& node, const Values& in) {
   return {channels_first(node) ? result : to_channels_last(c, result)};
 }
 
+/// What SpaceToBatchND and its inverse are told: blocks of the spatial axes 1 .. M, and how much
+/// is added before or cut off after at each end.
+struct Blocks {
+  std::vector<std::int64_t> size;
+  Shape margins;  // of each axis: before, after
+  Dim count = sizes::fixed(1);
+};
+
+std::optional<Blocks> blocks_of(Context& c, const Values& in) {
+  if (in.size() != 3 || any_unranked(c, in)) return std::nullopt;
+  const auto size = c.integers(in[1]);
+  const auto& margins = c.elements(in[2]);
+  if (!size || !margins || size->empty() || size->size() + 1 > c.shape(in[0]).size() ||
+      margins->size() != 2 * size->size()) {
+    return std::nullopt;
+  }
+  Blocks blocks{*size, *margins};
+  for (const std::int64_t block : *size) {
+    if (block < 1 || block > 1 << 20) c.out.fail("a block is smaller than 1 or too large");
+    blocks.count = sizes::multiply(blocks.count, sizes::fixed(block));
+  }
+  return blocks;
+}
+
+/// The sizes with the margins of every blocked axis added, or taken off.
+Shape with_margins(Shape shape, const Blocks& blocks, bool add) {
+  for (std::size_t i = 0; i < blocks.size.size(); ++i) {
+    const Dim margin = sizes::add(blocks.margins[2 * i], blocks.margins[2 * i + 1]);
+    shape[1 + i] = add ? sizes::add(shape[1 + i], margin) : sizes::subtract(shape[1 + i], margin);
+  }
+  return shape;
+}
+
+ValueId padded(Context& c, ValueId x, const Shape& shape) {
+  if (c.shape(x) == shape) return x;
+  return c.emit("aten.pad.default", {{"self", x}}, {c.at(x).dtype, shape});
+}
+
+/// [n, s1, ..., rest] -> [b1 .. bM n, s1 / b1, ..., rest]: how dilated convolutions are written.
+Values space_to_batch(Context& c, const Node& node, const Values& in) {
+  const auto blocks = blocks_of(c, in);
+  if (!blocks) return c.opaque(node, in);
+  const std::size_t axes = blocks->size.size();
+  const Shape whole = with_margins(c.shape(in[0]), *blocks, true);
+  Shape split = {whole[0]}, result = {sizes::multiply(whole[0], blocks->count)};
+  std::vector<std::int64_t> order, kept;
+  for (std::size_t i = 0; i < axes; ++i) {
+    const Dim block = sizes::fixed(blocks->size[i]);
+    const Dim rows = sizes::quotient(std::array{whole[1 + i]}, std::array{block});
+    split.insert(split.end(), {rows, block});
+    result.push_back(rows);
+    order.push_back(static_cast<std::int64_t>(2 + 2 * i));
+    kept.push_back(static_cast<std::int64_t>(1 + 2 * i));
+  }
+  order.push_back(0);
+  order.insert(order.end(), kept.begin(), kept.end());
+  for (std::size_t i = 1 + axes; i < whole.size(); ++i) {
+    order.push_back(static_cast<std::int64_t>(split.size()));
+    split.push_back(whole[i]);
+    result.push_back(whole[i]);
+  }
+  return {c.reshape(c.permute(c.reshape(padded(c, in[0], whole), split), order), result)};
+}
+
+/// The inverse; what was added is cut off again.
+Values batch_to_space(Context& c, const Node& node, const Values& in) {
+  const auto blocks = blocks_of(c, in);
+  if (!blocks) return c.opaque(node, in);
+  const std::size_t axes = blocks->size.size();
+  const Shape& from = c.shape(in[0]);
+  const Dim samples = sizes::quotient(std::array{from[0]}, std::array{blocks->count});
+  Shape split, result = {samples};
+  std::vector<std::int64_t> order = {static_cast<std::int64_t>(axes)};
+  for (const std::int64_t block : blocks->size) split.push_back(sizes::fixed(block));
+  split.push_back(samples);
+  for (std::size_t i = 0; i < axes; ++i) {
+    order.push_back(static_cast<std::int64_t>(axes + 1 + i));
+    order.push_back(static_cast<std::int64_t>(i));
+    split.push_back(from[1 + i]);
+    result.push_back(sizes::multiply(from[1 + i], sizes::fixed(blocks->size[i])));
+  }
+  for (std::size_t i = 1 + axes; i < from.size(); ++i) {
+    order.push_back(static_cast<std::int64_t>(split.size()));
+    split.push_back(from[i]);
+    result.push_back(from[i]);
+  }
+  const ValueId whole = c.reshape(c.permute(c.reshape(in[0], split), order), result);
+  return {padded(c, whole, with_margins(result, *blocks, false))};
+}
+
 /// The gradient of a convolution's input, which is what a transposed convolution is. Filters
 /// [spatial..., c_out, c_in] of the forward's view; the sizes of the result are the first operand.
 Values transposed_convolution(Context& c, const Node& node, const Values& in) {
@@ -273,7 +363,9 @@ Values fused_rnn(Context& c, const Node& node, const Values& in) {
 }
 
 constexpr auto kRows =
-    std::to_array<HandlerRow>({{"Conv2D", convolution},
+    std::to_array<HandlerRow>({{"SpaceToBatchND", space_to_batch},
+                               {"BatchToSpaceND", batch_to_space},
+                               {"Conv2D", convolution},
                                {"Conv3D", convolution},
                                {"DepthwiseConv2dNative", depthwise},
                                {"Conv2DBackpropInput", transposed_convolution},

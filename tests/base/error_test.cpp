@@ -19,6 +19,13 @@ TEST(Error, InputErrorHoldsEveryFaultOnePerLine) {
   EXPECT_THROW(throw_if_any({{"a", "b", ""}}), InputError);
 }
 
+TEST(Error, WhatFilesHoldForgesNeitherLinesNorColours) {
+  const Fault fault{"a\nb", "\x1b[31mred\terror", "c"};
+  EXPECT_EQ(to_string(fault), "a\\nb: \\x1b[31mred\\terror (c)");
+  const std::string text = to_string({"", std::string(50'000, 'x'), ""});
+  EXPECT_EQ(text, std::string(480, 'x') + " ... " + std::string(480, 'x'));
+}
+
 TEST(Error, AMissingPartIsASystemError) {
   const MissingPart missing("torch", "not installed", "pip install torch");
   EXPECT_STREQ(missing.what(), "torch: not installed (pip install torch)");

@@ -122,6 +122,24 @@ TEST_F(Commands, AMissingModelFileIsBadInput) {
   EXPECT_THAT(run.out, StartsWith("{\n  \"schema\": \"parallel-opt/error/1\",\n"));
 }
 
+TEST_F(Commands, AnySymbolIsBoundByItsName) {
+  const std::string seq2seq = R"({"model_type": "t5", "d_model": 8, "d_kv": 4, "d_ff": 16,
+    "num_layers": 1, "num_heads": 2, "vocab_size": 32,
+    "architectures": ["T5ForConditionalGeneration"]})";
+  write_file(at("config.json"), seq2seq);
+  const std::string file = at("config.json");
+  const auto inputs = [&](const std::vector<std::string>& flags) {
+    std::vector<std::string> words = {"graph", file, "--batch", "2", "--seq", "16"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    return run_cli(words).out;
+  };
+  EXPECT_THAT(inputs({}), HasSubstr("decoder_input_ids i64[2, 16]"));
+  EXPECT_THAT(inputs({"--bind", "target_sequence=5"}), HasSubstr("decoder_input_ids i64[2, 5]"));
+  EXPECT_EQ(run_cli({"graph", file, "--bind", "target_sequence"}).err,
+            "error: --bind: 'target_sequence' is no NAME=N (for example s16=64)\n");
+  EXPECT_EQ(run_cli({"graph", file, "--bind", "nix=3"}).code, 4);
+}
+
 TEST_F(Commands, AFileThatIsNoArchiveIsBadInput) {
   write_file(at("bad.pt2"), "not a zip");
   EXPECT_EQ(run_cli({"graph", at("bad.pt2")}).code, 4);

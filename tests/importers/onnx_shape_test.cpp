@@ -10,6 +10,14 @@ namespace {
 
 using namespace testing;
 
+using Sizes = std::vector<std::int64_t>;
+
+Sizes sizes_of(const Tensor& tensor) {
+  Sizes sizes;
+  for (const Dim& dim : tensor.shape) sizes.push_back(dim.size);
+  return sizes;
+}
+
 std::string fault_of(const OnnxGraph& graph, std::int64_t version = 18) {
   return error_of([&] { read(graph, version); });
 }
@@ -43,6 +51,31 @@ TEST(OnnxShape, EinsumFollowsItsLetters) {
             "[2, 5, 3, 6]");
   EXPECT_EQ(fault_of(one_node("Einsum", {{"2", "3"}}, {text("equation", "ij->ik")})),
             "model.onnx:graph.node[0]: Einsum: the result has an axis 'k' that no operand has");
+}
+
+TEST(OnnxShape, ContradictionsAreFaults) {
+  const std::string at = "model.onnx:graph.node[0]: ";
+  EXPECT_EQ(fault_of(one_node("Einsum", {{"2", "5"}, {"7", "3"}}, {text("equation", "ij,jk->ik")})),
+            at + "Einsum: the letter 'j' is [5] and [7]");
+  EXPECT_EQ(fault_of(one_node("Gemm", {{"2", "8"}, {"8", "32"}, {"7"}})),
+            at + "Gemm: a bias of [7] for a result of [2, 32]");
+  EXPECT_EQ(fault_of(one_node("MatMul", {{"2", "8"}})), at + "MatMul: takes two inputs");
+  EXPECT_EQ(fault_of(one_node("Conv", {{"1", "3", "4", "4"}, {"6", "3", "5", "5"}})),
+            at + "Conv: a window of [5] is larger than its padded image [1, 3, 4, 4]");
+  EXPECT_EQ(fault_of(one_node("Conv", {{"1", "3", "8", "8"}, {"6", "3", "3", "3"}},
+                              {wholes("strides", {2})})),
+            at + "Conv: its window does not have 2 axes");
+  EXPECT_EQ(fault_of(one_node("Cast", {{"2"}}, {whole("to", 999)})),
+            at + "Cast: casts to element type 999, which ONNX has not");
+}
+
+TEST(OnnxShape, OpenSizesAreTakenByTheirPlaceWhereNamesSayNothing) {
+  const Graph image = read(one_node("Relu", {{"s31", "3", "s16", "s82"}}), 18);
+  EXPECT_EQ(sizes_of(image.tensor(image.inputs[0])), (Sizes{1, 3, 224, 224}));
+  const Graph tokens = read(one_node("Relu", {{"s77", "s27"}}), 18);
+  EXPECT_EQ(sizes_of(tokens.tensor(tokens.inputs[0])), (Sizes{1, 128}));
+  const Graph named = read(one_node("Relu", {{"N", "3", "img_h", "img_w"}}), 18);
+  EXPECT_EQ(sizes_of(named.tensor(named.inputs[0])), (Sizes{1, 3, 224, 224}));
 }
 
 TEST(OnnxShape, ConvolutionSlidesItsWindow) {

@@ -41,8 +41,8 @@ TEST(Onnx, LinearLayerIsThatOfPyTorch) {
   EXPECT_EQ(graph.tensor(graph.ops[0].inputs[1].tensor).fqn, "fc.weight");
   EXPECT_EQ(forward_work(bind(graph, {{"batch", 3}}), graph.ops[0]).contraction.value,
             2.0 * 3 * 8 * 4);
-  EXPECT_EQ(graph.notes,
-            (std::vector<std::string>{"sizes that the file leaves open are taken as batch = 1"}));
+  EXPECT_EQ(graph.notes, (std::vector<std::string>{
+                             "sizes that the file leaves open, unless they are bound: batch = 1"}));
 }
 
 TEST(Onnx, BatchIsRecognised) {

@@ -65,6 +65,32 @@ TEST(GraphDef, ConvolutionOfChannelsLastCountsEveryPosition) {
   EXPECT_EQ(flops(graph), 2.0 * 2 * 17 * 16 * 16 * 3 * 3 * 3);
 }
 
+TEST(GraphDef, DilatedConvolutionsGoThroughTheBatch) {
+  const tf::Attributes valid = {{"strides", tf::wholes({1, 1, 1, 1})},
+                                {"padding", tf::text("VALID")}};
+  const Graph graph =
+      read({tf::placeholder("x", {-1, 8, 6, 3}), tf::weight("w", {3, 3, 3, 16}),
+            tf::numbers("block", {2, 2}, {2}), tf::numbers("pads", {2, 2, 2, 2}, {2, 2}),
+            tf::numbers("crops", {0, 0, 0, 0}, {2, 2}),
+            tf::node("apart", "SpaceToBatchND", {"x", "block", "pads"}),
+            tf::node("conv", "Conv2D", {"apart", "w"}, valid),
+            tf::node("back", "BatchToSpaceND", {"conv", "block", "crops"})});
+  const Graph two = bind(graph, {{"batch", 2}});
+  // (8 + 4) / 2 - 2 = 4 and (6 + 4) / 2 - 2 = 3 positions, times 2 again
+  EXPECT_EQ(sizes_of(two.tensor(two.outputs[0])), (Sizes{2, 8, 6, 16}));
+  EXPECT_EQ(graph.tensor(graph.outputs[0]).shape[0].expression, "batch");
+  EXPECT_EQ(flops(two), 2.0 * 2 * 8 * 6 * 16 * 3 * 3 * 3);  // as a dilated one of the same output
+}
+
+TEST(GraphDef, BlocksThatWereAddedToAreCutOff) {
+  const Graph graph =
+      read({tf::placeholder("x", {1, 5, 4}), tf::numbers("block", {2}, {1}),
+            tf::numbers("pads", {0, 1}, {1, 2}), tf::numbers("crops", {0, 1}, {1, 2}),
+            tf::node("apart", "SpaceToBatchND", {"x", "block", "pads"}),
+            tf::node("back", "BatchToSpaceND", {"apart", "block", "crops"})});
+  EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{1, 5, 4}));  // 5 + 1 = 2 * 3
+}
+
 TEST(GraphDef, ValidWindowsAreWhole) {
   const tf::Attributes valid = {{"ksize", tf::wholes({1, 3, 3, 1})},
                                 {"strides", tf::wholes({1, 2, 2, 1})},
