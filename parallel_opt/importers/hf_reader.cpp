@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/importers/hf_decoder.h"
@@ -27,6 +28,16 @@ std::string kind_text(const JsonTree::Node& node) {
     default:
       return "null";
   }
+}
+
+/// Letters and digits, small: "Qwen2Moe" and "qwen2_moe" are alike.
+std::string letters(std::string_view text) {
+  std::string kept;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0) kept += static_cast<char>(std::tolower(byte));
+  }
+  return kept;
 }
 
 struct ArchitectureSuffix {
@@ -267,8 +278,16 @@ HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> a
   if (names.empty()) return fallback;
   for (const ArchitectureSuffix& known : kSuffixes) {
     if (!std::string_view(names.front()).ends_with(known.suffix)) continue;
-    if (std::find(allowed.begin(), allowed.end(), known.head) != allowed.end()) return known.head;
-    break;  // a longer ending says more: an EncoderModel is no Model
+    if (std::find(allowed.begin(), allowed.end(), known.head) == allowed.end()) {
+      break;  // a longer ending says more: an EncoderModel is no Model
+    }
+    const std::string_view stem(names.front().data(), names.front().size() - known.suffix.size());
+    const std::string type = letters(text({"model_type"}, ""));
+    if (letters(stem).empty() || type.starts_with(letters(stem))) return known.head;
+    if (known.head == HeadKind::base) break;  // anything may end so
+    notes_->push_back("'" + names.front().substr(0, 60) + "' is read as the " +
+                      text({"model_type"}, "") + " of transformers: parts of its own are missing");
+    return known.head;
   }
   std::vector<std::string> endings;
   for (const ArchitectureSuffix& known : kSuffixes) {

@@ -1,5 +1,6 @@
 #include "parallel_opt/importers/hf_config.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "parallel_opt/graph/blocks.h"
@@ -82,6 +83,19 @@ TEST(HfConfig, TiedWordsCountOnce) {
         .parameters;
   };
   EXPECT_EQ(count("false") - count("true"), 32000 * 4096);
+}
+
+TEST(HfConfig, AClassOfAnotherNameIsNoBareModel) {
+  for (const char* name : {"LlavaLlamaModel", "LlamaPreTrainedModel"}) {
+    const std::string text = R"({"model_type": "llama", "architectures": [")";
+    EXPECT_THAT(error(text + name + "\"]}"),
+                ::testing::HasSubstr("the head of '" + std::string(name) + "' is not built"));
+  }
+  const Graph graph = read(
+      R"({"model_type": "llama", "num_hidden_layers": 1, "architectures": ["YiForCausalLM"]})");
+  EXPECT_THAT(graph.notes,
+              ::testing::Contains("'YiForCausalLM' is read as the llama of transformers: parts of "
+                                  "its own are missing"));
 }
 
 TEST(HfConfig, ArchitecturesChooseTheHead) {
