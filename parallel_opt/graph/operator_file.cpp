@@ -1,6 +1,7 @@
 #include "parallel_opt/graph/operator_file.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "parallel_opt/base/text.h"
@@ -62,6 +63,10 @@ class RowChecker {
       return;
     }
     const space_detail::SpacePattern pattern = space_detail::parse_pattern(custom_.space);
+    for (const space_detail::OperandPattern& operand : pattern.operands) {
+      if (!operand.argument.empty()) arguments_.insert(operand.argument);
+    }
+    results_ = pattern.results.size();
     for (const auto* side : {&pattern.operands, &pattern.results}) {
       for (const space_detail::OperandPattern& operand : *side) {
         if (std::ranges::count_if(operand.axes, [](const auto& a) { return a.star; }) > 1) {
@@ -91,8 +96,24 @@ class RowChecker {
       if (word.starts_with('+')) {
         add("saves", "'" + word + "' is a rule of the table's own rows",
             "name arguments, out, out1, or a<b");
+        continue;
       }
+      const std::size_t bound = word.find('<');
+      check_saved(word.substr(0, bound));
+      if (bound != std::string::npos) check_saved(word.substr(bound + 1));
     }
+  }
+
+  /// An argument of the space, or a result: out, out1, ...
+  void check_saved(const std::string& name) {
+    if (!named_ || arguments_.contains(name) || (name == "out" && results_ > 0)) return;
+    for (std::size_t i = 0; i < results_; ++i) {
+      if (name == "out" + std::to_string(i)) return;
+    }
+    std::vector<std::string> known(arguments_.begin(), arguments_.end());
+    known.emplace_back("out");
+    add("saves", "'" + name + "' is no argument of the space and no result",
+        "there are: " + join(known, " "));
   }
 
   void check_formula(const char* field, const std::string& text) {
@@ -102,8 +123,20 @@ class RowChecker {
       return;
     }
     try {
-      for (const std::string& name : symbols_of(parse_expression(text, where_ + "." + field))) {
+      const Expression expression = parse_expression(text, where_ + "." + field);
+      std::map<std::string, double> small, large;
+      for (const std::string& name : symbols_of(expression)) {
         if (!names_.contains(name)) unknown(field, name);
+        small[name] = 1;
+        large[name] = 4096;
+      }
+      for (const auto* sizes : {&small, &large}) {
+        const double count = evaluate_real(expression, *sizes);
+        if (count >= 0 && count < 1e40) continue;
+        add(field,
+            "'" + text + "' is no count when every size is " + (sizes == &small ? "1" : "4096"),
+            "operations are 0 or more, and finite");
+        break;
       }
     } catch (const InputError& error) {
       faults_.insert(faults_.end(), error.faults().begin(), error.faults().end());
@@ -113,7 +146,8 @@ class RowChecker {
   const CustomOperator& custom_;
   std::string where_;
   bool named_ = false;
-  std::set<std::string> names_;
+  std::set<std::string> names_, arguments_;
+  std::size_t results_ = 0;
   std::vector<Fault> faults_;
 };
 

@@ -138,6 +138,25 @@ TEST(OperatorFile, EveryFaultNamesFileAndPath) {
       "ops.json:operators[2].target: a second row for 'mylib.g' (one row per operator)\n");
 }
 
+TEST(OperatorFile, WhatIsSavedAndCountedMustExist) {
+  const auto row = [](const std::string& rest) {
+    return R"({"schema": "parallel-opt/operators/1", "operators": [{"target": "mylib.f",
+      "class": "contraction", "space": "x=b* k, w=n k -> b* n", )" +
+           rest + "}]}";
+  };
+  EXPECT_EQ(faults_of(row(R"("saves": "x<nope out1")")),
+            "ops.json:operators[0].saves: 'nope' is no argument of the space and no result (there "
+            "are: w x out)\n"
+            "ops.json:operators[0].saves: 'out1' is no argument of the space and no result (there "
+            "are: w x out)\n");
+  EXPECT_EQ(faults_of(row(R"("flops": "0 - b", "other_flops": "b**n**k**n")")),
+            "ops.json:operators[0].flops: '0 - b' is no count when every size is 1 (operations are "
+            "0 or more, and finite)\n"
+            "ops.json:operators[0].other_flops: 'b**n**k**n' is no count when every size is 4096 "
+            "(operations are 0 or more, and finite)\n");
+  EXPECT_EQ(faults_of(row(R"("saves": "x<w w<x out out0", "flops": "2*b*n*k")")), "");
+}
+
 TEST(OperatorFile, AGraphWithABrokenRowIsRefused) {
   CustomOperator custom = fused_linear();
   custom.mixed = "z";
