@@ -65,14 +65,14 @@ Check torch_check(const PythonFacts& facts, const std::string& python) {
     return {"torch", CheckStatus::fault, *facts.torch, "parallel_opt needs PyTorch 2.9 or newer",
             python + " -m pip install --upgrade torch"};
   }
-  return {"torch", CheckStatus::ok, *facts.torch, "", ""};
+  return {"torch", CheckStatus::ok, *facts.torch, {}, {}};
 }
 
 Check compile_check(const PythonFacts& facts) {
   std::vector<std::string> lacking;
   if (!facts.compiler) lacking.emplace_back("a C++ compiler");
   if (!facts.header) lacking.emplace_back("Python.h");
-  if (lacking.empty()) return {"compile", CheckStatus::ok, "C++ compiler and Python.h", "", ""};
+  if (lacking.empty()) return {"compile", CheckStatus::ok, "C++ compiler and Python.h", {}, {}};
   return {"compile", CheckStatus::warning, "missing: " + join(lacking, ", "),
           "torch.compile does not work: plans run eager, often 10 % slower",
           "install g++ and python3-dev"};
@@ -112,9 +112,9 @@ std::vector<Check> check_python(const Processes& processes) {
   }
   const PythonFacts facts = from_json<PythonFacts>(look.output, python);
   std::vector<Check> checks = {
-      {"python", CheckStatus::ok, facts.version + " (" + python + ")", "", ""}};
+      {"python", CheckStatus::ok, facts.version + " (" + python + ")", {}, {}}};
   if (facts.package) {
-    checks.push_back({"package", CheckStatus::ok, *facts.package, "", ""});
+    checks.push_back({"package", CheckStatus::ok, *facts.package, {}, {}});
   } else {
     checks.push_back({"package", CheckStatus::fault, "parallel_opt is not installed in this Python",
                       "run, demo and capture do not work",
@@ -126,7 +126,7 @@ std::vector<Check> check_python(const Processes& processes) {
 }
 
 Check check_cores(const Cluster& cluster) {
-  Check check{"cores", CheckStatus::ok, "", "", ""};
+  Check check{"cores", CheckStatus::ok, "", {}, {}};
   for (const Node& node : cluster.nodes) {
     check.found += fmt::format("{}{} usable of {} physical", check.found.empty() ? "" : "; ",
                                node.threads, node.cores);
@@ -146,18 +146,18 @@ Check check_memory(const Cluster& cluster) {
     if (least == 0 || node.memory_bytes.value < least) least = node.memory_bytes.value;
   }
   const std::string found = show(Bytes(static_cast<std::int64_t>(least))) + " usable";
-  if (least >= 2e9) return {"memory", CheckStatus::ok, found, "", ""};
+  if (least >= 2e9) return {"memory", CheckStatus::ok, found, {}, {}};
   return {"memory", CheckStatus::warning, found,
           "PyTorch and a compiler need about 2 GB by themselves", "raise the memory limit"};
 }
 
 Check check_load(const FileSystem& files, const Cluster& cluster) {
   const std::string text = files.read("/proc/loadavg").value_or("");
-  if (text.empty()) return {"load", CheckStatus::ok, "unknown", "", ""};
+  if (text.empty()) return {"load", CheckStatus::ok, "unknown", {}, {}};
   const double load = std::strtod(text.c_str(), nullptr);
   const std::string found =
       fmt::format("{} runnable tasks on {} cores", show(load), usable_cores(cluster));
-  if (load < 0.5 * usable_cores(cluster)) return {"load", CheckStatus::ok, found, "", ""};
+  if (load < 0.5 * usable_cores(cluster)) return {"load", CheckStatus::ok, found, {}, {}};
   return {"load", CheckStatus::warning, found, "probes and trials are noisy now",
           "stop other programs, or repeat later"};
 }
@@ -168,7 +168,7 @@ Check check_shared_memory(std::optional<Bytes> free) {
             "data loaders with workers fail", "mount a tmpfs on /dev/shm"};
   }
   const std::string found = show(*free) + " free in /dev/shm";
-  if (*free >= Bytes(256 * 1024 * 1024)) return {"shared memory", CheckStatus::ok, found, "", ""};
+  if (*free >= Bytes(256 * 1024 * 1024)) return {"shared memory", CheckStatus::ok, found, {}, {}};
   return {"shared memory", CheckStatus::warning, found, "data loaders with workers may fail",
           "start the container with --shm-size=1g"};
 }
@@ -184,7 +184,7 @@ Check check_network(const FileSystem& files, bool host_name_resolves) {
             "gloo may not find an interface",
             "export GLOO_SOCKET_IFNAME=lo, or add the name to /etc/hosts"};
   }
-  return {"network", CheckStatus::ok, "loopback, and the host's own name resolves", "", ""};
+  return {"network", CheckStatus::ok, "loopback, and the host's own name resolves", {}, {}};
 }
 
 Check check_gpus(const FileSystem& files, const Cluster& cluster) {
@@ -201,7 +201,7 @@ Check check_gpus(const FileSystem& files, const Cluster& cluster) {
             "what the driver does not tell is taken from the data sheet or assumed",
             "parallel-opt probe; a newer driver tells more"};
   }
-  if (!gpus.empty()) return {"gpus", CheckStatus::ok, join(gpus, ", "), "", ""};
+  if (!gpus.empty()) return {"gpus", CheckStatus::ok, join(gpus, ", "), {}, {}};
   if (files.exists("/proc/driver/nvidia") || files.exists("/dev/nvidiactl")) {
     return {"gpus", CheckStatus::warning, "an NVIDIA driver, but no device that answers",
             "GPUs are not used", "see nvidia-smi; is libnvidia-ml.so.1 in this container?"};
@@ -210,7 +210,7 @@ Check check_gpus(const FileSystem& files, const Cluster& cluster) {
     return {"gpus", CheckStatus::warning, "an AMD driver, but no device in /sys/class/drm",
             "GPUs are not used", "see amd-smi; is /sys/class/drm in this container?"};
   }
-  return {"gpus", CheckStatus::ok, "none", "", ""};
+  return {"gpus", CheckStatus::ok, "none", {}, {}};
 }
 
 Check check_energy_counters(const FileSystem& files, const Cluster& cluster) {
@@ -219,19 +219,19 @@ Check check_energy_counters(const FileSystem& files, const Cluster& cluster) {
     const std::string counter = "/sys/class/powercap/" + zone + "/energy_uj";
     present = present || files.exists(counter);
     if (files.read(counter))
-      return {"energy", CheckStatus::ok, "RAPL counters can be read", "", ""};
+      return {"energy", CheckStatus::ok, "RAPL counters can be read", {}, {}};
   }
   const bool perf = files.exists("/sys/bus/event_source/devices/power/type");
   const auto paranoid =
       leading_integer(files.read("/proc/sys/kernel/perf_event_paranoid").value_or(""));
   if (perf && paranoid && *paranoid <= 0) {
-    return {"energy", CheckStatus::ok, "RAPL counters by perf events", "", ""};
+    return {"energy", CheckStatus::ok, "RAPL counters by perf events", {}, {}};
   }
   present = present || perf;
   for (const Device& device : cluster.devices) {
     if (device.kind == DeviceKind::gpu) {
-      return {"energy", CheckStatus::ok, "counters of the GPUs; the CPU's energy is modelled", "",
-              ""};
+      return {
+          "energy", CheckStatus::ok, "counters of the GPUs; the CPU's energy is modelled", {}, {}};
     }
   }
   return {"energy", CheckStatus::warning,
@@ -251,7 +251,7 @@ Check check_cache_directory(const std::string& directory) {
     return {"cache", CheckStatus::warning, e.what(), "every run measures this machine anew",
             "set PARALLEL_OPT_CACHE to a directory you may write"};
   }
-  return {"cache", CheckStatus::ok, directory, "", ""};
+  return {"cache", CheckStatus::ok, directory, {}, {}};
 }
 
 Check check_probes(const FileSystem& files, const std::string& directory, const Cluster& cluster,
@@ -271,7 +271,7 @@ Check check_probes(const FileSystem& files, const std::string& directory, const 
   }
   std::string text = found.empty() ? "none" : join(found, "; ");
   if (!notes.empty()) text += " (" + join(notes, "; ") + ")";
-  if (complete && !cluster.devices.empty()) return {"probes", CheckStatus::ok, text, "", ""};
+  if (complete && !cluster.devices.empty()) return {"probes", CheckStatus::ok, text, {}, {}};
   return {"probes", CheckStatus::warning, text,
           "plans rest on data sheets; the first run measures and takes longer",
           "parallel-opt probe"};

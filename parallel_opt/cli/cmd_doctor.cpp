@@ -21,8 +21,8 @@ void print_check(const Check& check, const Console& console) {
   name.resize(std::max<std::size_t>(name.size(), 14), ' ');
   console.out << status << name << check.found << '\n';
   const std::string indent(22, ' ');
-  if (!check.costs.empty()) console.out << indent << check.costs << '\n';
-  if (!check.remedy.empty()) console.out << indent << "-> " << check.remedy << '\n';
+  if (check.costs) console.out << indent << *check.costs << '\n';
+  if (check.remedy) console.out << indent << "-> " << *check.remedy << '\n';
 }
 
 /// parallel-opt doctor --bundle FILE.tar

@@ -39,13 +39,14 @@ std::vector<Reason> own_reasons(const Plan& plan) {
     reason.delta_s = item.seconds;
     reasons.push_back(std::move(reason));
   }
-  const Certificate& certificate = plan.certificate;
-  reasons.push_back(line("certificate", "the plan is " + certificate.status +
-                                            " within: " + certificate.space +
-                                            "; no plan of it is predicted faster than " +
-                                            show(Seconds(certificate.lower_bound_s))));
-  if (!certificate.pinned.empty()) {
-    reasons.push_back(line("pins", "fixed by the user: " + join(certificate.pinned, ", ")));
+  if (const std::optional<Certificate>& proof = plan.certificate) {
+    reasons.push_back(line("certificate", "the plan is " + proof->status +
+                                              " within: " + proof->space +
+                                              "; no plan of it is predicted faster than " +
+                                              show(Seconds(proof->lower_bound_s))));
+    if (!proof->pinned.empty()) {
+      reasons.push_back(line("pins", "fixed by the user: " + join(proof->pinned, ", ")));
+    }
   }
   return reasons;
 }
@@ -54,7 +55,7 @@ std::vector<Reason> own_reasons(const Plan& plan) {
 /// for.
 std::vector<Reason> answer_wish(const Args& args, const Plan& plan, const Console& console) {
   const Provenance& origin = plan.provenance;
-  const std::string model = args.get_or("model", origin.model_source);
+  const std::string model = args.get_or("model", origin.model_source.value_or(""));
   if (model.empty()) {
     throw UsageError("parallel-opt explain", "--why-not needs --model",
                      "the plan does not say which file its model is in");
@@ -62,7 +63,7 @@ std::vector<Reason> answer_wish(const Args& args, const Plan& plan, const Consol
   Job job;
   job.global_batch = plan.global_batch;
   if (origin.job) job = *origin.job;
-  const std::string source = origin.cluster_source.empty() ? "local" : origin.cluster_source;
+  const std::string source = origin.cluster_source.value_or("local");
   const Cluster cluster = load_cluster(args.get_or("cluster", source));
   const Graph graph = bind_sizes(load_model_argument(model, console), std::nullopt, origin.seq);
   throw_if_any(validate(graph, cluster, job, plan));
@@ -84,7 +85,10 @@ ExitCode run_explain(const Args& args, const Console& console) {
     throw UsageError("parallel-opt explain", "--why-not and --against exclude each other",
                      "keep one");
   }
-  if (args.has("why-not")) {
+  if (const auto wish = args.get("why-not")) {
+    if (std::vector<Fault> faults = check_wish(*wish); !faults.empty()) {
+      throw UsageError(std::move(faults));
+    }
     document.reasons = answer_wish(args, plan, console);
   } else if (const auto other = args.get("against")) {
     document.reasons = explain(plan, load_plan(*other));

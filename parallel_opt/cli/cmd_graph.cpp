@@ -1,6 +1,7 @@
 #include <fstream>
 #include <ostream>
 
+#include "parallel_opt/base/output_file.h"
 #include "parallel_opt/cli/commands.h"
 #include "parallel_opt/cli/graph_text.h"
 #include "parallel_opt/cli/model_argument.h"
@@ -11,7 +12,7 @@
 namespace parallel_opt {
 namespace {
 
-void write_file(const std::string& path, const std::string& content, const Console& console) {
+void write_output(const std::string& path, const std::string& content, const Console& console) {
   std::ofstream file(path, std::ios::binary);
   file << content;
   file.close();
@@ -23,9 +24,9 @@ void write_pictures(const Graph& graph, const Args& args, const Console& console
   const GraphView view = graph_view(graph);
   if (const auto svg = args.get("svg")) {
     const HeatBy by = args.choice<HeatBy>("color").value_or(HeatBy::flops);
-    write_file(*svg, graph_svg(view, by), console);
+    write_output(*svg, graph_svg(view, by), console);
   }
-  if (const auto html = args.get("html")) write_file(*html, graph_html(view), console);
+  if (const auto html = args.get("html")) write_output(*html, graph_html(view), console);
 }
 
 ExitCode run_graph(const Args& args, const Console& console) {

@@ -1,6 +1,7 @@
 #include <ostream>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/output_file.h"
 #include "parallel_opt/cli/commands.h"
 #include "parallel_opt/hardware/discover.h"
 #include "parallel_opt/hardware/load.h"
@@ -144,7 +145,7 @@ ExitCode run_hardware(const Args& args, const Console& console) {
   Cluster cluster = chosen(args);
   add_named_profiles(args, cluster);
   const std::optional<std::string> output = args.get("output");
-  if (output) write_file(*output, to_json(cluster));
+  if (output) write_output(*output, to_json(cluster));
   if (console.json) {
     print_json(console, document_of(cluster));
   } else if (output) {

@@ -4,6 +4,7 @@
 #include <ostream>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/output_file.h"
 #include "parallel_opt/cli/commands.h"
 #include "parallel_opt/cli/job_flags.h"
 #include "parallel_opt/cli/model_argument.h"
@@ -25,7 +26,7 @@ void print_result(const SearchResult& result, double wall_s, const Console& cons
   out << one_line(*result.plan) << "\n\n" << estimate_text(result.plan->estimate);
   out << fmt::format("\n{}: {} plans judged in {}, {} settled by bounds; gap {:.1f} %\n",
                      name_of(result.status), result.considered, show(Seconds(wall_s)),
-                     result.pruned, result.gap * 100);
+                     result.pruned, result.gap.value_or(0) * 100);
   out << "searched: " << result.space << '\n';
   for (const std::string& reason : result.binding) out << "  " << reason << '\n';
   out << '\n' << candidates_text(result.candidates);
@@ -50,7 +51,7 @@ ExitCode run_plan(const Args& args, const Console& console) {
     provenance.job = job;
   }
   if (const auto output = args.get("output"); output && result.plan) {
-    write_file(*output, to_json(*result.plan));
+    write_output(*output, to_json(*result.plan));
     console.log("wrote " + *output);
   }
   if (console.json) {

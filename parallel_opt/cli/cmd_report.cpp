@@ -2,6 +2,7 @@
 #include <ostream>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/output_file.h"
 #include "parallel_opt/cli/commands.h"
 #include "parallel_opt/cli/documents.h"
 #include "parallel_opt/report/report.h"
@@ -26,7 +27,7 @@ ExitCode run_report(const Args& args, const Console& console) {
   const std::string beside = (std::filesystem::path(source).parent_path() / "report.html").string();
   const std::string output = args.get_or("output", beside);
   const std::string html = report_html(read_report(read_file(source), source));
-  write_file(output, html);
+  write_output(output, html);
   if (console.json) {
     print_json(console, ReportDocument{source, output, static_cast<std::int64_t>(html.size())});
   } else {

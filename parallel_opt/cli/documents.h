@@ -51,8 +51,8 @@ struct Check {
   std::string name;
   CheckStatus status = CheckStatus::ok;
   std::string found;
-  std::string costs;   ///< what is lost by it; empty when nothing is
-  std::string remedy;  ///< what to do; empty when nothing is needed
+  std::optional<std::string> costs;   ///< what is lost by it; absent: nothing
+  std::optional<std::string> remedy;  ///< what to do; absent: nothing
 };
 
 template <class Visitor, class T>
@@ -61,8 +61,8 @@ void fields(Visitor& visit, T& check) {
   visit("name", check.name, "what was looked at");
   visit("status", check.status, "ok, warning: slower or less exact, fault: something cannot work");
   visit("found", check.found, "what is there");
-  visit("costs", check.costs, "what is lost by it; may be empty");
-  visit("remedy", check.remedy, "what to do; may be empty");
+  visit("costs", check.costs, "what is lost by it; absent: nothing");
+  visit("remedy", check.remedy, "what to do; absent: nothing");
 }
 
 struct DoctorDocument {

@@ -17,12 +17,12 @@ struct Unavailable {
   const char* what;
 };
 constexpr Unavailable kUnavailable[] = {
-    {"virtual-stages", "1", "interleaved pipeline stages"},
+    {"virtual-stages", "1", "interleaving of pipeline stages"},
     {"shard", "0", "sharding of optimizer states, gradients or parameters"},
     {"shard-degree", "1", "sharding of optimizer states, gradients or parameters"},
     {"schedule", "none", "a pipeline schedule"},
     {"sequence-parallel", nullptr, "sequence parallelism"},
-    {"stack", nullptr, "calibrations of other software stacks"},
+    {"stack", nullptr, "calibration for another software stack"},
 };
 
 void refuse_unavailable(const Args& args) {

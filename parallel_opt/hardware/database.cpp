@@ -165,15 +165,16 @@ const DeviceRecord* find_cpu(const DeviceDatabase& database, const std::string& 
 Fault unknown_device(const DeviceDatabase& database, const std::string& where,
                      const std::string& name) {
   std::vector<std::string> known;
-  std::vector<std::string> names;
   for (const DeviceRecord& record : database.devices) {
-    names.push_back(record.name);
     known.push_back(record.name);
     known.insert(known.end(), record.aliases.begin(), record.aliases.end());
   }
   const std::string nearest = nearest_match(name, known);
   return {where, "unknown device \"" + name + "\"",
-          nearest.empty() ? "known: " + join(names, ", ") : "did you mean " + nearest + "?"};
+          nearest.empty()
+              ? "name one such as A100-SXM-80GB, H100-SXM-80GB, MI300X or T4, or give the "
+                "file of a cluster"
+              : "did you mean " + nearest + "?"};
 }
 
 const DeviceLink* neighbour_link(const DeviceRecord& record) {

@@ -342,14 +342,14 @@ Cluster preset_cluster(const std::string& spec) {
   std::vector<NodeGroup> groups;
   std::int64_t devices = 0;
   for (const std::string& part : split_groups(spec)) {
-    groups.push_back(parse_group(database, "--cluster " + spec, part, faults));
+    groups.push_back(parse_group(database, "cluster " + spec, part, faults));
     for (const DeviceCount& count : groups.back().devices) {
       devices += groups.back().nodes * count.count;
     }
   }
   throw_if_any(std::move(faults));
   if (devices > kMostDevices) {
-    throw InputError("--cluster " + spec, "has more than 100000 devices", "");
+    throw InputError("cluster " + spec, "has more than 100000 devices", "");
   }
   Cluster cluster;
   cluster.name = spec;

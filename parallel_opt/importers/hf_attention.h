@@ -11,7 +11,7 @@ struct AttentionParts {
   std::string q, k, v, o;  ///< submodules; they may lead deeper: "self.query"
   std::int64_t heads = 0, width = 0;
   bool q_bias = true, k_bias = true, v_bias = true, o_bias = true;
-  AttentionCall call;
+  AttentionCall call{};
 };
 
 /// x [b, q, c] looks at memory [b, k, c'] (x itself for self attention): [b, q, out].

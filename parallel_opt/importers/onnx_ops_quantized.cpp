@@ -181,14 +181,15 @@ void causal_convolution(Call& call) {
   Shape row = *x;
   row[2] = add(row[2], subtract((*w)[2], fixed(1)));
   const std::int64_t element = call.element(0), axis = 2;
-  const TensorId all =
-      call.has(3)
-          ? call.step("aten.cat.default",
-                      {{"tensors", call.tensor(3)}, {"tensors", call.tensor(0)}}, {{"dim", axis}},
-                      element, row)
-          : call.step("aten.constant_pad_nd.default", {{"self", call.tensor(0)}},
-                      {{"pad", std::vector<std::int64_t>{subtract((*w)[2], fixed(1)).size, 0}}},
-                      element, row);
+  TensorId all;
+  if (call.has(3)) {
+    const Operands both{{"tensors", call.tensor(3)}, {"tensors", call.tensor(0)}};
+    all = call.step("aten.cat.default", both, {{"dim", axis}}, element, row);
+  } else {
+    const std::vector<std::int64_t> pad{subtract((*w)[2], fixed(1)).size, 0};
+    all = call.step("aten.constant_pad_nd.default", {{"self", call.tensor(0)}}, {{"pad", pad}},
+                    element, row);
+  }
   Operands operands{{"input", all}, {"weight", call.tensor(1)}};
   if (call.has(2)) operands.push_back({"bias", call.tensor(2)});
   const std::vector<std::int64_t> one{1}, none{0};

@@ -181,20 +181,21 @@ void unique_shape(Call& call) {
   const Shape* shape = call.shape(0);
   std::int64_t count = shape == nullptr ? 1 : element_count(*shape).value_or(1);
   const bool along_axis = call.attribute("axis") != nullptr;
-  const auto axis = along_axis ? call.axis("axis", 0) : std::nullopt;
+  std::optional<Dim> along;
   std::optional<Shape> first = Shape{unknown_size(count)};
   if (along_axis) {
     first.reset();
-    if (axis) {
+    if (const auto axis = call.axis("axis", 0)) {
       first = *shape;
-      count = (*first)[*axis].size;
+      along = (*shape)[*axis];
+      count = along->size;
       (*first)[*axis] = unknown_size(count);
     }
   }
   call.set(0, call.element(0), std::move(first));
   const bool fixed_count = shape != nullptr && !along_axis;
   const Dim whole = fixed_count ? product(*shape, 0, shape->size())
-                    : axis      ? (*shape)[*axis]
+                    : along     ? *along
                                 : unknown_size(count);
   for (std::size_t i = 1; i < 4; ++i) {
     call.set(i, kInt64, Shape{i == 2 ? whole : unknown_size(count)});

@@ -149,7 +149,11 @@ bool GraphReader::read_branch(Scope& scope, const Op& op, const std::vector<Body
   std::vector<std::vector<TensorId>> alternatives;
   for (std::size_t b = 0; b < bodies.size(); ++b) {
     const std::string which = b == 0 ? ".true" : ".false";
-    const RegionId region = open_region({.name = name + which, .group = name, .runs = 0.5});
+    Region way;
+    way.name = name + which;
+    way.group = name;
+    way.runs = 0.5;
+    const RegionId region = open_region(std::move(way));
     Scope inner = body_scope(name + which + ".", bodies[b], place);
     const std::vector<Node> names = flattened(bodies[b].graph["inputs"]);
     for (std::size_t i = 0; i < names.size(); ++i) {
@@ -184,7 +188,10 @@ bool GraphReader::read_loop(Scope& scope, const Op& op, const Loop& loop, const 
   const std::vector<TensorId> along = find_all(scope, loop.along, inputs_place);
   const std::vector<TensorId> rest = find_all(scope, loop.rest, inputs_place);
   const std::string name = unique_name(scope.prefix + (op.name.empty() ? "loop" : op.name));
-  Region region{.name = name + ".body", .kind = RegionKind::loop, .group = name};
+  Region region;
+  region.name = name + ".body";
+  region.kind = RegionKind::loop;
+  region.group = name;
   if (!loop.along.empty()) count_runs(region, along.front(), loop.combines);
   const RegionId body_region = open_region(std::move(region));
 

@@ -74,11 +74,11 @@ struct Provenance {
   std::string model_hash;             ///< graph_hash of the model
   std::string cluster_hash;           ///< hardware_hash of the cluster
   std::vector<std::string> measured;  ///< which numbers were measured, not modelled
-  // What the plan was asked for with, so that a question about it needs no repetition. Empty: made
+  // What the plan was asked for with, so that a question about it needs no repetition. Absent: made
   // by another tool, or inside a training script.
-  std::string model_source = {};         ///< the MODEL argument
-  std::string cluster_source = {};       ///< the --cluster argument
-  std::optional<std::int64_t> seq = {};  ///< sequence length that was asked for
+  std::optional<std::string> model_source = {};    ///< the MODEL argument
+  std::optional<std::string> cluster_source = {};  ///< the --cluster argument
+  std::optional<std::int64_t> seq = {};            ///< sequence length that was asked for
   std::optional<Job> job = {};
   bool operator==(const Provenance&) const = default;
 };
@@ -99,7 +99,7 @@ struct Plan {
   std::vector<Recompute> recompute;
   Execution execution;
   Estimate estimate;
-  Certificate certificate;
+  std::optional<Certificate> certificate;  ///< absent: nothing is proven of this plan
   Provenance provenance;
   bool operator==(const Plan&) const = default;
 };
@@ -173,8 +173,8 @@ void fields(Visitor& visit, T& provenance) {
   visit("model_hash", provenance.model_hash, "identity of the computation");
   visit("cluster_hash", provenance.cluster_hash, "identity of the hardware");
   visit("measured", provenance.measured, "which numbers were measured, not modelled");
-  visit.optional("model_source", provenance.model_source, "the model as it was named");
-  visit.optional("cluster_source", provenance.cluster_source, "the cluster as it was named");
+  visit("model_source", provenance.model_source, "the model as it was named");
+  visit("cluster_source", provenance.cluster_source, "the cluster as it was named");
   visit("seq", provenance.seq, "sequence length that was asked for");
   visit("job", provenance.job, "what was wanted");
 }
@@ -197,7 +197,7 @@ void fields(Visitor& visit, T& plan) {
   visit("recompute", plan.recompute, "activations that are computed again");
   visit("execution", plan.execution, "switches of the engine");
   visit("estimate", plan.estimate, "predicted cost of one step");
-  visit("certificate", plan.certificate, "how good the plan is");
+  visit("certificate", plan.certificate, "how good the plan is; absent: not known");
   visit("provenance", plan.provenance, "where the plan came from");
 }
 

@@ -306,7 +306,7 @@ std::string memory_over_time_figure(const ReportModel& model) {
   if (shown.empty()) return "";
   return figure(
       "Memory over time",
-      "live bytes of the allocator in one more step, which its accounting slows", kHalf,
+      "live bytes of the allocator in a step of its own, which its accounting slows", kHalf,
       [&](double width) { return line_chart(chart, width); }, way_legend(model, shown));
 }
 

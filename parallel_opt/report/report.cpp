@@ -86,33 +86,42 @@ std::string small_bar(double share, std::string_view classes, std::string_view t
       classes, std::clamp(share, 0.0, 1.0) * 100, e(text));
 }
 
+/// One number of the bill, with a bar for its size; empty when it is absent.
+template <class Shown>
+std::string bill_cell(const std::optional<double>& value, double most, const std::string& color,
+                      const Shown& shown) {
+  if (!value) return "<td></td>";
+  return "<td>" + small_bar(most > 0 ? *value / most : 0, color, shown(*value)) + "</td>";
+}
+
 std::string bill(const ReportModel& model) {
   std::string text;
   for (std::size_t i = 0; i < model.ways.size(); ++i) {
     const ReportWay& way = model.ways[i];
     if (way.items.empty()) continue;
-    double most_s = 0, most_bytes = 0;
+    double most_s = 0, most_bytes = 0, most_j = 0;
     for (const EstimateItem& item : way.items) {
       most_s = std::max(most_s, item.seconds.value_or(0));
       most_bytes = std::max(most_bytes, item.bytes.value_or(0));
+      most_j = std::max(most_j, item.joules.value_or(0));
     }
+    const std::string color = way_color(model, i);
     text += fmt::format(
         "<details{}><summary>Predicted bill of one step: {}</summary><div "
         "class=\"scroll\"><table class=\"bill\"><thead><tr><th scope=\"col\">item</th>"
-        "<th scope=\"col\">time</th><th scope=\"col\">memory</th></tr></thead><tbody>",
-        model.ways.size() == 1 ? " open" : "", e(way.name));
+        "<th scope=\"col\">time</th><th scope=\"col\">memory</th>{}</tr></thead><tbody>",
+        model.ways.size() == 1 ? " open" : "", e(way.name),
+        most_j > 0 ? "<th scope=\"col\">energy</th>" : "");
     for (const EstimateItem& item : way.items) {
-      const std::string time = !item.seconds
-                                   ? ""
-                                   : small_bar(most_s > 0 ? *item.seconds / most_s : 0,
-                                               way_color(model, i), show(Seconds(*item.seconds)));
-      const std::string memory =
-          !item.bytes
-              ? ""
-              : small_bar(most_bytes > 0 ? *item.bytes / most_bytes : 0, way_color(model, i),
-                          show(Bytes(static_cast<std::int64_t>(*item.bytes))));
-      text += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td></tr>", e(item.name),
-                          time, memory);
+      if (!item.seconds && !item.bytes && item.joules.value_or(0) == 0) continue;
+      text += "<tr><th scope=\"row\">" + e(item.name) + "</th>" +
+              bill_cell(item.seconds, most_s, color, [](double s) { return show(Seconds(s)); }) +
+              bill_cell(item.bytes, most_bytes, color,
+                        [](double b) { return show(Bytes(static_cast<std::int64_t>(b))); });
+      if (most_j > 0) {
+        text += bill_cell(item.joules, most_j, color, [](double j) { return show(j) + " J"; });
+      }
+      text += "</tr>";
     }
     text += "</tbody></table></div></details>\n";
   }

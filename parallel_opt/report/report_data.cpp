@@ -79,6 +79,32 @@ void check_parts(const ReportData& report, const std::string& name) {
   throw_if_any(std::move(faults));
 }
 
+ReportModel report_model_of(const ModelRun& run) {
+  ReportWay way;
+  way.name = "this run";
+  if (const auto& step = run.measured.step_time_s)
+    way.step_s = {step->value, step->low, step->high};
+  if (run.measured.samples_per_s) way.samples_per_s = run.measured.samples_per_s->value;
+  way.peak_bytes = run.measured.peak_memory_bytes;
+  way.rss_bytes = run.measured.rss_bytes;
+  way.cpu_share = run.measured.cpu_share;
+  if (run.measured.energy_j) {
+    way.energy_j = run.measured.energy_j->value;
+    way.energy_quality = run.measured.energy_j->quality;
+  }
+  way.plan = run.plan_line;
+  way.reasons = run.reasons;
+  if (run.estimate) {
+    way.predicted_step_s = run.estimate->step_time_s;
+    way.predicted_peak_bytes = run.estimate->peak_memory_bytes;
+    way.items = run.estimate->items;
+  }
+  way.planning = planning_facts(run.planning);
+  way.candidates = run.candidates;
+  way.timeline = run.timeline;
+  return {run.plan ? run.plan->model : "run", "", {std::move(way)}, run.graph};
+}
+
 }  // namespace
 
 ReportData report_of(const DemoDocument& demo) {
@@ -121,30 +147,12 @@ ReportData report_of(const RunRecord& run) {
     report.machine.push_back({"steps timed", std::to_string(run.measured.steps)});
   }
   report.events = run.events;
-
-  ReportWay way;
-  way.name = "this run";
-  if (const auto& step = run.measured.step_time_s)
-    way.step_s = {step->value, step->low, step->high};
-  if (run.measured.samples_per_s) way.samples_per_s = run.measured.samples_per_s->value;
-  way.peak_bytes = run.measured.peak_memory_bytes;
-  way.rss_bytes = run.measured.rss_bytes;
-  way.cpu_share = run.measured.cpu_share;
-  if (run.measured.energy_j) {
-    way.energy_j = run.measured.energy_j->value;
-    way.energy_quality = run.measured.energy_j->quality;
+  report.models.push_back(report_model_of(run));
+  for (const ModelRun& other : run.others) {
+    report.models.push_back(report_model_of(other));
+    std::ranges::copy(other.events, std::back_inserter(report.events));
   }
-  way.plan = run.plan_line;
-  way.reasons = run.reasons;
-  if (run.estimate) {
-    way.predicted_step_s = run.estimate->step_time_s;
-    way.predicted_peak_bytes = run.estimate->peak_memory_bytes;
-    way.items = run.estimate->items;
-  }
-  way.planning = planning_facts(run.planning);
-  way.candidates = run.candidates;
-  way.timeline = run.timeline;
-  report.models = {{run.plan ? run.plan->model : "run", "", {std::move(way)}, run.graph}};
+  std::ranges::stable_sort(report.events, {}, &RunEvent::time_s);
   return report;
 }
 

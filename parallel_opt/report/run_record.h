@@ -53,13 +53,8 @@ struct PlanningCost {
   bool operator==(const PlanningCost&) const = default;
 };
 
-/// A run as `parallel-opt run --report DIR` leaves it in DIR/run.json.
-struct RunRecord {
-  std::string title;  ///< the script or model
-  std::string date;   ///< ISO 8601, UTC
-  std::string machine;
-  int ranks = 1;
-  std::optional<int> exit_code;
+/// The training of one model.
+struct ModelRun {
   std::optional<Plan> plan;  ///< absent: the script never trained an OptimizedParallel
   std::string plan_line;
   std::optional<Estimate> estimate;
@@ -70,6 +65,18 @@ struct RunRecord {
   std::vector<RunEvent> events;
   std::optional<Timeline> timeline;
   std::optional<GraphView> graph;
+  bool operator==(const ModelRun&) const = default;
+};
+
+/// A run as `parallel-opt run --report DIR` leaves it in DIR/run.json. It is that of the first
+/// model that the script trained; further ones stand in `others`.
+struct RunRecord : ModelRun {
+  std::string title;  ///< the script or model
+  std::string date;   ///< ISO 8601, UTC
+  std::string machine;
+  int ranks = 1;
+  std::optional<int> exit_code;
+  std::vector<ModelRun> others;
   bool operator==(const RunRecord&) const = default;
 };
 
@@ -115,14 +122,7 @@ void fields(Visitor& visit, T& cost) {
 }
 
 template <class Visitor, class T>
-  requires SameAs<T, RunRecord>
-void fields(Visitor& visit, T& run) {
-  visit.schema("parallel-opt/run/1");
-  visit("title", run.title, "the script or model");
-  visit("date", run.date, "when, UTC");
-  visit("machine", run.machine, "on what");
-  visit("ranks", run.ranks, "processes");
-  visit("exit_code", run.exit_code, "of the script, once it ended");
+void fields_of_model_run(Visitor& visit, T& run) {
   visit("plan", run.plan, "the plan that ran");
   visit("plan_line", run.plan_line, "the plan in one line");
   visit("estimate", run.estimate, "predicted cost of one step");
@@ -133,6 +133,25 @@ void fields(Visitor& visit, T& run) {
   visit("events", run.events, "what happened");
   visit("timeline", run.timeline, "a few measured steps");
   visit("graph", run.graph, "the model as a picture shows it");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, ModelRun>
+void fields(Visitor& visit, T& run) {
+  fields_of_model_run(visit, run);
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, RunRecord>
+void fields(Visitor& visit, T& run) {
+  visit.schema("parallel-opt/run/1");
+  visit("title", run.title, "the script or model");
+  visit("date", run.date, "when, UTC");
+  visit("machine", run.machine, "on what");
+  visit("ranks", run.ranks, "processes");
+  visit("exit_code", run.exit_code, "of the script, once it ended");
+  fields_of_model_run(visit, run);
+  visit.optional("others", run.others, "further models that the script trained");
 }
 
 }  // namespace parallel_opt

@@ -191,7 +191,7 @@ Job with_wish(Job job, const std::string& wish) {
   const std::string value(
       equals == std::string::npos ? "" : trim(std::string_view(wish).substr(equals + 1)));
   const auto bad_value = [&](const std::string& wanted) {
-    return InputError("why-not " + name, "\"" + value + "\" is no value of it", wanted);
+    return InputError("--why-not " + name, "\"" + value + "\" is no value of it", wanted);
   };
   const auto number = [&](std::optional<int>& pin) {
     pin = whole<int>(value);
@@ -204,7 +204,7 @@ Job with_wish(Job job, const std::string& wish) {
   if (std::ranges::find(wish_names(), name) == wish_names().end()) {
     const std::string near = nearest_match(name, wish_names());
     throw InputError(
-        "why-not", "\"" + name + "\" is nothing that a plan chooses",
+        "--why-not", "\"" + name + "\" is nothing that a plan chooses",
         near.empty() ? "one of " + join(wish_names(), ", ") : "did you mean " + near + "?");
   }
   Pins& pins = job.pins;
@@ -241,6 +241,15 @@ Job with_wish(Job job, const std::string& wish) {
 }
 
 }  // namespace
+
+std::vector<Fault> check_wish(const std::string& wish) {
+  try {
+    with_wish({}, wish);
+  } catch (const InputError& error) {
+    return error.faults();
+  }
+  return {};
+}
 
 std::vector<Reason> why_not(const Graph& graph, const Cluster& cluster, const Job& job,
                             const SearchResult& result, const std::string& wish) {

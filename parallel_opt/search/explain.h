@@ -30,6 +30,9 @@ std::vector<Reason> explain(const Plan& plan, const Plan& other);
 std::vector<Reason> why_not(const Graph& graph, const Cluster& cluster, const Job& job,
                             const SearchResult& result, const std::string& wish);
 
+/// What is wrong with a wish; empty: `why_not` takes it.
+std::vector<Fault> check_wish(const std::string& wish);
+
 /// One sentence: by how much a candidate is worse than the chosen plan and what costs it most.
 std::string why_it_lost(const Plan& chosen, const Plan& other, const Job& job, bool fits);
 

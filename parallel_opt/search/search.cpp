@@ -180,16 +180,17 @@ std::string in_words(const CostModel& model) {
   const LocalSpace& space = model.space();
   std::int64_t layouts = 0;
   for (const auto& sizes : space.micro_batches) layouts += std::int64_t(sizes.size());
-  const auto count = [](std::size_t n, const std::string& what) {
-    return std::to_string(n) + " " + what;
+  const auto count = [](std::size_t n, const std::string& one, const std::string& more) {
+    return std::to_string(n) + " " + (n == 1 ? one : more);
   };
-  std::vector<std::string> parts = {count(space.layouts.size(), "layouts of ranks and threads"),
-                                    count(std::size_t(layouts), "micro-batch sizes over them"),
-                                    count(space.precisions.size(), "precisions"),
-                                    count(space.compile.size(), "compile choices"),
-                                    count(space.memory_formats.size(), "memory formats"),
-                                    count(space.attention.size(), "attention kernels"),
-                                    count(space.fused_optimizer.size(), "optimizer forms")};
+  std::vector<std::string> parts = {
+      count(space.layouts.size(), "layout of ranks and threads", "layouts of ranks and threads"),
+      count(std::size_t(layouts), "micro-batch size over them", "micro-batch sizes over them"),
+      count(space.precisions.size(), "precision", "precisions"),
+      count(space.compile.size(), "compile choice", "compile choices"),
+      count(space.memory_formats.size(), "memory format", "memory formats"),
+      count(space.attention.size(), "attention kernel", "attention kernels"),
+      count(space.fused_optimizer.size(), "optimizer form", "optimizer forms")};
   for (std::size_t c = 0; c < model.facts().classes.size(); ++c) {
     parts.push_back(std::to_string(space.least_recompute[c]) + ".." +
                     std::to_string(space.most_recompute[c]) + " recomputed blocks of class " +
@@ -329,8 +330,8 @@ SearchResult search(const Graph& graph, const Cluster& cluster, const Job& job,
     result.gap = best.objective > 0 ? (best.objective - bound) / best.objective : 0;
     result.lower_bound_s = local.fastest_s;
     result.plan = finished(model, graph, best.choice);
-    result.plan->certificate = {std::string(name_of(result.status)), result.lower_bound_s,
-                                result.gap, result.space, pinned(job)};
+    result.plan->certificate = Certificate{std::string(name_of(result.status)), local.fastest_s,
+                                           result.gap.value_or(0), result.space, pinned(job)};
   } else {
     result.status = local.timed_out ? SolveStatus::timed_out : SolveStatus::infeasible;
   }

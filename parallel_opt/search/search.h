@@ -36,14 +36,14 @@ struct Candidate {
 /// deadline ended the search.
 struct SearchResult {
   SolveStatus status = SolveStatus::infeasible;
-  std::optional<Plan> plan;           ///< empty: infeasible
-  std::vector<Candidate> candidates;  ///< best first; plain PyTorch is always among them
-  std::int64_t considered = 0;        ///< plans judged
-  std::int64_t pruned = 0;            ///< plans that a bound or a rule of dominance settled
-  double lower_bound_s = 0;           ///< no plan of the space is predicted faster
-  double gap = 0;                     ///< in the objective: (plan - bound) / plan
-  std::vector<std::string> binding;   ///< what kept a better plan out, in words
-  std::string space;                  ///< what was searched, in words
+  std::optional<Plan> plan;             ///< empty: infeasible
+  std::vector<Candidate> candidates;    ///< best first; plain PyTorch is always among them
+  std::int64_t considered = 0;          ///< plans judged
+  std::int64_t pruned = 0;              ///< plans that a bound or a rule of dominance settled
+  std::optional<double> lower_bound_s;  ///< no plan of the space is predicted faster
+  std::optional<double> gap;            ///< in the objective: (plan - bound) / plan
+  std::vector<std::string> binding;     ///< what kept a better plan out, in words
+  std::string space;                    ///< what was searched, in words
   bool operator==(const SearchResult&) const = default;
 };
 
@@ -69,8 +69,8 @@ struct SearchSummary {
   SolveStatus status = SolveStatus::infeasible;
   double wall_s = 0;  ///< of the search; not in the plan, whose bytes do not depend on it
   std::int64_t candidates = 0;
-  double lower_bound_s = 0;
-  double gap = 0;
+  std::optional<double> lower_bound_s;  ///< absent: infeasible
+  std::optional<double> gap;            ///< likewise
   std::vector<std::string> binding;
   std::vector<Candidate> top;
 };

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/output_file.h"
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/report/graph_picture.h"
 #include "parallel_opt/report/report.h"
@@ -35,6 +36,8 @@ void bind_report(nb::module_& m) {
   m.def("read_file", &read_file, "path"_a, "Content of a file. Raises MachineError.");
   m.def("write_file", &write_file, "path"_a, "content"_a,
         "Replace a file in one step, with its directories. Raises MachineError.");
+  m.def("write_output", &write_output, "path"_a, "content"_a,
+        "The same for a file that the user names: its directory must be there.");
   m.def(
       "parse_bytes",
       [](std::string_view text) -> std::optional<std::int64_t> {

@@ -165,9 +165,9 @@ class OptimizedParallel(nn.Module):
 
     def export_plan(self, path: str | Path) -> None:
         """Write the plan as JSON."""
-        from parallel_opt._core import write_file
+        from parallel_opt._core import write_output
 
-        write_file(str(path), self._po_planned().plan.to_json())
+        write_output(str(path), self._po_planned().plan.to_json())
 
     def visualize_performance(self, output_dir: str | Path) -> Path:
         """Write ``report.html``, ``run.json`` and ``timeline.json`` and return the path of the

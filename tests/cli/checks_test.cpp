@@ -14,7 +14,7 @@ Processes answering(const ProcessResult& result) {
 
 std::string text(const Check& check) {
   return check.name + " " + std::string(name_of(check.status)) + ": " + check.found + " | " +
-         check.costs + " | " + check.remedy;
+         check.costs.value_or("") + " | " + check.remedy.value_or("");
 }
 
 class DoctorPython : public ::testing::Test {

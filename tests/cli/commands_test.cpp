@@ -290,7 +290,7 @@ Plan example_plan(double step_s) {
   plan.estimate.step_time_s = exact(step_s);
   plan.estimate.items = {{"matmul", step_s * 0.75, std::nullopt, std::nullopt},
                          {"optimizer", step_s * 0.01, std::nullopt, std::nullopt}};
-  plan.certificate = {"optimal", step_s, 0, "ranks x threads", {"data 1"}};
+  plan.certificate = Certificate{"optimal", step_s, 0, "ranks x threads", {"data 1"}};
   return plan;
 }
 

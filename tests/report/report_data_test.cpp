@@ -64,6 +64,23 @@ TEST(ReportData, ARunIsOneWay) {
   EXPECT_EQ(report.events, run.events);
 }
 
+TEST(ReportData, EveryModelOfAScriptIsShown) {
+  RunRecord run;
+  run.plan_line = "1 rank";
+  run.events = {{2.5, "plan", "first"}};
+  ModelRun other;
+  other.plan_line = "2 ranks";
+  other.measured.steps = 7;
+  other.events = {{1.5, "plan", "second"}};
+  run.others = {other};
+  const ReportData report = read_report(to_json(run), "run.json");
+  ASSERT_EQ(report.models.size(), 2u);
+  EXPECT_EQ(report.models[0].ways.at(0).plan, "1 rank");
+  EXPECT_EQ(report.models[1].ways.at(0).plan, "2 ranks");
+  EXPECT_EQ(report.events,
+            (std::vector<RunEvent>{{1.5, "plan", "second"}, {2.5, "plan", "first"}}));
+}
+
 TEST(ReportData, ReadsItselfBack) {
   const ReportData report = report_of(demo_sample());
   EXPECT_EQ(read_report(to_json(report), "report.json"), report);

@@ -39,6 +39,20 @@ TEST(ReportHtml, SectionsWithoutDataAreLeftOut) {
   EXPECT_THAT(empty, Not(HasSubstr("<svg")));
 }
 
+TEST(ReportHtml, BillHasJoulesAndNoEmptyRows) {
+  ReportData report = report_of(demo_sample());
+  report.models[0].ways[2].items = {{"matmul", 0.03, 2e6, 4.5},
+                                    {"idle power", std::nullopt, std::nullopt, 1.5},
+                                    {"dynamic power", std::nullopt, std::nullopt, std::nullopt}};
+  const std::string html = report_html(report);
+  EXPECT_THAT(html, HasSubstr("<th scope=\"col\">energy</th>"));
+  EXPECT_THAT(html, HasSubstr("4.50 J"));
+  EXPECT_THAT(html, HasSubstr("<th scope=\"row\">idle power</th>"));
+  EXPECT_THAT(html, Not(HasSubstr("<th scope=\"row\">dynamic power</th>")));
+  report.models[0].ways[2].items = {{"matmul", 0.03, 2e6, std::nullopt}};
+  EXPECT_THAT(report_html(report), Not(HasSubstr("<th scope=\"col\">energy</th>")));
+}
+
 TEST(ReportHtml, HostileTextStaysText) {
   DemoDocument demo = demo_sample();
   demo.models[0].name = "</script><script>alert(1)</script>";

@@ -137,6 +137,12 @@ def test_everything_that_needs_a_plan_says_that_there_is_none(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_plan_goes_into_a_directory_that_is_there(tmp_path: Path) -> None:
+    model = OptimizedParallel(nn.Linear(2, 2), sample=torch.randn(4, 2), **PLAIN)
+    with pytest.raises(OSError, match=f"there is no directory {tmp_path}/none"):
+        model.export_plan(tmp_path / "none" / "plan.json")
+
+
 def test_nan_loss_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     model = OptimizedParallel(nn.Linear(2, 2), **PLAIN)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from parallel_opt import OptimizedParallel
+from parallel_opt import OptimizedParallel, record
 
 PINS = {"compile": False, "precision": "fp32", "probe_budget_s": 5.0}
 
@@ -22,6 +22,22 @@ def train(width: int, steps: int = 5) -> OptimizedParallel:
         model(torch.ones(4, width)).sum().backward()
         optimizer.step()
     return model
+
+
+def test_a_script_that_trains_two_models_shows_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "_current", [])
+    monkeypatch.setenv("PARALLEL_OPT_RUN_DIR", str(tmp_path))
+    first, second = train(8), train(16)
+    record.close(0)
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert first.plan is not None and second.plan is not None
+    assert run["plan"] == json.loads(first.plan.to_json())
+    assert [other["plan"] for other in run["others"]] == [json.loads(second.plan.to_json())]
+    assert run["others"][0]["measured"]["steps"] > 0
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('<section aria-label="Sequential"') == 2
 
 
 def test_memory_over_time_is_the_trials(tmp_path: Path) -> None:
