@@ -24,7 +24,7 @@ from parallel_opt.capture_export import (
 from parallel_opt.capture_inputs import map_tensors
 from parallel_opt.capture_loss import Loss
 from parallel_opt.capture_state import check_ready, unwrapped
-from parallel_opt.compat_capture import apply_seen
+from parallel_opt.compat_capture import apply_seen, checkpoints_seen
 from parallel_opt.errors import InputError
 from parallel_opt.operators import with_registered
 from parallel_opt.trace import trace
@@ -116,6 +116,11 @@ def as_call(batch: Any) -> Call:
     return (batch,), {}
 
 
+RECOMPUTED = (
+    "parts run under activation checkpointing: their second forward is not counted in the backward"
+)
+
+
 class _Capture:
     """One module and how its graph is wanted."""
 
@@ -130,6 +135,7 @@ class _Capture:
         self.module, self.name, self.dynamic = module, name, dynamic
         self.loss_fn, self.optimizer = loss_fn, optimizer
         self.inlined: set[str] = set()  # custom autograd.Functions that an export looked into
+        self.checkpoints: set[str] = set()  # kinds of activation checkpointing that it ran through
 
     def by(self, level: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         """The graph at one level."""
@@ -157,13 +163,20 @@ class _Capture:
             raise InputError(self.name, both, "does the model run?") from error
 
     def _as_kept(self, graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
-        """An export looks into custom autograd.Functions, and what they save is not what their
-        operators would: a recorded run on fake tensors knows."""
-        if not self.inlined:
+        """An export looks into custom autograd.Functions and checkpointed parts, and what they save
+        is not what their operators would: a recorded run on fake tensors knows."""
+        if not self.inlined and not self.checkpoints:
             return graph
-        names = ", ".join(sorted(self.inlined))
-        note = f"exported with the operators inside of {names}; what autograd keeps was observed"
-        return graph.annotated([note], self._trace(args, kwargs).observed_saved_bytes)
+        recorded = self._trace(args, kwargs)
+        notes = [RECOMPUTED] if self.checkpoints else []
+        if "reentrant" in self.checkpoints:  # it hides from an export what needs a gradient
+            return recorded.annotated(["recorded from one run: reentrant checkpointing", *notes])
+        if self.inlined:
+            names = ", ".join(sorted(self.inlined))
+            notes.append(
+                f"exported with the operators inside of {names}; what autograd keeps was observed"
+            )
+        return graph.annotated(notes, recorded.observed_saved_bytes)
 
     def _see(self, cls: type, run: Callable[[], Any], _args: tuple[Any, ...]) -> Any:
         if cls.__module__.split(".")[0] != "torch":
@@ -173,7 +186,7 @@ class _Capture:
     def _export(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         def at_batch(args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool = False) -> Graph:
             watched = contextlib.nullcontext() if strict else apply_seen(self._see)
-            with watched:
+            with watched, checkpoints_seen(self.checkpoints.add):
                 archive = export(
                     self.module, args, kwargs, name=self.name, dynamic_batch=dynamic, strict=strict
                 )

@@ -163,6 +163,36 @@ def apply_seen(
         del owner.apply  # type: ignore[attr-defined]
 
 
+@contextlib.contextmanager
+def checkpoints_seen(note: Callable[[str], None]) -> Iterator[None]:
+    """Within it, ``note("reentrant")`` or ``note("plain")`` follows every use of
+    torch.utils.checkpoint, also of a ``checkpoint`` that was imported by name."""
+    from torch.utils import checkpoint as module
+
+    name = "_checkpoint_without_reentrant_generator"
+    plain = getattr(module, name, None)
+    if plain is None:
+        raise MissingTorchName(f"torch {torch.__version__} has no checkpoint.{name}")
+
+    def seen(*args: Any, **kwargs: Any) -> Any:
+        note("plain")
+        return plain(*args, **kwargs)
+
+    forward = module.CheckpointFunction.forward
+
+    def reentrant(*args: Any, **kwargs: Any) -> Any:
+        note("reentrant")
+        return forward(*args, **kwargs)
+
+    setattr(module, name, seen)
+    module.CheckpointFunction.forward = staticmethod(reentrant)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        setattr(module, name, plain)
+        module.CheckpointFunction.forward = staticmethod(forward)  # type: ignore[method-assign]
+
+
 def fx_graph(function: Callable[..., Any], inputs: Sequence[Any]) -> torch.fx.GraphModule:
     """The ATen operators of ``function(*inputs)`` and of its backward if it asks for one."""
     from torch.fx.experimental.proxy_tensor import make_fx

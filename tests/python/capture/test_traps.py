@@ -8,6 +8,7 @@ import pytest
 import torch
 from capture_models import case
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from trap_models import (
     Checkpointed,
     CustomFunction,
@@ -44,6 +45,39 @@ def test_checkpointed_parts_are_captured(level):
     # recomputation stops when all that is needed is there: the second product is not
     recomputed = [op for op in graph.ops if op.phase == "backward" and "addmm" in op.target]
     assert len(recomputed) == (1 if level == "step" else 0)
+
+
+class CheckpointedTower(nn.Module):
+    """Each part keeps its input alone: 4 x 8 numbers in fp32."""
+
+    def __init__(self, reentrant):
+        super().__init__()
+        self.first = nn.Linear(8, 8)
+        self.parts = nn.ModuleList(
+            nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 8)) for _ in range(3)
+        )
+        self.reentrant = reentrant
+
+    def forward(self, x):
+        x = self.first(x)
+        for part in self.parts:
+            x = checkpoint(part, x, use_reentrant=self.reentrant)
+        return x
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_what_checkpointed_parts_keep_was_observed(reentrant):
+    module, x = CheckpointedTower(reentrant), torch.ones(4, 8)
+    graph = capture(module, (x,), dynamic_batch=False)
+    summary = summarize(graph)
+    assert summary.saved_bytes == 3 * 4 * 8 * 4
+    forward = 2 * 4 * (8 * 8 + 3 * 2 * 8 * 32)
+    assert summary.flops.forward == forward
+    assert summary.flops.backward == 2 * forward - 2 * 4 * 8 * 8  # the input needs no gradient
+    assert graph.notes[-1] == (
+        "parts run under activation checkpointing: "
+        "their second forward is not counted in the backward"
+    )
 
 
 @pytest.mark.parametrize("level", ["auto", "step", "trace"])
