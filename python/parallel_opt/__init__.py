@@ -8,7 +8,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from parallel_opt._core import Cluster, Estimate, Job, Plan, Timeline, __version__
+from parallel_opt._core import (
+    Cluster,
+    Estimate,
+    Graph,
+    Job,
+    Plan,
+    Timeline,
+    __version__,
+    analyze,
+    load_model,
+    summarize,
+)
 from parallel_opt.errors import InfeasibleError, InputError, InternalError, MachineError
 
 if TYPE_CHECKING:
@@ -25,6 +36,7 @@ _LAZY = {
 __all__ = [
     "Cluster",
     "Estimate",
+    "Graph",
     "InfeasibleError",
     "InputError",
     "InternalError",
@@ -34,8 +46,11 @@ __all__ = [
     "Plan",
     "Timeline",
     "__version__",
+    "analyze",
     "energy",
+    "load_model",
     "register_operator",
+    "summarize",
 ]
 
 
