@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from parallel_opt._core import Graph
+from parallel_opt.capture_export import first_line
 from parallel_opt.capture_merge import merge
 from parallel_opt.capture_state import preserved, quiet
 from parallel_opt.trace import Recording, record_run
@@ -23,8 +24,11 @@ def observed(
 ) -> Graph:
     """The graph with what autograd kept; or, where the runs differ and the level is a recorded one,
     the graph of all runs with branches and loops."""
-    recordings = record_batches(module, calls[:MOST_BATCHES], graph.name, ties)
-    merged = merge(recordings, graph.name, graph.notes)
+    try:
+        recordings = record_batches(module, calls[:MOST_BATCHES], graph.name, ties)
+        merged = merge(recordings, graph.name, graph.notes)
+    except Exception as error:  # of the model's own code, on this batch
+        return graph.annotated([f"the batches told nothing: {first_line(error)}"])
     if merged is not None and level in ("auto", "trace"):
         return merged
     shapes = [graph.tensors[i].shape for i in graph.inputs]

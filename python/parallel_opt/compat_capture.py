@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import linecache
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -138,6 +139,9 @@ def modes_kept() -> Iterator[None]:
 @contextlib.contextmanager
 def compile_eagerly() -> Iterator[None]:
     """Within it, compiled parts of a model run as the Python they were compiled from."""
+    if "torch._dynamo" not in sys.modules:  # nothing can be compiled; loading it takes seconds
+        yield
+        return
     with torch.compiler.set_stance("force_eager"):
         yield
 

@@ -262,6 +262,7 @@ TEST_F(Commands, AFactoryIsCapturedByPython) {
   ASSERT_EQ(run.started.size(), 2u);
   EXPECT_EQ(run.started[1].at(2), "parallel_opt.capture");
   EXPECT_EQ(run.started[1].at(3), "model.py:build");
+  EXPECT_TRUE(run.started[1].at(5).ends_with("/graph.json")) << run.started[1].at(5);
 }
 
 TEST_F(Commands, ProbePrintsWhatPythonMeasured) {

@@ -27,6 +27,7 @@ Graph every_attribute() {
   b.raw().symbols = {{"s0", 1, 8, 2}};
   b.raw().tensors[0].shape[0].expression = "s0";
   b.raw().notes = {"a note"};
+  b.raw().observed_saved_bytes = Bytes(77);
   return b.build();
 }
 

@@ -189,6 +189,13 @@ TEST(Graph, BindEvaluatesEverySize) {
   EXPECT_EQ(bind(g, {}), g);  // values stay
 }
 
+TEST(Graph, BindToOtherSizesForgetsWhatWasObserved) {
+  Graph g = symbolic();
+  g.observed_saved_bytes = Bytes(100);
+  EXPECT_EQ(bind(g, {}).observed_saved_bytes, Bytes(100));
+  EXPECT_EQ(bind(g, {{"s0", 10}}).observed_saved_bytes, std::nullopt);
+}
+
 TEST(Graph, BindKeepsTheOrderOfAxesInMemory) {
   Graph g = symbolic();
   g.tensors[3].strides = {1, 4};  // a transposed tensor of 4 x 16

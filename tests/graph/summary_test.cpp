@@ -37,6 +37,51 @@ TEST(Summary, CountsOperatorsFlopsAndOpaqueShares) {
   EXPECT_EQ(s.inputs[0], (InputSummary{"x", {4, 8}, DType::fp32}));
 }
 
+TEST(Summary, ARecordedBackwardIsCountedInsteadOfADerivedOne) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {4, 8});
+  const TensorId w = b.parameter("w", {16, 8});
+  const TensorId y = b.op("aten.linear.default", {{"input", x}, {"weight", w}}, {4, 16});
+  b.output(y);
+  const TensorId t = b.op("aten.t.default", {{"self", y}}, {16, 4});
+  b.raw().ops.back().phase = Phase::backward;
+  b.op("aten.mm.default", {{"self", t}, {"mat2", x}}, {16, 8});  // stands for the gradient of w
+  b.raw().ops.back().phase = Phase::backward;
+  b.op("aten.mm.default", {{"self", t}, {"mat2", x}}, {16, 8});  // and this for an update
+  b.raw().ops.back().phase = Phase::optimizer;
+  const GraphSummary s = summarize(b.build());
+  EXPECT_EQ(s.flops.forward.value, 2 * 4 * 8 * 16);
+  EXPECT_EQ(s.flops.backward.value, 2 * 16 * 4 * 8);
+  EXPECT_EQ(s.critical_path_flops.value, 2 * 4 * 8 * 16);  // of the forward
+}
+
+TEST(Summary, ObservedSavedBytesReplaceTheRules) {
+  Graph graph = branches();
+  const Bytes derived = summarize(graph).saved_bytes;
+  graph.observed_saved_bytes = Bytes(12345);
+  EXPECT_NE(derived, Bytes(12345));
+  EXPECT_EQ(summarize(graph).saved_bytes, Bytes(12345));
+}
+
+TEST(Summary, ACustomFunctionCountsWhatItWasSeenToDo) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {4, 8});
+  const TensorId w = b.parameter("w", {8, 8});
+  const TensorId h = b.op("aten.mm.default", {{"self", x}, {"mat2", w}}, {4, 8});
+  std::map<std::string, Attribute> seen = {
+      {"bound_flops", 1000.0},
+      {"saved_bytes", std::int64_t{64}},
+      {"saved_inputs", std::vector<std::int64_t>{0}},
+      {"saved_outputs", std::vector<std::int64_t>{}},
+  };
+  b.output(b.op("autograd.Mine", {{"arg0", h}}, {4, 8}, seen));
+  const GraphSummary s = summarize(b.build());
+  EXPECT_EQ(s.flops.forward.value, 2 * 4 * 8 * 8 + 1000);
+  // the gradient of w; and two products for each that the function was seen to make
+  EXPECT_EQ(s.flops.backward.value, 2 * 4 * 8 * 8 + 2 * 1000);
+  EXPECT_EQ(s.saved_bytes, Bytes(4 * 8 * 4 + 64));  // h, and its own
+}
+
 TEST(Summary, JsonReadsBackEqual) {
   const GraphSummary s = summarize(branches());
   const std::string text = to_json(s);

@@ -142,6 +142,13 @@ def test_exported_level_says_that_batches_differ():
     assert module.calls == 0
 
 
+def test_batch_that_does_not_run_is_noted():
+    module = nn.Linear(4, 2)
+    graph = capture(module, (plus(),), batches=[torch.rand(3, 5)])
+    assert graph.observed_saved_bytes is None
+    assert graph.notes[-1].startswith("the batches told nothing: RuntimeError: ")
+
+
 def test_merged_graph_is_a_document():
     graph = capture(Routed(), batches=[plus(), minus()])
     assert Graph.from_json(graph.to_json()) == graph
