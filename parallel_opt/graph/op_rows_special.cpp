@@ -123,10 +123,12 @@ constexpr OpRow kRows[] = {
     {"aten._fake_quantize_learnable_per_channel_affine", elementwise, "@scaled", "", "",
      "self scale zero_point", "", 6},
 
-    // --- attention under other names; the window or mask of flex_attention is counted in full
+    // --- attention under other names; of flex_attention, the blocks that its mask leaves
     {"higher_order.flex_attention", attention,
      "b* h q d, b* h k d, b* h k e -> b* h q e, b* h q, b* h q", "k", "",
-     "arg0 arg1 arg2 query key value out out1"},
+     "arg0 arg1 arg2 query key value out out1 out2"},
+    {"higher_order.flex_attention_backward", attention,
+     "b* h q d, b* h k d, b* h k e -> b* h q d, b* h k d, b* h k e", "k"},
     {"aten._scaled_dot_product_attention_math", attention,
      "query=b* h q d, key=b* h k d, value=b* h k e, attn_mask=m* q k -> b* h q e, b* h q k", "k",
      "", "query key value out1"},

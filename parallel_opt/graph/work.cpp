@@ -63,8 +63,10 @@ struct AttentionSize {
   double depth = 0;   ///< d + e
 };
 
-AttentionSize attention_size(const IterationSpace& space) {
-  AttentionSize size{1, 0};
+/// Scores outside of a block mask are not computed; `arg6` are the options of an exported kernel.
+AttentionSize attention_size(const Op& op, const IterationSpace& space) {
+  AttentionSize size{
+      attribute_real(op, "block_density", attribute_real(op, "arg6.block_density", 1)), 0};
   for (const IterationDim& dim : space.dims) {
     const bool mask_only = dim.name[0] == 'm';
     if (dim.name == "d" || dim.name == "e") {
@@ -214,7 +216,7 @@ double contraction_flops(const Graph& graph, const Op& op, const OpRow& row) {
   }
   if (row.space == "@grouped") return grouped_flops(space);
   if (row.op_class == OpClass::attention) {
-    const AttentionSize size = attention_size(space);
+    const AttentionSize size = attention_size(op, space);
     return 2 * size.scores * size.depth * (backward ? 2 : 1);
   }
   const bool masked = op.attributes.contains("output_mask");
@@ -298,7 +300,7 @@ double other_flops(const Graph& graph, const Op& op, const OpRow& row) {
       return bias;
     case OpClass::attention: {  // the softmax over the scores
       const IterationSpace space = iteration_space(graph, op);
-      return space.dims.empty() ? 0 : 15 * attention_size(space).scores;
+      return space.dims.empty() ? 0 : 15 * attention_size(op, space).scores;
     }
     case OpClass::recurrent:
       return recurrent_other_flops(graph, op);
@@ -528,7 +530,7 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
     for (const IterationDim& dim : space.dims) {
       if (dim.name == "d") d = static_cast<double>(dim.size);
     }
-    const AttentionSize size = attention_size(space);
+    const AttentionSize size = attention_size(op, space);
     work.contraction = Flops(4 * size.scores * size.depth);
     work.other = Flops(15 * size.scores);
     work.recomputed = Flops(2 * size.scores * d);

@@ -142,6 +142,14 @@ class GraphBuilder {
     graph_.regions.push_back(std::move(region));
     return static_cast<std::int32_t>(graph_.regions.size() - 1);
   }
+  /// `entry`: result of a join through which a loop takes up what a run before left.
+  void carry(std::int32_t entry, std::int32_t left) {
+    for (Op& op : graph_.ops) {
+      if (op.outputs.size() == 1 && op.outputs.front() == TensorId(entry)) {
+        op.attributes["carried"] = graph_.tensors.at(static_cast<std::size_t>(left)).name;
+      }
+    }
+  }
   void set_inputs(const std::vector<std::int32_t>& tensors) { graph_.inputs = ids(tensors); }
   void set_outputs(const std::vector<std::int32_t>& tensors) { graph_.outputs = ids(tensors); }
   void note(std::string text) { graph_.notes.push_back(std::move(text)); }
@@ -288,6 +296,8 @@ void bind_builder(nb::module_& m) {
       .def("add_region", &GraphBuilder::add_region, "name"_a, "kind"_a, "group"_a, "runs"_a = 1.0,
            "observed"_a = false, "parent"_a = nb::none(),
            "Index of a new region: an alternative of a branch, or the body of a loop.")
+      .def("carry", &GraphBuilder::carry, "entry"_a, "left"_a,
+           "What a run of a loop leaves in one tensor is what the next finds in the other.")
       .def("set_inputs", &GraphBuilder::set_inputs, "tensors"_a)
       .def("set_outputs", &GraphBuilder::set_outputs, "tensors"_a)
       .def("note", &GraphBuilder::note, "text"_a, "Something the user should know.")

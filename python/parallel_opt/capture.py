@@ -19,12 +19,14 @@ from parallel_opt.capture_export import (
     export,
     first_line,
     looks_at_data,
+    products_in_vmap,
     ties,
 )
+from parallel_opt.capture_flex import unknown_masks
 from parallel_opt.capture_inputs import map_tensors
 from parallel_opt.capture_loss import Loss
 from parallel_opt.capture_state import check_ready, unwrapped
-from parallel_opt.compat_capture import apply_seen, checkpoints_seen
+from parallel_opt.compat_functions import apply_seen, checkpoints_seen
 from parallel_opt.errors import InputError
 from parallel_opt.operators import with_registered
 from parallel_opt.trace import trace
@@ -97,6 +99,9 @@ def capture(
         args, kwargs = calls[0]
     one = _Capture(module, name, dynamic_batch, loss_fn, optimizer)
     graph = with_registered(one.by(level, tuple(args), dict(kwargs or {})))
+    unknown = unknown_masks(graph.ops)
+    if unknown:
+        graph = graph.annotated(unknown)
     if not calls:
         return graph
     from parallel_opt.capture_observe import observed
@@ -145,7 +150,7 @@ class _Capture:
         try:
             return way(args, kwargs)
         except Exception as error:  # whatever the model's own code raises
-            reason = first_line(error)
+            reason = _plain(first_line(error))
             if level == "export":
                 reason = draft_reason(self.module, args, kwargs) or reason
             hint = _WAYS_OUT[level]
@@ -203,6 +208,8 @@ class _Capture:
                 graph = at_batch(args, kwargs, self.dynamic)
             except Exception:
                 raise error from None  # the first reason is the clearer one
+        if products_in_vmap(graph):
+            raise RuntimeError("torch.vmap around products: an exported graph has them once")
         return graph if graph.symbols else self._with_batch(graph, at_batch, args, kwargs)
 
     def _trace(self, args: tuple[Any, ...], kwargs: dict[str, Any], reason: str = "") -> Graph:
@@ -272,6 +279,13 @@ class _Capture:
         except Exception:  # the model really takes this batch only
             return graph
         return join_batches(graph, batch, larger, batch + 1) or graph
+
+
+def _plain(reason: str) -> str:
+    """The reason in words, where torch gives one of its insides."""
+    if "ignore_fresh_unbacked_symbols" in reason:
+        return "how often a while_loop runs depends on data"
+    return reason
 
 
 _TITLES = {

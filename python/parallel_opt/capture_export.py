@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from torch import nn
 
 from parallel_opt import compat
 from parallel_opt import compat_capture as private
+from parallel_opt import compat_functions as functions
+from parallel_opt._core import Graph, analyze
+from parallel_opt.capture_flex import flex_operands
 from parallel_opt.capture_inputs import map_tensors, tensors_in
 from parallel_opt.capture_state import flat_call, preserved, quiet, unwrapped
 from parallel_opt.operators import registered
@@ -34,10 +37,12 @@ def export(
         flat_call(module, args, kwargs) as (args, kwargs),
         quiet(),
         torch.enable_grad(),
-        private.compile_eagerly(),
+        functions.compile_eagerly(lifting=True),
+        functions.flex_attention_anywhere(),
     ):
         shapes = _dynamic(args, kwargs) if dynamic_batch else None
         program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=strict)
+        _simplify_masks(program)
         _drop_weights(program)
         extra = {
             "schema": "parallel-opt/capture/1",
@@ -131,6 +136,34 @@ def _batch_symbols(program: Any) -> dict[str, str]:
     return symbols
 
 
+def _simplify_masks(program: Any) -> None:
+    """torch cannot save a flex_attention: its functions are taken out, and what its mask leaves to
+    be computed is written among the options of its kernel."""
+    signature = program.graph_signature
+    constants = {**signature.inputs_to_lifted_tensor_constants, **signature.inputs_to_buffers}
+    state = {**program.state_dict, **program.constants}
+
+    def value_of(argument: Any) -> Any:
+        if not isinstance(argument, torch.fx.Node):
+            return argument
+        if argument.op == "get_attr":
+            return getattr(program.graph_module, str(argument.target))
+        return state.get(constants.get(argument.name, ""), argument.meta.get("val"))
+
+    for node in program.graph.nodes:
+        if getattr(node.target, "_name", "") == "flex_attention":
+            _, attributes = flex_operands([_valued(a, value_of) for a in node.args])
+            q, k, v, _, mask, scale, _, *rest = node.args
+            tensors = [a for a in mask[:-1] if isinstance(a, torch.fx.Node)]
+            node.args = (q, k, v, None, tensors, scale, attributes, *(list(r) for r in rest))
+
+
+def _valued(argument: Any, value_of: Callable[[Any], Any]) -> Any:
+    if isinstance(argument, (list, tuple)):
+        return tuple(_valued(a, value_of) for a in argument)
+    return value_of(argument)
+
+
 def _drop_weights(program: Any) -> None:
     """Shapes stay, payloads go: an archive of a graph need not hold gigabytes."""
 
@@ -154,8 +187,30 @@ def draft_reason(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
             preserved(module),
             flat_call(module, args, kwargs) as (args, kwargs),
             quiet(),
-            private.compile_eagerly(),
+            functions.compile_eagerly(),
         ):
             return "; ".join(private.draft_failures(module, args, kwargs)[:3])
     except Exception:  # it fails where export does, or is not there
         return ""
+
+
+def products_in_vmap(graph: Graph) -> bool:
+    """Whether products run inside of torch.vmap: an exported graph has them at the sizes that the
+    mapped function sees."""
+    mapped: set[int] = set()
+    inside: list[int] = []
+    for at, op in enumerate(graph.ops):
+        if op.target.endswith("._add_batch_dim"):
+            mapped.update(op.outputs)
+        elif not op.target.endswith("._remove_batch_dim") and mapped.intersection(
+            index for _, index in op.inputs if index is not None
+        ):
+            mapped.update(op.outputs)
+            inside.append(at)
+    if not inside:
+        return False
+    operators = analyze(graph, operators=True).operator_list
+    return any(operators[at].op_class in _PRODUCTS for at in inside)
+
+
+_PRODUCTS = ("contraction", "convolution", "attention", "recurrent")

@@ -4,13 +4,14 @@ eagerly between them operator by operator."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from parallel_opt import compat_capture as compat
+from parallel_opt import compat_functions as functions
 from parallel_opt._core import Graph
 from parallel_opt.capture_fx import FxLowering, Place
 from parallel_opt.capture_inputs import tensors_in
@@ -33,7 +34,7 @@ def fragments_graph(
     recorder = _FragmentRecorder(module, name, "fragments")
     recorder.register_state(lambda tensor: tensor, ties)
     recorder.register_inputs(args, kwargs)
-    with preserved(module), quiet(), torch.enable_grad():
+    with preserved(module), quiet(), functions.flex_attention_anywhere(), torch.enable_grad():
         try:
             with (
                 compat.compile_with(module, recorder.backend) as compiled,
@@ -66,7 +67,9 @@ class _FragmentRecorder(Recorder):
         def run(*inputs: Any) -> Any:
             self.flush()
             if not lowered:
+                self.in_piece = True
                 lowered.append(_operators_of(piece, inputs))
+                self.in_piece = False
             if lowered[0] is None:
                 return piece(*inputs)  # recorded operator by operator
             known = self._before(lowered[0], inputs)
@@ -88,6 +91,9 @@ class _FragmentRecorder(Recorder):
         else:
             self.eager += 1
             super().record(function, args, kwargs, output)
+
+    def _higher_order(self, function: Any, run: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+        return run() if self.in_piece else super()._higher_order(function, run, args)
 
     def _module_call(self) -> tuple[Call, Any]:
         """Dynamo knows nothing of hooks: the innermost module whose code is running."""
@@ -111,6 +117,7 @@ class _FragmentRecorder(Recorder):
                 lowering.known[node] = index
                 self.table.adopt(node.meta["val"], index)
         lowering.lower(piece)
+        self.has_regions = self.has_regions or lowering.has_regions
         self.pieces += 1
         return lowering
 
@@ -133,8 +140,18 @@ def _operators_of(piece: Any, inputs: Sequence[Any]) -> torch.fx.GraphModule | N
     """The ATen operators of a piece, on fake tensors; None when it cannot run on them."""
     mode = compat.fake_mode(nn.Module())
     fakes = [mode.from_tensor(v) if isinstance(v, torch.Tensor) else v for v in inputs]
+    seen: set[torch.fx.Node] = set()
+
+    def tag(*_: Any) -> None:
+        for node in reversed(compat.nodes_of_trace()):
+            if node in seen:
+                break
+            seen.add(node)
+            if not torch.is_grad_enabled():
+                node.meta["no_grad"] = True
+
     try:
-        with compat.modes_off(), mode:
+        with compat.modes_off(), mode, compat.DispatchRecorder(tag):
             return compat.fx_graph_of_piece(piece, fakes)
     except Exception:
         return None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 
 from parallel_opt import compat
+from parallel_opt import compat_functions as functions
 from parallel_opt._core import GraphBuilder
+from parallel_opt.capture_bodies import lower_bodies
 from parallel_opt.trace_modules import Call
-from parallel_opt.trace_tensors import TensorTable, operands
+from parallel_opt.trace_tensors import Operands, TensorTable, operands
 
 Place = tuple[Call, str]
 """The module call that runs an operator, and the phase of the step."""
@@ -33,6 +35,11 @@ class FxLowering:
         self.builder, self.table, self.place = builder, table, place
         self.known: dict[torch.fx.Node, Any] = {}
         self.before: Callable[[torch.fx.Node, str], None] = lambda node, phase: None
+        self.graphs: dict[Any, torch.fx.GraphModule] = {}  # by the node that stands for one
+        self.held: dict[Any, torch.Tensor] = {}  # constants that the FX graph holds
+        self.region: int | None = None
+        self.has_regions = False
+        self.around: Place | None = None  # of the operator whose graph is being lowered
 
     def lower(self, module: torch.fx.GraphModule) -> None:
         """Every operator of `module`, in order."""
@@ -42,7 +49,7 @@ class FxLowering:
             elif node.op == "call_function" and node.target is operator.getitem:
                 source, position = node.args
                 results = self.known.get(source)
-                if isinstance(results, list):
+                if isinstance(results, list) and position < len(results):
                     self.known[node] = results[position]
             elif node.op == "call_function":
                 self._operator(node)
@@ -56,29 +63,55 @@ class FxLowering:
         value: Any = module
         for part in str(node.target).split("."):
             value = getattr(value, part)
+        if isinstance(value, torch.fx.GraphModule):
+            self.graphs[node] = value
+            return
         tensor = node.meta.get("val", value)
         if isinstance(tensor, torch.Tensor):
             self.known[node] = self.table.index(tensor)
+        if isinstance(value, torch.Tensor):
+            self.held[node] = value
 
     def _operator(self, node: torch.fx.Node) -> None:
-        value = node.meta.get("val")
-        leaves = compat.tree_leaves(value)
-        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        call, phase = self.place(node)
-        self.before(node, phase)
+        self.before(node, self.placed(node)[1])
+        if functions.is_higher_order(node.target) and lower_bodies(self, node):
+            return
         inputs, attributes = operands(node.target, node.args, node.kwargs, self.index)
-        if not tensors and (not inputs or value is not None):
+        value = node.meta.get("val")
+        if not self._tensors(value) and (not inputs or value is not None):
             return  # arithmetic on sizes, an assertion, a number read from a tensor
+        if node.meta.get("no_grad"):
+            attributes["no_grad"] = True
         target, base = target_of(node.target)
+        self.emit(node, target, base, inputs, attributes)
+
+    def placed(self, node: torch.fx.Node) -> Place:
+        """Where an operator belongs; inside of another's graph, where that one does."""
+        call, phase = self.place(node)
+        if self.around is None:
+            return call, phase
+        return call if call.fqn else self.around[0], self.around[1]
+
+    def _tensors(self, value: Any) -> list[torch.Tensor]:
+        return [leaf for leaf in compat.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+    def emit(
+        self,
+        node: torch.fx.Node,
+        target: str,
+        base: str,
+        inputs: Operands,
+        attributes: dict[str, Any],
+    ) -> None:
+        """One operator, whose results are the node's."""
+        call, phase = self.placed(node)
+        value = node.meta.get("val")
         made_from = {index for _, index in inputs if index is not None}
-        indices = [self.table.register(t, base, "activation", inputs=made_from) for t in tensors]
-        if isinstance(value, torch.Tensor):
-            self.known[node] = indices[0]
-        else:
-            rest = iter(indices)
-            self.known[node] = [
-                next(rest) if isinstance(leaf, torch.Tensor) else None for leaf in leaves
-            ]
+        indices = [
+            self.table.register(t, base, "activation", inputs=made_from)
+            for t in self._tensors(value)
+        ]
+        self.known[node] = _like(value, iter(indices))
         self.builder.add_op(
             target,
             self.table.unique(base),
@@ -89,7 +122,17 @@ class FxLowering:
             call.kind,
             call.number,
             phase,
+            self.region,
         )
+
+
+def _like(value: Any, indices: Iterator[int]) -> Any:
+    """The tensors' indices in place of the tensors."""
+    if isinstance(value, torch.Tensor):
+        return next(indices)
+    if isinstance(value, (tuple, list)):
+        return [_like(child, indices) for child in value]
+    return None
 
 
 def target_of(function: Any) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from parallel_opt import compat_capture as compat
+from parallel_opt import compat_functions as functions
 from parallel_opt._core import Graph, GraphBuilder
 from parallel_opt.capture_fx import FxLowering, Place
 from parallel_opt.capture_inputs import map_tensors
@@ -48,6 +49,7 @@ def joint_graph(
     with (
         preserved(module),
         quiet(),
+        functions.flex_attention_anywhere(),
         torch.enable_grad(),
         contextlib.ExitStack() as stack,
         flat_call(module, args, kwargs) as (flat_args, flat_kwargs),

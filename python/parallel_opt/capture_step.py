@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from parallel_opt import compat_capture as compat
+from parallel_opt import compat_functions as functions
 from parallel_opt._core import Graph, GraphBuilder
 from parallel_opt.capture_fx import FxLowering
 from parallel_opt.capture_inputs import map_tensors, tensors_in
@@ -35,7 +36,13 @@ def step_graph(
 
     Raises whatever the model's own code raises on tensors without data.
     """
-    with preserved(module), quiet(), compat.compile_eagerly(), torch.enable_grad():
+    with (
+        preserved(module),
+        quiet(),
+        functions.compile_eagerly(lifting=True),
+        functions.flex_attention_anywhere(),
+        torch.enable_grad(),
+    ):
         step = _Step(module, args, kwargs, ties, loss_fn, optimizer)
         traced = step.trace()
         return step.graph(traced, name, notes)
@@ -177,7 +184,8 @@ class _Step:
         returned = next(n for n in traced.graph.nodes if n.op == "output").args[0][0]
         outputs = [lowering.index(node) for node in returned]
         builder.set_outputs([i for i in outputs if i is not None])
-        builder.set_saved_bytes(self.saved_bytes)
+        if not lowering.has_regions:  # what control flow keeps inside of it was not seen
+            builder.set_saved_bytes(self.saved_bytes)
         return builder.build()
 
 

@@ -1,5 +1,5 @@
-"""The only file that imports private or renamed torch names, with its second half for capture,
-``compat_capture``.
+"""The only place that imports private or renamed torch names; what only capture needs of them is in
+``compat_capture`` and ``compat_functions``.
 
 Each name is looked up when it is needed; when a torch version lacks one, the caller gets a clear
 ``MissingTorchName`` instead of an AttributeError in mid-run.

@@ -1,32 +1,35 @@
-"""The half of ``compat`` that capture needs: private or renamed torch names behind own ones."""
+"""What capture needs of ``compat``: private or renamed torch names behind own ones.
+
+``compat``, ``compat_capture`` and ``compat_functions`` are one door with three leaves, since a file
+has at most 400 lines: engines load the first alone. No other file imports such names
+(tests/python/test_private_names.py).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import linecache
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch._logging.structured import INTERN_TABLE
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.autograd.function import Function
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from parallel_opt.compat import DispatchMode, MissingTorchName, _private
+from parallel_opt.compat import DispatchMode, _private
+from parallel_opt.compat_functions import dynamo_options
 
 __all__ = [
     "DispatchRecorder",
     "aot_joint",
-    "apply_seen",
-    "compile_eagerly",
     "compile_with",
     "draft_failures",
     "fake_mode",
     "fx_graph",
     "is_fake",
     "modes_kept",
+    "modes_off",
     "next_autograd_sequence",
     "nodes_of_trace",
     "optimizer_for",
@@ -63,6 +66,8 @@ class DispatchRecorder(DispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.record = record
         self.before = before
+
+    supports_higher_order_operators = True
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
@@ -136,67 +141,6 @@ def modes_kept() -> Iterator[None]:
         torch.set_autocast_cache_enabled(cache)
 
 
-@contextlib.contextmanager
-def compile_eagerly() -> Iterator[None]:
-    """Within it, compiled parts of a model run as the Python they were compiled from."""
-    if "torch._dynamo" not in sys.modules:  # nothing can be compiled; loading it takes seconds
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
-
-
-@contextlib.contextmanager
-def apply_seen(
-    around: Callable[[type, Callable[..., Any], tuple[Any, ...]], Any],
-) -> Iterator[None]:
-    """Within it, ``around(cls, run, args)`` stands for the forward of every custom
-    autograd.Function, also of one whose ``apply`` was looked up before."""
-    owner = Function.__mro__[1]  # Function.apply goes on to it by super()
-    if "apply" in vars(owner):
-        raise MissingTorchName(f"torch {torch.__version__} resolves autograd.Function.apply anew")
-
-    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
-        run = super(owner, cls).apply  # type: ignore[arg-type, misc]
-        return around(cls, lambda: run(*args, **kwargs), args)
-
-    owner.apply = classmethod(apply)  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        del owner.apply  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def checkpoints_seen(note: Callable[[str], None]) -> Iterator[None]:
-    """Within it, ``note("reentrant")`` or ``note("plain")`` follows every use of
-    torch.utils.checkpoint, also of a ``checkpoint`` that was imported by name."""
-    from torch.utils import checkpoint as module
-
-    name = "_checkpoint_without_reentrant_generator"
-    plain = getattr(module, name, None)
-    if plain is None:
-        raise MissingTorchName(f"torch {torch.__version__} has no checkpoint.{name}")
-
-    def seen(*args: Any, **kwargs: Any) -> Any:
-        note("plain")
-        return plain(*args, **kwargs)
-
-    forward = module.CheckpointFunction.forward
-
-    def reentrant(*args: Any, **kwargs: Any) -> Any:
-        note("reentrant")
-        return forward(*args, **kwargs)
-
-    setattr(module, name, seen)
-    module.CheckpointFunction.forward = staticmethod(reentrant)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        setattr(module, name, plain)
-        module.CheckpointFunction.forward = staticmethod(forward)  # type: ignore[method-assign]
-
-
 def fx_graph(function: Callable[..., Any], inputs: Sequence[Any]) -> torch.fx.GraphModule:
     """The ATen operators of ``function(*inputs)`` and of its backward if it asks for one."""
     from torch.fx.experimental.proxy_tensor import make_fx
@@ -238,13 +182,7 @@ def nodes_of_trace() -> Any:
     from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
     mode: Any = get_proxy_mode()
-    return mode.tracer.graph.nodes
-
-
-def _dynamo_options(**options: Any) -> Any:
-    """Those options of Dynamo that this torch has."""
-    config: Any = torch._dynamo.config
-    return config.patch(**{key: value for key, value in options.items() if hasattr(config, key)})
+    return () if mode is None else mode.tracer.graph.nodes
 
 
 def aot_joint(
@@ -260,7 +198,7 @@ def aot_joint(
     from torch._functorch._aot_autograd import descriptors
 
     capture_with = _private(functional_export, "_dynamo_graph_capture_for_export")
-    with _dynamo_options(allow_rnn=True):
+    with dynamo_options(allow_rnn=True):
         captured = capture_with(module)(*args, **kwargs)
     joint_of = _private(aot_autograd, "aot_export_joint_with_descriptors")
     joint = joint_of(stack, captured, args, kwargs)
@@ -322,7 +260,7 @@ def compile_with(
     torch._dynamo.reset()
     counters.clear()
     try:
-        with _dynamo_options(
+        with dynamo_options(
             suppress_errors=True,
             assume_static_by_default=True,
             automatic_dynamic_shapes=False,

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from parallel_opt import compat_capture as compat
+from parallel_opt import compat_functions as functions
 from parallel_opt._core import Graph, GraphBuilder, summarize
+from parallel_opt.capture_flex import FLEX, flex_operands
 from parallel_opt.capture_inputs import map_tensors, tensors_in
 from parallel_opt.capture_loss import Loss, loss_of
 from parallel_opt.capture_state import preserved
@@ -19,6 +21,7 @@ from parallel_opt.trace_modules import Call, ModuleStack, Path
 from parallel_opt.trace_saved import SavedTensors
 from parallel_opt.trace_tensors import TensorTable, operands
 from parallel_opt.trace_undo import UndoLog
+from parallel_opt.trace_unroll import UNROLLED
 
 
 @dataclass
@@ -77,7 +80,7 @@ def record_run(
     recorder = Recorder(module, name)
     for note in notes:
         recorder.builder.note(note)
-    with torch.enable_grad(), compat.compile_eagerly():
+    with torch.enable_grad(), functions.compile_eagerly(), functions.flex_attention_anywhere():
         recorder.run(args, kwargs, ties, fake, backward, loss_fn)
     return Recording(recorder.builder.build(), recorder.paths)
 
@@ -98,6 +101,10 @@ class Recorder:
         # A detach that may be autograd's own, made to call a hook with the result.
         self._detach: tuple[torch.Tensor, Callable[[], None]] | None = None
         self._inside: list[tuple[GraphBuilder, TensorTable]] = []  # of custom functions
+        self.has_regions = False
+        self.fake = False
+        self._hidden = False  # inside of what is one operator of the graph
+        self._of_torch = 0  # inside of so many of torch's own autograd functions
 
     def run(
         self,
@@ -108,6 +115,7 @@ class Recorder:
         backward: bool,
         loss_fn: Loss | None,
     ) -> None:
+        self.fake = fake
         mode = compat.fake_mode(self.module) if fake else None
 
         def place(value: torch.Tensor) -> torch.Tensor:
@@ -145,7 +153,8 @@ class Recorder:
         with (
             self.modules.followed(),
             self.saved.watched(),
-            compat.apply_seen(self._custom),
+            functions.apply_seen(self._custom),
+            functions.higher_order_seen(self._higher_order),
             compat.DispatchRecorder(self.record, before),
         ):
             yield
@@ -154,7 +163,8 @@ class Recorder:
     def finish(self, results: Sequence[torch.Tensor]) -> None:
         """The outputs, and what the forward kept."""
         self.builder.set_outputs([self.table.index(result) for result in results])
-        self.builder.set_saved_bytes(self.saved.total())
+        if not self.has_regions:  # what control flow keeps inside of it was not seen
+            self.builder.set_saved_bytes(self.saved.total())
 
     def register_state(
         self, place: Callable[[torch.Tensor], torch.Tensor], ties: Mapping[str, str]
@@ -198,6 +208,7 @@ class Recorder:
             mode or contextlib.nullcontext(),
             self.modules.followed(),
             torch.autograd.set_multithreading_enabled(False),
+            functions.higher_order_seen(self._higher_order),
             compat.DispatchRecorder(self.record, self.undo.before),
         ):
             torch.autograd.grad(loss, leaves, allow_unused=True)
@@ -206,6 +217,8 @@ class Recorder:
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         """One operator has run: called with its arguments and results."""
+        if self._hidden:
+            return
         self.flush()
         outputs = tensors_in(output)
         if not outputs and not tensors_in((args, kwargs)):
@@ -216,8 +229,13 @@ class Recorder:
         self.saved.made((args, kwargs), output)
         here, path = self._module_call()
 
+        more = {}
+        # Below torch's own functions gradients are off because the function has its own.
+        if self.phase == "forward" and not torch.is_grad_enabled() and not self._of_torch:
+            more["no_grad"] = True
+
         def emit() -> None:
-            self.emit(target, function, args, kwargs, outputs, here, path)
+            self.emit(target, function, args, kwargs, outputs, here, path, more)
 
         if target == "aten.detach.default" and self.phase == "forward":
             self._detach = (outputs[0], emit)
@@ -277,7 +295,13 @@ class Recorder:
     def _custom(self, cls: type, run: Callable[[], Any], args: tuple[Any, ...]) -> Any:
         """A custom autograd.Function is one operator: its backward is not the one that follows
         from its operators."""
-        if cls.__module__.split(".")[0] == "torch" or self._inside or self.phase != "forward":
+        if cls.__module__.split(".")[0] == "torch":
+            self._of_torch += 1
+            try:
+                return run()
+            finally:
+                self._of_torch -= 1
+        if self._inside or self.phase != "forward":
             return run()
         self.flush()
         inner = GraphBuilder(cls.__name__, "trace")
@@ -303,3 +327,31 @@ class Recorder:
         }
         self.emit(f"autograd.{cls.__name__}", None, args, {}, outputs, here, path, observed)
         return output
+
+    def _higher_order(self, function: Any, run: Callable[[], Any], args: tuple[Any, ...]) -> Any:
+        """An operator that takes functions: attention is one operator, of all others the functions
+        are recorded as they run."""
+        name = function.name()
+        if self._hidden or self._is_compiler(args):
+            return run()
+        if name in FLEX:
+            self.flush()
+            self._hidden = True
+            try:
+                output = run()
+            finally:
+                self._hidden = False
+            self.saved.made(args, output)
+            here, path = self._module_call()
+            inputs, more = flex_operands(args)
+            self.emit(
+                f"higher_order.{name}", None, inputs, {}, tensors_in(output), here, path, more
+            )
+            return output
+        unrolled = UNROLLED.get(name)
+        return run() if unrolled is None else unrolled(*args)
+
+    def _is_compiler(self, args: tuple[Any, ...]) -> bool:
+        """Whether these are not the run's own tensors, but a compiler's, which looks at a part of
+        the model on fake ones."""
+        return not self.fake and any(compat.is_fake(tensor) for tensor in tensors_in(args))

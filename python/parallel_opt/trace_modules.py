@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
@@ -60,6 +61,8 @@ class ModuleStack:
         """Within it, calls are seen."""
 
         def enter(module: nn.Module, _: Any) -> None:
+            if torch.compiler.is_dynamo_compiling():  # a compiler looks, nothing runs
+                return
             fqn = self._names.get(id(module), self.here.fqn)
             number = self._calls.get(fqn, 0)
             self._calls[fqn] = number + 1
@@ -67,7 +70,7 @@ class ModuleStack:
             self._stack.append(Call(fqn, f"{kind.__module__}.{kind.__qualname__}", number))
 
         def leave(*_: Any) -> None:
-            if len(self._stack) > 1:
+            if not torch.compiler.is_dynamo_compiling() and len(self._stack) > 1:
                 self._stack.pop()
 
         handles = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -47,6 +48,20 @@ class TensorTable:
         # storage -> (offset, shape, ...) -> tensor index
         self._views: dict[Any, dict[Any, int]] = {}
         self._held: list[Any] = []
+        self._part = 0
+        self._parts = 0
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Within it, tensors are none of those from outside, even if they share storages: a graph
+        that is read twice makes its tensors twice. ``adopt`` brings in the ones it is given."""
+        outer = self._part
+        self._parts += 1
+        self._part = self._parts
+        try:
+            yield
+        finally:
+            self._part = outer
 
     def register(
         self,
@@ -102,10 +117,10 @@ class TensorTable:
         storage = compat.storage_reference(tensor)
         if storage is None:
             self._held.append(tensor)
-            return ("object", id(tensor)), None
+            return ("object", id(tensor), self._part), None
         self._held.append(storage)
         view = (tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-        return compat.storage_address(storage), view
+        return (compat.storage_address(storage), self._part), view
 
 
 def attribute(value: Any) -> Any:
@@ -140,6 +155,14 @@ def operands(
     inputs: Operands = []
     attributes: dict[str, Any] = {}
     for argument, value in named_arguments(function, args, kwargs):
+        if isinstance(value, dict):  # of a kernel that is not torch's own
+            for key, one in value.items():
+                found = index(one)
+                if found is not None:
+                    inputs.append((f"{argument}.{key}", found))
+            continue
+        if callable(value) and not isinstance(value, torch.Tensor):
+            continue  # its text would be an address
         if isinstance(value, (list, tuple)):
             listed = [index(v) for v in value]
             if any(i is not None for i in listed):

@@ -161,6 +161,34 @@ TEST(Work, AttentionCountsTwoProductsForwardAndFourBackward) {
   EXPECT_EQ(backward_work(g, g.ops[0], needs_grad(g)).recomputed.value, 2 * scores * 8);
 }
 
+TEST(Work, FlexAttentionCountsTheBlocksThatItsMaskLeaves) {
+  for (const char* where : {"block_density", "arg6.block_density"}) {
+    GraphBuilder b;
+    const TensorId q = b.parameter("q", {2, 4, 256, 8});
+    const TensorId k = b.parameter("k", {2, 4, 256, 8});
+    const TensorId v = b.parameter("v", {2, 4, 256, 8});
+    b.op("higher_order.flex_attention", {{"arg0", q}, {"arg1", k}, {"arg2", v}}, {2, 4, 256, 8},
+         {{where, 0.75}});  // three of four blocks: causal
+    b.result({2, 4, 256});
+    b.result({2, 4, 256});
+    const Graph g = b.build();
+    const double scores = 0.75 * 2 * 4 * 256 * 256;
+    EXPECT_EQ(flops(g).forward, 2 * scores * (8 + 8)) << where;
+    EXPECT_EQ(flops(g).backward, 4 * scores * (8 + 8)) << where;
+  }
+}
+
+TEST(Work, FlexAttentionBackwardIsFourProducts) {
+  GraphBuilder b;
+  const TensorId q = b.input("q", {2, 4, 128, 8});
+  const TensorId k = b.input("k", {2, 4, 128, 8});
+  const TensorId v = b.input("v", {2, 4, 128, 8});
+  b.op("higher_order.flex_attention_backward", {{"arg0", q}, {"arg1", k}, {"arg2", v}},
+       {2, 4, 128, 8}, {{"block_density", 0.5}});
+  const Graph g = b.build();
+  EXPECT_EQ(forward_work(g, g.ops[0]).contraction.value, 0.5 * 4 * 2 * 4 * 128 * 128 * (8 + 8));
+}
+
 Graph recurrent(const char* target, std::int64_t gates, bool input_grad) {
   GraphBuilder b;  // 5 steps, 3 samples, 4 columns, 6 hidden
   const TensorId x = input_grad ? b.parameter("x", {5, 3, 4}) : b.input("x", {5, 3, 4});

@@ -1,0 +1,197 @@
+"""Operators that take functions: flex_attention, control flow, compiled and checkpointed parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from function_models import (
+    BLOCK,
+    LENGTH,
+    Combined,
+    CompiledPart,
+    Cond,
+    Mapped,
+    Masked,
+    Reentrant,
+    Region,
+    Scanned,
+    Vmapped,
+    While,
+    WithoutGradients,
+    window,
+)
+
+from parallel_opt._core import load_model, summarize
+from parallel_opt.capture import capture, export
+from parallel_opt.capture_flex import block_density
+from parallel_opt.errors import InputError
+
+X = torch.ones(3, 4)
+LINEAR = 2 * 3 * 4 * 4  # FLOPs of one layer on X
+PROJECTION = 2 * 2 * LENGTH * 32 * 96
+SCORES = 2 * 2 * LENGTH * LENGTH  # of two samples and two heads
+ATTENTION = 2 * SCORES * (16 + 16)  # without a mask
+CAUSAL = 10 / 16  # of 4 x 4 blocks those on and below the diagonal
+
+
+def attention_of(graph):
+    return [op for op in graph.ops if op.target == "higher_order.flex_attention"]
+
+
+@pytest.mark.parametrize("level", ["auto", "step", "joint", "fragments", "trace"])
+def test_flex_attention_counts_the_blocks_that_its_mask_leaves(level):
+    graph = capture(Masked(), (torch.randn(2, LENGTH, 32),), level=level, dynamic_batch=False)
+    summary = summarize(graph)
+    assert summary.flops.forward == PROJECTION + CAUSAL * ATTENTION
+    # of the projection its weight's gradient; of attention twice the forward
+    assert summary.flops.backward == PROJECTION + 2 * CAUSAL * ATTENTION
+    assert len(attention_of(graph)) == 1
+    assert summary.opaque == []
+    assert graph.notes == [n for n in graph.notes if "piece" in n]
+
+
+@pytest.mark.parametrize("level", ["auto", "trace"])
+@pytest.mark.parametrize(
+    ("mask", "function", "density"),
+    [("inside", window, 10 / 16), ("none", None, 1), ("bias", None, 1)],
+)
+def test_masks_of_every_kind(level, mask, function, density):
+    # a window of one block reaches the blocks on the diagonal and those beside it: 4 + 2 * 3
+    module = Masked(mask, function)
+    graph = capture(module, (torch.randn(2, LENGTH, 32),), level=level, dynamic_batch=False)
+    assert summarize(graph).flops.forward == PROJECTION + density * ATTENTION
+    assert graph.notes == []
+
+
+def test_mask_that_is_read_from_data_is_counted_in_full_with_a_note():
+    x = torch.cat([torch.ones(2, LENGTH // 2, 32), -torch.ones(2, LENGTH // 2, 32)], 1)
+    module = Masked("data")
+    exported = capture(module, (x,), level="export", dynamic_batch=False)
+    assert summarize(exported).flops.forward == PROJECTION + ATTENTION
+    assert exported.notes[-1] == (
+        "flex_attention in the model: the block mask depends on data that is not there: "
+        "counted in full"
+    )
+
+
+def test_archive_of_flex_attention_keeps_what_its_mask_leaves(tmp_path):
+    path = tmp_path / "flex.pt2"
+    path.write_bytes(export(Masked(), (torch.randn(2, LENGTH, 32),)))
+    graph = load_model(str(path))
+    assert summarize(graph).flops.forward == PROJECTION + CAUSAL * ATTENTION
+    assert summarize(graph.bind({"batch": 6})).flops.forward == 3 * (
+        PROJECTION + CAUSAL * ATTENTION
+    )
+
+
+def test_density_counts_blocks_also_at_the_border():
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    mask = create_block_mask(lambda b, h, q, k: q >= k, None, None, 300, 300, device="cpu")
+    assert block_density(mask.as_tuple()) == 6 / 9  # three blocks, the last one short
+    unknown = (*mask.as_tuple()[:2], mask.kv_num_blocks.to("meta"), *mask.as_tuple()[3:])
+    assert block_density(unknown) == 6 / 9  # made anew from the function
+    nothing = (*unknown[:-1], lambda b, h, q, k: unknown[2][0, 0, 0] > q)
+    assert block_density(nothing) is None
+    assert BLOCK == 128
+
+
+def flops(module, level, x=X):
+    summary = summarize(capture(module, (x,), level=level, dynamic_batch=False))
+    return summary.flops.forward, summary.flops.backward
+
+
+@pytest.mark.parametrize("level", ["auto", "joint", "step", "fragments"])
+def test_cond_has_both_ways(level):
+    graph = capture(Cond(), (X,), level=level, dynamic_batch=False)
+    assert summarize(graph).flops.forward == LINEAR / 2 + 2 * LINEAR / 2
+    assert [r.kind for r in graph.regions][:2] == ["branch", "branch"]
+    assert "equally likely" in graph.notes[0]
+
+
+def test_cond_that_is_traced_took_one_way():
+    assert flops(Cond(), "trace") == (LINEAR, LINEAR)
+    # two products; of the first its weight's gradient, of the second also that of its operand
+    assert flops(Cond(), "trace", -X) == (2 * LINEAR, 3 * LINEAR)
+
+
+def test_while_loop_counts_once_exported_and_as_it_ran_traced():
+    assert flops(While(), "auto") == (LINEAR, 2 * LINEAR)
+    assert flops(While(), "trace") == (3 * LINEAR, 5 * LINEAR)
+    assert flops(While(), "fragments") == (3 * LINEAR, 5 * LINEAR)
+    for level in ("step", "joint"):
+        with pytest.raises(InputError, match="how often a while_loop runs depends on data"):
+            capture(While(), (X,), level=level)
+
+
+@pytest.mark.parametrize("level", ["auto", "joint", "step", "fragments", "trace"])
+@pytest.mark.parametrize("kind", [Mapped, Scanned, Combined])
+def test_loops_over_rows_count_every_row(kind, level):
+    graph = capture(kind(), (X,), level=level, dynamic_batch=False)
+    assert summarize(graph).flops.forward == LINEAR
+    if kind is not Combined and level in ("auto", "step", "fragments"):
+        assert {(r.kind, r.runs, r.observed) for r in graph.regions} == {("loop", 3.0, True)}
+
+
+def test_scan_carries_what_a_run_leaves_to_the_next():
+    graph = capture(Scanned(), (X,), level="step", dynamic_batch=False)
+    forward = [op for op in graph.ops if op.phase == "forward"]
+    (entry,) = [op for op in forward if "carried" in op.attributes]
+    made = {graph.tensors[i].name for op in forward for i in op.outputs}
+    assert entry.attributes["carried"] in made
+    assert graph.observed_saved_bytes is None  # what is kept inside was not seen
+
+
+@pytest.mark.parametrize("level", ["auto", "step", "joint", "fragments", "trace"])
+def test_region_that_is_used_twice_is_there_twice(level):
+    graph = capture(Region(), (X,), level=level, dynamic_batch=False)
+    summary = summarize(graph)
+    assert (summary.flops.forward, summary.flops.backward) == (2 * LINEAR, 3 * LINEAR)
+    assert summary.saved_bytes == 2 * 3 * 4 * 4  # the results of tanh
+
+
+@pytest.mark.parametrize("level", ["auto", "step", "joint", "fragments", "trace"])
+def test_part_without_gradients_has_no_backward(level):
+    assert flops(WithoutGradients(), level) == (2 * LINEAR, LINEAR)
+
+
+@pytest.mark.parametrize("level", ["auto", "step", "joint", "fragments", "trace"])
+def test_compiled_part_is_seen_through(level):
+    assert flops(CompiledPart(), level) == (2 * LINEAR, 3 * LINEAR)
+
+
+@pytest.mark.parametrize("level", ["auto", "step", "joint", "fragments", "trace"])
+def test_reentrant_checkpoint_has_its_gradients(level):
+    forward, backward = flops(Reentrant(), level)
+    assert forward == 2 * LINEAR
+    assert backward == 3 * LINEAR
+
+
+@pytest.mark.parametrize("level", ["auto", "step", "joint", "trace"])
+def test_products_inside_vmap_count_for_all_samples(level):
+    graph = capture(Vmapped(), (X,), level=level, dynamic_batch=False)
+    assert summarize(graph).flops.forward == LINEAR
+    assert summarize(graph).opaque == []
+
+
+def test_what_torch_had_is_there_again_after_captures():
+    import torch._dynamo
+    import torch.nn.attention.flex_attention as flex
+    import torch.utils.checkpoint as checkpoints
+
+    def everything():
+        return (
+            torch.compile,
+            torch._ops.HigherOrderOperator.__call__,
+            flex._validate_device,
+            checkpoints.CheckpointFunction,
+            torch._dynamo.config.error_on_nested_fx_trace,
+        )
+
+    before = everything()
+    for level in ("auto", "step", "joint", "fragments", "trace"):
+        capture(Masked(), (torch.randn(2, LENGTH, 32),), level=level, dynamic_batch=False)
+        assert everything() == before
+    with pytest.raises(InputError):
+        capture(Masked(), (torch.randn(2, LENGTH, 31),))
+    assert everything() == before
