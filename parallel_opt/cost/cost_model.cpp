@@ -4,6 +4,7 @@
 #include <cmath>
 #include <tuple>
 
+#include "parallel_opt/cost/call_time.h"
 #include "parallel_opt/cost/optimizer.h"
 #include "parallel_opt/cost/parameters.h"
 #include "parallel_opt/plan/batch.h"
@@ -18,28 +19,6 @@ std::size_t profile_index(const Policy& policy) {
   const bool low = policy.precision == Precision::bf16 || policy.precision == Precision::fp16;
   return (low ? 1u : 0u) + (policy.compile ? 2u : 0u) +
          (policy.attention == AttentionKernel::unfused ? 4u : 0u);
-}
-
-/// One kind of call once: what the kernel takes, what bounds it, what the host adds.
-struct CallTime {
-  double kernel_s = 0;
-  double host_s = 0;  ///< visible beside the kernel
-  bool arithmetic_bound = false;
-  double total() const { return kernel_s + host_s; }
-};
-
-CallTime call_time(const Work& work, const RankRates& rates, double samples, bool channels_last) {
-  const Kernel kernel = kernel_of(work.op_class, work.backward, channels_last);
-  CallTime time;
-  const double flops = work.flops.at(samples), bytes = work.bytes.at(samples);
-  const double arithmetic = flops > 0 ? flops / rates.arithmetic(kernel, work.low).at(flops) : 0;
-  const double memory = bytes > 0 ? bytes / rates.bytes(work.op_class).at(bytes) : 0;
-  time.arithmetic_bound = arithmetic > memory;
-  time.kernel_s = std::max(arithmetic, memory);
-  const double launch = work.launches * rates.launch_s;
-  // A GPU works while the host prepares the next call; a CPU thread does both in turn.
-  time.host_s = rates.overlaps_launch ? std::max(0.0, launch - time.kernel_s) : launch;
-  return time;
 }
 
 }  // namespace

@@ -30,10 +30,29 @@ PathSummary path_of(const Dependencies& dependencies, const Facts& facts,
 /// Does it launch anything? Views and arithmetic on sizes do not.
 bool works(const OperatorFacts& one) { return one.bytes > 0 || one.flops.value > 0; }
 
-WidthSummary width_of(const Dependencies& dependencies, Facts& facts) {
+/// Operators worth a device of their own: below a thousandth of what an operator does on average,
+/// in FLOPs and in bytes, nobody would. A ResNet's counters of batches depend on nothing and would
+/// be its widest level.
+std::vector<bool> considerable(const Facts& facts) {
+  double flops = 0, bytes = 0, working = 0;
+  for (const OperatorFacts& one : facts) {
+    flops += one.flops.value;
+    bytes += one.bytes;
+    working += works(one) ? 1 : 0;
+  }
+  constexpr double kShareOfMean = 0.001;
+  const double least_flops = kShareOfMean * flops / std::max(working, 1.0);
+  const double least_bytes = kShareOfMean * bytes / std::max(working, 1.0);
   std::vector<bool> counts;
   counts.reserve(facts.size());
-  for (const OperatorFacts& one : facts) counts.push_back(works(one));
+  for (const OperatorFacts& one : facts) {
+    counts.push_back(works(one) && (one.flops.value > least_flops || one.bytes > least_bytes));
+  }
+  return counts;
+}
+
+WidthSummary width_of(const Dependencies& dependencies, Facts& facts) {
+  const std::vector<bool> counts = considerable(facts);
   const std::vector<std::int32_t> levels = earliest_levels(dependencies, counts);
   WidthSummary width;
   std::int64_t operators = 0;

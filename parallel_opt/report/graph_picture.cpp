@@ -20,15 +20,25 @@ constexpr double kLegendHeight = 66;
 constexpr double kMargin = 16;
 
 double value_of(const GraphBox& box, HeatBy by) {
-  return by == HeatBy::flops ? box.flops : by == HeatBy::traffic ? box.bytes : box.memory_bytes;
+  switch (by) {
+    case HeatBy::flops:
+      return box.flops;
+    case HeatBy::traffic:
+      return box.bytes;
+    case HeatBy::memory:
+      return box.memory_bytes;
+    case HeatBy::time:
+      return box.seconds;
+  }
+  return 0;
 }
 
-double total_of(const GraphView& view, HeatBy by) {
-  return by == HeatBy::flops ? view.flops : by == HeatBy::traffic ? view.bytes : view.memory_bytes;
-}
+double total_of(const GraphView& view, HeatBy by) { return value_of(view.boxes.front(), by); }
 
 std::string metric_text(double value, HeatBy by) {
-  return by == HeatBy::flops ? show(Flops(value)) : show(Bytes(static_cast<std::int64_t>(value)));
+  if (by == HeatBy::flops) return show(Flops(value));
+  if (by == HeatBy::time) return show(Seconds(value));
+  return show(Bytes(static_cast<std::int64_t>(value)));
 }
 
 std::string_view metric_words(HeatBy by) {
@@ -39,8 +49,17 @@ std::string_view metric_words(HeatBy by) {
       return "share of the bytes that the forward reads and writes";
     case HeatBy::memory:
       return "share of the memory for parameters and for what the backward needs";
+    case HeatBy::time:
+      return "share of the predicted time of forward and backward";
   }
   return "";
+}
+
+/// What a view can be coloured by.
+std::vector<HeatBy> choices_of(const GraphView& view) {
+  std::vector<HeatBy> choices = {HeatBy::flops, HeatBy::traffic, HeatBy::memory};
+  if (view.seconds > 0) choices.push_back(HeatBy::time);
+  return choices;
 }
 
 constexpr std::array<std::string_view, 6> kHeatWords = {"< 0.1 %", "0.1-1 %", "1-3 %",
@@ -81,6 +100,7 @@ std::string tooltip(const GraphBox& box) {
   text += fmt::format("\n{}, {} moved, {} kept", show(Flops(box.flops)),
                       metric_text(box.bytes, HeatBy::traffic),
                       metric_text(box.memory_bytes, HeatBy::memory));
+  if (box.seconds > 0) text += ", " + metric_text(box.seconds, HeatBy::time);
   return text;
 }
 
@@ -123,9 +143,9 @@ class SvgDrawing {
   void legend() {
     text_ += fmt::format(
         "<text class=\"title\" x=\"{0:.0f}\" y=\"24\">{1}</text><text class=\"soft\" x=\"{0:.0f}\" "
-        "y=\"42\">{2}: {3} in all</text>",
-        kMargin, escape_html(view_.name), metric_words(by_),
-        metric_text(total_of(view_, by_), by_));
+        "y=\"42\">{2}: {3} in all{4}</text>",
+        kMargin, escape_html(view_.name), metric_words(by_), metric_text(total_of(view_, by_), by_),
+        by_ == HeatBy::time ? " on " + escape_html(view_.timed_on) : "");
     double x = kMargin;
     for (std::size_t i = 0; i < kHeatWords.size(); ++i) {
       text_ += fmt::format(
@@ -253,13 +273,13 @@ class HtmlDrawing {
     const auto one = [](double value, double total) {
       return total > 0 ? heat_of(value / total) : 0;
     };
-    return fmt::format("f{} t{} m{}", one(box.flops, view_.flops), one(box.bytes, view_.bytes),
-                       one(box.memory_bytes, view_.memory_bytes));
+    return fmt::format("f{} t{} m{} s{}", one(box.flops, view_.flops), one(box.bytes, view_.bytes),
+                       one(box.memory_bytes, view_.memory_bytes), one(box.seconds, view_.seconds));
   }
 
   std::string shares(const GraphBox& box) const {
     std::string text;
-    for (const HeatBy by : {HeatBy::flops, HeatBy::traffic, HeatBy::memory}) {
+    for (const HeatBy by : choices_of(view_)) {
       const double total = total_of(view_, by);
       text += fmt::format("<span class=\"{}\">{:.1f} %</span>", name_of(by),
                           total > 0 ? 100 * value_of(box, by) / total : 0);
@@ -296,15 +316,15 @@ class HtmlDrawing {
   std::vector<std::vector<const GraphLine*>> lines_;
 };
 
-std::string html_legend() {
+std::string html_legend(const GraphView& view) {
   std::string text = "<fieldset class=\"by\"><legend>Colour:</legend>";
-  for (const HeatBy by : {HeatBy::flops, HeatBy::traffic, HeatBy::memory}) {
+  for (const HeatBy by : choices_of(view)) {
     text += fmt::format("<label><input type=\"radio\" name=\"by\" value=\"{0}\"{1}> {2}</label>",
                         name_of(by), by == HeatBy::flops ? " checked" : "", metric_words(by));
   }
   text += "</fieldset><p class=\"legend\">";
   for (std::size_t i = 0; i < kHeatWords.size(); ++i) {
-    text += fmt::format("<span><i class=\"key f{0} t{0} m{0}\"></i>{1}</span>", i,
+    text += fmt::format("<span><i class=\"key f{0} t{0} m{0} s{0}\"></i>{1}</span>", i,
                         escape_html(kHeatWords[i]));
   }
   return text + "</p>";
@@ -336,14 +356,16 @@ std::string graph_html(const GraphView& view) {
       "for parameters and what the backward needs. A box with a thick edge opens by a click.</p>",
       escape_html(view.name), show(Flops(view.flops)), metric_text(view.bytes, HeatBy::traffic),
       metric_text(view.memory_bytes, HeatBy::memory));
-  text += html_legend() + "</header>\n<main>" + HtmlDrawing(view).grid(0) + "</main>\n<script>\n";
+  text +=
+      html_legend(view) + "</header>\n<main>" + HtmlDrawing(view).grid(0) + "</main>\n<script>\n";
   return text + asset("graph.js") + "</script>\n</body>\n</html>\n";
 }
 
 std::string graph_figure(const GraphView& view) {
   return "<figure class=\"full\"><figcaption><b>What the model computes</b><span>Equal parts are "
          "drawn once.</span></figcaption><div class=\"scroll\">" +
-         SvgDrawing(view, HeatBy::flops).run("") + "</div></figure>\n";
+         SvgDrawing(view, view.seconds > 0 ? HeatBy::time : HeatBy::flops).run("") +
+         "</div></figure>\n";
 }
 
 std::string graph_style() { return asset("graph.css"); }

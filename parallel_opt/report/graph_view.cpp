@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/call_time.h"
 #include "parallel_opt/graph/blocks.h"
 #include "parallel_opt/graph/operator_facts.h"
 #include "parallel_opt/report/graph_grid.h"
@@ -29,10 +30,11 @@ std::string shape_text(const Tensor& tensor) {
 
 class Drawing {
  public:
-  Drawing(const Graph& graph, int open_boxes)
+  Drawing(const Graph& graph, int open_boxes, std::vector<double> seconds)
       : graph_(graph),
         open_boxes_(open_boxes),
         facts_(operator_facts(graph)),
+        seconds_(std::move(seconds)),
         box_of_op_(graph.ops.size(), -1) {
     add_parameters();
   }
@@ -103,6 +105,7 @@ class Drawing {
       at.flops += facts.flops.value * inner;
       at.bytes += facts.bytes * inner;
       at.memory_bytes += facts.saved_bytes * inner;
+      if (!seconds_.empty()) at.seconds += seconds_[op.index()] * inner;
     }
     if (part.inside.empty()) return;
     add_box({"", "", BoxKind::entry, index, 1, 0, 0, 0, 0, 0, 0, false});
@@ -119,10 +122,12 @@ class Drawing {
       to.flops += from.flops;
       to.bytes += from.bytes;
       to.memory_bytes += from.memory_bytes;
+      to.seconds += from.seconds;
     }
     view_.flops = view_.boxes[0].flops;
     view_.bytes = view_.boxes[0].bytes;
     view_.memory_bytes = view_.boxes[0].memory_bytes;
+    view_.seconds = view_.boxes[0].seconds;
   }
 
   /// Boxes that make a tensor, seen through views.
@@ -259,6 +264,7 @@ class Drawing {
   const Graph& graph_;
   int open_boxes_;
   std::vector<OperatorFacts> facts_;
+  std::vector<double> seconds_;            ///< by operator; empty: nobody knows
   std::vector<int> box_of_op_;             ///< -1: a view, not drawn
   std::map<std::int32_t, int> input_box_;  ///< by tensor
   std::vector<std::vector<int>> inside_;   ///< by box, in execution order
@@ -269,7 +275,13 @@ class Drawing {
 }  // namespace
 
 GraphView graph_view(const Graph& graph, int open_boxes) {
-  return Drawing(graph, open_boxes).run();
+  return Drawing(graph, open_boxes, {}).run();
+}
+
+GraphView graph_view(const Graph& graph, const Device& device, int open_boxes) {
+  GraphView view = Drawing(graph, open_boxes, operator_times(graph, device).seconds).run();
+  view.timed_on = device.name;
+  return view;
 }
 
 std::vector<Fault> check(const GraphView& view, const std::string& where) {

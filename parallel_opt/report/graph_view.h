@@ -8,6 +8,7 @@
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/base/json.h"
 #include "parallel_opt/graph/graph.h"
+#include "parallel_opt/hardware/cluster.h"
 
 namespace parallel_opt {
 
@@ -31,7 +32,8 @@ struct GraphBox {
   double bytes = 0;         ///< moved
   double memory_bytes = 0;  ///< kept for the backward, and parameters
   int row = 0, column = 0;
-  bool open = false;  ///< drawn with what is inside, at first
+  bool open = false;   ///< drawn with what is inside, at first
+  double seconds = 0;  ///< of a plain step, forward and backward; 0: nobody knows
   bool operator==(const GraphBox&) const = default;
 };
 
@@ -50,11 +52,15 @@ struct GraphView {
   double flops = 0, bytes = 0, memory_bytes = 0;
   std::vector<GraphBox> boxes;  ///< the first is the model
   std::vector<GraphLine> lines;
+  double seconds = 0;    ///< of a plain step, forward and backward; 0: nobody knows
+  std::string timed_on;  ///< the device that `seconds` are predicted for
   bool operator==(const GraphView&) const = default;
 };
 
 /// `open_boxes`: about as many boxes as are to be seen at first; those with most FLOPs are opened.
 GraphView graph_view(const Graph& graph, int open_boxes = 48);
+/// The same with the times that a plain step takes on a device (cost/call_time.h).
+GraphView graph_view(const Graph& graph, const Device& device, int open_boxes = 48);
 
 /// What a picture relies on, for views that were read from a file: parents before their boxes,
 /// lines between boxes of one parent, downward, in cells of a reasonable grid.
@@ -75,6 +81,7 @@ void fields(Visitor& visit, T& box) {
   visit("row", box.row, "in the grid of its parent, from the top");
   visit("column", box.column, "0: the main path");
   visit.optional("open", box.open, "drawn with what is inside");
+  visit.optional("seconds", box.seconds, "of a plain step, forward and backward, all repeats");
 }
 
 template <class Visitor, class T>
@@ -96,6 +103,8 @@ void fields(Visitor& visit, T& view) {
   visit("memory_bytes", view.memory_bytes, "kept for the backward, and parameters");
   visit("boxes", view.boxes, "the first is the model");
   visit("lines", view.lines, "what passes between boxes");
+  visit.optional("seconds", view.seconds, "of a plain step, forward and backward");
+  visit.optional("timed_on", view.timed_on, "the device that seconds are predicted for");
 }
 
 }  // namespace parallel_opt

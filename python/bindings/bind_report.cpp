@@ -16,6 +16,15 @@ namespace parallel_opt::bindings {
 
 using namespace nb::literals;
 
+namespace {
+
+GraphView view_of(const Graph& graph, const Cluster* cluster) {
+  const bool timed = cluster != nullptr && !cluster->devices.empty();
+  return timed ? graph_view(graph, cluster->devices.front()) : graph_view(graph);
+}
+
+}  // namespace
+
 void bind_report(nb::module_& m) {
   m.def(
       "report_html",
@@ -25,12 +34,17 @@ void bind_report(nb::module_& m) {
       "document"_a, "name"_a = "report",
       "One offline HTML file from a run or demo document. Raises InputError.");
   m.def(
-      "graph_view", [](const Graph& graph) { return to_json(graph_view(graph)); }, "graph"_a,
-      nb::call_guard<nb::gil_scoped_release>(),
-      "The model as a picture shows it: JSON for `graph` of a run or demo document.");
+      "graph_view",
+      [](const Graph& graph, const Cluster* cluster) { return to_json(view_of(graph, cluster)); },
+      "graph"_a, "cluster"_a = nb::none(), nb::call_guard<nb::gil_scoped_release>(),
+      "The model as a picture shows it: JSON for `graph` of a run or demo document. With a cluster "
+      "also the times on its first device.");
   m.def(
-      "graph_html", [](const Graph& graph) { return graph_html(graph_view(graph)); }, "graph"_a,
-      nb::call_guard<nb::gil_scoped_release>(),
+      "graph_html",
+      [](const Graph& graph, const Cluster* cluster) {
+        return graph_html(view_of(graph, cluster));
+      },
+      "graph"_a, "cluster"_a = nb::none(), nb::call_guard<nb::gil_scoped_release>(),
       "One offline page of the model, with boxes that open and close.");
   m.def("chrome_trace", &chrome_trace, "timeline"_a, "Chrome trace JSON; opens in Perfetto.");
   m.def("read_file", &read_file, "path"_a, "Content of a file. Raises MachineError.");

@@ -183,7 +183,7 @@ class _Planning:
             plan, why = given
             session = Session(plan, self.group, cluster, notes=self.notes, cost_s=self.cost_s)
             session.reasons = [why]
-            session.graph_view = _core.graph_view(graph)
+            session.graph_view = _core.graph_view(graph, cluster)
             return session
         if _launcher_chooses_ranks() and not self._probes_are_noisy(cluster):
             self._choose_ranks(graph, cluster, optimizers)
@@ -196,7 +196,7 @@ class _Planning:
         decision = _core.decide(graph, cluster, job, result, [core_trial(t) for t in measured])
         session = Session(decision.plan, self.group, cluster, decision=decision, notes=self.notes)
         session.plain = decision.plain
-        session.graph_view = _core.graph_view(graph)
+        session.graph_view = _core.graph_view(graph, cluster)
         session.reasons = [decision.summary, *result.binding]
         session.candidates = considered(decision)
         session.engine = tried_engine(Settings.of(decision.plan), trials)

@@ -57,6 +57,22 @@ TEST(Analysis, PathsWidthAndBranchesOfTwoLayers) {
   EXPECT_DOUBLE_EQ(a.branches[0].gain, 2 * 512 / 1616.0);
 }
 
+TEST(Analysis, CountersOfBatchesMakeNoWidth) {
+  GraphBuilder b;
+  TensorId x = b.input("x", {64, 64});
+  for (int i = 0; i < 5; ++i) {
+    const std::string name = std::to_string(i);
+    const TensorId w = b.parameter("w" + name, {64, 64});
+    const TensorId counter = b.buffer("batches" + name, {});
+    b.op("aten.add_.Tensor", {{"self", counter}}, {});
+    x = b.op("aten.linear.default", {{"input", x}, {"weight", w}}, {64, 64});
+  }
+  b.output(x);
+  const GraphAnalysis a = analyze(b.build());
+  EXPECT_EQ(a.width.depth, 5);
+  EXPECT_EQ(a.width.most, 1);  // and not 6: five counters beside the first layer
+}
+
 TEST(Analysis, ClassesBlocksAndCuts) {
   const GraphAnalysis a = analyze(layers(), {true});
   ASSERT_GE(a.classes.size(), 3u);

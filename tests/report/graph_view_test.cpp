@@ -169,6 +169,28 @@ TEST(GraphPicture, AFileOfItsOwnSaysWhatItIs) {
   EXPECT_NE(svg.find("share of the memory"), std::string::npos);
 }
 
+TEST(GraphPicture, TimesAreShownWhereADeviceIsGiven) {
+  Device device;  // nothing measured: rates are assumed
+  device.name = "a <fast> one";
+  const GraphView view = graph_view(tower(12), device);
+  EXPECT_EQ(view.timed_on, device.name);
+  double inside = 0;
+  for (const GraphBox& box : view.boxes) inside += box.parent == 0 ? box.seconds : 0;
+  EXPECT_GT(view.seconds, 0);
+  EXPECT_NEAR(inside, view.seconds, 1e-12);
+  EXPECT_NEAR(named(view, "blocks.*").seconds, view.seconds, 0.05 * view.seconds);  // 36 of 37
+
+  const std::string svg = graph_svg(view, HeatBy::time);
+  EXPECT_NE(svg.find("share of the predicted time of forward and backward"), std::string::npos);
+  EXPECT_NE(svg.find("on a &lt;fast&gt; one"), std::string::npos);
+  EXPECT_NE(graph_html(view).find("value=\"time\""), std::string::npos);
+  EXPECT_NE(graph_figure(view).find("predicted time"), std::string::npos);
+
+  const GraphView plain = graph_view(tower(12));
+  EXPECT_EQ(graph_html(plain).find("value=\"time\""), std::string::npos);
+  EXPECT_EQ(graph_figure(plain).find("predicted time"), std::string::npos);
+}
+
 TEST(GraphPicture, HostileNamesStayText) {
   GraphBuilder b;
   const TensorId x = b.input("<script>alert(1)</script>", {2});
