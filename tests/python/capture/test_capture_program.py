@@ -97,8 +97,8 @@ def test_saves_what_the_factory_returns(source, tmp_path, factory):
             4,
             'error: {source}:nothing: no function "nothing" in {source} (there are: Hub, '
             "Routed, Scaled, breaks, four_things, keyword_sample, module_and_args, no_module, "
-            "odd_third, one_tensor, raises, routed, several_batches, with_dummy_inputs, with_kwargs, "
-            "with_loss)\n",
+            "odd_third, one_tensor, raises, routed, several_batches, with_dummy_inputs, "
+            "with_kwargs, with_loss)\n",
         ),
         (
             "{source}:no_module",
