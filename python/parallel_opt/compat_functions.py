@@ -167,7 +167,7 @@ def checkpoints_seen(note: Callable[[str], None]) -> Iterator[None]:
         note("plain")
         return plain(*args, **kwargs)
 
-    forward = module.CheckpointFunction.forward
+    forward: Callable[..., Any] = module.CheckpointFunction.forward
 
     def reentrant(*args: Any, **kwargs: Any) -> Any:
         note("reentrant")
