@@ -15,7 +15,7 @@ namespace {
 
 std::uint64_t steps[2] = {1'000'000, 0};
 bool lost[2] = {false, false};
-std::uint64_t place(std::uint32_t index) { return index == 0 ? 0x0c00 : 0x2200; }
+[[maybe_unused]] std::uint64_t place(std::uint32_t index) { return index == 0 ? 0x0c00 : 0x2200; }
 
 [[maybe_unused]] int count_energy(std::uint32_t index, std::uint64_t* count, float* resolution) {
   if (index == 1 || lost[index]) return kNotSupported;
