@@ -23,15 +23,11 @@ from parallel_opt.capture import capture
 from parallel_opt.engine import process_group
 from parallel_opt.engine.local import LocalEngine
 from parallel_opt.engine.optimizers import find_optimizers
+from parallel_opt.engine.precision import asked_precision
 from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.settings import Settings
 from parallel_opt.engine.verify import fallback_settings
-from parallel_opt.errors import (
-    CaptureError,
-    InfeasibleError,
-    InputError,
-    _FaultError,
-)
+from parallel_opt.errors import CaptureError, InfeasibleError, InputError, _FaultError
 from parallel_opt.launch import RANKS, RELAUNCH_EXIT_CODE, RELAUNCH_PLAN
 from parallel_opt.machine import training_cluster
 from parallel_opt.options import Options
@@ -276,7 +272,7 @@ class _Planning:
         job: dict[str, Any] = {
             "schema": Job.SCHEMA,
             "global_batch": 0,
-            "precision": options.precision,
+            "precision": asked_precision(self.module, options.precision),
             "optimizer": _optimizer_name(optimizers),
             "objective": options.objective,
             "max_slowdown": options.max_slowdown,

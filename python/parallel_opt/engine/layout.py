@@ -73,6 +73,16 @@ class _Comparison:
     def nested_otherwise(self) -> bool:
         return any(part.signature != self.whole.signature for part in self.parts)
 
+    def written_from_the_batch(self) -> str:
+        """A buffer that the parts leave with another value than the whole; "" for none."""
+        runs = [self.whole.written, *(part.written for part in self.parts)]
+        for name in sorted(set().union(*runs)):
+            values = [run.get(name) for run in runs]
+            whole = values[0]
+            if whole is None or not all(v is not None and close(v, whole) for v in values[1:]):
+                return name
+        return ""
+
     def branches(self, dims: Sequence[int | None]) -> bool:
         """Whether Python read values of the batch other than row by row."""
         whole, first, second = (_decisions(trial, dims) for trial in (self.whole, *self.parts))
@@ -127,6 +137,9 @@ class _Search:
         if found.nested_otherwise():
             return "its outputs are nested differently for part of the batch"
         whole = found.whole
+        written = found.written_from_the_batch()
+        if written:
+            return f"it writes the buffer {written!r} from the batch"
         if whole.unsettled:
             return f"it draws random numbers by {', '.join(sorted(set(whole.unsettled)))}"
         first = next(i for i, dim in enumerate(dims) if dim is not None)
@@ -231,6 +244,9 @@ def layout_fault(
 def _fault(layout: Layout, found: _Comparison, slack: float = 1.0) -> str:
     if found.nested_otherwise() or len(layout.outputs) != len(found.whole.outputs):
         return "its outputs are nested differently for part of the batch"
+    written = found.written_from_the_batch()
+    if written:
+        return f"it writes the buffer {written!r} from the batch"
     if not layout.branches and found.branches(layout.input_dims):
         return BRANCHES
     for index, rule in enumerate(layout.outputs):

@@ -33,6 +33,7 @@ class Trial:
     unsettled: list[str]
     batch_norm: bool
     random: bool
+    written: dict[str, torch.Tensor]  # buffers that the forward wrote, as it left them
 
 
 class _Watch(TorchFunctionMode):
@@ -128,8 +129,15 @@ def run_trial(module: torch.nn.Module, run: Run, inputs: Sequence[torch.Tensor])
     """``run(inputs)`` on copies, in `module` as it was before."""
     inputs = [tensor.detach().clone() for tensor in inputs]  # the forward may write to them
     draws, watch = SettledDraws(), _Watch(inputs)
-    with undisturbed(module), watch, draws:
-        result = run(inputs)
+    with undisturbed(module):
+        before = {name: (id(b), b._version) for name, b in module.named_buffers()}
+        with watch, draws:
+            result = run(inputs)
+        written = {
+            name: buffer.detach().clone()
+            for name, buffer in module.named_buffers()
+            if before.get(name) != (id(buffer), buffer._version)
+        }
     outputs, structure = flatten(result)
     outputs = [output.detach() for output in outputs]
     return Trial(
@@ -140,6 +148,7 @@ def run_trial(module: torch.nn.Module, run: Run, inputs: Sequence[torch.Tensor])
         draws.unsettled,
         watch.batch_norm,
         bool(draws.draws) or draws.fused,
+        written,
     )
 
 

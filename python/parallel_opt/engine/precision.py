@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from parallel_opt.compat import tree_map
+from parallel_opt.errors import InputError
 
 Forward = Callable[..., Any]
 
@@ -26,6 +27,20 @@ def precision_obstacle(module: nn.Module, precision: str) -> str | None:
         names = ", ".join(sorted(str(d).removeprefix("torch.") for d in floating))
         return f"parameters are {names}: autocast is for fp32 parameters"
     return None
+
+
+def asked_precision(module: nn.Module, asked: str) -> str:
+    """What to plan for: "auto" is fp32 where autocast would do nothing. Raises InputError when a
+    precision is pinned that the module cannot have."""
+    obstacle = None if asked == "fp32" else precision_obstacle(module, _first_of(asked))
+    if obstacle is not None and asked != "auto":
+        where = "OptimizedParallel(precision=)"
+        raise InputError(where, f"{asked}: {obstacle}", "leave it out")
+    return asked if obstacle is None else "fp32"
+
+
+def _first_of(asked: str) -> str:
+    return next(iter(DTYPES)) if asked == "auto" else asked
 
 
 def autocast_forward(forward: Forward, device_type: str, precision: str) -> Forward:

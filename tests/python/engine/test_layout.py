@@ -153,6 +153,41 @@ def test_samples_that_meet_only_for_other_values_are_noticed() -> None:
     assert layout_of(Function(capacity), spread).whole_because == rows
 
 
+class Recording(nn.Module):
+    """Keeps in a buffer what it has seen, and uses it in later forwards at most."""
+
+    def __init__(self, update: Callable[..., Any]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(4, dtype=torch.float64))
+        self.register_buffer("kept", torch.ones((), dtype=torch.float64))
+        self.update = update
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x @ self.weight / self.kept.clone()
+        with torch.no_grad():
+            self.update(self, x)
+        return y
+
+
+def test_a_buffer_written_from_the_batch_is_noticed() -> None:
+    def mean(module: Any, x: torch.Tensor) -> None:
+        module.kept.mul_(0.5).add_(0.5 * x.abs().mean())
+
+    def count(module: Any, x: torch.Tensor) -> None:
+        module.kept += x.shape[0]
+
+    def replaced(module: Any, x: torch.Tensor) -> None:
+        module.kept = x.abs().max()
+
+    def step(module: Any, x: torch.Tensor) -> None:
+        module.kept += 1  # per forward, whatever the batch
+
+    reason = "it writes the buffer 'kept' from the batch"
+    for update in (mean, count, replaced):
+        assert layout_of(Recording(update), numbers(6, 4)).whole_because == reason
+    assert layout_of(Recording(step), numbers(6, 4)).whole_because == ""
+
+
 def test_a_branch_through_numpy_is_noticed() -> None:
     def model(w: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         return x @ w if x.detach().numpy().mean() > -1e9 else x

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from local_models import Mlp, Settings
 from torch import nn
 
 from parallel_opt.engine.local import LocalEngine
+from parallel_opt.engine.precision import asked_precision
+from parallel_opt.errors import InputError
 
 BF16 = Settings(precision="bf16")
 
@@ -63,3 +66,17 @@ def test_a_model_that_is_not_fp32_is_left_alone_and_it_says_so(mlp: Mlp) -> None
     engine.apply()
     assert mlp(torch.randn(2, 8, dtype=torch.float64)).dtype == torch.float64
     assert engine.notes == ["bf16: off: parameters are float64: autocast is for fp32 parameters"]
+
+
+def test_a_module_that_is_not_fp32_is_planned_without_autocast(mlp: Mlp) -> None:
+    assert asked_precision(mlp, "auto") == "auto"
+    assert asked_precision(mlp, "bf16") == "bf16"
+    mlp.double()
+    assert asked_precision(mlp, "auto") == "fp32"
+    assert asked_precision(mlp, "fp32") == "fp32"
+    with pytest.raises(InputError) as error:
+        asked_precision(mlp, "bf16")
+    assert str(error.value) == (
+        "OptimizedParallel(precision=): bf16: parameters are float64: autocast is for fp32 "
+        "parameters (leave it out)"
+    )
