@@ -209,6 +209,27 @@ double Decider::worth(const Option& option, double seconds) const {
   }
 }
 
+/// Lets the lines of the memory bill sum to the peak that was measured. What follows from the
+/// parameters is exact and stays; the rest keeps its proportions. Where that cannot be (the peak is
+/// below what is exact), all lines do.
+void fit_bytes(Estimate& e, double peak) {
+  const auto is_exact = [](const EstimateItem& item) {
+    return item.name == "parameters and buffers" || item.name == "optimizer state" ||
+           item.name == "gradients";
+  };
+  double exact_bytes = 0, rest = 0;
+  for (const EstimateItem& item : e.items) {
+    (is_exact(item) ? exact_bytes : rest) += item.bytes.value_or(0);
+  }
+  const bool keeps = rest > 0 && peak >= exact_bytes;
+  const double scale = keeps                    ? (peak - exact_bytes) / rest
+                       : rest + exact_bytes > 0 ? peak / (rest + exact_bytes)
+                                                : 1;
+  for (EstimateItem& item : e.items) {
+    if (item.bytes && !(keeps && is_exact(item))) *item.bytes = std::round(*item.bytes * scale);
+  }
+}
+
 /// The option's plan with measurements in place of predictions. Lines of the bill keep their
 /// proportions, so that they still sum to the total.
 Plan Decider::measured(const Option& option) const {
@@ -223,15 +244,12 @@ Plan Decider::measured(const Option& option) const {
       predicted_optimizer > 0 ? option.optimizer_step.value / predicted_optimizer : 1;
   const double rest_scale = predicted_rest > 0 ? option.forward_backward.value / predicted_rest : 1;
   const double time_scale = e.step_time_s.value > 0 ? option.step.value / e.step_time_s.value : 1;
-  const double bytes_scale = option.forward->peak_bytes && e.peak_memory_bytes.value > 0
-                                 ? *option.forward->peak_bytes / e.peak_memory_bytes.value
-                                 : 1;
+  if (option.forward->peak_bytes) fit_bytes(e, *option.forward->peak_bytes);
   for (EstimateItem& item : e.items) {
     if (item.seconds && item.name != "loss") {
       *item.seconds *= item.name == "optimizer" ? optimizer_scale : rest_scale;
     }
     if (item.joules) *item.joules *= time_scale;
-    if (item.bytes) *item.bytes *= bytes_scale;
   }
   e.step_time_s = option.step;
   e.step_time_s.quality = Quality::measured;

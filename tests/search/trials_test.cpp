@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "parallel_opt/plan/validate.h"
@@ -195,6 +196,29 @@ TEST_F(Decide, MemoryThatWasMeasuredCounts) {
   EXPECT_EQ(reason(d, "1 rank x 2 threads, fp32, compiled"),
             "needed 2.79 GiB: more than the limit");
   EXPECT_EQ(d.plan.estimate.peak_memory_bytes, exact(5e6));
+}
+
+TEST_F(Decide, TheMemoryBillKeepsWhatIsExactAndSumsToTheMeasuredPeak) {
+  const auto bytes_of = [](const Plan& plan, std::string_view name) {
+    double sum = 0;
+    for (const EstimateItem& item : plan.estimate.items) {
+      if (name.empty() || item.name == name) sum += item.bytes.value_or(0);
+    }
+    return sum;
+  };
+  const auto decided = [&](std::optional<double> peak) {
+    std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10)};
+    trials[0].peak_bytes = peak;
+    return with(trials).plan;
+  };
+  const Plan predicted = decided({});
+  const double parameters = bytes_of(predicted, "parameters and buffers");
+  const double peak = std::round(predicted.estimate.peak_memory_bytes.value * 1.5);
+  const Plan fitted = decided(peak);
+  EXPECT_EQ(bytes_of(fitted, "parameters and buffers"), parameters);
+  EXPECT_NEAR(bytes_of(fitted, ""), peak, 5);  // whole bytes in each line
+  // below what is exact no line can stay
+  EXPECT_NEAR(bytes_of(decided(parameters / 2), ""), parameters / 2, 5);
 }
 
 TEST_F(Decide, WithoutPlainOnlyAGainBeyondDoubtIsTaken) {
