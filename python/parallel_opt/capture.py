@@ -140,7 +140,7 @@ class _Capture:
         self.module, self.name, self.dynamic = module, name, dynamic
         self.loss_fn, self.optimizer = loss_fn, optimizer
         self.inlined: set[str] = set()  # custom autograd.Functions that an export looked into
-        self.checkpoints: set[str] = set()  # kinds of activation checkpointing that it ran through
+        self.checkpoints = 0  # parts under activation checkpointing that an export ran through
 
     def by(self, level: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         """The graph at one level."""
@@ -174,14 +174,15 @@ class _Capture:
             return graph
         recorded = self._trace(args, kwargs)
         notes = [RECOMPUTED] if self.checkpoints else []
-        if "reentrant" in self.checkpoints:  # it hides from an export what needs a gradient
-            return recorded.annotated(["recorded from one run: reentrant checkpointing", *notes])
         if self.inlined:
             names = ", ".join(sorted(self.inlined))
             notes.append(
                 f"exported with the operators inside of {names}; what autograd keeps was observed"
             )
         return graph.annotated(notes, recorded.observed_saved_bytes)
+
+    def _see_checkpoint(self) -> None:
+        self.checkpoints += 1
 
     def _see(self, cls: type, run: Callable[[], Any], _args: tuple[Any, ...]) -> Any:
         if cls.__module__.split(".")[0] != "torch":
@@ -191,7 +192,7 @@ class _Capture:
     def _export(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         def at_batch(args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool = False) -> Graph:
             watched = contextlib.nullcontext() if strict else apply_seen(self._see)
-            with watched, checkpoints_seen(self.checkpoints.add):
+            with watched, checkpoints_seen(self._see_checkpoint):
                 archive = export(
                     self.module, args, kwargs, name=self.name, dynamic_batch=dynamic, strict=strict
                 )

@@ -153,30 +153,20 @@ def dynamo_options(**options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def checkpoints_seen(note: Callable[[str], None]) -> Iterator[None]:
-    """Within it, ``note("reentrant")`` or ``note("plain")`` follows every use of
-    torch.utils.checkpoint, also of a ``checkpoint`` that was imported by name."""
+def checkpoints_seen(note: Callable[[], None]) -> Iterator[None]:
+    """Within it, ``note()`` follows every use of torch.utils.checkpoint, also of a ``checkpoint``
+    that was imported by name. Exports and steps run reentrant ones as the other kind."""
     from torch.utils import checkpoint as module
 
     name = "_checkpoint_without_reentrant_generator"
-    plain = getattr(module, name, None)
-    if plain is None:
-        raise MissingTorchName(f"torch {torch.__version__} has no checkpoint.{name}")
+    plain = _private(module, name)
 
     def seen(*args: Any, **kwargs: Any) -> Any:
-        note("plain")
+        note()
         return plain(*args, **kwargs)
 
-    forward: Callable[..., Any] = module.CheckpointFunction.forward
-
-    def reentrant(*args: Any, **kwargs: Any) -> Any:
-        note("reentrant")
-        return forward(*args, **kwargs)
-
     setattr(module, name, seen)
-    module.CheckpointFunction.forward = staticmethod(reentrant)  # type: ignore[method-assign]
     try:
         yield
     finally:
         setattr(module, name, plain)
-        module.CheckpointFunction.forward = staticmethod(forward)  # type: ignore[method-assign]

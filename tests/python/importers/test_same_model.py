@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +55,6 @@ def _from_torch(name: str, folder: Path) -> dict[str, Counted]:
     return {suffix: _counted(folder / f"{name}.{suffix}") for suffix in ("pt2", "onnx")}
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("onnxscript") is None, reason="onnxscript is not installed"
-)
 @pytest.mark.parametrize("name", REPEATS)
 def test_three_formats_agree(name: str, keras_exports: Path, tmp_path: Path) -> None:
     counted = {**_from_torch(name, tmp_path), "keras": _counted(keras_exports / name)}
