@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from parallel_opt._core import load_cluster, report_html, write_file
 from parallel_opt.demo import document as documents
 from parallel_opt.demo.rounds import Shape, collect
 from parallel_opt.demo.tasks import TASKS
-from parallel_opt.errors import _FaultError
+from parallel_opt.errors import InputError, _FaultError
 from parallel_opt.launch import report_error
 from parallel_opt.output import check_writable
 
@@ -33,7 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument("--rounds", type=int, default=Shape.rounds, help="interleaved rounds")
     parser.add_argument("--steps", type=int, default=Shape.steps, help="steps per round and way")
-    parser.add_argument("--model", choices=sorted(TASKS), action="append", help="only this model")
+    models = ", ".join(sorted(TASKS))
+    parser.add_argument("--model", action="append", help=f"only this model: {models}")
     return parser
 
 
@@ -81,11 +83,25 @@ def _print(document: dict[str, Any], report: Path, console: Console) -> None:
     console.print(f"report: {report}", highlight=False)
 
 
+def _usage_fault(options: argparse.Namespace) -> InputError | None:
+    """What is wrong with the flags' values."""
+    for name in ("rounds", "steps"):
+        if getattr(options, name) < 1:
+            return InputError(f"--{name}", f"{getattr(options, name)} is less than 1", "")
+    for model in options.model or []:
+        if model not in TASKS:
+            near = difflib.get_close_matches(model, TASKS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "one of " + ", ".join(sorted(TASKS))
+            return InputError("--model", f"'{model}' is no model of the demo", hint)
+    return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     options = _parser().parse_args(argv)
-    if options.rounds < 1 or options.steps < 1:
-        print("error: --rounds and --steps are at least 1", file=sys.stderr)
+    fault = _usage_fault(options)
+    if fault is not None:
+        report_error(fault, options.json, sys.stdout.write)
         return 2
     try:
         cluster = load_cluster("local")

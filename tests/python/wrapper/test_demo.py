@@ -34,3 +34,14 @@ def test_unwritable_directory_is_told_before_the_training(
     assert capsys.readouterr().err == (
         f"error: {tmp_path}/file/below: Not a directory (choose a directory you may write)\n"
     )
+
+
+def test_unknown_values_are_errors_with_the_nearest_known_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert demo.main(["--model", "gtp", "--json"]) == 2
+    out = capsys.readouterr()
+    assert out.err == "error: --model: 'gtp' is no model of the demo (did you mean 'gpt'?)\n"
+    assert json.loads(out.out)["errors"][0]["hint"] == "did you mean 'gpt'?"
+    assert demo.main(["--rounds", "0"]) == 2
+    assert capsys.readouterr().err == "error: --rounds: 0 is less than 1\n"
