@@ -34,7 +34,7 @@ std::vector<Reason> own_reasons(const Plan& plan) {
   for (const EstimateItem& item : estimate.items) {
     const double share = item.seconds.value_or(0) / estimate.step_time_s.value;
     if (!item.seconds || share < 0.05) continue;
-    Reason reason = line(item.name, item.name + " takes " + show(Seconds(*item.seconds)) + ", " +
+    Reason reason = line(item.name, item.name + ": " + show(Seconds(*item.seconds)) + ", " +
                                         show(share * 100) + " % of the step");
     reason.delta_s = item.seconds;
     reasons.push_back(std::move(reason));

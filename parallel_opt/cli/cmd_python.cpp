@@ -38,8 +38,9 @@ ExitCode run_run(const Args& args, const Console& console) {
 ExitCode run_demo(const Args& args, const Console& console) {
   (void)args.whole("rounds", 1);
   (void)args.whole("steps", 1);
-  return become(console, "demo",
-                passed_on(args, {"output", "rounds", "steps", "model", "json", "quiet"}));
+  return become(
+      console, "demo",
+      passed_on(args, {"output", "rounds", "steps", "model", "json", "quiet", "verbose"}));
 }
 
 }  // namespace

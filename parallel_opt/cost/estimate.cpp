@@ -1,6 +1,7 @@
 #include "parallel_opt/cost/estimate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "parallel_opt/cost/cost_model.h"
@@ -130,6 +131,9 @@ Estimate CostModel::estimate(const Plan& plan) const {
     if (facts_.tokens_per_sample > 0) out.tokens_per_s = rate(samples * facts_.tokens_per_sample);
   }
   out.peak_memory_bytes = within(cost.memory_bytes, param::kWidthMemory, Quality::calibrated);
+  out.peak_memory_bytes.low =
+      std::floor(out.peak_memory_bytes.low);  // there are no halves of bytes
+  out.peak_memory_bytes.high = std::ceil(out.peak_memory_bytes.high);
   if (device.power) {
     const double idle = setting.devices * device.power->idle_w.value * cost.time_s;
     writer.energy("idle power", idle);

@@ -58,8 +58,10 @@ struct DemoWay {
   std::string plan;
   std::vector<std::string> reasons;
   std::vector<std::string> notes;
-  std::optional<DemoPrediction> predicted;
+  std::optional<DemoPrediction> predicted;  ///< the plan's, its trials included
   std::optional<DemoError> error;
+  std::optional<DemoPrediction> modelled;  ///< the cost model's alone, before any trial
+  std::optional<DemoError> modelled_error;
   std::optional<Estimate> estimate;  ///< the whole prediction, with intervals and items
   std::optional<double> probing_s;   ///< planning in all, once
   std::optional<double> break_even_steps;
@@ -159,8 +161,10 @@ void fields(Visitor& visit, T& way) {
   visit("plan", way.plan, "the plan in one line");
   visit.optional("reasons", way.reasons, "why this plan");
   visit.optional("notes", way.notes, "fallbacks and degraded features");
-  visit("predicted", way.predicted, "by the cost model, before the run");
+  visit("predicted", way.predicted, "by the plan: what its trials measured, or the cost model");
   visit("error", way.error, "of the prediction, relative");
+  visit("modelled", way.modelled, "by the cost model alone, before any trial");
+  visit("modelled_error", way.modelled_error, "of the cost model alone, relative");
   visit("estimate", way.estimate, "the whole prediction");
   visit("probing_s", way.probing_s, "seconds that planning took, once");
   visit("break_even_steps", way.break_even_steps, "steps until planning is won back");

@@ -327,19 +327,26 @@ std::string prediction_figure(const ReportModel& model) {
     row.short_text = fmt::format("{} ({:+.1f} %)", text(predicted.value), row.error * 100);
     chart.rows.push_back(std::move(row));
   };
+  const auto bytes = [](double b) { return show(Bytes(static_cast<std::int64_t>(b))); };
   for (std::size_t i = 0; i < model.ways.size(); ++i) {
     const ReportWay& way = model.ways[i];
     if (way.predicted_step_s && way.step_s) {
       add(way, i, "step", *way.predicted_step_s, way.step_s->median, milliseconds);
     }
+    if (way.modelled_step_s && way.step_s) {
+      add(way, i, "step, untried", *way.modelled_step_s, way.step_s->median, milliseconds);
+    }
     if (way.predicted_peak_bytes && way.peak_bytes) {
-      add(way, i, "peak", *way.predicted_peak_bytes, *way.peak_bytes,
-          [](double bytes) { return show(Bytes(static_cast<std::int64_t>(bytes))); });
+      add(way, i, "peak", *way.predicted_peak_bytes, *way.peak_bytes, bytes);
+    }
+    if (way.modelled_peak_bytes && way.peak_bytes) {
+      add(way, i, "peak, untried", *way.modelled_peak_bytes, *way.peak_bytes, bytes);
     }
   }
   if (chart.rows.empty()) return "";
-  return figure("Predicted against measured", "0 is exact; bands: 80 % interval", kHalf,
-                [&](double width) { return error_chart(chart, width); });
+  return figure("Predicted against measured",
+                "0 is exact; bands: 80 % interval; untried: the cost model alone, before any trial",
+                kHalf, [&](double width) { return error_chart(chart, width); });
 }
 
 std::string timeline_figure(const ReportModel& model) {

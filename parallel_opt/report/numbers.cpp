@@ -61,7 +61,7 @@ struct Row {
   Text (*text)(const ReportWay&);
 };
 
-constexpr std::array<Row, 12> kRows = {{
+constexpr std::array<Row, 14> kRows = {{
     {"step time, median", median_text},
     {"step time, 10th to 90th percentile", spread_text},
     {"samples per second", rate_text},
@@ -85,6 +85,14 @@ constexpr std::array<Row, 12> kRows = {{
     {"error of predicted peak memory",
      [](const ReportWay& w) {
        return error_text(w.predicted_peak_bytes, w.peak_bytes.value_or(0));
+     }},
+    {"error of the cost model alone, step time",
+     [](const ReportWay& w) {
+       return error_text(w.modelled_step_s, w.step_s ? w.step_s->median : 0);
+     }},
+    {"error of the cost model alone, peak memory",
+     [](const ReportWay& w) {
+       return error_text(w.modelled_peak_bytes, w.peak_bytes.value_or(0));
      }},
 }};
 

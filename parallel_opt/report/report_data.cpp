@@ -28,6 +28,10 @@ ReportWay way_of(const std::string& name, const DemoWay& demo) {
     way.predicted_step_s = exact(demo.predicted->step_s, Quality::calibrated);
     way.predicted_peak_bytes = exact(demo.predicted->peak_bytes, Quality::calibrated);
   }
+  if (demo.modelled) {
+    way.modelled_step_s = exact(demo.modelled->step_s, Quality::calibrated);
+    way.modelled_peak_bytes = exact(demo.modelled->peak_bytes, Quality::calibrated);
+  }
   if (demo.estimate) {  // the same values, with their intervals
     way.predicted_step_s = demo.estimate->step_time_s;
     way.predicted_peak_bytes = demo.estimate->peak_memory_bytes;
@@ -98,6 +102,10 @@ ReportModel report_model_of(const ModelRun& run) {
     way.predicted_step_s = run.estimate->step_time_s;
     way.predicted_peak_bytes = run.estimate->peak_memory_bytes;
     way.items = run.estimate->items;
+  }
+  if (run.modelled) {
+    way.modelled_step_s = run.modelled->step_time_s;
+    way.modelled_peak_bytes = run.modelled->peak_memory_bytes;
   }
   way.planning = planning_facts(run.planning);
   way.candidates = run.candidates;

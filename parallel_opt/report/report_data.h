@@ -34,6 +34,8 @@ struct ReportWay {
   std::vector<std::string> notes;
   std::optional<Uncertain> predicted_step_s;
   std::optional<Uncertain> predicted_peak_bytes;
+  std::optional<Uncertain> modelled_step_s;
+  std::optional<Uncertain> modelled_peak_bytes;
   std::vector<EstimateItem> items;
   std::vector<Fact> planning;
   std::vector<Considered> candidates;
@@ -91,8 +93,10 @@ void fields(Visitor& visit, T& way) {
   visit.optional("plan", way.plan, "the plan in one line");
   visit.optional("reasons", way.reasons, "why this plan");
   visit.optional("notes", way.notes, "fallbacks and degraded features");
-  visit("predicted_step_s", way.predicted_step_s, "by the cost model");
-  visit("predicted_peak_bytes", way.predicted_peak_bytes, "by the cost model");
+  visit("predicted_step_s", way.predicted_step_s, "by the plan, its trials included");
+  visit("predicted_peak_bytes", way.predicted_peak_bytes, "likewise");
+  visit("modelled_step_s", way.modelled_step_s, "by the cost model alone, before any trial");
+  visit("modelled_peak_bytes", way.modelled_peak_bytes, "likewise");
   visit.optional("items", way.items, "the predicted bill, line by line");
   visit.optional("planning", way.planning, "what planning cost");
   visit.optional("candidates", way.candidates, "plans that were considered");

@@ -58,6 +58,7 @@ struct ModelRun {
   std::optional<Plan> plan;  ///< absent: the script never trained an OptimizedParallel
   std::string plan_line;
   std::optional<Estimate> estimate;
+  std::optional<Estimate> modelled;  ///< the cost model's alone, before any trial
   MeasuredSteps measured;
   std::vector<std::string> reasons;
   std::vector<Considered> candidates;
@@ -126,6 +127,7 @@ void fields_of_model_run(Visitor& visit, T& run) {
   visit("plan", run.plan, "the plan that ran");
   visit("plan_line", run.plan_line, "the plan in one line");
   visit("estimate", run.estimate, "predicted cost of one step");
+  visit("modelled", run.modelled, "predicted by the cost model alone, before any trial");
   visit("measured", run.measured, "what the steps did");
   visit("reasons", run.reasons, "why this plan");
   visit("candidates", run.candidates, "plans that were considered");

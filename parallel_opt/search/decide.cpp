@@ -10,6 +10,11 @@ namespace parallel_opt {
 namespace {
 
 constexpr double kLeastGain = 0.005;  // of plain's step: below it nothing is worth a switch
+constexpr int kFewRuns = 3;           // below it quantiles say nothing
+// Assumed of a single run: 15 % (10 to 20 % seen of steps on busy 2-core virtual machines), and one
+// time slice of another process.
+constexpr double kRunSpread = 0.15;
+constexpr double kRunHiccupS = 2e-3;
 
 std::string percent(double share) { return show(std::round(std::abs(share) * 1000) / 10) + " %"; }
 
@@ -30,8 +35,15 @@ struct Option {
 /// Half width of the 80 % interval of a median of n runs whose 20 % and 80 % quantiles are given.
 /// For normal noise a quantile lies 0.84 deviations out, the median's deviation is 1.25 / sqrt(n)
 /// of one, and an 80 % interval takes 1.28 of it: 1.28 * 1.25 / 0.84 = 1.91.
-double half_width(const Uncertain& number, int samples) {
-  const double half = std::max(0.0, number.high - number.low) / 2;
+/// One or two runs cannot show their own spread: `run_s` is how long they took, and what a machine
+/// with other work does to single runs of that length is assumed.
+double half_width(const Uncertain& number, int samples, double run_s) {
+  double half = std::max(0.0, number.high - number.low) / 2;
+  if (samples == 0) return half;
+  if (samples < kFewRuns) {
+    const double assumed = std::max(kRunSpread, run_s > 0 ? kRunHiccupS / run_s : 1);
+    half = std::max(half, assumed * number.value);
+  }
   return samples > 1 ? 1.91 * half / std::sqrt(double(samples)) : half;
 }
 
@@ -131,15 +143,16 @@ void Decider::fill_times(const Trial& plain, Option& option) const {
   const bool is_plain = &trial == &plain;
   option.forward_backward = trial.forward_backward_s;
   const double plain_s = plain.forward_backward_s.value;
-  option.noise_s = std::hypot(half_width(plain.forward_backward_s, plain.samples),
-                              half_width(trial.forward_backward_s, trial.samples));
+  const double trial_s = trial.forward_backward_s.value;
+  option.noise_s = std::hypot(half_width(plain.forward_backward_s, plain.samples, plain_s),
+                              half_width(trial.forward_backward_s, trial.samples, trial_s));
   if (is_plain) option.noise_s = 0;  // the same runs: only the optimizer step differs
-  if (!is_plain && trial.speedup && trial.speedup->value > 0 &&
-      trial.forward_backward_s.value > 0) {
-    const double ratio = trial.speedup->value;
-    const double scale = plain_s / ratio / trial.forward_backward_s.value;
+  if (!is_plain && trial.speedup && trial.speedup->value > 0 && trial_s > 0) {
+    const double ratio = trial.speedup->value, scale = plain_s / ratio / trial_s;
     option.forward_backward = option.forward_backward * scale;
-    option.noise_s = plain_s * half_width(*trial.speedup, trial.samples) / (ratio * ratio);
+    // A hiccup of either side shows in the ratio.
+    const double width = half_width(*trial.speedup, trial.samples, std::min(plain_s, trial_s));
+    option.noise_s = plain_s * width / (ratio * ratio);
   }
   option.optimizer_step = option.optimizer->optimizer_s;
   const bool timed = option.optimizer_step.value > 0;
@@ -151,7 +164,8 @@ void Decider::fill_times(const Trial& plain, Option& option) const {
   }
   if (option.optimizer != &plain) {
     const int runs = timed ? option.optimizer->samples : 0;
-    option.noise_s = std::hypot(option.noise_s, half_width(option.optimizer_step, runs));
+    option.noise_s = std::hypot(
+        option.noise_s, half_width(option.optimizer_step, runs, option.optimizer_step.value));
   }
   option.loss_s = line(option.plan, "loss");
   option.step = option.forward_backward + option.optimizer_step + exact(option.loss_s);
@@ -356,6 +370,7 @@ Decision Decider::unmeasured() const {
   const bool sure =
       !by_time || mine.high < its.low || key_of(plain) == key_of(result_.plan.value());
   decision.plan = sure ? result_.plan.value() : plain;
+  decision.modelled = decision.plan.estimate;
   decision.summary = sure ? "predicted, not measured: " + one_line(decision.plan)
                           : yardstick_ + ": nothing was measured, and the predicted gain of " +
                                 one_line(result_.plan.value()) + " is within the uncertainty";
@@ -415,6 +430,7 @@ Decision Decider::decide() {
   const Option &plain = options_.front(), &best = options_[chosen];
   const double predicted = plain.plan.estimate.step_time_s.value;
   decision.calibration = predicted > 0 ? plain.step.value / predicted : 1;
+  decision.modelled = best.plan.estimate;
   decision.plan = measured(best);
   decision.plain = measured(plain);
   decision.gain = plain.step.value > 0 ? 1 - best.step.value / plain.step.value : 0;

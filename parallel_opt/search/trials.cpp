@@ -80,7 +80,9 @@ TrialSet trial_candidates(const Graph& graph, const Cluster& cluster, const Job&
     take(plan);
   }
   const auto note = [&](int count, const std::string& why) {
-    if (count > 0) set.notes.push_back(std::to_string(count) + " settings not tried: " + why);
+    if (count > 0)
+      set.notes.push_back(std::to_string(count) + (count == 1 ? " setting" : " settings") +
+                          " not tried: " + why);
   };
   note(too_slow, "predicted slower than the best beyond any doubt");
   note(no_payback, "compilation would not be paid back in " +

@@ -65,8 +65,9 @@ struct Trial {
 
 /// The choice after measuring.
 struct Decision {
-  Plan plan;   ///< estimate of quality measured, see provenance.measured
-  Plan plain;  ///< what the pins leave of plain PyTorch: to fall back on. Likewise
+  Plan plan;          ///< estimate of quality measured, see provenance.measured
+  Estimate modelled;  ///< of `plan`, the cost model's, before anything was tried
+  Plan plain;         ///< what the pins leave of plain PyTorch: to fall back on. Likewise
   std::vector<Candidate> candidates;  ///< the choice first, then measured ones, then predicted ones
   std::string summary;                ///< one sentence: what was chosen and what it gains
   double gain = 0;                    ///< share of plain PyTorch's step time that it saves
@@ -129,6 +130,7 @@ template <class Visitor, class T>
   requires SameAs<T, Decision>
 void fields(Visitor& visit, T& decision) {
   visit("plan", decision.plan, "what to run");
+  visit("modelled", decision.modelled, "of the plan, the cost model's, before any trial");
   visit("plain", decision.plain, "the pins and nothing else: what to fall back on");
   visit("candidates", decision.candidates, "the choice first");
   visit("summary", decision.summary, "one sentence");

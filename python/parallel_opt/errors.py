@@ -63,6 +63,20 @@ class InternalError(_FaultError, RuntimeError):
     """A promise inside parallel_opt is broken. Exit code 1."""
 
 
+def fault_lines(error: _FaultError) -> list[str]:
+    """What stands on stderr: one line per fault."""
+    return [f"error: {_text(fault)}" for fault in error.faults]
+
+
+def exit_code(error: _FaultError) -> int:
+    """Of a command that ends with this error."""
+    if isinstance(error, InternalError):
+        return 1
+    if isinstance(error, InfeasibleError):
+        return 3
+    return 5 if isinstance(error, MissingPart) else 4
+
+
 def traceback_without(error: BaseException, hidden: Sequence[str]) -> str:
     """The traceback of a user's code: it starts after the frames of the files in ``hidden``."""
     frames = error.__traceback__

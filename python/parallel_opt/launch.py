@@ -8,6 +8,7 @@ another number, the workers stop there, before any step, and are started again w
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -18,11 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parallel_opt.errors import (
-    InfeasibleError,
     InputError,
     MachineError,
-    MissingPart,
     _FaultError,
+    exit_code,
+    fault_lines,
 )
 from parallel_opt.output import check_writable
 
@@ -38,6 +39,9 @@ RELAUNCH_PLAN = "PARALLEL_OPT_RELAUNCH_PLAN"
 """Variable with the file of the plan that asked for another number of ranks. Unlike a plan that the
 user gives, it counts for the model that it was made for only."""
 
+
+LOG_LEVEL = "PARALLEL_OPT_LOG_LEVEL"
+"""Variable with the least level of what the ranks log, by its name in ``logging``."""
 
 LOG_DIR = "PARALLEL_OPT_LOG_DIR"
 """Variable with the directory of this attempt's logs."""
@@ -224,6 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     level = logging.WARNING if options.quiet else logging.INFO
     level = logging.DEBUG if options.verbose else level
+    os.environ[LOG_LEVEL] = logging.getLevelName(level)
     logging.basicConfig(level=level, format="parallel-opt: %(message)s", stream=sys.stderr)
     stdout = sys.stdout
     if options.json:  # stdout is for the document alone: what the script prints goes to stderr
@@ -234,7 +239,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.report:
             run_dir = Path(options.report).resolve()
             check_writable(run_dir)
-            (run_dir / "run.json").unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # an earlier run's, kept
+                (run_dir / "run.json").replace(run_dir / "run.previous.json")
             code = _run(options, run_dir)
             _print_document(run_dir, options.json, stdout.write)
             return code
@@ -255,14 +261,12 @@ def _print_document(run_dir: Path, wanted: bool, write: object) -> None:
 
 
 def report_error(error: _FaultError, as_json: bool, write: object) -> int:
-    for where, what, hint in error.faults:
-        print(f"error: {where}: {what}" + (f" ({hint})" if hint else ""), file=sys.stderr)
+    """Print the faults on stderr, with ``as_json`` as a document too; returns the exit code."""
+    print(*fault_lines(error), sep="\n", file=sys.stderr)
     if as_json and callable(write):
         errors = [{"where": a, "what": b, "hint": c} for a, b, c in error.faults]
         write(json.dumps({"schema": "parallel-opt/error/1", "errors": errors}, indent=2) + "\n")
-    if isinstance(error, InfeasibleError):
-        return 3
-    return 5 if isinstance(error, MissingPart) else 4
+    return exit_code(error)
 
 
 if __name__ == "__main__":

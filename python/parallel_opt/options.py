@@ -54,7 +54,7 @@ class Options:
 def _parse(name: str, kind: str, text: str) -> Any:
     where = f"PARALLEL_OPT_{name.upper()}"
     if kind.startswith("bool"):
-        values = {"1": True, "true": True, "0": False, "false": False}
+        values = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
         if text.lower() not in values:
             raise InputError(where, f"{text!r} is neither true nor false", "use 1 or 0")
         return values[text.lower()]
@@ -83,6 +83,16 @@ def _share(name: str, value: Any, faults: list[tuple[str, str, str]]) -> float:
         return float(number)
     faults.append((f"OptimizedParallel({name}=)", f"{value!r} is no share", "write 0.05 or 5%"))
     return 0.0
+
+
+def _switch(name: str, value: Any, faults: list[tuple[str, str, str]]) -> Any:
+    """True, False, or the words of the command line for them."""
+    value = {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value
+    if type(value) is not bool:
+        faults.append(
+            (f"OptimizedParallel({name}=)", f"{value!r} is neither on nor off", "use True or False")
+        )
+    return value
 
 
 def resolve(given: dict[str, Any]) -> tuple[Options, dict[str, str]]:
@@ -114,6 +124,9 @@ def resolve(given: dict[str, Any]) -> tuple[Options, dict[str, str]]:
         if values.get(name) is not None and not (type(values[name]) is int and values[name] > 0):
             what = f"{values[name]!r} is no whole number above 0"
             faults.append((f"OptimizedParallel({name}=)", what, ""))
+    for name, kind in known.items():
+        if kind.startswith("bool") and values.get(name) is not None:
+            values[name] = _switch(name, values[name], faults)
     if "max_slowdown" in values:
         values["max_slowdown"] = _share("max_slowdown", values["max_slowdown"], faults)
     for name, wanted in (("probe_budget_s", "0 or more"), ("timeout_s", "above 0")):

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from parallel_opt import _core
-from parallel_opt._core import Cluster, Decision, Graph, Job, Plan, SearchResult
+from parallel_opt._core import Cluster, Estimate, Graph, Job, Plan, SearchResult
 from parallel_opt.capture import capture
 from parallel_opt.engine import process_group
 from parallel_opt.engine.local import LocalEngine
@@ -51,7 +51,8 @@ class Session:
     plan: Plan
     group: Group
     cluster: Cluster | None = None
-    decision: Decision | None = None
+    modelled: Estimate | None = None
+    """What the cost model alone, before any trial, predicts of ``plan``."""
     engine: LocalEngine | None = None
     """What a trial left behind for this plan: its compiled code is ready."""
     reasons: list[str] = field(default_factory=list)
@@ -89,7 +90,7 @@ class Session:
         if self.reasons:
             self.reasons[0] = f"before: {self.reasons[0]}"
         self.reasons.insert(0, why)
-        self.plan, self.break_even_steps = plan, None
+        self.plan, self.break_even_steps, self.modelled = plan, None, None
 
     def explain(self) -> list[str]:
         return [*self.reasons, *self.notes]
@@ -190,8 +191,8 @@ class _Planning:
         )
         measured = [trial for trial in trials if trial.skipped is None]
         decision = _core.decide(graph, cluster, job, result, [core_trial(t) for t in measured])
-        session = Session(decision.plan, self.group, cluster, decision=decision, notes=self.notes)
-        session.plain = decision.plain
+        session = Session(decision.plan, self.group, cluster, notes=self.notes)
+        session.plain, session.modelled = decision.plain, decision.modelled
         session.graph_view = _core.graph_view(graph, cluster)
         session.reasons = [decision.summary, *result.binding]
         session.candidates = considered(decision)

@@ -231,6 +231,7 @@ def _model_run(session: Session, recorder: Recorder) -> dict[str, Any]:
         "plan": plan,
         "plan_line": session.plan_line(),
         "estimate": plan["estimate"],
+        **_modelled(session),
         "measured": measured(recorder),
         "reasons": session.reasons,
         "candidates": session.candidates,
@@ -241,6 +242,13 @@ def _model_run(session: Session, recorder: Recorder) -> dict[str, Any]:
     if session.graph_view is not None:
         document["graph"] = json.loads(session.graph_view)
     return document
+
+
+def _modelled(session: Session) -> dict[str, Any]:
+    """The cost model's own prediction of the plan in force. Absent for a plan that was given."""
+    if session.modelled is None:
+        return {}
+    return {"modelled": json.loads(session.modelled.to_json())}
 
 
 _COSTS = ("capture_s", "probe_s", "search_s", "trial_s")
@@ -270,6 +278,12 @@ def summary(session: Session) -> dict[str, Any]:
         "predicted": {
             "step_s": estimate.step_time_s.value,
             "peak_bytes": estimate.peak_memory_bytes.value,
+        },
+        "modelled": None
+        if session.modelled is None
+        else {
+            "step_s": session.modelled.step_time_s.value,
+            "peak_bytes": session.modelled.peak_memory_bytes.value,
         },
         "probing_s": sum(session.cost_s.values()),
         "break_even_steps": session.break_even_steps,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from parallel_opt import record
 from parallel_opt.engine import process_group
-from parallel_opt.launch import LOG_DIR, worker_error_file
+from parallel_opt.launch import LOG_DIR, LOG_LEVEL, worker_error_file
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -31,7 +31,8 @@ def _log_to_stderr() -> None:
     handler.setFormatter(logging.Formatter("parallel-opt: %(message)s"))
     log = logging.getLogger("parallel_opt")
     log.addHandler(handler)
-    log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
+    first = os.environ.get("RANK", "0") == "0"
+    log.setLevel(os.environ.get(LOG_LEVEL, "INFO") if first else "ERROR")
     log.propagate = False  # a script that sets up logging of its own must not get each line twice
 
 

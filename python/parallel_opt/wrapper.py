@@ -28,7 +28,7 @@ _SHARED = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
 def _check_module(module: object) -> nn.Module:
     where = "OptimizedParallel(model)"
     if not isinstance(module, nn.Module):
-        raise InputError(where, f"a {type(module).__name__} is no torch.nn.Module", "")
+        raise InputError(where, f"of type {type(module).__name__}, which is no torch.nn.Module", "")
     if isinstance(module, OptimizedParallel):
         raise InputError(where, "the model is wrapped already", "wrap it once")
     name = type(module).__name__

@@ -302,7 +302,7 @@ TEST_F(Commands, ExplainSaysWhereTheTimeGoesAndHowGoodThePlanIs) {
   EXPECT_EQ(
       run.out,
       "1 rank x 2 threads, fp32: 100 ms per step, 0 B at the peak (predicted)\n"
-      "matmul takes 75.0 ms, 75.0 % of the step\n"
+      "matmul: 75.0 ms, 75.0 % of the step\n"
       "the plan is optimal within: ranks x threads; no plan of it is predicted faster than 100 ms\n"
       "fixed by the user: data 1\n");
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "parallel_opt/cost/estimate.h"
 #include "parallel_opt/plan/validate.h"
 #include "tests/cost/models.h"
 
@@ -261,6 +262,37 @@ TEST_F(Decide, ManyRunsKnowTheMedianBetter) {
   EXPECT_TRUE(with(trials).plan.execution.compile);
 }
 
+TEST_F(Decide, SingleRunsAreAssumedToSpread) {
+  // 15 % of each run: hypot(15, 12.75) = 19.7 ms is more than the gain of 15 ms, and
+  // hypot(15, 7.5) = 16.8 ms less than one of 50 ms.
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10, 0),
+                               trial(Precision::fp32, true, false, 85, 10, 0)};
+  for (Trial& t : trials) t.samples = 1;
+  EXPECT_FALSE(with(trials).plan.execution.compile);
+  trials[1] = trial(Precision::fp32, true, false, 50, 10, 0);
+  trials[1].samples = 1;
+  EXPECT_TRUE(with(trials).plan.execution.compile);
+}
+
+TEST_F(Decide, SingleRunsBelowATimeSliceSayNothing) {
+  // One preemption takes 2 ms: more than the whole of both runs.
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 0.5, 0.1, 0),
+                               trial(Precision::fp32, true, false, 0.1, 0.1, 0)};
+  for (Trial& t : trials) t.samples = 1;
+  const Decision d = with(trials);
+  EXPECT_FALSE(d.plan.execution.compile);
+  EXPECT_NE(reason(d, "1 rank x 2 threads, fp32, compiled, memory kept").find("within the noise"),
+            std::string::npos);
+}
+
+TEST_F(Decide, TheCostModelsOwnWordIsKept) {
+  // 100 + 10 ms measured; what was predicted before is the estimate of the same plan.
+  const Decision d = with({trial(Precision::fp32, false, false, 100, 10)});
+  EXPECT_EQ(d.plan.estimate.step_time_s.quality, Quality::measured);
+  EXPECT_EQ(d.modelled.step_time_s.quality, Quality::calibrated);
+  EXPECT_EQ(d.modelled, estimate(graph, cluster, job, d.plan));
+}
+
 TEST_F(Decide, OptimizerThatWasNotMeasuredIsPredicted) {
   std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 0),
                                trial(Precision::fp32, true, true, 50, 0)};
@@ -356,7 +388,7 @@ TEST(TrialCandidates, ShortRunsDoNotTryWhatCannotPayBack) {
   const TrialSet set = trial_candidates(graph, cluster, job, result, {1000, 5});
   for (const TrialPlan& t : set.trials) EXPECT_FALSE(t.plan.execution.compile) << one_line(t.plan);
   EXPECT_TRUE(std::ranges::any_of(set.notes, [](const std::string& note) {
-    return note.ends_with("settings not tried: compilation would not be paid back in 20 steps");
+    return note.ends_with(" not tried: compilation would not be paid back in 20 steps");
   }));
 }
 

@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", default="demo", metavar="DIR", help="report.html, demo.json"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.add_argument("--verbose", action="store_true", help="what each way plans and logs")
     parser.add_argument("--rounds", type=int, default=Shape.rounds, help="interleaved rounds")
     parser.add_argument("--steps", type=int, default=Shape.steps, help="steps per round and way")
     models = ", ".join(sorted(TASKS))
@@ -39,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(names: Sequence[str], shape: Shape, console: Console) -> list[dict[str, Any]]:
+def _train(
+    names: Sequence[str], shape: Shape, console: Console, verbose: bool
+) -> list[dict[str, Any]]:
     # Compilation is paid once, and the planner weighs it against the run. A demo stands for a
     # training run of this many steps, not for the few that it takes itself; the report says so.
     options = {"expected_steps": 10_000, "probe_budget_s": 45.0}
@@ -61,7 +64,7 @@ def _train(names: Sequence[str], shape: Shape, console: Console) -> list[dict[st
                     console.print(text)
 
             task = TASKS[name]()
-            ways = collect(name, shape, options, show)
+            ways = collect(name, shape, options, show, sys.stderr if verbose else None)
             batch = len(task.batch(0)[0])
             models.append(documents.model_document(name, task.title, batch, ways))
     return models
@@ -109,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_writable(output)  # fails now, not after minutes; the last result stays until then
         shape = Shape(rounds=options.rounds, steps=options.steps)
         log = Console(stderr=True, quiet=options.quiet)
-        models = _train(options.model or list(TASKS), shape, log)
+        models = _train(options.model or list(TASKS), shape, log, options.verbose)
         machine = documents.machine(cluster)
         document = {"schema": "parallel-opt/demo/1", "machine": machine, "models": models}
         text = documents.to_json(document)

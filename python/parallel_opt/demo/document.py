@@ -39,6 +39,13 @@ def _relative(measured: float, predicted: float) -> float:
     return (predicted - measured) / measured
 
 
+def _errors(step_s: float, peak_bytes: float, predicted: dict[str, float]) -> dict[str, float]:
+    return {
+        "step": _relative(step_s, predicted["step_s"]),
+        "peak": _relative(peak_bytes, predicted["peak_bytes"]),
+    }
+
+
 def way_document(way: str, collected: Collected, batch: int) -> dict[str, Any]:
     """One of plain, fp32, auto. Absent is absent."""
     steps = [value for values in collected.step_s for value in values]
@@ -62,10 +69,11 @@ def way_document(way: str, collected: Collected, batch: int) -> dict[str, Any]:
     predicted = collected.about.get("predicted")
     if predicted:
         document["predicted"] = predicted
-        document["error"] = {
-            "step": _relative(step["median"], predicted["step_s"]),
-            "peak": _relative(collected.peak_bytes, predicted["peak_bytes"]),
-        }
+        document["error"] = _errors(step["median"], collected.peak_bytes, predicted)
+    modelled = collected.about.get("modelled")
+    if modelled:
+        document["modelled"] = modelled
+        document["modelled_error"] = _errors(step["median"], collected.peak_bytes, modelled)
     for key in ("probing_s", "break_even_steps", "candidates", "estimate"):
         if collected.about.get(key) is not None:
             document[key] = collected.about[key]
@@ -166,8 +174,8 @@ def rows(model: dict[str, Any]) -> list[list[str]]:
         verdict = "agrees" if agreement["agrees"] else "DIFFERS"
         return f"{agreement['training']:.1e}, {agreement['held_out']:.1e} ({verdict})"
 
-    def error(document: dict[str, Any], key: str) -> str:
-        return _percent(document["error"][key]) if "error" in document else "-"
+    def error(document: dict[str, Any], key: str, of: str = "error") -> str:
+        return _percent(document[of][key]) if of in document else "-"
 
     return [
         line("step time, ms", step),
@@ -180,6 +188,8 @@ def rows(model: dict[str, Any]) -> list[list[str]]:
         line("loss difference (training, held-out)", difference),
         line("predicted step time", lambda d, _: error(d, "step")),
         line("predicted peak memory", lambda d, _: error(d, "peak")),
+        line("  step time, before any trial", lambda d, _: error(d, "step", "modelled_error")),
+        line("  peak memory, before any trial", lambda d, _: error(d, "peak", "modelled_error")),
     ]
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, TextIO
 
 from parallel_opt._core import EnergyMeter
 from parallel_opt.demo.variants import Ways
@@ -64,12 +64,19 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def collect(
-    task: str, shape: Shape, options: dict[str, Any], show: Progress
+    task: str,
+    shape: Shape,
+    options: dict[str, Any],
+    show: Progress,
+    log: TextIO | None = None,
 ) -> dict[str, Collected]:
-    """Train the task each way: start-up one after another, then rounds in rotating order."""
+    """Train the task each way: start-up one after another, then rounds in rotating order.
+
+    What the ways print while they train goes to ``log``; None: nowhere, unless one fails.
+    """
     collected = {way: Collected() for way in Ways.NAMES}
     done = 0
-    with Ways(task, options) as ways:
+    with Ways(task, options, log) as ways:
         for way in Ways.NAMES:
             show(f"{task}: {way}: starting" + ("" if way == "plain" else " and planning"), done)
             answer = ways.variants[way].ask("run", steps=shape.warm_up)

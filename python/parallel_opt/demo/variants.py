@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from parallel_opt.errors import MachineError
 
@@ -52,8 +52,16 @@ class Variant:
     the new ones.
     """
 
-    def __init__(self, task: str, way: str, options: dict[str, Any], directory: Path) -> None:
+    def __init__(
+        self,
+        task: str,
+        way: str,
+        options: dict[str, Any],
+        directory: Path,
+        told: TextIO | None = None,
+    ) -> None:
         self.way = way
+        self._told, self._told_bytes = told, 0
         self._address = str(directory / f"{task}-{way}.socket")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self._address)
@@ -95,7 +103,19 @@ class Variant:
             if not self._ranks:  # all ranks are gone: the launcher starts others, or it is over
                 answers.clear()
                 self._put(request)
+        self._tell()
         return _joined(answers)
+
+    def _tell(self) -> None:
+        """Pass on what the way has printed since the last time."""
+        if self._told is None:
+            return
+        with self._log_path.open("rb") as log:
+            log.seek(self._told_bytes)
+            new = log.read()
+        self._told_bytes += len(new)
+        for line in new.decode(errors="replace").splitlines():
+            print(f"{self.way}: {line}", file=self._told)
 
     def _put(self, request: str) -> None:
         """Send to every rank, waiting for them when there is none."""
@@ -160,10 +180,10 @@ class Ways:
 
     NAMES = ("plain", "fp32", "auto")
 
-    def __init__(self, task: str, options: dict[str, Any]) -> None:
+    def __init__(self, task: str, options: dict[str, Any], told: TextIO | None = None) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="parallel_opt_demo_")
         path = Path(self._directory.name)
-        self.variants = {way: Variant(task, way, options, path) for way in self.NAMES}
+        self.variants = {way: Variant(task, way, options, path, told) for way in self.NAMES}
         self._order = deque(self.NAMES)
 
     def order(self) -> list[str]:

@@ -8,13 +8,21 @@ import logging
 import os
 import random
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 
-from parallel_opt.errors import InputError, traceback_without
+from parallel_opt.errors import (
+    InputError,
+    InternalError,
+    _FaultError,
+    exit_code,
+    fault_lines,
+    traceback_without,
+)
 
 log = logging.getLogger("parallel_opt")
 
@@ -129,8 +137,10 @@ def run_worker(
 ) -> NoReturn:
     """Runs `main` and ends the worker with the exit code that a plain Python process would have.
 
-    `ended` is told that code before the worker leaves, `failed` the traceback. Tracebacks start
-    after the frames of the files in `hidden`.
+    A fault that parallel_opt found is told in its own words, with the line of the script that met
+    it, and ends the worker with the exit code of a command that finds it. `ended` is told that code
+    before the worker leaves, `failed` what was printed. Tracebacks start after the frames of the
+    files in `hidden`.
     """
     code = 0
     try:
@@ -144,14 +154,25 @@ def run_worker(
     except KeyboardInterrupt:
         code = 130
     except BaseException as error:
-        text = traceback_without(error, (__file__, *hidden))
+        text, code = _told(error, (__file__, *hidden))
         sys.stderr.write(text)
         if failed is not None:
             failed(text)
-        code = 1
     if ended is not None:
         ended(code)
     finish(code)
+
+
+def _told(error: BaseException, hidden: Sequence[str]) -> tuple[str, int]:
+    """What a worker that ends with this error prints, and its exit code."""
+    if not isinstance(error, _FaultError) or isinstance(error, InternalError):
+        return traceback_without(error, hidden), 1
+    lines = [*fault_lines(error), ""]
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename not in hidden:
+            lines.insert(0, f'  File "{frame.f_code.co_filename}", line {line}')
+            break
+    return "\n".join(lines), exit_code(error)
 
 
 def _handle(group: Group) -> dist.ProcessGroup:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from parallel_opt import InfeasibleError, InputError, OptimizedParallel
+from parallel_opt.options import resolve
 
 PLAIN = {"compile": False, "precision": "fp32", "probe_budget_s": 5.0}
 
@@ -22,7 +23,7 @@ def test_model_without_parameters() -> None:
 
 
 def test_no_module_at_all() -> None:
-    with pytest.raises(InputError, match=r"a list is no torch\.nn\.Module"):
+    with pytest.raises(InputError, match=r"of type list, which is no torch\.nn\.Module"):
         OptimizedParallel([nn.Linear(1, 1)])  # type: ignore[arg-type]
 
 
@@ -59,6 +60,15 @@ def test_wrong_environment_value_names_the_variable(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PARALLEL_OPT_COMPILE", "maybe")
     with pytest.raises(InputError, match="PARALLEL_OPT_COMPILE: 'maybe' is neither true nor false"):
         OptimizedParallel(nn.Linear(1, 1))
+
+
+def test_switches_take_the_words_of_the_command_line() -> None:
+    assert resolve({"compile": "on", "fused_optimizer": "off"})[0].compile is True
+    assert resolve({"compile": "on", "fused_optimizer": "off"})[0].fused_optimizer is False
+    with pytest.raises(InputError) as raised:
+        resolve({"compile": "maybe"})
+    text = "OptimizedParallel(compile=): 'maybe' is neither on nor off (use True or False)"
+    assert str(raised.value) == text
 
 
 def test_missing_plan_file() -> None:

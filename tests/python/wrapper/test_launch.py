@@ -70,6 +70,34 @@ def test_a_script_that_raises_keeps_its_traceback_and_exit_code(tmp_path: Path) 
     assert "runpy" not in done.stderr and "worker.py" not in done.stderr
 
 
+def test_quiet_run_tells_nothing_and_another_run_its_plan(tmp_path: Path) -> None:
+    told, quiet = (run(tmp_path, TRAIN, "--ranks", "1", *flags) for flags in ([], ["--quiet"]))
+    assert "parallel-opt: plan: 1 rank" in told.stderr
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+
+
+def test_plan_of_another_model_is_a_fault_of_the_input(tmp_path: Path) -> None:
+    other = "model = OptimizedParallel(torch.nn.Linear(4, 3), **pins)\nmodel(torch.ones(6, 4))\n"
+    made = TRAIN[: TRAIN.index("model =")] + other + "model.export_plan('plan.json')\n"
+    command = [sys.executable, "-c", made]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    done = run(tmp_path, TRAIN, "--plan", str(tmp_path / "plan.json"))
+    assert done.returncode == 4
+    script, fault = done.stderr.splitlines()[-2:]
+    assert script == f'  File "{tmp_path}/train.py", line 11'
+    assert fault.startswith(f"error: {tmp_path}/plan.json:provenance.model_hash: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_earlier_report_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text("of yesterday")
+    done = run(tmp_path, "raise SystemExit(3)", "--report", str(tmp_path / "out"))
+    assert done.returncode == 3
+    assert (tmp_path / "out" / "run.previous.json").read_text() == "of yesterday"
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["exit_code"] == 3
+
+
 def test_exit_code_of_the_script_is_passed_on(tmp_path: Path) -> None:
     assert run(tmp_path, "import sys; sys.exit(7)", "--ranks", "1").returncode == 7
 
