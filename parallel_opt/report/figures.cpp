@@ -346,7 +346,7 @@ std::string prediction_figure(const ReportModel& model) {
   if (chart.rows.empty()) return "";
   return figure("Predicted against measured",
                 "0 is exact; bands: 80 % interval; untried: the cost model alone, before any trial",
-                kHalf, [&](double width) { return error_chart(chart, width); });
+                kFull, [&](double width) { return error_chart(chart, width); });
 }
 
 std::string timeline_figure(const ReportModel& model) {

@@ -174,8 +174,8 @@ std::string model_section(const ReportModel& model) {
   for (std::size_t i = 0; i < model.ways.size(); ++i) text += card(model, i);
   text += "</div>\n<div class=\"figures\">\n";
   for (const auto figure :
-       {step_time_figure, speed_figure, memory_figure, energy_figure, cpu_figure, prediction_figure,
-        time_share_figure, memory_over_time_figure, loss_figure, timeline_figure}) {
+       {step_time_figure, speed_figure, memory_figure, energy_figure, cpu_figure, time_share_figure,
+        memory_over_time_figure, loss_figure, prediction_figure, timeline_figure}) {
     text += figure(model);
   }
   if (model.graph) text += graph_figure(*model.graph);
