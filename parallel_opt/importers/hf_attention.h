@@ -28,4 +28,10 @@ struct TwoLayers {
 };
 TensorId two_layers(GraphWriter& w, TensorId x, const TwoLayers& layers);
 
+/// How well each token of x [b, s, c] begins and ends an answer, [b, s] each: "qa_outputs".
+struct Answer {
+  TensorId start, end;
+};
+Answer answer_head(GraphWriter& w, TensorId x);
+
 }  // namespace parallel_opt::hf

@@ -1,5 +1,9 @@
 #include "parallel_opt/importers/hf_decoder.h"
 
+#include <cmath>
+
+#include "parallel_opt/importers/hf_attention.h"
+
 namespace parallel_opt::hf {
 namespace {
 
@@ -72,6 +76,15 @@ TensorId alibi(GraphWriter& w, const DecoderSpec& s, const Dim& batch, const Dim
   return w.view_op("aten.reshape.default", bias, {times(batch, fixed(s.heads)), fixed(1), length});
 }
 
+/// Falcon's: the slopes and what lies ahead in one mask, [batch, heads, length, length].
+TensorId fused_bias(GraphWriter& w, const DecoderSpec& s, TensorId slopes, const Dim& batch,
+                    const Dim& length) {
+  const TensorId rows =
+      w.view_op("aten.reshape.default", slopes, {batch, fixed(s.heads), fixed(1), length});
+  const TensorId scaled = w.div(rows, std::sqrt(static_cast<double>(s.head_dim)));
+  return w.add(scaled, w.causal_mask(length));
+}
+
 struct Embedded {
   TensorId hidden, table;
 };
@@ -101,6 +114,9 @@ Embedded embed(GraphWriter& w, const DecoderSpec& s, TensorId ids) {
 TensorId head(GraphWriter& w, const DecoderSpec& s, TensorId x, TensorId table) {
   if (s.head == DecoderSpec::Head::none) return x;
   if (s.head == DecoderSpec::Head::classifier) return w.linear(x, "score", s.labels, false);
+  if (s.head == DecoderSpec::Head::tokens) {
+    return w.linear(w.dropout(x, s.head_dropout), s.names.token_head, s.labels, true);
+  }
   TensorId weight = table;
   if (s.tied) {
     w.tie(s.names.head + ".weight", table);
@@ -143,7 +159,10 @@ PositionTensors position_tensors(GraphWriter& w, const DecoderSpec& s, const Dim
                                  const Dim& length) {
   PositionTensors p;
   if (s.causal && s.attention != AttentionKind::fused) w.causal_mask(length);  // before any layer
-  if (s.positions == Positions::alibi) p.bias = alibi(w, s, batch, length);
+  if (s.positions == Positions::alibi) {
+    p.bias = alibi(w, s, batch, length);
+    if (s.attention == AttentionKind::fused) p.bias = fused_bias(w, s, p.bias, batch, length);
+  }
   if (!is_rotary(s)) return p;
   const TensorId ids = position_ids(w, length);
   p.tables.positions = ids;
@@ -172,7 +191,10 @@ Graph build_decoder(GraphWriter& w, const DecoderSpec& s) {
   TensorId x;
   {
     const bool bare = s.head == DecoderSpec::Head::none;
-    const GraphWriter::Scope base(w, bare ? s.names.bare_base : s.names.base);
+    const bool asked = s.head == DecoderSpec::Head::questions && !s.names.question_base.empty();
+    const GraphWriter::Scope base(w, bare    ? s.names.bare_base
+                                     : asked ? s.names.question_base
+                                             : s.names.base);
     embedded = embed(w, s, ids);
     x = embedded.hidden;
     const PositionTensors positions = position_tensors(w, s, batch, length);
@@ -193,6 +215,10 @@ Graph build_decoder(GraphWriter& w, const DecoderSpec& s) {
     if (s.embed_dim > 0 && s.embed_dim != s.hidden) {
       x = w.linear(x, "project_out", s.embed_dim, false);
     }
+  }
+  if (s.head == DecoderSpec::Head::questions) {
+    const Answer answer = answer_head(w, x);
+    return w.finish({answer.start, answer.end});
   }
   return w.finish({head(w, s, x, embedded.table)});
 }

@@ -76,6 +76,8 @@ struct DecoderNames {
               norm2_after = "post_feedforward_layernorm";
   std::string final_norm = "norm";
   std::string head = "lm_head";
+  std::string token_head = "score";
+  std::string question_base = "";  ///< under a question-answering head; "": as elsewhere
 };
 
 /// Latent attention (DeepSeek): queries, keys and values through low ranks.
@@ -141,7 +143,8 @@ struct DecoderSpec {
   std::optional<MixtureOfExperts> moe;
   std::function<bool(std::int64_t)> layer_has_experts;  ///< empty: all, when `moe` is set
   std::function<bool(std::int64_t)> layer_is_local;     ///< which layers use the second table
-  enum class Head { causal_lm, none, classifier } head = Head::causal_lm;
+  enum class Head { causal_lm, none, classifier, tokens, questions } head = Head::causal_lm;
+  double head_dropout = 0;  ///< of the token classifier
   std::int64_t labels = 2;
   std::int64_t sequence_hint = 2048;
 };

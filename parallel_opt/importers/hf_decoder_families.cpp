@@ -14,13 +14,80 @@ Writing writing(DecoderSpec spec) {
   return [spec = std::move(spec)](GraphWriter& w) { return build_decoder(w, spec); };
 }
 
+/// Heads that some families lack in transformers, and names that differ.
+struct HeadTraits {
+  std::string_view type;
+  bool tokens = true, questions = true;
+  const char* token_head = "score";
+  const char* question_base = "";
+};
+constexpr HeadTraits kHeadTraits[] = {
+    {.type = "llama", .question_base = "transformer"},
+    {.type = "qwen2", .question_base = "transformer"},
+    {.type = "qwen3", .question_base = "transformer"},
+    {.type = "qwen3_moe", .question_base = "transformer"},
+    {.type = "gpt2", .token_head = "classifier"},
+    {.type = "gpt_neox", .token_head = "classifier"},
+    {.type = "bloom", .token_head = "classifier"},
+    {.type = "falcon", .token_head = "classifier"},
+    {.type = "gptj", .tokens = false},
+    {.type = "opt", .tokens = false},
+    {.type = "gemma", .questions = false},
+    {.type = "gemma2", .questions = false},
+    {.type = "phi", .questions = false},
+    {.type = "phi3", .questions = false},
+    {.type = "starcoder2", .questions = false},
+    {.type = "stablelm", .questions = false},
+    {.type = "deepseek_v3", .questions = false},
+    {.type = "gemma3_text", .tokens = false, .questions = false},
+    {.type = "olmo", .tokens = false, .questions = false},
+    {.type = "olmo2", .tokens = false, .questions = false},
+    {.type = "granite", .tokens = false, .questions = false},
+    {.type = "cohere", .tokens = false, .questions = false},
+    {.type = "deepseek_v2", .tokens = false, .questions = false},
+};
+
+HeadTraits head_traits(std::string_view type) {
+  for (const HeadTraits& traits : kHeadTraits) {
+    if (traits.type == type) return traits;
+  }
+  return {};
+}
+
+HeadKind known_head(ConfigReader& c, const HeadTraits& traits) {
+  constexpr HeadKind kLm = HeadKind::causal_lm, kClass = HeadKind::sequence_classification,
+                     kTokens = HeadKind::token_classification, kBase = HeadKind::base,
+                     kQuestions = HeadKind::question_answering;
+  if (traits.tokens && traits.questions)
+    return c.head(kLm, {kLm, kBase, kClass, kTokens, kQuestions});
+  if (traits.tokens) return c.head(kLm, {kLm, kBase, kClass, kTokens});
+  if (traits.questions) return c.head(kLm, {kLm, kBase, kClass, kQuestions});
+  return c.head(kLm, {kLm, kBase, kClass});
+}
+
 void read_head(ConfigReader& c, DecoderSpec& s) {
-  const HeadKind head = c.head(HeadKind::causal_lm, {HeadKind::causal_lm, HeadKind::base,
-                                                     HeadKind::sequence_classification});
-  if (head == HeadKind::base) s.head = DecoderSpec::Head::none;
-  if (head == HeadKind::sequence_classification) {
-    s.head = DecoderSpec::Head::classifier;
-    s.labels = c.labels();
+  const HeadTraits traits = head_traits(c.text({"model_type"}, ""));
+  s.names.token_head = traits.token_head;
+  s.names.question_base = traits.question_base;
+  using Kind = DecoderSpec::Head;
+  switch (known_head(c, traits)) {
+    case HeadKind::base:
+      s.head = Kind::none;
+      break;
+    case HeadKind::sequence_classification:
+      s.head = Kind::classifier;
+      s.labels = c.labels();
+      break;
+    case HeadKind::token_classification:
+      s.head = Kind::tokens;
+      s.labels = c.labels();
+      s.head_dropout = c.real({"classifier_dropout", "hidden_dropout"}, 0.1);
+      break;
+    case HeadKind::question_answering:
+      s.head = Kind::questions;
+      break;
+    default:
+      break;
   }
 }
 
@@ -122,7 +189,7 @@ Writing gemma3(ConfigReader& c) {
   const std::int64_t pattern = c.whole({"sliding_window_pattern"}, 6, 1);
   s.layer_is_local = [kinds, pattern](std::int64_t i) {
     if (kinds.empty()) return (i + 1) % pattern != 0;
-    return kinds[static_cast<std::size_t>(i) % kinds.size()] == "sliding_attention";
+    return kinds.at(static_cast<std::size_t>(i)) == "sliding_attention";
   };
   return writing(std::move(s));
 }
@@ -419,8 +486,42 @@ Writing falcon(ConfigReader& c) {
   s.attention_dropout = c.real({"attention_dropout"}, 0);
   s.residual_dropout = c.real({"hidden_dropout"}, 0);
   s.tied = c.flag({"tie_word_embeddings"}, true);
-  c.not_built("alibi", "falcon-rw: capture it");
+  if (c.flag({"alibi"}, false)) {
+    s.positions = Positions::alibi;
+  } else {
+    s.attention_dropout = 0;  // the class drops under alibi alone
+  }
   return writing(std::move(s));
+}
+
+/// One word per layer, "full_attention" or "sliding_attention"; empty when the file has none.
+std::vector<std::string> read_layer_types(ConfigReader& c, std::int64_t layers) {
+  std::vector<std::string> kinds = c.text_list("layer_types");
+  static const std::vector<std::string> kKnown = {"full_attention", "sliding_attention"};
+  static const std::vector<std::string> kOthers = {"chunked_attention",
+                                                   "linear_attention",
+                                                   "window_attention",
+                                                   "indexed_attention",
+                                                   "mamba",
+                                                   "conv",
+                                                   "hybrid"};
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    if (kinds[i] == "attention") kinds[i] = kKnown[0];  // as older files say it
+    if (std::find(kKnown.begin(), kKnown.end(), kinds[i]) != kKnown.end()) continue;
+    const std::string key = "layer_types[" + std::to_string(i) + "]";
+    if (std::find(kOthers.begin(), kOthers.end(), kinds[i]) != kOthers.end()) {
+      c.fault(key, "'" + kinds[i] + "' is not built here", "capture the model");
+    } else {
+      c.fault(key, "unknown '" + kinds[i].substr(0, 40) + "'",
+              "known here: full_attention, sliding_attention");
+    }
+    break;
+  }
+  if (!kinds.empty() && static_cast<std::int64_t>(kinds.size()) != layers) {
+    c.fault("layer_types",
+            "names " + std::to_string(kinds.size()) + " layers of " + std::to_string(layers));
+  }
+  return kinds;
 }
 
 /// Windows narrow the mask, and PyTorch multiplies what is masked too.
@@ -428,14 +529,8 @@ void note_window(ConfigReader& c, std::int64_t layers) {
   const bool asked = c.text({"model_type"}, "").starts_with("qwen");  // off unless switched on
   const bool used = c.flag({"use_sliding_window"}, !asked);
   const std::int64_t window = c.maybe_whole({"sliding_window"}, 0, limits::kPositions).value_or(0);
-  const std::vector<std::string> kinds = c.text_list("layer_types");
-  std::size_t local = 0;
-  for (const std::string& kind : kinds) {
-    if (kind == "sliding_attention") ++local;
-    if (kind == "sliding_attention" || kind == "full_attention") continue;
-    c.fault("layer_types", "'" + kind.substr(0, 40) + "' is not built here", "capture the model");
-    break;
-  }
+  const std::vector<std::string> kinds = read_layer_types(c, layers);
+  const auto local = std::count(kinds.begin(), kinds.end(), "sliding_attention");
   if (window == 0 || !used || (!kinds.empty() && local == 0)) return;
   c.note("attention in a window of " + std::to_string(window) + " positions" +
          (local > 0 ? " in " + std::to_string(local) + " of " + std::to_string(layers) + " layers"

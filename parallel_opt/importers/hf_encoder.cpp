@@ -1,6 +1,7 @@
+#include "parallel_opt/importers/hf_encoder.h"
+
 #include <algorithm>
 
-#include "parallel_opt/importers/hf_attention.h"
 #include "parallel_opt/importers/hf_families.h"
 
 // Bidirectional encoders: bert and its relatives. Layers are post-norm everywhere.
@@ -9,31 +10,6 @@ namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
 using Head = HeadKind;
-
-/// What the relatives differ in.
-struct EncoderSpec {
-  std::string base;  ///< "bert"
-  std::string layers = "encoder.layer";
-  std::string embeddings_project;  ///< "": embeddings have the hidden width
-  AttentionParts attention;
-  std::string attention_norm = "attention.output.LayerNorm";
-  TwoLayers ffn;
-  std::string ffn_norm = "output.LayerNorm";
-  std::int64_t vocab = 0, hidden = 0, embedding = 0, count = 0, positions = 0, types = 0;
-  std::int64_t groups = 0, inner_layers = 1;  ///< albert: parameter sets, layers of each
-  std::int64_t padding = -1;                  ///< not negative: positions count from here (roberta)
-  double eps = 1e-12, dropout = 0, head_dropout = 0;
-  std::string head_activation = "gelu";
-  bool pooler = false;
-  std::string pooler_dense = "pooler.dense";
-  bool tied = true;
-  Head head = Head::masked_lm;
-  std::int64_t labels = 2;
-  std::int64_t longest = 0;
-  /// Writes what follows the last hidden state.
-  TensorId (*masked_lm)(GraphWriter&, const EncoderSpec&, TensorId x, TensorId table) = nullptr;
-  TensorId (*classifier)(GraphWriter&, const EncoderSpec&, TensorId x) = nullptr;
-};
 
 struct Embedded {
   TensorId hidden, table;
@@ -92,23 +68,30 @@ TensorId shared_layers(GraphWriter& w, const EncoderSpec& s, TensorId x) {
   return x;
 }
 
-TensorId first_token(GraphWriter& w, TensorId x) { return w.select(x, 1, 0); }
-
 TensorId pooled(GraphWriter& w, const EncoderSpec& s, TensorId x) {
   const TensorId dense = w.linear(first_token(w, x), s.pooler_dense, s.hidden, true);
   return w.unary("aten.tanh.default", dense);
 }
 
+bool asks_for_pooler(Head head) {
+  return head == Head::base || head == Head::sequence_classification || head == Head::pretraining ||
+         head == Head::next_sentence || head == Head::multiple_choice;
+}
+
 Graph build_encoder(GraphWriter& w, const EncoderSpec& s) {
   const Dim batch = w.symbol("batch", 1);
+  const bool choosing = s.head == Head::multiple_choice;
+  const Dim choices = choosing ? w.symbol("choices", 4) : fixed(1);
   const Dim length = w.symbol("sequence", std::min<std::int64_t>(s.longest, 2048), s.longest);
-  const TensorId ids = w.input("input_ids", DType::i64, {batch, length});
-  TensorId x, table;
+  const TensorId given = choosing ? w.input("input_ids", DType::i64, {batch, choices, length})
+                                  : w.input("input_ids", DType::i64, {batch, length});
+  const TensorId ids = choosing ? w.view(given, {times(batch, choices), length}) : given;
+  Encoded encoded;
   {
     const GraphWriter::Scope base(w, s.head == Head::base ? "" : s.base);
     const Embedded embedded = embed(w, s, ids);
-    table = embedded.table;
-    x = embedded.hidden;
+    encoded.table = embedded.table;
+    TensorId x = embedded.hidden;
     if (!s.embeddings_project.empty()) x = w.linear(x, s.embeddings_project, s.hidden, true);
     if (s.groups > 0) {
       x = shared_layers(w, s, x);
@@ -120,89 +103,10 @@ Graph build_encoder(GraphWriter& w, const EncoderSpec& s) {
         if (i == 1) w.reserve_repeats(mark, s.count - 2);
       }
     }
-    if (s.pooler && s.head == Head::base) return w.finish({x, pooled(w, s, x)});
-    if (s.pooler && s.head == Head::sequence_classification) x = pooled(w, s, x);
+    encoded.hidden = x;
+    if (s.pooler && asks_for_pooler(s.head)) encoded.pooled = pooled(w, s, x);
   }
-  if (s.head == Head::base) return w.finish({x});
-  if (s.head == Head::masked_lm) return w.finish({s.masked_lm(w, s, x, table)});
-  return w.finish({s.classifier(w, s, x)});
-}
-
-// --- heads
-
-/// Words from `x`, with the word table where weights are tied.
-TensorId words(GraphWriter& w, const EncoderSpec& s, TensorId x, TensorId table,
-               const std::string& name, TensorId bias) {
-  TensorId weight = table;
-  if (s.tied) {
-    w.tie(name + ".weight", table);
-  } else {
-    weight = w.parameter(name + ".weight", {s.vocab, s.embedding});
-  }
-  return w.linear_with(x, name, weight, bias);
-}
-
-struct LmHeadNames {
-  std::string dense, norm, decoder, bias;
-};
-
-/// dense, activation, norm, words; the bias has a name of its own besides the decoder's.
-TensorId lm_head(GraphWriter& w, const EncoderSpec& s, TensorId x, TensorId table,
-                 const LmHeadNames& names) {
-  TensorId bias = w.parameter(names.bias, {s.vocab});
-  x = activate(w, w.linear(x, names.dense, s.embedding, true), s.head_activation);
-  x = w.layer_norm(x, names.norm, s.eps);
-  if (const std::string own = names.decoder + ".bias"; names.bias != own) {
-    if (s.tied) {
-      w.tie(own, bias);
-    } else {
-      bias = w.parameter(own, {s.vocab});
-    }
-  }
-  return words(w, s, x, table, names.decoder, bias);
-}
-
-TensorId bert_lm(GraphWriter& w, const EncoderSpec& s, TensorId x, TensorId table) {
-  return lm_head(w, s, x, table,
-                 {"cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
-                  "cls.predictions.decoder", "cls.predictions.bias"});
-}
-TensorId roberta_lm(GraphWriter& w, const EncoderSpec& s, TensorId x, TensorId table) {
-  return lm_head(w, s, x, table,
-                 {"lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head.bias"});
-}
-TensorId albert_lm(GraphWriter& w, const EncoderSpec& s, TensorId x, TensorId table) {
-  return lm_head(
-      w, s, x, table,
-      {"predictions.dense", "predictions.LayerNorm", "predictions.decoder", "predictions.bias"});
-}
-TensorId electra_lm(GraphWriter& w, const EncoderSpec& s, TensorId x, TensorId table) {
-  return lm_head(w, s, x, table,
-                 {"generator_predictions.dense", "generator_predictions.LayerNorm",
-                  "generator_lm_head", "generator_lm_head.bias"});
-}
-TensorId distilbert_lm(GraphWriter& w, const EncoderSpec& s, TensorId x, TensorId table) {
-  return lm_head(
-      w, s, x, table,
-      {"vocab_transform", "vocab_layer_norm", "vocab_projector", "vocab_projector.bias"});
-}
-
-TensorId pooled_classifier(GraphWriter& w, const EncoderSpec& s, TensorId x) {
-  return w.linear(w.dropout(x, s.head_dropout), "classifier", s.labels, true);
-}
-
-TensorId dense_classifier(GraphWriter& w, const EncoderSpec& s, TensorId x) {
-  const TensorId first = w.dropout(first_token(w, x), s.head_dropout);
-  const TensorId dense = w.linear(first, "classifier.dense", s.hidden, true);
-  const TensorId active = s.base == "electra" ? w.unary("aten.gelu.default", dense)
-                                              : w.unary("aten.tanh.default", dense);
-  return w.linear(w.dropout(active, s.head_dropout), "classifier.out_proj", s.labels, true);
-}
-
-TensorId distilbert_classifier(GraphWriter& w, const EncoderSpec& s, TensorId x) {
-  const TensorId dense = w.linear(first_token(w, x), "pre_classifier", s.hidden, true);
-  const TensorId active = w.dropout(w.unary("aten.relu.default", dense), s.head_dropout);
-  return w.linear(active, "classifier", s.labels, true);
+  return finish_encoder(w, s, encoded, batch, choices);
 }
 
 // --- configurations
@@ -211,8 +115,44 @@ Writing writing(EncoderSpec spec) {
   return [spec = std::move(spec)](GraphWriter& w) { return build_encoder(w, spec); };
 }
 
-EncoderSpec read_bert(ConfigReader& c, std::int64_t vocab, std::int64_t hidden, std::int64_t heads,
-                      std::int64_t ffn, double dropout, std::string_view activation) {
+/// What every relative can end with.
+constexpr auto kHeads = {Head::masked_lm,
+                         Head::causal_lm,
+                         Head::sequence_classification,
+                         Head::token_classification,
+                         Head::question_answering,
+                         Head::multiple_choice,
+                         Head::base};
+constexpr auto kHeadsAndPretraining = {Head::masked_lm,
+                                       Head::causal_lm,
+                                       Head::pretraining,
+                                       Head::sequence_classification,
+                                       Head::token_classification,
+                                       Head::question_answering,
+                                       Head::multiple_choice,
+                                       Head::base};
+constexpr auto kBertHeads = {Head::masked_lm,
+                             Head::causal_lm,
+                             Head::pretraining,
+                             Head::next_sentence,
+                             Head::sequence_classification,
+                             Head::token_classification,
+                             Head::question_answering,
+                             Head::multiple_choice,
+                             Head::base};
+
+/// Answers are a first and a last token: the class splits its labels in these two.
+void read_labels(ConfigReader& c, EncoderSpec& s) {
+  s.labels = c.labels();
+  if (s.head == Head::question_answering && s.labels != 2) {
+    c.fault("num_labels", "is " + std::to_string(s.labels) + " where answers need 2",
+            "a first and a last token; leave num_labels and id2label out");
+  }
+}
+
+EncoderSpec read_bert(ConfigReader& c, std::initializer_list<Head> heads_known, std::int64_t vocab,
+                      std::int64_t hidden, std::int64_t heads, std::int64_t ffn, double dropout,
+                      std::string_view activation) {
   EncoderSpec s;
   s.vocab = c.whole({"vocab_size"}, vocab, 1, limits::kVocabulary);
   s.hidden = c.whole({"hidden_size"}, hidden);
@@ -234,51 +174,64 @@ EncoderSpec read_bert(ConfigReader& c, std::int64_t vocab, std::int64_t hidden, 
   const std::string act = c.activation({"hidden_act"}, activation);
   s.ffn = {"intermediate.dense", "output.dense",
            c.whole({"intermediate_size"}, ffn, 1, limits::kFeedForward), s.hidden, act};
-  s.head_activation = act;
+  s.head_activation = s.inner_activation = act;
+  s.token_dropout = s.head_dropout;
+  s.choice_dropout = s.head_dropout;
   s.tied = c.flag({"tie_word_embeddings"}, true);
-  c.not_built("is_decoder", "a decoder: capture it");
+  s.attention.call.causal = c.flag({"is_decoder"}, false);
   c.not_built("add_cross_attention", "a decoder: capture it");
-  s.head = c.head(Head::masked_lm, {Head::masked_lm, Head::sequence_classification, Head::base});
-  s.labels = c.labels();
+  s.head = c.head(Head::masked_lm, heads_known);
+  read_labels(c, s);
   return s;
 }
 
 Writing bert(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, 30522, 768, 12, 3072, 0.1, "gelu");
+  EncoderSpec s = read_bert(c, kBertHeads, 30522, 768, 12, 3072, 0.1, "gelu");
   s.base = "bert";
   s.pooler = true;
   s.masked_lm = bert_lm;
+  s.sentences = next_sentence;
+  s.choice = pooled_choice;
   s.classifier = pooled_classifier;
   return writing(std::move(s));
 }
 
-Writing roberta(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, 50265, 768, 12, 3072, 0.1, "gelu");
+Writing read_roberta(ConfigReader& c, std::int64_t vocab) {
+  EncoderSpec s = read_bert(c, kHeads, vocab, 768, 12, 3072, 0.1, "gelu");
   s.base = "roberta";
   s.padding = c.maybe_whole({"pad_token_id"}, 0, limits::kVocabulary).value_or(1);
   s.longest = s.positions - s.padding - 1;
   if (s.longest < 1) c.fault("max_position_embeddings", "leaves no position after padding");
-  s.pooler = s.head == Head::base;
+  s.pooler = s.head == Head::base || s.head == Head::multiple_choice;
+  s.choice_dropout = s.dropout;
+  s.choice = pooled_choice;
   s.head_activation = "gelu";
   s.masked_lm = roberta_lm;
   s.classifier = dense_classifier;
   return writing(std::move(s));
 }
 
+Writing roberta(ConfigReader& c) { return read_roberta(c, 50265); }
+Writing xlm_roberta(ConfigReader& c) { return read_roberta(c, 30522); }
+Writing camembert(ConfigReader& c) { return read_roberta(c, 30522); }
+
 Writing electra(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, 30522, 256, 4, 1024, 0.1, "gelu");
+  EncoderSpec s = read_bert(c, kHeadsAndPretraining, 30522, 256, 4, 1024, 0.1, "gelu");
   s.base = "electra";
   s.embedding = c.whole({"embedding_size"}, 128);
   if (s.embedding != s.hidden) s.embeddings_project = "embeddings_project";
   s.head_activation = "gelu";
   s.masked_lm = electra_lm;
+  s.sentences = replaced_tokens;
+  s.choice = summarised_choice;
+  s.summary_dropout = c.real({"summary_last_dropout"}, 0.1);
   s.classifier = dense_classifier;
-  c.ignore({"summary_last_dropout", "summary_type", "summary_use_proj", "summary_activation"});
+  c.ignore({"summary_type", "summary_use_proj", "summary_activation"});
   return writing(std::move(s));
 }
 
 Writing albert(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, 30000, 4096, 64, 16384, 0, "gelu_new");
+  EncoderSpec s = read_bert(c, kHeadsAndPretraining, 30000, 4096, 64, 16384, 0, "gelu_new");
   s.base = "albert";
   s.head_dropout = c.real({"classifier_dropout_prob"}, 0.1);
   s.embedding = c.whole({"embedding_size"}, 128);
@@ -298,6 +251,9 @@ Writing albert(ConfigReader& c) {
   s.pooler = true;
   s.pooler_dense = "pooler";
   s.masked_lm = albert_lm;
+  s.sentences = sentence_order;
+  s.choice = pooled_choice;
+  s.token_dropout = s.choice_dropout = s.head_dropout;
   s.classifier = pooled_classifier;
   return writing(std::move(s));
 }
@@ -326,8 +282,11 @@ Writing distilbert(ConfigReader& c) {
            s.head_activation};
   s.ffn_norm = "output_layer_norm";
   s.tied = c.flag({"tie_word_embeddings"}, true);
-  s.head = c.head(Head::masked_lm, {Head::masked_lm, Head::sequence_classification, Head::base});
-  s.labels = c.labels();
+  s.token_dropout = s.dropout;
+  s.question_dropout = c.real({"qa_dropout"}, 0.1);
+  s.head = c.head(Head::masked_lm, kHeads);
+  read_labels(c, s);
+  s.choice = distilbert_choice;
   s.masked_lm = distilbert_lm;
   s.classifier = distilbert_classifier;
   c.ignore({"sinusoidal_pos_embds"});
@@ -336,6 +295,8 @@ Writing distilbert(ConfigReader& c) {
 
 constexpr HfFamily kFamilies[] = {{"bert", bert},
                                   {"roberta", roberta},
+                                  {"xlm-roberta", xlm_roberta},
+                                  {"camembert", camembert},
                                   {"electra", electra},
                                   {"albert", albert},
                                   {"distilbert", distilbert}};

@@ -388,7 +388,7 @@ TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
   TensorId mixed;
   if (s.attention == AttentionKind::fused) {
     mixed = fused_attention(w, p.q, p.k, p.v,
-                            {s.causal, TensorId(), s.attention_scale, s.attention_dropout});
+                            {s.causal, position_bias, s.attention_scale, s.attention_dropout});
   } else if (s.attention == AttentionKind::eager_biased) {
     mixed = alibi_attention(w, p, s, position_bias);
   } else {
@@ -430,6 +430,18 @@ TensorId two_layers(GraphWriter& w, TensorId x, const TwoLayers& layers) {
   const TensorId inner =
       activate(w, w.linear(x, layers.up, layers.width, layers.bias), layers.activation);
   return w.linear(w.dropout(inner, layers.dropout), layers.down, layers.out, layers.bias);
+}
+
+Answer answer_head(GraphWriter& w, TensorId x) {
+  const TensorId both = w.linear(x, "qa_outputs", 2, true);
+  const auto column = [&](std::int64_t index) {
+    const TensorId one = w.slice(both, 2, index, fixed(1));
+    const TensorId flat =
+        w.view_op("aten.squeeze.dim", one, {w.dim(x, 0), w.dim(x, 1)}, {{"dim", std::int64_t{-1}}});
+    return w.op("aten.clone.default", {{"self", flat}}, {w.dim(x, 0), w.dim(x, 1)});
+  };
+  const TensorId start = column(0);
+  return {start, column(1)};
 }
 
 }  // namespace parallel_opt::hf

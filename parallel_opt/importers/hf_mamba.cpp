@@ -251,7 +251,7 @@ MambaSpec read_mamba(ConfigReader& c, const MambaSpec& d) {
   s.activation = c.activation({"hidden_act"}, "silu");
   s.tied = c.flag({"tie_word_embeddings"}, d.tied);
   s.bare = c.head(HeadKind::causal_lm, {HeadKind::causal_lm, HeadKind::base}) == HeadKind::base;
-  c.ignore({"intermediate_size", "time_step_rank", "d_model", "n_layer", "d_inner"});
+  c.ignore({"time_step_rank", "d_model", "n_layer", "d_inner"});
   c.ignore({"time_step_floor", "time_step_init_scheme", "time_step_limit", "time_step_max",
             "time_step_min", "time_step_scale"});  // where training begins
   return s;
@@ -259,6 +259,7 @@ MambaSpec read_mamba(ConfigReader& c, const MambaSpec& d) {
 
 Writing mamba(ConfigReader& c) {
   MambaSpec s = read_mamba(c, {.vocab = 50280, .hidden = 768, .layers = 32, .state = 16});
+  s.inner = c.maybe_whole({"intermediate_size"}, 1, 16 * limits::kWidth).value_or(s.inner);
   s.step_rank = (s.hidden + 15) / 16;
   if (c.has("time_step_rank") && !c.is_text("time_step_rank")) {
     s.step_rank = c.whole({"time_step_rank"}, s.step_rank);
@@ -269,6 +270,12 @@ Writing mamba(ConfigReader& c) {
 Writing mamba2(ConfigReader& c) {
   MambaSpec s =
       read_mamba(c, {.vocab = 32768, .hidden = 4096, .layers = 64, .state = 128, .tied = false});
+  const std::int64_t stated =
+      c.maybe_whole({"intermediate_size"}, 1, 16 * limits::kWidth).value_or(s.inner);
+  if (stated != s.inner) {
+    c.note("intermediate_size " + std::to_string(stated) + ": mamba2 takes expand * hidden_size, " +
+           std::to_string(s.inner) + ", as in transformers");
+  }
   s.heads = c.whole({"num_heads"}, 128, 1, limits::kHeads);
   s.head_dim = c.whole({"head_dim"}, 64, 1, 1 << 16);
   s.groups = c.whole({"n_groups"}, 8, 1, 1 << 10);

@@ -51,10 +51,21 @@ constexpr std::array kSuffixes = {
     ArchitectureSuffix{"ForSequenceClassification", HeadKind::sequence_classification},
     ArchitectureSuffix{"ForConditionalGeneration", HeadKind::conditional_generation},
     ArchitectureSuffix{"ForImageClassification", HeadKind::image_classification},
+    ArchitectureSuffix{"ForImageClassificationWithTeacher",
+                       HeadKind::image_classification_with_teacher},
+    ArchitectureSuffix{"ForMaskedImageModeling", HeadKind::masked_image},
+    ArchitectureSuffix{"ForAudioClassification", HeadKind::audio_classification},
+    ArchitectureSuffix{"ForPreTraining", HeadKind::pretraining},
+    ArchitectureSuffix{"ForNextSentencePrediction", HeadKind::next_sentence},
+    ArchitectureSuffix{"ForTokenClassification", HeadKind::token_classification},
+    ArchitectureSuffix{"ForQuestionAnswering", HeadKind::question_answering},
+    ArchitectureSuffix{"ForMultipleChoice", HeadKind::multiple_choice},
+    ArchitectureSuffix{"TextModelWithProjection", HeadKind::text_with_projection},
+    ArchitectureSuffix{"VisionModelWithProjection", HeadKind::vision_with_projection},
     ArchitectureSuffix{"EncoderModel", HeadKind::encoder},
     ArchitectureSuffix{"DoubleHeadsModel", HeadKind::other},
-    ArchitectureSuffix{"TextModel", HeadKind::other},
-    ArchitectureSuffix{"VisionModel", HeadKind::other},
+    ArchitectureSuffix{"TextModel", HeadKind::text},
+    ArchitectureSuffix{"VisionModel", HeadKind::vision},
     ArchitectureSuffix{"Model", HeadKind::base},
 };
 
@@ -182,6 +193,23 @@ double ConfigReader::real(Keys keys, double fallback) {
   return node.number();
 }
 
+std::array<std::int64_t, 2> ConfigReader::pair(std::string_view key, std::int64_t fallback,
+                                               std::int64_t max) {
+  if (!object_[key].is(Kind::array)) {
+    const std::int64_t both = whole({key}, fallback, 1, max);
+    return {both, both};
+  }
+  const std::vector<std::int64_t> list = whole_list(key);
+  if (list.size() == 2 &&
+      std::ranges::all_of(list, [&](std::int64_t size) { return size >= 1 && size <= max; })) {
+    return {list[0], list[1]};
+  }
+  if (list.size() == object_[key].size()) {  // else it is told already
+    fault(key, "must be a number or two, height and width, of 1 to " + std::to_string(max));
+  }
+  return {fallback, fallback};
+}
+
 bool ConfigReader::flag(Keys keys, bool fallback) {
   std::string_view key;
   const JsonTree::Node node = find(keys, key);
@@ -276,9 +304,16 @@ DType ConfigReader::dtype() {
 HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> allowed) {
   const std::vector<std::string> names = text_list("architectures");
   if (names.empty()) return fallback;
+  const auto known_here = [&](HeadKind kind) {
+    return std::find(allowed.begin(), allowed.end(), kind) != allowed.end();
+  };
+  if (known_here(HeadKind::base) &&
+      letters(names.front()) == letters(text({"model_type"}, "")) + "model") {
+    return HeadKind::base;  // Gemma3TextModel of gemma3_text
+  }
   for (const ArchitectureSuffix& known : kSuffixes) {
     if (!std::string_view(names.front()).ends_with(known.suffix)) continue;
-    if (std::find(allowed.begin(), allowed.end(), known.head) == allowed.end()) {
+    if (!known_here(known.head)) {
       break;  // a longer ending says more: an EncoderModel is no Model
     }
     const std::string_view stem(names.front().data(), names.front().size() - known.suffix.size());
@@ -291,7 +326,7 @@ HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> a
   }
   std::vector<std::string> endings;
   for (const ArchitectureSuffix& known : kSuffixes) {
-    if (std::find(allowed.begin(), allowed.end(), known.head) != allowed.end()) {
+    if (known_here(known.head)) {
       endings.push_back("..." + std::string(known.suffix));
     }
   }
@@ -301,9 +336,9 @@ HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> a
   return fallback;
 }
 
-std::int64_t ConfigReader::labels() {
+std::int64_t ConfigReader::labels(std::int64_t fallback) {
   const std::optional<ConfigReader> names = object("id2label");
-  const std::int64_t named = names ? static_cast<std::int64_t>(names->object_.size()) : 2;
+  const std::int64_t named = names ? static_cast<std::int64_t>(names->object_.size()) : fallback;
   return whole({"num_labels"}, std::max<std::int64_t>(named, 1));
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <optional>
@@ -20,9 +21,20 @@ enum class HeadKind {
   encoder,  ///< the encoder of an encoder-decoder model alone
   causal_lm,
   masked_lm,
+  pretraining,
+  next_sentence,
   sequence_classification,
+  token_classification,
+  question_answering,
+  multiple_choice,
   conditional_generation,
   image_classification,
+  image_classification_with_teacher,
+  audio_classification,
+  text,  ///< one side of a model of two
+  text_with_projection,
+  vision,
+  vision_with_projection,
   masked_image,
   other,
 };
@@ -62,6 +74,8 @@ class ConfigReader {
   /// One of the known words; another is a fault that names the nearest.
   std::string choice(Keys keys, std::string_view fallback, const std::vector<std::string>& known);
   std::string activation(Keys keys, std::string_view fallback);
+  /// Height and width: a list of two, or one number for both.
+  std::array<std::int64_t, 2> pair(std::string_view key, std::int64_t fallback, std::int64_t max);
   std::vector<std::int64_t> whole_list(std::string_view key);
   std::vector<std::string> text_list(std::string_view key);
   /// An object below; nothing when it is absent.
@@ -71,7 +85,8 @@ class ConfigReader {
   DType dtype();
   /// Of the first architecture; `fallback` when none is named. Only `allowed` ones are known.
   HeadKind head(HeadKind fallback, std::initializer_list<HeadKind> allowed);
-  std::int64_t labels();
+  /// `num_labels`, or as many as `id2label` names.
+  std::int64_t labels(std::int64_t fallback = 2);
   /// Share of the head's width that is rotated, wherever the version keeps it.
   double rotary_share(Keys keys, double fallback);
 

@@ -15,6 +15,23 @@ using Head = HeadKind;
 
 // --- t5
 
+/// The state of the token that ends each input, then two layers: [batch, labels].
+struct SentenceHead {
+  std::int64_t labels = 2;
+  double dropout = 0;
+};
+TensorId sentence_head(GraphWriter& w, TensorId ids, TensorId x, const SentenceHead& s) {
+  const Dim batch = w.dim(ids, 0), length = w.dim(ids, 1), width = w.last(x);
+  const TensorId ends = w.op("aten.eq.Scalar", DType::boolean, {{"self", ids}}, {batch, length});
+  const TensorId picked =
+      w.op("aten.index.Tensor", {{"self", x}, {"indices", ends}}, {batch, width});
+  const TensorId last = w.select(w.view(picked, {batch, fixed(1), width}), 1, 0);
+  const GraphWriter::Scope scope(w, "classification_head");
+  const TensorId dense = w.linear(w.dropout(last, s.dropout), "dense", width.size, true);
+  const TensorId active = w.dropout(w.unary("aten.tanh.default", dense), s.dropout);
+  return w.linear(active, "out_proj", s.labels, true);
+}
+
 struct T5Spec {
   std::int64_t vocab = 0, hidden = 0, width = 0, ffn = 0, heads = 0;
   std::int64_t encoder_layers = 0, decoder_layers = 0, buckets = 0;
@@ -22,6 +39,7 @@ struct T5Spec {
   bool gated = false, scale_outputs = true;
   std::string activation = "relu";
   Head head = Head::conditional_generation;
+  SentenceHead classifier = {};
 };
 
 struct Stack {
@@ -123,16 +141,36 @@ Graph build_t5(GraphWriter& w, const T5Spec& s) {
   const Dim batch = w.symbol("batch", 1);
   const Dim source = w.symbol("sequence", 512);
   const TensorId ids = w.input("input_ids", DType::i64, {batch, source});
+  const auto shared = [&] { return w.parameter("shared.weight", {s.vocab, s.hidden}); };
   if (s.head == Head::encoder) {
-    const TensorId words = w.parameter("shared.weight", {s.vocab, s.hidden});
-    return w.finish({Stack{s, w, false, {}, {}}.run(ids, words, TensorId())});
+    return w.finish({Stack{s, w, false, {}, {}}.run(ids, shared(), TensorId())});
   }
-  const Dim target = w.symbol("target_sequence", 512);
+  if (s.head == Head::token_classification) {
+    TensorId x;
+    {
+      const GraphWriter::Scope base(w, "transformer");
+      x = w.dropout(Stack{s, w, false, {}, {}}.run(ids, shared(), TensorId()),
+                    s.classifier.dropout);
+    }
+    return w.finish({w.linear(x, "classifier", s.classifier.labels, true)});
+  }
+  // The class that reads sentences picks the decoder's states by the encoder's ids.
+  const bool classifies = s.head == Head::sequence_classification;
+  const Dim target = classifies ? source : w.symbol("target_sequence", 512);
   const TensorId decoded = w.input("decoder_input_ids", DType::i64, {batch, target});
-  const TensorId table = w.parameter("shared.weight", {s.vocab, s.hidden});
-  const TensorId memory = Stack{s, w, false, {}, {}}.run(ids, table, TensorId());
-  TensorId x = Stack{s, w, true, {}, {}}.run(decoded, table, memory);
+  TensorId x, table;
+  {
+    const GraphWriter::Scope base(w, classifies ? "transformer" : "");
+    table = shared();
+    const TensorId memory = Stack{s, w, false, {}, {}}.run(ids, table, TensorId());
+    x = Stack{s, w, true, {}, {}}.run(decoded, table, memory);
+  }
   if (s.head == Head::base) return w.finish({x});
+  if (classifies) return w.finish({sentence_head(w, ids, x, s.classifier)});
+  if (s.head == Head::question_answering) {
+    const Answer answer = answer_head(w, x);
+    return w.finish({answer.start, answer.end});
+  }
   if (s.scale_outputs) x = w.mul(x, 1 / std::sqrt(static_cast<double>(s.hidden)));
   w.tie("lm_head.weight", table);
   return w.finish({w.linear_with(x, "lm_head", table, TensorId())});
@@ -157,8 +195,11 @@ Writing read_t5(ConfigReader& c, T5Spec s, std::string_view feed_forward) {
   s.gated = kind.starts_with("gated-");
   s.activation = s.gated ? kind.substr(6) : kind;
   if (kind == "gated-gelu") s.activation = "gelu_new";  // as the class reads it
-  s.head = c.head(Head::conditional_generation,
-                  {Head::conditional_generation, Head::base, Head::encoder});
+  s.head =
+      c.head(Head::conditional_generation,
+             {Head::conditional_generation, Head::sequence_classification,
+              Head::token_classification, Head::question_answering, Head::encoder, Head::base});
+  s.classifier = {c.labels(), c.real({"classifier_dropout"}, 0)};
   c.ignore({"is_encoder_decoder", "relative_attention_max_distance", "dense_act_fn", "n_positions",
             "is_gated_act", "tie_word_embeddings"});
   return [s](GraphWriter& w) { return build_t5(w, s); };
@@ -186,6 +227,8 @@ struct BartSpec {
   std::string activation = "gelu";
   bool norm_first = false, key_bias = true, tied = true;
   Head head = Head::conditional_generation;
+  SentenceHead classifier = {};
+  std::int64_t projection = 256;  ///< whisper: width before the labels
 };
 
 struct BartLayer {
@@ -257,7 +300,8 @@ Graph build_bart(GraphWriter& w, const BartSpec& s) {
   const Dim batch = w.symbol("batch", 1);
   const std::int64_t hint = std::min<std::int64_t>(s.positions, 1024);
   const Dim source = w.symbol("sequence", hint, s.positions);
-  const Dim target = w.symbol("target_sequence", hint, s.positions);
+  const bool classifies = s.head == Head::sequence_classification;  // by the encoder's ids
+  const Dim target = classifies ? source : w.symbol("target_sequence", hint, s.positions);
   const TensorId ids = w.input("input_ids", DType::i64, {batch, source});
   const TensorId decoded = w.input("decoder_input_ids", DType::i64, {batch, target});
   TensorId x, table;
@@ -268,6 +312,11 @@ Graph build_bart(GraphWriter& w, const BartSpec& s) {
     x = bart_side(w, s, decoded, table, memory);
   }
   if (s.head == Head::base) return w.finish({x});
+  if (classifies) return w.finish({sentence_head(w, ids, x, s.classifier)});
+  if (s.head == Head::question_answering) {
+    const Answer answer = answer_head(w, x);
+    return w.finish({answer.start, answer.end});
+  }
   w.tie("lm_head.weight", table);
   const TensorId logits = w.linear_with(x, "lm_head", table, TensorId());
   return w.finish({w.add(logits, w.buffer("final_logits_bias", w.dtype(), {1, s.vocab}))});
@@ -287,7 +336,27 @@ TensorId convolved(GraphWriter& w, TensorId x, const char* name, std::int64_t ou
   return w.unary("aten.gelu.default", y);
 }
 
+/// Two convolutions over the spectrogram, positions and layers: [batch, positions, hidden].
+TensorId heard(GraphWriter& w, const BartSpec& s, TensorId features) {
+  const GraphWriter::Scope scope(w, "encoder");
+  const TensorId waves =
+      convolved(w, convolved(w, features, "conv1", s.hidden, 1), "conv2", s.hidden, 2);
+  const TensorId rows = w.transpose(waves, 1, 2);
+  return bart_layers(w, s, w.dropout(placed(w, s, rows, s.positions), s.dropout), {});
+}
+
+Graph build_audio_classifier(GraphWriter& w, const BartSpec& s) {
+  const Dim batch = w.symbol("batch", 1);
+  const TensorId features =
+      w.input("input_features", w.dtype(), {batch, fixed(s.mel_bins), fixed(2 * s.positions)});
+  const TensorId projected = w.linear(heard(w, s, features), "projector", s.projection, true);
+  const TensorId mean = w.op("aten.mean.dim", {{"self", projected}}, {batch, fixed(s.projection)},
+                             {{"dim", std::vector<std::int64_t>{1}}, {"keepdim", false}});
+  return w.finish({w.linear(mean, "classifier", s.classifier.labels, true)});
+}
+
 Graph build_whisper(GraphWriter& w, const BartSpec& s) {
+  if (s.head == Head::audio_classification) return build_audio_classifier(w, s);
   const Dim batch = w.symbol("batch", 1);
   const Dim target = w.symbol("sequence", s.target_positions, s.target_positions);
   const TensorId features =
@@ -296,14 +365,7 @@ Graph build_whisper(GraphWriter& w, const BartSpec& s) {
   TensorId x, table;
   {
     const GraphWriter::Scope base(w, s.head == Head::base ? "" : "model");
-    TensorId memory;
-    {
-      const GraphWriter::Scope scope(w, "encoder");
-      const TensorId heard =
-          convolved(w, convolved(w, features, "conv1", s.hidden, 1), "conv2", s.hidden, 2);
-      const TensorId rows = w.transpose(heard, 1, 2);
-      memory = bart_layers(w, s, w.dropout(placed(w, s, rows, s.positions), s.dropout), {});
-    }
+    const TensorId memory = heard(w, s, features);
     const GraphWriter::Scope scope(w, "decoder");
     table = w.parameter("embed_tokens.weight", {s.vocab, s.hidden});
     TensorId words = w.embedding(decoded, table, "embed_tokens");
@@ -339,7 +401,6 @@ void read_sides(ConfigReader& c, BartSpec& s, const BartSpec& d) {
   s.activation_dropout = c.real({"activation_dropout"}, 0);
   if (c.flag({"scale_embedding"}, false)) s.embed_scale = std::sqrt(static_cast<double>(s.hidden));
   s.tied = c.flag({"tie_word_embeddings"}, true);
-  s.head = c.head(Head::conditional_generation, {Head::conditional_generation, Head::base});
   c.ignore({"is_encoder_decoder"});
 }
 
@@ -357,6 +418,10 @@ Writing bart(ConfigReader& c) {
   read_sides(c, s, d);
   s.positions = c.whole({"max_position_embeddings"}, 1024, 1, limits::kSequence);
   s.offset = 2;
+  s.head = c.head(Head::conditional_generation,
+                  {Head::conditional_generation, Head::sequence_classification,
+                   Head::question_answering, Head::base});
+  s.classifier = {c.labels(3), c.real({"classifier_dropout"}, 0)};
   if (!s.tied) c.fault("tie_word_embeddings", "false is not built here", "capture the model");
   return [s](GraphWriter& w) { return build_bart(w, s); };
 }
@@ -377,7 +442,13 @@ Writing whisper(ConfigReader& c) {
   s.mel_bins = c.whole({"num_mel_bins"}, 80);
   s.positions = c.whole({"max_source_positions"}, 1500, 1, limits::kSequence);
   s.target_positions = c.whole({"max_target_positions"}, 448, 1, limits::kSequence);
-  c.ignore({"classifier_proj_size", "use_weighted_layer_sum", "median_filter_width"});
+  s.head = c.head(Head::conditional_generation,
+                  {Head::conditional_generation, Head::audio_classification, Head::base});
+  s.classifier.labels = c.labels();
+  s.projection = c.whole({"classifier_proj_size"}, 256);
+  if (s.head == Head::audio_classification)
+    c.not_built("use_weighted_layer_sum", "capture the model");
+  c.ignore({"use_weighted_layer_sum", "median_filter_width"});
   return [s](GraphWriter& w) { return build_whisper(w, s); };
 }
 

@@ -1,3 +1,5 @@
+#include <array>
+
 #include "parallel_opt/importers/hf_attention.h"
 #include "parallel_opt/importers/hf_families.h"
 
@@ -21,9 +23,11 @@ struct TowerSpec {
 
 struct ImageSpec {
   TowerSpec tower;
-  std::int64_t image = 224, patch = 16, channels = 3;
-  std::int64_t extra_tokens = 1;
-  std::int64_t patches() const { return (image / patch) * (image / patch); }
+  std::array<std::int64_t, 2> image = {224, 224}, patch = {16, 16};  ///< height, width
+  std::int64_t channels = 3, extra_tokens = 1;
+  std::int64_t rows() const { return image[0] / patch[0]; }
+  std::int64_t columns() const { return image[1] / patch[1]; }
+  std::int64_t patches() const { return rows() * columns(); }
 };
 
 TensorId tower(GraphWriter& w, TensorId x, const TowerSpec& s, const std::string& layers) {
@@ -53,14 +57,14 @@ TensorId tower(GraphWriter& w, TensorId x, const TowerSpec& s, const std::string
 /// Patches as a strided convolution: [b, patches, hidden].
 TensorId patches(GraphWriter& w, TensorId pixels, const ImageSpec& s, std::string_view name,
                  bool bias) {
-  const std::int64_t side = s.image / s.patch;
   TensorId grid;
   {
     const GraphWriter::Scope scope(w, name);
-    const TensorId weight = w.parameter("weight", {s.tower.hidden, s.channels, s.patch, s.patch});
+    const TensorId weight =
+        w.parameter("weight", {s.tower.hidden, s.channels, s.patch[0], s.patch[1]});
     const TensorId addend = bias ? w.parameter("bias", {s.tower.hidden}) : TensorId();
-    const std::vector<std::int64_t> stride{s.patch, s.patch};
-    const Shape shape{w.dim(pixels, 0), fixed(s.tower.hidden), fixed(side), fixed(side)};
+    const std::vector<std::int64_t> stride{s.patch[0], s.patch[1]};
+    const Shape shape{w.dim(pixels, 0), fixed(s.tower.hidden), fixed(s.rows()), fixed(s.columns())};
     grid = bias ? w.op("aten.conv2d.default",
                        {{"input", pixels}, {"weight", weight}, {"bias", addend}}, shape,
                        {{"stride", stride}})
@@ -68,13 +72,13 @@ TensorId patches(GraphWriter& w, TensorId pixels, const ImageSpec& s, std::strin
                        {{"stride", stride}});
   }
   const TensorId flat = w.view_op("aten.flatten.using_ints", grid,
-                                  {w.dim(pixels, 0), fixed(s.tower.hidden), fixed(side * side)});
+                                  {w.dim(pixels, 0), fixed(s.tower.hidden), fixed(s.patches())});
   return w.transpose(flat, 1, 2);
 }
 
 TensorId pixel_input(GraphWriter& w, const ImageSpec& s, const Dim& batch) {
   return w.input("pixel_values", w.dtype(),
-                 {batch, fixed(s.channels), fixed(s.image), fixed(s.image)});
+                 {batch, fixed(s.channels), fixed(s.image[0]), fixed(s.image[1])});
 }
 
 struct VitSpec {
@@ -83,7 +87,32 @@ struct VitSpec {
   Head head = Head::image_classification;
   std::int64_t labels = 2, pooler = 0;
   std::string pooler_activation = "tanh";
+  std::int64_t stride = 16;  ///< pixels per patch that a masked image is drawn with
 };
+
+/// Pixels again from the patches: a product for each, its channels spread over the plane.
+Graph masked_image(GraphWriter& w, const VitSpec& s, TensorId x) {
+  const ImageSpec& image = s.image;
+  const Dim batch = w.dim(x, 0), hidden = fixed(image.tower.hidden);
+  const Dim rows = fixed(image.rows()), columns = fixed(image.columns());
+  const TensorId patches = w.slice(x, 1, 1, fixed(image.patches()));
+  const TensorId grid = w.op("aten.reshape.default", {{"self", w.transpose(patches, 1, 2)}},
+                             {batch, hidden, rows, columns});
+  const std::int64_t channels = s.stride * s.stride * image.channels;
+  TensorId drawn;
+  {
+    const GraphWriter::Scope scope(w, "decoder.0");
+    const TensorId weight = w.parameter("weight", {channels, image.tower.hidden, 1, 1});
+    const TensorId bias = w.parameter("bias", {channels});
+    drawn = w.op("aten.conv2d.default", {{"input", grid}, {"weight", weight}, {"bias", bias}},
+                 {batch, fixed(channels), rows, columns});
+  }
+  const GraphWriter::Scope scope(w, "decoder.1");
+  return w.finish({w.op("aten.pixel_shuffle.default", {{"self", drawn}},
+                        {batch, fixed(image.channels), fixed(image.rows() * s.stride),
+                         fixed(image.columns() * s.stride)},
+                        {{"upscale_factor", s.stride}})});
+}
 
 Graph build_vit(GraphWriter& w, const VitSpec& s) {
   const TowerSpec& t = s.image.tower;
@@ -98,6 +127,7 @@ Graph build_vit(GraphWriter& w, const VitSpec& s) {
       const TensorId places = w.parameter("position_embeddings",
                                           {1, s.image.patches() + s.image.extra_tokens, t.hidden});
       std::vector<TensorId> parts = {w.expand(cls, {batch, fixed(1), fixed(t.hidden)})};
+      if (s.head == Head::masked_image) w.parameter("mask_token", {1, 1, t.hidden});
       if (s.image.extra_tokens == 2) {
         const TensorId distilled = w.parameter("distillation_token", {1, 1, t.hidden});
         parts.push_back(w.expand(distilled, {batch, fixed(1), fixed(t.hidden)}));
@@ -111,14 +141,24 @@ Graph build_vit(GraphWriter& w, const VitSpec& s) {
       return w.finish({x, activate(w, dense, s.pooler_activation)});
     }
   }
+  if (s.head == Head::masked_image) return masked_image(w, s, x);
+  if (s.head == Head::image_classification_with_teacher) {
+    const TensorId own = w.linear(w.select(x, 1, 0), "cls_classifier", s.labels, true);
+    const TensorId taught = w.linear(w.select(x, 1, 1), "distillation_classifier", s.labels, true);
+    const TensorId both = w.div(w.add(own, taught), 2);
+    return w.finish({both, own, taught});
+  }
   return w.finish({w.linear(w.select(x, 1, 0), "classifier", s.labels, true)});
 }
 
 void read_image(ConfigReader& c, ImageSpec& s, std::int64_t patch) {
-  s.image = c.whole({"image_size"}, 224, 1, 1 << 14);
-  s.patch = c.whole({"patch_size"}, patch, 1, 1 << 14);
+  s.image = c.pair("image_size", 224, 1 << 14);
+  s.patch = c.pair("patch_size", patch, 1 << 14);
   s.channels = c.whole({"num_channels"}, 3, 1, 1 << 12);
-  c.divides("patch_size", s.patch, "image_size", s.image);
+  const bool square = s.image[0] == s.image[1] && s.patch[0] == s.patch[1];
+  for (std::size_t side = 0; side < (square ? 1 : 2); ++side) {
+    c.divides("patch_size", s.patch[side], "image_size", s.image[side]);
+  }
 }
 
 void read_tower(ConfigReader& c, TowerSpec& t, const TowerSpec& defaults) {
@@ -141,11 +181,17 @@ Writing read_vit(ConfigReader& c, const char* base, std::int64_t extra_tokens) {
   s.image.tower.qkv_bias = c.flag({"qkv_bias"}, true);
   s.image.tower.dropout = c.real({"hidden_dropout_prob"}, 0);
   s.image.tower.attention_dropout = c.real({"attention_probs_dropout_prob"}, 0);
-  s.head = c.head(Head::image_classification, {Head::image_classification, Head::base});
+  const Head usual = Head::image_classification, taught = Head::image_classification_with_teacher;
+  s.head = extra_tokens == 2 ? c.head(usual, {usual, taught, Head::masked_image, Head::base})
+                             : c.head(usual, {usual, Head::masked_image, Head::base});
   s.labels = c.labels();
   s.pooler = c.maybe_whole({"pooler_output_size"}).value_or(s.image.tower.hidden);
   s.pooler_activation = c.activation({"pooler_act"}, "tanh");
-  c.ignore({"encoder_stride"});  // of masked-image heads
+  s.stride = c.whole({"encoder_stride"}, 16, 1, 1 << 10);
+  if (s.head == Head::masked_image && s.image.rows() != s.image.columns()) {
+    c.fault("image_size", "a masked image must have as many rows of patches as columns",
+            "as the class draws it");
+  }
   return [s](GraphWriter& w) { return build_vit(w, s); };
 }
 
@@ -157,11 +203,17 @@ Writing deit(ConfigReader& c) { return read_vit(c, "deit", 2); }
 struct ClipSpec {
   TowerSpec text;
   ImageSpec image;
-  std::int64_t vocab = 0, positions = 0, projection = 0;
+  std::int64_t vocab = 49408, positions = 77, projection = 512, labels = 2;
+  Head head = Head::base;
 };
 
-TensorId text_side(GraphWriter& w, const ClipSpec& s, TensorId ids) {
-  const GraphWriter::Scope scope(w, "text_model");
+/// The last states and the one that stands for the sentence.
+struct Side {
+  TensorId states, pooled;
+};
+
+Side text_side(GraphWriter& w, const ClipSpec& s, TensorId ids, const char* name) {
+  const GraphWriter::Scope scope(w, name);
   const Dim batch = w.dim(ids, 0), length = w.dim(ids, 1);
   TensorId x;
   {
@@ -178,12 +230,12 @@ TensorId text_side(GraphWriter& w, const ClipSpec& s, TensorId ids) {
   const TensorId range = w.op("aten.arange.default", DType::i64, {}, {batch});
   const TensorId end = w.op("aten.argmax.default", DType::i64, {{"self", ids}}, {batch},
                             {{"dim", std::int64_t{-1}}});
-  return w.op("aten.index.Tensor", {{"self", x}, {"indices", range}, {"indices", end}},
-              {batch, fixed(s.text.hidden)});
+  return {x, w.op("aten.index.Tensor", {{"self", x}, {"indices", range}, {"indices", end}},
+                  {batch, fixed(s.text.hidden)})};
 }
 
-TensorId image_side(GraphWriter& w, const ClipSpec& s, TensorId pixels) {
-  const GraphWriter::Scope scope(w, "vision_model");
+Side image_side(GraphWriter& w, const ClipSpec& s, TensorId pixels, const char* name) {
+  const GraphWriter::Scope scope(w, name);
   const TowerSpec& t = s.image.tower;
   TensorId x;
   {
@@ -198,7 +250,35 @@ TensorId image_side(GraphWriter& w, const ClipSpec& s, TensorId pixels) {
   }
   x = w.layer_norm(x, "pre_layrnorm", t.eps);
   x = tower(w, x, t, "encoder.layers");
-  return w.layer_norm(w.select(x, 1, 0), "post_layernorm", t.eps);
+  return {x, w.layer_norm(w.select(x, 1, 0), "post_layernorm", t.eps)};
+}
+
+Graph build_text(GraphWriter& w, const ClipSpec& s) {
+  const Dim batch = w.symbol("batch", 1);
+  const Dim length = w.symbol("sequence", s.positions, s.positions);
+  const TensorId ids = w.input("input_ids", DType::i64, {batch, length});
+  const bool projected = s.head == Head::text_with_projection;
+  const Side side = text_side(w, s, ids, projected ? "text_model" : "");
+  if (!projected) return w.finish({side.states, side.pooled});
+  const TensorId words = w.linear(side.pooled, "text_projection", s.projection, false);
+  return w.finish({words, side.states});
+}
+
+Graph build_vision(GraphWriter& w, const ClipSpec& s) {
+  const Dim batch = w.symbol("batch", 1);
+  const TensorId pixels = pixel_input(w, s.image, batch);
+  const bool bare = s.head == Head::vision;
+  const Side side = image_side(w, s, pixels, bare ? "" : "vision_model");
+  if (bare) return w.finish({side.states, side.pooled});
+  if (s.head == Head::vision_with_projection) {
+    const TensorId image = w.linear(side.pooled, "visual_projection", s.projection, false);
+    return w.finish({image, side.states});
+  }
+  const Dim width = fixed(s.image.tower.hidden);
+  const TensorId patches = w.slice(side.states, 1, 1, fixed(s.image.patches()));
+  const TensorId mean = w.op("aten.mean.dim", {{"self", patches}}, {batch, width},
+                             {{"dim", std::vector<std::int64_t>{1}}, {"keepdim", false}});
+  return w.finish({w.linear(mean, "classifier", s.labels, true)});
 }
 
 TensorId normalised(GraphWriter& w, TensorId x) {
@@ -215,9 +295,10 @@ Graph build_clip(GraphWriter& w, const ClipSpec& s) {
   const TensorId ids = w.input("input_ids", DType::i64, {batch, length});
   const TensorId pixels = pixel_input(w, s.image, batch);
   const TensorId scale = w.parameter("logit_scale", Shape{});
-  const TensorId image =
-      w.linear(image_side(w, s, pixels), "visual_projection", s.projection, false);
-  const TensorId text = w.linear(text_side(w, s, ids), "text_projection", s.projection, false);
+  const TensorId image = w.linear(image_side(w, s, pixels, "vision_model").pooled,
+                                  "visual_projection", s.projection, false);
+  const TensorId text =
+      w.linear(text_side(w, s, ids, "text_model").pooled, "text_projection", s.projection, false);
   const TensorId images = normalised(w, image), texts = normalised(w, text);
   const TensorId turned = w.transpose(images, 0, 1);
   const TensorId scores = w.matmul(texts, turned, {batch, batch});
@@ -226,50 +307,82 @@ Graph build_clip(GraphWriter& w, const ClipSpec& s) {
   return w.finish({per_image, logits});
 }
 
-Writing clip(ConfigReader& c) {
-  ClipSpec s;
-  const TowerSpec style{.eps = 1e-5,
+ClipSpec clip_defaults() {
+  const TowerSpec style{.hidden = 512,
+                        .ffn = 2048,
+                        .layers = 12,
+                        .heads = 8,
+                        .eps = 1e-5,
                         .activation = "quick_gelu",
                         .attention = "self_attn",
                         .o = "out_proj",
                         .norm1 = "layer_norm1",
                         .norm2 = "layer_norm2"};
-  TowerSpec text = style, image = style;
-  text.hidden = 512;
-  text.ffn = 2048;
-  text.heads = 8;
-  text.causal = true;
-  image.hidden = 768;
-  image.ffn = 3072;
-  image.heads = 12;
+  ClipSpec s;
+  s.text = s.image.tower = style;
+  s.text.causal = true;
+  s.image.tower.hidden = 768;
+  s.image.tower.ffn = 3072;
+  s.image.tower.heads = 12;
+  s.image.patch = {32, 32};
+  return s;
+}
+
+void read_text(ConfigReader& c, ClipSpec& s) {
+  const TowerSpec defaults = s.text;
+  read_tower(c, s.text, defaults);
+  s.vocab = c.whole({"vocab_size"}, 49408, 1, limits::kVocabulary);
+  s.positions = c.whole({"max_position_embeddings"}, 77, 1, limits::kSequence);
+  s.text.attention_dropout = c.real({"attention_dropout"}, 0);
+}
+
+void read_vision(ConfigReader& c, ClipSpec& s) {
+  const TowerSpec defaults = s.image.tower;
+  read_tower(c, s.image.tower, defaults);
+  read_image(c, s.image, 32);
+  s.image.tower.attention_dropout = c.real({"attention_dropout"}, 0);
+}
+
+Writing clip(ConfigReader& c) {
+  ClipSpec s = clip_defaults();
   s.projection = c.whole({"projection_dim"}, 512);
-  s.vocab = 49408;
-  s.positions = 77;
-  s.text = text;
-  s.text.layers = 12;
-  s.image.tower = image;
-  s.image.tower.layers = 12;
-  s.image.patch = 32;
   if (std::optional<ConfigReader> t = c.object("text_config")) {
-    read_tower(*t, s.text, text);
-    s.vocab = t->whole({"vocab_size"}, 49408, 1, limits::kVocabulary);
-    s.positions = t->whole({"max_position_embeddings"}, 77, 1, limits::kSequence);
-    s.text.attention_dropout = t->real({"attention_dropout"}, 0);
+    read_text(*t, s);
     t->ignore({"projection_dim", "model_type"});
     t->note_unread();
   }
   if (std::optional<ConfigReader> v = c.object("vision_config")) {
-    read_tower(*v, s.image.tower, image);
-    read_image(*v, s.image, 32);
-    s.image.tower.attention_dropout = v->real({"attention_dropout"}, 0);
+    read_vision(*v, s);
     v->ignore({"projection_dim", "model_type"});
     v->note_unread();
   }
-  c.head(Head::base, {Head::base});
-  return [s](GraphWriter& w) { return build_clip(w, s); };
+  s.head = c.head(Head::base, {Head::base, Head::image_classification});
+  s.labels = c.labels();
+  if (s.head == Head::base) return [s](GraphWriter& w) { return build_clip(w, s); };
+  return [s](GraphWriter& w) { return build_vision(w, s); };
 }
 
-constexpr HfFamily kFamilies[] = {{"vit", vit}, {"deit", deit}, {"clip", clip}};
+Writing clip_text(ConfigReader& c) {
+  ClipSpec s = clip_defaults();
+  read_text(c, s);
+  s.projection = c.whole({"projection_dim"}, 512);
+  s.head = c.head(Head::text, {Head::text, Head::text_with_projection});
+  return [s](GraphWriter& w) { return build_text(w, s); };
+}
+
+Writing clip_vision(ConfigReader& c) {
+  ClipSpec s = clip_defaults();
+  read_vision(c, s);
+  s.projection = c.whole({"projection_dim"}, 512);
+  s.head = c.head(Head::vision, {Head::vision, Head::vision_with_projection});
+  return [s](GraphWriter& w) { return build_vision(w, s); };
+}
+
+constexpr HfFamily kFamilies[] = {{"vit", vit},
+                                  {"deit", deit},
+                                  {"clip", clip},
+                                  {"clip_text_model", clip_text},
+                                  {"clip_vision_model", clip_vision}};
 
 }  // namespace
 

@@ -43,6 +43,7 @@ struct JsonTreeBuilder {
   struct Open {
     std::size_t first;
     bool metadata;
+    bool object;
   };
   std::vector<Open> open;
   /// The words of the schema come again and again, names of tensors once: the last key of each hash
@@ -58,6 +59,53 @@ struct JsonTreeBuilder {
   std::size_t error_at = 0;
   bool too_deep = false;
   std::size_t values = 0;
+  std::string twice = {};  // the path of a member that was there before
+
+  std::string_view name(const Value& key) const {
+    return key.size == 0 ? std::string_view()
+                         : std::string_view(tree.strings_.at(key.payload), key.size);
+  }
+
+  /// "text_config.layers[3].name": the member `last` of the container that is closing.
+  std::string path_of(std::string_view last) const {
+    std::string path;
+    for (std::size_t level = 0; level + 1 < open.size(); ++level) {
+      const std::size_t held = open[level + 1].first - open[level].first;
+      if (!open[level].object) {
+        path += "[" + std::to_string(held) + "]";
+      } else {
+        if (level > 0) path += '.';
+        path += name(waiting[open[level + 1].first - 1]);
+      }
+    }
+    return path + (open.size() > 1 ? "." : "") + std::string(last.substr(0, 80));
+  }
+
+  /// Members of one object have names of their own. Most objects are small: their names are
+  /// compared one by one, without memory.
+  bool names_differ(std::size_t first) {
+    constexpr std::size_t kFew = 24;
+    const std::size_t count = (waiting.size() - first) / 2;
+    const auto key = [&](std::size_t i) { return name(waiting[first + 2 * i]); };
+    if (count <= kFew) {
+      for (std::size_t i = 1; i < count; ++i) {
+        for (std::size_t j = 0; j < i; ++j) {
+          if (waiting[first + 2 * i].size != waiting[first + 2 * j].size || key(i) != key(j))
+            continue;
+          twice = path_of(key(i));
+          return false;
+        }
+      }
+      return true;
+    }
+    std::vector<std::string_view> names(count);
+    for (std::size_t i = 0; i < count; ++i) names[i] = key(i);
+    std::ranges::sort(names);
+    const auto found = std::ranges::adjacent_find(names);
+    if (found == names.end()) return true;
+    twice = path_of(*found);
+    return false;
+  }
 
   bool add(Value value) {
     if (skip_depth > 0) return true;
@@ -104,14 +152,14 @@ struct JsonTreeBuilder {
     metadata_next = s == "metadata";
     return ++values <= kMaxValues;
   }
-  bool start() {
+  bool start(bool object) {
     if (skip_depth > 0 || skip_next) {
       skip_next = false;
       ++skip_depth;
       return true;
     }
     too_deep = open.size() >= kMaxDepth;
-    open.push_back({waiting.size(), metadata_next});
+    open.push_back({waiting.size(), metadata_next, object});
     metadata_next = false;
     return !too_deep;
   }
@@ -122,6 +170,7 @@ struct JsonTreeBuilder {
     }
     metadata_next = false;
     const std::size_t first = open.back().first;
+    if (kind == Kind::object && !names_differ(first)) return false;
     open.pop_back();
     const std::size_t count = waiting.size() - first;
     const Value value{tree.values_.add(waiting.data() + first, count),
@@ -130,9 +179,9 @@ struct JsonTreeBuilder {
     waiting.push_back(value);
     return true;
   }
-  bool start_object(std::size_t) { return start(); }
+  bool start_object(std::size_t) { return start(true); }
   bool end_object() { return end(Kind::object); }
-  bool start_array(std::size_t) { return start(); }
+  bool start_array(std::size_t) { return start(false); }
   bool end_array() { return end(Kind::array); }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) {
     error_at = position;
@@ -149,6 +198,9 @@ JsonTree::JsonTree(std::string_view text, const std::string& where,
   }
   if (builder.values > JsonTreeBuilder::kMaxValues) {
     throw InputError(where, "JSON holds more than 48 million values", "no model is that large");
+  }
+  if (!builder.twice.empty()) {
+    throw InputError(where + ":" + builder.twice, "stands twice in one object", "keep one");
   }
   if (builder.too_deep) throw InputError(where, "JSON is nested deeper than 200 levels", "");
   const std::string_view before = text.substr(0, builder.error_at > 0 ? builder.error_at - 1 : 0);

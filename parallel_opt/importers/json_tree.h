@@ -20,8 +20,9 @@ class JsonTree {
   class Node;
 
   /// Throws InputError at "WHERE:LINE:COLUMN" when `text` is not JSON, or is nested deeper than 200
-  /// levels. Members of an object "metadata" that are named in `dropped` are not kept: traces of
-  /// source lines are most of an exported model's text.
+  /// levels; at "WHERE:PATH" when an object names a member twice. Members of an object "metadata"
+  /// that are named in `dropped` are not kept: traces of source lines are most of an exported
+  /// model's text.
   JsonTree(std::string_view text, const std::string& where,
            const std::vector<std::string_view>& dropped = {});
   Node root() const;

@@ -106,10 +106,10 @@ TEST(HfConfig, ArchitecturesChooseTheHead) {
   };
   EXPECT_EQ(names("BertModel"), "embeddings.position_ids BertModel");
   EXPECT_EQ(names("BertForMaskedLM"), "bert.embeddings.position_ids BertForMaskedLM");
-  EXPECT_EQ(error(R"({"model_type": "bert", "architectures": ["BertForQuestionAnswering"]})"),
-            "config.json:architectures[0]: the head of 'BertForQuestionAnswering' is not built "
-            "(known here: ...ForMaskedLM, ...ForSequenceClassification, ...Model; or capture it: "
-            "python -m parallel_opt.capture file.py:factory -o model.pt2)");
+  EXPECT_EQ(error(R"({"model_type": "vit", "architectures": ["ViTForQuestionAnswering"]})"),
+            "config.json:architectures[0]: the head of 'ViTForQuestionAnswering' is not built "
+            "(known here: ...ForImageClassification, ...ForMaskedImageModeling, ...Model; or "
+            "capture it: python -m parallel_opt.capture file.py:factory -o model.pt2)");
 }
 
 TEST(HfConfig, UnknownTypeNamesTheNearestAndTheWay) {
@@ -152,8 +152,100 @@ TEST(HfConfig, StructureThatIsNotUnderstoodIsNoted) {
 }
 
 TEST(HfConfig, StructureThatIsNotBuiltIsAFault) {
-  EXPECT_EQ(error(R"({"model_type": "bert", "is_decoder": true})"),
-            "config.json:is_decoder: true is not built here (a decoder: capture it)");
+  EXPECT_EQ(error(R"({"model_type": "bert", "add_cross_attention": true})"),
+            "config.json:add_cross_attention: true is not built here (a decoder: capture it)");
+}
+
+TEST(HfConfig, AMemberThatIsGivenTwiceIsAFault) {
+  EXPECT_EQ(error(R"({"model_type": "llama", "hidden_size": 64, "hidden_size": 128})"),
+            "config.json:hidden_size: stands twice in one object (keep one)");
+}
+
+std::int64_t parameters_of(const std::string& fields) {
+  return count_parameters(read("{" + fields + "}")).parameters;
+}
+
+const std::string kSmallBert =
+    R"("model_type": "bert", "hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64,
+       "num_hidden_layers": 1, "vocab_size": 100)";
+
+TEST(HfConfig, HeadsOfBertDifferByTheirOwnLayers) {
+  const auto count = [](const std::string& name) {
+    return parameters_of(kSmallBert + R"(, "architectures": ["Bert)" + name + "\"]");
+  };
+  const std::int64_t pooler = 32 * 32 + 32, bare = count("Model") - pooler;
+  EXPECT_EQ(count("ForTokenClassification"), bare + 2 * 32 + 2);
+  EXPECT_EQ(count("ForQuestionAnswering"), bare + 2 * 32 + 2);
+  EXPECT_EQ(count("ForMultipleChoice"), bare + pooler + 32 + 1);
+  EXPECT_EQ(count("ForNextSentencePrediction"), bare + pooler + 2 * 32 + 2);
+  EXPECT_EQ(count("ForPreTraining"), count("ForMaskedLM") + pooler + 2 * 32 + 2);
+  EXPECT_EQ(count("LMHeadModel"), count("ForMaskedLM"));
+}
+
+TEST(HfConfig, AnswersHaveTwoLabels) {
+  EXPECT_EQ(error("{" + kSmallBert + R"(, "architectures": ["BertForQuestionAnswering"],
+                   "num_labels": 3})"),
+            "config.json:num_labels: is 3 where answers need 2 (a first and a last token; leave "
+            "num_labels and id2label out)");
+}
+
+TEST(HfConfig, ChoicesAreAnAxisOfTheirOwn) {
+  const Graph graph =
+      bind(read("{" + kSmallBert + R"(, "architectures": ["BertForMultipleChoice"]})"),
+           {{"batch", 2}, {"choices", 3}, {"sequence", 8}});
+  const auto sizes = [&](TensorId id) {
+    std::vector<std::int64_t> list;
+    for (const Dim& dim : graph.tensor(id).shape) list.push_back(dim.size);
+    return list;
+  };
+  EXPECT_EQ(sizes(graph.inputs[0]), (std::vector<std::int64_t>{2, 3, 8}));
+  EXPECT_EQ(sizes(graph.outputs[0]), (std::vector<std::int64_t>{2, 3}));
+}
+
+TEST(HfConfig, ImagesAndPatchesMayBeRectangles) {
+  const auto count = [](const std::string& image, const std::string& patch) {
+    return parameters_of(R"("model_type": "vit", "num_hidden_layers": 1, "image_size": )" + image +
+                         R"(, "patch_size": )" + patch);
+  };
+  // 4 x 8 patches instead of 14 x 14, of 3 * 8 * 4 numbers instead of 3 * 16 * 16
+  EXPECT_EQ(count("224", "16") - count("[32, 32]", "[8, 4]"),
+            768 * (14 * 14 - 4 * 8) + 768 * 3 * (16 * 16 - 8 * 4));
+  const auto fault = [](const std::string& image, const std::string& patch) {
+    return error(R"({"model_type": "vit", "image_size": )" + image + R"(, "patch_size": )" + patch +
+                 "}");
+  };
+  EXPECT_EQ(fault("[224, 130]", "16"), "config.json:patch_size: 16 does not divide image_size 130");
+  EXPECT_EQ(fault("[224]", "16"),
+            "config.json:image_size: must be a number or two, height and width, of 1 to 16384");
+  EXPECT_EQ(fault("[224, 0]", "16"),
+            "config.json:image_size: must be a number or two, height and width, of 1 to 16384");
+  EXPECT_EQ(fault("[224, \"w\"]", "16"),
+            "config.json:image_size[1]: must be a whole number, is "
+            "\"w\"");
+}
+
+TEST(HfConfig, MambasWidthIsTheOneThatIsStated) {
+  const std::string mamba = R"("model_type": "mamba", "hidden_size": 32, "num_hidden_layers": 1)";
+  // in, out, convolution, x and dt projections, A, D by their inner width; dt from rank 2
+  const std::int64_t per_inner = 2 * 32 + 32 + (4 + 1) + (2 + 2 * 16) + (2 + 1) + 16 + 1;
+  EXPECT_EQ(parameters_of(mamba + R"(, "intermediate_size": 100)") - parameters_of(mamba),
+            (100 - 64) * per_inner);
+  EXPECT_EQ(read(R"({"model_type": "mamba2", "hidden_size": 4096, "num_hidden_layers": 1,
+                     "intermediate_size": 100})")
+                .notes[0],
+            "intermediate_size 100: mamba2 takes expand * hidden_size, 8192, as in transformers");
+}
+
+TEST(HfConfig, FalconWithSlopesHasNoRotaryTables) {
+  const Graph graph = read(R"({"model_type": "falcon", "num_hidden_layers": 1, "alibi": true})");
+  std::size_t masked = 0;
+  for (const Op& op : graph.ops) {
+    EXPECT_NE(op.target, "aten.cos.default");
+    const bool mask = std::ranges::any_of(
+        op.inputs, [](const Operand& operand) { return operand.argument == "attn_mask"; });
+    masked += mask ? 1 : 0;
+  }
+  EXPECT_EQ(masked, 1u);
 }
 
 TEST(HfConfig, TooManyParametersAreRefused) {
@@ -193,8 +285,23 @@ TEST(HfConfig, WindowsAreToldWhereTheyAreOn) {
                      "layer_types": ["full_attention", "sliding_attention"])"),
       Notes{"attention in a window of 8 positions in 1 of 2 layers is counted in full, as PyTorch "
             "computes it under a mask"});
-  EXPECT_EQ(error(R"({"model_type": "llama", "layer_types": ["chunked_attention"]})"),
-            "config.json:layer_types: 'chunked_attention' is not built here (capture the model)");
+}
+
+TEST(HfConfig, LayerTypesNameEveryLayerOnce) {
+  const auto fault = [](const std::string& types) {
+    return error(R"({"model_type": "llama", "num_hidden_layers": 2, "layer_types": )" + types +
+                 "}");
+  };
+  EXPECT_EQ(
+      fault(R"(["full_attention", "chunked_attention"])"),
+      "config.json:layer_types[1]: 'chunked_attention' is not built here (capture the model)");
+  EXPECT_EQ(fault(R"(["full_attention", "sliding"])"),
+            "config.json:layer_types[1]: unknown 'sliding' (known here: full_attention, "
+            "sliding_attention)");
+  EXPECT_EQ(fault(R"(["full_attention"])"), "config.json:layer_types: names 1 layers of 2");
+  EXPECT_EQ(fault(R"(["attention", "full_attention", 3])"),
+            "config.json:layer_types[2]: must be a string, is 3");
+  EXPECT_EQ(fault(R"(["attention", "full_attention"])"), "no error");  // as older files say it
 }
 
 TEST(HfConfig, WhatChangesAStepButNotTheModelIsTold) {
@@ -242,8 +349,9 @@ TEST(HfConfig, TheEncoderOfT5Alone) {
 TEST(HfConfig, AModelWithTwoHeadsIsNotTheBareModel) {
   EXPECT_EQ(error(R"({"model_type": "gpt2", "architectures": ["GPT2DoubleHeadsModel"]})"),
             "config.json:architectures[0]: the head of 'GPT2DoubleHeadsModel' is not built (known "
-            "here: ...ForCausalLM, ...LMHeadModel, ...ForSequenceClassification, ...Model; or "
-            "capture it: python -m parallel_opt.capture file.py:factory -o model.pt2)");
+            "here: ...ForCausalLM, ...LMHeadModel, ...ForSequenceClassification, "
+            "...ForTokenClassification, ...ForQuestionAnswering, ...Model; or capture it: python "
+            "-m parallel_opt.capture file.py:factory -o model.pt2)");
 }
 
 TEST(HfConfig, AnUntiedHeadHasABiasOfItsOwn) {

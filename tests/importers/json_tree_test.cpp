@@ -41,6 +41,20 @@ TEST(JsonTree, MembersKeepTheOrderOfTheFile) {
   EXPECT_EQ(tree.root().at(1).integer(), 2);
 }
 
+TEST(JsonTree, AMemberThatIsGivenTwiceIsAFault) {
+  const auto fault = [](const std::string& text) {
+    return error_of([&] { const JsonTree tree(text, "t"); });
+  };
+  EXPECT_EQ(fault(R"({"a": 1, "b": 2, "a": 1})"), "t:a: stands twice in one object (keep one)");
+  EXPECT_EQ(fault(R"({"a": {"x": [0, {"y": 1, "z": {}, "y": 2}]}})"),
+            "t:a.x[1].y: stands twice in one object (keep one)");
+  EXPECT_EQ(fault(R"([[], {"": 1, "": 2}])"), "t:[1].: stands twice in one object (keep one)");
+  std::string many = "{";
+  for (int i = 0; i < 1000; ++i) many += "\"k" + std::to_string(i) + "\": 0, ";
+  EXPECT_EQ(fault(many + "\"k500\": 1}"), "t:k500: stands twice in one object (keep one)");
+  EXPECT_EQ(fault(many + "\"k1000\": 1}"), "no error");
+}
+
 TEST(JsonTree, DropsMembersOfMetadataOnly) {
   const JsonTree tree(
       R"({"custom": 1, "metadata": {"custom": {"deep": [1, {"x": 2}]}, "keep": 3, "custom2": 4},

@@ -15,8 +15,9 @@ from torch import nn
 from parallel_opt import _core
 from parallel_opt.capture import capture
 
+ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "albert", "distilbert")
 GROUPED = ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3")
-SAMPLES, LENGTH, TARGET_LENGTH = 2, 16, 12
+SIZES = {"batch": 2, "choices": 3, "sequence": 16, "target_sequence": 12}
 
 
 @functools.cache
@@ -62,8 +63,7 @@ def shallow(config: Config, layers: int = 3) -> Config:
 
 def inputs(graph: _core.Graph) -> dict[str, torch.Tensor]:
     """One batch for every input of a graph, by the name of the model's own argument."""
-    sizes = {"batch": SAMPLES, "sequence": LENGTH, "target_sequence": TARGET_LENGTH}
-    bound = graph.bind({s.name: sizes[s.name] for s in graph.symbols})
+    bound = graph.bind({s.name: SIZES[s.name] for s in graph.symbols})
     made = {}
     for index in bound.inputs:
         tensor = bound.tensors[index]
@@ -74,12 +74,13 @@ def inputs(graph: _core.Graph) -> dict[str, torch.Tensor]:
 
 
 def bound(graph: _core.Graph) -> _core.Graph:
-    sizes = {"batch": SAMPLES, "sequence": LENGTH, "target_sequence": TARGET_LENGTH}
-    return graph.bind({s.name: sizes[s.name] for s in graph.symbols})
+    return graph.bind({s.name: SIZES[s.name] for s in graph.symbols})
 
 
 class _TensorOutputs(nn.Module):
-    """A model whose output object is reduced to its first tensor and a pooler's."""
+    """A model whose output is reduced to its first tensor and what has a layer of its own."""
+
+    EXTRA = ("pooler_output", "seq_relationship_logits", "sop_logits")
 
     def __init__(self, model: nn.Module, names: list[str], options: dict[str, Any]) -> None:
         super().__init__()
@@ -88,13 +89,13 @@ class _TensorOutputs(nn.Module):
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         named = dict(zip(self.names, tensors, strict=True))
         output = self.model(**named, **self.options)
-        pooled = getattr(output, "pooler_output", None)
-        return (output[0],) if pooled is None else (output[0], pooled)
+        extra = [getattr(output, name, None) for name in self.EXTRA]
+        return (output[0], *(tensor for tensor in extra if tensor is not None))
 
 
 def captured(config: Config, graph: _core.Graph) -> _core.Graph:
     named = inputs(graph)
-    encoder = config["model_type"] in ("bert", "roberta", "electra", "albert", "distilbert")
+    encoder = config["model_type"] in ENCODERS
     image = config["model_type"] in ("vit", "deit", "clip")
     options = {} if encoder or image else {"use_cache": False}
     model = reference(config)

@@ -193,6 +193,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "falcon mha": ("falcon-7b", {"multi_query": False, "parallel_attn": False, "bias": True}),
     "falcon 7b untied": ("falcon-7b", {"tie_word_embeddings": False, "activation": "relu"}),
+    "falcon alibi": (
+        "falcon-7b",
+        {"alibi": True, "multi_query": False, "parallel_attn": False, "bias": True},
+    ),
+    "falcon alibi mqa": ("falcon-7b", {"alibi": True, "attention_dropout": 0.1}),
     "mixtral head": (
         "mixtral-8x7b",
         {"head_dim": 64, "tie_word_embeddings": True, "sliding_window": 4096, "hidden_act": "gelu"},
@@ -260,6 +265,19 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "position_embedding_type": "relative_key",
         },
     ),
+    "bert decoder": ("bert-large", {"architectures": ["BertLMHeadModel"], "is_decoder": True}),
+    "bert labels": (
+        "bert-large",
+        {
+            "architectures": ["BertForTokenClassification"],
+            "id2label": {str(i): f"L{i}" for i in range(9)},
+            "label2id": {f"L{i}": i for i in range(9)},
+        },
+    ),
+    "bart nli": (
+        "bart-large",
+        {"architectures": ["BartForSequenceClassification"], "num_labels": 5},
+    ),
     "roberta untied": ("roberta-large", {"tie_word_embeddings": False, "intermediate_size": 1000}),
     "albert groups": ("albert-xxlarge", {"num_hidden_groups": 2, "inner_group_num": 2}),
     "t5 v1.1": (
@@ -297,6 +315,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "vit-huge",
         {"qkv_bias": False, "hidden_act": "relu", "num_channels": 1, "patch_size": 16},
     ),
+    "vit rectangle": ("vit-base-model", {"image_size": [224, 128], "patch_size": [16, 8]}),
+    "vit wide patch": ("vit-huge", {"image_size": [112, 224], "num_labels": 7}),
     "clip proj": ("clip-large", {"projection_dim": 512}),
     "mamba": (
         "mamba-2.8b",
