@@ -19,17 +19,25 @@ std::optional<DType> dtype_of(std::string_view name) {
                                                            {"f16", DType::fp16},
                                                            {"bf16", DType::bf16},
                                                            {"i1", DType::boolean},
+                                                           {"i2", DType::i8},
                                                            {"i4", DType::i8},
                                                            {"i8", DType::i8},
                                                            {"i16", DType::i16},
                                                            {"i32", DType::i32},
                                                            {"i64", DType::i64},
+                                                           {"ui2", DType::u8},
                                                            {"ui4", DType::u8},
                                                            {"ui8", DType::u8},
                                                            {"ui16", DType::u16},
                                                            {"ui32", DType::u32},
                                                            {"ui64", DType::u64},
                                                            {"index", DType::i64},
+                                                           {"f4E2M1FN", DType::fp8_e4m3fn},
+                                                           {"f6E2M3FN", DType::fp8_e4m3fn},
+                                                           {"f6E3M2FN", DType::fp8_e4m3fn},
+                                                           {"f8E3M4", DType::fp8_e4m3fn},
+                                                           {"f8E4M3", DType::fp8_e4m3fn},
+                                                           {"tf32", DType::fp32},
                                                            {"f8E4M3FN", DType::fp8_e4m3fn},
                                                            {"f8E5M2", DType::fp8_e5m2},
                                                            {"f8E4M3FNUZ", DType::fp8_e4m3fnuz},
@@ -61,11 +69,20 @@ Type parse_type(Cursor cursor) {
     type.dims.push_back(size);
   }
   if (type.dims.size() > 64) cursor.fail(0, "a tensor has more than 64 axes");
+  const std::size_t first = cursor.at();
   std::string_view element = cursor.rest();
-  const std::size_t end =
-      element.starts_with("complex") ? element.find('>') + 1 : element.find_first_of(",>");
-  element = element.substr(0, end);
-  type.dtype = dtype_of(trim(element));
+  constexpr std::string_view kQuantised = "!quant.uniform<";  // "!quant.uniform<i8:f32, 0.1>"
+  const bool quantised = element.starts_with(kQuantised);
+  if (quantised) element.remove_prefix(kQuantised.size());
+  const std::size_t end = element.starts_with("complex") ? element.find('>') + 1
+                          : quantised                    ? element.find(':')
+                                                         : element.find_first_of(",>");
+  element = trim(element.substr(0, end));
+  const std::optional<DType> dtype = dtype_of(element);
+  if (!dtype) {
+    cursor.fail(first, "unknown element type '" + std::string(element.substr(0, 40)) + "'");
+  }
+  type.dtype = *dtype;
   return type;
 }
 
@@ -283,6 +300,7 @@ class OpParser {
       op_.result_types = op_.operand_types;
       return;
     }
+    op_.apart = true;
     op_.operand_types = parse_types(context_, text.substr(0, arrow));
     op_.result_types = parse_types(context_, text.substr(arrow + 2));
   }

@@ -17,7 +17,7 @@ namespace parallel_opt::mlir {
 /// tensor<8x?xf32>: sizes, -1 for "?". Anything else (a token, a tuple) is no tensor.
 struct Type {
   bool tensor = false;
-  std::optional<DType> dtype;
+  DType dtype = DType::u8;
   std::vector<std::int64_t> dims;
 };
 
@@ -45,6 +45,7 @@ struct Op {
   std::vector<RegionBody> regions;
   std::vector<Argument> bindings;  ///< "%iterArg = %0": names of a loop's values
   std::vector<Type> operand_types, result_types;
+  bool apart = false;  ///< "(T, T) -> T": both are stated; else one list is read as either
   std::string_view location;
   std::string_view text;  ///< the whole of it
 

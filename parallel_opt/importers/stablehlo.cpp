@@ -134,12 +134,10 @@ Dim Importer::open_size() {
   return sizes::symbol("batch", kBatch);
 }
 
-ResultType Importer::convert(const mlir::Type& type, const std::string& what) {
+ResultType Importer::convert(const mlir::Type& type) {
   ResultType result_type;
   if (!type.tensor) return {DType::u8, {}};
-  if (!type.dtype)
-    out.note(what + " has an element type that is not known: it is counted in bytes");
-  result_type.dtype = type.dtype.value_or(DType::u8);
+  result_type.dtype = type.dtype;
   for (const std::int64_t size : type.dims) {
     result_type.shape.push_back(size < 0 ? open_size() : sizes::fixed(size));
   }
@@ -152,7 +150,7 @@ ResultType Importer::result(const Op& op, std::size_t i, const Values& in) {
   // "stablehlo.select %p, %a, %b : tensor<2xi1>, tensor<2xf32>": the result's type is the last.
   const bool more = op.result_types.size() > op.result_count();
   const mlir::Type& stated = more ? op.result_types.back() : op.result_types[i];
-  ResultType type = convert(stated, "operator '" + std::string(op.name) + "'");
+  ResultType type = convert(stated);
   if (!in.empty() && shape(in[0]).size() == type.shape.size()) {
     for (std::size_t axis = 0; axis < type.shape.size(); ++axis) {
       if (type.shape[axis].symbolic()) type.shape[axis] = shape(in[0])[axis];
@@ -234,6 +232,7 @@ void Importer::visit(const Op& op, Scope& scope, Values& left) {
   }
   Values in;
   for (const std::string_view operand : op.operands) in.push_back(find(op, scope, operand));
+  check_operands(op, in);
   if (is_return(op.name)) {
     left = in;
     return;
@@ -248,13 +247,21 @@ void Importer::visit(const Op& op, Scope& scope, Values& left) {
     out.fail("operator '" + std::string(op.name) + "' makes " + std::to_string(results.size()) +
              " results, not " + std::to_string(op.result_count()));
   }
+  check_results(op, in, results);
   std::size_t next = 0;
   for (std::size_t i = 0; i < op.results.size(); ++i) {
-    Values& named = scope.values[op.results[i]];
-    named.assign(results.begin() + static_cast<std::ptrdiff_t>(next),
-                 results.begin() + static_cast<std::ptrdiff_t>(next + op.result_counts[i]));
+    define(scope, op.results[i],
+           {results.begin() + static_cast<std::ptrdiff_t>(next),
+            results.begin() + static_cast<std::ptrdiff_t>(next + op.result_counts[i])});
     next += op.result_counts[i];
   }
+}
+
+void Importer::define(Scope& scope, std::string_view name, Values values) {
+  for (const Scope* around = &scope; around != nullptr; around = around->outer) {
+    if (around->values.contains(name)) out.fail("defines '" + std::string(name) + "' twice");
+  }
+  scope.values.emplace(name, std::move(values));
 }
 
 Values Importer::dispatch(const Op& op, const Values& in, Scope& scope) {
@@ -287,6 +294,7 @@ std::string_view constant_text(const Op& op) {
 Values Importer::constant(const Op& op) {
   Value value;
   value.type = result(op, 0);
+  check_constant(op, value.type);
   if (value.type.shape.empty() && !is_floating(value.type.dtype)) {
     const auto numbers = mlir::dense_integers(constant_text(op), 1);
     if (numbers) value.known = numbers->front();
@@ -311,13 +319,19 @@ Values Importer::call(const Op& op, std::string_view name, const Values& in) {
   }
   calls_.push_back(callee->name);
   Scope scope;
-  for (std::size_t i = 0; i < in.size(); ++i) scope.values[callee->arguments[i].name] = {in[i]};
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const mlir::Argument& argument = callee->arguments[i];
+    const ResultType taken = convert(argument.type);
+    if (argument.type.tensor && at(in[i]).tensor_type && !agree(taken, type(in[i]))) {
+      differ(op, "an argument is taken as and is", taken, type(in[i]));
+    }
+    define(scope, argument.name, {in[i]});
+  }
   Values left;
   const std::string where = out.where;
   run_ops(callee->body, scope, left);
   out.where = where;
   calls_.pop_back();
-  (void)op;
   return left;
 }
 
@@ -369,7 +383,7 @@ std::vector<bool> Importer::guess_parameters(const mlir::Function& main) const {
   std::vector<bool> weights(count, false);
   const auto floating = [&](std::size_t i) {
     const mlir::Type& type = main.arguments[i].type;
-    return type.tensor && type.dtype && is_floating(*type.dtype);
+    return type.tensor && is_floating(type.dtype);
   };
   std::vector<std::string> roots(count);
   std::map<std::string, int> leaves;
@@ -404,7 +418,7 @@ void Importer::add_arguments(const mlir::Function& main, Values& arguments) {
     named = named || !name.empty();
     if (name.empty()) name = std::string(argument.name.substr(1));
     out.where = line_of(argument.name);
-    const ResultType type_of_argument = convert(argument.type, "argument '" + name + "'");
+    const ResultType type_of_argument = convert(argument.type);
     const TensorId id = out.add_tensor(name, weights[i] ? TensorRole::parameter : TensorRole::input,
                                        type_of_argument);
     Tensor& made = out.graph().tensors[id.index()];
@@ -429,7 +443,10 @@ void Importer::add_arguments(const mlir::Function& main, Values& arguments) {
 void Importer::run_main() {
   const mlir::Function* main = nullptr;
   for (const mlir::Function& one : module_.functions) {
-    functions_[one.name] = &one;
+    if (!functions_.emplace(one.name, &one).second) {
+      out.where = line_of(one.name);
+      out.fail("defines the function '" + std::string(one.name) + "' twice");
+    }
     if (one.is_public && (main == nullptr || one.name == "main")) main = &one;
   }
   if (main == nullptr) out.fail("no public function in the text");
@@ -437,7 +454,7 @@ void Importer::run_main() {
   add_arguments(*main, arguments);
   Scope scope;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
-    scope.values[main->arguments[i].name] = {arguments[i]};
+    define(scope, main->arguments[i].name, {arguments[i]});
   }
   calls_.push_back(main->name);
   Values left;

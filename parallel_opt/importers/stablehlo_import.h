@@ -76,6 +76,9 @@ class Importer {
   ResultType result(const mlir::Op& op, std::size_t i, const Values& in = {});
   /// The name of the single operator of a reducer, "stablehlo.add"; empty when there are more.
   std::string_view reducer(const mlir::Op& op) const;
+  /// A fault of two types that ought to be one.
+  [[noreturn]] void differ(const mlir::Op& op, const std::string& what, const ResultType& a,
+                           const ResultType& b);
 
  private:
   void run_ops(const mlir::RegionBody& body, Scope& scope, Values& left);
@@ -83,7 +86,15 @@ class Importer {
   Values dispatch(const mlir::Op& op, const Values& in, Scope& scope);
   void place(const mlir::Op& op, const Values& in);
   ValueId find(const mlir::Op& op, const Scope& scope, std::string_view name) const;
-  ResultType convert(const mlir::Type& type, const std::string& what);
+  ResultType convert(const mlir::Type& type);
+  // Faults where the stated types contradict what the operator gives.
+  void check_operands(const mlir::Op& op, const Values& in);
+  void check_results(const mlir::Op& op, const Values& in, const Values& results);
+  void check_parts(const mlir::Op& op, const Values& in, const ResultType& made);
+  void check_broadcast(const mlir::Op& op, const Values& in, const ResultType& made);
+  void check_concatenation(const mlir::Op& op, const Values& in, const ResultType& made);
+  void check_constant(const mlir::Op& op, const ResultType& made);
+  void define(Scope& scope, std::string_view name, Values values);
   Dim open_size();
 
   Values constant(const mlir::Op& op);
@@ -114,6 +125,9 @@ class Importer {
 /// Does the function hold its own backward? By its name, by what differentiation leaves in debug
 /// info, or because it returns every weight anew.
 bool is_training_step(const mlir::Module& module, const Graph& graph);
+
+/// One element type and one shape, where open sizes agree with any.
+bool agree(const ResultType& a, const ResultType& b);
 
 /// "dense<7>" of a constant, in either form.
 std::string_view constant_text(const mlir::Op& op);

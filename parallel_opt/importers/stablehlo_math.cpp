@@ -172,6 +172,45 @@ bool in_range(const std::vector<std::int64_t>& axes, std::size_t rank) {
       axes, [&](std::int64_t a) { return a >= 0 && a < static_cast<std::int64_t>(rank); });
 }
 
+struct ProductDims {
+  const Dims &batch, &inner;
+};
+
+/// Contracted and shared sizes are equal; the result has the shared axes, then the others.
+void check_product(Importer& m, const Op& op, const Values& in, const ProductDims& dims,
+                   const ResultType& stated) {
+  const Shape& left = m.shape(in[0]);
+  const Shape& right = m.shape(in[1]);
+  const auto size = [](const Shape& shape, std::int64_t axis) {
+    return shape[static_cast<std::size_t>(axis)];
+  };
+  for (const auto& [a, b] :
+       {std::pair{&dims.batch.left, &dims.batch.right}, {&dims.inner.left, &dims.inner.right}}) {
+    for (std::size_t i = 0; i < a->size(); ++i) {
+      const Dim x = size(left, (*a)[i]), y = size(right, (*b)[i]);
+      if (agree({DType::fp32, {x}}, {DType::fp32, {y}})) continue;
+      m.out.fail("operator '" + std::string(op.name) + "': sizes " + std::to_string(x.size) +
+                 " and " + std::to_string(y.size) +
+                 (a == &dims.inner.left ? " are contracted" : " are shared"));
+    }
+  }
+  Shape follows;
+  for (const std::int64_t axis : dims.batch.left) follows.push_back(size(left, axis));
+  const auto rest = [&](const Shape& shape, const std::vector<std::int64_t>& shared,
+                        const std::vector<std::int64_t>& contracted) {
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      const auto axis = static_cast<std::int64_t>(i);
+      const bool gone = std::ranges::find(shared, axis) != shared.end() ||
+                        std::ranges::find(contracted, axis) != contracted.end();
+      if (!gone) follows.push_back(shape[i]);
+    }
+  };
+  rest(left, dims.batch.left, dims.inner.left);
+  rest(right, dims.batch.right, dims.inner.right);
+  const ResultType made{stated.dtype, follows};
+  if (!agree(made, stated)) m.differ(op, "what follows and what is stated differ,", made, stated);
+}
+
 /// Any contraction is an einsum: batch axes first, then those of the left, those of the right.
 Values dot_general(Importer& m, const Op& op, const Values& in) {
   if (in.size() != 2) return m.opaque(op, in);
@@ -189,6 +228,7 @@ Values dot_general(Importer& m, const Op& op, const Values& in) {
                     in_range(inner.right, right) && left + right <= 52;
   if (!fits) m.out.fail("the contracted axes do not fit the operands");
   const ResultType type = m.result(op, 0, in);
+  check_product(m, op, in, {batch, inner}, type);
   const bool plain = left == 2 && right == 2 && batch.left.empty() && inner.left.size() == 1;
   if (plain) {
     const ValueId a = inner.left[0] == 1 ? in[0] : m.permute(in[0], {1, 0});

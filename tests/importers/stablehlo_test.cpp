@@ -177,6 +177,105 @@ TEST(StableHlo, FaultsNameTheLine) {
       "m.mlir:7: the function 'f' calls itself");
 }
 
+const std::string kReturn = "\nreturn %0 : tensor<4x3xf32>";
+
+TEST(StableHlo, TypesThatContradictAnOperatorAreFaults) {
+  EXPECT_EQ(fault("%0 = stablehlo.tanh %arg0 : tensor<4x4xf32>" + kReturn),
+            "m.mlir:3: operator 'stablehlo.tanh': an operand is stated as and is fp32 [4, 4] and "
+            "fp32 [4, 3]");
+  EXPECT_EQ(fault("%0 = stablehlo.add %arg0, %arg0 : (tensor<4x3xf32>, tensor<4x3xf32>) -> "
+                  "tensor<4x3xf64>\nreturn %0 : tensor<4x3xf64>"),
+            "m.mlir:3: operator 'stablehlo.add': operand and result differ, fp32 [4, 3] and fp64 "
+            "[4, 3]");
+  EXPECT_EQ(
+      fault("%0 = stablehlo.convert %arg0 : (tensor<4x3xf32>) -> tensor<3x4xf64>\nreturn %0 : "
+            "tensor<3x4xf64>"),
+      "m.mlir:3: operator 'stablehlo.convert': operand and result differ, fp32 [4, 3] and "
+      "fp64 [3, 4]");
+  EXPECT_EQ(fault("%0 = stablehlo.compare EQ, %arg0, %arg0 : (tensor<4x3xf32>, tensor<4x3xf32>) -> "
+                  "tensor<4x3xf32>" +
+                  kReturn),
+            "m.mlir:3: operator 'stablehlo.compare': its result is fp32 [4, 3], not true or false");
+  EXPECT_EQ(fault("%0 = stablehlo.transpose %arg0, dims = [1, 0] : (tensor<4x3xf32>) -> "
+                  "tensor<4x3xf32>" +
+                  kReturn),
+            "m.mlir:3: operator 'stablehlo.transpose': the result is stated as and is fp32 [4, 3] "
+            "and fp32 [3, 4]");
+  EXPECT_EQ(fault("%0 = stablehlo.concatenate %arg0, %arg0, dim = 1 : (tensor<4x3xf32>, "
+                  "tensor<4x3xf32>) -> tensor<4x7xf32>\nreturn %0 : tensor<4x7xf32>"),
+            "m.mlir:3: operator 'stablehlo.concatenate': the parts are 6 long, the result 7");
+  EXPECT_EQ(fault("%0 = stablehlo.slice %arg0 [0:5, 0:3] : (tensor<4x3xf32>) -> tensor<5x3xf32>\n"
+                  "return %0 : tensor<5x3xf32>"),
+            "m.mlir:3: operator 'stablehlo.slice': the part is no part of the whole, fp32 [4, 3] "
+            "and fp32 [5, 3]");
+  EXPECT_EQ(fault("%0 = stablehlo.broadcast_in_dim %arg0, dims = [0, 1] : (tensor<4x3xf32>) -> "
+                  "tensor<4x6xf32>\nreturn %0 : tensor<4x6xf32>"),
+            "m.mlir:3: operator 'stablehlo.broadcast_in_dim': a size is neither 1 nor the "
+            "result's, fp32 [4, 3] and fp32 [4, 6]");
+}
+
+TEST(StableHlo, ProductsAndSumsFollowFromTheirOperands) {
+  const std::string product =
+      "%0 = stablehlo.dot_general %arg0, %arg0, contracting_dims = [1] x [1] : (tensor<4x3xf32>, "
+      "tensor<4x3xf32>) -> ";
+  EXPECT_EQ(fault(product + "tensor<4x4xf32>\nreturn %0 : tensor<4x4xf32>"), "no error");
+  EXPECT_EQ(fault(product + "tensor<4x5xf32>\nreturn %0 : tensor<4x5xf32>"),
+            "m.mlir:3: operator 'stablehlo.dot_general': what follows and what is stated differ, "
+            "fp32 [4, 4] and fp32 [4, 5]");
+  EXPECT_EQ(fault("%0 = stablehlo.dot_general %arg0, %arg0, contracting_dims = [0] x [1] : "
+                  "(tensor<4x3xf32>, tensor<4x3xf32>) -> tensor<3x4xf32>\nreturn %0 : "
+                  "tensor<3x4xf32>"),
+            "m.mlir:3: operator 'stablehlo.dot_general': sizes 4 and 3 are contracted");
+  EXPECT_EQ(fault("%c = stablehlo.constant dense<0.0> : tensor<f32>\n%0 = stablehlo.reduce(%arg0 "
+                  "init: %c) applies stablehlo.add across dimensions = [1] : (tensor<4x3xf32>, "
+                  "tensor<f32>) -> tensor<3xf32>\nreturn %0 : tensor<3xf32>"),
+            "m.mlir:4: operator 'stablehlo.reduce': what follows and what is stated differ, fp32 "
+            "[4] and fp32 [3]");
+}
+
+TEST(StableHlo, ANameIsDefinedOnce) {
+  const std::string tanh = "%0 = stablehlo.tanh %arg0 : tensor<4x3xf32>\n";
+  EXPECT_EQ(fault(tanh + tanh + kReturn), "m.mlir:4: defines '%0' twice");
+  EXPECT_EQ(fault("%arg0 = stablehlo.tanh %arg0 : tensor<4x3xf32>\nreturn %arg0 : tensor<4x3xf32>"),
+            "m.mlir:3: defines '%arg0' twice");
+  const std::string g =
+      "func.func private @g(%x: tensor<4x3xf32>) -> tensor<4x3xf32> {\nreturn %x : "
+      "tensor<4x3xf32>\n}\n";
+  EXPECT_EQ(fault(tanh + "return %0 : tensor<4x3xf32>", g + g),
+            "m.mlir:9: defines the function 'g' twice");
+}
+
+TEST(StableHlo, UnknownElementTypesAreFaults) {
+  EXPECT_EQ(fault("%0 = stablehlo.iota dim = 0 : tensor<4x3xf99>" + kReturn),
+            "m.mlir:3: unknown element type 'f99' (is this what jax.jit(f).lower(...).as_text() "
+            "printed, and all of it?)");
+  EXPECT_EQ(
+      fault("%q = stablehlo.uniform_quantize %arg0 : (tensor<4x3xf32>) -> "
+            "tensor<4x3x!quant.uniform<i8:f32, 0.1>>\n"
+            "%0 = stablehlo.uniform_dequantize %q : (tensor<4x3x!quant.uniform<i8:f32, 0.1>>) "
+            "-> tensor<4x3xf32>" +
+            kReturn),
+      "no error");
+}
+
+TEST(StableHlo, CallsAndConstantsHoldWhatTheySay) {
+  EXPECT_EQ(
+      fault("%0 = call @g(%arg0) : (tensor<4x3xf32>) -> tensor<4x3xf32>" + kReturn,
+            "func.func private @g(%x: tensor<3x4xf32>) -> tensor<3x4xf32> {\nreturn %x : "
+            "tensor<3x4xf32>\n}\n"),
+      "m.mlir:3: operator 'call': an argument is taken as and is fp32 [3, 4] and fp32 [4, 3]");
+  EXPECT_EQ(fault("%c = stablehlo.constant dense<[1, 2]> : tensor<3xi32>\nreturn %arg0 : "
+                  "tensor<4x3xf32>"),
+            "m.mlir:3: a constant lists 2 numbers for i32 [3]");
+  EXPECT_EQ(fault("%0 = stablehlo.select %arg0, %arg0 : (tensor<4x3xf32>, tensor<4x3xf32>) -> "
+                  "tensor<4x3xf32>" +
+                  kReturn),
+            "no error");  // no such operator: it stays opaque
+  EXPECT_EQ(
+      fault("%0 = stablehlo.add %arg0, %arg0 : (tensor<4x3xf32>) -> tensor<4x3xf32>" + kReturn),
+      "m.mlir:3: operator 'stablehlo.add' states 1 types for 2 operands");
+}
+
 TEST(StableHlo, FunctionsThatMultiplyAreRefused) {
   std::string more;
   for (int i = 0; i < 40; ++i) {  // each calls the next one twice: 2^40 calls
