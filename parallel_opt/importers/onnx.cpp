@@ -14,6 +14,7 @@ namespace {
 using onnx::ProtoModel;
 
 constexpr std::int64_t kOldest = 13;
+constexpr std::int64_t kNewest = 28;  // of onnx 1.23; operators may mean something else later
 
 void check_model(const ProtoModel& model, Findings& findings) {
   const Place none, opsets{nullptr, "opset_import", SIZE_MAX};
@@ -21,9 +22,18 @@ void check_model(const ProtoModel& model, Findings& findings) {
     findings.fault(none, "has no graph", "is it an ONNX file?");
   }
 
-  for (const onnx::ProtoOpset& opset : model.opsets) {
+  for (std::size_t i = 0; i < model.opsets.size(); ++i) {
+    const onnx::ProtoOpset& opset = model.opsets[i];
     if (!onnx::is_main_domain(opset.domain)) continue;
-
+    if (opset.version < 1 || opset.version > kNewest) {
+      findings.fault({&opsets, "", i},
+                     "operator set " + std::to_string(opset.version) + " is not known, 1 to " +
+                         std::to_string(kNewest) + " are",
+                     "export with opset_version=" + std::to_string(kNewest) +
+                         " or less, or onnx.version_converter.convert_version(model, " +
+                         std::to_string(kNewest) + ")");
+      continue;
+    }
     if (opset.version < kOldest) {
       findings.note("operator set " + std::to_string(opset.version) + " is older than " +
                     std::to_string(kOldest) +

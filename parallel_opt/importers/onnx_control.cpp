@@ -23,6 +23,25 @@ std::optional<Body> body_of(const Call& call, std::string_view name) {
   return std::nullopt;
 }
 
+/// Faults unless a body takes and leaves as many values as its operator gives and makes.
+bool fits(Call& call, const char* name, const ProtoGraph& body, std::size_t takes,
+          std::size_t leaves) {
+  const auto values = [](std::size_t n) {
+    return std::to_string(n) + (n == 1 ? " value" : " values");
+  };
+  if (body.inputs.size() != takes) {
+    call.fault("\"" + std::string(name) + "\" takes " + values(body.inputs.size()) +
+               ", it is given " + std::to_string(takes));
+    return false;
+  }
+  if (body.outputs.size() != leaves) {
+    call.fault("\"" + std::string(name) + "\" leaves " + values(body.outputs.size()) +
+               ", the operator makes " + std::to_string(leaves));
+    return false;
+  }
+  return true;
+}
+
 std::string region_base(const Call& call) {
   const std::string_view name = !call.node.name.empty()      ? call.node.name
                                 : !call.node.outputs.empty() ? call.node.outputs[0]
@@ -108,6 +127,11 @@ Region alternative(const std::string& base, const char* which) {
 void read_if(Call& call) {
   const auto yes = body_of(call, "then_branch"), no = body_of(call, "else_branch");
   if (!yes || !no) return;
+  if (yes->graph->outputs.size() != no->graph->outputs.size()) {
+    return call.fault("its branches leave " + std::to_string(yes->graph->outputs.size()) + " and " +
+                      std::to_string(no->graph->outputs.size()) + " values");
+  }
+  if (!fits(call, "then_branch", *yes->graph, 0, call.out.size())) return;
   const std::string base = region_base(call);
   if (const auto condition = call.number(0)) {
     return choose(call, read_body(call, *condition != 0 ? *yes : *no, {}, base));
@@ -263,6 +287,7 @@ void read_loop(Call& call) {
     if (!call.has(i)) return call.fault("operand " + std::to_string(i) + " is missing");
     loop.carried.push_back(call.in[i]);
   }
+  if (!fits(call, "body", *body->graph, 2 + loop.carried.size(), 1 + call.out.size())) return;
   const Data* most = call.data(0);
   const auto go_on = call.number(1);
   const bool always = !call.has(1) || (go_on && *go_on != 0);
@@ -313,8 +338,15 @@ void read_scan(Call& call) {
     if (axis < 0 || axis >= rank) return call.fault("scans along an axis that is not there");
     loop.sliced.push_back(call.in[i]);
     loop.axes.push_back(static_cast<std::size_t>(axis));
-    if (shape != nullptr && i == states) loop.trips = (*shape)[static_cast<std::size_t>(axis)];
+    if (shape == nullptr) continue;
+    const Dim& runs = (*shape)[static_cast<std::size_t>(axis)];
+    if (is_fixed(runs) && is_fixed(loop.trips) && runs != loop.trips) {
+      return call.fault("scans operands of " + std::to_string(loop.trips.size) + " and " +
+                        std::to_string(runs.size) + " slices");
+    }
+    if (i == states || is_fixed(runs)) loop.trips = runs;
   }
+  if (!fits(call, "body", *body->graph, call.in.size(), call.out.size())) return;
   if (is_unknown(loop.trips)) {
     Value count;
     count.name = region_base(call) + ".trips";

@@ -156,13 +156,13 @@ void Importer::read_inputs(Scope& scope) {
   const Place graph{nullptr, "graph", SIZE_MAX}, inputs{&graph, "input", SIZE_MAX};
   for (std::size_t i = 0; i < model_.graph.inputs.size(); ++i) {
     const ProtoValueInfo& info = model_.graph.inputs[i];
-    if (scope.values.contains(info.name)) continue;  // a default, as old files list them
     const Place place{&inputs, "", i};
-    const int id = add_value(printable(info.name));
-    if (!scope.values.try_emplace(info.name, id).second) {
-      findings_.fault(place, "the input " + quoted(info.name) + " is made twice");
+    if (const auto stored = scope.values.find(info.name); stored != scope.values.end()) {
+      compare_default(info, value(stored->second), place);  // as old files list them
       continue;
     }
+    const int id = add_value(printable(info.name));
+    scope.values.emplace(info.name, id);
     Value& made = value(id);
     type_of(made, info.type, place, true);
     if (made.kind == Value::Kind::tensor && !made.shape) {
@@ -173,6 +173,29 @@ void Importer::read_inputs(Scope& scope) {
         add_tensor(made.name, TensorRole::input, made.element, made.shape.value_or(Shape()));
     graph_.inputs.push_back(made.tensor);
   }
+}
+
+void Importer::compare_default(const ProtoValueInfo& info, const Value& stored,
+                               const Place& place) {
+  if (!stored.weight) {  // two inputs of one name
+    findings_.fault(place, "the input " + quoted(info.name) + " is made twice");
+    return;
+  }
+  Value stated;
+  type_of(stated, info.type, place, false);
+  const bool types = stated.element == 0 || stated.element == stored.element;
+  bool shapes = true;
+  if (stated.shape && stored.shape) {
+    shapes = std::ranges::equal(*stated.shape, *stored.shape, [](const Dim& a, const Dim& b) {
+      return !is_fixed(a) || !is_fixed(b) || a.size == b.size;
+    });
+  }
+  if (types && shapes) return;
+  const auto text = [](const Value& v) {
+    return "type " + std::to_string(v.element) + " " + (v.shape ? show(*v.shape) : "");
+  };
+  findings_.fault(place, "the input " + quoted(info.name) + " is stated as " + text(stated) +
+                             " and its initializer is " + text(stored));
 }
 
 void Importer::read_outputs(const Scope& scope) {

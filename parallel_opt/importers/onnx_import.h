@@ -156,6 +156,8 @@ class Importer {
 
  private:
   void read_inputs(Scope& scope);
+  /// Faults where an input and the initializer that is its default contradict each other.
+  void compare_default(const ProtoValueInfo& info, const Value& stored, const Place& place);
   void read_outputs(const Scope& scope);
   void read_node(Scope& scope, const ProtoNode& node, const Place& place);
   void finish_node(Call& call);

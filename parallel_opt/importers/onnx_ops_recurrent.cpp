@@ -24,9 +24,43 @@ std::optional<Sizes> sizes_of_layer(Call& call) {
   return Sizes{(*x)[first ? 1 : 0], (*x)[first ? 0 : 1], (*w)[0], (*r)[2], first};
 }
 
+std::int64_t gates_of(std::string_view type) { return type == "LSTM" ? 4 : type == "GRU" ? 3 : 1; }
+
+/// The stored sizes against each other and against `hidden_size` and `direction`.
+bool check_weights(Call& call, const Sizes& s) {
+  const std::int64_t hidden = call.whole("hidden_size", 0);
+  const std::int64_t ways = call.text("direction", "forward") == "bidirectional" ? 2 : 1;
+  const std::int64_t gates = gates_of(call.node.type);
+  if (!is_fixed(s.hidden) || !is_fixed(s.directions)) return true;
+  if (hidden > 0 && s.hidden.size != hidden) {
+    call.fault("hidden_size is " + std::to_string(hidden) + " and R is " + show(*call.shape(2)));
+    return false;
+  }
+  const Dim h = s.hidden, d = fixed(ways), wide = fixed(gates * h.size);
+  const struct {
+    std::size_t operand;
+    const char* name;
+    Shape shape;
+  } expected[] = {{1, "W", {d, wide, call.shape(0)->back()}},
+                  {2, "R", {d, wide, h}},
+                  {3, "B", {d, fixed(2 * gates * h.size)}},
+                  {7, "P", {d, fixed(3 * h.size)}}};
+  for (const auto& [operand, name, wanted] : expected) {
+    const Shape* given = call.shape(operand);
+    if (given == nullptr || !call.has(operand)) continue;
+    const bool same = std::ranges::equal(*given, wanted, [](const Dim& a, const Dim& b) {
+      return !is_fixed(a) || !is_fixed(b) || a.size == b.size;
+    });
+    if (same) continue;
+    call.fault(std::string(name) + " is " + show(*given) + " where " + show(wanted) + " fits");
+    return false;
+  }
+  return true;
+}
+
 void recurrent_shape(Call& call) {
   const auto sizes = sizes_of_layer(call);
-  if (!sizes) return;
+  if (!sizes || !check_weights(call, *sizes)) return;
   const auto& [t, n, d, h, first] = *sizes;
   const std::int64_t element = call.element(0);
   call.set(0, element, first ? Shape{n, t, d, h} : Shape{t, d, n, h});

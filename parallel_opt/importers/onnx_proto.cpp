@@ -96,9 +96,11 @@ class ModelReader {
   template <class Field>
   void each(std::string_view bytes, const Place& place, Field field) {
     if (findings_.full()) return;
-    constexpr int kMostNested = 40;  // subgraphs in subgraphs, types in types
+    // A subgraph in a subgraph is four messages further in: graph, node, attribute, graph.
+    constexpr int kMostNested = 4 * 34;
     if (depth_ >= kMostNested) {
-      findings_.fault(place, "is nested more than 40 messages deep");
+      findings_.fault(place, "is nested more than " + std::to_string(kMostNested) +
+                                 " messages deep, which holds 32 subgraphs");
       return;
     }
     ++depth_;

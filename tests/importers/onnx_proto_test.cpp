@@ -100,6 +100,35 @@ TEST(OnnxProto, NoMoreThanTwentyFaults) {
   EXPECT_EQ(std::count(error.begin(), error.end(), '\n'), 19);
 }
 
+TEST(OnnxProto, OperatorSetsThatAreNotKnownAreFaults) {
+  const std::string way =
+      " (export with opset_version=28 or less, or onnx.version_converter.convert_version(model, "
+      "28))";
+  EXPECT_EQ(error_of([] { read(two_nodes(), 99); }),
+            "model.onnx:opset_import[0]: operator set 99 is not known, 1 to 28 are" + way);
+  EXPECT_EQ(error_of([] { read(two_nodes(), 0); }),
+            "model.onnx:opset_import[0]: operator set 0 is not known, 1 to 28 are" + way);
+  EXPECT_EQ(error_of([] { read(two_nodes(), 28); }), "no error");
+}
+
+TEST(OnnxProto, AnInputAgreesWithItsDefault) {
+  OnnxGraph graph = two_nodes();
+  graph.initializers.push_back(weight("extra", {2, 3}));
+  const auto fault = [&](const std::string& input) {
+    OnnxGraph one = graph;
+    one.inputs.push_back(input);
+    return error_of([&] { read(one); });
+  };
+  EXPECT_EQ(fault(value_info("extra", {"2", "3"})), "no error");
+  EXPECT_EQ(fault(value_info("extra", {"n", "3"})), "no error");
+  const std::string place = "model.onnx:graph.input[" + std::to_string(graph.inputs.size()) +
+                            "]: the input \"extra\" is stated as type ";
+  EXPECT_EQ(fault(value_info("extra", {"2", "4"})),
+            place + "1 [2, 4] and its initializer is type 1 [2, 3]");
+  EXPECT_EQ(fault(value_info("extra", {"2", "3"}, 7)),
+            place + "7 [2, 3] and its initializer is type 1 [2, 3]");
+}
+
 TEST(OnnxProto, ModelWithoutOperatorSet) {
   std::string bytes;
   protozero::pbf_writer(bytes).add_message(7, two_nodes().bytes());
@@ -121,7 +150,9 @@ TEST(OnnxProto, MessagesNestedTooDeepAreAFault) {
   writer.add_message(2, type);
   OnnxGraph graph = two_nodes();
   graph.inputs = {info};
-  EXPECT_NE(error_of([&] { read(graph); }).find("is nested more than 40 messages deep"),
+  EXPECT_NE(error_of([&] { read(graph); })
+                .find("is nested more than 136 messages deep, which holds 32 "
+                      "subgraphs"),
             std::string::npos);
 }
 

@@ -193,6 +193,26 @@ TEST(Onnx, RecurrentLayersAreThoseOfPyTorch) {
   EXPECT_EQ(flops, 2.0 * 5 * 2 * (64 * 8 + 64 * 16));
 }
 
+TEST(Onnx, RecurrentWeightsFitEachOther) {
+  const auto fault = [](const std::string& type, std::int64_t hidden, const Names& weights) {
+    return error_of(
+        [&] { read(one_node(type, {{"5", "2", "8"}}, {whole("hidden_size", hidden)}, weights)); });
+  };
+  const std::string w = weight("c0", {1, 64, 8}), r = weight("c1", {1, 64, 16});
+  EXPECT_EQ(fault("LSTM", 16, {w, r, weight("c2", {1, 128})}), "no error");
+  EXPECT_EQ(fault("LSTM", 32, {w, r}),
+            "model.onnx:graph.node[0]: LSTM: hidden_size is 32 and R is [1, 64, 16]");
+  EXPECT_EQ(fault("LSTM", 16, {weight("c0", {1, 64, 9}), r}),
+            "model.onnx:graph.node[0]: LSTM: W is [1, 64, 9] where [1, 64, 8] fits");
+  EXPECT_EQ(fault("GRU", 16, {weight("c0", {1, 48, 8}), r}),
+            "model.onnx:graph.node[0]: GRU: R is [1, 64, 16] where [1, 48, 16] fits");
+  EXPECT_EQ(fault("RNN", 16,
+                  {weight("c0", {1, 16, 8}), weight("c1", {1, 16, 16}), weight("c2", {1, 16})}),
+            "model.onnx:graph.node[0]: RNN: B is [1, 16] where [1, 32] fits");
+  EXPECT_EQ(fault("LSTM", 16, {weight("c0", {2, 64, 8}), weight("c1", {2, 64, 16})}),
+            "model.onnx:graph.node[0]: LSTM: W is [2, 64, 8] where [1, 64, 8] fits");
+}
+
 TEST(Onnx, UnevenPaddingIsAnOperatorOfItsOwn) {
   const Graph graph = read(one_node("Conv", {{"1", "3", "8", "8"}, {"4", "3", "3", "3"}},
                                     {wholes("pads", {0, 1, 2, 1})}));
