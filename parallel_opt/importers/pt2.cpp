@@ -172,6 +172,51 @@ bool leaves_folder(std::string_view name) {
   return path.is_absolute() || std::ranges::find(path, "..") != path.end();
 }
 
+/// Bytes from the start of a weight's storage to the end of what its sizes and strides reach; empty
+/// when the entry does not say.
+std::optional<double> reach_of(Node meta, DType graph_dtype) {
+  const Node sizes = meta["sizes"], strides = meta["strides"], code = meta["dtype"];
+  const DType dtype =
+      (code.is(Kind::integer) ? pt2::dtype_of(code.integer()) : std::nullopt).value_or(graph_dtype);
+  if (!sizes.is(Kind::array) || strides.size() != sizes.size()) return std::nullopt;
+  const auto number = [](Node node) {
+    const Node inner = node.is(Kind::object) ? pt2::variant_of(node).value : node;
+    return inner.is(Kind::integer) ? static_cast<double>(inner.integer()) : 0;
+  };
+  double last = number(meta["storage_offset"]);
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    const double size = number(sizes.at(i));
+    if (size < 1) return 0;
+    last += (size - 1) * number(strides.at(i));
+  }
+  return (last + 1) * static_cast<double>(size_of(dtype));
+}
+
+/// A stored weight against what its entry says of it, and against the tensor that it is.
+void check_payload(Node entry, const Tensor& tensor, Bytes stored, const Place& place,
+                   Findings& findings) {
+  const Node meta = entry["tensor_meta"], pickled = entry["use_pickle"];
+  const Node sizes = meta["sizes"];
+  if (sizes.is(Kind::array)) {
+    bool same = sizes.size() == tensor.shape.size();
+    for (std::size_t i = 0; same && i < sizes.size(); ++i) {
+      const Node size = pt2::variant_of(sizes.at(i)).value;
+      same = !size.is(Kind::integer) || size.integer() == tensor.shape[i].size;
+    }
+    if (!same) {
+      return findings.fault({&place, "tensor_meta", SIZE_MAX},
+                            "its sizes are not those of the graph's tensor \"" + tensor.fqn + "\"");
+    }
+  }
+  const std::optional<double> reach = reach_of(meta, tensor.dtype);
+  if (!reach || (pickled.is(Kind::boolean) && pickled.boolean())) return;
+  if (static_cast<double>(stored.value) >= *reach) return;
+  findings.fault(place,
+                 "holds " + std::to_string(stored.value) + " bytes, its tensor needs " +
+                     std::to_string(static_cast<std::int64_t>(*reach)),
+                 "is the download complete?");
+}
+
 /// Equal payload, sizes, strides and offset are one parameter; equal payload alone may be two views
 /// of one storage, and an empty payload (fake or meta weights) says nothing.
 Ties payload_ties(const ZipArchive& zip, const Package& package, const std::string& file,
@@ -199,7 +244,12 @@ Ties payload_ties(const ZipArchive& zip, const Package& package, const std::stri
         continue;
       }
       const std::string payload = "data/weights/" + std::string(path.string());
-      if (!package.contains(payload) || zip.size(package.path(payload)) == Bytes(0)) continue;
+      if (!package.contains(payload)) continue;
+      const Bytes stored = zip.size(package.path(payload));
+      if (stored == Bytes(0)) continue;
+      const Place members{nullptr, "config", SIZE_MAX};
+      check_payload(config.at(i), graph.tensors[at->second], stored,
+                    {&members, config.key(i), SIZE_MAX}, findings);
       same[payload + payload_key(config.at(i))][at->second] = config.key(i);
     }
     for (const auto& [key, names] : same) {

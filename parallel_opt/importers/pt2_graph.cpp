@@ -176,6 +176,17 @@ void GraphReader::read_meta(Tensor& tensor, Node meta, const Place& place) {
   const Place sizes_place{&place, "sizes", SIZE_MAX}, strides_place{&place, "strides", SIZE_MAX};
   const Node sizes = meta["sizes"], strides = meta["strides"];
   if (!sizes.is(Kind::array)) findings_.fault(sizes_place, "is missing or no list");
+  constexpr std::size_t kMostAxes = 64;  // as PyTorch
+  if (sizes.size() > kMostAxes) {
+    findings_.fault(sizes_place, "the tensor has " + std::to_string(sizes.size()) + " axes",
+                    "at most 64");
+    return;
+  }
+  if (strides.size() > 0 && strides.size() != sizes.size()) {
+    findings_.fault(strides_place, std::to_string(strides.size()) + " strides for " +
+                                       std::to_string(sizes.size()) + " sizes");
+    return;
+  }
   constexpr std::int64_t kMost = std::int64_t(1) << 58;  // elements; 16 bytes each still fit int64
   constexpr std::int64_t kOne = 1;
   std::int64_t elements = 1;
@@ -270,6 +281,7 @@ void GraphReader::read_node(Scope& scope, Node node, const Place& place) {
     read_argument(scope, op, argument_name, variant_of(inputs.at(i)["arg"]),
                   {&inputs_place, "", i});
   }
+  if (is_op && !is_scalar_node(target)) check_required(target, inputs, inputs_place);
   add_results(scope, op, node["outputs"], place);
   if (op.outputs.empty() && (!is_op || is_scalar_node(target))) {
     if (reads_a_value(target)) {
@@ -284,6 +296,24 @@ void GraphReader::read_node(Scope& scope, Node node, const Place& place) {
   op.region = region_;
   op.name = unique_name(scope.prefix + (op.name.empty() ? op.target : op.name));
   graph_.ops.push_back(std::move(op));
+}
+
+void GraphReader::check_required(std::string_view target, Node inputs, const Place& place) {
+  const std::span<const std::string> names = required_tensors(target);
+  std::vector<bool> given(names.size());
+  for (std::size_t i = 0; i < inputs.size() && !names.empty(); ++i) {
+    const Node name = inputs.at(i)["name"];
+    if (!name.is(Kind::string)) return;  // older files name no arguments
+    const auto at = std::ranges::find(names, name.string());
+    Variant value = variant_of(inputs.at(i)["arg"]);
+    if (value.key == "as_optional_tensor") value = variant_of(value.value);
+    const bool none = value.key.empty() || value.key == "as_none";
+    if (at != names.end() && !none) given[static_cast<std::size_t>(at - names.begin())] = true;
+  }
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (given[i]) continue;
+    findings_.fault(place, std::string(target) + " needs the tensor " + quoted(names[i]));
+  }
 }
 
 void GraphReader::read_argument(const Scope& scope, Op& op, const std::string& name,

@@ -55,6 +55,8 @@ class GraphReader {
   void read_meta(Tensor& tensor, Node meta, const Place& place);
   std::optional<TensorId> find(const Scope& scope, Node argument, const Place& place);
 
+  /// Faults for tensors that PyTorch's schema of the operator asks for and the node lacks.
+  void check_required(std::string_view target, Node inputs, const Place& place);
   void read_argument(const Scope& scope, Op& op, const std::string& name, Variant argument,
                      const Place& place);
   void read_operands(const Scope& scope, Op& op, const std::string& name, Node list,

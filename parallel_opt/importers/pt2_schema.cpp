@@ -4,7 +4,11 @@
 #include <array>
 #include <cctype>
 #include <limits>
+#include <unordered_map>
+#include <vector>
 
+#include "parallel_opt/base/embedded.h"
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/graph/symbol.h"
 
 namespace parallel_opt::pt2 {
@@ -102,6 +106,26 @@ std::string device_name(Node device) {
   const Node index = device["index"];
   std::string name(type.string());
   return index.is(Kind::integer) ? name + ":" + std::to_string(index.integer()) : name;
+}
+
+std::span<const std::string> required_tensors(std::string_view target) {
+  using Table = std::unordered_map<std::string, std::vector<std::string>>;  // never iterated
+  static const Table kTable = [] {
+    const std::string name = "data/operators/required_tensors.json";
+    const JsonTree tree(embedded_file(name).value_or("{}"), name);
+    const Node root = tree.root();
+    Table table;
+    for (std::size_t i = 0; i < root.size(); ++i) {
+      const std::vector<std::string> tensors = split(root.key(i), ' ');
+      for (const std::string& op : split(root.at(i).string(), ' ')) table[op] = tensors;
+    }
+    return table;
+  }();
+  constexpr std::string_view kNamespace = "aten.";
+  if (!target.starts_with(kNamespace)) return {};
+  target.remove_prefix(kNamespace.size());
+  const auto found = kTable.find(std::string(target.substr(0, target.find('.'))));
+  return found == kTable.end() ? std::span<const std::string>() : found->second;
 }
 
 namespace {

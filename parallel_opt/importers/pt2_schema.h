@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -62,5 +63,9 @@ class Symbols {
   std::unordered_map<std::string, std::size_t> index_;                     // never iterated
   std::unordered_map<std::string, std::optional<SizeExpression>> parsed_;  // never iterated
 };
+
+/// Tensors without which an ATen operator ("aten.linear.default") does not run, in any of its
+/// overloads: data/operators/required_tensors.json, from PyTorch's schemas. Empty when not known.
+std::span<const std::string> required_tensors(std::string_view target);
 
 }  // namespace parallel_opt::pt2

@@ -176,6 +176,28 @@ TEST(Pt2Ties, ViewsOfOneStorageAreTwoParameters) {
   EXPECT_EQ(count_parameters(graph).parameters, 30);
 }
 
+TEST(Pt2Archive, StoredWeightsHoldTheirTensors) {
+  const auto fault = [](int offset, std::size_t bytes) {
+    return error(make_pt2(tied_model().json(),
+                          weights(offset, std::string(bytes, 'w'), "model_weights_config.json")));
+  };
+  EXPECT_EQ(fault(0, 60), "no error");  // 5 x 3 of 4 bytes
+  EXPECT_EQ(fault(0, 59),
+            "model.pt2:config.embed.weight: holds 59 bytes, its tensor needs 60 (is the download "
+            "complete?)\n"
+            "model.pt2:config.head.weight: holds 59 bytes, its tensor needs 60 (is the download "
+            "complete?)");
+  EXPECT_EQ(fault(15, 60),  // the second begins where the storage ends
+            "model.pt2:config.head.weight: holds 60 bytes, its tensor needs 120 (is the download "
+            "complete?)");
+  Model other = tied_model();
+  other.values[1] = "\"p_head_weight\": " + meta({"7", "3"}, 7, {}, true);
+  EXPECT_EQ(
+      error(make_pt2(other.json(), weights(0, std::string(60, 'w'), "model_weights_config.json"))),
+      "model.pt2:config.head.weight.tensor_meta: its sizes are not those of the graph's "
+      "tensor \"head.weight\"");
+}
+
 TEST(Pt2Ties, WithoutWeightsTheFileCannotTell) {
   const Graph graph =
       read_pt2(make_pt2(tied_model().json(), weights(0, "", "model_weights_config.json")), "m.pt2");

@@ -401,6 +401,36 @@ TEST(Pt2Graph, FaultsInNodesAreAllNamed) {
             "(is the file complete?)");
 }
 
+TEST(Pt2Graph, OperatorsNeedTheirTensors) {
+  Model model = linear_model();
+  const std::string none = argument("weight", "as_none", "true");
+  model.value("a", meta({"2", "4"}));
+  model.value("b", meta({"2", "3"}));
+  model.node("torch.ops.aten.linear.default", {tensor("input", "x"), none}, "a");
+  model.node("torch.ops.aten.add.Tensor", {tensor("self", "x"), argument("other", "as_int", "1")},
+             "b");  // a number may stand for a tensor
+  EXPECT_EQ(error(model),
+            "model.pt2:graph.nodes[1].inputs: aten.linear.default needs the tensor \"weight\"");
+  model.nodes[1] = R"({"target": "torch.ops.aten.addmm.default", "inputs": [], "outputs": []})";
+  EXPECT_EQ(error(model),
+            "model.pt2:graph.nodes[1].inputs: aten.addmm.default needs the tensor \"self\"\n"
+            "model.pt2:graph.nodes[1].inputs: aten.addmm.default needs the tensor \"mat1\"\n"
+            "model.pt2:graph.nodes[1].inputs: aten.addmm.default needs the tensor \"mat2\"");
+}
+
+TEST(Pt2Graph, TensorsHaveAtMost64Axes) {
+  Model model;
+  model.input("x", meta(std::vector<std::string>(100'000, "1")));
+  model.output("x");
+  EXPECT_EQ(error(model),
+            "model.pt2:graph.tensor_values.x.sizes: the tensor has 100000 axes (at "
+            "most 64)");
+  Model strides;
+  strides.input("x", meta({"2", "3"}, 7, {1}));
+  strides.output("x");
+  EXPECT_EQ(error(strides), "model.pt2:graph.tensor_values.x.strides: 1 strides for 2 sizes");
+}
+
 TEST(Pt2Graph, ImpossibleSizesAreFaults) {
   Model model;
   model.input("x", meta({"-1"}));
