@@ -1,6 +1,7 @@
 #include "parallel_opt/importers/hf_config.h"
 
 #include <algorithm>
+#include <cctype>
 
 #include "parallel_opt/base/json_traits.h"
 #include "parallel_opt/base/text.h"
@@ -25,6 +26,28 @@ std::vector<HfFamily> all_families() {
   return all;
 }
 
+/// The known type that is most likely the relative: "gemma3" begins gemma3_text, "qwen2_vl" begins
+/// with qwen2, "lama" is almost llama, "deberta-v2" has bert in it.
+std::string nearest_family(std::string_view type) {
+  const std::vector<std::string> known = hf_families();
+  std::string begun, within, inside;
+  for (const std::string& one : known) {
+    if (one.starts_with(type) && type.size() >= 3 && (begun.empty() || one.size() < begun.size())) {
+      begun = one;
+    }
+    const bool word =
+        type.size() > one.size() && std::isalpha(static_cast<unsigned char>(type[one.size()])) == 0;
+    if (type.starts_with(one) && word && one.size() > within.size()) within = one;
+    if (type.find(one) != type.npos && one.size() > std::max<std::size_t>(3, inside.size())) {
+      inside = one;
+    }
+  }
+  for (std::string candidate : {begun, within, nearest_match(type, known)}) {
+    if (!candidate.empty()) return candidate;
+  }
+  return inside;
+}
+
 const HfFamily& family_of(const JsonTree::Node& root, const std::string& name,
                           const std::vector<HfFamily>& families) {
   const JsonTree::Node type = root["model_type"];
@@ -35,7 +58,7 @@ const HfFamily& family_of(const JsonTree::Node& root, const std::string& name,
   const auto known = std::find_if(families.begin(), families.end(),
                                   [&](const HfFamily& f) { return f.type == type.string(); });
   if (known != families.end()) return *known;
-  const std::string nearest = nearest_match(type.string(), hf_families());
+  const std::string nearest = nearest_family(type.string());
   throw InputError(name + ":model_type",
                    "unknown model type '" + std::string(type.string().substr(0, 60)) + "'",
                    (nearest.empty() ? "" : "the nearest known one is '" + nearest + "'; ") +

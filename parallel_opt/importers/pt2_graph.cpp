@@ -12,6 +12,8 @@ namespace {
 using Node = JsonTree::Node;
 using Kind = JsonTree::Kind;
 
+constexpr std::int64_t kMostElements = std::int64_t(1) << 58;  // 16 bytes each still fit int64
+
 std::string quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
 
 /// Nodes that compute a size, check something or read one value on the host: no tensor comes out
@@ -187,8 +189,6 @@ void GraphReader::read_meta(Tensor& tensor, Node meta, const Place& place) {
                                        std::to_string(sizes.size()) + " sizes");
     return;
   }
-  constexpr std::int64_t kMost = std::int64_t(1) << 58;  // elements; 16 bytes each still fit int64
-  constexpr std::int64_t kOne = 1;
   std::int64_t elements = 1;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     const Place one{&sizes_place, "", i};
@@ -198,32 +198,37 @@ void GraphReader::read_meta(Tensor& tensor, Node meta, const Place& place) {
       dim.size = 0;
     }
     if (__builtin_mul_overflow(elements, std::max<std::int64_t>(dim.size, 1), &elements) ||
-        elements > kMost) {
+        elements > kMostElements) {
       findings_.fault(sizes_place, "the tensor has more than 2^58 elements");
       elements = 1;
       dim.size = 0;
     }
     tensor.shape.push_back(std::move(dim));
   }
+  read_strides(tensor, strides, strides_place);
+  const Node layout = meta["layout"];
+  if (layout.is(Kind::integer) && layout.integer() != 7) {
+    findings_.note("tensor " + quoted(tensor.name) + " is " + layout_name(layout.integer()) +
+                   ": counted as if it were dense");
+  }
+}
+
+void GraphReader::read_strides(Tensor& tensor, Node strides, const Place& place) {
   std::vector<std::int64_t> steps;
   for (std::size_t i = 0; i < strides.size(); ++i) {
-    const Place one{&strides_place, "", i};
+    const Place one{&place, "", i};
     steps.push_back(symbols_.read(strides.at(i), one).size);
     const std::int64_t size = i < tensor.shape.size() ? tensor.shape[i].size : 0;
     std::int64_t span = 0;
-    if (steps.back() < 0 || __builtin_mul_overflow(steps.back(), std::max(size, kOne), &span) ||
-        span > kMost) {
+    if (steps.back() < 0 ||
+        __builtin_mul_overflow(steps.back(), std::max<std::int64_t>(size, 1), &span) ||
+        span > kMostElements) {
       findings_.fault(one, "the stride " + std::to_string(steps.back()) + " fits no storage");
       steps.back() = 0;
     }
   }
   if (steps.size() == tensor.shape.size() && !is_contiguous(tensor, steps))
     tensor.strides = std::move(steps);
-  const Node layout = meta["layout"];
-  if (layout.is(Kind::integer) && layout.integer() != 7) {
-    findings_.note("tensor " + quoted(tensor.name) + " is " + layout_name(layout.integer()) +
-                   ": counted as if it were dense");
-  }
 }
 
 std::optional<TensorId> GraphReader::find(const Scope& scope, Node argument, const Place& place) {

@@ -53,6 +53,7 @@ class GraphReader {
   TensorId add_tensor(Scope& scope, std::string_view name, TensorRole role, std::string fqn,
                       const Place& place);
   void read_meta(Tensor& tensor, Node meta, const Place& place);
+  void read_strides(Tensor& tensor, Node strides, const Place& place);
   std::optional<TensorId> find(const Scope& scope, Node argument, const Place& place);
 
   /// Faults for tensors that PyTorch's schema of the operator asks for and the node lacks.

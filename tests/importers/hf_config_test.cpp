@@ -119,6 +119,24 @@ TEST(HfConfig, UnknownTypeNamesTheNearestAndTheWay) {
             "file.py:factory as MODEL)");
 }
 
+TEST(HfConfig, RelativesAreNamedByWhatTheyShare) {
+  const auto nearest = [](const std::string& type) {
+    const std::string text = error(R"({"model_type": ")" + type + "\"}");
+    const std::string begin = "the nearest known one is '";
+    const std::size_t at = text.find(begin);
+    if (at == text.npos) return std::string();
+    return text.substr(at + begin.size(), text.find('\'', at + begin.size()) - at - begin.size());
+  };
+  EXPECT_EQ(nearest("gemma3"), "gemma3_text");
+  EXPECT_EQ(nearest("clip_text"), "clip_text_model");
+  EXPECT_EQ(nearest("qwen2_vl"), "qwen2");
+  EXPECT_EQ(nearest("llama4_text"), "llama");
+  EXPECT_EQ(nearest("xlm-roberta-xl"), "xlm-roberta");
+  EXPECT_EQ(nearest("deberta-v2"), "bert");
+  EXPECT_EQ(nearest("mbart"), "bart");
+  EXPECT_EQ(nearest("sam"), "");
+}
+
 TEST(HfConfig, EveryFaultIsNamedAtOnce) {
   EXPECT_EQ(error(R"({"model_type": "llama", "hidden_size": "wide", "num_hidden_layers": -1,
                       "num_attention_heads": 5, "num_key_value_heads": 3, "hidden_act": "silo",
