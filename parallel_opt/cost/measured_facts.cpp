@@ -1,0 +1,263 @@
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/measured_rows_impl.h"
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kGibibyte = 1024.0 * 1024 * 1024;
+/// All recipes of torchtitan for Llama 3 (train_configs/llama3_{8b,70b,405b}.toml).
+constexpr double kTorchtitanLlama3Sequence = 8192;
+/// No row that ran measured less than 0.92 of its `least_memory_bytes`.
+constexpr double kClearly = 1.1;
+
+/// How often something was filled in.
+using Fillings = std::map<std::string, std::size_t>;
+
+/// The number behind a word of the notes: 8192 of "recipe llama3_8b default 8192".
+std::optional<double> number_after(const std::string& notes, std::string_view word) {
+  const std::size_t at = notes.find(word);
+  if (at == std::string::npos) return std::nullopt;
+  double value = 0;
+  const char* const begin = notes.data() + at + word.size();
+  const auto [end, error] = std::from_chars(begin, notes.data() + notes.size(), value);
+  if (error != std::errc() || !(value >= 1)) return std::nullopt;
+  return value;
+}
+
+/// The name of a source: the id up to the first dash, for failures that of the runs beside them.
+std::string source_of(const RawRow& raw) {
+  std::string prefix = raw.row.id.substr(0, raw.row.id.find('-'));
+  if (raw.kind != TableKind::failures || !prefix.ends_with("fail")) return prefix;
+  prefix.resize(prefix.size() - 4);
+  if (prefix != "bs") return prefix;
+  return raw.provenance.find("tr3m") != std::string::npos ? "tr3m" : "bsv100";
+}
+
+/// Tables of failures and of peak memories name no framework: it is that of the source.
+std::string framework_of(const TrainingRow& row) {
+  const std::size_t section = row.notes.find("section \"");
+  if (row.source == "bsv100" && section != std::string::npos) {
+    const std::size_t begin = section + 9;
+    return row.notes.substr(begin, row.notes.find('"', begin) - begin);
+  }
+  constexpr auto kFrameworks = std::to_array<std::pair<std::string_view, std::string_view>>(
+      {{"nano", "nanotron v0.5"}, {"tr3m", "Megatron-DeepSpeed"}, {"titan", "torchtitan"}});
+  for (const auto& [source, framework] : kFrameworks) {
+    if (row.source == source) return std::string(framework);
+  }
+  return "";
+}
+
+double product(const TrainingRow& row) {
+  return row.tp.value_or(1) * row.pp.value_or(1) * row.cp.value_or(1);
+}
+
+void fill_degrees(TrainingRow& row, Fillings& filled) {
+  if (!row.dp && row.gpus && row.tp && row.pp && std::fmod(*row.gpus, product(row)) == 0) {
+    row.dp = *row.gpus / product(row);
+    ++filled["dp = gpus / (tp x pp x cp)"];
+  }
+  if (row.global_batch || !row.dp) return;
+  if (row.micro_batch && row.grad_accum) {
+    row.global_batch = *row.micro_batch * *row.grad_accum * *row.dp;
+    ++filled["global_batch = micro_batch x grad_accum x dp"];
+  } else if (const auto local = number_after(row.notes, "local batch size ")) {
+    row.global_batch = *local * *row.dp;
+    ++filled["global_batch = local batch size of the notes x dp"];
+  } else if (row.micro_batch && row.pp.value_or(1) == 1) {
+    row.global_batch = *row.micro_batch * *row.dp;
+    ++filled["global_batch = micro_batch x dp, where no accumulation is stated"];
+  }
+}
+
+void fill_sequence(TrainingRow& row, Fillings& filled) {
+  if (row.seq_len) return;
+  const std::size_t about = row.notes.find("sequence length");
+  if (about != std::string::npos && number_after(row.notes.substr(about), "default ")) {
+    row.seq_len = number_after(row.notes.substr(about), "default ");
+    ++filled["seq_len from the notes"];
+  } else if (row.framework == "torchtitan" && row.model_name.starts_with("Llama3")) {
+    row.seq_len = kTorchtitanLlama3Sequence;
+    ++filled["seq_len = 8192, torchtitan's own for Llama 3"];
+  }
+}
+
+void set_iteration(const RawRow& raw, MeasuredRow& measured) {
+  TrainingRow& row = measured.row;
+  const double stated = raw.iteration_s.value_or(0);
+  const double tokens_per_s = raw.tokens_per_s_per_gpu.value_or(0) * row.gpus.value_or(0);
+  const double samples_per_s = raw.samples_per_s.value_or(0);
+  const double samples = row.global_batch.value_or(0);
+  const double tokens = samples * row.seq_len.value_or(0);
+  if (stated > 0) {
+    row.iteration_s = stated;
+  } else if (tokens > 0 && tokens_per_s > 0) {
+    row.iteration_s = tokens / tokens_per_s;
+  } else if (samples > 0 && samples_per_s > 0) {
+    row.iteration_s = samples / samples_per_s;
+  } else if (raw.tokens_per_s_per_gpu.value_or(0) > 0) {
+    measured.untimed = "tokens/s/GPU is stated, but not global_batch, seq_len and gpus";
+  } else if (samples_per_s > 0) {
+    measured.untimed = "samples/s is stated, but not global_batch";
+  }
+}
+
+/// Bytes of a printed GB. nanotron divides by 1024^3 and prints "GB" (its trainer's log of
+/// torch.cuda.max_memory_allocated).
+double memory_unit_bytes(const RawRow& raw) {
+  const bool binary =
+      raw.memory_unit == "GiB" || raw.row.framework.starts_with("nanotron") ||
+      (raw.memory_unit.empty() && (raw.row.framework == "torchtitan" ||
+                                   raw.row.notes.find("memory in GiB") != std::string::npos));
+  return binary ? kGibibyte : 1e9;
+}
+
+std::string unusable_reason(const TrainingRow& row) {
+  if (row.gpu.empty() && row.gpu_family.empty()) return "gpu is not stated";
+  for (const RowColumn& column : row_columns()) {
+    if (column.number == nullptr || column.number == &TrainingRow::params_b) continue;
+    const std::optional<double>& number = row.*column.number;
+    const bool may_be_zero = column.name == "experts" || column.name == "topk";
+    if (number && (*number != std::floor(*number) || (*number < 1 && !may_be_zero))) {
+      return std::string(column.name) + " is " + cell_text(row, column);
+    }
+  }
+  return "";
+}
+
+/// A failure is hard truth when the source calls it out of memory, or when it could not fit.
+void judge_failure(const RawRow& raw, MeasuredRow& measured) {
+  measured.truth = RowTruth::out_of_memory;
+  if (raw.status.starts_with("OOM")) return;
+  measured.truth = RowTruth::unclear;
+  const std::string& notes = raw.row.notes;
+  const auto says = [&](std::string_view text) { return notes.find(text) != std::string::npos; };
+  const std::optional<double> least = least_memory_bytes(raw.row);
+  const std::optional<double> nominal = nominal_memory_bytes(raw.row.gpu);
+  if (!raw.status.starts_with("failed")) {
+    measured.doubt = "its status is \"" + raw.status + "\"";
+  } else if (says("although throughput")) {
+    measured.doubt = "failed, yet with a throughput";
+  } else if (says("also appears as successful")) {
+    measured.doubt = "failed once, ran once";
+  } else if (says("grad_accum < pp-1")) {
+    measured.doubt = "failed, with too few micro-batches for its pipeline";
+  } else if (!least || !nominal || *least < kClearly * *nominal) {
+    measured.doubt = "failed, out of memory or for another reason";
+  } else {
+    measured.truth = RowTruth::out_of_memory;
+    measured.source_says_so = false;
+  }
+}
+
+/// Failures are listed with fewer columns than runs: what all runs of the same model on the same
+/// device agree about holds for them too.
+void fill_from_runs(std::vector<RawRow>& rows, Fillings& filled) {
+  constexpr std::array<std::string TrainingRow::*, 5> kTexts = {
+      &TrainingRow::gpu_family, &TrainingRow::interconnect, &TrainingRow::workload,
+      &TrainingRow::dtype, &TrainingRow::framework};
+  constexpr std::array<std::optional<double> TrainingRow::*, 11> kNumbers = {
+      &TrainingRow::params_b, &TrainingRow::layers,       &TrainingRow::hidden,
+      &TrainingRow::heads,    &TrainingRow::kv_heads,     &TrainingRow::ffn_hidden,
+      &TrainingRow::vocab,    &TrainingRow::seq_len,      &TrainingRow::experts,
+      &TrainingRow::topk,     &TrainingRow::gpus_per_node};
+  std::map<std::pair<std::string, std::string>, std::vector<const TrainingRow*>> runs;
+  for (const RawRow& raw : rows) {
+    if (raw.kind == TableKind::training) {
+      runs[{raw.row.model_name, raw.row.gpu}].push_back(&raw.row);
+    }
+  }
+  for (RawRow& raw : rows) {
+    const auto found = runs.find({raw.row.model_name, raw.row.gpu});
+    if (raw.kind == TableKind::training || found == runs.end()) continue;
+    const std::vector<const TrainingRow*>& same = found->second;
+    const auto agreed = [&](auto member) {
+      return std::ranges::all_of(
+          same, [&](const TrainingRow* row) { return row->*member == same.front()->*member; });
+    };
+    for (const auto member : kTexts) {
+      if ((raw.row.*member).empty() && agreed(member)) raw.row.*member = same.front()->*member;
+    }
+    for (const auto member : kNumbers) {
+      if (!(raw.row.*member) && agreed(member)) raw.row.*member = same.front()->*member;
+    }
+    ++filled["the model as in the runs of the same name"];
+  }
+}
+
+}  // namespace
+
+std::optional<double> nominal_memory_bytes(std::string_view gpu) {
+  for (std::size_t at = gpu.find("GB"); at != std::string_view::npos; at = gpu.find("GB", at + 2)) {
+    std::size_t begin = at;
+    while (begin > 0 && gpu[begin - 1] >= '0' && gpu[begin - 1] <= '9') --begin;
+    double size = 0;
+    std::from_chars(gpu.data() + begin, gpu.data() + at, size);
+    if (size > 0) return size * kGibibyte;
+  }
+  return std::nullopt;
+}
+
+std::optional<double> least_memory_bytes(const TrainingRow& row) {
+  if (!row.layers || !row.hidden || !row.vocab || !row.seq_len || !row.micro_batch ||
+      !row.global_batch || !row.dp) {
+    return std::nullopt;
+  }
+  const double tp = row.tp.value_or(1), pp = row.pp.value_or(1);
+  const double h = *row.hidden;
+  // Without ffn_hidden: 4 h, two matrices; with it three, as in all models with gated layers.
+  const double ffn = row.ffn_hidden.value_or(8.0 / 3 * h);
+  const double kv = row.kv_heads && row.heads ? *row.kv_heads / *row.heads : 1;
+  const double parameters = *row.layers * ((2 + 2 * kv) * h * h + 3 * h * ffn) + *row.vocab * h;
+  const bool whole = row.fsdp_zero.starts_with("zero0");
+  const bool states_only = row.fsdp_zero.starts_with("zero1");
+  const double sharded = whole ? 0 : states_only ? 12 : 18;  // of 18 bytes per parameter, 2+4+12
+  const double states = parameters / (tp * pp) * (18 - sharded + sharded / *row.dp);
+  const double tokens = *row.micro_batch * *row.seq_len / row.cp.value_or(1);
+  const double micro_batches = std::max(1.0, *row.global_batch / (*row.micro_batch * *row.dp));
+  // nanotron keeps everything unless told otherwise; of others that say nothing the least counts.
+  const bool keeps =
+      row.recompute == "none" || (row.recompute.empty() && row.framework.starts_with("nanotron"));
+  const double per_token = 2 * (keeps ? 6 * h + 3 * ffn : h) / tp;
+  const double stage = tokens * per_token * *row.layers / pp;
+  const double logits = 6 * tokens * *row.vocab / tp;  // in 2 bytes, and 4 for the loss
+  return states + std::max(stage * std::min(pp, micro_batches), stage + logits);
+}
+
+void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
+  Fillings filled;
+  fill_from_runs(rows, filled);
+  for (RawRow& raw : rows) {
+    TrainingRow& row = raw.row;
+    row.source = source_of(raw);
+    if (row.framework.empty()) row.framework = framework_of(row);
+    fill_degrees(row, filled);
+    fill_sequence(row, filled);
+    MeasuredRow& measured = result.rows.emplace_back();
+    const double peak = raw.peak_memory_gb.value_or(0) * memory_unit_bytes(raw);
+    if (peak > 0) row.peak_memory_bytes = peak;
+    measured.row = row;
+    if (row.notes.starts_with("container ")) {
+      measured.release = row.notes.substr(0, row.notes.find(';'));
+    }
+    measured.unusable = unusable_reason(row);
+    set_iteration(raw, measured);
+    if (raw.kind == TableKind::failures) {
+      judge_failure(raw, measured);
+      measured.row.iteration_s.reset();
+      measured.row.peak_memory_bytes.reset();
+    }
+  }
+  for (const auto& [what, count] : filled) {
+    result.notes.push_back(std::to_string(count) + (count == 1 ? " row: " : " rows: ") + what);
+  }
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,227 @@
+#include "parallel_opt/cost/measured_rows.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <map>
+#include <utility>
+
+#include "parallel_opt/base/error.h"
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/measured_rows_impl.h"
+
+namespace parallel_opt {
+namespace {
+
+using Row = TrainingRow;
+
+constexpr auto kColumns = std::to_array<RowColumn>({
+    {"source", &Row::source},
+    {"gpu", &Row::gpu},
+    {"gpu_family", &Row::gpu_family},
+    {"interconnect", &Row::interconnect},
+    {"framework", &Row::framework},
+    {"workload", &Row::workload},
+    {"model_name", &Row::model_name},
+    {"dtype", &Row::dtype},
+    {"fsdp_zero", &Row::fsdp_zero},
+    {"sequence_parallel", &Row::sequence_parallel},
+    {"recompute", &Row::recompute},
+    {"gpus", nullptr, &Row::gpus},
+    {"gpus_per_node", nullptr, &Row::gpus_per_node},
+    {"params_b", nullptr, &Row::params_b},
+    {"layers", nullptr, &Row::layers},
+    {"hidden", nullptr, &Row::hidden},
+    {"heads", nullptr, &Row::heads},
+    {"kv_heads", nullptr, &Row::kv_heads},
+    {"ffn_hidden", nullptr, &Row::ffn_hidden},
+    {"vocab", nullptr, &Row::vocab},
+    {"seq_len", nullptr, &Row::seq_len},
+    {"experts", nullptr, &Row::experts},
+    {"topk", nullptr, &Row::topk},
+    {"tp", nullptr, &Row::tp},
+    {"pp", nullptr, &Row::pp},
+    {"vp", nullptr, &Row::vp},
+    {"cp", nullptr, &Row::cp},
+    {"ep", nullptr, &Row::ep},
+    {"dp", nullptr, &Row::dp},
+    {"micro_batch", nullptr, &Row::micro_batch},
+    {"grad_accum", nullptr, &Row::grad_accum},
+    {"global_batch", nullptr, &Row::global_batch},
+});
+
+/// Columns that are read for what they say of a measurement, or known to say nothing of it.
+constexpr auto kOtherColumns = std::to_array<std::string_view>(
+    {"id", "training_id", "notes", "status", "memory_unit", "peak_memory_gb", "metric_iter_time_s",
+     "metric_tokens_per_s_per_gpu", "metric_samples_per_s", "metric_tflops_per_gpu", "tflops_kind",
+     "metric_mfu_pct", "metric_hfu_pct", "source_repo_or_paper", "source_path_or_table",
+     "source_path", "source_commit", "derived"});
+
+constexpr auto kMeasuredColumns =
+    std::to_array<std::string_view>({"metric_iter_time_s", "metric_tokens_per_s_per_gpu",
+                                     "metric_samples_per_s", "peak_memory_gb"});
+
+const RowColumn* column_named(std::string_view name) {
+  const auto* const found = std::ranges::find(kColumns, name, &RowColumn::name);
+  return found == kColumns.end() ? nullptr : found;
+}
+
+/// One table while it is read.
+class TableReader {
+ public:
+  TableReader(const CsvTable& table, std::vector<Fault>& faults) : table_(table), faults_(faults) {}
+
+  TableKind kind() const {
+    if (table_.find("status")) return TableKind::failures;
+    return table_.find("training_id") ? TableKind::memory : TableKind::training;
+  }
+
+  /// False when a column is missing that the rows cannot do without.
+  bool check_columns(std::vector<std::string>& notes) const {
+    std::vector<std::string> ignored;
+    for (const std::string& column : table_.columns) {
+      if (column_named(column) == nullptr && std::ranges::count(kOtherColumns, column) == 0) {
+        ignored.push_back(column.empty() ? "(no name)" : column);
+      }
+    }
+    if (!ignored.empty()) {
+      notes.push_back(table_.name + ": columns passed over: " + join(ignored, ", "));
+    }
+    const bool measured =
+        kind() == TableKind::failures ||
+        std::ranges::any_of(kMeasuredColumns, [&](auto name) { return bool(table_.find(name)); });
+    if (!table_.find("id")) {
+      missing("id", "is it separated by commas, with a header line?");
+    } else if (!measured) {
+      missing("metric_iter_time_s",
+              "or another measured figure: metric_tokens_per_s_per_gpu, "
+              "metric_samples_per_s, peak_memory_gb, status");
+    }
+    return table_.find("id") && measured;
+  }
+
+  RawRow row(const CsvRecord& record) const {
+    RawRow raw;
+    raw.kind = kind();
+    raw.where = table_.where(record);
+    for (const RowColumn& column : kColumns) {
+      if (column.number != nullptr) {
+        raw.row.*column.number = number(record, column.name);
+      } else if (column.name != "source") {
+        raw.row.*column.text = text(record, column.name);
+      }
+    }
+    raw.row.id = text(record, "id");
+    raw.row.notes = text(record, "notes");
+    raw.provenance = text(record, "source");
+    raw.training_id = text(record, "training_id");
+    raw.status = text(record, "status");
+    if (raw.kind == TableKind::failures && raw.status.empty()) raw.kind = TableKind::training;
+    raw.memory_unit = text(record, "memory_unit");
+    raw.peak_memory_gb = number(record, "peak_memory_gb");
+    raw.iteration_s = number(record, "metric_iter_time_s");
+    raw.tokens_per_s_per_gpu = number(record, "metric_tokens_per_s_per_gpu");
+    raw.samples_per_s = number(record, "metric_samples_per_s");
+    if (raw.row.id.empty()) {
+      faults_.push_back({raw.where, "the row has no id", "each row needs a name of its own"});
+    }
+    return raw;
+  }
+
+ private:
+  void missing(std::string_view column, std::string hint) const {
+    faults_.push_back(
+        {table_.name, "column \"" + std::string(column) + "\" is missing", std::move(hint)});
+  }
+
+  std::string text(const CsvRecord& record, std::string_view name) const {
+    const std::optional<std::size_t> at = table_.find(name);
+    return at ? std::string(trim(record.cells[*at])) : "";
+  }
+
+  std::optional<double> number(const CsvRecord& record, std::string_view name) const {
+    const std::string cell = text(record, name);
+    if (cell.empty()) return std::nullopt;
+    double value = 0;
+    const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
+    if (error == std::errc() && end == cell.data() + cell.size() && std::isfinite(value) &&
+        value >= 0) {
+      return value;
+    }
+    faults_.push_back({table_.where(record) + ":" + std::string(name),
+                       "\"" + cell + "\" is no number of at least 0",
+                       "an empty cell says that it is not known"});
+    return std::nullopt;
+  }
+
+  const CsvTable& table_;
+  std::vector<Fault>& faults_;
+};
+
+/// Rows by id: the place of each among those that stand for themselves.
+using Places = std::map<std::string, std::size_t>;
+
+void add_row(RawRow raw, std::vector<RawRow>& rows, Places& places, std::vector<Fault>& faults) {
+  const auto [place, fresh] = places.emplace(raw.row.id, rows.size());
+  if (!fresh && !raw.row.id.empty()) {
+    faults.push_back({raw.where,
+                      "id \"" + raw.row.id + "\" is that of " + rows[place->second].where + " too",
+                      "each row needs a name of its own"});
+  }
+  rows.push_back(std::move(raw));
+}
+
+/// Peak memories go to the rows that they are of; the others stand for themselves, by the name of
+/// what they are of.
+void join_memory(std::vector<RawRow> memory, std::vector<RawRow>& rows, Places& places,
+                 std::vector<Fault>& faults) {
+  for (RawRow& raw : memory) {
+    if (!raw.training_id.empty()) raw.row.id = raw.training_id;
+    const auto place = places.find(raw.row.id);
+    if (place == places.end()) {
+      add_row(std::move(raw), rows, places, faults);
+    } else if (raw.peak_memory_gb) {
+      rows[place->second].peak_memory_gb = raw.peak_memory_gb;
+      rows[place->second].memory_unit = raw.memory_unit;
+    }
+  }
+}
+
+}  // namespace
+
+std::span<const RowColumn> row_columns() { return kColumns; }
+
+std::string cell_text(const TrainingRow& row, const RowColumn& column) {
+  if (column.text != nullptr) return row.*column.text;
+  const std::optional<double>& number = row.*column.number;
+  if (!number) return "";
+  std::array<char, 32> buffer;
+  const auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), *number);
+  return {buffer.data(), end};
+}
+
+MeasuredRows read_measured_rows(const std::vector<CsvTable>& tables) {
+  std::vector<Fault> faults;
+  MeasuredRows result;
+  std::vector<RawRow> rows, memory;
+  Places places;
+  for (const CsvTable& table : tables) {
+    const TableReader reader(table, faults);
+    if (!reader.check_columns(result.notes)) continue;
+    for (const CsvRecord& record : table.records) {
+      RawRow raw = reader.row(record);
+      if (raw.kind == TableKind::memory) {
+        memory.push_back(std::move(raw));
+      } else {
+        add_row(std::move(raw), rows, places, faults);
+      }
+    }
+  }
+  join_memory(std::move(memory), rows, places, faults);
+  throw_if_any(std::move(faults));
+  complete_rows(rows, result);
+  return result;
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "parallel_opt/cost/measured_rows.h"
+
+namespace parallel_opt {
+
+enum class TableKind { training, memory, failures };
+
+/// A row as the tables print it.
+struct RawRow {
+  TableKind kind = TableKind::training;
+  std::string where;  ///< "training.csv:17"
+  TrainingRow row;    ///< without source and what was measured
+  std::string provenance, training_id, status, memory_unit;
+  std::optional<double> peak_memory_gb, iteration_s, tokens_per_s_per_gpu, samples_per_s;
+};
+
+/// Fills in what other cells determine, gives figures their units and says what is known of rows
+/// that failed.
+void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result);
+
+}  // namespace parallel_opt

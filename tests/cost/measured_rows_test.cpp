@@ -1,0 +1,240 @@
+#include "parallel_opt/cost/measured_rows.h"
+
+#include <gtest/gtest.h>
+
+#include "parallel_opt/base/error.h"
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kGiB = 1024.0 * 1024 * 1024;
+
+MeasuredRows rows_of(const std::vector<std::string>& texts) {
+  std::vector<CsvTable> tables;
+  for (const std::string& text : texts) {
+    tables.push_back(read_csv(text, "t" + std::to_string(tables.size()) + ".csv"));
+  }
+  return read_measured_rows(tables);
+}
+
+std::string error_of(const std::vector<std::string>& texts) {
+  try {
+    (void)rows_of(texts);
+  } catch (const InputError& e) {
+    return e.what();
+  }
+  return "accepted";
+}
+
+TEST(MeasuredRows, CellsBecomeMembersAndBlanksAreAbsent) {
+  const MeasuredRows table = rows_of(
+      {"id,gpu,gpus,tp,dtype,metric_iter_time_s,notes\nvtrain-single-0001,A100,8,2,,0.25,a; b\n"});
+  ASSERT_EQ(table.rows.size(), 1u);
+  const MeasuredRow& measured = table.rows[0];
+  EXPECT_EQ(measured.row.id, "vtrain-single-0001");
+  EXPECT_EQ(measured.row.source, "vtrain");
+  EXPECT_EQ(measured.row.gpu, "A100");
+  EXPECT_EQ(measured.row.gpus, 8);
+  EXPECT_EQ(measured.row.tp, 2);
+  EXPECT_EQ(measured.row.dtype, "");
+  EXPECT_EQ(measured.row.pp, std::nullopt);
+  EXPECT_EQ(measured.row.iteration_s, 0.25);
+  EXPECT_EQ(measured.row.notes, "a; b");
+  EXPECT_EQ(measured.truth, RowTruth::ran);
+  EXPECT_EQ(measured.unusable, "");
+  EXPECT_TRUE(table.notes.empty());
+}
+
+TEST(MeasuredRows, TheTimeComesFromRatesWhenItIsNotStated) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,seq_len,global_batch,metric_tokens_per_s_per_gpu,metric_samples_per_s\n"
+               "a-1,H100,8,4096,16,1024,\n"
+               "a-2,H100,8,,16,,64\n"
+               "a-3,H100,8,,16,1024,\n"
+               "a-4,H100,8,,,,64\n"});
+  EXPECT_EQ(table.rows[0].row.iteration_s, 8);     // 16 * 4096 / (1024 * 8)
+  EXPECT_EQ(table.rows[1].row.iteration_s, 0.25);  // 16 / 64
+  EXPECT_EQ(table.rows[2].untimed,
+            "tokens/s/GPU is stated, but not global_batch, seq_len and gpus");
+  EXPECT_EQ(table.rows[3].untimed, "samples/s is stated, but not global_batch");
+}
+
+TEST(MeasuredRows, WhatCellsDetermineIsFilledInWithANote) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,tp,pp,dp,micro_batch,grad_accum,global_batch,metric_iter_time_s,notes\n"
+               "a-1,A100,16,2,4,,1,8,16,1,\n"
+               "a-2,A100,8,1,1,8,2,4,,1,\n"
+               "a-3,A100,8,1,1,8,2,,,1,\n"
+               "a-4,A100,64,8,4,2,,,,1,\"4D, \"\"local batch size 8\"\" per dp rank\"\n"
+               "a-5,A100,64,8,4,2,1,,,1,\n"});
+  EXPECT_EQ(table.rows[0].row.dp, 2);                       // 16 / (2 * 4)
+  EXPECT_EQ(table.rows[1].row.global_batch, 64);            // 2 * 4 * 8
+  EXPECT_EQ(table.rows[2].row.global_batch, 16);            // 2 * 8
+  EXPECT_EQ(table.rows[3].row.global_batch, 16);            // 8 * 2
+  EXPECT_EQ(table.rows[4].row.global_batch, std::nullopt);  // how many micro-batches is unknown
+  EXPECT_EQ(table.notes,
+            (std::vector<std::string>{
+                "1 row: dp = gpus / (tp x pp x cp)",
+                "1 row: global_batch = local batch size of the notes x dp",
+                "1 row: global_batch = micro_batch x dp, where no accumulation is stated",
+                "1 row: global_batch = micro_batch x grad_accum x dp"}));
+}
+
+TEST(MeasuredRows, TheSequenceOfARecipe) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,framework,model_name,metric_iter_time_s,notes\n"
+               "a-1,H100,8,x,y,1,sequence length not restated (recipe default 4096)\n"
+               "a-2,H100,8,torchtitan,Llama3.1-8B,1,\n"
+               "a-3,H100,8,x,y,1,all default 7\n"});
+  EXPECT_EQ(table.rows[0].row.seq_len, 4096);
+  EXPECT_EQ(table.rows[1].row.seq_len, 8192);
+  EXPECT_EQ(table.rows[2].row.seq_len, std::nullopt);
+}
+
+TEST(MeasuredRows, PeakMemoryHasTheUnitOfItsSource) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,framework,peak_memory_gb,notes\n"
+               "nano-1,H100,8,nanotron v0.5,2,\n"
+               "tr3m-1,V100,8,Megatron-DeepSpeed,2,\n"
+               "titan-1,H100,8,torchtitan,2,\n"
+               "b-1,H100,8,x,2,memory in GiB\n"});
+  EXPECT_EQ(table.rows[0].row.peak_memory_bytes, 2 * kGiB);  // nanotron prints GiB as GB
+  EXPECT_EQ(table.rows[1].row.peak_memory_bytes, 2e9);
+  EXPECT_EQ(table.rows[2].row.peak_memory_bytes, 2 * kGiB);
+  EXPECT_EQ(table.rows[3].row.peak_memory_bytes, 2 * kGiB);
+}
+
+TEST(MeasuredRows, MemoryTablesJoinByTrainingIdOrStandForThemselves) {
+  const MeasuredRows table =
+      rows_of({"id,training_id,gpu,gpus,peak_memory_gb,memory_unit\n"
+               "mem-0,titan-1,H100,8,3,GiB\nmem-1,nano-7,H100-80GB,8,5,GB as printed\n",
+               "id,gpu,gpus,layers,metric_iter_time_s\ntitan-1,H100,8,32,1\n"});
+  ASSERT_EQ(table.rows.size(), 2u);
+  EXPECT_EQ(table.rows[0].row.id, "titan-1");
+  EXPECT_EQ(table.rows[0].row.peak_memory_bytes, 3 * kGiB);
+  EXPECT_EQ(table.rows[0].row.iteration_s, 1);
+  EXPECT_EQ(table.rows[0].row.layers, 32);
+  EXPECT_EQ(table.rows[1].row.id, "nano-7");
+  EXPECT_EQ(table.rows[1].row.framework, "nanotron v0.5");
+  EXPECT_EQ(table.rows[1].row.peak_memory_bytes, 5 * kGiB);
+}
+
+/// 16 layers of 2048, ffn 8192, vocab 131072, sequence 4096 on H100-80GB.
+std::string failure(const std::string& id, const std::string& layout, const std::string& rest) {
+  return id + ",HF,H100-80GB,8,llama,16,2048,32,8192,131072,4096," + layout + "," + rest + "\n";
+}
+constexpr const char* kFailures =
+    "id,source,gpu,gpus,model_name,layers,hidden,heads,ffn_hidden,vocab,seq_len,"
+    "tp,pp,dp,fsdp_zero,micro_batch,global_batch,status,notes\n";
+
+TEST(MeasuredRows, LeastMemoryByHand) {
+  TrainingRow row;
+  row.layers = 16, row.hidden = 2048, row.heads = 32, row.ffn_hidden = 8192, row.vocab = 131072;
+  row.seq_len = 4096, row.micro_batch = 2, row.global_batch = 16;
+  row.tp = 2, row.pp = 2, row.dp = 2;
+  row.fsdp_zero = "zero1", row.recompute = "none";
+  // parameters: 16 * (4 * 2048^2 + 3 * 2048 * 8192) + 131072 * 2048 = 1,342,177,280
+  //   / (2 * 2) * (2 + 4 + 12 / 2) = 4,026,531,840
+  // a stage keeps 2 * 4096 tokens * 2 bytes * (6 * 2048 + 3 * 8192) / 2 * 16 / 2
+  //   = 2,415,919,104; two in flight: 4,831,838,208
+  // logits: 6 * 8192 * 131072 / 2 = 3,221,225,472; with one stage 5,637,144,576: more
+  EXPECT_DOUBLE_EQ(least_memory_bytes(row).value(), 4026531840.0 + 5637144576.0);
+  row.recompute = "full";  // layer inputs alone: 2 * 8192 * 2048 / 2 * 16 / 2 = 134,217,728
+  EXPECT_DOUBLE_EQ(least_memory_bytes(row).value(), 4026531840.0 + 134217728.0 + 3221225472.0);
+  row.vocab.reset();
+  EXPECT_EQ(least_memory_bytes(row), std::nullopt);
+}
+
+TEST(MeasuredRows, TheNameOfADeviceSaysItsMemory) {
+  EXPECT_EQ(nominal_memory_bytes("H100-80GB"), 80 * kGiB);
+  EXPECT_EQ(nominal_memory_bytes("H100-96GB-HBM2e (2.4TB/s, 500W limit)"), 96 * kGiB);
+  EXPECT_EQ(nominal_memory_bytes("GB200-192GB"), 192 * kGiB);
+  EXPECT_EQ(nominal_memory_bytes("A100"), std::nullopt);
+  EXPECT_EQ(nominal_memory_bytes("GB200-NVL72"), std::nullopt);
+}
+
+TEST(MeasuredRows, OnlyClearFailuresAreOutOfMemory) {
+  const std::string failed = "\"failed (OOM or crash, not distinguished)\",";
+  const MeasuredRows table =
+      rows_of({kFailures + failure("bsfail-1", "1,1,8,zero1,1,8", "OOM,") +
+               failure("nanofail-1", "1,1,8,zero0,16,128", failed) +
+               failure("nanofail-2", "8,1,1,zero0,1,8", failed) +
+               failure("nanofail-3", "1,1,8,zero0,16,128",
+                       failed + "listed as failed although throughput 1 tok/s/gpu") +
+               failure("nanofail-4", "1,1,8,zero0,16,128",
+                       failed + "same listed configuration also appears as successful") +
+               failure("nanofail-5", "1,8,1,zero0,1,1", failed + "grad_accum < pp-1") +
+               failure("nanofail-6", "1,1,8,zero0,16,128", "timeout,")});
+  ASSERT_EQ(table.rows.size(), 7u);
+  const auto expect = [&](std::size_t i, RowTruth truth, const std::string& doubt) {
+    EXPECT_EQ(table.rows[i].truth, truth) << i;
+    EXPECT_EQ(table.rows[i].doubt, doubt) << i;
+  };
+  expect(0, RowTruth::out_of_memory, "");
+  expect(1, RowTruth::out_of_memory, "");
+  expect(2, RowTruth::unclear, "failed, out of memory or for another reason");
+  expect(3, RowTruth::unclear, "failed, yet with a throughput");
+  expect(4, RowTruth::unclear, "failed once, ran once");
+  expect(5, RowTruth::unclear, "failed, with too few micro-batches for its pipeline");
+  expect(6, RowTruth::unclear, "its status is \"timeout\"");
+  EXPECT_TRUE(table.rows[0].source_says_so);
+  EXPECT_FALSE(table.rows[1].source_says_so);
+  EXPECT_EQ(table.rows[0].row.source, "bsv100");
+  EXPECT_EQ(table.rows[1].row.source, "nano");
+  EXPECT_EQ(table.rows[1].row.framework, "nanotron v0.5");
+}
+
+TEST(MeasuredRows, FailuresTakeTheModelOfRunsThatAgree) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,model_name,dtype,kv_heads,gpu_family,metric_iter_time_s\n"
+               "nano-1,H100-80GB,8,llama,bf16,32,H100,1\nnano-2,H100-80GB,8,llama,fp8,32,H100,1\n",
+               kFailures + failure("nanofail-1", "1,1,8,zero0,1,8", "OOM,")});
+  const TrainingRow& row = table.rows[2].row;
+  EXPECT_EQ(row.kv_heads, 32);
+  EXPECT_EQ(row.gpu_family, "H100");
+  EXPECT_EQ(row.dtype, "");  // the runs differ
+  EXPECT_EQ(table.notes,
+            std::vector<std::string>{"1 row: the model as in the runs of the same name"});
+}
+
+TEST(MeasuredRows, ADegreeThatNoJobCanHaveMakesARowUnusable) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,tp,layers,metric_iter_time_s\na-1,A100,8,0,,1\na-2,A100,8,2,1.5,1\n"
+               "a-3,,8,2,3,1\n"});
+  EXPECT_EQ(table.rows[0].unusable, "tp is 0");
+  EXPECT_EQ(table.rows[1].unusable, "layers is 1.5");
+  EXPECT_EQ(table.rows[2].unusable, "gpu is not stated");
+}
+
+TEST(MeasuredRows, ReleasesComeFromTheNotes) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,metric_iter_time_s,notes\n"
+               "mbridge-1,H100,8,1,container 26.02 NeMo Container; Pre-Training Performance\n"});
+  EXPECT_EQ(table.rows[0].release, "container 26.02 NeMo Container");
+}
+
+TEST(MeasuredRows, EveryFaultIsNamed) {
+  EXPECT_EQ(error_of({"id,gpu,gpus,tp,metric_iter_time_s\na,A100,eight,1,1\nb,A100,8,-2,nan\n"
+                      ",A100,8,1,1\na,A100,8,1,1\n",
+                      "gpu,gpus\nA100,8\n", "id,gpu\na,A100\n"}),
+            "t0.csv:2:gpus: \"eight\" is no number of at least 0 (an empty cell says that it is "
+            "not known)\n"
+            "t0.csv:3:tp: \"-2\" is no number of at least 0 (an empty cell says that it is not "
+            "known)\n"
+            "t0.csv:3:metric_iter_time_s: \"nan\" is no number of at least 0 (an empty cell says "
+            "that it is not known)\n"
+            "t0.csv:4: the row has no id (each row needs a name of its own)\n"
+            "t0.csv:5: id \"a\" is that of t0.csv:2 too (each row needs a name of its own)\n"
+            "t1.csv: column \"id\" is missing (is it separated by commas, with a header line?)\n"
+            "t2.csv: column \"metric_iter_time_s\" is missing (or another measured figure: "
+            "metric_tokens_per_s_per_gpu, metric_samples_per_s, peak_memory_gb, status)");
+}
+
+TEST(MeasuredRows, UnknownColumnsArePassedOverWithANote) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,metric_iter_time_s,colour,derived\na-1,A100,8,1,red,x\n"});
+  EXPECT_EQ(table.notes, std::vector<std::string>{"t0.csv: columns passed over: colour"});
+}
+
+}  // namespace
+}  // namespace parallel_opt
