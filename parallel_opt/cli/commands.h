@@ -8,6 +8,7 @@ namespace parallel_opt {
 Command demo_command();
 Command doctor_command();
 Command energy_command();
+Command estimate_command();
 Command explain_command();
 Command graph_command();
 Command hardware_command();

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "parallel_opt/base/json.h"
+#include "parallel_opt/plan/estimate.h"
 #include "parallel_opt/search/explain.h"
 
 /// Documents that `--json` prints and that are no noun of the core.
@@ -116,6 +117,26 @@ void fields(Visitor& visit, T& document) {
   visit("source", document.source, "the document it was made of");
   visit("output", document.output, "the file that was written");
   visit("bytes", document.bytes, "its size");
+}
+
+/// What `estimate` prints: the Estimate's own fields, and whether it fits.
+struct EstimateDocument {
+  Estimate estimate;
+  bool fits = true;
+  int devices_used = 1;
+  std::string layout;
+  std::string stack;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, EstimateDocument>
+void fields(Visitor& visit, T& document) {
+  visit.schema("parallel-opt/estimate/1");
+  fields(visit, document.estimate);
+  visit("fits", document.fits, "the predicted peak is within the device's memory or the limit");
+  visit("devices_used", document.devices_used, "devices of the layout");
+  visit("layout", document.layout, "in words");
+  visit("stack", document.stack, "software stack whose rules were used");
 }
 
 struct ExplainDocument {

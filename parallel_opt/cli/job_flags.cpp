@@ -94,8 +94,8 @@ std::vector<Flag> layout_flags() {
   };
 }
 
-Job job_from(const Args& args) {
-  refuse_unavailable(args);
+Job job_from(const Args& args, Layouts layouts) {
+  if (layouts == Layouts::runnable) refuse_unavailable(args);
   Job job;
   job.global_batch = args.whole("global-batch", 1).value_or(0);
   job.precision = args.choice<Precision>("precision").value_or(job.precision);
@@ -106,6 +106,7 @@ Job job_from(const Args& args) {
   job.steps = args.whole("steps", 1);
   job.target = args.get_or("target", job.target);
   job.training = !args.has("inference");
+  if (layouts == Layouts::all) return job;
   job.pins.data = small(args, "data");
   job.pins.threads = small(args, "threads");
   job.pins.micro_batch = args.whole("micro-batch", 1);

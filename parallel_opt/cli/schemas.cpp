@@ -30,6 +30,8 @@ const std::vector<DocumentSchema>& document_schemas() {
        [] { return schema_of<EnergyReading>("Joules of the machine over a window."); }},
       {"error", "what any command prints with --json when it fails",
        [] { return schema_of<ErrorDocument>("Why a command failed."); }},
+      {"estimate", "what `parallel-opt estimate --json` prints",
+       [] { return schema_of<EstimateDocument>("What one layout costs."); }},
       {"explain", "what `parallel-opt explain --json` prints",
        [] { return schema_of<ExplainDocument>("Why a plan is as it is."); }},
       {"graph-analysis", "what `parallel-opt graph --analysis --json` prints",

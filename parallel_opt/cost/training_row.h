@@ -38,4 +38,45 @@ using RowAnswer = std::variant<RowPrediction, std::string>;
 /// Builds model, cluster and layout of the row and predicts it.
 RowAnswer predict(const TrainingRow& row);
 
+template <class Visitor, class T>
+  requires SameAs<T, TrainingRow>
+void fields(Visitor& visit, T& row) {
+  visit("id", row.id, "stable key");
+  visit.optional("source", row.source, "as printed");
+  visit.optional("gpu", row.gpu, "as printed");
+  visit.optional("gpu_family", row.gpu_family, "as printed");
+  visit.optional("interconnect", row.interconnect, "as printed");
+  visit.optional("framework", row.framework, "as printed");
+  visit.optional("workload", row.workload, "as printed");
+  visit.optional("model_name", row.model_name, "as printed");
+  visit.optional("dtype", row.dtype, "as printed");
+  visit.optional("fsdp_zero", row.fsdp_zero, "as printed");
+  visit.optional("sequence_parallel", row.sequence_parallel, "as printed");
+  visit.optional("recompute", row.recompute, "as printed");
+  visit.optional("notes", row.notes, "as printed");
+  visit("gpus", row.gpus, "as printed; absent: blank");
+  visit("gpus_per_node", row.gpus_per_node, "as printed; absent: blank");
+  visit("params_b", row.params_b, "as printed; absent: blank");
+  visit("layers", row.layers, "as printed; absent: blank");
+  visit("hidden", row.hidden, "as printed; absent: blank");
+  visit("heads", row.heads, "as printed; absent: blank");
+  visit("kv_heads", row.kv_heads, "as printed; absent: blank");
+  visit("ffn_hidden", row.ffn_hidden, "as printed; absent: blank");
+  visit("vocab", row.vocab, "as printed; absent: blank");
+  visit("seq_len", row.seq_len, "as printed; absent: blank");
+  visit("experts", row.experts, "as printed; absent: blank");
+  visit("topk", row.topk, "as printed; absent: blank");
+  visit("tp", row.tp, "as printed; absent: blank");
+  visit("pp", row.pp, "as printed; absent: blank");
+  visit("vp", row.vp, "as printed; absent: blank");
+  visit("cp", row.cp, "as printed; absent: blank");
+  visit("ep", row.ep, "as printed; absent: blank");
+  visit("dp", row.dp, "as printed; absent: blank");
+  visit("micro_batch", row.micro_batch, "as printed; absent: blank");
+  visit("grad_accum", row.grad_accum, "as printed; absent: blank");
+  visit("global_batch", row.global_batch, "as printed; absent: blank");
+  visit("iteration_s", row.iteration_s, "as printed; absent: blank");
+  visit("peak_memory_bytes", row.peak_memory_bytes, "as printed; absent: blank");
+}
+
 }  // namespace parallel_opt

@@ -7,6 +7,7 @@ void bind_base(nanobind::module_& m);
 void bind_cluster(nanobind::module_& m);
 void bind_graph(nanobind::module_& m);
 void bind_hardware(nanobind::module_& m);
+void bind_layout(nanobind::module_& m);
 void bind_plan(nanobind::module_& m);
 void bind_report(nanobind::module_& m);
 void bind_search(nanobind::module_& m);
@@ -27,5 +28,6 @@ NB_MODULE(_core, m) {
   bindings::bind_hardware(m);
   bindings::bind_plan(m);
   bindings::bind_search(m);
+  bindings::bind_layout(m);
   bindings::bind_report(m);
 }

@@ -1,0 +1,145 @@
+#include <algorithm>
+#include <ostream>
+
+#include "parallel_opt/base/output_file.h"
+#include "parallel_opt/cli/commands.h"
+#include "parallel_opt/cli/documents.h"
+#include "parallel_opt/cli/job_flags.h"
+#include "parallel_opt/cli/layout_argument.h"
+#include "parallel_opt/cli/model_argument.h"
+#include "parallel_opt/cli/plan_text.h"
+#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/cost_model.h"
+#include "parallel_opt/hardware/load.h"
+#include "parallel_opt/importers/model.h"
+#include "parallel_opt/plan/batch.h"
+#include "parallel_opt/search/search.h"
+
+namespace parallel_opt {
+namespace {
+
+/// Nothing of the layout that only accelerators have may be asked of cores.
+void refuse_on_cores(const Args& args) {
+  std::vector<Fault> faults;
+  for (const char* flag : {"tensor", "pipeline", "virtual-stages", "context", "expert", "shard",
+                           "shard-degree", "schedule", "sequence-parallel", "stack"}) {
+    const auto value = args.get(flag);
+    if (!value || *value == "1" || *value == "0" || *value == "none") continue;
+    faults.push_back({std::string("--") + flag, "is estimated for accelerators only",
+                      "leave it out, or name another --cluster"});
+  }
+  if (!faults.empty()) throw UsageError(std::move(faults));
+}
+
+EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const Cluster& cluster) {
+  refuse_on_cores(args);
+  const Job job = job_from(args);
+  const CostModel model(graph, cluster, job);
+  const Plan plan = model.plan(model.plain());
+  EstimateDocument document;
+  document.estimate = model.estimate(plan);
+  document.devices_used = plan.devices_used;
+  document.stack = "pytorch";
+  document.layout = one_line(plan);
+  document.fits = document.estimate.peak_memory_bytes.high <=
+                  memory_limit_of(cluster, job, plan.placements.front().device);
+  return document;
+}
+
+std::string words(const ParallelLayout& l) {
+  std::vector<std::string> parts;
+  const auto add = [&](const char* name, int degree) {
+    if (degree > 1) parts.push_back(std::string(name) + " " + std::to_string(degree));
+  };
+  add("tensor", l.tensor);
+  add("pipeline", l.pipeline);
+  add("virtual stages", l.virtual_stages);
+  add("context", l.context);
+  add("expert", l.expert);
+  add("data", l.data);
+  if (l.shard > 0 && l.data > 1) parts.push_back("shard stage " + std::to_string(l.shard));
+  if (l.recompute != RecomputeRule::none) {
+    parts.push_back("recompute " + std::string(name_of(l.recompute)));
+  }
+  parts.push_back(std::to_string(std::int64_t(l.micro_batches)) + " micro-batches of " +
+                  std::to_string(std::int64_t(l.micro_batch)));
+  return join(parts, ", ");
+}
+
+EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
+                                          const Cluster& cluster) {
+  const Job job = job_from(args, Layouts::all);
+  const auto devices = int(std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind));
+  const TransformerFacts facts = transformer_facts(graph);
+  const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
+  const Accelerator device = accelerator_of(cluster, job.precision);
+  const LayoutParameters& parameters = layout_parameters();
+  const LayoutCost cost = layout_cost(facts, device, *stated.stack, stated.layout, parameters);
+  const auto priced = std::ranges::find_if(
+      cluster.devices, [](const Device& one) { return one.usd_per_hour.has_value(); });
+  const double usd =
+      priced == cluster.devices.end() ? 0 : priced->usd_per_hour.value_or(Uncertain{}).value;
+  EstimateDocument document;
+  document.estimate = layout_estimate(cost, facts, device, stated.layout, parameters, usd);
+  document.devices_used = int(stated.layout.devices());
+  document.stack = stated.stack->name;
+  document.layout = words(stated.layout);
+  const double limit = job.memory_limit_bytes ? double(job.memory_limit_bytes->value)
+                                              : device.memory_bytes * kUsableMemory;
+  document.fits = document.estimate.peak_memory_bytes.value <= limit;
+  return document;
+}
+
+ExitCode run_estimate(const Args& args, const Console& console) {
+  const Cluster cluster = load_cluster(args.get_or("cluster", "local"));
+  if (args.has("MODEL") == args.has("model")) {
+    throw UsageError("parallel-opt estimate", "one model is needed", "name it once");
+  }
+  const std::string model = args.has("MODEL") ? args.at("MODEL") : args.at("model");
+  const Graph graph =
+      bind_sizes(load_model_argument(model, console), std::nullopt, args.whole("seq", 1));
+  const bool accelerators = std::ranges::any_of(
+      cluster.devices, [](const Device& device) { return device.kind == DeviceKind::gpu; });
+  const EstimateDocument document = accelerators ? estimate_on_accelerators(args, graph, cluster)
+                                                 : estimate_on_cores(args, graph, cluster);
+  if (const auto output = args.get("output")) {
+    write_output(*output, to_json(document.estimate));
+    console.log("wrote " + *output);
+  }
+  if (console.json) {
+    print_json(console, document);
+  } else {
+    console.out << document.layout << " (" << document.devices_used
+                << (document.devices_used == 1 ? " device, " : " devices, ") << document.stack
+                << ")\n\n"
+                << estimate_text(document.estimate)
+                << (document.fits ? "\nfits in memory\n" : "\ndoes not fit in memory\n");
+  }
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+/// parallel-opt estimate MODEL --cluster 8xH100-SXM-80GB --tensor 8
+Command estimate_command() {
+  std::vector<Flag> flags = {{"model", "MODEL", kModelFormats},
+                             {"cluster", "NAME", "local (default), a preset, or a file"},
+                             {"output", "FILE", "write the estimate there", 'o'}};
+  for (Flag& flag : job_flags()) flags.push_back(std::move(flag));
+  for (Flag& flag : layout_flags()) flags.push_back(std::move(flag));
+  return {
+      .name = "estimate",
+      .summary = "Predict time, memory and energy of one layout.",
+      .description =
+          "The layout flags are the whole answer: what is not named is 1 or off, or the "
+          "stack's own\nchoice. --data without a number takes the devices that are left.",
+      .arguments = {{"MODEL", kModelFormats, false}},
+      .flags = std::move(flags),
+      .examples =
+          {"parallel-opt estimate config.json --cluster 8xH100-SXM-80GB --tensor 8 --micro-batch 1",
+           "parallel-opt estimate transformer:layers=32 --cluster 2n8xA100-SXM-80GB --shard 3"},
+      .run = run_estimate,
+  };
+}
+
+}  // namespace parallel_opt

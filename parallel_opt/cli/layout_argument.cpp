@@ -1,0 +1,171 @@
+#include "parallel_opt/cli/layout_argument.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace parallel_opt {
+namespace {
+
+int degree(const Args& args, const std::string& flag, std::int64_t fallback = 1) {
+  const std::int64_t value = args.whole(flag, 1).value_or(fallback);
+  if (value > 1'000'000) {
+    throw UsageError("--" + flag, std::to_string(value) + " is out of range", "at most 1000000");
+  }
+  return int(value);
+}
+
+const SoftwareStack* stack_from(const Args& args) {
+  const std::string name = args.get_or("stack", "pytorch");
+  if (const SoftwareStack* stack = find_stack(name)) return stack;
+  std::vector<std::string> known;
+  for (const SoftwareStack& stack : software_stacks()) known.push_back(stack.name);
+  const std::string nearest = nearest_match(name, known);
+  throw UsageError(
+      "--stack", "'" + name + "' is no known stack",
+      nearest.empty() ? "one of " + join(known, ", ") : "did you mean '" + nearest + "'?");
+}
+
+RecomputeRule recompute_from(const Args& args, const SoftwareStack& stack) {
+  const auto text = args.get("recompute");
+  if (!text) return stack.recompute;
+  if (const auto rule = enum_from<RecomputeRule>(*text)) return *rule;
+  throw UsageError("--recompute", "'" + *text + "' cannot be estimated", "none, selective or full");
+}
+
+/// Schedules with a closed form; the others are simulated.
+void read_schedule(const Args& args, ParallelLayout& layout) {
+  const std::string name = args.get_or("schedule", "1f1b");
+  if (name == "gpipe") {
+    layout.keeps_all = true;
+  } else if (name != "1f1b" && name != "interleaved" && name != "none") {
+    throw UsageError("--schedule", "'" + name + "' has no closed form here",
+                     "1f1b, interleaved or gpipe; parallel-opt simulate runs the others");
+  }
+  if (name == "interleaved" && layout.virtual_stages < 2) {
+    throw UsageError("--schedule", "interleaved needs more than one stage per rank",
+                     "add --virtual-stages 2");
+  }
+}
+
+/// Replicas and the ranks that shard them: --data counts replicas, --shard-degree the ranks of one;
+/// where only one is given, it is both.
+void read_data(const Args& args, int devices, StatedLayout& out) {
+  ParallelLayout& l = out.layout;
+  const int model = l.tensor * l.pipeline * l.context;
+  const auto data = args.whole("data", 1), sharded = args.whole("shard-degree", 1);
+  l.shard = int(
+      args.whole("shard", 0)
+          .value_or(sharded && *sharded > 1 ? std::max(out.stack->shard, 1) : out.stack->shard));
+  if (l.shard > 3) throw UsageError("--shard", std::to_string(l.shard) + " is no stage", "0 to 3");
+  if (data && sharded) {
+    const std::int64_t both = *data * *sharded;
+    const bool room = both * model <= devices;
+    l.data = degree(args, "data") * (room ? degree(args, "shard-degree") : 1);
+    l.shard_degree = degree(args, "shard-degree");
+  } else if (data || sharded) {
+    l.data = degree(args, data ? "data" : "shard-degree");
+    if (sharded) l.shard_degree = l.data;
+  } else {
+    l.data = std::max(1, devices / model);
+  }
+}
+
+void read_batch(const Args& args, const Job& job, std::int64_t batch, ParallelLayout& l) {
+  const std::int64_t micro = args.whole("micro-batch", 1).value_or(0);
+  std::int64_t global = job.global_batch > 0 ? job.global_batch : 0;
+  if (global == 0) global = micro > 0 ? micro * l.data : std::max<std::int64_t>(batch, l.data);
+  if (global % l.data != 0) {
+    throw UsageError(
+        "--global-batch",
+        std::to_string(global) + " is no multiple of " + std::to_string(l.data) + " replicas",
+        "choose a multiple, or other degrees");
+  }
+  const std::int64_t share = global / l.data;
+  const std::int64_t piece = micro > 0 ? micro : l.pipeline > 1 ? 1 : share;
+  if (share % piece != 0) {
+    throw UsageError("--micro-batch",
+                     std::to_string(piece) + " does not divide the " + std::to_string(share) +
+                         " samples of a replica",
+                     "choose a divisor");
+  }
+  l.micro_batch = double(piece);
+  const std::int64_t pieces = share / piece;
+  l.micro_batches = double(pieces);
+}
+
+double states_of(Optimizer optimizer) {
+  switch (optimizer) {
+    case Optimizer::none:
+    case Optimizer::sgd:
+    case Optimizer::adafactor:  // rows and columns only
+      return 0;
+    case Optimizer::momentum:
+    case Optimizer::adagrad:
+    case Optimizer::rmsprop:
+    case Optimizer::lion:
+      return 1;
+    default:
+      return 2;
+  }
+}
+
+void check_degrees(const ParallelLayout& l, const TransformerFacts& facts, int devices) {
+  std::vector<Fault> faults;
+  const double stages = double(l.pipeline) * l.virtual_stages;
+  if (stages > 1 && facts.layers() < stages) {
+    faults.push_back({"--pipeline",
+                      std::to_string(std::int64_t(stages)) + " stages of a model with " +
+                          std::to_string(std::int64_t(facts.layers())) + " repeated blocks",
+                      "fewer stages"});
+  }
+  if (facts.blocks.empty() && (l.tensor > 1 || l.context > 1)) {
+    faults.push_back({l.tensor > 1 ? "--tensor" : "--context",
+                      "the model has no repeated blocks to split", "leave it out"});
+  }
+  double experts = 0;
+  for (const BlockFacts& block : facts.blocks) {
+    for (const Product& product : block.products) experts = std::max(experts, product.experts);
+  }
+  if (l.expert > 1 && (experts == 0 || l.expert > experts || l.data * l.context % l.expert != 0)) {
+    faults.push_back({"--expert",
+                      experts == 0 ? "the model has no experts"
+                                   : std::to_string(l.expert) + " ways for " +
+                                         std::to_string(std::int64_t(experts)) + " experts on " +
+                                         std::to_string(l.data * l.context) + " replicas",
+                      experts == 0 ? "leave it out" : "a divisor of the replicas"});
+  }
+  if (l.devices() > devices) {
+    faults.push_back({"--cluster",
+                      "the layout needs " + std::to_string(std::int64_t(l.devices())) +
+                          " devices, there are " + std::to_string(devices),
+                      "smaller degrees or a larger cluster"});
+  }
+  if (!faults.empty()) throw UsageError(std::move(faults));
+}
+
+}  // namespace
+
+StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFacts& facts,
+                           int devices, std::int64_t batch) {
+  if (!job.training) throw UsageError("--inference", "only training is estimated", "leave it out");
+  StatedLayout out;
+  ParallelLayout& l = out.layout;
+  out.stack = stack_from(args);
+  l.tensor = degree(args, "tensor");
+  l.pipeline = degree(args, "pipeline");
+  l.virtual_stages = degree(args, "virtual-stages");
+  l.context = degree(args, "context");
+  l.expert = degree(args, "expert");
+  read_data(args, devices, out);
+  read_schedule(args, l);
+  l.recompute = recompute_from(args, *out.stack);
+  l.sequence_parallel =
+      args.has("sequence-parallel") || (out.stack->sequence_parallel && l.tensor > 1);
+  l.element_bytes = job.precision == Precision::fp32 ? 4 : 2;
+  l.optimizer_states = states_of(job.optimizer);
+  check_degrees(l, facts, devices);
+  read_batch(args, job, batch, l);
+  return out;
+}
+
+}  // namespace parallel_opt

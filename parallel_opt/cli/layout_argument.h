@@ -1,0 +1,21 @@
+#pragma once
+
+#include "parallel_opt/cli/command.h"
+#include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/plan/job.h"
+
+namespace parallel_opt {
+
+/// One layout as the flags of `layout_flags` state it, the whole answer: what is not named is 1,
+/// off or the stack's own choice.
+struct StatedLayout {
+  ParallelLayout layout;
+  const SoftwareStack* stack = nullptr;  ///< never null
+};
+
+/// Throws UsageError for degrees that the model or the devices cannot have, and for a batch that
+/// they do not divide. `devices`: of the cluster; `batch`: of the model, where no flag says.
+StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFacts& facts,
+                           int devices, std::int64_t batch);
+
+}  // namespace parallel_opt

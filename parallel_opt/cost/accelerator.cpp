@@ -1,0 +1,238 @@
+#include "parallel_opt/cost/accelerator.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <regex>
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kLowLinkBytesPerS = 16e9;       // a device without a published link: PCIe 4 x8
+constexpr double kLowNetworkBytesPerS = 1.25e9;  // 10 Gbit/s
+
+std::string lower_case(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+/// Groups of architectures whose matrix units behave alike.
+std::string family_of(const std::string& arch) {
+  if (arch == "Grace-Hopper") return "Hopper";
+  if (arch.find("Blackwell") != std::string::npos) return "Blackwell";
+  return arch;
+}
+
+std::optional<double> peak(const DeviceRecord& record, std::initializer_list<const char*> names) {
+  for (const char* name : names) {
+    const auto it = record.flops_per_s.find(name);
+    if (it != record.flops_per_s.end()) return it->second.value;
+  }
+  return std::nullopt;
+}
+
+/// "H100-96GB-HBM2e" -> {"h100", "96gb", "hbm2e"}.
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> words;
+  std::string word;
+  for (const char c : lower_case(text) + " ") {
+    if (std::isalnum(static_cast<unsigned char>(c)) || c == '.') {
+      word += c;
+    } else if (!word.empty()) {
+      words.push_back(std::move(word));
+      word.clear();
+    }
+  }
+  return words;
+}
+
+/// How well a record's name answers the words: its first word must be there; every other one
+/// counts.
+int likeness(const std::string& name, const std::vector<std::string>& words) {
+  const std::vector<std::string> own = words_of(name);
+  if (own.empty() || std::ranges::find(words, own.front()) == words.end()) return 0;
+  int score = 10;
+  for (const std::string& word : own) {
+    if (std::ranges::find(words, word) != words.end()) score += 3;
+  }
+  const bool board = std::ranges::find(own, "sxm") != own.end();
+  const bool pcie =
+      std::ranges::find(own, "pcie") != own.end() || std::ranges::find(own, "nvl") != own.end();
+  if (board) score += 1;  // what training clusters are made of
+  if (pcie && std::ranges::find(words, "pcie") == words.end()) score -= 1;
+  return score;
+}
+
+void apply_limits(const std::string& text, DeviceRecord& record) {
+  static const std::regex rate(R"(([0-9.]+)\s*TB/s)", std::regex::icase);
+  static const std::regex watts(R"(([0-9.]+)\s*W\s*limit)", std::regex::icase);
+  static const std::regex memory(R"(([0-9]+)\s*GB)", std::regex::icase);
+  std::smatch match;
+  if (std::regex_search(text, match, rate)) {
+    record.memory_bytes_per_s.value = std::stod(match[1]) * 1e12;
+  }
+  if (std::regex_search(text, match, memory) && record.memory_bytes) {
+    const double stated = std::stod(match[1]) * double(1LL << 30);
+    if (std::abs(stated / record.memory_bytes->value - 1) > 0.1)
+      record.memory_bytes->value = stated;
+  }
+  if (std::regex_search(text, match, watts) && record.max_w) {
+    const double limit = std::stod(match[1]);
+    // Dynamic power grows with about the cube of the clock near the limit.
+    const double share = std::cbrt(std::min(1.0, limit / record.max_w->value));
+    for (auto& [name, fact] : record.flops_per_s) fact.value *= share;
+    record.max_w->value = limit;
+  }
+}
+
+}  // namespace
+
+std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std::string& dtype,
+                                          const Surroundings& around) {
+  const auto half = peak(record, {"bf16", "fp16", "fp32"});
+  if (!half) return std::nullopt;
+  Accelerator device;
+  device.arch = family_of(record.arch);
+  device.half_flops_per_s = *half;
+  const std::string type = lower_case(dtype);
+  std::optional<double> wanted = half;
+  if (type.find("fp4") != std::string::npos) {
+    wanted = peak(record, {"fp4", "fp8"});
+  } else if (type.find('8') != std::string::npos) {
+    wanted = peak(record, {"fp8"});
+  } else if (type == "fp32") {
+    wanted = peak(record, {"fp32"});
+  } else if (type == "tf32") {
+    wanted = peak(record, {"tf32", "fp32"});
+  }
+  device.flops_per_s = wanted.value_or(*half);
+  device.narrow = device.flops_per_s > *half;
+  device.bytes_per_s = record.memory_bytes_per_s.value;
+  device.units = record.units ? record.units->value : 100;
+  const DeviceLink* link = neighbour_link(record);
+  device.link_bytes_per_s = link != nullptr ? link->bytes_per_s.value : kLowLinkBytesPerS;
+  device.per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
+  const double adapters =
+      record.host && record.host->adapter_bytes_per_s > 0
+          ? record.host->adapters * record.host->adapter_bytes_per_s / record.host->devices
+          : kLowNetworkBytesPerS;
+  device.network_bytes_per_s = around.network_bytes_per_s.value_or(adapters);
+  device.memory_bytes = record.memory_bytes ? record.memory_bytes->value : 0;
+  device.idle_w = record.idle_w ? record.idle_w->value : 0;
+  device.max_w = record.max_w ? record.max_w->value : 0;
+  if (device.idle_w == 0) device.idle_w = 0.12 * device.max_w;
+  return device;
+}
+
+namespace {
+
+/// Of a device that the database does not know: the best rates that were measured or assumed.
+std::optional<Accelerator> accelerator_of(const Device& device, Precision precision) {
+  Accelerator out;
+  for (const RateCurve& curve : device.rates) {
+    if (curve.points.empty()) continue;
+    double most = 0;
+    for (const RatePoint& point : curve.points) most = std::max(most, point.per_second);
+    if (curve.kernel == "copy" || curve.kernel == "memory") {
+      out.bytes_per_s = std::max(out.bytes_per_s, most);
+    } else if (curve.kernel == "matmul") {
+      const bool low = curve.dtype.value_or(DType::fp32) != DType::fp32;
+      if (low == (precision != Precision::fp32)) out.flops_per_s = std::max(out.flops_per_s, most);
+      out.half_flops_per_s = std::max(out.half_flops_per_s, most);
+    }
+  }
+  if (out.half_flops_per_s <= 0 || out.bytes_per_s <= 0) return std::nullopt;
+  if (out.flops_per_s <= 0) out.flops_per_s = out.half_flops_per_s;
+  return out;
+}
+
+}  // namespace
+
+Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
+  std::optional<Accelerator> slowest;
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < cluster.devices.size(); ++i) {
+    const Device& device = cluster.devices[i];
+    if (device.kind != DeviceKind::gpu) continue;
+    if (slowest && device.name == cluster.devices[at].name) continue;
+    const DeviceRecord* record = find_device(load_database(), device.name);
+    const std::string type =
+        precision == Precision::automatic ? "" : std::string(name_of(precision));
+    auto one = record != nullptr ? accelerator_of(*record, type) : std::nullopt;
+    if (!one) one = accelerator_of(device, precision);
+    if (!one) {
+      throw InputError("cluster.devices[" + std::to_string(i) + "]",
+                       "the rates of '" + device.name + "' are not known",
+                       "parallel-opt probe measures them");
+    }
+    one->memory_bytes = device.memory_bytes.value;
+    if (device.power) {
+      one->idle_w = device.power->idle_w.value;
+      one->max_w = device.power->max_w.value;
+    }
+    if (!slowest || one->flops_per_s < slowest->flops_per_s) {
+      slowest = one;
+      at = i;
+    }
+  }
+  if (!slowest) {
+    throw InputError("cluster", "it has no accelerators", "name one that has, as 8xH100-SXM-80GB");
+  }
+  const int node = cluster.devices[at].node;
+  slowest->per_node = 0;
+  for (std::size_t i = 0; i < cluster.devices.size(); ++i) {
+    if (i == at || cluster.devices[i].kind != DeviceKind::gpu) continue;
+    const bool near = cluster.devices[i].node == node;
+    if (near) slowest->per_node += 1;
+    if (near && slowest->per_node > 1) continue;  // one neighbour tells the link
+    const auto link = find_link(cluster, DeviceId(at), DeviceId(i));
+    if (!link) continue;
+    (near ? slowest->link_bytes_per_s : slowest->network_bytes_per_s) = link->bytes_per_s.value;
+    if (!near) break;  // nodes are listed one after the other
+  }
+  slowest->per_node += 1;
+  return *slowest;
+}
+
+std::optional<DeviceRecord> device_by_text(const std::string& text, const std::string& family) {
+  const DeviceDatabase& database = load_database();
+  const std::string bare = text.substr(0, text.find(" ("));
+  const DeviceRecord* best = find_device(database, bare);
+  if (best == nullptr) {
+    std::vector<std::string> words = words_of(text);
+    for (const std::string& word : words_of(family)) words.push_back(word);
+    int most = 0;
+    for (const DeviceRecord& record : database.devices) {
+      int score = likeness(record.name, words);
+      for (const std::string& alias : record.aliases) {
+        score = std::max(score, likeness(alias, words));
+      }
+      if (score > most) {
+        most = score;
+        best = &record;
+      }
+    }
+  }
+  if (best == nullptr) return std::nullopt;
+  DeviceRecord record = *best;
+  apply_limits(text, record);
+  return record;
+}
+
+std::optional<double> network_by_text(const std::string& text, double per_node) {
+  static const std::regex rate(R"((?:([0-9]+)\s*x\s*)?([0-9]+)\s*G(b|bps|b/s|bit/s|B/s)\b)",
+                               std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(text, match, rate)) {
+    static const std::regex hdr(R"(omni-?path)", std::regex::icase);
+    return std::regex_search(text, hdr) ? std::optional(12.5e9) : std::nullopt;  // 4 x 100 Gbit/s
+  }
+  const double count = match[1].matched ? std::stod(match[1]) : 1;
+  const std::string unit = match[3];
+  const double bits = unit.front() == 'B' ? 8 : 1;
+  const double bytes = count * std::stod(match[2]) * bits * 1e9 / 8;
+  const bool of_node = std::regex_search(text, std::regex(R"((per|/)\s*node)", std::regex::icase));
+  return of_node ? bytes / std::max(1.0, per_node) : bytes;
+}
+
+}  // namespace parallel_opt

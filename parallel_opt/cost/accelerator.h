@@ -1,0 +1,36 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/hardware/database.h"
+#include "parallel_opt/plan/job.h"
+
+namespace parallel_opt {
+
+/// What surrounds the devices, where it is known better than "as this device is usually bought".
+struct Surroundings {
+  std::optional<double> per_node;
+  std::optional<double> network_bytes_per_s;  ///< of one device, each direction
+};
+
+/// A record's numbers for products of `dtype` ("bf16", "fp8", "mxfp8", "nvfp4", ...; empty: its
+/// 16-bit type). Empty when the record has no 16-bit and no fp32 peak.
+std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std::string& dtype,
+                                          const Surroundings& around = {});
+
+/// The cluster's slowest device for products of `precision`, with the links that join its kind.
+/// Throws InputError for a cluster without accelerators or one whose rates are not known.
+Accelerator accelerator_of(const Cluster& cluster, Precision precision);
+
+/// The record that free text names: "H100-80GB", "A100 (DGX-A100)", "GB200-NVL72",
+/// "H100-96GB-HBM2e (2.4TB/s, 500W limit)"; limits in brackets are applied. Empty when nothing
+/// fits.
+std::optional<DeviceRecord> device_by_text(const std::string& text, const std::string& family);
+
+/// Bytes per second and device of the network that free text describes: "RoCE 1600 Gbps/node",
+/// "4x100Gb RoCE per node", "400 Gb/s RDMA per GPU". Empty when it states no rate.
+std::optional<double> network_by_text(const std::string& text, double per_node);
+
+}  // namespace parallel_opt

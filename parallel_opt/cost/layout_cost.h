@@ -1,0 +1,172 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "parallel_opt/cost/software_stack.h"
+#include "parallel_opt/cost/transformer_facts.h"
+#include "parallel_opt/plan/estimate.h"
+
+namespace parallel_opt {
+
+/// What of a device and its surroundings a layout's cost depends on. SI units.
+struct Accelerator {
+  std::string arch;                ///< "Hopper": which matmul efficiency applies
+  double flops_per_s = 0;          ///< dense peak of the matrix products' element type
+  double half_flops_per_s = 0;     ///< dense peak in 16 bits: attention's inner part
+  bool narrow = false;             ///< products in 8 or 4 bits, with casts
+  double bytes_per_s = 0;          ///< of its memory
+  double units = 100;              ///< multiprocessors
+  double link_bytes_per_s = 0;     ///< to its neighbours in the node, each direction
+  double network_bytes_per_s = 0;  ///< its share of the node's adapters, each direction
+  double per_node = 8;
+  double memory_bytes = 0;
+  double idle_w = 0;
+  double max_w = 0;
+  Quality quality = Quality::database;
+  bool operator==(const Accelerator&) const = default;
+};
+
+/// Share of a device's memory that training may use: less the driver's context and what an
+/// allocator cannot hand out.
+inline constexpr double kUsableMemory = 0.96;
+
+/// A layout of the full space, as one names it on the command line or finds it in a table.
+struct ParallelLayout {
+  int tensor = 1;
+  int pipeline = 1;
+  int virtual_stages = 1;
+  int context = 1;
+  int expert = 1;        ///< inside the data-parallel ranks
+  int data = 1;          ///< replicas, sharded ones included
+  int shard = 0;         ///< ZeRO stage
+  int shard_degree = 0;  ///< ranks that share optimizer states; 0: all of data x context
+  double micro_batch = 1;
+  double micro_batches = 1;
+  RecomputeRule recompute = RecomputeRule::none;
+  bool sequence_parallel = false;
+  bool keeps_all = false;       ///< GPipe: every micro-batch is held before the first backward
+  double element_bytes = 2;     ///< of weights and activations
+  double optimizer_states = 2;  ///< per parameter, fp32
+  double devices() const { return double(tensor) * pipeline * context * data; }
+  bool operator==(const ParallelLayout&) const = default;
+};
+
+/// Physical parameters, fitted by validation/fit_layout_cost.py to published measurements; kept in
+/// data/cost/layout.json. docs/cost-model.md has the formulas.
+struct LayoutParameters {
+  std::map<std::string, double> matmul_efficiency;  ///< by architecture; "other" for the rest
+  double narrow_efficiency = 0.8;                   ///< of 8- and 4-bit products beside 16-bit ones
+  double inner_half = 1;          ///< inner size, in units of the ridge, that costs as much again
+  double wave = 0.4;              ///< waves of tiles lost at the end of a product
+  double kernel_s = 1e-5;         ///< start and end of one product
+  double pass = 1;                ///< over the bytes of fused operators
+  double score_pass = 2.5;        ///< over attention matrices that are written out
+  double early_efficiency = 0.4;  ///< of the peak in 16 bits at wide heads: FlashAttention 1
+  double flash_efficiency = 0.5;  ///< likewise FlashAttention 2
+  double flash_hopper = 0.5;  ///< of that on devices of more than kFastFlops, where it lags behind
+  double vendor_efficiency = 0.4;  ///< of the peak in 16 bits
+  double host_s = 1e-3;            ///< of one block, forward and backward, from Python
+  double host_fused_s = 3e-4;      ///< likewise compiled or in few kernels
+  double link_efficiency = 0.8;
+  double network_efficiency = 0.7;
+  double link_latency_s = 2e-5;
+  double network_latency_s = 1e-4;
+  double overlap = 0.8;         ///< share of a gradient reduction that a backward may hide
+  double gather_overlap = 0.7;  ///< likewise of gathered weights
+  double optimizer_bytes = 30;  ///< moved per parameter and step
+  double step_s = 5e-3;         ///< host work once per step
+  double straggle = 0.02;       ///< more of a step per doubling of machines
+  double send = 1.5;            ///< stage boundaries: times the bare transfer
+  double saved = 1;             ///< on the bytes kept for the backward
+  double selective = 0.6;       ///< of them that selective recomputation keeps
+  double logits = 1;            ///< on the stack's bytes per logit
+  double reserve_bytes = 1e9;   ///< buffers of communication, workspaces
+  double fragmentation = 1.03;  ///< allocator
+  double time_width = 0.2;      ///< half width of the 80 % interval, share of the time
+  double memory_width = 0.12;   ///< likewise of the memory
+  bool operator==(const LayoutParameters&) const = default;
+};
+
+/// The fitted parameters.
+const LayoutParameters& layout_parameters();
+
+/// One step of a layout: seconds on the critical path, bytes on the fullest device.
+struct LayoutCost {
+  double products_s = 0;   ///< matrix products of blocks, all micro-batches of the slowest stage
+  double attention_s = 0;  ///< attention's inner part
+  double operators_s = 0;  ///< everything else in blocks
+  double host_s = 0;       ///< waiting for kernels to be launched
+  double recompute_s = 0;
+  double head_s = 0;    ///< outside of blocks
+  double tensor_s = 0;  ///< collectives inside blocks
+  double context_s = 0;
+  double expert_s = 0;
+  double pipeline_s = 0;  ///< transfers between stages
+  double bubble_s = 0;
+  double data_s = 0;  ///< gradients and gathered weights that nothing hides
+  double optimizer_s = 0;
+  double other_s = 0;  ///< once per step, and waiting for the slowest machine
+
+  double weights_bytes = 0;
+  double gradients_bytes = 0;
+  double optimizer_bytes = 0;
+  double activations_bytes = 0;
+  double logits_bytes = 0;
+  double other_bytes = 0;  ///< gathered weights, buffers, the allocator's rounding
+
+  double busy_s = 0;     ///< of the slowest stage: compute
+  double forward_s = 0;  ///< of one micro-batch on the slowest stage, collectives inside
+  double backward_s = 0;
+  double time_s() const;
+  double memory_bytes() const;
+};
+
+/// Closed form; total on any layout with degrees of at least 1. No allocation.
+LayoutCost layout_cost(const TransformerFacts& facts, const Accelerator& device,
+                       const SoftwareStack& stack, const ParallelLayout& layout,
+                       const LayoutParameters& p) noexcept;
+
+/// Itemised, with intervals. `samples`: the global batch. `usd_per_hour` of one device; 0: unknown.
+Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
+                         const Accelerator& device, const ParallelLayout& layout,
+                         const LayoutParameters& p, double usd_per_hour = 0);
+
+template <class Visitor, class T>
+  requires SameAs<T, LayoutParameters>
+void fields(Visitor& visit, T& p) {
+  visit.schema("parallel-opt/layout-parameters/1");
+  visit("matmul_efficiency", p.matmul_efficiency, "share of the peak, by architecture");
+  visit("narrow_efficiency", p.narrow_efficiency, "of 8- and 4-bit products");
+  visit("inner_half", p.inner_half, "inner size in units of the ridge");
+  visit("wave", p.wave, "waves of tiles lost per product");
+  visit("kernel_s", p.kernel_s, "start and end of one product");
+  visit("pass", p.pass, "over the bytes of fused operators");
+  visit("score_pass", p.score_pass, "over attention matrices in memory");
+  visit("early_efficiency", p.early_efficiency, "of the 16-bit peak");
+  visit("flash_efficiency", p.flash_efficiency, "of the 16-bit peak");
+  visit("flash_hopper", p.flash_hopper, "of that on the fastest devices");
+  visit("vendor_efficiency", p.vendor_efficiency, "of the 16-bit peak");
+  visit("host_s", p.host_s, "per block, forward and backward");
+  visit("host_fused_s", p.host_fused_s, "likewise in few kernels");
+  visit("link_efficiency", p.link_efficiency, "of links in a node");
+  visit("network_efficiency", p.network_efficiency, "of adapters");
+  visit("link_latency_s", p.link_latency_s, "per hop in a node");
+  visit("network_latency_s", p.network_latency_s, "per hop between nodes");
+  visit("overlap", p.overlap, "share of a gradient reduction that may hide");
+  visit("gather_overlap", p.gather_overlap, "share of gathered weights that may hide");
+  visit("optimizer_bytes", p.optimizer_bytes, "moved per parameter and step");
+  visit("step_s", p.step_s, "once per step");
+  visit("straggle", p.straggle, "per doubling of machines");
+  visit("send", p.send, "times the bare transfer between stages");
+  visit("saved", p.saved, "on the bytes kept for the backward");
+  visit("selective", p.selective, "share kept by selective recomputation");
+  visit("logits", p.logits, "on bytes per logit");
+  visit("reserve_bytes", p.reserve_bytes, "buffers and workspaces");
+  visit("fragmentation", p.fragmentation, "of the allocator");
+  visit("time_width", p.time_width, "half width of the 80 % interval");
+  visit("memory_width", p.memory_width, "likewise of the memory");
+}
+
+}  // namespace parallel_opt

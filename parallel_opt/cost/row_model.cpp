@@ -1,0 +1,259 @@
+#include "parallel_opt/cost/row_model.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <regex>
+
+#include "parallel_opt/base/embedded.h"
+#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/importers/model.h"
+
+namespace parallel_opt {
+namespace {
+
+std::string lower_case(std::string text) {
+  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+bool has(const std::string& text, std::string_view word) {
+  return lower_case(text).find(word) != std::string::npos;
+}
+
+/// Shapes of models that tables name without printing their dimensions.
+struct KnownModel {
+  std::string word;  ///< of the model's name, lower case
+  std::string spec;  ///< "layers=32,hidden=4096,..."
+  std::optional<double> seq;
+  std::string source;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, KnownModel>
+void fields(Visitor& visit, T& model) {
+  visit("word", model.word, "part of the name, lower case");
+  visit("spec", model.spec, "keys of an inline spec");
+  visit("seq", model.seq, "usual sequence length");
+  visit("source", model.source, "where its shape is stated");
+}
+
+struct KnownModels {
+  std::vector<KnownModel> models;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, KnownModels>
+void fields(Visitor& visit, T& table) {
+  visit.schema("parallel-opt/known-models/1");
+  visit("models", table.models, "longest word first");
+}
+
+const KnownModel* known_model(const std::string& name) {
+  static const KnownModels table =
+      from_json<KnownModels>(embedded_file("data/models.json").value(), "data/models.json");
+  const std::string text = lower_case(name);
+  const KnownModel* best = nullptr;
+  for (const KnownModel& model : table.models) {
+    const bool longer = best == nullptr || model.word.size() > best->word.size();
+    if (longer && text.find(model.word) != std::string::npos) best = &model;
+  }
+  return best;
+}
+
+/// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
+bool is_llama_like(const TrainingRow& row) {
+  for (const char* word : {"llama", "qwen", "mistral", "mixtral", "gemma", "internlm", "deepseek",
+                           "kimi", "gpt oss", "gpt-oss", "nemotron", "yi-", "phi"}) {
+    if (has(row.model_name, word)) return true;
+  }
+  return false;
+}
+
+void put(std::map<std::string, std::string>& keys, const std::string& key,
+         const std::optional<double>& value) {
+  if (value) keys[key] = std::to_string(std::int64_t(std::llround(*value)));
+}
+
+/// The inline spec of the row's model; empty when its shape is not known.
+std::string model_spec(const TrainingRow& row, const KnownModel* known) {
+  std::map<std::string, std::string> keys;
+  if (is_llama_like(row)) {
+    keys = {{"gated", "true"},
+            {"norm", "rms"},
+            {"positions", "rope"},
+            {"tied", "false"},
+            {"bias", "false"}};
+  }
+  if (known != nullptr) {
+    for (std::size_t begin = 0; begin < known->spec.size();) {
+      std::size_t end = std::min(known->spec.find(',', begin), known->spec.size());
+      const std::string pair = known->spec.substr(begin, end - begin);
+      keys[pair.substr(0, pair.find('='))] = pair.substr(pair.find('=') + 1);
+      begin = end + 1;
+    }
+  }
+  put(keys, "layers", row.layers);
+  put(keys, "hidden", row.hidden);
+  put(keys, "heads", row.heads);
+  put(keys, "kv_heads", row.kv_heads);
+  const bool experts = row.experts && *row.experts > 1;
+  put(keys, experts && !keys.contains("expert_ffn") ? "expert_ffn" : "ffn", row.ffn_hidden);
+  put(keys, "vocab", row.vocab);
+  if (experts) put(keys, "experts", row.experts);
+  if (row.topk && *row.topk > 0) put(keys, "top_k", row.topk);
+  if (!keys.contains("layers") || !keys.contains("hidden")) return "";
+  const std::int64_t hidden = std::stoll(keys["hidden"]);
+  if (!keys.contains("heads")) {
+    const std::int64_t heads = std::max<std::int64_t>(1, hidden / 128);
+    if (hidden % heads == 0) keys["heads"] = std::to_string(heads);
+  } else if (hidden % std::stoll(keys["heads"]) != 0 && !keys.contains("head_dim")) {
+    keys["head_dim"] =
+        std::to_string(std::max<std::int64_t>(1, hidden / std::stoll(keys["heads"])));
+  }
+  if (!keys.contains("vocab")) keys["vocab"] = "50257";
+  std::string spec;
+  for (const auto& [key, value] : keys)
+    spec += (spec.empty() ? "transformer:" : ",") + key + "=" + value;
+  return spec;
+}
+
+std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::int64_t seq) {
+  static std::mutex mutex;
+  static std::map<std::pair<std::string, std::int64_t>, std::shared_ptr<const TransformerFacts>>
+      known;
+  const std::lock_guard lock(mutex);
+  auto& entry = known[{spec, seq}];
+  if (!entry) {
+    const std::string whole = spec + ",dtype=bf16,seq=" + std::to_string(seq);
+    const Graph graph = bind(load_model(whole), {{"batch", 1}, {"sequence", seq}});
+    entry = std::make_shared<TransformerFacts>(transformer_facts(graph));
+  }
+  return entry;
+}
+
+int degree(const std::optional<double>& value) {
+  return value && *value >= 1 ? int(std::lround(*value)) : 1;
+}
+
+/// The ZeRO stage of the row's text; -1: it says nothing.
+int shard_stage(const std::string& text) {
+  const std::string low = lower_case(text);
+  if (low.empty()) return -1;
+  if (low.find("zero3") != std::string::npos || low.find("zero-3") != std::string::npos) return 3;
+  if (low.find("zero2") != std::string::npos || low.find("zero-2") != std::string::npos) return 2;
+  if (low.find("zero1") != std::string::npos || low.find("zero-1") != std::string::npos) return 1;
+  if (low.find("zero0") != std::string::npos) return 0;
+  if (low.find("shard_grad_op") != std::string::npos) return 2;
+  if (low.find("fsdp") != std::string::npos || low.find("full_shard") != std::string::npos)
+    return 3;
+  if (low.find("distributed") != std::string::npos || low.find("zero") != std::string::npos)
+    return 1;
+  return -1;
+}
+
+RecomputeRule recompute_rule(const std::string& text) {
+  if (has(text, "full")) return RecomputeRule::full;
+  if (has(text, "selective")) return RecomputeRule::selective;
+  return RecomputeRule::none;
+}
+
+/// Degrees and micro-batches, or what is missing.
+std::string fill_layout(const TrainingRow& row, RowCase& out) {
+  ParallelLayout& l = out.layout;
+  if (!row.gpus || *row.gpus < 1) return "the number of devices is blank";
+  if (!row.tp || !row.pp) {
+    static const std::regex product(R"(tp\*pp=([0-9]+))");
+    std::smatch match;
+    if (!std::regex_search(row.notes, match, product)) return "tensor or pipeline degree is blank";
+    // Megatron's rule: tensor parallelism inside a node, pipelines between.
+    const int both = std::stoi(match[1]);
+    l.tensor = std::min<int>(both, int(out.device.per_node));
+    l.pipeline = std::max(1, both / l.tensor);
+  } else {
+    l.tensor = degree(row.tp);
+    l.pipeline = degree(row.pp);
+  }
+  l.virtual_stages = degree(row.vp);
+  l.context = degree(row.cp);
+  l.expert = degree(row.ep);
+  const double model = double(l.tensor) * l.pipeline * l.context;
+  l.data = row.dp ? degree(row.dp) : int(std::max(1.0, *row.gpus / model));
+  std::optional<double> micro = row.micro_batch;
+  if (!micro && row.global_batch && l.pipeline == 1) {
+    micro = *row.global_batch / l.data / std::max(1.0, row.grad_accum.value_or(1));
+  }
+  if (!micro && row.global_batch) micro = 1;
+  if (!micro || *micro <= 0) return "micro-batch and global batch are blank";
+  l.micro_batch = *micro;
+  const double batch = row.global_batch.value_or(*micro * l.data * row.grad_accum.value_or(1));
+  l.micro_batches = std::max(1.0, std::round(batch / (*micro * l.data)));
+  const int stage = shard_stage(row.fsdp_zero);
+  l.shard = stage >= 0 ? stage : out.stack->shard;
+  static const std::regex shared(R"(shard ([0-9]+))");
+  std::smatch match;
+  if (std::regex_search(row.fsdp_zero, match, shared)) l.shard_degree = std::stoi(match[1]);
+  l.recompute = row.recompute.empty() ? out.stack->recompute : recompute_rule(row.recompute);
+  l.sequence_parallel = row.sequence_parallel.empty()
+                            ? out.stack->sequence_parallel && l.tensor > 1
+                            : has(row.sequence_parallel, "true") ||
+                                  has(row.sequence_parallel, "yes") || row.sequence_parallel == "1";
+  return "";
+}
+
+}  // namespace
+
+std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
+  if (has(row.workload, "lora")) return "workload 'lora': frozen weights have no gradients";
+  if (has(row.workload, "sft")) {
+    return "workload 'sft': how full the packed sequences are is not stated";
+  }
+  if (has(row.framework, "offload")) return "offload to the host is not modelled";
+  RowCase out;
+  out.stack = stack_of_framework(row.framework);
+  if (out.stack == nullptr) out.stack = find_stack("pytorch");
+  const std::optional<DeviceRecord> record = device_by_text(row.gpu, row.gpu_family);
+  if (!record) return "device '" + row.gpu + "' is not in the database";
+  Surroundings around;
+  around.per_node = row.gpus_per_node;
+  if (!around.per_node && has(row.gpu, "nvl72")) around.per_node = 72;
+  const double per_node = around.per_node.value_or(record->host ? record->host->devices : 8);
+  around.network_bytes_per_s = network_by_text(row.interconnect, per_node);
+  const auto device = accelerator_of(*record, row.dtype, around);
+  if (!device) return "device '" + row.gpu + "' has no peak rate in the database";
+  out.device = *device;
+  const KnownModel* known = known_model(row.model_name);
+  out.model = model_spec(row, known);
+  if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";
+  std::optional<double> seq = row.seq_len;
+  if (!seq && known != nullptr) seq = known->seq;
+  if (!seq || *seq < 1) return "the sequence length is blank";
+  if (std::string missing = fill_layout(row, out); !missing.empty()) return missing;
+  try {
+    out.facts = facts_of(out.model, std::int64_t(*seq));
+  } catch (const InputError& error) {
+    return std::string("no model can have this shape: ") + error.what();
+  }
+  return out;
+}
+
+RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
+  const LayoutCost cost = layout_cost(*row.facts, row.device, *row.stack, row.layout, parameters);
+  const Estimate estimate = layout_estimate(cost, *row.facts, row.device, row.layout, parameters);
+  RowPrediction answer;
+  answer.step_time_s = estimate.step_time_s;
+  answer.peak_memory_bytes = estimate.peak_memory_bytes;
+  answer.capacity_bytes = row.device.memory_bytes * kUsableMemory;
+  answer.fits = answer.peak_memory_bytes.value <= answer.capacity_bytes;
+  return answer;
+}
+
+RowAnswer predict(const TrainingRow& row) {
+  const auto found = row_case(row);
+  if (const auto* why = std::get_if<std::string>(&found)) return *why;
+  return predict(std::get<RowCase>(found), layout_parameters());
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/cost/training_row.h"
+
+namespace parallel_opt {
+
+/// A published row as the cost model sees it.
+struct RowCase {
+  std::string model;  ///< as MODEL takes it: "transformer:layers=..."
+  std::shared_ptr<const TransformerFacts> facts;
+  Accelerator device;
+  const SoftwareStack* stack = nullptr;
+  ParallelLayout layout;
+};
+
+/// Model, device, stack and layout of a row, or why it cannot be expressed. What the row leaves
+/// blank follows its stack, its device's usual machine and the family of its model.
+std::variant<RowCase, std::string> row_case(const TrainingRow& row);
+
+/// The prediction under other parameters than the fitted ones.
+RowPrediction predict(const RowCase& row, const LayoutParameters& parameters);
+
+}  // namespace parallel_opt

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "parallel_opt/base/json.h"
+
+namespace parallel_opt {
+
+/// How attention's inner part runs.
+enum class AttentionFamily {
+  unfused,  ///< scores are written to memory
+  early,    ///< FlashAttention 1, Triton kernels of 2023
+  flash,    ///< FlashAttention 2 and its like
+  vendor,   ///< the vendor's newest fused kernel (cuDNN)
+};
+
+constexpr auto enum_names(AttentionFamily) {
+  return std::to_array<std::string_view>({"unfused", "early", "flash", "vendor"});
+}
+
+/// Which activations are computed again.
+enum class RecomputeRule {
+  none,
+  selective,  ///< attention's inner part, or every other operator: the stack's own choice
+  full,       ///< whole blocks
+};
+
+constexpr auto enum_names(RecomputeRule) {
+  return std::to_array<std::string_view>({"none", "selective", "full"});
+}
+
+/// What software a job runs on decides which kernels run and which transfers hide behind which
+/// compute: one file below data/stacks/.
+struct SoftwareStack {
+  std::string name;                     ///< "torchtitan"
+  std::vector<std::string> frameworks;  ///< words of a framework's name that mean it
+  AttentionFamily attention = AttentionFamily::flash;
+  bool fused_operators = false;    ///< norms, activations and residuals in few kernels
+  bool eager_host = true;          ///< Python launches every kernel: short layers wait for the host
+  bool sequence_parallel = false;  ///< beside tensor parallelism, norms and residuals are split
+  bool overlaps_data = true;       ///< gradients are reduced beside the backward
+  bool balances_head = false;      ///< the pipeline's cut gives stages with the head fewer blocks
+  int shard = 0;                   ///< ZeRO stage where a job does not say
+  RecomputeRule recompute = RecomputeRule::none;  ///< where a job does not say
+  double gradient_bytes = 4;                      ///< per parameter: main gradients
+  double reduced_bytes = 4;                       ///< per parameter: what travels between replicas
+  double logits_bytes = 10;  ///< per logit, of the head and its loss: values, fp32 copies, gradient
+  double host_factor = 1;    ///< Python work per block beside that of other eager stacks
+  /// Seconds of host time per block, micro-batch and tensor rank that pipelines over several
+  /// machines were seen to add; 0: none.
+  double pipeline_tensor_host_s = 0;
+  std::string source;  ///< where its rules are stated
+  bool operator==(const SoftwareStack&) const = default;
+};
+
+/// Everything below data/stacks/, by name of file.
+const std::vector<SoftwareStack>& software_stacks();
+/// By its own name; nullptr when there is none.
+const SoftwareStack* find_stack(const std::string& name);
+/// By the free text of a framework's name; nullptr when no stack claims it.
+const SoftwareStack* stack_of_framework(const std::string& framework);
+
+template <class Visitor, class T>
+  requires SameAs<T, SoftwareStack>
+void fields(Visitor& visit, T& stack) {
+  visit.schema("parallel-opt/stack/1");
+  visit("name", stack.name, "what --stack calls it");
+  visit.optional("frameworks", stack.frameworks, "words of a framework's name that mean it");
+  visit("attention", stack.attention, "unfused, early, flash or vendor");
+  visit("fused_operators", stack.fused_operators, "norms and activations in few kernels");
+  visit("eager_host", stack.eager_host, "Python launches every kernel");
+  visit("sequence_parallel", stack.sequence_parallel, "norms are split beside tensor parallelism");
+  visit("overlaps_data", stack.overlaps_data, "gradients are reduced beside the backward");
+  visit("balances_head", stack.balances_head, "stages with the head get fewer blocks");
+  visit("shard", stack.shard, "ZeRO stage by default");
+  visit.optional("recompute", stack.recompute, "by default");
+  visit("gradient_bytes", stack.gradient_bytes, "per parameter");
+  visit("reduced_bytes", stack.reduced_bytes, "per parameter, between replicas");
+  visit("logits_bytes", stack.logits_bytes, "per logit");
+  visit.optional("host_factor", stack.host_factor, "Python work per block beside other stacks'");
+  visit.optional("pipeline_tensor_host_s", stack.pipeline_tensor_host_s,
+                 "host time per block, micro-batch and tensor rank in pipelines over machines");
+  visit("source", stack.source, "where its rules are stated");
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,301 @@
+#include "parallel_opt/cost/transformer_facts.h"
+
+#include <algorithm>
+#include <set>
+
+#include "parallel_opt/graph/alias.h"
+#include "parallel_opt/graph/batch_dim.h"
+#include "parallel_opt/graph/blocks.h"
+#include "parallel_opt/graph/work.h"
+#include "parallel_opt/plan/batch.h"
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kHalf = 2;  // bytes of an element in 16-bit training
+
+bool is_product(OpClass c) {
+  return c == OpClass::contraction || c == OpClass::convolution || c == OpClass::recurrent;
+}
+
+/// Operators between two products run as one group: a kernel that reads what comes from outside
+/// and writes what goes there. That is what fused stacks do.
+class FactsReader {
+ public:
+  explicit FactsReader(const Graph& graph)
+      : graph_(graph),
+        owner_(storage_owners(graph)),
+        needs_(needs_grad(graph)),
+        group_(graph.ops.size(), -1) {
+    samples_ = double(std::max<std::int64_t>(1, batch_of(graph)));
+    int group = 0;
+    for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+      const OpClass c = op_class(graph, graph.ops[i]);
+      if (is_product(c) || c == OpClass::attention || c == OpClass::opaque) {
+        ++group;
+      } else {
+        group_[i] = group;
+      }
+    }
+  }
+
+  BlockFacts read(const std::vector<OpId>& ops, double repeats);
+  double per_sample(double total) const { return total / samples_; }
+  TensorId owner(TensorId id) const { return owner_[id.index()]; }
+
+ private:
+  void add_product(const Op& op, const OpWork& work, BlockFacts& facts);
+  void add_attention(const Op& op, const OpWork& work, BlockFacts& facts) const;
+  void add_moved(const std::vector<OpId>& ops, BlockFacts& facts) const;
+  void add_saved(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const;
+  void add_parameters(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const;
+  TensorId weight_of(const Op& op) const;
+  bool is_wide(const Tensor& tensor) const {
+    return !tensor.shape.empty() && double(tensor.shape.back().size) == width_;
+  }
+  double half_bytes(const Tensor& tensor) const {
+    const double size = is_floating(tensor.dtype) ? kHalf : double(size_of(tensor.dtype));
+    return per_sample(double(elements(tensor)) * size);
+  }
+  void move(TensorId id, BlockFacts& facts) const {
+    const Tensor& tensor = graph_.tensor(id);
+    (is_wide(tensor) ? facts.wide_bytes : facts.inner_bytes) += half_bytes(tensor);
+  }
+
+  const Graph& graph_;
+  std::vector<TensorId> owner_;
+  std::vector<bool> needs_;
+  std::vector<int> group_;
+  double samples_ = 1;
+  double width_ = 0;  ///< of the block at hand
+  bool attended_ = false;
+  std::set<TensorId> expert_weights_;
+};
+
+TensorId FactsReader::weight_of(const Op& op) const {
+  TensorId found;
+  for (const Operand& operand : op.inputs) {
+    if (!operand.tensor.valid()) continue;
+    const TensorId id = owner(operand.tensor);
+    const Tensor& tensor = graph_.tensor(id);
+    const bool weight = tensor.role == TensorRole::parameter || tensor.role == TensorRole::buffer;
+    if (!weight || tensor.shape.size() < 2) continue;
+    if (!found.valid() || elements(tensor) > elements(graph_.tensor(found))) found = id;
+  }
+  return found;
+}
+
+void FactsReader::add_product(const Op& op, const OpWork& work, BlockFacts& facts) {
+  const double flops = per_sample(work.contraction.value);
+  const TensorId weight = weight_of(op);
+  const Tensor& result = graph_.tensor(op.outputs.front());
+  if (!weight.valid()) {  // both sides are activations: attention written out
+    facts.attention_flops += flops;
+    double largest = 0;
+    for (const Operand& operand : op.inputs) {
+      if (operand.tensor.valid()) {
+        largest = std::max(largest, double(elements(graph_.tensor(operand.tensor))));
+      }
+    }
+    const auto count = double(elements(result));
+    if (count >= largest) facts.score_elements += per_sample(count);
+    attended_ = true;
+    return;
+  }
+  const Tensor& w = graph_.tensor(weight);
+  Product product;
+  const bool grouped = w.shape.size() == 3 && op_class(graph_, op) == OpClass::contraction;
+  product.experts = grouped ? double(w.shape.front().size) : 0;
+  const double size = double(elements(w)) / std::max(1.0, product.experts);
+  product.n = op_class(graph_, op) == OpClass::contraction ? double(result.shape.back().size)
+                                                           : double(w.shape.front().size);
+  product.n = std::clamp(product.n, 1.0, size);
+  product.k = size / product.n;
+  product.rows = flops / (2 * product.n * product.k);
+  if (grouped) expert_weights_.insert(weight);
+  if (width_ == 0) width_ = product.k;
+  const bool back = product.n == width_ && (product.k != width_ || attended_);
+  product.side = back ? ShardedSide::inner : ShardedSide::columns;
+  if (grouped && product.k == width_) {
+    facts.dispatched_elements = std::max(facts.dispatched_elements, product.rows * product.k);
+  }
+  if (back) attended_ = false;
+  facts.products.push_back(product);
+}
+
+void FactsReader::add_attention(const Op& op, const OpWork& work, BlockFacts& facts) const {
+  const double flops = per_sample(work.contraction.value);
+  const TensorId query = operand(op, "query");
+  const double head = query.valid() && !graph_.tensor(query).shape.empty()
+                          ? double(graph_.tensor(query).shape.back().size)
+                          : 64;
+  const double before = facts.attention_flops * facts.causal_share;
+  const bool causal = attribute(op, "is_causal", 0) != 0;
+  facts.attention_flops += flops;
+  facts.causal_share = (before + flops * (causal ? 0.5 : 1)) / std::max(1.0, facts.attention_flops);
+  facts.head_width = head;
+  facts.score_elements += flops / (4 * head);
+}
+
+void FactsReader::add_moved(const std::vector<OpId>& ops, BlockFacts& facts) const {
+  // Readers of every storage, so that results which stay inside a group cost nothing.
+  std::vector<std::pair<TensorId, int>> reads;
+  for (const OpId id : ops) {
+    for (const Operand& operand : graph_.op(id).inputs) {
+      if (operand.tensor.valid()) reads.emplace_back(owner(operand.tensor), group_[id.index()]);
+    }
+  }
+  std::ranges::sort(reads);
+  std::set<std::pair<int, TensorId>> touched, made;
+  double eager = 0;
+  for (const OpId id : ops) {
+    const int group = group_[id.index()];
+    const Op& op = graph_.op(id);
+    if (group < 0 || op_class(graph_, op) == OpClass::view) continue;
+    const OpWork work = forward_work(graph_, op);
+    if (work.kernels == 0) continue;
+    double element = kHalf;
+    for (const TensorId out : op.outputs) {
+      if (out.valid() && is_floating(graph_.tensor(out).dtype)) {
+        element = double(size_of(graph_.tensor(out).dtype));
+        break;
+      }
+    }
+    eager += per_sample(double(work.read.value + work.written.value)) * kHalf / element;
+    for (const Operand& operand : op.inputs) {
+      if (!operand.tensor.valid()) continue;
+      const TensorId source = owner(operand.tensor);
+      const Tensor& tensor = graph_.tensor(source);
+      const bool activation =
+          tensor.role == TensorRole::activation || tensor.role == TensorRole::input;
+      if (activation && !made.contains({group, source}) && touched.emplace(group, source).second) {
+        move(source, facts);
+      }
+    }
+    for (const TensorId out : op.outputs) {
+      if (!out.valid()) continue;
+      const TensorId source = owner(out);
+      made.emplace(group, source);
+      const auto [first, last] = std::ranges::equal_range(
+          reads, source, {}, [](const std::pair<TensorId, int>& read) { return read.first; });
+      const bool leaves = first == last || std::any_of(first, last, [&](const auto& read) {
+                            return read.second != group;
+                          });
+      if (leaves && touched.emplace(group, source).second) move(source, facts);
+    }
+  }
+  const double fused = facts.wide_bytes + facts.inner_bytes;
+  facts.eager_factor = fused > 0 ? std::max(1.0, eager / fused) : 1;
+}
+
+void FactsReader::add_saved(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const {
+  const Saved saved = saved_for_backward(graph_, op, needs_);
+  for (const TensorId id : saved.tensors) {
+    const TensorId source = owner(id);
+    const Tensor& tensor = graph_.tensor(source);
+    if (tensor.role != TensorRole::activation || !seen.insert(source).second) continue;
+    (is_wide(tensor) ? facts.saved_wide_bytes : facts.saved_inner_bytes) += half_bytes(tensor);
+  }
+  facts.saved_inner_bytes += per_sample(double(saved.extra.value));
+}
+
+void FactsReader::add_parameters(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const {
+  for (const Operand& operand : op.inputs) {
+    if (!operand.tensor.valid()) continue;
+    TensorId id = owner(operand.tensor);
+    if (graph_.tensor(id).tied_to.valid()) id = graph_.tensor(id).tied_to;
+    const Tensor& tensor = graph_.tensor(id);
+    if (tensor.role != TensorRole::parameter || !seen.insert(id).second) continue;
+    (expert_weights_.contains(id) ? facts.expert_parameters : facts.dense_parameters) +=
+        double(elements(tensor));
+  }
+}
+
+BlockFacts FactsReader::read(const std::vector<OpId>& ops, double repeats) {
+  BlockFacts facts;
+  facts.repeats = repeats;
+  width_ = 0;
+  attended_ = false;
+  std::set<TensorId> saved, parameters;
+  for (const OpId id : ops) {
+    const Op& op = graph_.op(id);
+    if (op.phase != Phase::forward) continue;
+    const OpClass c = op_class(graph_, op);
+    const OpWork work = forward_work(graph_, op);
+    facts.operators += work.kernels;
+    if (is_product(c) && !op.outputs.empty() && op.outputs.front().valid()) {
+      add_product(op, work, facts);
+    } else if (c == OpClass::attention) {
+      add_attention(op, work, facts);
+      attended_ = true;
+    }
+    add_saved(op, saved, facts);
+  }
+  // Views of a weight stand before the products that say what it is.
+  for (const OpId id : ops) add_parameters(graph_.op(id), parameters, facts);
+  add_moved(ops, facts);
+  if (!facts.products.empty()) {
+    facts.boundary_elements = facts.products.front().rows * facts.products.front().k;
+  }
+  return facts;
+}
+
+}  // namespace
+
+double TransformerFacts::layers() const {
+  double count = 0;
+  for (const BlockFacts& block : blocks) count += block.repeats;
+  return count;
+}
+
+TransformerFacts transformer_facts(const Graph& graph) {
+  TransformerFacts facts;
+  FactsReader reader(graph);
+  const std::vector<Block> blocks = find_blocks(graph);
+  std::vector<bool> inside(graph.ops.size(), false);
+  std::vector<std::pair<std::size_t, BlockFacts>> found;
+  for (const Block& block : blocks) {
+    const std::vector<OpId>& ops = block.instances.front().ops;
+    BlockFacts one = reader.read(ops, double(block.repeats));
+    if (one.products.empty()) continue;
+    for (const BlockInstance& instance : block.instances) {
+      for (const OpId id : instance.ops) inside[id.index()] = true;
+    }
+    found.emplace_back(ops.front().index(), std::move(one));
+  }
+  std::ranges::sort(found, {}, [](const auto& entry) { return entry.first; });
+  for (auto& [first, block] : found) facts.blocks.push_back(std::move(block));
+  std::vector<OpId> rest;
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+    if (!inside[i]) rest.emplace_back(i);
+  }
+  facts.outside = reader.read(rest, 1);
+  std::set<TensorId> embeddings;
+  for (const OpId id : rest) {
+    const Op& op = graph.op(id);
+    if (op_class(graph, op) != OpClass::embedding) continue;
+    for (const Operand& operand : op.inputs) {
+      if (!operand.tensor.valid()) continue;
+      TensorId owner = reader.owner(operand.tensor);
+      if (graph.tensor(owner).tied_to.valid()) owner = graph.tensor(owner).tied_to;
+      if (graph.tensor(owner).role == TensorRole::parameter && embeddings.insert(owner).second) {
+        facts.embedding_parameters += double(elements(graph.tensor(owner)));
+      }
+    }
+  }
+  facts.outside.dense_parameters -= facts.embedding_parameters;
+  for (const Product& product : facts.outside.products) {
+    facts.logits_elements = std::max(facts.logits_elements, product.rows * product.n);
+  }
+  for (const TensorId id : graph.inputs) {
+    const Tensor& tensor = graph.tensor(id);
+    if (!is_floating(tensor.dtype) && tensor.shape.size() == 2) {
+      facts.tokens = double(tensor.shape[1].size);
+      break;
+    }
+  }
+  facts.parameters = double(count_parameters(graph).parameters);
+  return facts;
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,133 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/run_cli.h"
+
+namespace parallel_opt {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+const char* const kModel = "transformer:layers=8,hidden=512,heads=8,seq=256";
+
+CliRun estimate(std::vector<std::string> flags, const char* cluster = "2n8xH100-SXM-80GB") {
+  std::vector<std::string> words = {"estimate", kModel, "--cluster", cluster};
+  words.insert(words.end(), flags.begin(), flags.end());
+  return run_cli(words);
+}
+
+json document(std::vector<std::string> flags, const char* cluster = "2n8xH100-SXM-80GB") {
+  flags.emplace_back("--json");
+  const CliRun run = estimate(std::move(flags), cluster);
+  EXPECT_EQ(run.code, 0) << run.err;
+  return json::parse(run.out);
+}
+
+TEST(Estimate, HasTheFieldsThatProgramsReadAndTheSchemaFirst) {
+  const CliRun run = estimate({"--tensor", "2", "--micro-batch", "1", "--json"});
+  EXPECT_EQ(run.out.find("\"schema\": \"parallel-opt/estimate/1\""), run.out.find('"'));
+  const json d = json::parse(run.out);
+  for (const char* name : {"step_time_s", "samples_per_s", "tokens_per_s", "peak_memory_bytes",
+                           "energy_j", "money_usd"}) {
+    ASSERT_TRUE(d.contains(name)) << name;
+    EXPECT_LT(d[name]["low"], d[name]["value"]) << name;
+    EXPECT_GT(d[name]["high"], d[name]["value"]) << name;
+  }
+  EXPECT_EQ(d["step_time_s"]["quality"], "calibrated");
+  EXPECT_EQ(d["energy_j"]["quality"], "modelled");
+  EXPECT_EQ(d["fits"], true);
+  EXPECT_EQ(d["devices_used"], 16);  // 8 replicas are what two ways of tensor leave of 16
+  EXPECT_EQ(d["layout"], "tensor 2, data 8, 1 micro-batches of 1");
+}
+
+TEST(Estimate, TheModelMayBeAFlagButNotBoth) {
+  EXPECT_EQ(run_cli({"estimate", "--model", kModel, "--cluster", "8xH100-SXM-80GB"}).code, 0);
+  EXPECT_EQ(run_cli({"estimate", "--cluster", "8xH100-SXM-80GB"}).err,
+            "error: parallel-opt estimate: one model is needed (name it once)\n");
+  EXPECT_EQ(run_cli({"estimate", kModel, "--model", kModel}).code, 2);
+}
+
+TEST(Estimate, EveryDegreeChangesTheAnswer) {
+  const json base = document({"--global-batch", "64", "--micro-batch", "2"});
+  for (const std::vector<std::string>& flags : {std::vector<std::string>{"--tensor", "4"},
+                                                {"--pipeline", "4"},
+                                                {"--context", "2"},
+                                                {"--shard", "3"},
+                                                {"--recompute", "full"},
+                                                {"--stack", "megatron"},
+                                                {"--data", "4"},
+                                                {"--precision", "fp32"}}) {
+    std::vector<std::string> all = {"--global-batch", "64", "--micro-batch", "2"};
+    all.insert(all.end(), flags.begin(), flags.end());
+    const json d = document(all);
+    EXPECT_NE(d["step_time_s"]["value"], base["step_time_s"]["value"]) << flags[0];
+  }
+}
+
+TEST(Estimate, GlobalBatchIsKept) {
+  const json d = document({"--global-batch", "96", "--micro-batch", "2", "--data", "8"});
+  const double rate = d["samples_per_s"]["value"], step = d["step_time_s"]["value"];
+  EXPECT_NEAR(rate * step, 96, 1e-9);
+}
+
+TEST(Estimate, WhatDoesNotFitSaysSo) {
+  EXPECT_EQ(document({"--memory-limit", "1GB"})["fits"], false);
+  EXPECT_THAT(estimate({"--memory-limit", "1GB"}).out, HasSubstr("does not fit in memory"));
+}
+
+TEST(Estimate, LayoutsThatCannotBeAreFaultsOfTheFlags) {
+  const auto error = [](std::vector<std::string> flags) {
+    const CliRun run = estimate(std::move(flags));
+    EXPECT_EQ(run.code, 2);
+    return run.err;
+  };
+  EXPECT_EQ(error({"--tensor", "32"}),
+            "error: --cluster: the layout needs 32 devices, there are 16 (smaller degrees or a "
+            "larger cluster)\n");
+  EXPECT_EQ(error({"--pipeline", "16"}),
+            "error: --pipeline: 16 stages of a model with 8 repeated blocks (fewer stages)\n");
+  EXPECT_EQ(error({"--expert", "2"}), "error: --expert: the model has no experts (leave it out)\n");
+  EXPECT_EQ(error({"--global-batch", "10", "--data", "4"}),
+            "error: --global-batch: 10 is no multiple of 4 replicas (choose a multiple, or other "
+            "degrees)\n");
+  EXPECT_EQ(error({"--global-batch", "16", "--data", "2", "--micro-batch", "3"}),
+            "error: --micro-batch: 3 does not divide the 8 samples of a replica (choose a "
+            "divisor)\n");
+  EXPECT_EQ(error({"--schedule", "zb-h1"}),
+            "error: --schedule: 'zb-h1' has no closed form here (1f1b, interleaved or gpipe; "
+            "parallel-opt simulate runs the others)\n");
+  EXPECT_EQ(error({"--stack", "megatrn"}),
+            "error: --stack: 'megatrn' is no known stack (did you mean 'megatron'?)\n");
+  EXPECT_EQ(error({"--shard", "4"}), "error: --shard: 4 is no stage (0 to 3)\n");
+  EXPECT_EQ(error({"--recompute", "some"}),
+            "error: --recompute: 'some' cannot be estimated (none, selective or full)\n");
+}
+
+TEST(Estimate, HoldsMicroBatchesAsTheScheduleSays) {
+  const std::vector<std::string> flags = {"--pipeline", "4", "--data", "1", "--global-batch", "64"};
+  std::vector<std::string> gpipe = flags;
+  gpipe.insert(gpipe.end(), {"--schedule", "gpipe"});
+  EXPECT_GT(document(gpipe)["peak_memory_bytes"]["value"].get<double>(),
+            document(flags)["peak_memory_bytes"]["value"].get<double>());
+}
+
+TEST(Estimate, CoresTakeTheLocalModel) {
+  const json d = document({"--global-batch", "4"}, "local");
+  EXPECT_EQ(d["devices_used"], 1);
+  EXPECT_EQ(estimate({"--tensor", "2"}, "local").err,
+            "error: --tensor: is estimated for accelerators only (leave it out, or name another "
+            "--cluster)\n");
+}
+
+TEST(Estimate, SlowestDeviceOfAMixedClusterDecides) {
+  const json mixed = document({"--micro-batch", "1"}, "4xA100-40GB+4xV100-16GB");
+  const json fast = document({"--micro-batch", "1"}, "8xA100-40GB");
+  EXPECT_GT(mixed["step_time_s"]["value"].get<double>(),
+            fast["step_time_s"]["value"].get<double>());
+}
+
+}  // namespace
+}  // namespace parallel_opt

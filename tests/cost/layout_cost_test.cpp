@@ -1,0 +1,185 @@
+#include "parallel_opt/cost/layout_cost.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/importers/model.h"
+
+namespace parallel_opt {
+namespace {
+
+class LayoutCosts : public ::testing::Test {
+ protected:
+  TransformerFacts facts = transformer_facts(
+      bind(load_model("transformer:layers=32,hidden=4096,heads=32,seq=2048,dtype=bf16"),
+           {{"batch", 1}}));
+  Accelerator device = *accelerator_of(*find_device(load_database(), "A100-SXM-80GB"), "bf16");
+  const SoftwareStack& stack = *find_stack("megatron");
+  LayoutParameters p = layout_parameters();
+
+  LayoutCost cost(const ParallelLayout& layout) const {
+    return layout_cost(facts, device, stack, layout, p);
+  }
+  static ParallelLayout pipeline(int stages, double micro_batches) {
+    ParallelLayout l;
+    l.pipeline = stages;
+    l.micro_batches = micro_batches;
+    return l;
+  }
+};
+
+TEST_F(LayoutCosts, BubbleOfEqualStagesIsTheTextbooks) {
+  // Without head and transfers (p - 1) of the m stage times are waited for: share (p - 1) / m.
+  facts.outside = {};
+  facts.logits_elements = 0;
+  p.send = 0;
+  for (const int stages : {2, 4, 8}) {
+    const LayoutCost c = cost(pipeline(stages, 16));
+    const double busy = c.products_s + c.attention_s + c.operators_s + c.host_s;
+    EXPECT_NEAR(c.bubble_s / busy, (stages - 1) / 16.0, 1e-9) << stages;
+    ParallelLayout interleaved = pipeline(stages, 16);
+    interleaved.virtual_stages = 2;
+    EXPECT_NEAR(cost(interleaved).bubble_s / busy, (stages - 1) / 16.0 / 2, 1e-9) << stages;
+  }
+}
+
+TEST_F(LayoutCosts, BlocksAreNotCutInTwo) {
+  // 32 blocks on 5 stages: some stage has 7, not 6.4.
+  facts.outside = {};
+  facts.logits_elements = 0;
+  p.send = 0;
+  const LayoutCost five = cost(pipeline(5, 64)), eight = cost(pipeline(8, 64));
+  EXPECT_NEAR(five.products_s / eight.products_s, 7.0 / 4.0, 1e-9);
+}
+
+TEST_F(LayoutCosts, TensorCollectivesAreTheRingFormula) {
+  // Two sums per block forward, two backward; sequence parallelism gathers half as much again.
+  ParallelLayout l;
+  l.tensor = 4;
+  const double bytes = 2048.0 * 4096 * 2;
+  const double ring = 2 * 3.0 / 4 * bytes / (device.link_bytes_per_s * p.link_efficiency) +
+                      2 * p.link_latency_s * std::log2(4);
+  EXPECT_NEAR(cost(l).tensor_s, 32 * 4 * ring, 1e-12);
+  l.sequence_parallel = true;
+  EXPECT_NEAR(cost(l).tensor_s, 32 * 5 * ring, 1e-12);
+}
+
+TEST_F(LayoutCosts, StatesAreShardedStageByStage) {
+  // fp32 weight and two Adam states: 12 bytes per parameter; weights 2, main gradients 4.
+  const double n = facts.parameters;
+  ParallelLayout l;
+  l.data = 8;
+  const auto states = [&](int shard) {
+    l.shard = shard;
+    const LayoutCost c = cost(l);
+    return std::array{c.weights_bytes, c.gradients_bytes, c.optimizer_bytes};
+  };
+  EXPECT_EQ(states(0), (std::array{2 * n, 4 * n, 12 * n}));
+  EXPECT_EQ(states(1), (std::array{2 * n, 4 * n, 12 * n / 8}));
+  EXPECT_EQ(states(2), (std::array{2 * n, 4 * n / 8, 12 * n / 8}));
+  EXPECT_EQ(states(3), (std::array{2 * n / 8, 4 * n / 8, 12 * n / 8}));
+}
+
+TEST_F(LayoutCosts, FirstStageHoldsAsManyMicroBatchesAsThereAreStages) {
+  const double one = cost(pipeline(1, 1)).activations_bytes;
+  EXPECT_NEAR(cost(pipeline(4, 16)).activations_bytes / one, 1, 1e-9);  // 4 in flight of a quarter
+  EXPECT_NEAR(cost(pipeline(4, 2)).activations_bytes / one, 0.5, 0.2);
+  ParallelLayout gpipe = pipeline(4, 16);
+  gpipe.keeps_all = true;
+  EXPECT_NEAR(cost(gpipe).activations_bytes / one, 4, 1e-9);
+}
+
+TEST_F(LayoutCosts, RecomputationTradesTimeForMemory) {
+  ParallelLayout l;
+  l.micro_batch = 4;
+  const LayoutCost kept = cost(l);
+  l.recompute = RecomputeRule::full;
+  const LayoutCost again = cost(l);
+  EXPECT_GT(again.time_s(), 1.15 * kept.time_s());  // a forward is a third of the work
+  EXPECT_LT(again.time_s(), 1.45 * kept.time_s());
+  EXPECT_LT(again.activations_bytes, 0.2 * kept.activations_bytes);
+}
+
+TEST_F(LayoutCosts, SlowerLinksAndMoreBytesAreNeverFaster) {
+  ParallelLayout l;
+  l.tensor = 8;
+  l.data = 16;
+  l.micro_batches = 4;
+  for (const int shard : {0, 1, 3}) {
+    l.shard = shard;
+    const double before = cost(l).time_s();
+    Accelerator slow = device;
+    slow.network_bytes_per_s /= 2;
+    slow.link_bytes_per_s /= 2;
+    EXPECT_GE(layout_cost(facts, slow, stack, l, p).time_s(), before);
+    ParallelLayout more = l;
+    more.micro_batch *= 2;
+    EXPECT_GE(cost(more).time_s(), before);
+    EXPECT_GE(cost(more).memory_bytes(), cost(l).memory_bytes());
+  }
+}
+
+TEST_F(LayoutCosts, MoreReplicasNeverNeedMoreMemory) {
+  ParallelLayout l;
+  for (const int shard : {0, 1, 2, 3}) {
+    l.shard = shard;
+    double last = 1e300;
+    for (const int data : {1, 2, 4, 8, 64, 512}) {
+      l.data = data;
+      const double bytes = cost(l).memory_bytes();
+      EXPECT_LE(bytes, last * (1 + 1e-12)) << shard << ' ' << data;
+      last = bytes;
+    }
+  }
+}
+
+TEST_F(LayoutCosts, EstimateSumsItsItemsAndCoversIdlePower) {
+  ParallelLayout l = pipeline(4, 8);
+  l.tensor = 2;
+  l.data = 2;
+  const LayoutCost c = cost(l);
+  const Estimate e = layout_estimate(c, facts, device, l, p, 2.0);
+  double seconds = 0, bytes = 0, joules = 0;
+  for (const EstimateItem& item : e.items) {
+    seconds += item.seconds.value_or(0);
+    bytes += item.bytes.value_or(0);
+    joules += item.joules.value_or(0);
+  }
+  EXPECT_NEAR(seconds, e.step_time_s.value, 1e-9 * seconds);
+  EXPECT_NEAR(bytes, e.peak_memory_bytes.value, 8);
+  EXPECT_NEAR(joules, e.energy_j->value, 1e-6 * joules);
+  EXPECT_GE(joules, 16 * device.idle_w * e.step_time_s.value);
+  EXPECT_LE(joules, 16 * device.max_w * e.step_time_s.value);
+  EXPECT_NEAR(e.samples_per_s.value, 2 * 8 / e.step_time_s.value, 1e-9);
+  EXPECT_NEAR(e.money_usd->value, 16 * 2.0 / 3600 * e.step_time_s.value, 1e-12);
+}
+
+TEST_F(LayoutCosts, SinglePrecisionHoldsTwiceTheBytes) {
+  ParallelLayout l;
+  const LayoutCost half = cost(l);
+  l.element_bytes = 4;
+  const LayoutCost full = cost(l);
+  EXPECT_NEAR(full.activations_bytes / half.activations_bytes, 2, 1e-9);
+  EXPECT_EQ(full.weights_bytes, 4 * facts.parameters);
+  EXPECT_EQ(full.optimizer_bytes, 8 * facts.parameters);  // no second copy of the weights
+}
+
+TEST(SoftwareStacks, TheLongestWordOfAFrameworkDecides) {
+  const auto name = [](const char* framework) {
+    const SoftwareStack* stack = stack_of_framework(framework);
+    return stack != nullptr ? stack->name : std::string("none");
+  };
+  EXPECT_EQ(name("nanotron v0.5"), "nanotron");
+  EXPECT_EQ(name("llm-foundry/Composer PyTorch FSDP"), "llm-foundry");
+  EXPECT_EQ(name("Megatron-Bridge/Megatron-Core"), "megatron");
+  EXPECT_EQ(name("Megatron-LM/NeMo"), "megatron");
+  EXPECT_EQ(name("Megatron-LM (2020)"), "megatron-2020");
+  EXPECT_EQ(name("Megatron + Deepspeed 3D (new branch)"), "megatron-deepspeed");
+  EXPECT_EQ(name("NeMo AutoModel (PyTorch FSDP2) TE"), "torchtitan");
+  EXPECT_EQ(name("my own loop"), "none");
+}
+
+}  // namespace
+}  // namespace parallel_opt

@@ -1,0 +1,160 @@
+#include "parallel_opt/cost/row_model.h"
+
+#include <gtest/gtest.h>
+
+#include "parallel_opt/cost/accelerator.h"
+
+namespace parallel_opt {
+namespace {
+
+/// A row of an 8-GPU node, everything printed.
+TrainingRow full_row() {
+  TrainingRow row;
+  row.id = "x-1";
+  row.source = "x";
+  row.gpu = "A100-SXM4-80GB";
+  row.framework = "llm-foundry/Composer PyTorch FSDP";
+  row.workload = "pretrain";
+  row.model_name = "MPT-1b";
+  row.dtype = "amp_bf16";
+  row.fsdp_zero = "fsdp-FULL_SHARD";
+  row.recompute = "none";
+  row.gpus = 8;
+  row.layers = 24;
+  row.hidden = 2048;
+  row.heads = 16;
+  row.ffn_hidden = 8192;
+  row.vocab = 50368;
+  row.seq_len = 2048;
+  row.tp = row.pp = row.cp = 1;
+  row.dp = 8;
+  row.micro_batch = 4;
+  row.global_batch = 64;
+  return row;
+}
+
+RowCase case_of(const TrainingRow& row) {
+  auto found = row_case(row);
+  if (const auto* why = std::get_if<std::string>(&found)) {
+    ADD_FAILURE() << *why;
+    return {};
+  }
+  return std::get<RowCase>(found);
+}
+
+std::string skipped(const TrainingRow& row) {
+  const auto found = row_case(row);
+  const auto* why = std::get_if<std::string>(&found);
+  return why != nullptr ? *why : "expressed";
+}
+
+TEST(RowModel, ReadsEveryColumn) {
+  const RowCase row = case_of(full_row());
+  EXPECT_EQ(row.model, "transformer:ffn=8192,heads=16,hidden=2048,layers=24,vocab=50368");
+  EXPECT_EQ(row.stack->name, "llm-foundry");
+  EXPECT_EQ(row.device.arch, "Ampere");
+  EXPECT_EQ(row.layout.data, 8);
+  EXPECT_EQ(row.layout.shard, 3);
+  EXPECT_EQ(row.layout.micro_batches, 2);
+  EXPECT_EQ(row.facts->layers(), 24);
+}
+
+TEST(RowModel, PredictsWithAnInterval) {
+  const RowAnswer answer = predict(full_row());
+  const auto& prediction = std::get<RowPrediction>(answer);
+  // 1.3e9 parameters, 64 x 2048 tokens on 8 A100: 6 * 1.3e9 * 131072 / 8 / 312e12 = 0.41 s at peak.
+  EXPECT_GT(prediction.step_time_s.value, 0.45);
+  EXPECT_LT(prediction.step_time_s.value, 1.2);
+  EXPECT_LT(prediction.step_time_s.low, prediction.step_time_s.value);
+  EXPECT_TRUE(prediction.fits);
+}
+
+TEST(RowModel, BlankShapesFollowTheModelsName) {
+  TrainingRow row = full_row();
+  row.model_name = "InternLM-7B";
+  row.layers = row.hidden = row.heads = row.ffn_hidden = row.vocab = std::nullopt;
+  EXPECT_NE(case_of(row).model.find("hidden=4096"), std::string::npos);
+  row.model_name = "nobody's";
+  EXPECT_EQ(skipped(row), "the shape of model 'nobody's' is blank");
+}
+
+TEST(RowModel, ModelParallelSizesAreDealtOutAsMegatronDoes) {
+  TrainingRow row = full_row();
+  row.framework = "Megatron-LM (Jan 2021)";
+  row.tp = row.pp = row.dp = row.micro_batch = std::nullopt;
+  row.gpus = 64;
+  row.gpus_per_node = 8;
+  row.notes = "model-parallel size tp*pp=16 (division into tp and pp not stated)";
+  const ParallelLayout layout = case_of(row).layout;
+  EXPECT_EQ(layout.tensor, 8);
+  EXPECT_EQ(layout.pipeline, 2);
+  EXPECT_EQ(layout.data, 4);
+  EXPECT_EQ(layout.recompute, RecomputeRule::none);  // the row says so
+  row.recompute = "";
+  EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::full);  // its stack does it always
+}
+
+TEST(RowModel, WhatCannotBeExpressedSaysWhy) {
+  TrainingRow row = full_row();
+  row.workload = "lora";
+  EXPECT_EQ(skipped(row), "workload 'lora': frozen weights have no gradients");
+  row = full_row();
+  row.framework = "HF + Deepspeed Zero 3 + Full Offload";
+  EXPECT_EQ(skipped(row), "offload to the host is not modelled");
+  row = full_row();
+  row.gpu = "Abacus 9";
+  EXPECT_EQ(skipped(row), "device 'Abacus 9' is not in the database");
+  row = full_row();
+  row.gpus = std::nullopt;
+  EXPECT_EQ(skipped(row), "the number of devices is blank");
+  row = full_row();
+  row.seq_len = std::nullopt;
+  EXPECT_EQ(skipped(row), "the sequence length is blank");
+}
+
+TEST(DeviceByText, FindsWhatTablesPrint) {
+  const auto name = [](const char* text, const char* family = "") {
+    const auto record = device_by_text(text, family);
+    return record ? record->name : std::string("none");
+  };
+  EXPECT_EQ(name("H100-80GB", "H100"), "H100-SXM-80GB");
+  EXPECT_EQ(name("A100 (DGX-A100)", "A100").substr(0, 8), "A100-SXM");
+  EXPECT_EQ(name("V100-32GB (DGX-2)", "V100"), "V100-SXM-32GB");
+  EXPECT_EQ(name("V100-16GB"), "V100-SXM-16GB");
+  EXPECT_EQ(name("H200-SXM-141GB"), "H200-SXM-141GB");
+  EXPECT_EQ(name("GB200-NVL72"), "GB200");
+  EXPECT_EQ(name("B300-SXM"), "B300-SXM-288GB");
+  EXPECT_EQ(name("RTX-4090"), "RTX-4090");
+  EXPECT_EQ(name("Abacus 9"), "none");
+}
+
+TEST(DeviceByText, AppliesTheLimitsInBrackets) {
+  const auto record = device_by_text("H100-96GB-HBM2e (2.4TB/s, 500W limit)", "H100");
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->memory_bytes_per_s.value, 2.4e12);
+  EXPECT_EQ(record->max_w->value, 500);
+  // The clock falls with the cube root of the power: (500 / 700)^(1/3) = 0.894.
+  EXPECT_NEAR(record->flops_per_s.at("bf16").value, 989.4e12 * 0.894, 2e12);
+}
+
+TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
+  EXPECT_EQ(network_by_text("RoCE 1600 Gbps/node", 8), 25e9);
+  EXPECT_EQ(network_by_text("4x100Gb RoCE per node", 8), 6.25e9);
+  EXPECT_EQ(network_by_text("NVLink; 400 Gb/s RDMA per GPU", 8), 50e9);
+  EXPECT_EQ(network_by_text("inter-node 800 Gbps per node (simulation config)", 8), 12.5e9);
+  EXPECT_EQ(network_by_text("Selene", 8), std::nullopt);
+}
+
+TEST(AcceleratorOf, TakesThePeakOfTheElementType) {
+  const DeviceRecord& h100 = *find_device(load_database(), "H100-SXM-80GB");
+  const Accelerator half = *accelerator_of(h100, "bf16"), narrow = *accelerator_of(h100, "FP8");
+  EXPECT_FALSE(half.narrow);
+  EXPECT_TRUE(narrow.narrow);
+  EXPECT_NEAR(narrow.flops_per_s / half.flops_per_s, 2, 0.01);
+  EXPECT_EQ(half.per_node, 8);
+  // An A100 has no fp8: products stay in 16 bits.
+  EXPECT_FALSE(accelerator_of(*find_device(load_database(), "A100-SXM-80GB"), "fp8")->narrow);
+}
+
+}  // namespace
+}  // namespace parallel_opt

@@ -1,0 +1,97 @@
+#include "parallel_opt/cost/transformer_facts.h"
+
+#include <gtest/gtest.h>
+
+#include "parallel_opt/graph/summary.h"
+#include "parallel_opt/importers/model.h"
+
+namespace parallel_opt {
+namespace {
+
+TransformerFacts facts_of(const std::string& spec, std::int64_t batch = 1) {
+  const Graph graph = load_model("transformer:" + spec);
+  return transformer_facts(bind(graph, {{"batch", batch}}));
+}
+
+double contraction_flops(const TransformerFacts& facts) {
+  double sum = 0;
+  for (const BlockFacts& block : facts.blocks) {
+    for (const Product& one : block.products) sum += block.repeats * one.flops();
+    sum += block.repeats * block.attention_flops;
+  }
+  for (const Product& one : facts.outside.products) sum += one.flops();
+  return sum;
+}
+
+TEST(TransformerFacts, ProductsOfAGptBlockAreThoseOnPaper) {
+  // h = 64, f = 256, s = 32: q, k, v and projection 64 x 64, MLP 64 x 256 and back.
+  const TransformerFacts facts = facts_of("layers=3,hidden=64,heads=4,vocab=100,seq=32");
+  ASSERT_EQ(facts.blocks.size(), 1u);
+  const BlockFacts& block = facts.blocks[0];
+  EXPECT_EQ(block.repeats, 3);
+  ASSERT_EQ(block.products.size(), 6u);
+  const auto expect = [&](std::size_t i, double n, double k, ShardedSide side) {
+    EXPECT_EQ(block.products[i], (Product{32, n, k, 0, side})) << i;
+  };
+  for (const std::size_t i : {0, 1, 2}) expect(i, 64, 64, ShardedSide::columns);
+  expect(3, 64, 64, ShardedSide::inner);
+  expect(4, 256, 64, ShardedSide::columns);
+  expect(5, 64, 256, ShardedSide::inner);
+  EXPECT_EQ(block.attention_flops, 4.0 * 32 * 32 * 64);
+  EXPECT_EQ(block.score_elements, 4.0 * 32 * 32);  // heads x positions^2
+  EXPECT_EQ(block.causal_share, 0.5);
+  EXPECT_EQ(block.boundary_elements, 32.0 * 64);
+  EXPECT_EQ(facts.logits_elements, 32.0 * 100);
+  EXPECT_EQ(facts.tokens, 32);
+}
+
+TEST(TransformerFacts, FlopsAndParametersAreTheGraphsOwn) {
+  for (const char* spec :
+       {"layers=2,hidden=64,heads=4,seq=16",
+        "layers=4,hidden=128,heads=8,kv_heads=2,gated=true,"
+        "norm=rms,positions=rope,tied=false,seq=64",
+        "layers=3,hidden=64,heads=4,experts=4,top_k=2,gated=true,norm=rms,positions=rope,seq=16"}) {
+    const Graph graph = bind(load_model(std::string("transformer:") + spec), {{"batch", 1}});
+    const TransformerFacts facts = transformer_facts(graph);
+    const GraphSummary summary = summarize(graph);
+    EXPECT_NEAR(contraction_flops(facts) / summary.flops.forward.value, 1, 1e-9) << spec;
+    double parameters = facts.embedding_parameters + facts.outside.dense_parameters;
+    for (const BlockFacts& block : facts.blocks) {
+      parameters += block.repeats * (block.dense_parameters + block.expert_parameters);
+    }
+    EXPECT_EQ(parameters, double(summary.parameters)) << spec;
+  }
+}
+
+TEST(TransformerFacts, ExpertsKeepTheirRowsAndWeights) {
+  // 16 tokens to 2 experts each: 32 rows; gate and up in one product of 2 x 96 columns.
+  const TransformerFacts facts = facts_of(
+      "layers=3,hidden=64,heads=4,experts=4,top_k=2,expert_ffn=96,gated=true,norm=rms,"
+      "positions=rope,seq=16");
+  const BlockFacts& block = facts.blocks.at(0);
+  EXPECT_EQ(block.expert_parameters, 4.0 * 3 * 64 * 96);
+  double rows = 0;
+  for (const Product& one : block.products) {
+    if (one.experts > 0) rows = one.rows;
+  }
+  EXPECT_EQ(rows, 32);
+  EXPECT_EQ(block.dispatched_elements, 32.0 * 64);
+}
+
+TEST(TransformerFacts, AreThoseOfOneSample) {
+  const char* spec = "layers=3,hidden=64,heads=4,seq=32";
+  EXPECT_EQ(facts_of(spec, 4).blocks.at(0).products, facts_of(spec, 1).blocks.at(0).products);
+  EXPECT_NEAR(facts_of(spec, 4).blocks.at(0).saved_wide_bytes,
+              facts_of(spec, 1).blocks.at(0).saved_wide_bytes, 1);
+}
+
+TEST(TransformerFacts, FusedBytesAreLessThanEager) {
+  const BlockFacts block =
+      facts_of("layers=3,hidden=64,heads=4,gated=true,norm=rms,positions=rope,seq=32").blocks.at(0);
+  EXPECT_GT(block.wide_bytes, 0);
+  EXPECT_GT(block.inner_bytes, 0);
+  EXPECT_GT(block.eager_factor, 1.5);  // RMS norm alone is six operators
+}
+
+}  // namespace
+}  // namespace parallel_opt
