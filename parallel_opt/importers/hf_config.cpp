@@ -19,8 +19,9 @@ const char* const kCapture =
 std::vector<HfFamily> all_families() {
   std::vector<HfFamily> all;
   for (const std::span<const HfFamily> part :
-       {hf::decoder_families(), hf::expert_families(), hf::encoder_families(),
-        hf::sequence_families(), hf::vision_families(), hf::state_space_families()}) {
+       {hf::decoder_families(), hf::early_decoder_families(), hf::expert_families(),
+        hf::encoder_families(), hf::sequence_families(), hf::vision_families(),
+        hf::state_space_families()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

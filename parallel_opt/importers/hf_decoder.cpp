@@ -205,7 +205,11 @@ Graph build_decoder(GraphWriter& w, const DecoderSpec& s) {
       const GraphWriter::Scope scope(w, name);
       const bool experts = s.moe && (!s.layer_has_experts || s.layer_has_experts(i));
       const bool local = s.layer_is_local && s.layer_is_local(i);
-      x = Layer{s, w, local ? positions.local : positions.tables, positions.bias, experts}.run(x);
+      const bool turns = !s.layer_turns || s.layer_turns(i);
+      const RotaryTables tables = !turns  ? RotaryTables{}
+                                  : local ? positions.local
+                                          : positions.tables;
+      x = Layer{s, w, tables, positions.bias, experts}.run(x);
       if (i <= 1) {  // the second layer tells what one layer needs, the first grew the arrays
         w.reserve_repeats(mark, s.layers - 1 - i);
         mark = w.mark();

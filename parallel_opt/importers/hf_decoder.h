@@ -143,6 +143,7 @@ struct DecoderSpec {
   std::optional<MixtureOfExperts> moe;
   std::function<bool(std::int64_t)> layer_has_experts;  ///< empty: all, when `moe` is set
   std::function<bool(std::int64_t)> layer_is_local;     ///< which layers use the second table
+  std::function<bool(std::int64_t)> layer_turns;        ///< which rotate at all; empty: all
   enum class Head { causal_lm, none, classifier, tokens, questions } head = Head::causal_lm;
   double head_dropout = 0;  ///< of the token classifier
   std::int64_t labels = 2;

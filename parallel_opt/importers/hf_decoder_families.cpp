@@ -10,10 +10,6 @@ namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
 
-Writing writing(DecoderSpec spec) {
-  return [spec = std::move(spec)](GraphWriter& w) { return build_decoder(w, spec); };
-}
-
 /// Heads that some families lack in transformers, and names that differ.
 struct HeadTraits {
   std::string_view type;
@@ -44,6 +40,9 @@ constexpr HeadTraits kHeadTraits[] = {
     {.type = "olmo2", .tokens = false, .questions = false},
     {.type = "granite", .tokens = false, .questions = false},
     {.type = "cohere", .tokens = false, .questions = false},
+    {.type = "cohere2", .tokens = false, .questions = false},
+    {.type = "olmoe", .tokens = false, .questions = false},
+    {.type = "smollm3", .question_base = "transformer"},
     {.type = "deepseek_v2", .tokens = false, .questions = false},
 };
 
@@ -63,58 +62,6 @@ HeadKind known_head(ConfigReader& c, const HeadTraits& traits) {
   if (traits.tokens) return c.head(kLm, {kLm, kBase, kClass, kTokens});
   if (traits.questions) return c.head(kLm, {kLm, kBase, kClass, kQuestions});
   return c.head(kLm, {kLm, kBase, kClass});
-}
-
-void read_head(ConfigReader& c, DecoderSpec& s) {
-  const HeadTraits traits = head_traits(c.text({"model_type"}, ""));
-  s.names.token_head = traits.token_head;
-  s.names.question_base = traits.question_base;
-  using Kind = DecoderSpec::Head;
-  switch (known_head(c, traits)) {
-    case HeadKind::base:
-      s.head = Kind::none;
-      break;
-    case HeadKind::sequence_classification:
-      s.head = Kind::classifier;
-      s.labels = c.labels();
-      break;
-    case HeadKind::token_classification:
-      s.head = Kind::tokens;
-      s.labels = c.labels();
-      s.head_dropout = c.real({"classifier_dropout", "hidden_dropout"}, 0.1);
-      break;
-    case HeadKind::question_answering:
-      s.head = Kind::questions;
-      break;
-    default:
-      break;
-  }
-}
-
-/// For families that call the sizes otherwise: the checks and the fields all share.
-void finish_sizes(ConfigReader& c, DecoderSpec& s, std::string_view heads_key,
-                  std::string_view hidden_key) {
-  if (c.divides(heads_key, s.heads, hidden_key, s.hidden)) s.head_dim = s.hidden / s.heads;
-  if (s.kv_heads == 0) s.kv_heads = s.heads;
-  s.sequence_hint = std::min<std::int64_t>(s.max_positions, 2048);
-  read_head(c, s);
-}
-
-void partly_rotary(ConfigReader& c, DecoderSpec& s, ConfigReader::Keys keys, double fallback) {
-  s.rotary_dim =
-      static_cast<std::int64_t>(static_cast<double>(s.head_dim) * c.rotary_share(keys, fallback));
-  if (s.rotary_dim < 2) c.fault(*keys.begin(), "leaves nothing of the heads to rotate");
-}
-
-void layer_norms(ConfigReader& c, DecoderSpec& s, ConfigReader::Keys keys) {
-  s.norm = NormKind::layer;
-  s.norm_eps = c.real(keys, 1e-5);
-}
-
-void plain_mlp(DecoderSpec& s, const char* up, const char* down) {
-  s.gated = false;
-  s.names.up = up;
-  s.names.down = down;
 }
 
 DecoderSpec read_llama(ConfigReader& c, const DecoderDefaults& d) {
@@ -297,200 +244,37 @@ Writing cohere(ConfigReader& c) {
   return writing(std::move(s));
 }
 
-Writing gpt2(ConfigReader& c) {
-  DecoderSpec s;
-  s.names = {.base = "transformer",
-             .embed = "wte",
-             .positions = "wpe",
-             .layers = "h",
-             .attention = "attn",
-             .o = "c_proj",
-             .qkv = "c_attn",
-             .norm1 = "ln_1",
-             .norm2 = "ln_2",
-             .final_norm = "ln_f"};
-  s.vocab = c.whole({"vocab_size"}, 50257, 1, limits::kVocabulary);
-  s.hidden = c.whole({"n_embd", "hidden_size"}, 768);
-  s.layers = c.whole({"n_layer", "num_hidden_layers"}, 12, 1, limits::kLayers);
-  s.heads = c.whole({"n_head", "num_attention_heads"}, 12, 1, limits::kHeads);
-  s.ffn = c.maybe_whole({"n_inner"}, 1, limits::kFeedForward).value_or(4 * s.hidden);
-  s.max_positions = c.whole({"n_positions", "max_position_embeddings"}, 1024, 1, limits::kSequence);
-  finish_sizes(c, s, "n_head", "n_embd");
-  layer_norms(c, s, {"layer_norm_epsilon"});
-  plain_mlp(s, "c_fc", "c_proj");
-  s.positions = Positions::learned;
-  s.conv1d = s.qkv_bias = s.o_bias = s.mlp_bias = true;
-  s.activation = c.activation({"activation_function"}, "gelu_new");
-  s.attention_dropout = c.real({"attn_pdrop"}, 0.1);
-  s.residual_dropout = c.real({"resid_pdrop"}, 0.1);
-  s.embed_dropout = c.real({"embd_pdrop"}, 0.1);
-  s.tied = c.flag({"tie_word_embeddings"}, true);
-  c.ignore({"scale_attn_by_inverse_layer_idx"});  // another number in the same operator
-  c.not_built("add_cross_attention", "a decoder of an encoder-decoder model: capture it");
-  return writing(std::move(s));
-}
-
-Writing gptj(ConfigReader& c) {
-  DecoderSpec s;
-  s.names = {.base = "transformer",
-             .embed = "wte",
-             .layers = "h",
-             .attention = "attn",
-             .o = "out_proj",
-             .norm1 = "ln_1",
-             .final_norm = "ln_f"};
-  s.vocab = c.whole({"vocab_size"}, 50400, 1, limits::kVocabulary);
-  s.hidden = c.whole({"n_embd", "hidden_size"}, 4096);
-  s.layers = c.whole({"n_layer", "num_hidden_layers"}, 28, 1, limits::kLayers);
-  s.heads = c.whole({"n_head", "num_attention_heads"}, 16, 1, limits::kHeads);
-  s.ffn = c.maybe_whole({"n_inner"}, 1, limits::kFeedForward).value_or(4 * s.hidden);
-  s.max_positions =
-      c.whole({"n_positions", "max_position_embeddings"}, 2048, 1, limits::kPositions);
-  finish_sizes(c, s, "n_head", "n_embd");
-  layer_norms(c, s, {"layer_norm_epsilon"});
-  plain_mlp(s, "fc_in", "fc_out");
+Writing cohere2(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {256000, 8192, 22528, 40, 64, 0, 8192, 0, true});
+  s.norm = NormKind::layer_parts;
+  s.norm_eps = c.real({"layer_norm_eps"}, 1e-5);
   s.block = BlockKind::parallel;
   s.positions = Positions::rotary_interleaved;
-  s.rotary_dim = c.whole({"rotary_dim"}, 64, 2);
-  if (s.rotary_dim > s.head_dim) c.fault("rotary_dim", "is wider than a head");
-  s.table_per_layer = true;
-  s.attention = AttentionKind::eager;
-  s.mlp_bias = s.head_bias = true;
-  s.activation = c.activation({"activation_function"}, "gelu_new");
-  s.attention_dropout = c.real({"attn_pdrop"}, 0);
-  s.residual_dropout = c.real({"resid_pdrop"}, 0);
-  s.embed_dropout = c.real({"embd_pdrop"}, 0);
-  s.tied = c.flag({"tie_word_embeddings"}, false);
+  s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
+  s.logit_scale = c.real({"logit_scale"}, 0.0625);
+  const std::vector<std::string> kinds = c.text_list("layer_types");
+  const std::int64_t pattern = c.whole({"sliding_window_pattern"}, 4);
+  s.layer_turns = [kinds, pattern](std::int64_t i) {
+    if (kinds.empty()) return (i + 1) % pattern != 0;
+    return kinds.at(static_cast<std::size_t>(i)) == "sliding_attention";
+  };
   return writing(std::move(s));
 }
 
-Writing gpt_neox(ConfigReader& c) {
-  DecoderSpec s = read_decoder(c, {50432, 6144, 24576, 44, 64, 0, 2048, 0, false, "gelu"});
-  layer_norms(c, s, {"layer_norm_eps"});
-  s.names.base = "gpt_neox";
-  s.names.embed = "embed_in";
-  s.names.attention = "attention";
-  s.names.qkv = "query_key_value";
-  s.names.o = "dense";
-  s.names.final_norm = "final_layer_norm";
-  plain_mlp(s, "dense_h_to_4h", "dense_4h_to_h");
-  s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, true);
-  s.mlp_bias = true;
-  s.block = c.flag({"use_parallel_residual"}, true) ? BlockKind::parallel_two : BlockKind::pre;
-  s.residual_dropout = c.real({"hidden_dropout"}, 0);
-  s.embed_dropout = s.residual_dropout;
-  partly_rotary(c, s, {"rotary_pct", "partial_rotary_factor"}, 0.25);
-  return writing(std::move(s));
-}
-
-Writing opt(ConfigReader& c) {
-  DecoderSpec s;
-  s.names.positions = "embed_positions";
-  s.names.o = "out_proj";
-  s.names.mlp = "";
-  s.names.norm1 = "self_attn_layer_norm";
-  s.names.norm2 = "final_layer_norm";
-  s.names.final_norm = "final_layer_norm";
-  s.vocab = c.whole({"vocab_size"}, 50272, 1, limits::kVocabulary);
-  s.hidden = c.whole({"hidden_size"}, 768);
-  s.layers = c.whole({"num_hidden_layers"}, 12, 1, limits::kLayers);
-  s.heads = c.whole({"num_attention_heads"}, 12, 1, limits::kHeads);
-  s.ffn = c.whole({"ffn_dim"}, 3072, 1, limits::kFeedForward);
-  s.max_positions = c.whole({"max_position_embeddings"}, 2048, 1, limits::kSequence);
-  s.position_offset = 2;
-  finish_sizes(c, s, "num_attention_heads", "hidden_size");
-  s.names.base = "model.decoder";
-  s.names.bare_base = "decoder";
-  const std::int64_t width = c.maybe_whole({"word_embed_proj_dim"}).value_or(s.hidden);
-  if (width != s.hidden) s.embed_dim = width;
-  const bool before = c.flag({"do_layer_norm_before"}, true);
-  s.block = before ? BlockKind::pre : BlockKind::post;
-  s.final_norm = before && !c.flag({"_remove_final_layer_norm"}, false);
-  s.norm =
-      c.flag({"layer_norm_elementwise_affine"}, true) ? NormKind::layer : NormKind::layer_plain;
-  s.norm_eps = 1e-5;
-  plain_mlp(s, "fc1", "fc2");
-  s.positions = Positions::learned;
-  s.qkv_bias = s.o_bias = s.mlp_bias = c.flag({"enable_bias"}, true);
-  s.activation = c.activation({"activation_function"}, "relu");
-  s.attention_dropout = c.real({"attention_dropout"}, 0);
-  s.residual_dropout = c.real({"dropout"}, 0.1);
-  s.tied = c.flag({"tie_word_embeddings"}, true);
-  return writing(std::move(s));
-}
-
-Writing bloom(ConfigReader& c) {
-  DecoderSpec s;
-  s.names = {.base = "transformer",
-             .embed = "word_embeddings",
-             .embed_norm = "word_embeddings_layernorm",
-             .layers = "h",
-             .attention = "self_attention",
-             .o = "dense",
-             .qkv = "query_key_value",
-             .final_norm = "ln_f"};
-  s.vocab = c.whole({"vocab_size"}, 250880, 1, limits::kVocabulary);
-  s.hidden = c.whole({"hidden_size", "n_embed"}, 64);
-  s.layers = c.whole({"n_layer", "num_hidden_layers"}, 2, 1, limits::kLayers);
-  s.heads = c.whole({"n_head", "num_attention_heads"}, 8, 1, limits::kHeads);
-  s.ffn = 4 * s.hidden;
-  s.max_positions = c.whole({"seq_length"}, 2048, 1, limits::kSequence);
-  finish_sizes(c, s, "n_head", "hidden_size");
-  layer_norms(c, s, {"layer_norm_epsilon"});
-  plain_mlp(s, "dense_h_to_4h", "dense_4h_to_h");
-  s.positions = Positions::alibi;
-  s.attention = AttentionKind::eager_biased;
-  s.qkv_bias = s.o_bias = s.mlp_bias = true;
-  s.activation = "gelu_fast";
-  c.ignore({"apply_residual_connection_post_layernorm"});  // the same operators
-  s.attention_dropout = c.real({"attention_dropout"}, 0);
-  s.residual_dropout = c.real({"hidden_dropout"}, 0);
-  s.tied = c.flag({"tie_word_embeddings"}, true);
-  return writing(std::move(s));
-}
-
-Writing falcon(ConfigReader& c) {
-  DecoderSpec s;
-  s.names = {.base = "transformer",
-             .embed = "word_embeddings",
-             .layers = "h",
-             .attention = "self_attention",
-             .o = "dense",
-             .qkv = "query_key_value",
-             .final_norm = "ln_f"};
-  s.vocab = c.whole({"vocab_size"}, 65024, 1, limits::kVocabulary);
-  s.hidden = c.whole({"hidden_size", "n_embed"}, 4544);
-  s.layers = c.whole({"num_hidden_layers", "n_layer"}, 32, 1, limits::kLayers);
-  s.heads = c.whole({"num_attention_heads", "n_head"}, 71, 1, limits::kHeads);
-  s.ffn = c.maybe_whole({"ffn_hidden_size"}, 1, limits::kFeedForward).value_or(4 * s.hidden);
-  s.max_positions = c.whole({"max_position_embeddings"}, 2048, 1, limits::kPositions);
-  const bool renewed = c.flag({"new_decoder_architecture"}, false);
-  const bool multi_query = c.flag({"multi_query"}, true);
-  const bool parallel = c.flag({"parallel_attn"}, true);
-  const std::int64_t kv = c.maybe_whole({"num_kv_heads"}, 1, limits::kHeads).value_or(s.heads);
-  s.kv_heads = renewed ? kv : multi_query ? 1 : s.heads;
-  finish_sizes(c, s, "num_attention_heads", "hidden_size");
-  if (renewed) c.divides("num_kv_heads", s.kv_heads, "num_attention_heads", s.heads);
-  s.repeat_kv_by_view = renewed;
-  layer_norms(c, s, {"layer_norm_epsilon"});
-  plain_mlp(s, "dense_h_to_4h", "dense_4h_to_h");
-  const std::int64_t norms =
-      c.maybe_whole({"num_ln_in_parallel_attn"}, 1, 2).value_or(renewed ? 2 : 1);
-  s.block = !parallel ? BlockKind::pre : norms == 2 ? BlockKind::parallel_two : BlockKind::parallel;
-  if (s.block == BlockKind::parallel_two) {
-    s.names.norm1 = "ln_attn";
-    s.names.norm2 = "ln_mlp";
+Writing smollm3(ConfigReader& c) {
+  DecoderSpec s = read_llama(c, {128256, 2048, 11008, 36, 16, 4, 32768, 0, true});
+  s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
+  s.mlp_bias = c.flag({"mlp_bias"}, false);
+  const std::vector<std::int64_t> turned = c.whole_list("no_rope_layers");  // 1: it has them
+  const std::int64_t interval = c.whole({"no_rope_layer_interval"}, 4);
+  if (!turned.empty() && static_cast<std::int64_t>(turned.size()) != s.layers) {
+    c.fault("no_rope_layers",
+            "names " + std::to_string(turned.size()) + " layers of " + std::to_string(s.layers));
   }
-  s.qkv_bias = s.o_bias = s.mlp_bias = c.flag({"bias"}, false);
-  s.activation = c.activation({"activation"}, "gelu");
-  s.attention_dropout = c.real({"attention_dropout"}, 0);
-  s.residual_dropout = c.real({"hidden_dropout"}, 0);
-  s.tied = c.flag({"tie_word_embeddings"}, true);
-  if (c.flag({"alibi"}, false)) {
-    s.positions = Positions::alibi;
-  } else {
-    s.attention_dropout = 0;  // the class drops under alibi alone
-  }
+  s.layer_turns = [turned, interval](std::int64_t i) {
+    if (turned.empty()) return (i + 1) % interval != 0;
+    return turned.at(static_cast<std::size_t>(i)) != 0;
+  };
   return writing(std::move(s));
 }
 
@@ -554,15 +338,58 @@ constexpr HfFamily kFamilies[] = {
     {"starcoder2", starcoder2},
     {"stablelm", stablelm},
     {"cohere", cohere},
-    {"gpt2", gpt2},
-    {"gptj", gptj},
-    {"gpt_neox", gpt_neox},
-    {"opt", opt},
-    {"bloom", bloom},
-    {"falcon", falcon},
+    {"cohere2", cohere2},
+    {"smollm3", smollm3},
 };
 
 }  // namespace
+
+std::function<Graph(GraphWriter&)> writing(DecoderSpec spec) {
+  return [spec = std::move(spec)](GraphWriter& w) { return build_decoder(w, spec); };
+}
+
+void read_head(ConfigReader& c, DecoderSpec& s) {
+  const HeadTraits traits = head_traits(c.text({"model_type"}, ""));
+  s.names.token_head = traits.token_head;
+  s.names.question_base = traits.question_base;
+  using Kind = DecoderSpec::Head;
+  switch (known_head(c, traits)) {
+    case HeadKind::base:
+      s.head = Kind::none;
+      break;
+    case HeadKind::sequence_classification:
+      s.head = Kind::classifier;
+      s.labels = c.labels();
+      break;
+    case HeadKind::token_classification:
+      s.head = Kind::tokens;
+      s.labels = c.labels();
+      s.head_dropout = c.real({"classifier_dropout", "hidden_dropout"}, 0.1);
+      break;
+    case HeadKind::question_answering:
+      s.head = Kind::questions;
+      break;
+    default:
+      break;
+  }
+}
+
+void partly_rotary(ConfigReader& c, DecoderSpec& s, ConfigReader::Keys keys, double fallback) {
+  s.rotary_dim =
+      static_cast<std::int64_t>(static_cast<double>(s.head_dim) * c.rotary_share(keys, fallback));
+  if (s.rotary_dim < 2) c.fault(*keys.begin(), "leaves nothing of the heads to rotate");
+}
+
+void layer_norms(ConfigReader& c, DecoderSpec& s, ConfigReader::Keys keys) {
+  s.norm = NormKind::layer;
+  s.norm_eps = c.real(keys, 1e-5);
+}
+
+void plain_mlp(DecoderSpec& s, const char* up, const char* down) {
+  s.gated = false;
+  s.names.up = up;
+  s.names.down = down;
+}
 
 DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& d) {
   DecoderSpec s;

@@ -19,6 +19,7 @@ struct HfFamily {
 
 // One table per file; hf_config.cpp joins them.
 std::span<const HfFamily> decoder_families();
+std::span<const HfFamily> early_decoder_families();
 std::span<const HfFamily> expert_families();
 std::span<const HfFamily> encoder_families();
 std::span<const HfFamily> sequence_families();
@@ -35,5 +36,14 @@ struct DecoderDefaults {
   std::string_view activation = "silu";
 };
 DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& defaults);
+/// What follows the last layer, as far as transformers has it for the family.
+void read_head(ConfigReader& c, DecoderSpec& spec);
+/// The share of each head that is rotated.
+void partly_rotary(ConfigReader& c, DecoderSpec& spec, ConfigReader::Keys keys, double fallback);
+/// Layer norms with weight and bias, their epsilon under one of the keys.
+void layer_norms(ConfigReader& c, DecoderSpec& spec, ConfigReader::Keys keys);
+/// down(activation(up x)) with these names.
+void plain_mlp(DecoderSpec& spec, const char* up, const char* down);
+std::function<Graph(GraphWriter&)> writing(DecoderSpec spec);
 
 }  // namespace parallel_opt::hf

@@ -374,7 +374,7 @@ TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
   p.v = split_heads(w, p.v, s.kv_heads, s.head_dim);
   const bool rotary =
       s.positions == Positions::rotary || s.positions == Positions::rotary_interleaved;
-  if (rotary) {
+  if (rotary && (s.table_per_layer || tables.cos.valid())) {
     const std::int64_t dim = s.rotary_dim > 0 ? s.rotary_dim : s.head_dim;
     const bool pairs = s.positions == Positions::rotary_interleaved;
     const RotaryTables own = s.table_per_layer ? looked_up_tables(w, s, tables.positions) : tables;

@@ -9,10 +9,6 @@ namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
 
-Writing writing(DecoderSpec spec) {
-  return [spec = std::move(spec)](GraphWriter& w) { return build_decoder(w, spec); };
-}
-
 void check_choice(ConfigReader& c, const MixtureOfExperts& m, std::string_view experts_key) {
   if (m.top_k > m.experts) {
     c.fault("num_experts_per_tok",
@@ -74,6 +70,22 @@ Writing qwen3_moe(ConfigReader& c) {
   check_choice(c, m, "num_experts");
   s.moe = m;
   sparse_layers(c, s);
+  return writing(std::move(s));
+}
+
+Writing olmoe(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {50304, 2048, 2048, 16, 16, 0, 4096});
+  s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
+  s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
+  s.clip_qkv = c.real({"clip_qkv"}, 0);
+  s.qk_norm = QkNorm::whole;
+  MixtureOfExperts m;
+  m.experts = c.whole({"num_experts", "num_local_experts"}, 64, 1, limits::kExperts);
+  m.top_k = c.whole({"num_experts_per_tok"}, 8, 1, limits::kExperts);
+  m.ffn = s.ffn;
+  m.renormalise = c.flag({"norm_topk_prob"}, false);
+  check_choice(c, m, "num_experts");
+  s.moe = m;
   return writing(std::move(s));
 }
 
@@ -153,8 +165,8 @@ Writing deepseek_v2(ConfigReader& c) {
 }
 
 constexpr HfFamily kFamilies[] = {
-    {"mixtral", mixtral},         {"qwen2_moe", qwen2_moe},     {"qwen3_moe", qwen3_moe},
-    {"deepseek_v2", deepseek_v2}, {"deepseek_v3", deepseek_v3},
+    {"mixtral", mixtral}, {"qwen2_moe", qwen2_moe},     {"qwen3_moe", qwen3_moe},
+    {"olmoe", olmoe},     {"deepseek_v2", deepseek_v2}, {"deepseek_v3", deepseek_v3},
 };
 
 }  // namespace

@@ -404,7 +404,7 @@ void read_sides(ConfigReader& c, BartSpec& s, const BartSpec& d) {
   c.ignore({"is_encoder_decoder"});
 }
 
-Writing bart(ConfigReader& c) {
+Writing read_bart(ConfigReader& c, bool norm_first) {
   BartSpec d{.vocab = 50265,
              .hidden = 1024,
              .encoder_layers = 12,
@@ -418,13 +418,17 @@ Writing bart(ConfigReader& c) {
   read_sides(c, s, d);
   s.positions = c.whole({"max_position_embeddings"}, 1024, 1, limits::kSequence);
   s.offset = 2;
+  s.norm_first = norm_first;
   s.head = c.head(Head::conditional_generation,
                   {Head::conditional_generation, Head::sequence_classification,
                    Head::question_answering, Head::base});
-  s.classifier = {c.labels(3), c.real({"classifier_dropout"}, 0)};
+  s.classifier = {c.labels(norm_first ? 2 : 3), c.real({"classifier_dropout"}, 0)};
   if (!s.tied) c.fault("tie_word_embeddings", "false is not built here", "capture the model");
   return [s](GraphWriter& w) { return build_bart(w, s); };
 }
+
+Writing bart(ConfigReader& c) { return read_bart(c, false); }
+Writing mbart(ConfigReader& c) { return read_bart(c, true); }
 
 Writing whisper(ConfigReader& c) {
   BartSpec d{.vocab = 51865,
@@ -452,7 +456,8 @@ Writing whisper(ConfigReader& c) {
   return [s](GraphWriter& w) { return build_whisper(w, s); };
 }
 
-constexpr HfFamily kFamilies[] = {{"t5", t5}, {"mt5", mt5}, {"bart", bart}, {"whisper", whisper}};
+constexpr HfFamily kFamilies[] = {
+    {"t5", t5}, {"mt5", mt5}, {"bart", bart}, {"mbart", mbart}, {"whisper", whisper}};
 
 }  // namespace
 

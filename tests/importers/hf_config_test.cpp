@@ -133,7 +133,7 @@ TEST(HfConfig, RelativesAreNamedByWhatTheyShare) {
   EXPECT_EQ(nearest("llama4_text"), "llama");
   EXPECT_EQ(nearest("xlm-roberta-xl"), "xlm-roberta");
   EXPECT_EQ(nearest("deberta-v2"), "bert");
-  EXPECT_EQ(nearest("mbart"), "bart");
+  EXPECT_EQ(nearest("mobilebert"), "bert");
   EXPECT_EQ(nearest("sam"), "");
 }
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-Config = dict[str, Any]
-
-
-def _decoder(model_type: str, architecture: str, **keys: Any) -> Config:
-    return {"model_type": model_type, "architectures": [architecture], **keys}
+from hf_image_configs import SIDES, VISION, Config
+from hf_image_configs import config as _decoder
 
 
 def _llama_like(
@@ -90,6 +87,16 @@ DECODERS: dict[str, Config] = {
         partial_rotary_factor=0.25,
     ),
     "command-r": _llama_like("cohere", "CohereForCausalLM", (8192, 22528, 40, 64, 64, 256000)),
+    "command-r7b": _llama_like(
+        "cohere2",
+        "Cohere2ForCausalLM",
+        (4096, 14336, 32, 32, 8, 256000),
+        sliding_window_pattern=4,
+        sliding_window=4096,
+    ),
+    "smollm3-3b": _llama_like(
+        "smollm3", "SmolLM3ForCausalLM", (2048, 11008, 36, 16, 4, 128256), pad_token_id=0
+    ),
     "gpt2-xl": _decoder("gpt2", "GPT2LMHeadModel", n_embd=1600, n_layer=48, n_head=25),
     "gpt-j-6b": _decoder(
         "gptj",
@@ -180,6 +187,13 @@ EXPERTS: dict[str, Config] = {
         num_experts=128,
         num_experts_per_tok=8,
     ),
+    "olmoe-1b-7b": _llama_like(
+        "olmoe",
+        "OlmoeForCausalLM",
+        (2048, 1024, 16, 16, 16, 50304),
+        num_experts=64,
+        num_experts_per_tok=8,
+    ),
     "deepseek-v3": _llama_like(
         "deepseek_v3",
         "DeepseekV3ForCausalLM",
@@ -260,6 +274,21 @@ ENCODERS: dict[str, Config] = {
         max_position_embeddings=514,
         type_vocab_size=1,
     ),
+    "xlm-roberta-large": _decoder(
+        "xlm-roberta",
+        "XLMRobertaForMaskedLM",
+        **_BERT_LARGE,
+        vocab_size=250002,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+    ),
+    "camembert-base": _decoder(
+        "camembert",
+        "CamembertForMaskedLM",
+        vocab_size=32005,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+    ),
     "distilbert": _decoder("distilbert", "DistilBertForMaskedLM"),
     "distilbert-classifier": _decoder("distilbert", "DistilBertForSequenceClassification"),
     "albert-xxlarge": _decoder(
@@ -308,6 +337,15 @@ SEQUENCE_TO_SEQUENCE: dict[str, Config] = {
         decoder_ffn_dim=4096,
         vocab_size=50265,
     ),
+    "mbart-large-50": _decoder(
+        "mbart",
+        "MBartForConditionalGeneration",
+        encoder_layers=12,
+        decoder_layers=12,
+        vocab_size=250054,
+        scale_embedding=True,
+        activation_function="relu",
+    ),
     "whisper-large-v3": _decoder(
         "whisper",
         "WhisperForConditionalGeneration",
@@ -320,38 +358,6 @@ SEQUENCE_TO_SEQUENCE: dict[str, Config] = {
         decoder_ffn_dim=5120,
         num_mel_bins=128,
         vocab_size=51866,
-    ),
-}
-
-VISION: dict[str, Config] = {
-    "vit-huge": _decoder(
-        "vit",
-        "ViTForImageClassification",
-        hidden_size=1280,
-        intermediate_size=5120,
-        num_hidden_layers=32,
-        num_attention_heads=16,
-        patch_size=14,
-    ),
-    "vit-base-model": _decoder("vit", "ViTModel"),
-    "deit-base": _decoder("deit", "DeiTForImageClassification"),
-    "clip-large": _decoder(
-        "clip",
-        "CLIPModel",
-        projection_dim=768,
-        text_config={
-            "hidden_size": 768,
-            "intermediate_size": 3072,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-        },
-        vision_config={
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "patch_size": 14,
-        },
     ),
 }
 
@@ -377,5 +383,6 @@ REAL: dict[str, Config] = {
     **ENCODERS,
     **SEQUENCE_TO_SEQUENCE,
     **VISION,
+    **SIDES,
     **STATE_SPACE,
 }

@@ -16,7 +16,7 @@ from parallel_opt import _core
 from parallel_opt.capture import capture
 
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "albert", "distilbert")
-GROUPED = ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2", "deepseek_v3")
+GROUPED = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2", "deepseek_v3")
 SIZES = {"batch": 2, "choices": 3, "sequence": 16, "target_sequence": 12}
 
 
@@ -96,7 +96,7 @@ class _TensorOutputs(nn.Module):
 def captured(config: Config, graph: _core.Graph) -> _core.Graph:
     named = inputs(graph)
     encoder = config["model_type"] in ENCODERS
-    image = config["model_type"] in ("vit", "deit", "clip")
+    image = config["model_type"] in ("vit", "deit", "clip", "clip_text_model", "clip_vision_model")
     options = {} if encoder or image else {"use_cache": False}
     model = reference(config)
     if config["model_type"] in GROUPED:  # torch's grouped product has no other type on meta

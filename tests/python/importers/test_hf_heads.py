@@ -28,7 +28,7 @@ KINDS = (
 )
 
 # The decoder of an encoder-decoder model alone, with attention to an encoder that is not there.
-REFUSED = {"BartForCausalLM", "WhisperForCausalLM"}
+REFUSED = {"BartForCausalLM", "MBartForCausalLM", "WhisperForCausalLM"}
 
 
 def _first_of_each_type() -> dict[str, Config]:
