@@ -67,15 +67,7 @@ class Snapshot:
         """Puts everything back, the random state last."""
         for module, buffers, attributes in self._modules:
             _replace(module._buffers, buffers)
-            for name in [n for n in module.__dict__ if n not in attributes and not _is_own(n)]:
-                del module.__dict__[name]
-            for name, value in attributes.items():
-                current = module.__dict__.get(name)
-                kept = value[1] if type(value) is _Copied else value
-                if type(value) is _Copied:
-                    _refill(kept, value[0])
-                if current is not kept:
-                    module.__dict__[name] = kept
+            _put_back(module, attributes)
         for tensor, value in self._values:
             if not torch.equal(tensor, value):  # an equal one keeps its version counter
                 tensor.detach().copy_(value)
@@ -133,6 +125,48 @@ def user_hooks_silenced(module: nn.Module) -> Iterator[int]:
         for table, before in removed:
             table.clear()  # the same order as before
             table.update(before)
+
+
+def has_user_hooks(module: nn.Module) -> bool:
+    """Whether hooks of the user's see or change what passes through the module or its gradients."""
+    return any(not _is_torch(hook) for table in hook_tables(module) for hook in table.values())
+
+
+@contextmanager
+def attributes_kept(module: nn.Module) -> Iterator[None]:
+    """Puts back plain attributes of the module and its parts, tensors and containers among them
+    with their contents, and Python's and numpy's random states."""
+    parts = [(part, _attributes(part)) for part in module.modules()]
+    tensors = [
+        (value, value.detach().clone())
+        for _, attributes in parts
+        for value in attributes.values()
+        if type(value) is torch.Tensor
+    ]
+    numpy = sys.modules.get("numpy")
+    states = random.getstate(), numpy.random.get_state() if numpy is not None else None
+    try:
+        yield
+    finally:
+        for part, attributes in parts:
+            _put_back(part, attributes)
+        for tensor, value in tensors:
+            tensor.data.copy_(value)  # .data: graphs of earlier forwards stay valid
+        random.setstate(states[0])
+        if numpy is not None:
+            numpy.random.set_state(states[1])
+
+
+def _put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
+    for name in [n for n in module.__dict__ if n not in attributes and not _is_own(n)]:
+        del module.__dict__[name]
+    for name, value in attributes.items():
+        current = module.__dict__.get(name)
+        kept = value[1] if type(value) is _Copied else value
+        if type(value) is _Copied:
+            _refill(kept, value[0])
+        if current is not kept:
+            module.__dict__[name] = kept
 
 
 def _is_torch(hook: Any) -> bool:

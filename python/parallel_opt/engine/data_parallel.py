@@ -108,7 +108,10 @@ class DataParallel:
             fault = ddp_fault(self.group)
             self.engine = "late" if fault else "ddp"
             if fault:
-                self._note(f"DDP fails its start-up test ({fault}): gradients are reduced late")
+                self._note(
+                    f"DDP fails its start-up test ({fault}): gradients are reduced late, "
+                    "and parameter.grad holds this rank's part until an optimizer steps or clips"
+                )
         self._start_reducer()
         optimizers.add_owner(self)
 
@@ -154,7 +157,7 @@ class DataParallel:
         if self._forwards == 0 and view == "global":
             self._align_generators()
         self._forwards += 1
-        layout = self._layouts.layout(inputs, structure)
+        layout = self._layouts.whole_or(inputs, structure, sliced=view == "global")
         if view == "local":
             return self._forward_local(inputs, structure, layout)
         if layout.whole_because:

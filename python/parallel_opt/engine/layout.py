@@ -74,7 +74,7 @@ class _Comparison:
         return any(part.signature != self.whole.signature for part in self.parts)
 
     def written_from_the_batch(self) -> str:
-        """A buffer that the parts leave with another value than the whole; "" for none."""
+        """What the parts leave with another value than the whole, in words; "" for none."""
         runs = [self.whole.written, *(part.written for part in self.parts)]
         for name in sorted(set().union(*runs)):
             values = [run.get(name) for run in runs]
@@ -137,9 +137,11 @@ class _Search:
         if found.nested_otherwise():
             return "its outputs are nested differently for part of the batch"
         whole = found.whole
+        if whole.opaque:
+            return f"it returns a {whole.opaque}, whose tensors cannot be told apart"
         written = found.written_from_the_batch()
         if written:
-            return f"it writes the buffer {written!r} from the batch"
+            return f"it writes {written} from the batch"
         if whole.unsettled:
             return f"it draws random numbers by {', '.join(sorted(set(whole.unsettled)))}"
         first = next(i for i, dim in enumerate(dims) if dim is not None)
@@ -244,9 +246,11 @@ def layout_fault(
 def _fault(layout: Layout, found: _Comparison, slack: float = 1.0) -> str:
     if found.nested_otherwise() or len(layout.outputs) != len(found.whole.outputs):
         return "its outputs are nested differently for part of the batch"
+    if found.whole.opaque:
+        return f"it returns a {found.whole.opaque}, whose tensors cannot be told apart"
     written = found.written_from_the_batch()
     if written:
-        return f"it writes the buffer {written!r} from the batch"
+        return f"it writes {written} from the batch"
     if not layout.branches and found.branches(layout.input_dims):
         return BRANCHES
     for index, rule in enumerate(layout.outputs):

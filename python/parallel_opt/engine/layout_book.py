@@ -10,11 +10,14 @@ import torch
 from parallel_opt.engine.layout import NO_BATCH, Layout, find_layout, layout_fault
 from parallel_opt.engine.layout_trial import Run
 from parallel_opt.engine.structure import Structure
+from parallel_opt.snapshot import has_user_hooks
 
 CHECKED_AT = frozenset(2**i for i in range(7))
 """Uses of a layout before which it is checked on the batch at hand: samples may meet in the model
 for some batches only."""
 CHECKED_EVERY = 128
+HOOKS_EVERY = 16
+HOOKS = "hooks may keep or change values of the batch"
 
 
 class LayoutBook:
@@ -23,7 +26,7 @@ class LayoutBook:
     Args:
         module: The user's module.
         forward: Runs it; kept apart from the module so that it need not be compiled.
-        agree: Makes one value of what each rank found. Collective.
+        agree: Makes one value of what each rank found. Collective. None: there is one rank.
         leads: Whether this rank's findings count.
         note: Takes what the user should know.
     """
@@ -34,13 +37,16 @@ class LayoutBook:
         forward: Callable[..., Any],
         note: Callable[[str], None],
         *,
-        agree: Callable[[Any], Any] = lambda own: own,
+        agree: Callable[[Any], Any] | None = None,
         leads: bool = True,
     ) -> None:
         self._module, self._forward, self._note = module, forward, note
-        self._agree, self._leads = agree, leads
+        self._alone, self._leads = agree is None, leads
+        self._agree = agree or (lambda own: own)
         self._layouts: dict[str, Layout] = {}
         self._uses: dict[str, int] = {}
+        self._calls = 0
+        self._has_hooks = False
 
     def layout(self, inputs: Sequence[torch.Tensor], structure: Structure) -> Layout:
         """The layout for this batch. Collective where it is looked for or looked at again."""
@@ -59,11 +65,34 @@ class LayoutBook:
                     "batch is computed together from here on, and earlier steps may differ from "
                     "plain's"
                 )
-                nothing: tuple[int | None, ...] = (None,) * len(inputs)
-                known = Layout(nothing, whole_because=fault)
+                known = Layout((None,) * len(inputs), whole_because=fault)
         if known.whole_because != NO_BATCH:  # a later batch may have more samples
             self._layouts[key] = known
         return known
+
+    def whole_or(
+        self, inputs: Sequence[torch.Tensor], structure: Structure, *, sliced: bool
+    ) -> Layout:
+        """The layout; where the batch would be ``sliced``, one that forbids it when hooks may keep
+        or change values of the batch. Collective."""
+        if sliced and self._hooked():
+            return Layout((None,) * len(inputs), whole_because=HOOKS)
+        return self.layout(inputs, structure)
+
+    def _hooked(self) -> bool:
+        """Collective every so many calls: ranks must not go different ways, and one of them alone
+        may have hooks."""
+        due = self._alone or self._calls in CHECKED_AT or self._calls % HOOKS_EVERY == 0
+        self._calls += 1
+        if due and not self._has_hooks:
+            own = has_user_hooks(self._module) if self._leads else False
+            self._has_hooks = bool(self._agree(own))
+            if self._has_hooks and self._uses and not self._alone:
+                self._note(
+                    f"{HOOKS}, added later: the whole batch is computed together from here on, and "
+                    "what they saw in up to 16 steps before may differ from plain's"
+                )
+        return self._has_hooks
 
     def _run_of(self, structure: Structure) -> Run:
         def run(tensors: Sequence[torch.Tensor]) -> Any:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import sys
 import weakref
@@ -18,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from parallel_opt.engine.draws import Draw, SettledDraws
 from parallel_opt.engine.structure import flatten
+from parallel_opt.snapshot import attributes_kept
 
 Run = Callable[[Sequence[torch.Tensor]], Any]
 
@@ -28,12 +30,15 @@ class Trial:
 
     outputs: list[torch.Tensor]
     signature: str
+    opaque: str  # type of an output whose tensors stay inside
     draws: list[Draw]
     decisions: list[Decision]
     unsettled: list[str]
     batch_norm: bool
     random: bool
-    written: dict[str, torch.Tensor]  # buffers that the forward wrote, as it left them
+    written: dict[str, torch.Tensor]
+    """Buffers and attributes that the forward wrote, as it left them, by their words: "the buffer
+    'x'"."""
 
 
 class _Watch(TorchFunctionMode):
@@ -130,19 +135,20 @@ def run_trial(module: torch.nn.Module, run: Run, inputs: Sequence[torch.Tensor])
     inputs = [tensor.detach().clone() for tensor in inputs]  # the forward may write to them
     draws, watch = SettledDraws(), _Watch(inputs)
     with undisturbed(module):
-        before = {name: (id(b), b._version) for name, b in module.named_buffers()}
+        before = {name: (id(value), value._version) for name, value in _state(module)}
         with watch, draws:
             result = run(inputs)
         written = {
-            name: buffer.detach().clone()
-            for name, buffer in module.named_buffers()
-            if before.get(name) != (id(buffer), buffer._version)
+            name: value.detach().clone()
+            for name, value in _state(module)
+            if before.get(name) != (id(value), value._version)
         }
     outputs, structure = flatten(result)
     outputs = [output.detach() for output in outputs]
     return Trial(
         outputs,
         structure.signature,
+        structure.opaque,
         draws.draws,
         watch.decisions,
         draws.unsettled,
@@ -152,24 +158,52 @@ def run_trial(module: torch.nn.Module, run: Run, inputs: Sequence[torch.Tensor])
     )
 
 
+def _state(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """What a forward may leave behind for a later one or for the loop: buffers, tensors and numbers
+    in attributes. A number counts as a tensor whose identity is its value."""
+    for name, buffer in module.named_buffers():
+        yield f"the buffer {name!r}", buffer
+    for prefix, part in module.named_modules():
+        for attribute, value in vars(part).items():
+            if attribute in _OWN_ATTRIBUTES:
+                continue
+            name = f"{prefix}.{attribute}" if prefix else attribute
+            for place, tensor in enumerate(_tensors_of(value)):
+                yield f"the attribute {name!r}" + (f", item {place}" if place else ""), tensor
+
+
+MOST_ITEMS = 1000
+_OWN_ATTRIBUTES = frozenset(vars(torch.nn.Module()))
+
+
+def _tensors_of(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, (list, tuple, dict)) and len(value) > MOST_ITEMS:
+        return []  # a table of the user's, not what one forward leaves
+    if isinstance(value, float):
+        return [_number(value)]
+    found, _ = flatten(value)
+    return [tensor for tensor in found if not isinstance(tensor, torch.nn.Parameter)]
+
+
+@functools.lru_cache(maxsize=256)
+def _number(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
 @contextlib.contextmanager
 def undisturbed(module: torch.nn.Module) -> Iterator[None]:
     """Puts back buffers, attributes and random states; no gradients, no compilation."""
-    attributes = [(part, dict(part.__dict__)) for part in module.modules()]
     tables = [(table, dict(table)) for part in module.modules() for table in (part._buffers,)]
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
     parameters = [(p, p.detach().clone()) for p in module.parameters() if _is_silent(p)]
     fork = torch.random.fork_rng(list(range(torch.cuda.device_count())))
-    with torch.no_grad(), fork, _eager():
+    with torch.no_grad(), fork, attributes_kept(module), _eager():
         try:
             _raise_silent(parameters)
             yield
         finally:
             for parameter, value in parameters:
                 parameter.data.copy_(value)  # .data: graphs of earlier forwards stay valid
-            for part, saved in attributes:
-                part.__dict__.clear()
-                part.__dict__.update(saved)
             for table, entries in tables:
                 table.clear()
                 table.update(entries)

@@ -65,7 +65,7 @@ class MicroBatchForward:
         if self.refused is not None or not torch.is_grad_enabled() or self._count < 2:
             return self._forward(*args, **kwargs)
         inputs, structure = flatten((args, kwargs))
-        layout = self._layouts.layout(inputs, structure)
+        layout = self._layouts.whole_or(inputs, structure, sliced=True)
         why = "it normalises over the batch" if layout.batch_norm else layout.whole_because
         if why and why != NO_BATCH:
             self.refused = why

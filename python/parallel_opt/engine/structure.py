@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import enum
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 _Build = Callable[[Iterator[torch.Tensor]], Any]
+_OPAQUE = "!"  # around the type's name: no name holds one
+_SIMPLE = (
+    *(bool, int, float, complex, str, bytes, type(None), slice, range, enum.Enum),
+    *(torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format),
+)
+"""Values that hold no tensors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +25,12 @@ class Structure:
 
     build: _Build
     signature: str
+
+    @property
+    def opaque(self) -> str:
+        """The type of a value whose tensors, if it has any, stay inside; "" for none."""
+        _, mark, rest = self.signature.partition(_OPAQUE)
+        return rest.partition(_OPAQUE)[0] if mark else ""
 
     def rebuild(self, tensors: Sequence[torch.Tensor]) -> Any:
         """The nested value with `tensors` in place of the ones taken out, in the same order."""
@@ -41,7 +54,9 @@ def _take_apart(value: Any, tensors: list[torch.Tensor]) -> tuple[_Build, str]:
         return _take_apart_sequence(value, tensors)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _take_apart_dataclass(value, tensors)
-    return (lambda _: value), type(value).__name__
+    name = type(value).__name__
+    simple = isinstance(value, (*_SIMPLE, type)) or callable(value)
+    return (lambda _: value), name if simple else f"{_OPAQUE}{name}{_OPAQUE}"
 
 
 def _take_apart_dict(value: dict[Any, Any], tensors: list[torch.Tensor]) -> tuple[_Build, str]:

@@ -35,7 +35,10 @@ def failing_start_up(group: Group) -> list[str]:
 
 def test_a_failed_start_up_test_chooses_the_slow_twin(ranks: RankPool) -> None:
     first, second = ranks.run(failing_start_up, 2)
-    text = "DDP fails its start-up test ({}): gradients are reduced late"
+    text = (
+        "DDP fails its start-up test ({}): gradients are reduced late, and parameter.grad holds "
+        "this rank's part until an optimizer steps or clips"
+    )
     assert first == [text.format("it failed on another rank")]
     assert second == [text.format("gradients [1.0], expected [1.5]")]
 

@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from parallel_opt.engine.averages import OutputRule
 from parallel_opt.engine.layout import BRANCHES, NO_BATCH, Layout, find_layout, layout_fault
+from parallel_opt.engine.layout_book import HOOKS, LayoutBook
 from parallel_opt.engine.structure import flatten
+from parallel_opt.snapshot import has_user_hooks
 
 
 class Function(nn.Module):
@@ -186,6 +188,97 @@ def test_a_buffer_written_from_the_batch_is_noticed() -> None:
     for update in (mean, count, replaced):
         assert layout_of(Recording(update), numbers(6, 4)).whole_because == reason
     assert layout_of(Recording(step), numbers(6, 4)).whole_because == ""
+
+
+class Keeping(nn.Module):
+    """Leaves something in an attribute, for the loop or a later forward."""
+
+    def __init__(self, keep: Callable[..., Any], start: Any = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(4, dtype=torch.float64))
+        self.kept, self.keep = start, keep
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x @ self.weight
+        self.keep(self, y)
+        return y
+
+
+def test_an_attribute_written_from_the_batch_is_noticed() -> None:
+    def hidden(module: Any, y: torch.Tensor) -> None:
+        module.kept = y  # what an auxiliary loss of the loop reads
+
+    def number(module: Any, y: torch.Tensor) -> None:
+        module.kept = y.pow(2).sum().item()
+
+    def inside(module: Any, y: torch.Tensor) -> None:
+        module.kept["last"] = y.mean(0)
+
+    def in_place(module: Any, y: torch.Tensor) -> None:
+        module.kept.mul_(0.9).add_(y.detach().mean(0))
+
+    reason = "it writes the attribute 'kept' from the batch"
+    zeros = torch.zeros(4, dtype=torch.float64)
+    for keep, start in ((hidden, None), (number, None), (inside, {}), (in_place, zeros)):
+        assert layout_of(Keeping(keep, start), numbers(6, 4)).whole_because == reason, keep
+    assert not zeros.any()  # looking for the layout leaves no trace
+
+
+def test_an_attribute_that_is_the_same_for_every_batch_is_no_matter() -> None:
+    def count(module: Any, y: torch.Tensor) -> None:
+        module.kept += 1
+
+    def temperature(module: Any, y: torch.Tensor) -> None:
+        module.kept *= 0.99
+
+    def table(module: Any, y: torch.Tensor) -> None:
+        module.kept = torch.arange(y.shape[1])
+
+    for keep, start in ((count, 0), (temperature, 1.0), (table, None)):
+        assert layout_of(Keeping(keep, start), numbers(6, 4)).whole_because == "", keep
+
+
+def test_what_an_output_hides_is_not_told_apart() -> None:
+    def model(w: torch.Tensor, x: torch.Tensor) -> Any:
+        return torch.distributions.Categorical(logits=x @ w, validate_args=False)
+
+    reason = "it returns a Categorical, whose tensors cannot be told apart"
+    assert layout_of(Function(model), numbers(6, 4)).whole_because == reason
+
+
+def test_hooks_forbid_parts_when_they_come_and_later() -> None:
+    module = Function(lambda w, x: x @ w)
+    notes: list[str] = []
+    book = LayoutBook(module, module, notes.append)
+    inputs, structure = flatten(((numbers(6, 4),), {}))
+    assert book.whole_or(inputs, structure, sliced=True).whole_because == ""
+    module.register_forward_hook(lambda *_: None)
+    assert book.whole_or(inputs, structure, sliced=True).whole_because == HOOKS
+    assert book.whole_or(inputs, structure, sliced=False).whole_because == ""
+
+
+def test_ranks_look_for_hooks_together() -> None:
+    module = Function(lambda w, x: x @ w)
+    notes: list[str] = []
+    asked: list[Any] = []
+
+    def agree(own: Any) -> Any:
+        asked.append(own)
+        return own
+
+    book = LayoutBook(module, module, notes.append, agree=agree)
+    inputs, structure = flatten(((numbers(6, 4),), {}))
+    calls = [book.whole_or(inputs, structure, sliced=True) for _ in range(3)]
+    assert all(layout.whole_because == "" for layout in calls)
+    module.register_forward_hook(lambda *_: None)
+    later = [book.whole_or(inputs, structure, sliced=True).whole_because for _ in range(16)]
+    assert later[0] == "" and later[-1] == HOOKS  # at the call that all ranks look at
+    assert notes[-1].startswith("hooks may keep or change values of the batch, added later:")
+
+
+def test_weight_normalisation_is_no_hook_of_the_users() -> None:
+    module = torch.nn.utils.spectral_norm(nn.Linear(4, 4))
+    assert not has_user_hooks(module)
 
 
 def test_a_branch_through_numpy_is_noticed() -> None:
