@@ -86,6 +86,7 @@ std::optional<std::size_t> Call::axis(std::string_view name, std::int64_t fallba
     fault("axis " + std::to_string(value) + " of a tensor with " + std::to_string(rank) + " axes");
     return std::nullopt;
   }
+  if (rank == 0) return std::nullopt;  // axis 0 of a scalar: legal, and no size to look at
   if (value < 0) value += rank;
   return static_cast<std::size_t>(value);
 }

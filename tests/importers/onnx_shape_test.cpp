@@ -224,5 +224,13 @@ TEST(OnnxShape, TooManyAxesAreAFault) {
             "model.onnx:graph.node[0]: Reshape: a result with 100 axes");
 }
 
+TEST(OnnxShape, AnAxisOfAScalarIsNoPlaceToLookAt) {
+  for (const char* type : {"SplitToSequence", "Softmax", "Flatten", "Gather", "Concat", "Split",
+                           "ArgMax", "TopK", "Compress", "LayerNormalization"}) {
+    const std::string error = error_of([&] { read(one_node(type, {{}, {}}, {whole("axis", 0)})); });
+    EXPECT_TRUE(error == "no error" || error.starts_with("model.onnx:graph.node[0]")) << error;
+  }
+}
+
 }  // namespace
 }  // namespace parallel_opt
