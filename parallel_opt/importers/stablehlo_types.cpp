@@ -202,7 +202,7 @@ void Importer::check_concatenation(const Op& op, const Values& in, const ResultT
   const std::string_view key = op.attributes.contains("dim") ? "dim" : "dimension";
   const std::vector<std::int64_t> numbers = mlir::integers(op.find(key));
   if (numbers.empty()) return;
-  if (numbers[0] >= static_cast<std::int64_t>(made.shape.size())) {
+  if (numbers[0] < 0 || numbers[0] >= static_cast<std::int64_t>(made.shape.size())) {
     out.fail("joins along axis " + std::to_string(numbers[0]) + " of " +
              std::to_string(made.shape.size()));
   }

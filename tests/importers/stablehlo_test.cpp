@@ -214,6 +214,14 @@ TEST(StableHlo, TypesThatContradictAnOperatorAreFaults) {
             "result's, fp32 [4, 3] and fp32 [4, 6]");
 }
 
+TEST(StableHlo, PartsAreJoinedAlongAnAxisThatIsThere) {
+  for (const char* axis : {"-1", "2"}) {
+    EXPECT_EQ(fault("%0 = stablehlo.concatenate %arg0, dim = " + std::string(axis) +
+                    " : (tensor<4x3xf32>) -> tensor<4x3xf32>" + kReturn),
+              "m.mlir:3: joins along axis " + std::string(axis) + " of 2");
+  }
+}
+
 TEST(StableHlo, ProductsAndSumsFollowFromTheirOperands) {
   const std::string product =
       "%0 = stablehlo.dot_general %arg0, %arg0, contracting_dims = [1] x [1] : (tensor<4x3xf32>, "
