@@ -195,6 +195,9 @@ BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
     if (one.side == ShardedSide::inner && (one.experts == 0 || l_.expert <= 1)) sums += 1;
   }
   time.tensor = sums * all_reduce(boundary);
+  if (stack_.overlaps_tensor) {
+    time.tensor = std::max(time.tensor * (1 - p_.tensor_overlap), time.tensor - time.products);
+  }
   if (block.dispatched_elements > 0 && l_.expert > 1) {
     const double ranks = l_.expert;
     const bool inside = ranks * tensor_ <= device_.per_node;

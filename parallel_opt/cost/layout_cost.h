@@ -74,6 +74,7 @@ struct LayoutParameters {
   double link_latency_s = 2e-5;
   double network_latency_s = 1e-4;
   double overlap = 0.8;         ///< share of a gradient reduction that a backward may hide
+  double tensor_overlap = 0.4;  ///< likewise of tensor collectives beside products
   double gather_overlap = 0.7;  ///< likewise of gathered weights
   double optimizer_bytes = 30;  ///< moved per parameter and step
   double step_s = 5e-3;         ///< host work once per step
@@ -155,6 +156,7 @@ void fields(Visitor& visit, T& p) {
   visit("link_latency_s", p.link_latency_s, "per hop in a node");
   visit("network_latency_s", p.network_latency_s, "per hop between nodes");
   visit("overlap", p.overlap, "share of a gradient reduction that may hide");
+  visit("tensor_overlap", p.tensor_overlap, "share of tensor collectives that may hide");
   visit("gather_overlap", p.gather_overlap, "share of gathered weights that may hide");
   visit("optimizer_bytes", p.optimizer_bytes, "moved per parameter and step");
   visit("step_s", p.step_s, "once per step");

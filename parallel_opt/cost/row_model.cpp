@@ -160,6 +160,20 @@ RecomputeRule recompute_rule(const std::string& text) {
   return RecomputeRule::none;
 }
 
+/// The stack that the framework's name means, with the switches that the notes state.
+SoftwareStack stack_of(const TrainingRow& row) {
+  const SoftwareStack* named = stack_of_framework(row.framework);
+  SoftwareStack stack = named != nullptr ? *named : *find_stack("pytorch");
+  const bool says_compile = has(row.notes, "compile") || has(row.framework, "compile");
+  if (stack.name == "torchtitan" && has(row.framework, "torchtitan") && has(row.notes, "fsdp;") &&
+      !says_compile) {
+    stack.fused_operators = false;
+    stack.eager_host = true;
+  }
+  if (has(row.notes, "async tp") || has(row.notes, "asynctp")) stack.overlaps_tensor = true;
+  return stack;
+}
+
 /// Degrees and micro-batches, or what is missing.
 std::string fill_layout(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
@@ -191,13 +205,13 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   const double batch = row.global_batch.value_or(*micro * l.data * row.grad_accum.value_or(1));
   l.micro_batches = std::max(1.0, std::round(batch / (*micro * l.data)));
   const int stage = shard_stage(row.fsdp_zero);
-  l.shard = stage >= 0 ? stage : out.stack->shard;
+  l.shard = stage >= 0 ? stage : out.stack.shard;
   static const std::regex shared(R"(shard ([0-9]+))");
   std::smatch match;
   if (std::regex_search(row.fsdp_zero, match, shared)) l.shard_degree = std::stoi(match[1]);
-  l.recompute = row.recompute.empty() ? out.stack->recompute : recompute_rule(row.recompute);
+  l.recompute = row.recompute.empty() ? out.stack.recompute : recompute_rule(row.recompute);
   l.sequence_parallel = row.sequence_parallel.empty()
-                            ? out.stack->sequence_parallel && l.tensor > 1
+                            ? out.stack.sequence_parallel && l.tensor > 1
                             : has(row.sequence_parallel, "true") ||
                                   has(row.sequence_parallel, "yes") || row.sequence_parallel == "1";
   return "";
@@ -212,8 +226,7 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   }
   if (has(row.framework, "offload")) return "offload to the host is not modelled";
   RowCase out;
-  out.stack = stack_of_framework(row.framework);
-  if (out.stack == nullptr) out.stack = find_stack("pytorch");
+  out.stack = stack_of(row);
   const std::optional<DeviceRecord> record = device_by_text(row.gpu, row.gpu_family);
   if (!record) return "device '" + row.gpu + "' is not in the database";
   Surroundings around;
@@ -240,7 +253,7 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
 }
 
 RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
-  const LayoutCost cost = layout_cost(*row.facts, row.device, *row.stack, row.layout, parameters);
+  const LayoutCost cost = layout_cost(*row.facts, row.device, row.stack, row.layout, parameters);
   const Estimate estimate = layout_estimate(cost, *row.facts, row.device, row.layout, parameters);
   RowPrediction answer;
   answer.step_time_s = estimate.step_time_s;

@@ -14,7 +14,7 @@ struct RowCase {
   std::string model;  ///< as MODEL takes it: "transformer:layers=..."
   std::shared_ptr<const TransformerFacts> facts;
   Accelerator device;
-  const SoftwareStack* stack = nullptr;
+  SoftwareStack stack;  ///< with what the row's notes say of it
   ParallelLayout layout;
 };
 

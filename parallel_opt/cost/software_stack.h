@@ -40,6 +40,7 @@ struct SoftwareStack {
   bool eager_host = true;          ///< Python launches every kernel: short layers wait for the host
   bool sequence_parallel = false;  ///< beside tensor parallelism, norms and residuals are split
   bool overlaps_data = true;       ///< gradients are reduced beside the backward
+  bool overlaps_tensor = false;    ///< tensor collectives run beside the products they feed
   bool balances_head = false;      ///< the pipeline's cut gives stages with the head fewer blocks
   int shard = 0;                   ///< ZeRO stage where a job does not say
   RecomputeRule recompute = RecomputeRule::none;  ///< where a job does not say
@@ -72,6 +73,7 @@ void fields(Visitor& visit, T& stack) {
   visit("eager_host", stack.eager_host, "Python launches every kernel");
   visit("sequence_parallel", stack.sequence_parallel, "norms are split beside tensor parallelism");
   visit("overlaps_data", stack.overlaps_data, "gradients are reduced beside the backward");
+  visit.optional("overlaps_tensor", stack.overlaps_tensor, "collectives run beside products");
   visit("balances_head", stack.balances_head, "stages with the head get fewer blocks");
   visit("shard", stack.shard, "ZeRO stage by default");
   visit.optional("recompute", stack.recompute, "by default");

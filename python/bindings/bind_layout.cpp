@@ -36,7 +36,7 @@ class RowCases {
     for (std::size_t i = 0; i < cases_.size(); ++i) {
       const RowCase& one = cases_[i];
       if (!one.facts) continue;
-      const LayoutCost cost = layout_cost(*one.facts, one.device, *one.stack, one.layout, p);
+      const LayoutCost cost = layout_cost(*one.facts, one.device, one.stack, one.layout, p);
       seconds[i] = cost.time_s();
       bytes[i] = cost.memory_bytes();
     }
@@ -47,7 +47,7 @@ class RowCases {
     const auto p = from_json<LayoutParameters>(parameters, "parameters");
     const RowCase& one = cases_.at(row);
     if (!one.facts) return "{}";
-    const LayoutCost cost = layout_cost(*one.facts, one.device, *one.stack, one.layout, p);
+    const LayoutCost cost = layout_cost(*one.facts, one.device, one.stack, one.layout, p);
     return to_json(layout_estimate(cost, *one.facts, one.device, one.layout, p));
   }
 

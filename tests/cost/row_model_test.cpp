@@ -51,7 +51,7 @@ std::string skipped(const TrainingRow& row) {
 TEST(RowModel, ReadsEveryColumn) {
   const RowCase row = case_of(full_row());
   EXPECT_EQ(row.model, "transformer:ffn=8192,heads=16,hidden=2048,layers=24,vocab=50368");
-  EXPECT_EQ(row.stack->name, "llm-foundry");
+  EXPECT_EQ(row.stack.name, "llm-foundry");
   EXPECT_EQ(row.device.arch, "Ampere");
   EXPECT_EQ(row.layout.data, 8);
   EXPECT_EQ(row.layout.shard, 3);
