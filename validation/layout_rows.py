@@ -12,14 +12,15 @@ import numpy as np
 
 from parallel_opt import _core
 
-TEXT = """
-    id gpu gpu_family interconnect framework workload model_name dtype fsdp_zero sequence_parallel
-    recompute notes
-""".split()
-NUMBERS = """
-    gpus gpus_per_node params_b layers hidden heads kv_heads ffn_hidden vocab seq_len experts topk
-    tp pp vp cp ep dp micro_batch grad_accum global_batch
-""".split()
+TEXT = (
+    *("id", "gpu", "gpu_family", "interconnect", "framework", "workload", "model_name", "dtype"),
+    *("fsdp_zero", "sequence_parallel", "recompute", "notes"),
+)
+NUMBERS = (
+    *("gpus", "gpus_per_node", "params_b", "layers", "hidden", "heads", "kv_heads", "ffn_hidden"),
+    *("vocab", "seq_len", "experts", "topk", "tp", "pp", "vp", "cp", "ep", "dp"),
+    *("micro_batch", "grad_accum", "global_batch"),
+)
 GIB = float(2**30)
 
 

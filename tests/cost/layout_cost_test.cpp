@@ -56,6 +56,7 @@ TEST_F(LayoutCosts, BlocksAreNotCutInTwo) {
 
 TEST_F(LayoutCosts, TensorCollectivesAreTheRingFormula) {
   // Two sums per block forward, two backward; sequence parallelism gathers half as much again.
+  p.tensor_overlap = 0;
   ParallelLayout l;
   l.tensor = 4;
   const double bytes = 2048.0 * 4096 * 2;
@@ -64,6 +65,8 @@ TEST_F(LayoutCosts, TensorCollectivesAreTheRingFormula) {
   EXPECT_NEAR(cost(l).tensor_s, 32 * 4 * ring, 1e-12);
   l.sequence_parallel = true;
   EXPECT_NEAR(cost(l).tensor_s, 32 * 5 * ring, 1e-12);
+  p.tensor_overlap = 0.5;  // but never more than the products there are to hide behind
+  EXPECT_NEAR(cost(l).tensor_s, 32 * 5 * ring / 2, 1e-12);
 }
 
 TEST_F(LayoutCosts, StatesAreShardedStageByStage) {
@@ -116,7 +119,8 @@ TEST_F(LayoutCosts, SlowerLinksAndMoreBytesAreNeverFaster) {
     EXPECT_GE(layout_cost(facts, slow, stack, l, p).time_s(), before);
     ParallelLayout more = l;
     more.micro_batch *= 2;
-    EXPECT_GE(cost(more).time_s(), before);
+    // A longer backward hides more of the gradients: equal to rounding where that is all it does.
+    EXPECT_GE(cost(more).time_s(), before * (1 - 1e-9));
     EXPECT_GE(cost(more).memory_bytes(), cost(l).memory_bytes());
   }
 }
