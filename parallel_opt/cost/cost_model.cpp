@@ -261,7 +261,8 @@ void CostModel::fill_memory(const Point& point, const Switches& switches,
   if (!job_.training) return;
   bill.optimizer_bytes = opt.state_tensors * facts_.trainable_bytes;
   bill.copies_bytes = prof.weight_copies_bytes + (setting.ranks() > 1 ? facts_.trainable_bytes : 0);
-  moment(saved, 0, 2 * outputs);  // log-probabilities and the gradient of the outputs
+  // Cross-entropy: log-probabilities, their gradient, and that of the outputs.
+  moment(saved, 0, 3 * outputs);
   double gradients = 0;
   for (auto it = prof.runs.rbegin(); it != prof.runs.rend(); ++it) {
     const Run& run = *it;

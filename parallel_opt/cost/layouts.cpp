@@ -11,6 +11,11 @@
 namespace parallel_opt {
 namespace {
 
+/// May run the model at all.
+bool may_run(const Device& device, const Pins& pins) {
+  return !pins.device || *pins.device == device.kind;
+}
+
 /// Alike for a plan: everything but identity and position.
 bool alike(Device a, Device b) {
   for (Device* device : {&a, &b}) {
@@ -46,6 +51,7 @@ std::vector<Layout> layouts_of(const Cluster& cluster, const std::vector<Pool>& 
   };
   for (std::size_t p = 0; p < pools.size(); ++p) {
     const Device& device = cluster.devices[std::size_t(pools[p].devices.front())];
+    if (!may_run(device, pins)) continue;
     for (int d = 1; d <= int(pools[p].devices.size()); ++d) {
       if (device.kind == DeviceKind::gpu) {
         add({int(p), d, 1, 1});
@@ -71,7 +77,7 @@ std::vector<Precision> precisions_of(const Cluster& cluster, const Job& job) {
   std::vector<Precision> list{Precision::fp32};
   for (const Device& device : cluster.devices) {
     // fp16 is never chosen unasked: it needs loss scaling in the loop.
-    if (low_precision_pays(device, DType::bf16)) {
+    if (may_run(device, job.pins) && low_precision_pays(device, DType::bf16)) {
       list.push_back(Precision::bf16);
       break;
     }
@@ -79,9 +85,10 @@ std::vector<Precision> precisions_of(const Cluster& cluster, const Job& job) {
   return list;
 }
 
-bool only_cpus(const Cluster& cluster) {
-  return std::ranges::all_of(cluster.devices,
-                             [](const Device& d) { return d.kind == DeviceKind::cpu; });
+bool only_cpus(const Cluster& cluster, const Pins& pins) {
+  return std::ranges::all_of(cluster.devices, [&](const Device& d) {
+    return d.kind == DeviceKind::cpu || !may_run(d, pins);
+  });
 }
 
 bool has_unfusable_attention(const Graph& graph) {
@@ -101,6 +108,14 @@ void choose_layouts(const Cluster& cluster, const Job& job, std::int64_t batch, 
   const auto none = [&](std::string where, std::string what, std::string hint) {
     space.empty.push_back({std::move(where), std::move(what), std::move(hint)});
   };
+  if (std::ranges::none_of(cluster.devices,
+                           [&](const Device& d) { return may_run(d, job.pins); })) {
+    none("job.pins.device",
+         "the cluster has no " + std::string(name_of(job.pins.device.value_or(DeviceKind::cpu))) +
+             " device",
+         "move the model, or describe the devices");
+    return;
+  }
   const std::vector<Layout> all = layouts_of(cluster, space.pools, job.pins);
   if (all.empty()) {
     none("job.pins", "no device of the cluster offers the pinned ranks and threads",
@@ -188,7 +203,7 @@ LocalSpace local_space(const Graph& graph, const Cluster& cluster, const Job& jo
   space.attention = {AttentionKernel::fused};
   if (pins.attention) {
     space.attention = {*pins.attention};
-  } else if (job.training && only_cpus(cluster) && has_unfusable_attention(graph)) {
+  } else if (job.training && only_cpus(cluster, job.pins) && has_unfusable_attention(graph)) {
     space.attention.push_back(AttentionKernel::unfused);
   }
   space.fused_optimizer = {false};

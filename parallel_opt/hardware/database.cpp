@@ -33,8 +33,9 @@ constexpr Efficiency kCpuEfficiency[] = {
 
 /// One operator in eager PyTorch with nothing to compute, order of magnitude.
 constexpr double kLaunchSeconds = 4e-6;
-/// No vendor publishes idle power; servers idle at a quarter to a third of their design power.
-constexpr double kIdleShare = 0.3;
+/// No vendor publishes idle power. Servers idle at a quarter to a third of their design power; an
+/// H200 of 700 W was measured at 77 W without and 117 W with a program on it.
+constexpr double kCpuIdleShare = 0.3, kGpuIdleShare = 0.15;
 constexpr double kAssumedSpread = 0.5;
 constexpr double kDatabaseSpread = 0.3;
 /// List prices differ among regions and terms.
@@ -208,7 +209,7 @@ Device device_of(const DeviceRecord& record) {
   if (record.max_w) {
     const double max_w = record.max_w->value;
     device.power = {record.idle_w ? exact(record.idle_w->value, Quality::database)
-                                  : within(max_w * kIdleShare, kAssumedSpread, Quality::assumed),
+                                  : assumed_idle(record.cpu ? DeviceKind::cpu : DeviceKind::gpu, max_w),
                     exact(max_w, Quality::database)};
   }
   if (record.usd_per_hour) {
@@ -247,9 +248,14 @@ void fill_cpu_rates(Device& device, const CpuGuess& guess) {
   device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
   if (cpu != nullptr && record->max_w) {
     const double max_w = record->max_w->value / cpu->cores * double(std::max(1, guess.cores));
-    device.power = {within(max_w * kIdleShare, kAssumedSpread, Quality::assumed),
+    device.power = {assumed_idle(DeviceKind::cpu, max_w),
                     within(max_w, kDatabaseSpread, Quality::database)};
   }
+}
+
+Uncertain assumed_idle(DeviceKind kind, double max_w) {
+  const double share = kind == DeviceKind::cpu ? kCpuIdleShare : kGpuIdleShare;
+  return within(max_w * share, kAssumedSpread, Quality::assumed);
 }
 
 void fill_unknown_gpu_rates(Device& device) {

@@ -52,6 +52,9 @@ struct CpuGuess {
 /// processors, else `assumed`.
 void fill_cpu_rates(Device& device, const CpuGuess& guess);
 
+/// Watts at rest of a device whose data sheet tells the most it draws alone.
+Uncertain assumed_idle(DeviceKind kind, double max_w);
+
 /// Rates of a GPU nobody knows, so that planning goes on: `assumed`, from its memory size only.
 void fill_unknown_gpu_rates(Device& device);
 

@@ -75,7 +75,7 @@ EnergyMeter::EnergyMeter(std::unique_ptr<const FileSystem> files, const Cluster&
 }
 
 EnergyMeter::EnergyMeter()
-    : EnergyMeter(std::make_unique<DiskFileSystem>(), discover(DiskFileSystem(), {})) {}
+    : EnergyMeter(std::make_unique<DiskFileSystem>(), discover(DiskFileSystem(), this_machine())) {}
 
 EnergyMeter::EnergyMeter(EnergyMeter&&) noexcept = default;
 EnergyMeter::~EnergyMeter() = default;

@@ -81,7 +81,9 @@ Device make_device(const GpuRecord& seen, GpuVendor vendor, const DeviceDatabase
   }
   if (seen.power_limit_w && *seen.power_limit_w > 0) {
     const double limit = *seen.power_limit_w;
-    device.power = {within(limit * 0.3, 0.5, Quality::assumed), exact(limit, Quality::reported)};
+    const bool told = record != nullptr && record->idle_w && device.power;
+    const Uncertain idle = told ? device.power->idle_w : assumed_idle(DeviceKind::gpu, limit);
+    device.power = {idle, exact(limit, Quality::reported)};
   }
   return device;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "parallel_opt/base/json.h"
+#include "parallel_opt/hardware/cluster.h"
 
 namespace parallel_opt {
 
@@ -47,6 +48,7 @@ struct Pins {
   std::optional<int> pipeline;
   std::optional<int> context;
   std::optional<int> expert;
+  std::optional<DeviceKind> device;  ///< where the model lives: nothing else may run it
   std::optional<int> threads;
   std::optional<std::int64_t> micro_batch;
   std::optional<bool> compile;
@@ -86,6 +88,7 @@ void fields(Visitor& visit, T& pins) {
   visit("pipeline", pins.pipeline, "pipeline stages");
   visit("context", pins.context, "context-parallel degree");
   visit("expert", pins.expert, "expert-parallel degree");
+  visit("device", pins.device, "kind of device that the model lives on");
   visit("threads", pins.threads, "CPU threads per rank");
   visit("micro_batch", pins.micro_batch, "samples per micro-batch and rank");
   visit("compile", pins.compile, "torch.compile on or off");

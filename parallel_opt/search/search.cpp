@@ -208,6 +208,7 @@ std::vector<std::string> pinned(const Job& job) {
   const auto number = [](auto n) { return std::to_string(n); };
   const auto on_off = [](bool on) { return std::string(on ? "on" : "off"); };
   add("data", pins.data, number);
+  add("device", pins.device, [](DeviceKind k) { return std::string(name_of(k)); });
   add("threads", pins.threads, number);
   add("micro_batch", pins.micro_batch, number);
   add("compile", pins.compile, on_off);

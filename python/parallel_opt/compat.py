@@ -36,6 +36,7 @@ __all__ = [
     "is_compile_error",
     "is_compiled",
     "is_higher_order",
+    "keep_gpu_busy",
     "no_buffer_broadcast",
     "prepare_reducer",
     "reduce_scatter_single",
@@ -101,6 +102,12 @@ def cuda_random_state() -> list[torch.Tensor]:
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return []
     return torch.cuda.get_rng_state_all()
+
+
+def keep_gpu_busy(seconds: float) -> None:
+    """Gives the current CUDA device something to do for about so long: cycles at 2 GHz, the fastest
+    clock there is; a slower one takes longer."""
+    _private(torch.cuda, "_sleep")(int(seconds * 2e9))
 
 
 def _private(owner: Any, name: str) -> Any:

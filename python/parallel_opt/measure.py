@@ -16,9 +16,8 @@ import torch
 from torch import nn
 
 from parallel_opt.compat import cpu_allocations
+from parallel_opt.device_time import Clock, free_bytes
 from parallel_opt.engine.fused_optimizer import FusedOptimizer
-
-Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,10 @@ class OptimizerSteps:
 def time_optimizer_steps(
     optimizers: list[torch.optim.Optimizer], clock: Clock = time.perf_counter, repeats: int = 7
 ) -> OptimizerSteps:
-    """Steps of all ``optimizers``, as they are and fused, in turns on copies of everything."""
+    """Steps of all ``optimizers``, as they are and fused, in turns on copies of everything.
+
+    ``clock`` must wait for the device that the parameters are on.
+    """
     plain = [_copy(optimizer) for optimizer in optimizers]
     fused = [_copy(optimizer) for optimizer in optimizers]
     for optimizer in fused:
@@ -180,8 +182,12 @@ def _copy(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return twin_optimizer
 
 
-def fits_in_memory(size: int) -> bool:
-    """Whether ``size`` bytes are at most an eighth of what is free."""
+def fits_in_memory(size: int, device: torch.device | str = "cpu") -> bool:
+    """Whether ``size`` bytes are at most an eighth of what is free: a host that swaps is worse than
+    a missing number. On a GPU half of it: nobody else's memory is at stake."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return size <= free_bytes(device) // 2
     return size <= int(psutil.virtual_memory().available) // 8
 
 

@@ -32,7 +32,7 @@ def core_trial(trial: Trial) -> _core.Trial:
             "fused_optimizer": settings.fused_optimizer,
             "keep_memory": getattr(settings, "keep_memory", False),
         },
-        "threads": settings.threads or torch.get_num_threads(),
+        "threads": _threads(trial),
         "forward_backward_s": _uncertain(trial.forward_backward_s),
         "speedup": _speedup(trial),
         "samples": trial.forward_backward_s.n if trial.forward_backward_s is not None else 0,
@@ -44,6 +44,13 @@ def core_trial(trial: Trial) -> _core.Trial:
     }
     given = {name: value for name, value in document.items() if value is not None}
     return _core.Trial.from_json(json.dumps(given), "trial")
+
+
+def _threads(trial: Trial) -> int:
+    """Of a plan's placement: a GPU has one."""
+    if trial.engine is not None and trial.engine.device_type != "cpu":
+        return 1
+    return int(trial.settings.threads or torch.get_num_threads())
 
 
 def _uncertain(timing: Timing | None) -> dict[str, Any]:

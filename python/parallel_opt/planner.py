@@ -20,6 +20,7 @@ from torch import nn
 from parallel_opt import _core
 from parallel_opt._core import Cluster, Estimate, Graph, Job, Plan, SearchResult
 from parallel_opt.capture import capture
+from parallel_opt.device_time import device_of
 from parallel_opt.engine import process_group
 from parallel_opt.engine.local import LocalEngine
 from parallel_opt.engine.optimizers import find_optimizers
@@ -167,6 +168,7 @@ class _Planning:
         self.module, self.args, self.kwargs = module, args, kwargs
         self.options, self.group = options, group
         self.notes: list[str] = []
+        self.kind: str | None = None  # of device, where there are several kinds
         self.cost_s: dict[str, float] = {}
         self.started = time.perf_counter()
 
@@ -204,8 +206,12 @@ class _Planning:
         session.break_even_steps = break_even(decision, sum(self.cost_s.values()))
         for trial in trials:
             if trial.skipped is not None:
-                self.notes.append(f"not tried: {words(trial.settings)}: {trial.skipped}")
+                self.notes.append(f"not tried: {self._words(trial)}: {trial.skipped}")
         return session
+
+    def _words(self, trial: Trial) -> str:
+        on_cpu = device_of(self.module).type == "cpu"
+        return words(trial.settings if on_cpu else replace(trial.settings, threads=0))
 
     def _timed(self, name: str, work: Callable[[], Any]) -> Any:
         start = time.perf_counter()
@@ -224,6 +230,9 @@ class _Planning:
     def _cluster(self) -> Cluster:
         cluster, notes = training_cluster(self.options.cluster or "local")
         self.notes += notes
+        if len({str(device.kind) for device in cluster.devices}) > 1:
+            # The engine moves no model: a plan for other devices could not be run.
+            self.kind = "gpu" if device_of(self.module).type == "cuda" else "cpu"
         return cluster
 
     def _graph(self) -> Graph:
@@ -261,6 +270,7 @@ class _Planning:
     def _job(self, optimizers: Sequence[torch.optim.Optimizer], ranks: int | None) -> Job:
         options = self.options
         pins: dict[str, Any] = {
+            "device": self.kind,
             "threads": options.threads,
             "micro_batch": options.micro_batch,
             "compile": options.compile,

@@ -26,7 +26,7 @@ from parallel_opt import _core
 from parallel_opt.errors import MachineError
 from parallel_opt.probe_kernels import Curve, launch_rounds, plan_curves
 from parallel_opt.probe_text import show
-from parallel_opt.probe_timing import time_calls
+from parallel_opt.probe_timing import Timing, raise_clocks, time_calls, time_queued
 
 BUDGET_S = 30.0
 QUICK_BUDGET_S = 2.0
@@ -40,16 +40,23 @@ Document = dict[str, Any]
 
 
 def software() -> str:
-    """What probes of this interpreter are filed under: torch, and the driver of GPUs."""
+    """What probes of this interpreter are filed under: torch, the driver of GPUs, and whether the
+    user lets fp32 products of GPUs run as TF32, eight times as fast."""
     driver = driver_version(Path("/"))
-    return f"torch {torch.__version__}" + (f", driver {driver}" if driver else "")
+    tf32 = torch.cuda.is_available() and torch.backends.cuda.matmul.fp32_precision == "tf32"
+    return (
+        f"torch {torch.__version__}"
+        + (f", driver {driver}" if driver else "")
+        + (", tf32" if tf32 else "")
+    )
 
 
 def driver_version(root: Path) -> str:
     """Version of the NVIDIA or AMD kernel driver below ``root``; empty without one."""
     nvidia, amd = root / "proc/driver/nvidia/version", root / "sys/module/amdgpu/version"
     if nvidia.exists():
-        found = re.search(r"Kernel Module\D*(\d[\d.]*)", nvidia.read_text())
+        # "Kernel Module  570.86.15  Thu ...", "Open Kernel Module for x86_64  580.159.04  Release"
+        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", nvidia.read_text())
         return found.group(1) if found else ""
     return amd.read_text().strip() if amd.exists() else ""
 
@@ -75,6 +82,12 @@ class Prober:
     def sync(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def time(self, call: Callable[[], object], budget_s: float) -> Timing:
+        """Of the kernels alone: what a GPU's host adds to them is `launch`."""
+        if self.device.type == "cuda":
+            return time_queued(call, budget_s, self.device)
+        return time_calls(call, budget_s, self.sync)
 
     def left_s(self) -> float:
         return self.budget_s - (time.perf_counter() - self.started)
@@ -148,7 +161,7 @@ class Prober:
             if rates and self.left_s() <= 0:
                 break
             try:
-                timing = time_calls(point.make(self.device), share_s, self.sync)
+                timing = self.time(point.make(self.device), share_s)
             except (RuntimeError, NotImplementedError) as error:
                 reason = str(error).splitlines()[0]
                 told = f"probe: {curve.label} does not run here: {reason}"
@@ -259,10 +272,13 @@ def measure(
 
 
 def _first_backward(device: torch.device) -> None:
-    """The first backward of a process imports hundreds of modules: start-up, not measurement."""
+    """The first backward of a process imports hundreds of modules: start-up, not measurement. So
+    are the clocks of an idle GPU, which rise within a fraction of a second."""
     with _own_state():
         x = torch.ones(1, device=device, requires_grad=True)
         torch.autograd.grad(x * 2, [x], torch.ones(1, device=device))
+        if device.type == "cuda":
+            raise_clocks(device)
 
 
 def torch_device(device: _core.Device) -> torch.device:

@@ -159,9 +159,15 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
     scale = 4 if gpu else 1
     matmul = [128, 512, 1024] if quick else [64, 128, 256, 512, 1024, 2048]
     images = [_Image(16, 32, 16), _Image(32, 64, 16)]
+    heads = [(4, 4, 128, 64)] if quick else [(2, 4, 64, 32), (4, 4, 128, 64), (4, 8, 256, 64)]
     if not quick:
         images = [_Image(4, 16, 16), *images, _Image(64, 64, 32)]
-    heads = [(4, 4, 128, 64)] if quick else [(2, 4, 64, 32), (4, 4, 128, 64), (4, 8, 256, 64)]
+    if gpu:  # what fills it
+        images = [_Image(64, 64, 32), _Image(64, 256, 28)]
+        heads = [(4, 8, 256, 64), (8, 16, 1024, 64)]
+        if not quick:
+            images = [_Image(16, 32, 16), *images, _Image(128, 256, 56)]
+            heads.append((8, 16, 2048, 128))
     elements = [1 << 16, 1 << 22] if quick else [1 << 12, 1 << 16, 1 << 20, 1 << 23]
     for dtype in ("fp32", "bf16"):
         yield "matmul", dtype, [_matmul(dtype, n * scale) for n in matmul]
@@ -173,9 +179,9 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
         yield "host_to_device", None, [_copy(n, "host", "device") for n in transfers]
         yield "device_to_host", None, [_copy(n, "device", "host") for n in transfers]
     for dtype in ("fp32", "bf16"):
-        points = [_attention(dtype, b * scale, h, t, w, False) for b, h, t, w in heads]
+        points = [_attention(dtype, b, h, t, w, False) for b, h, t, w in heads]
         yield "attention", dtype, points
-        points = [_attention(dtype, b * scale, h, t, w, True) for b, h, t, w in heads[-2:]]
+        points = [_attention(dtype, b, h, t, w, True) for b, h, t, w in heads[-2:]]
         yield "attention_backward", dtype, points
     for dtype in ("fp32", "bf16"):
         for last, suffix in ((False, ""), (True, "_channels_last")):
@@ -183,7 +189,7 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
                 continue
             points = [_convolution(dtype, shape, last, False) for shape in images]
             yield "convolution" + suffix, dtype, points
-            backward = images[:1] if quick else images[1:3]
+            backward = images[-2:] if gpu else images[:1] if quick else images[1:3]
             points = [_convolution(dtype, shape, last, True) for shape in backward]
             yield "convolution_backward" + suffix, dtype, points
     if not quick:

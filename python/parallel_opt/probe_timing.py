@@ -6,6 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
+from parallel_opt.compat import keep_gpu_busy
+
 STABLE_SPREAD = 0.03  # interquartile range over median: enough rounds
 
 
@@ -42,6 +46,53 @@ def time_calls(call: Callable[[], object], budget_s: float, sync: Callable[[], N
             break
     rounds.sort()
     return Timing(percentile(rounds, 0.1), percentile(rounds, 0.5), spread(rounds))
+
+
+COVER_S = 50e-6  # least time that the device is kept busy while calls queue up
+MOST_COVER_S = 0.05
+
+
+def time_queued(call: Callable[[], object], budget_s: float, device: torch.device) -> Timing:
+    """Seconds that a GPU takes for ``call``, the host's time left out: calls queue up behind
+    something that keeps the device busy, and events in the queue tell the time."""
+    call()
+    torch.cuda.synchronize(device)
+    begin = time.perf_counter()
+    call()
+    host_s = time.perf_counter() - begin
+    torch.cuda.synchronize(device)
+    call_s = max(time.perf_counter() - begin, 1e-7)
+    inner = max(1, min(50, int(1e-3 / call_s)))
+    cover_s = COVER_S + 2 * host_s * inner
+    rounds: list[float] = []
+    while len(rounds) < 5 or (len(rounds) < 60 and time.perf_counter() - begin < budget_s):
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        keep_gpu_busy(min(cover_s, MOST_COVER_S))
+        first.record()
+        for _ in range(inner):
+            call()
+        last.record()
+        late = first.query() and cover_s < MOST_COVER_S
+        torch.cuda.synchronize(device)
+        if late:  # the device had to wait for the host
+            cover_s *= 2
+            continue
+        rounds.append(first.elapsed_time(last) * 1e-3 / inner)
+        if len(rounds) >= 7 and spread(sorted(rounds)) < STABLE_SPREAD:
+            break
+        if call_s > 0.2 * budget_s and call_s > 2e-3:
+            break
+    rounds.sort()
+    return Timing(percentile(rounds, 0.1), percentile(rounds, 0.5), spread(rounds))
+
+
+def raise_clocks(device: torch.device, seconds: float = 0.3) -> None:
+    """Works until an idle GPU has raised its clocks."""
+    x = torch.full((2048, 2048), 0.5, device=device)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        torch.mm(x, x)
+        torch.cuda.synchronize(device)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -23,6 +23,7 @@ from torch.optim.optimizer import (
 )
 
 from parallel_opt import _core
+from parallel_opt.device_time import StepClock
 from parallel_opt.errors import MachineError, _FaultError
 from parallel_opt.planner import Session
 
@@ -32,22 +33,29 @@ SHOWN_STEPS = 6
 
 
 class Recorder:
-    """Times the phases of each step with a handful of clock reads.
+    """Times the phases of each step with a handful of marks on the device's own clock.
 
     A step is: forward (the module's call), backward (from there to the optimizer, the loss
     included), optimizer, and host (from there to the next forward: data loading, logging).
     """
 
-    def __init__(self, session: Session, parameters: Collection[int], samples: int) -> None:
+    def __init__(
+        self,
+        session: Session,
+        parameters: Collection[int],
+        samples: int,
+        clock: StepClock | None = None,
+    ) -> None:
         self.session = session
         self.samples = samples
         self.steps = 0
         self.paused = False  # steps are not kept while something other than the plan runs
-        self.last_step_s: float | None = None  # first forward to end of the optimizer
         self.events: list[dict[str, Any]] = []
         self._parameters = parameters
-        self._marks: list[float] = []
-        self._kept: deque[tuple[float, ...]] = deque(maxlen=KEPT_STEPS)
+        self._clock = clock or StepClock(torch.device("cpu"))
+        self._marks: list[Any] = []
+        self._last: tuple[Any, Any] | None = None
+        self._kept: deque[tuple[Any, ...]] = deque(maxlen=KEPT_STEPS)
         self._cpu = self._wall = 0.0
         self._hooks = [
             register_optimizer_step_pre_hook(self._before_step),
@@ -70,16 +78,16 @@ class Recorder:
         self._cpu, self._wall = time.process_time(), time.perf_counter()
 
     def forward_begins(self) -> None:
-        now = time.perf_counter()
+        now = self._clock.mark()
         if (
             len(self._marks) == 4
         ):  # begin, end of forward, begin and end of the optimizer: one whole step
             self.steps += 1
-            self.last_step_s = self._marks[3] - self._marks[0]
+            self._last = (self._marks[0], self._marks[3])
             if self.steps > WARM_UP_STEPS and not self.paused:
                 self._kept.append((*self._marks, now))
             elif self.steps == WARM_UP_STEPS:
-                self._cpu, self._wall = time.process_time(), now
+                self._cpu, self._wall = time.process_time(), time.perf_counter()
         if (
             len(self._marks) != 2
         ):  # further forwards before an optimizer step belong to the same step
@@ -89,7 +97,13 @@ class Recorder:
 
     def forward_ends(self) -> None:
         if len(self._marks) == 1:
-            self._marks.append(time.perf_counter())
+            self._marks.append(self._clock.mark())
+
+    def take_last_step_s(self) -> float | None:
+        """Seconds of the step before, first forward to end of the optimizer, and waits for them;
+        None when there is none that was not taken yet."""
+        last, self._last = self._last, None
+        return None if last is None else self._clock.seconds(*last)
 
     def _ours(self, optimizer: Optimizer) -> bool:
         return any(
@@ -98,18 +112,18 @@ class Recorder:
 
     def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
         if len(self._marks) == 2 and self._ours(optimizer):
-            self._marks.append(time.perf_counter())
+            self._marks.append(self._clock.mark())
 
     def _after_step(self, optimizer: Optimizer, *_: Any) -> None:
         if self._ours(optimizer):
             if len(self._marks) == 3:
-                self._marks.append(time.perf_counter())
+                self._marks.append(self._clock.mark())
             elif len(self._marks) == 4:  # a second optimizer of the same step
-                self._marks[3] = time.perf_counter()
+                self._marks[3] = self._clock.mark()
 
     def step_times(self) -> list[float]:
         """Seconds of the steps kept, warm-up left out."""
-        return [marks[4] - marks[0] for marks in self._kept]
+        return [self._clock.seconds(marks[0], marks[4]) for marks in self._kept]
 
     def cpu_share(self) -> float | None:
         """CPU time over wall time and usable cores since warm-up; None before."""
@@ -130,8 +144,8 @@ class Recorder:
                         "name": name,
                         "category": category,
                         "track": track,
-                        "start_s": start - shown[0][0],
-                        "duration_s": end - start,
+                        "start_s": self._clock.seconds(shown[0][0], start),
+                        "duration_s": self._clock.seconds(start, end),
                     }
                 )
         return {

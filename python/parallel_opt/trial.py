@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from parallel_opt.compat import cpu_allocations, tree_leaves, tree_map
+from parallel_opt.device_time import device_of, waiting_clock
 from parallel_opt.engine import allocator
 from parallel_opt.engine.fused_optimizer import FUSED_TYPES
 from parallel_opt.engine.local import LocalEngine, Settings
@@ -190,13 +191,13 @@ class _Bench:
         self._progress = progress or (lambda share, text: None)
         self._backend = backend
         self._parameters = [p for p in module.parameters() if p.requires_grad]
-        first = next(module.parameters(), None)
-        self._device = first.device if first is not None else torch.device("cpu")
+        self._device = device_of(module)
+        self._done = waiting_clock(self._device, clock)
         self._resident = resident_bytes(module, optimizers)
         self._plain_output: list[torch.Tensor] = []
         self._weights: list[torch.Tensor] = []
         self._compile_guess = _CompileGuess(module)
-        self.snapshot = Snapshot(module, parameters=fits_in_memory(self._resident))
+        self.snapshot = Snapshot(module, parameters=fits_in_memory(self._resident, self._device))
 
     def run(self, candidates: list[Settings]) -> list[Trial]:
         """The first candidate is the yardstick."""
@@ -230,9 +231,9 @@ class _Bench:
         try:
             self.snapshot.restore()
             engine.apply()
-            start = self._clock()
+            start = self._done()
             output = self._run_once()
-            first_s = self._clock() - start
+            first_s = self._done() - start
             difference = self._difference(output)
             transient, curve = transient_memory(self._run_once, self._device)
             if is_plain and self._device.type == "cpu":
@@ -306,11 +307,9 @@ class _Bench:
         try:
             if not entry.samples or entry.turn_s < 2 * SHORT_S or allocator.is_kept():
                 self._run_once()
-            start = self._clock()
+            start = self._done()
             self._run_once()
-            if self._device.type == "cuda":
-                torch.cuda.synchronize(self._device)
-            entry.samples.append(self._clock() - start)
+            entry.samples.append(self._done() - start)
         finally:
             entry.engine.unapply()
 
@@ -318,10 +317,10 @@ class _Bench:
         known = [o for o in self._optimizers if type(o) in FUSED_TYPES]
         if not known or len(known) < len(self._optimizers):
             return None
-        if not fits_in_memory(5 * self._resident):
+        if not fits_in_memory(5 * self._resident, self._device):
             return None
         self._progress(0.95, "timing optimizer steps")
-        return time_optimizer_steps(known, self._clock)
+        return time_optimizer_steps(known, self._done)
 
     def _finish(self, entry: _Entry, plain: list[float], steps: OptimizerSteps | None) -> Trial:
         if not entry.samples:

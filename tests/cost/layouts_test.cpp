@@ -80,6 +80,26 @@ TEST(Layouts, PinsThatNoEngineRunsAreNamed) {
             "job.pins.tensor: the engine pytorch runs at most 1, 4 is pinned (leave it out)");
 }
 
+TEST(Layouts, WhereTheModelLivesDecidesWhoRunsIt) {
+  Device gpu = cpu(1);
+  gpu.kind = DeviceKind::gpu;
+  gpu.cores.clear();
+  Job job;
+  job.pins.device = DeviceKind::gpu;
+  LocalSpace space = space_of(mlp(), machine({cpu(2), gpu}), job);
+  EXPECT_EQ(space.layouts, (std::vector<Layout>{{1, 1, 1, 1}}));  // pool 1 is the GPU
+  EXPECT_EQ(space.attention, std::vector<AttentionKernel>{AttentionKernel::fused});
+  job.pins.device = DeviceKind::cpu;
+  space = space_of(mlp(), machine({cpu(1), gpu}), job);
+  EXPECT_EQ(space.layouts, (std::vector<Layout>{{0, 1, 1, 1}}));
+  job.pins.device = DeviceKind::gpu;
+  space = space_of(mlp(), machine({cpu(2)}), job);
+  ASSERT_EQ(space.empty.size(), 1u);
+  EXPECT_EQ(to_string(space.empty[0]),
+            "job.pins.device: the cluster has no gpu device (move the model, or describe the "
+            "devices)");
+}
+
 TEST(Layouts, OnlyImageModelsHaveAMemoryFormat) {
   EXPECT_EQ(space_of(mlp(), machine(), {}).memory_formats.size(), 1u);
   EXPECT_EQ(space_of(testing::cnn(), machine(), {}).memory_formats.size(), 2u);

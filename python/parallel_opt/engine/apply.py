@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from parallel_opt.device_time import FiniteWatch, StepClock, device_of
 from parallel_opt.engine.data_parallel import DataParallel
 from parallel_opt.engine.local import LocalEngine
 from parallel_opt.engine.optimizers import find_optimizers, parameter_ids
@@ -51,10 +52,11 @@ class Engine:
             draws="independent" if plan.execution.compile else "exact",
         )
         self._ids = parameter_ids(list(module.parameters()))
-        self.recorder = Recorder(session, self._ids, plan.global_batch)
+        clock = StepClock(device_of(module))
+        self.recorder = Recorder(session, self._ids, plan.global_batch, clock)
         self._hook: Any = None
         self._noted = 0
-        self._check_gradients = True
+        self._gradients: FiniteWatch | None = FiniteWatch(self._not_finite)
         self._verification = Verification() if self._fallback is not None else None
 
     def apply(self) -> None:
@@ -87,7 +89,8 @@ class Engine:
         output = self.parallel(*args, **kwargs)
         self.recorder.forward_ends()
         self._take_notes()
-        if self._check_gradients:
+        if self._gradients is not None:
+            self._gradients.poll()
             self._watch(output)
         return output
 
@@ -103,9 +106,9 @@ class Engine:
     def _take_turns(self, verification: Verification) -> None:
         """Between two steps: hand in the time of the last one, choose how the next one runs."""
         assert self._fallback is not None
-        if self.recorder.last_step_s is not None:
-            verification.step_ended(self.recorder.last_step_s)
-            self.recorder.last_step_s = None
+        step_s = self.recorder.take_last_step_s()
+        if step_s is not None:
+            verification.step_ended(step_s)
         if verification.done:
             self._verification = None
             self.recorder.paused = False
@@ -174,24 +177,23 @@ class Engine:
                 self.recorder.event("fallback", text)
 
     def _watch(self, output: Any) -> None:
-        """Report the first gradient that is not finite: a NaN loss must not go by unseen.
-
-        One sum per step over the gradient of one output: NaN and infinity survive summing.
-        """
+        """Report the first gradient of an output that is not finite: a NaN loss must not go by
+        unseen."""
         tensor = _first_tensor(output)
         if tensor is not None and tensor.requires_grad:
             tensor.register_hook(self._check)
 
     def _check(self, gradient: torch.Tensor) -> None:
-        if self._check_gradients and not torch.isfinite(gradient.sum()):
-            self._check_gradients = False
-            step = self.recorder.steps + 1
-            text = (
-                f"the gradient of the output is not finite at step {step}: "
-                "the loss is NaN or infinite"
-            )
-            self.session.note(text)
-            self.recorder.event("non_finite", text)
+        if self._gradients is not None:
+            self._gradients.see(gradient, self.recorder.steps + 1)
+
+    def _not_finite(self, step: int) -> None:
+        self._gradients = None
+        text = (
+            f"the gradient of the output is not finite at step {step}: the loss is NaN or infinite"
+        )
+        self.session.note(text)
+        self.recorder.event("non_finite", text)
 
 
 def _verifiable(session: Session, options: Options) -> bool:

@@ -143,6 +143,8 @@ class LocalEngine:
             self._fuse(optimizer)
 
     def _set_threads(self) -> None:
+        if self.device_type != "cpu":
+            return  # a plan's threads are those that compute
         threads = int(self.settings.threads)
         if threads > 0 and threads != torch.get_num_threads():
             self._threads_before = torch.get_num_threads()
