@@ -70,9 +70,10 @@ constexpr OpRow kRows[] = {
     {"aten._scaled_dot_product_efficient_attention", attention,
      "query=b* h q d, key=b* h k d, value=b* h k e, attn_bias=m* q k -> b* h q e, b* h q", "k", "",
      "query key value attn_bias out out1"},
+    // cuDNN's log-sum has a last dimension of 1.
     {"aten._scaled_dot_product_cudnn_attention", attention,
-     "query=b* h q d, key=b* h k d, value=b* h k e, attn_bias=m* q k -> b* h q e, b* h q", "k", "",
-     "query key value attn_bias out out1"},
+     "query=b* h q d, key=b* h k d, value=b* h k e, attn_bias=m* q k -> b* h q e, b* h q u", "k",
+     "", "query key value attn_bias out out1"},
     {"aten._scaled_dot_product_fused_attention_overrideable", attention,
      "query=b* h q d, key=b* h k d, value=b* h k e, attn_bias=m* q k -> b* h q e, b* h q", "k", "",
      "query key value attn_bias out out1"},

@@ -25,7 +25,7 @@ constexpr OpRow kRows[] = {
      "grad_output=b* n, input=b* k, weight=n k -> n k, n", "", "", "", "", 0},
     {"aten._cudnn_attention_backward", attention,
      "grad_out=b* q h e, query=b* q h d, key=b* k h d, value=b* k h e, out=b* q h e, logsumexp=b* "
-     "h q -> b* q h d, b* k h d, b* k h e",
+     "h q u -> b* q h d, b* k h d, b* k h e",
      "k"},
     {"aten._scaled_dot_product_flash_attention_for_cpu_backward", attention,
      "grad_out=b* h q e, query=b* h q d, key=b* h k d, value=b* h k e, out=b* h q e, logsumexp=b* "
@@ -41,7 +41,7 @@ constexpr OpRow kRows[] = {
      "k"},
     {"aten._scaled_dot_product_cudnn_attention_backward", attention,
      "grad_out=b* h q e, query=b* h q d, key=b* h k d, value=b* h k e, out=b* h q e, logsumexp=b* "
-     "h q, attn_bias=m* q k -> b* h q d, b* h k d, b* h k e, m* q k",
+     "h q u, attn_bias=m* q k -> b* h q d, b* h k d, b* h k e, m* q k",
      "k"},
     {"aten._scaled_dot_product_fused_attention_overrideable_backward", attention,
      "grad_out=b* h q e, query=b* h q d, key=b* h k d, value=b* h k e, out=b* h q e, logsumexp=b* "

@@ -142,7 +142,7 @@ constexpr OpRow kRows[] = {
      "query=b* q h d, key=b* k h d, value=b* k h e -> b* q h e, b* h q", "k", "",
      "query key value out out1"},
     {"aten._cudnn_attention_forward", attention,
-     "query=b* q h d, key=b* k h d, value=b* k h e, attn_bias=b* h q k -> b* q h e, b* h q", "k",
+     "query=b* q h d, key=b* k h d, value=b* k h e, attn_bias=b* h q k -> b* q h e, b* h q u", "k",
      "", "query key value attn_bias out out1"},
     {"aten._efficient_attention_forward", attention,
      "query=b* q h d, key=b* k h d, value=b* k h e, bias=b* h q k -> b* q h e, b* h q", "k", "",

@@ -208,8 +208,9 @@ Device device_of(const DeviceRecord& record) {
   device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
   if (record.max_w) {
     const double max_w = record.max_w->value;
-    device.power = {record.idle_w ? exact(record.idle_w->value, Quality::database)
-                                  : assumed_idle(record.cpu ? DeviceKind::cpu : DeviceKind::gpu, max_w),
+    device.power = {record.idle_w
+                        ? exact(record.idle_w->value, Quality::database)
+                        : assumed_idle(record.cpu ? DeviceKind::cpu : DeviceKind::gpu, max_w),
                     exact(max_w, Quality::database)};
   }
   if (record.usd_per_hour) {

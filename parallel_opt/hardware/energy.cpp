@@ -115,7 +115,14 @@ EnergyReading EnergyMeter::end() {
     impl_->sampler.join();
   }
   sum_up(reading);
-  if (impl_->idle_w && reading.energy_j) reading.idle_j = *impl_->idle_w * reading.window_s;
+  if (impl_->idle_w && reading.energy_j) {
+    Uncertain idle = *impl_->idle_w * reading.window_s;
+    if (idle.quality == Quality::assumed) {  // then it cannot be more than all that was metered
+      idle.value = std::min(idle.value, reading.energy_j->value);
+      idle.low = std::min(idle.low, idle.value);
+    }
+    reading.idle_j = idle;
+  }
   return reading;
 }
 

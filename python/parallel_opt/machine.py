@@ -8,22 +8,24 @@ from collections import Counter
 from parallel_opt import _core, probe
 from parallel_opt._core import Cluster
 from parallel_opt.errors import InputError
+from parallel_opt.probe_text import software
 
 log = logging.getLogger("parallel_opt")
 
 
-def training_cluster(spec: str) -> tuple[Cluster, list[str]]:
+def training_cluster(spec: str, kind: str | None = None) -> tuple[Cluster, list[str]]:
     """The cluster to train on and the notes of measuring it.
 
-    "local" is measured once. Another description (a preset, a file) may state other numbers for
-    this machine, but no device that is not here: raises InputError.
+    "local" is measured once, its devices of ``kind`` ("cpu", "gpu") when that is given. Another
+    description (a preset, a file) may state other numbers for this machine, but no device that is
+    not here: raises InputError.
     """
     if spec == "local":
         notes: list[str] = []
-        if not probe.cached():
+        if not probe.cached(kind=kind):
             log.info("measuring this machine once (a few seconds)")
-            notes = probe.run_and_store(quick=True)
-        return _core.load_cluster("local", probe.software()), notes
+            notes = probe.run_and_store(quick=True, kind=kind)
+        return _core.load_cluster("local", software()), notes
     cluster = _core.load_cluster(spec)
     missing = what_is_missing(cluster, _core.load_cluster("local"))
     if missing is not None:

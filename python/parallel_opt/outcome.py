@@ -124,9 +124,11 @@ def break_even(decision: Decision, cost_s: float) -> float | None:
     return cost_s / (step_s / (1 - decision.gain) - step_s)
 
 
-def words(settings: Any) -> str:
+def words(settings: Any, *, on_cpu: bool = True) -> str:
+    """The settings for people; threads matter on a CPU only."""
     threads = settings.threads or torch.get_num_threads()
-    parts = [f"{threads} thread{'' if threads == 1 else 's'}", settings.precision]
+    parts = [f"{threads} thread{'' if threads == 1 else 's'}"] if on_cpu else []
+    parts += [settings.precision]
     parts += ["compiled"] if settings.compile else []
     parts += ["channels_last"] if settings.memory_format == "channels_last" else []
     if getattr(settings, "attention", "fused") == "unfused":

@@ -23,7 +23,7 @@ from parallel_opt.capture import capture
 from parallel_opt.device_time import device_of
 from parallel_opt.engine import process_group
 from parallel_opt.engine.local import LocalEngine
-from parallel_opt.engine.optimizers import find_optimizers
+from parallel_opt.engine.optimizers import find_optimizers, optimizer_name
 from parallel_opt.engine.precision import asked_precision
 from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.settings import Settings
@@ -210,8 +210,7 @@ class _Planning:
         return session
 
     def _words(self, trial: Trial) -> str:
-        on_cpu = device_of(self.module).type == "cpu"
-        return words(trial.settings if on_cpu else replace(trial.settings, threads=0))
+        return words(trial.settings, on_cpu=device_of(self.module).type == "cpu")
 
     def _timed(self, name: str, work: Callable[[], Any]) -> Any:
         start = time.perf_counter()
@@ -228,11 +227,12 @@ class _Planning:
             )
 
     def _cluster(self) -> Cluster:
-        cluster, notes = training_cluster(self.options.cluster or "local")
+        kind = "gpu" if device_of(self.module).type == "cuda" else "cpu"
+        cluster, notes = training_cluster(self.options.cluster or "local", kind)
         self.notes += notes
         if len({str(device.kind) for device in cluster.devices}) > 1:
             # The engine moves no model: a plan for other devices could not be run.
-            self.kind = "gpu" if device_of(self.module).type == "cuda" else "cpu"
+            self.kind = kind
         return cluster
 
     def _graph(self) -> Graph:
@@ -284,7 +284,7 @@ class _Planning:
             "schema": Job.SCHEMA,
             "global_batch": 0,
             "precision": asked_precision(self.module, options.precision),
-            "optimizer": _optimizer_name(optimizers),
+            "optimizer": optimizer_name(optimizers),
             "objective": options.objective,
             "max_slowdown": options.max_slowdown,
             "memory_limit_bytes": self._memory_limit(),
@@ -385,23 +385,3 @@ def relaunch(plan: Plan) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(RELAUNCH_EXIT_CODE)  # no clean-up of the script's may run: it will start over
-
-
-_OPTIMIZERS = {
-    "SGD": "sgd",
-    "Adam": "adam",
-    "AdamW": "adamw",
-    "Adagrad": "adagrad",
-    "RMSprop": "rmsprop",
-    "Adafactor": "adafactor",
-    "Lion": "lion",
-}
-
-
-def _optimizer_name(optimizers: Sequence[torch.optim.Optimizer]) -> str:
-    """The kind of the first optimizer; adamw, the dearest common one, while there is none yet."""
-    if not optimizers:
-        return "adamw"
-    name = _OPTIMIZERS.get(type(optimizers[0]).__name__, "other")
-    momentum = any(group.get("momentum") for group in optimizers[0].param_groups)
-    return "momentum" if name == "sgd" and momentum else name

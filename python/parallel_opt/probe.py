@@ -10,14 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +22,15 @@ import torch
 from parallel_opt import _core
 from parallel_opt.errors import MachineError
 from parallel_opt.probe_kernels import Curve, launch_rounds, plan_curves
-from parallel_opt.probe_text import show
-from parallel_opt.probe_timing import Timing, raise_clocks, time_calls, time_queued
+from parallel_opt.probe_text import show, software
+from parallel_opt.probe_timing import (
+    Timing,
+    own_state,
+    raise_clocks,
+    threads_set,
+    time_calls,
+    time_queued,
+)
 
 BUDGET_S = 30.0
 QUICK_BUDGET_S = 2.0
@@ -37,28 +41,6 @@ BUSY_SPREAD = 0.25  # interquartile range over median, above which the machine w
 SLOW_FP16 = 0.8  # below this share of the fp32 rate fp16 is not worth more of the budget
 
 Document = dict[str, Any]
-
-
-def software() -> str:
-    """What probes of this interpreter are filed under: torch, the driver of GPUs, and whether the
-    user lets fp32 products of GPUs run as TF32, eight times as fast."""
-    driver = driver_version(Path("/"))
-    tf32 = torch.cuda.is_available() and torch.backends.cuda.matmul.fp32_precision == "tf32"
-    return (
-        f"torch {torch.__version__}"
-        + (f", driver {driver}" if driver else "")
-        + (", tf32" if tf32 else "")
-    )
-
-
-def driver_version(root: Path) -> str:
-    """Version of the NVIDIA or AMD kernel driver below ``root``; empty without one."""
-    nvidia, amd = root / "proc/driver/nvidia/version", root / "sys/module/amdgpu/version"
-    if nvidia.exists():
-        # "Kernel Module  570.86.15  Thu ...", "Open Kernel Module for x86_64  580.159.04  Release"
-        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", nvidia.read_text())
-        return found.group(1) if found else ""
-    return amd.read_text().strip() if amd.exists() else ""
 
 
 def _overloaded(curve: Curve, rates: dict[float, float], alone: dict[float, float]) -> bool:
@@ -102,7 +84,7 @@ class Prober:
         for index, curve in enumerate(curves):
             if self.tell:
                 self.tell(f"{curve.label} ({index + 1} of {len(curves)})")
-            with _threads(curve.threads):
+            with threads_set(curve.threads):
                 found[curve] = self._curve(curve, points, reserve_s, found)
             points -= len(curve.points)
         again = sorted(curves, key=lambda curve: curve not in self.busy)
@@ -113,7 +95,7 @@ class Prober:
         for curve in again:
             if self.left_s() <= 0:
                 break
-            with _threads(curve.threads):
+            with threads_set(curve.threads):
                 rates = self._curve(curve, left, 0.0, found)
             left -= len(curve.points)
             for size, rate in rates.items():
@@ -178,7 +160,7 @@ class Prober:
     def launch(self, budget_s: float) -> dict[str, Document]:
         """Seconds of one eager operator without work: forward alone, and with autograd."""
         found = {}
-        with _threads(1):
+        with threads_set(1):
             for name, call, operators in launch_rounds(self.device):
                 timing = time_calls(call, budget_s / 2, self.sync)
                 found[name] = {
@@ -198,33 +180,6 @@ def _document(curve: Curve, rates: dict[float, float], quality: str) -> Document
         document["dtype"] = curve.dtype
     points = [{"size": size, "per_s": rate} for size, rate in sorted(rates.items())]
     return document | {"points": points, "quality": quality, "source": f"probe {_core.today()}"}
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """The thread setting of one curve; the caller's is put back."""
-    before = torch.get_num_threads()
-    if count > 0:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _own_state() -> Iterator[None]:
-    """Probing inside someone's training run must leave no trace in torch's modes."""
-    kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    autocast = [kind for kind in kinds if torch.is_autocast_enabled(kind)]
-    for kind in autocast:
-        torch.set_autocast_enabled(kind, False)
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for kind in autocast:
-            torch.set_autocast_enabled(kind, True)
 
 
 def measure(
@@ -257,7 +212,7 @@ def measure(
         host = json.loads(_core.probe_host(device, budget_s * HOST_SHARE).to_json())
     prober = Prober(target, budget_s, started, tell=tell)
     cores = max(1, min(device.physical_cores or len(device.cores), len(device.cores) or 1))
-    with _own_state():
+    with own_state():
         launch = prober.launch(budget_s * LAUNCH_SHARE)
         rates = prober.rates(plan_curves(target, cores, quick=quick))
         for name, later in prober.launch(budget_s * LAUNCH_SHARE).items():
@@ -274,7 +229,7 @@ def measure(
 def _first_backward(device: torch.device) -> None:
     """The first backward of a process imports hundreds of modules: start-up, not measurement. So
     are the clocks of an idle GPU, which rise within a fraction of a second."""
-    with _own_state():
+    with own_state():
         x = torch.ones(1, device=device, requires_grad=True)
         torch.autograd.grad(x * 2, [x], torch.ones(1, device=device))
         if device.type == "cuda":
@@ -291,19 +246,22 @@ def torch_device(device: _core.Device) -> torch.device:
     raise LookupError(f"torch does not see {device.name} ({device.uuid})")
 
 
-def _types(cluster: _core.Cluster) -> list[_core.Device]:
-    """One device of each type: equal ones need one probe."""
+def _types(cluster: _core.Cluster, kind: str | None = None) -> list[_core.Device]:
+    """One device of each type: equal ones need one probe. Of all kinds when none is given, or none
+    of that kind is here."""
     first: dict[str, _core.Device] = {}
-    for device in cluster.devices:
+    wanted = [device for device in cluster.devices if device.kind == kind]
+    for device in wanted or cluster.devices:
         first.setdefault(device.name, device)
     return list(first.values())
 
 
-def cached(cluster: _core.Cluster | None = None) -> bool:
-    """True when every type of device of this host has a probe of this torch version that is worth
-    keeping: not old, not damaged, not taken while others used the machine."""
+def cached(cluster: _core.Cluster | None = None, *, kind: str | None = None) -> bool:
+    """True when every type of device of this host, or those of one kind, has a probe of this torch
+    version that is worth keeping: not old, not damaged, not taken while others used the
+    machine."""
     cluster = cluster or _core.discover()
-    found = (_core.cached_probes(device, software())[0] for device in _types(cluster))
+    found = (_core.cached_probes(device, software())[0] for device in _types(cluster, kind))
     return all(probes is not None and not probes.busy for probes in found)
 
 
@@ -312,11 +270,12 @@ def run(
     budget_s: float | None = None,
     quick: bool = False,
     uuid: str | None = None,
+    kind: str | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[list[Document], list[str]]:
     """Probe each type of device of this host; returns probe sets and notes."""
     budget_s = budget_s if budget_s is not None else (QUICK_BUDGET_S if quick else BUDGET_S)
-    devices = _types(_core.discover())
+    devices = _types(_core.discover(), kind)
     if uuid is not None:
         devices = [d for d in _core.discover().devices if d.uuid == uuid]
     sets: list[Document] = []
@@ -343,9 +302,11 @@ def _measure_apart(device: _core.Device, budget_s: float, quick: bool) -> Docume
     return result
 
 
-def run_and_store(*, quick: bool = False, budget_s: float | None = None) -> list[str]:
+def run_and_store(
+    *, quick: bool = False, budget_s: float | None = None, kind: str | None = None
+) -> list[str]:
     """Probe this host and file the result for later runs; returns notes for the user."""
-    sets, notes = run(quick=quick, budget_s=budget_s)
+    sets, notes = run(quick=quick, budget_s=budget_s, kind=kind)
     return notes + store(sets)
 
 

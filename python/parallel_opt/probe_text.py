@@ -1,12 +1,38 @@
-"""Probe sets as text for people."""
+"""What probes are filed under, and probe sets as text for people."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import torch
 
 # Kernels whose sizes are bytes.
 BYTES = ("memory", "elementwise", "reduce", "copy", "host_to_device", "device_to_host")
+
+
+def software() -> str:
+    """What probes of this interpreter are filed under: torch, the driver of GPUs, and whether the
+    user lets fp32 products of GPUs run as TF32, eight times as fast."""
+    driver = driver_version(Path("/"))
+    tf32 = torch.cuda.is_available() and torch.backends.cuda.matmul.fp32_precision == "tf32"
+    return (
+        f"torch {torch.__version__}"
+        + (f", driver {driver}" if driver else "")
+        + (", tf32" if tf32 else "")
+    )
+
+
+def driver_version(root: Path) -> str:
+    """Version of the NVIDIA or AMD kernel driver below ``root``; empty without one."""
+    nvidia, amd = root / "proc/driver/nvidia/version", root / "sys/module/amdgpu/version"
+    if nvidia.exists():
+        # "Kernel Module  570.86.15  Thu ...", "Open Kernel Module for x86_64  580.159.04  Release"
+        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", nvidia.read_text())
+        return found.group(1) if found else ""
+    return amd.read_text().strip() if amd.exists() else ""
 
 
 def show(sets: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -104,3 +105,30 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 def spread(ordered: Sequence[float]) -> float:
     return (percentile(ordered, 0.75) - percentile(ordered, 0.25)) / percentile(ordered, 0.5)
+
+
+@contextmanager
+def threads_set(count: int) -> Iterator[None]:
+    """The thread setting of one curve; the caller's is put back."""
+    before = torch.get_num_threads()
+    if count > 0:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def own_state() -> Iterator[None]:
+    """Probing inside someone's training run must leave no trace in torch's modes."""
+    kinds = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    autocast = [kind for kind in kinds if torch.is_autocast_enabled(kind)]
+    for kind in autocast:
+        torch.set_autocast_enabled(kind, False)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for kind in autocast:
+            torch.set_autocast_enabled(kind, True)

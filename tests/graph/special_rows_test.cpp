@@ -142,6 +142,17 @@ TEST(SpecialRows, AttentionsBackwardIsFourProductsAndTheScoresAgain) {
   EXPECT_EQ(work(b).recomputed, Flops(2 * scores * 8));
 }
 
+TEST(SpecialRows, CudnnsLogSumHasALastDimensionOfOne) {
+  GraphBuilder b;
+  const TensorId q = b.input("q", {2, 4, 5, 8});
+  const TensorId k = b.input("k", {2, 4, 7, 8});
+  b.op("aten._scaled_dot_product_cudnn_attention.default", {{"query", q}, {"key", k}, {"value", k}},
+       {2, 4, 5, 8});
+  b.result({2, 4, 5, 1});
+  // two products of 5 x 7 scores of width 8, for 2 samples of 4 heads
+  EXPECT_EQ(work(b).contraction, Flops(2 * 2.0 * 2 * 4 * 5 * 7 * 8));
+}
+
 TEST(SpecialRows, TheFusedEncoderLayerProjectsAndAttends) {
   GraphBuilder b;
   const TensorId x = b.input("src", {2, 5, 8});

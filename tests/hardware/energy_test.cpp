@@ -242,6 +242,14 @@ TEST(Energy, IdleIsToldApart) {
   const EnergyReading reading = meter.end();
   ASSERT_TRUE(reading.idle_j.has_value());
   EXPECT_DOUBLE_EQ(reading.idle_j->value, 20 * 3);  // 20 W for 3 s
+  // Assumed watts at rest are not more than what was metered: nothing, in this window.
+  Bench assumed(powercap_host());
+  assumed.cluster.devices.front().power =
+      Power{within(20, 0.5, Quality::assumed), exact(100, Quality::database)};
+  EnergyMeter third = assumed.meter();
+  third.begin();
+  assumed.now_s += 3;
+  EXPECT_DOUBLE_EQ(third.end().idle_j.value_or(exact(-1)).value, 0);
   Bench unknown(powercap_host());
   unknown.cluster.devices.front().power.reset();
   EnergyMeter other = unknown.meter();

@@ -202,3 +202,23 @@ def _replace(owner: Any, name: str, original: Any, replacement: Any) -> None:
 def parameter_ids(parameters: Sequence[torch.Tensor]) -> frozenset[int]:
     """The identities by which owners are found."""
     return frozenset(id(parameter) for parameter in parameters)
+
+
+_OPTIMIZERS = {
+    "SGD": "sgd",
+    "Adam": "adam",
+    "AdamW": "adamw",
+    "Adagrad": "adagrad",
+    "RMSprop": "rmsprop",
+    "Adafactor": "adafactor",
+    "Lion": "lion",
+}
+
+
+def optimizer_name(optimizers: Sequence[torch.optim.Optimizer]) -> str:
+    """The kind of the first optimizer; adamw, the dearest common one, while there is none yet."""
+    if not optimizers:
+        return "adamw"
+    name = _OPTIMIZERS.get(type(optimizers[0]).__name__, "other")
+    momentum = any(group.get("momentum") for group in optimizers[0].param_groups)
+    return "momentum" if name == "sgd" and momentum else name

@@ -13,6 +13,7 @@ import torch
 
 from parallel_opt import _core, probe
 from parallel_opt.probe_kernels import Curve, Point, plan_curves
+from parallel_opt.probe_text import driver_version
 from parallel_opt.probe_timing import Timing
 
 CPU = torch.device("cpu")
@@ -95,15 +96,19 @@ def test_copies_and_transfers_are_curves_of_bytes() -> None:
 
 
 def test_probes_are_filed_by_the_gpus_driver_too(tmp_path: Path) -> None:
-    assert probe.driver_version(tmp_path) == ""
+    assert driver_version(tmp_path) == ""
     amd = tmp_path / "sys/module/amdgpu/version"
     amd.parent.mkdir(parents=True)
     amd.write_text("6.10.5\n")
-    assert probe.driver_version(tmp_path) == "6.10.5"
+    assert driver_version(tmp_path) == "6.10.5"
     nvidia = tmp_path / "proc/driver/nvidia/version"
     nvidia.parent.mkdir(parents=True)
     nvidia.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu\n")
-    assert probe.driver_version(tmp_path) == "570.86.15"
+    assert driver_version(tmp_path) == "570.86.15"
+    nvidia.write_text(
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build\n"
+    )
+    assert driver_version(tmp_path) == "580.159.04"
 
 
 @pytest.fixture
