@@ -7,6 +7,7 @@
 #include "parallel_opt/cost/call_time.h"
 #include "parallel_opt/cost/optimizer.h"
 #include "parallel_opt/cost/parameters.h"
+#include "parallel_opt/cost/profiled.h"
 #include "parallel_opt/plan/batch.h"
 #include "parallel_opt/plan/capabilities.h"
 
@@ -139,10 +140,48 @@ CostModel::Point CostModel::prepare(const Setting& setting, const RankRates& rat
   // The loss reads whole outputs, on every rank: the loop is not cut.
   const double batch_share = double(setting.share) * setting.ranks();
   const double outputs = profile(setting.policy).outputs.at(batch_share) * param::kLossPasses;
+  use_profiles(point, samples);
   point.link = link_of(setting);
   point.warm_up_s = warm_up(setting.policy);
   point.loss_s = job_.training && outputs > 0 ? outputs / rates.reduce.at(outputs) : 0;
   return point;
+}
+
+/// Measurements of this model made elsewhere replace the sum over operators; its lines keep their
+/// proportions. Only for what such profiles were taken of: eager, fused attention.
+void CostModel::use_profiles(Point& point, double samples) const {
+  const Setting& setting = point.setting;
+  if (cluster_.profiles.empty() || setting.policy.compile ||
+      setting.policy.attention == AttentionKernel::unfused) {
+    return;
+  }
+  ProfiledQuestion asked;
+  asked.device = &cluster_.devices[std::size_t(setting.device)];
+  asked.dtype = dtype_of(setting.policy.precision);
+  asked.micro_batch = samples;
+  for (const BlockClass& blocks : facts_.classes) {
+    asked.blocks = std::max(asked.blocks, int(blocks.blocks.size()));
+  }
+  asked.sequence = facts_.tokens_per_sample;
+  const std::optional<ProfiledTimes> found = profiled_times(cluster_, asked);
+  SettingCost& cost = point.cost;
+  if (!found || !(cost.forward_s > 0)) return;
+  const double before = cost.forward_s + cost.backward_s;
+  const double forward = found->forward_s / cost.forward_s;
+  const double backward = found->backward_s && cost.backward_s > 0
+                              ? *found->backward_s / cost.backward_s
+                              : forward;  // untold: as far off as the forward
+  cost.forward_s *= forward;
+  cost.backward_s *= backward;
+  for (double& seconds : cost.forward_by_class_s) seconds *= forward;
+  for (double& seconds : cost.backward_by_class_s) seconds *= backward;
+  for (double& seconds : cost.block_forward_s) seconds *= forward;
+  const double both = (cost.forward_s + cost.backward_s) / before;
+  for (double* part :
+       {&cost.cast_s, &cost.layout_s, &cost.compute_s, &cost.memory_s, &cost.host_s}) {
+    *part *= both;
+  }
+  point.quality = Quality::reported;
 }
 
 /// Passes over memory plus one launch per kernel. GPUs run the single-tensor form over lists of

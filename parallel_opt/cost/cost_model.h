@@ -121,6 +121,7 @@ class CostModel {
   };
 
   Point prepare(const Setting& setting, const RankRates& rates) const;
+  void use_profiles(Point& point, double samples) const;
   double optimizer_time(const RankRates& rates, const Setting& setting, bool fused) const;
   Bill bill(const Point& point, const Switches& switches) const noexcept;
   void fill_memory(const Point& point, const Switches& switches, Bill& bill) const noexcept;

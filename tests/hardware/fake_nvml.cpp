@@ -2,14 +2,12 @@
 // database, has no energy counter and does not tell its power limit; device 2 cannot be opened.
 // FAKE_NVML_OLD leaves out what old drivers lack; FAKE_NVML_DENIED does not start.
 
-#include <cstring>
+#include "tests/hardware/fake_nvml.h"
 
-#define EXPORT extern "C" __attribute__((visibility("default")))
+using namespace fake_nvml;  // NOLINT: names of the library
 
 namespace {
 
-constexpr int kSuccess = 0;
-constexpr int kNotSupported = 3;
 constexpr int kNoPermission = 4;
 constexpr int kLost = 15;
 
@@ -31,24 +29,7 @@ bool gone[2] = {false, false};
 
 Board& board(void* device) { return *static_cast<Board*>(device); }
 
-int put(char* to, unsigned length, const char* text) {
-  const std::size_t bytes = std::strlen(text) + 1;
-  if (bytes > length) return 7;  // insufficient size
-  std::memcpy(to, text, bytes);
-  return kSuccess;
-}
-
 }  // namespace
-
-struct PciInfo {
-  char legacy[16];
-  unsigned domain, bus, device, pci_device_id, pci_subsystem_id;
-  char bus_id[32];
-};
-
-struct Memory {
-  unsigned long long total, free, used;
-};
 
 /// For tests: what the sensors of a device show from now on.
 EXPORT void fake_nvml_set(unsigned device, unsigned long long energy_mj, unsigned power_mw) {

@@ -1,15 +1,14 @@
 // A stand-in for libnvidia-ml.so.1 of a machine with links: devices 0 and 1 on NVSwitches, 2 and 3
 // with four NVLinks between them, 4 cut into two MIG slices, 5 with MIG on and no slices.
 
-#include <cstring>
 #include <string>
 
-#define EXPORT extern "C" __attribute__((visibility("default")))
+#include "tests/hardware/fake_nvml.h"
+
+using namespace fake_nvml;  // NOLINT: names of the library
 
 namespace {
 
-constexpr int kSuccess = 0;
-constexpr int kNotSupported = 3;
 constexpr int kNotFound = 6;
 constexpr unsigned kCount = 6;
 
@@ -33,22 +32,8 @@ unsigned index_of(void* device) {
   return static_cast<unsigned>(static_cast<Board*>(device) - boards);
 }
 
-int put(char* to, unsigned length, const char* text) {
-  if (std::strlen(text) + 1 > length) return 7;
-  std::memcpy(to, text, std::strlen(text) + 1);
-  return kSuccess;
-}
-
 }  // namespace
 
-struct PciInfo {
-  char legacy[16];
-  unsigned domain, bus, device, pci_device_id, pci_subsystem_id;
-  char bus_id[32];
-};
-struct Memory {
-  unsigned long long total, free, used;
-};
 struct Attributes {
   unsigned multiprocessors, copies, decoders, encoders, jpegs, flows, gpu_slices, compute_slices;
   unsigned long long megabytes;
