@@ -42,6 +42,7 @@ class Tracker {
       readers_[storage].clear();
       last_write_[storage] = OpId(i);
     }
+    note_predicates(op.region);
     for (const TensorId id : op.outputs) {
       if (id.valid()) producer_[id.index()] = OpId(i);
     }
@@ -57,6 +58,20 @@ class Tracker {
   std::size_t owner(TensorId id) const { return owners_[id.index()].index(); }
   void note(OpId op) {
     if (op.valid()) found_.push_back(op);
+  }
+  /// What decides that `region` runs, from the inside out. An operator that waits for another one
+  /// of the region waits for the region's predicate through that one; the condition of a loop has
+  /// no operator before it that is to wait.
+  void note_predicates(RegionId region) {
+    for (; region.valid(); region = graph_.region(region).parent) {
+      const auto inside = [&](OpId op) { return encloses(graph_, region, graph_.op(op).region); };
+      const TensorId predicate = graph_.region(region).predicate;
+      if (predicate.valid() && graph_.region(region).kind == RegionKind::loop) {
+        note(producer_[predicate.index()]);
+      } else if (std::ranges::none_of(found_, inside)) {
+        if (predicate.valid()) note(producer_[predicate.index()]);
+      }
+    }
   }
 
   const Graph& graph_;

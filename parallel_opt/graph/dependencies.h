@@ -8,9 +8,10 @@
 
 namespace parallel_opt {
 
-/// Which operators must have run before which: by the tensors they read, and by writes in place
-/// (whoever reads a storage runs after the last write into it, a write after all earlier reads).
-/// Two operators are joined once, however many tensors pass between them.
+/// Which operators must have run before which: by the tensors they read, by writes in place
+/// (whoever reads a storage runs after the last write into it, a write after all earlier reads),
+/// and by control flow (nothing of an alternative runs before its predicate is known). Two
+/// operators are joined once, however many tensors pass between them.
 class Dependencies {
  public:
   /// Linear in operands. Pre: `check(graph)` is empty, aliases are filled.

@@ -102,6 +102,7 @@ class Checker {
         add(at, "the parent of '" + region.name + "' is no earlier region");
         nested_ = false;
       }
+      check_reference(region.predicate, at, "the predicate");
       const bool alternative = region.kind == RegionKind::branch;
       if (!std::isfinite(region.runs) || region.runs < 0 || (alternative && region.runs > 1)) {
         add(at, fmt::format("'{}' runs {} times", region.name, region.runs),
@@ -148,6 +149,16 @@ class Checker {
       for (const TensorId id : op.outputs) {
         if (in_range(id)) made[id.index()] = op.region;
       }
+    }
+    for (std::size_t i = 0; i < graph_.regions.size(); ++i) {
+      const Region& region = graph_.regions[i];
+      const RegionId from = region.kind == RegionKind::branch ? region.parent : RegionId(i);
+      if (visible(region.predicate, from)) continue;
+      add(where("regions", i),
+          fmt::format("the predicate '{}' of '{}' is made in the region '{}'",
+                      graph_.tensor(region.predicate).name, region.name,
+                      graph_.region(made[region.predicate.index()]).name),
+          fmt::format("let {} carry it out", kJoin));
     }
     for (std::size_t i = 0; i < graph_.outputs.size(); ++i) {
       if (visible(graph_.outputs[i], RegionId())) continue;
@@ -418,6 +429,7 @@ std::string graph_hash(const Graph& graph) {
     const auto same_group = [&](const Region& other) { return other.group == region.group; };
     hasher.add(std::ranges::find_if(graph.regions, same_group) - graph.regions.begin());
     add_double(hasher, region.runs);
+    if (region.predicate.valid()) hasher.add(static_cast<std::int64_t>(region.predicate.value));
   }
   for (const Op& op : graph.ops) {
     hasher.add(std::string_view(op.target));

@@ -94,6 +94,9 @@ struct Region {
   std::string expression;  ///< trip count over symbols (graph/symbol.h); empty: `runs` is fixed
   bool observed = false;   ///< runs was seen (or is fixed by the model); else assumed
   RegionId parent;         ///< enclosing region, an earlier one; invalid: the main body
+  /// Of an alternative: the tensor outside of it that chooses. Of a loop: the tensor made inside
+  /// that says whether a run goes on. Invalid: nobody knows, or a counter decides.
+  TensorId predicate;
   bool operator==(const Region&) const = default;
 };
 

@@ -69,6 +69,7 @@ void fields(Visitor& visit, T& region) {
   visit.optional("expression", region.expression, "trip count over symbols; empty: fixed");
   visit.optional("observed", region.observed, "runs was seen or is fixed by the model");
   visit.optional("parent", region.parent, "enclosing region; -1: the main body");
+  visit.optional("predicate", region.predicate, "tensor that decides; -1: not known, or a counter");
 }
 
 template <class Visitor, class T>

@@ -3,18 +3,6 @@
 #include "parallel_opt/graph/alias.h"
 
 namespace parallel_opt {
-namespace {
-
-/// Gradients that stand in the graph as operators are not derived once more.
-bool has_backward(const Graph& graph) {
-  for (const Op& op : graph.ops) {
-    if (op.phase == Phase::backward) return true;
-  }
-  return false;
-}
-
-}  // namespace
-
 std::vector<OperatorFacts> operator_facts(const Graph& graph) {
   const std::vector<bool> needs = needs_grad(graph);
   const bool derive = !has_backward(graph);

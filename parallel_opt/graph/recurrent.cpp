@@ -15,16 +15,33 @@ struct RecurrentShape {
   std::int64_t tokens = 0;  ///< steps x samples
   std::int64_t samples = 0;
   std::int64_t hidden = 0;
+  std::int64_t projected = 0;  ///< columns of what an LSTM's projection leaves of `hidden`; 0: none
+  bool batch_first = false;
   DType dtype = DType::fp32;
   std::int64_t state_elements = 0;            ///< of one initial state
   std::vector<TensorId> states;               ///< initial states
   std::vector<const Tensor*> input_weights;   ///< per layer and direction
   std::vector<const Tensor*> hidden_weights;  ///< the recurrent ones
+  std::vector<const Tensor*> projections;     ///< from the hidden state to what leaves the layer
   TensorId input;
 };
 
-/// Two-dimensional parameters come in pairs, input weight then hidden weight; a third of other
-/// columns is an LSTM's projection, counted with the hidden weights.
+/// Two-dimensional parameters come in pairs, input weight then hidden weight; with a projection, in
+/// threes.
+void sort_weights(const std::vector<const Tensor*>& weights, RecurrentShape& s) {
+  // A third that leaves as many rows as the hidden weight takes columns is no next layer's weight.
+  const bool projected = s.lstm && weights.size() % 3 == 0 && weights.size() > 2 &&
+                         weights[2]->shape[0].size == weights[1]->shape[1].size;
+  const std::size_t group = projected ? 3 : 2;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    auto& list = i % group == 0   ? s.input_weights
+                 : i % group == 1 ? s.hidden_weights
+                                  : s.projections;
+    list.push_back(weights[i]);
+  }
+  if (projected) s.projected = weights[2]->shape[0].size;
+}
+
 RecurrentShape shape_of(const Graph& graph, const Op& op) {
   RecurrentShape s;
   const std::int64_t mode = attribute(op, "mode", -1);  // of oneDNN's and cuDNN's layers
@@ -51,19 +68,16 @@ RecurrentShape shape_of(const Graph& graph, const Op& op) {
       weights.push_back(&t);
     }
   }
-  const bool projected = attribute(op, "has_projections", 0) != 0 ||
-                         (s.lstm && weights.size() % 3 == 0 && weights.size() % 2 != 0);
-  const std::size_t group = projected ? 3 : 2;
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    (i % group == 0 ? s.input_weights : s.hidden_weights).push_back(weights[i]);
-  }
+  sort_weights(weights, s);
+  // What oneDNN's layer is given stands step by step, whatever its flag says of the model.
+  s.batch_first = attribute(op, "batch_first", 0) != 0 && !op.target.starts_with("aten.mkldnn");
   if (!s.input.valid() || s.input_weights.empty() || s.hidden_weights.empty()) return s;
   const Tensor& x = graph.tensor(s.input);
   const std::int64_t columns = std::max<std::int64_t>(s.input_weights[0]->shape[1].size, 1);
   s.tokens = elements(x) / columns;
   const bool packed = operand(op, "batch_sizes").valid();
   if (x.shape.size() == 3) {
-    s.steps = x.shape[attribute(op, "batch_first", 0) != 0 ? 1 : 0].size;
+    s.steps = x.shape[s.batch_first ? 1 : 0].size;
   } else if (!packed && !s.cell) {
     s.steps = x.shape[0].size;  // one unbatched sequence
   }
@@ -83,7 +97,8 @@ double sum(const std::vector<const Tensor*>& weights) {
 
 double recurrent_forward_flops(const Graph& graph, const Op& op) {
   const RecurrentShape s = shape_of(graph, op);
-  return 2 * static_cast<double>(s.tokens) * (sum(s.input_weights) + sum(s.hidden_weights));
+  return 2 * static_cast<double>(s.tokens) *
+         (sum(s.input_weights) + sum(s.hidden_weights) + sum(s.projections));
 }
 
 double recurrent_backward_flops(const Graph& graph, const Op& op,
@@ -91,8 +106,9 @@ double recurrent_backward_flops(const Graph& graph, const Op& op,
   const RecurrentShape s = shape_of(graph, op);
   const auto needs = [&](TensorId id) { return id.valid() && needs_grad[id.index()]; };
   const double tokens = static_cast<double>(s.tokens);
-  double flops = 2 * tokens * (sum(s.input_weights) + sum(s.hidden_weights));
-  double input = sum(s.input_weights);
+  const double always = sum(s.input_weights) + sum(s.projections);
+  double flops = 2 * tokens * (always + sum(s.hidden_weights));
+  double input = always;
   if (!needs(s.input)) {
     for (std::size_t i = 0;
          i < static_cast<std::size_t>(s.directions) && i < s.input_weights.size(); ++i) {
@@ -105,6 +121,15 @@ double recurrent_backward_flops(const Graph& graph, const Op& op,
   return flops;
 }
 
+namespace {
+
+/// One fused kernel per layer and direction on CPU, which knows no projection.
+bool is_fused(const RecurrentShape& s) {
+  return s.lstm && !s.cell && s.projected == 0 && size_of(s.dtype) <= 4;
+}
+
+}  // namespace
+
 double recurrent_other_flops(const Graph& graph, const Op& op) {
   const RecurrentShape s = shape_of(graph, op);
   const double gates = s.lstm ? 4 : (s.gru ? 3 : 1);
@@ -116,7 +141,7 @@ int recurrent_kernels(const Graph& graph, const Op& op) {
   const RecurrentShape s = shape_of(graph, op);
   const std::int64_t runs = s.layers * s.directions;
   // One fused kernel per layer and direction; step by step otherwise (linear, gates, state).
-  const bool fused = s.lstm && !s.cell && size_of(s.dtype) <= 4;
+  const bool fused = is_fused(s);
   return static_cast<int>(fused ? runs : runs * (1 + s.steps * (s.gru ? 9 : 4)));
 }
 
@@ -143,11 +168,15 @@ Saved recurrent_saved(const Graph& graph, const Op& op) {
   const std::int64_t runs = s.layers * s.directions;
   const std::int64_t sequence = s.tokens * s.hidden * element;  // one layer's result, one direction
   const std::int64_t state = s.samples * s.hidden * element;
+  const std::int64_t leaves =  // of a layer, to the next one
+      s.tokens * (s.projected > 0 ? s.projected : s.hidden) * s.directions * element;
+  const std::int64_t between = leaves * (s.layers - 1);
+  const bool dropped = attribute_real(op, "dropout", 0) > 0 && attribute(op, "train", 0) != 0;
   std::int64_t extra = 0;
-  const bool fused = s.lstm && !s.cell && size_of(s.dtype) <= 4;
-  const bool turned = !fused && !s.cell && attribute(op, "batch_first", 0) != 0;
-  if (turned && s.input.valid()) {  // each direction makes rows of it
-    extra += s.directions * bytes(graph.tensor(s.input)).value;
+  const bool fused = is_fused(s);
+  // Sample by sample it is turned into steps; without the fused kernel each direction makes rows.
+  if (s.batch_first && !s.cell && s.input.valid()) {
+    extra += (fused ? 1 : s.directions) * bytes(graph.tensor(s.input)).value;
   } else if (s.input.valid()) {
     saved.tensors.push_back(s.input);
   }
@@ -158,15 +187,19 @@ Saved recurrent_saved(const Graph& graph, const Op& op) {
     for (const Tensor* weight : s.input_weights) {
       extra += recurrent_workspace(s.steps, s.samples, weight->shape[1].size, s.hidden, element);
     }
-    if (s.directions == 2) extra += 2 * sequence * (s.layers - 1);
+    if (s.directions == 2) extra += between;
+    if (dropped) extra += 2 * between;  // the mask and the product
   } else if (s.lstm || s.gru) {
     // Per step: gates (4 or 3 and the product), states before and inside: 7 in all. The initial
     // state is among the operands above.
-    extra += 7 * sequence * runs - state * runs;
-    extra += sequence * s.directions * (s.layers - 1);
+    extra += 7 * sequence * runs - state * runs + between;
+    if (s.projected > 0) {  // what is projected in each step, and the projections but the last
+      extra += (s.tokens - s.samples) * s.projected * element * runs;
+    }
+    if (dropped) extra += between;
     if (s.cell) extra = (s.lstm ? 5 : 6) * state;  // gates, hidden product or tanh of the state
   } else {
-    extra += sequence * runs + sequence * s.directions * (s.layers - 1);
+    extra += sequence * runs + between * (dropped ? 2 : 1);
   }
   saved.extra = Bytes(extra);
   return saved;

@@ -4,6 +4,7 @@
 
 #include "parallel_opt/graph/alias.h"
 #include "parallel_opt/graph/einsum.h"
+#include "parallel_opt/graph/matrix_chain.h"
 #include "parallel_opt/graph/recurrent.h"
 #include "parallel_opt/graph/work.h"
 
@@ -248,8 +249,41 @@ class Keeper {
       }
     } else if (name == "repeats") {
       if (const TensorId repeats = operand(op_, "repeats"); repeats.valid()) {
-        add_bytes(elements(*out) * 8);
+        add_bytes(repeated_rows(*out) * 8);  // which row each comes from
       }
+    } else {
+      matrices(name, *out);
+    }
+  }
+
+  /// Rows along the axis that is repeated; all elements where none is named.
+  std::int64_t repeated_rows(const Tensor& out) const {
+    const auto rank = static_cast<std::int64_t>(out.shape.size());
+    std::int64_t axis = attribute(op_, "dim", rank);
+    if (axis < 0) axis += rank;
+    return axis >= 0 && axis < rank ? out.shape[static_cast<std::size_t>(axis)].size
+                                    : elements(out);
+  }
+
+  void matrices(std::string_view name, const Tensor& out) {
+    const Tensor* a = tensor(self());
+    const std::size_t rank = a == nullptr ? 0 : a->shape.size();
+    const std::int64_t rows = rank > 1 ? a->shape[rank - 2].size : 1;
+    const std::int64_t columns = rank > 0 ? a->shape[rank - 1].size : 1;
+    const std::int64_t count = self_elements() / std::max<std::int64_t>(rows * columns, 1);
+    if (name == "pivots") {
+      add_bytes(count * rows * 4);
+    } else if (name == "vectors") {  // left and right ones, of a decomposition that returns neither
+      add_bytes(count * std::min(rows, columns) * (rows + columns) * element_bytes());
+    } else if (name == "norms") {
+      const Tensor* gains = tensor(operand(op_, "g"));
+      add_bytes(gains == nullptr ? 0 : elements(*gains) * size_of(out.dtype));
+    } else if (name == "chain") {
+      const double kept = product_chain(graph_, op_).kept_elements;
+      add_bytes(static_cast<std::int64_t>(kept) * element_bytes());
+    } else if (name == "squares") {
+      const MatrixPower power = matrix_power(attribute(op_, "n", 1));
+      add_bytes(power.kept * self_elements() * element_bytes());
     } else {
       PO_CHECK(false, "a rule of the operator table that nothing implements");
     }
@@ -261,7 +295,8 @@ class Keeper {
   Saved saved_;
 };
 
-/// What a custom autograd.Function was seen to save: bytes of its own, operands and results.
+/// What a custom autograd.Function, or an operator that is computed again for the backward, was
+/// seen to save: bytes of its own, operands and results.
 Saved observed_saved(const Op& op) {
   Saved saved;
   saved.extra = Bytes(attribute(op, "saved_bytes", 0));
@@ -284,6 +319,7 @@ Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<boo
   bool any = false;
   for (const TensorId id : op.outputs) any = any || (id.valid() && needs_grad[id.index()]);
   if (!any) return {};
+  if (is_recomputed(op)) return observed_saved(op);
   if (!row && op.attributes.contains("saved_bytes")) return observed_saved(op);
   if (!row) {  // unknown: bounded by everything it touches
     Saved all;
@@ -318,13 +354,51 @@ std::vector<RegionId> regions_of_tensors(const Graph& graph) {
 
 }  // namespace
 
+bool is_recomputed(const Op& op) { return attribute(op, "recomputed", 0) != 0; }
+
+namespace {
+
+/// Of a step that was recorded whole: what operators of the forward made and those of the backward
+/// read. A recomputed operator keeps what it read instead.
+std::vector<Saved> read_by_backward(const Graph& graph) {
+  std::vector<Saved> saved(graph.ops.size());
+  std::vector<std::size_t> maker(graph.tensors.size(), SIZE_MAX);
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+    const Op& op = graph.ops[i];
+    if (op.phase == Phase::forward) {
+      for (const TensorId id : op.outputs) {
+        if (id.valid()) maker[id.index()] = i;
+      }
+      if (is_recomputed(op)) saved[i] = observed_saved(op);
+    } else if (op.phase == Phase::backward && op.target != "aten.ones_like.default") {
+      for (const Operand& input : op.inputs) {
+        if (!input.tensor.valid()) continue;
+        const std::size_t made = maker[input.tensor.index()];
+        if (made != SIZE_MAX && !is_recomputed(graph.ops[made])) {
+          saved[made].tensors.push_back(input.tensor);
+        }
+      }
+    }
+  }
+  return saved;
+}
+
+}  // namespace
+
+bool has_backward(const Graph& graph) {
+  return std::ranges::any_of(graph.ops, [](const Op& op) { return op.phase == Phase::backward; });
+}
+
 Bytes saved_bytes(const Graph& graph) {
   const std::vector<bool> needs = needs_grad(graph);
+  const bool recorded = has_backward(graph);
+  std::vector<Saved> seen = recorded ? read_by_backward(graph) : std::vector<Saved>();
   const std::vector<RegionId> made_in = regions_of_tensors(graph);
   std::vector<bool> counted(graph.tensors.size());
   double total = 0;
-  for (const Op& op : graph.ops) {
-    const Saved saved = saved_for_backward(graph, op, needs);
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+    const Op& op = graph.ops[i];
+    const Saved saved = recorded ? std::move(seen[i]) : saved_for_backward(graph, op, needs);
     total += static_cast<double>(saved.extra.value) * expected_runs(graph, op);
     for (const TensorId id : saved.tensors) {
       const TensorId owner = storage_owner(graph, id);

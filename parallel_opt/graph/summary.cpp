@@ -49,8 +49,7 @@ GraphSummary summarize(const Graph& graph) {
   std::map<std::string, OpaqueCount> opaque;
   std::vector<double> path(graph.tensors.size(), 0);  // FLOPs of the costliest chain to a tensor
   // A step that was traced with its backward needs none derived.
-  const bool recorded =
-      std::ranges::any_of(graph.ops, [](const Op& op) { return op.phase == Phase::backward; });
+  const bool recorded = has_backward(graph);
   for (const Op& op : graph.ops) {
     if (op.phase == Phase::optimizer) continue;
     const double runs = expected_runs(graph, op);
@@ -58,6 +57,7 @@ GraphSummary summarize(const Graph& graph) {
     const OpWork forward = is_forward ? forward_work(graph, op) : OpWork();
     OpWork backward = is_forward ? OpWork() : forward_work(graph, op);
     if (!recorded) backward = backward_work(graph, op, needs);
+    if (recorded && is_forward && is_recomputed(op)) backward = forward;
     const Flops all = (forward.contraction + forward.other) * runs;
     const Flops all_backward = (backward.contraction + backward.other) * runs;
     summary.flops.forward += forward.contraction * runs;

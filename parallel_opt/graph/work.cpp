@@ -8,6 +8,7 @@
 
 #include "parallel_opt/graph/alias.h"
 #include "parallel_opt/graph/einsum.h"
+#include "parallel_opt/graph/matrix_chain.h"
 #include "parallel_opt/graph/recurrent.h"
 #include "parallel_opt/graph/space_impl.h"
 #include "parallel_opt/graph/symbol.h"
@@ -128,37 +129,16 @@ double list_product_flops(const Graph& graph, const Op& op) {
   return 2 * points;
 }
 
-/// A product of several matrices, taken in the order that costs least (dynamic programming over
-/// where the last product splits the chain), as torch's multi_dot does.
-double chain_flops(const Graph& graph, const Op& op) {
-  std::vector<double> sizes;  // matrix i is sizes[i] x sizes[i + 1]; a vector is a matrix of one
-  for (const Operand& input : op.inputs) {
-    if (!input.tensor.valid()) continue;
-    const Tensor& t = graph.tensor(input.tensor);
-    if (t.shape.empty() || t.shape.size() > 2) return 0;
-    const bool row = t.shape.size() == 1 && sizes.empty();
-    if (sizes.empty()) sizes.push_back(row ? 1 : static_cast<double>(t.shape.front().size));
-    const bool column = t.shape.size() == 1 && !row;
-    sizes.push_back(column ? 1 : static_cast<double>(t.shape.back().size));
-  }
-  const std::size_t matrices = sizes.empty() ? 0 : sizes.size() - 1;
-  constexpr std::size_t kMost = 64;
-  if (matrices == 0 || matrices > kMost) return 0;
-  std::vector<std::vector<double>> best(matrices, std::vector<double>(matrices, 0));
-  for (std::size_t length = 1; length < matrices; ++length) {
-    for (std::size_t i = 0; i + length < matrices; ++i) {
-      const std::size_t j = i + length;
-      double least = -1;
-      for (std::size_t k = i; k < j; ++k) {
-        const double cost =
-            best[i][k] + best[k + 1][j] + 2 * sizes[i] * sizes[k + 1] * sizes[j + 1];
-        least = least < 0 ? cost : std::min(least, cost);
-      }
-      best[i][j] = least;
-    }
-  }
-  return best[0][matrices - 1];
+/// Products of square matrices.
+double power_flops(const Graph& graph, const Op& op) {
+  const TensorId id = first_operand(op);
+  if (!id.valid() || graph.tensor(id).shape.empty()) return 0;
+  const auto side = static_cast<double>(graph.tensor(id).shape.back().size);
+  return 2 * count(graph, id) * side *
+         static_cast<double>(matrix_power(attribute(op, "n", 1)).products);
 }
+
+bool is_matrix_power(const Op& op) { return op.target.find("matrix_power") != std::string::npos; }
 
 /// Elements of the tensors of an operator's first list: parameters of an optimizer.
 double list_elements(const Graph& graph, const Op& op) {
@@ -204,10 +184,11 @@ double contraction_flops(const Graph& graph, const Op& op, const OpRow& row) {
   if (row.op_class == OpClass::recurrent) {
     return recurrent_forward_flops(graph, op) * (backward ? 2 : 1);
   }
+  if (is_matrix_power(op)) return power_flops(graph, op);
   if (row.space == "@multi_head") return multi_head_flops(graph, op);
   if (row.space == "@list") {
     const bool pairs = row.target.find("_foreach_") != std::string_view::npos;
-    return pairs ? list_product_flops(graph, op) : chain_flops(graph, op);
+    return pairs ? list_product_flops(graph, op) : product_chain(graph, op).flops;
   }
   const IterationSpace space = iteration_space(graph, op);
   if (space.dims.empty()) return 0;
@@ -466,6 +447,17 @@ OpWork forward_work(const Graph& graph, const Op& op) {
 
 namespace {
 
+/// Euclidean distances of more than 25 points go through a product, whose gradients are products.
+bool distances_by_product(const Graph& graph, const Op& op) {
+  if (!op.target.starts_with("aten.cdist") || !first_result(op).valid()) return false;
+  const Tensor& out = graph.tensor(first_result(op));
+  const std::int64_t mode = attribute(op, "compute_mode", 0);
+  constexpr std::int64_t kFew = 25;
+  if (attribute_real(op, "p", 2) != 2 || mode == 2 || out.shape.size() < 2) return false;
+  const std::int64_t rows = out.shape[out.shape.size() - 2].size, columns = out.shape.back().size;
+  return mode == 1 || rows > kFew || columns > kFew;
+}
+
 /// Operators without products: as much arithmetic per gradient element as the forward has.
 void light_backward(const Graph& graph, const Op& op, const OpRow* row, const Needing& need,
                     const std::vector<bool>& needs_grad, OpWork& work) {
@@ -482,13 +474,19 @@ void light_backward(const Graph& graph, const Op& op, const OpRow* row, const Ne
   work.other =
       Flops(norm ? 1.5 * factor * count(graph, first_operand(op)) : factor * need.elements);
   if (norm) work.kernels = std::min(work.kernels, 1);
+  if (distances_by_product(graph, op)) {  // two products with the weighted gradient
+    const double depth = static_cast<double>(graph.tensor(first_operand(op)).shape.back().size);
+    work.contraction = Flops(2 * need.computed * count(graph, first_result(op)) * depth);
+  }
   // Of an operator whose inside was seen: two contractions for each of the forward.
   if (row == nullptr) work.contraction = Flops(2 * attribute_real(op, "bound_flops", 0));
 }
 
 }  // namespace
 
-OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
+namespace {
+
+OpWork derived_backward(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
   const std::optional<OpRow> found = find_row(graph, op);
   const OpRow* row = found ? &*found : nullptr;
   OpWork work;
@@ -542,9 +540,28 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
     work.kernels = 2 * recurrent_kernels(graph, op);
   } else if (row->space == "@einsum") {
     work.contraction = einsum_work(graph, op, needs_grad).backward;
+  } else if (is_matrix_power(op)) {
+    work.contraction = forward * 2;
+  } else if (row->space == "@list" && row->target.find("_foreach_") == std::string_view::npos) {
+    // Each product of the chain has two gradients.
+    work.contraction = forward * (2.0 * need.big / static_cast<double>(op.inputs.size()));
   } else {
     work.contraction = forward * need.big;
   }
+  return work;
+}
+
+}  // namespace
+
+OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
+  OpWork work = derived_backward(graph, op, needs_grad);
+  if (!is_recomputed(op)) return work;
+  const OpWork again = forward_work(graph, op);
+  work.contraction += again.contraction;
+  work.other += again.other;
+  work.read += again.read;
+  work.written += again.written;
+  work.kernels += again.kernels;
   return work;
 }
 

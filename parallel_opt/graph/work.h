@@ -47,6 +47,14 @@ struct Saved {
 };
 Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad);
 
+/// Whether the operator runs again in the backward, for activation checkpointing: attribute
+/// `recomputed`; it keeps the operands that `saved_inputs` numbers and no result.
+bool is_recomputed(const Op& op);
+
+/// Whether the backward was recorded with the forward: gradients that stand in the graph as
+/// operators are not derived once more.
+bool has_backward(const Graph& graph);
+
 /// Per region: how many runs' saved tensors are alive at once. All of a loop's; of a branch only
 /// those of the alternative that keeps most.
 std::vector<double> kept_runs(const Graph& graph, const std::vector<bool>& needs_grad);

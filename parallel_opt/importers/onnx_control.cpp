@@ -115,8 +115,9 @@ void choose(Call& call, const std::vector<int>& results) {
   }
 }
 
-Region alternative(const std::string& base, const char* which) {
+Region alternative(const std::string& base, const char* which, TensorId predicate) {
   Region region;
+  region.predicate = predicate;
   region.name = base + which;
   region.kind = RegionKind::branch;
   region.group = base;
@@ -137,10 +138,11 @@ void read_if(Call& call) {
     return choose(call, read_body(call, *condition != 0 ? *yes : *no, {}, base));
   }
   const RegionId outside = call.importer.region;
-  add_region(call, alternative(base, ".true"));
+  const TensorId by = call.has(0) ? call.importer.tensor(call.in[0]) : TensorId();
+  add_region(call, alternative(base, ".true", by));
   const std::vector<int> first = read_body(call, *yes, {}, base + ".true");
   call.importer.region = outside;
-  add_region(call, alternative(base, ".false"));
+  add_region(call, alternative(base, ".false", by));
   const std::vector<int> second = read_body(call, *no, {}, base + ".false");
   call.importer.region = outside;
   call.importer.findings().note("operator \"" + base +

@@ -89,6 +89,10 @@ TensorId OpWriter::join(const std::vector<TensorId>& values, const ResultType& t
 
 void OpWriter::carry(TensorId joined, TensorId left) { carried_[joined.value] = left; }
 
+void OpWriter::decide(RegionId loop, TensorId predicate) {
+  graph_.regions[loop.index()].predicate = predicate;
+}
+
 std::vector<bool> OpWriter::needed_ops() const {
   std::vector<std::int64_t> producer(graph_.tensors.size(), -1);
   for (std::size_t i = 0; i < graph_.ops.size(); ++i) {
@@ -114,6 +118,9 @@ std::vector<bool> OpWriter::needed_ops() const {
     const Op& op = graph_.ops[todo.back()];
     todo.pop_back();
     for (const Operand& input : op.inputs) need_tensor(input.tensor);
+    for (RegionId at = op.region; at.valid(); at = graph_.region(at).parent) {
+      need_tensor(graph_.region(at).predicate);
+    }
     for (const TensorId id : op.outputs) {
       if (const auto left = carried_.find(id.value); left != carried_.end()) {
         need_tensor(left->second);
@@ -135,6 +142,9 @@ void OpWriter::drop_unneeded() {
   for (std::size_t i = 0; i < graph_.ops.size(); ++i) {
     if (!needed[i]) continue;
     for (const Operand& input : graph_.ops[i].inputs) use(input.tensor);
+    for (RegionId at = graph_.ops[i].region; at.valid(); at = graph_.region(at).parent) {
+      use(graph_.region(at).predicate);
+    }
     for (const TensorId id : graph_.ops[i].outputs) use(id);
     ops.push_back(std::move(graph_.ops[i]));
   }
@@ -161,6 +171,8 @@ void OpWriter::drop_unneeded() {
   }
   for (TensorId& id : graph_.inputs) move(id);
   for (TensorId& id : graph_.outputs) move(id);
+  // Of a region that nothing is left of, what decided may be gone.
+  for (Region& one : graph_.regions) move(one.predicate);
   for (Tensor& t : graph_.tensors) {
     move(t.alias_of);
     move(t.tied_to);

@@ -49,6 +49,8 @@ class OpWriter {
   TensorId join(const std::vector<TensorId>& values, const ResultType& type);
   /// What one run of a loop leaves to the next for a value that `join` brought in.
   void carry(TensorId joined, TensorId left);
+  /// What says whether a run of a loop goes on.
+  void decide(RegionId loop, TensorId predicate);
 
   void note(const std::string& text);
   [[noreturn]] void fail(const std::string& what, const std::string& hint = "") const;

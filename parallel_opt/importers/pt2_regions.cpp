@@ -146,6 +146,9 @@ bool GraphReader::read_branch(Scope& scope, const Op& op, const std::vector<Body
   const Place inputs_place{&place, "inputs", SIZE_MAX};
   const std::vector<TensorId> ids = find_all(scope, operands, inputs_place);
   const std::string name = unique_name(scope.prefix + (op.name.empty() ? "cond" : op.name));
+  const Variant predicate = variant_of(node["inputs"].at(0)["arg"]);
+  TensorId by;
+  if (predicate.key == "as_tensor") by = find_all(scope, {predicate.value}, inputs_place).front();
   std::vector<std::vector<TensorId>> alternatives;
   for (std::size_t b = 0; b < bodies.size(); ++b) {
     const std::string which = b == 0 ? ".true" : ".false";
@@ -153,6 +156,7 @@ bool GraphReader::read_branch(Scope& scope, const Op& op, const std::vector<Body
     way.name = name + which;
     way.group = name;
     way.runs = 0.5;
+    way.predicate = by;
     const RegionId region = open_region(std::move(way));
     Scope inner = body_scope(name + which + ".", bodies[b], place);
     const std::vector<Node> names = flattened(bodies[b].graph["inputs"]);
@@ -163,9 +167,6 @@ bool GraphReader::read_branch(Scope& scope, const Op& op, const std::vector<Body
     }
     alternatives.push_back(read_body(inner, bodies[b], region, place));
   }
-  const Variant predicate = variant_of(node["inputs"].at(0)["arg"]);
-  TensorId by;
-  if (predicate.key == "as_tensor") by = find_all(scope, {predicate.value}, inputs_place).front();
   for (std::size_t k = 0; k < results.size(); ++k) {
     leave(scope, op, results[k], {alternatives[0][k], alternatives[1][k]}, by, place);
   }
@@ -273,7 +274,8 @@ void GraphReader::read_condition(const Scope& body, const std::vector<Body>& bod
       scope.values.try_emplace(own[i]["name"].string(), known->second);
     }
   }
-  read_body(scope, bodies.front(), region, place);
+  const std::vector<TensorId> said = read_body(scope, bodies.front(), region, place);
+  if (!said.empty()) graph_.regions[region.index()].predicate = said.front();
 }
 
 }  // namespace parallel_opt::pt2

@@ -130,6 +130,7 @@ Values Importer::branch(const Op& op, const Values& in, Scope& scope) {
     run_ops(op.regions[static_cast<std::size_t>(taken)], inner, left);
     return left;
   }
+  const TensorId by = tensor(in[0]);
   const RegionId outside = out.region;
   const std::string name = out.name;
   const std::string group = name + "#" + std::to_string(out.graph().regions.size());
@@ -142,6 +143,7 @@ Values Importer::branch(const Op& op, const Values& in, Scope& scope) {
     region.group = group;
     region.runs = 1.0 / static_cast<double>(op.regions.size());
     region.parent = outside;
+    region.predicate = by;
     regions.push_back(out.add_region(region));
     out.region = regions.back();
     Scope inner{&scope, {}};
@@ -199,7 +201,9 @@ void Importer::run_condition(const Op& op, const Values& entered, Scope& scope) 
   Values left;
   run_ops(op.regions[0], condition, left);
   for (const ValueId id : left) {
-    if (at(id).tensor.valid()) out.keep(at(id).tensor);
+    if (!at(id).tensor.valid()) continue;
+    out.keep(at(id).tensor);
+    out.decide(out.region, at(id).tensor);
   }
 }
 

@@ -227,6 +227,7 @@ Values Importer::branch(const Node& node, const Values& in, const std::string& s
         flag ? (*choice != 0 ? 1 : 0) : (*choice < 0 || *choice > last ? last : *choice);
     return call(names[static_cast<std::size_t>(taken)], arguments, scope);
   }
+  const TensorId by = plain_tensor(c_.at(in[0])) ? c_.tensor(in[0]) : TensorId();
   const RegionId outside = c_.out.region;
   const std::string name = c_.out.name;
   const std::string group = name + "#" + std::to_string(c_.out.graph().regions.size());
@@ -240,6 +241,7 @@ Values Importer::branch(const Node& node, const Values& in, const std::string& s
     region.group = group;
     region.runs = 1.0 / static_cast<double>(names.size());
     region.parent = outside;
+    region.predicate = by;
     regions.push_back(c_.out.add_region(region));
     c_.out.region = regions.back();
     results.push_back(call(names[k], arguments, scope));
@@ -282,7 +284,9 @@ Values Importer::loop(const Node& node, const Values& in, const std::string& sco
   }
   if (!count) {  // then the condition is more than a counter
     for (const ValueId id : call(condition, arguments, scope)) {
-      if (plain_tensor(c_.at(id)) && c_.at(id).tensor.valid()) c_.out.keep(c_.at(id).tensor);
+      if (!plain_tensor(c_.at(id)) || !c_.at(id).tensor.valid()) continue;
+      c_.out.keep(c_.at(id).tensor);
+      c_.out.decide(inside, c_.at(id).tensor);
     }
   }
   const Values left = call(name, arguments, scope);
@@ -429,6 +433,7 @@ Values Importer::switch_on(Run& run, int index, const Values& in) {
     const ValueId dead = c_.nothing(Value::Kind::dead);
     return *choice != 0 ? Values{dead, in[0]} : Values{in[0], dead};
   }
+  const TensorId by = plain_tensor(c_.at(in[1])) ? c_.tensor(in[1]) : TensorId();
   const RegionId outside = c_.out.region;
   Values results;
   for (int k = 0; k < 2; ++k) {
@@ -440,6 +445,7 @@ Values Importer::switch_on(Run& run, int index, const Values& in) {
       made.kind = RegionKind::branch;
       made.runs = 0.5;
       made.parent = outside;
+      made.predicate = by;
       region = c_.out.add_region(made);
       c_.out.note("branch '" + c_.out.name +
                   "' takes one of 2 ways by data: each is counted in equal parts");

@@ -1,5 +1,7 @@
 #include "parallel_opt/report/graph_parts.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <cmath>
@@ -24,8 +26,38 @@ struct TreeNode {
   std::string path;
   std::vector<std::size_t> children;
   std::vector<OpId> hidden;
-  OpId op;  ///< a leaf
+  OpId op;          ///< a leaf
+  RegionId region;  ///< a way of a branch, or the body of a loop; invalid: a module
 };
+
+/// One step of the way from the model to an operator.
+struct PathStep {
+  std::string name;
+  RegionId region;  ///< invalid: a module
+};
+
+std::vector<std::string_view> split_module(std::string_view module) {
+  std::vector<std::string_view> parts;
+  for (std::size_t at = 0; at < module.size();) {
+    const std::size_t dot = std::min(module.find('.', at), module.size());
+    parts.push_back(module.substr(at, dot - at));
+    at = dot + 1;
+  }
+  return parts;
+}
+
+/// "cond.true, 50 % of runs", "scan.body, 12 runs".
+std::string region_title(const Region& region) {
+  return region.kind == RegionKind::branch
+             ? fmt::format("{}, {:.3g} % of runs", region.name, 100 * region.runs)
+             : fmt::format("{}, {:.4g} run{}", region.name, region.runs,
+                           region.runs == 1 ? "" : "s");
+}
+
+std::string region_detail(const Region& region) {
+  const std::string kind(name_of(region.kind));
+  return kind + (region.observed ? ", seen" : ", assumed");
+}
 
 class Builder {
  public:
@@ -34,6 +66,7 @@ class Builder {
     nodes_.emplace_back();
     find_used();
     find_makers();
+    find_anchors();
     named_ = std::ranges::any_of(graph.ops, [](const Op& op) { return !op.module.empty(); });
     read_blocks();
     for (std::size_t i = 0; i < graph.ops.size(); ++i) {
@@ -106,17 +139,44 @@ class Builder {
     }
   }
 
-  std::vector<std::string> path_of(OpId op) const {
-    if (!named_) return run_path_[op.index()];
-    const std::string& hidden = hidden_in_[op.index()];
-    const std::string_view module = hidden.empty() ? graph_.op(op).module : hidden;
-    std::vector<std::string> parts;
-    for (std::size_t at = 0; at < module.size();) {
-      const std::size_t dot = std::min(module.find('.', at), module.size());
-      parts.emplace_back(module.substr(at, dot - at));
-      at = dot + 1;
+  /// Per region: how many of an operator's modules stand around it, those that all operators of all
+  /// its ways have in common.
+  void find_anchors() {
+    std::map<std::string_view, std::vector<std::string_view>> common;  // by group
+    for (const Op& op : graph_.ops) {
+      const std::vector<std::string_view> module = split_module(op.module);
+      for (RegionId r = op.region; r.valid(); r = graph_.region(r).parent) {
+        const auto [at, fresh] = common.try_emplace(graph_.region(r).group, module);
+        if (fresh) continue;
+        const auto ends = std::ranges::mismatch(at->second, module);
+        at->second.erase(ends.in1, at->second.end());
+      }
     }
-    return parts;
+    for (const Region& region : graph_.regions) anchors_.push_back(common[region.group].size());
+  }
+
+  std::vector<PathStep> path_of(OpId id) const {
+    const Op& op = graph_.op(id);
+    std::vector<RegionId> around;
+    for (RegionId r = op.region; r.valid(); r = graph_.region(r).parent) around.push_back(r);
+    std::vector<PathStep> steps;
+    const auto enter_regions = [&](std::size_t depth) {
+      while (!around.empty() && (!named_ || anchors_[around.back().index()] <= depth)) {
+        steps.push_back({graph_.region(around.back()).name, around.back()});
+        around.pop_back();
+      }
+    };
+    enter_regions(0);
+    if (!named_) {
+      for (const std::string& run : run_path_[id.index()]) steps.push_back({run, RegionId()});
+      return steps;
+    }
+    std::size_t depth = 0;
+    for (const std::string_view part : split_module(op.module)) {
+      steps.push_back({std::string(part), RegionId()});
+      enter_regions(++depth);
+    }
+    return steps;
   }
 
   /// A module that is left and entered again is drawn again: its operators in one box would need
@@ -127,16 +187,18 @@ class Builder {
       return;
     }
     std::size_t node = 0, depth = 0;
-    for (const std::string& part : path_of(op)) {
+    std::string module;
+    for (const auto& [part, region] : path_of(op)) {
       const std::string path =
           !named_ || nodes_[node].path.empty() ? part : nodes_[node].path + "." + part;
+      if (!region.valid()) module += (module.empty() || !named_ ? "" : ".") + part;
       const bool entered = depth < open_.size() && nodes_[open_[depth]].path == path;
       if (!entered) {
         open_.resize(depth);
         open_.push_back(nodes_.size());
-        nodes_.push_back({part, path, {}, {}, {}});
+        nodes_.push_back({part, path, {}, {}, {}, region});
         nodes_[node].children.push_back(open_.back());
-        index_[path] = open_.back();
+        if (!region.valid()) index_[named_ ? module : path] = open_.back();
       }
       node = open_[depth++];
     }
@@ -163,7 +225,10 @@ class Builder {
       part.kind = BoxKind::group;
       part.repeats = calls->second;
     }
-    if (index != 0 && part.inside.size() == 1) {
+    if (node.region.valid()) {
+      part.name = region_title(graph_.region(node.region));
+      part.detail = region_detail(graph_.region(node.region));
+    } else if (index != 0 && part.inside.size() == 1) {
       if (part.repeats == 1) return merged(std::move(part));
       take_in(part);
     }
@@ -238,7 +303,8 @@ class Builder {
   /// model walks through, with skips, and no chain of its own.
   bool is_list(const TreeNode& node) const {
     const bool numbered = std::ranges::all_of(node.children, [&](std::size_t child) {
-      return !nodes_[child].op.valid() && is_number(nodes_[child].name);
+      return !nodes_[child].op.valid() && !nodes_[child].region.valid() &&
+             is_number(nodes_[child].name);
     });
     if (!numbered || node.children.size() < 2) return false;
     const OpId first = first_op(node.children.front());
@@ -395,7 +461,8 @@ class Builder {
   const Graph& graph_;
   const std::vector<OperatorFacts>& facts_;
   bool named_ = false;
-  std::vector<bool> used_;   ///< by operator
+  std::vector<std::size_t> anchors_;  ///< by region: modules around it
+  std::vector<bool> used_;            ///< by operator
   std::vector<OpId> maker_;  ///< by tensor, seen through views; invalid: no operator with work
   std::vector<TreeNode> nodes_;
   std::vector<std::size_t> open_;                        ///< modules around the last operator

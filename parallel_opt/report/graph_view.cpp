@@ -35,7 +35,8 @@ class Drawing {
         open_boxes_(open_boxes),
         facts_(operator_facts(graph)),
         seconds_(std::move(seconds)),
-        box_of_op_(graph.ops.size(), -1) {
+        box_of_op_(graph.ops.size(), -1),
+        entered_(graph.regions.size()) {
     add_parameters();
   }
 
@@ -143,6 +144,7 @@ class Drawing {
       if (op.phase != Phase::forward) continue;
       const int target = box_of_op_[i];
       Sources through;
+      if (target >= 0) add_deciding(sources, op.region, target);
       for (const Operand& input : op.inputs) {
         if (!input.tensor.valid()) continue;
         for (const int source : sources[input.tensor.index()]) {
@@ -159,6 +161,19 @@ class Drawing {
     }
     add_outputs(sources);
     for (const auto& [ends, line] : lines_) view_.lines.push_back(line);
+  }
+
+  /// What chooses a way of a branch leads into it: to the first operator that is drawn.
+  void add_deciding(const std::vector<Sources>& sources, RegionId region, int target) {
+    for (; region.valid(); region = graph_.region(region).parent) {
+      const Region& one = graph_.region(region);
+      if (entered_[region.index()]) continue;
+      entered_[region.index()] = true;
+      if (one.kind != RegionKind::branch || !one.predicate.valid()) continue;
+      for (const int source : sources[one.predicate.index()]) {
+        add_line(source, target, one.predicate);
+      }
+    }
   }
 
   void add_outputs(const std::vector<Sources>& sources) {
@@ -266,6 +281,7 @@ class Drawing {
   std::vector<OperatorFacts> facts_;
   std::vector<double> seconds_;            ///< by operator; empty: nobody knows
   std::vector<int> box_of_op_;             ///< -1: a view, not drawn
+  std::vector<bool> entered_;              ///< by region: an operator of it was drawn
   std::map<std::int32_t, int> input_box_;  ///< by tensor
   std::vector<std::vector<int>> inside_;   ///< by box, in execution order
   std::map<std::pair<int, int>, GraphLine> lines_;

@@ -15,6 +15,7 @@
 #include "parallel_opt/graph/graph.h"
 #include "parallel_opt/graph/graph_json.h"
 #include "parallel_opt/graph/operator_file.h"
+#include "parallel_opt/graph/recurrent.h"
 #include "parallel_opt/importers/model.h"
 #include "parallel_opt/importers/onnx.h"
 #include "parallel_opt/importers/pt2.h"
@@ -138,9 +139,13 @@ class GraphBuilder {
                   runs,
                   std::string(),
                   observed,
-                  parent ? RegionId(*parent) : RegionId()};
+                  parent ? RegionId(*parent) : RegionId(),
+                  TensorId()};
     graph_.regions.push_back(std::move(region));
     return static_cast<std::int32_t>(graph_.regions.size() - 1);
+  }
+  void decide(std::int32_t region, std::int32_t predicate) {
+    graph_.regions.at(static_cast<std::size_t>(region)).predicate = TensorId(predicate);
   }
   /// `entry`: result of a join through which a loop takes up what a run before left.
   void carry(std::int32_t entry, std::int32_t left) {
@@ -265,6 +270,12 @@ void bind_region(nb::module_& m) {
             return r.parent.valid() ? std::optional(r.parent.value) : std::nullopt;
           },
           "Index of the enclosing region, or None.")
+      .def_prop_ro(
+          "predicate",
+          [](const Region& r) {
+            return r.predicate.valid() ? std::optional(r.predicate.value) : std::nullopt;
+          },
+          "Index of the tensor that decides, or None.")
       .def("__repr__", [](const Region& r) { return "Region(" + r.name + ")"; });
 }
 
@@ -296,6 +307,8 @@ void bind_builder(nb::module_& m) {
       .def("add_region", &GraphBuilder::add_region, "name"_a, "kind"_a, "group"_a, "runs"_a = 1.0,
            "observed"_a = false, "parent"_a = nb::none(),
            "Index of a new region: an alternative of a branch, or the body of a loop.")
+      .def("decide", &GraphBuilder::decide, "region"_a, "predicate"_a,
+           "The tensor whose value says whether a region runs.")
       .def("carry", &GraphBuilder::carry, "entry"_a, "left"_a,
            "What a run of a loop leaves in one tensor is what the next finds in the other.")
       .def("set_inputs", &GraphBuilder::set_inputs, "tensors"_a)
@@ -387,6 +400,8 @@ void bind_readers(nb::module_& m) {
       "load_pt2", [](const std::string& path, const Ties& ties) { return load_pt2(path, ties); },
       "path"_a, "ties"_a = Ties(), nb::call_guard<nb::gil_scoped_release>(),
       "Read a .pt2 file; its weights are not read.");
+  m.def("recurrent_workspace", &recurrent_workspace, "steps"_a, "samples"_a, "columns"_a,
+        "hidden"_a, "element"_a, "Bytes that oneDNN keeps of one layer of an LSTM, one way.");
   m.def(
       "check_operators",
       [](const std::string& document, const std::string& name) {

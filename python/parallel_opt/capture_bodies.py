@@ -86,11 +86,13 @@ class _Bodies:
         builder, outer = self.lowering.builder, self.lowering.region
         self.lowering.has_regions = True
         group = self.lowering.table.unique("cond")
+        predicate = self.lowering.index(self.node.args[0])
         ways = []
         for graph, way in zip(graphs, ("true", "false"), strict=True):
             region = builder.add_region(f"{group}.{way}", "branch", group, 0.5, False, outer)
+            if predicate is not None:
+                builder.decide(region, predicate)
             ways.append(self._body(graph, indices, region))
-        predicate = self.lowering.index(self.node.args[0])
         made = []
         for value, *left in zip(self.values, *ways, strict=False):
             inputs = [("inputs", index) for index in left if index is not None]
@@ -133,7 +135,9 @@ class _Bodies:
                 inside.append(self._enter(self._operand(source), node, region, "aten.select.int"))
             inside.extend(self._operand(o) for o in rest)
             for condition in conditions:
-                self._inline(condition, inside, region)
+                said = self._inline(condition, inside, region)
+                if said and said[0] is not None:
+                    builder.decide(region, said[0])
             left = self._inline(body, inside, region)
         for entry, index in zip(entries, left, strict=False):
             if entry is not None and index is not None:

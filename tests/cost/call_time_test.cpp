@@ -48,7 +48,8 @@ TEST(OperatorTimes, ARecordedBackwardHasOperatorsOfItsOwn) {
 TEST(OperatorTimes, RunsOfALoopAddUp) {
   Graph graph = layer(false);
   const double once = operator_times(graph, cpu(2)).seconds[0];
-  graph.regions.push_back({"loop.body", RegionKind::loop, "loop", 12, "", true, RegionId()});
+  graph.regions.push_back(
+      {"loop.body", RegionKind::loop, "loop", 12, "", true, RegionId(), TensorId()});
   graph.ops[0].region = RegionId(0);
   EXPECT_DOUBLE_EQ(operator_times(graph, cpu(2)).seconds[0], 12 * once);
 }

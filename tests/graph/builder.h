@@ -61,7 +61,7 @@ class GraphBuilder {
   /// A region inside the current one.
   RegionId add_region(const std::string& name, RegionKind kind, const std::string& group,
                       double runs) {
-    graph_.regions.push_back({name, kind, group, runs, "", false, region_});
+    graph_.regions.push_back({name, kind, group, runs, "", false, region_, TensorId()});
     return RegionId(graph_.regions.size() - 1);
   }
   /// The region of the operators that follow.

@@ -48,6 +48,49 @@ TEST(Dependencies, AWriteInPlaceWaitsForReadersAndReadersWaitForIt) {
   EXPECT_EQ(numbers(d.before(OpId(3))), (std::vector<int>{0, 2}));
 }
 
+/// c = sum(x) > 0; one of two ways by c: relu(x) then exp, or tanh(x).
+Graph branch_by_data() {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {4, 8});
+  const TensorId s = b.op("aten.sum.default", {{"self", x}}, {});                    // 0
+  const TensorId c = b.op("aten.gt.Scalar", {{"self", s}}, {}, {}, DType::boolean);  // 1
+  const RegionId yes = b.add_region("if.true", RegionKind::branch, "if", 0.5);
+  const RegionId no = b.add_region("if.false", RegionKind::branch, "if", 0.5);
+  b.raw().regions[0].predicate = b.raw().regions[1].predicate = c;
+  b.enter(yes);
+  const TensorId r = b.op("aten.relu.default", {{"self", x}}, {4, 8});  // 2
+  const TensorId e = b.op("aten.exp.default", {{"self", r}}, {4, 8});   // 3
+  b.enter(no);
+  const TensorId t = b.op("aten.tanh.default", {{"self", x}}, {4, 8});  // 4
+  b.enter(RegionId());
+  b.output(b.op(std::string(kJoin), {{"inputs", e}, {"inputs", t}}, {4, 8}));  // 5
+  return b.build();
+}
+
+TEST(Dependencies, AWayOfABranchWaitsForWhatChoosesIt) {
+  const Dependencies d(branch_by_data());
+  EXPECT_EQ(numbers(d.before(OpId(2))), (std::vector<int>{1}));
+  EXPECT_EQ(numbers(d.before(OpId(3))), (std::vector<int>{2}));  // through the relu
+  EXPECT_EQ(numbers(d.before(OpId(4))), (std::vector<int>{1}));
+  // sum, gt, relu, exp, join: five in a chain; without the condition it were three.
+  EXPECT_EQ(heaviest_chain(d, std::vector<double>{1, 1, 1, 1, 1, 1}).weight, 5);
+}
+
+TEST(Dependencies, TheBodyOfALoopWaitsForItsCondition) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {4});
+  b.enter(b.add_region("while.body", RegionKind::loop, "while", 3));
+  const TensorId h = b.op(std::string(kJoin), {{"inputs", x}}, {4});                  // 0
+  const TensorId c = b.op("aten.gt.Scalar", {{"self", h}}, {4}, {}, DType::boolean);  // 1
+  b.raw().regions[0].predicate = c;
+  const TensorId y = b.op("aten.tanh.default", {{"self", h}}, {4});  // 2
+  b.enter(RegionId());
+  b.output(b.op(std::string(kJoin), {{"inputs", y}}, {4}));
+  const Dependencies d(b.build());
+  EXPECT_EQ(numbers(d.before(OpId(1))), (std::vector<int>{0}));
+  EXPECT_EQ(numbers(d.before(OpId(2))), (std::vector<int>{0, 1}));
+}
+
 /// Every chain, one by one.
 double heaviest_by_trying(const Graph& graph, const std::vector<double>& weights) {
   const Dependencies d(graph);

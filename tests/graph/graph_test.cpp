@@ -252,5 +252,24 @@ TEST(Graph, HashIsOfTheComputationNotOfNames) {
   EXPECT_NE(graph_hash(other), hash);
 }
 
+TEST(Check, APredicateIsMadeWhereItsWaysCanSeeIt) {
+  testing::GraphBuilder b;
+  const TensorId x = b.input("x", {2});
+  const RegionId yes = b.add_region("if.true", RegionKind::branch, "if", 1);
+  b.enter(yes);
+  const TensorId inside = b.op("aten.sum.default", {{"self", x}}, {});
+  b.enter(RegionId());
+  b.output(b.op(std::string(kJoin), {{"inputs", inside}}, {}));
+  b.raw().regions[0].predicate = inside;
+  const std::vector<Fault> faults = check(b.build());
+  ASSERT_EQ(faults.size(), 1u);
+  EXPECT_EQ(faults[0].what, "the predicate 't0' of 'if.true' is made in the region 'if.true'");
+  b.raw().regions[0].predicate = x;
+  EXPECT_TRUE(check(b.build()).empty());
+  const std::string chosen = graph_hash(b.build());
+  b.raw().regions[0].predicate = TensorId();
+  EXPECT_NE(graph_hash(b.build()), chosen);
+}
+
 }  // namespace
 }  // namespace parallel_opt

@@ -12,6 +12,7 @@ namespace parallel_opt {
 namespace {
 
 using testing::GraphBuilder;
+using testing::Ints;
 
 const std::string kJoinTarget(kJoin);
 
@@ -131,6 +132,41 @@ TEST(Regions, JsonReadsBackEqual) {
   for (const Graph& g : {recurrence(), branch()}) {
     EXPECT_EQ(graph_from_json(to_json(g), "graph.json"), g);
   }
+}
+
+/// y = tanh(w x), computed again in the backward; z = exp(y).
+Graph recomputed() {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {4, 8});
+  const TensorId a = b.op("aten.sin.default", {{"self", x}}, {4, 8});
+  const TensorId w = b.parameter("w", {8, 8});
+  const std::map<std::string, Attribute> first = {{"recomputed", true}, {"saved_inputs", Ints{0}}};
+  const std::map<std::string, Attribute> second = {{"recomputed", true}, {"saved_inputs", Ints{}}};
+  const TensorId l = b.op("aten.linear.default", {{"input", a}, {"weight", w}}, {4, 8}, first);
+  const TensorId y = b.op("aten.tanh.default", {{"self", l}}, {4, 8}, second);
+  b.output(b.op("aten.exp.default", {{"self", y}}, {4, 8}));
+  return b.build();
+}
+
+TEST(Recomputed, KeepsWhatItReadsAndRunsAgain) {
+  const Graph graph = recomputed();
+  EXPECT_EQ(saved_bytes(graph), Bytes(2 * kState));  // sin's result, exp's result; not tanh's
+  const GraphSummary summary = summarize(graph);
+  EXPECT_EQ(summary.flops.forward, Flops(kLinear));
+  EXPECT_EQ(summary.flops.backward, Flops(2 * kLinear));  // the weight's gradient, and the forward
+}
+
+TEST(RecordedBackward, KeepsWhatItsOperatorsRead) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {4, 8});
+  const TensorId w = b.parameter("w", {8, 8});
+  const TensorId l = b.op("aten.linear.default", {{"input", x}, {"weight", w}}, {4, 8});
+  const TensorId y = b.op("aten.tanh.default", {{"self", l}}, {4, 8});
+  const TensorId z = b.op("aten.sin.default", {{"self", y}}, {4, 8});  // keeps y by its row
+  b.output(z);
+  b.op("aten.tanh_backward.default", {{"grad_output", x}, {"output", y}}, {4, 8});
+  b.raw().ops.back().phase = Phase::backward;
+  EXPECT_EQ(saved_bytes(b.build()), Bytes(kState));  // y alone
 }
 
 }  // namespace

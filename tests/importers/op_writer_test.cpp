@@ -47,6 +47,28 @@ TEST(OpWriter, WhatALoopCarriesKeepsItsMaker) {
   EXPECT_EQ(expected_runs(graph, graph.ops[1]), 3);
 }
 
+TEST(OpWriter, WhatDecidesKeepsItsMakerAndItsNumber) {
+  OpWriter writer("m", 10);
+  const TensorId x = writer.add_tensor("x", TensorRole::input, kPair);
+  writer.name = "unused";
+  writer.add("aten.exp.default", {{"self", x}}, kPair);
+  writer.name = "chosen";
+  const TensorId by = writer.add("aten.sum.default", {{"self", x}}, kPair);
+  Region region;
+  region.name = "if.true";
+  region.group = "if";
+  region.kind = RegionKind::branch;
+  region.predicate = by;
+  writer.region = writer.add_region(region);
+  writer.name = "way";
+  const TensorId way = writer.add("aten.tanh.default", {{"self", x}}, kPair);
+  writer.region = RegionId();
+  writer.graph().outputs = {writer.join({way}, kPair)};
+  const Graph graph = writer.finish();
+  ASSERT_EQ(graph.ops.size(), 3u);  // without the unused one
+  EXPECT_EQ(graph.tensor(graph.regions[0].predicate).name, "chosen");
+}
+
 TEST(OpWriter, RefusesWithoutEnd) {
   OpWriter writer("m.pb", 1);
   writer.where = "node 'y'";

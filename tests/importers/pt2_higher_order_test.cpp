@@ -67,9 +67,11 @@ TEST(Pt2HigherOrder, BothWaysOfACondAreRegions) {
   EXPECT_EQ(placed(graph), (Lines{"y.true: aten.linear.default", "y.false: aten.linear.default",
                                   "y.false: aten.linear.default", "y.false: aten.linear.default",
                                   "main: parallel_opt.join"}));
-  EXPECT_EQ(graph.regions, (std::vector<Region>{
-                               {"y.true", RegionKind::branch, "y", 0.5, "", false, RegionId()},
-                               {"y.false", RegionKind::branch, "y", 0.5, "", false, RegionId()}}));
+  EXPECT_EQ(
+      graph.regions,
+      (std::vector<Region>{
+          {"y.true", RegionKind::branch, "y", 0.5, "", false, RegionId(), graph.inputs[1]},
+          {"y.false", RegionKind::branch, "y", 0.5, "", false, RegionId(), graph.inputs[1]}}));
   const Op& join = graph.ops.back();
   EXPECT_EQ(join.inputs, (std::vector<Operand>{{"inputs", graph.ops[0].outputs[0]},
                                                {"inputs", graph.ops[3].outputs[0]},
@@ -93,7 +95,8 @@ TEST(Pt2HigherOrder, AWhileLoopRunsItsConditionAndItsBody) {
                                   "y.body: aten.linear.default", "y.body: aten.linear.default",
                                   "main: parallel_opt.join"}));
   EXPECT_EQ(graph.regions,
-            (std::vector<Region>{{"y.body", RegionKind::loop, "y", 1, "", false, RegionId()}}));
+            (std::vector<Region>{{"y.body", RegionKind::loop, "y", 1, "", false, RegionId(),
+                                  graph.ops[1].outputs[0]}}));  // what the condition leaves
   EXPECT_EQ(graph.ops[0].attributes.at("carried"), Attribute(std::string("y.body.linear_1")));
   EXPECT_EQ(graph.notes, Lines{"operator \"higher_order.while_loop\" runs its body any number of "
                                "times: one run is counted"});
@@ -113,8 +116,8 @@ TEST(Pt2HigherOrder, AMapRunsOncePerRow) {
   const Graph graph = read(model);
   EXPECT_EQ(placed(graph), (Lines{"ys.body: aten.select.int", "ys.body: aten.linear.default",
                                   "main: parallel_opt.join"}));
-  EXPECT_EQ(graph.regions,
-            (std::vector<Region>{{"ys.body", RegionKind::loop, "ys", 6, "", true, RegionId()}}));
+  EXPECT_EQ(graph.regions, (std::vector<Region>{{"ys.body", RegionKind::loop, "ys", 6, "", true,
+                                                 RegionId(), TensorId()}}));
   EXPECT_TRUE(graph.notes.empty());
 }
 

@@ -82,6 +82,66 @@ TEST(GraphView, WithoutNamesRunsAreDrawnOnce) {
   EXPECT_EQ(block.operators, 3);
 }
 
+/// stem; one of two ways by the sign of its sum; a loop of five runs.
+Graph controlled(const std::string& module) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {8, 16});
+  const TensorId w = b.parameter("w", {16, 16});
+  const auto linear = [&](TensorId from, const std::string& of) {
+    b.module(of);
+    return b.op("aten.linear.default", {{"input", from}, {"weight", w}}, {8, 16});
+  };
+  const TensorId h = linear(x, "stem");
+  b.module("");
+  const TensorId s = b.op("aten.sum.default", {{"self", h}}, {});
+  const RegionId yes = b.add_region("if.true", RegionKind::branch, "if", 0.25);
+  const RegionId no = b.add_region("if.false", RegionKind::branch, "if", 0.75);
+  b.raw().regions[0].predicate = b.raw().regions[1].predicate = s;
+  b.enter(yes);
+  const TensorId one = linear(h, module + "small");
+  b.enter(no);
+  const TensorId two = linear(linear(h, module + "large.0"), module + "large.1");
+  b.enter(RegionId());
+  b.module("");
+  const TensorId j = b.op(std::string(kJoin), {{"inputs", one}, {"inputs", two}}, {8, 16});
+  b.enter(b.add_region("loop.body", RegionKind::loop, "loop", 5));
+  const TensorId entry = b.op(std::string(kJoin), {{"inputs", j}}, {8, 16});
+  const TensorId left = linear(entry, "cell");
+  b.enter(RegionId());
+  b.module("");
+  b.output(b.op(std::string(kJoin), {{"inputs", left}}, {8, 16}));
+  return b.build();
+}
+
+constexpr double kLinearFlops = 2.0 * 8 * 16 * 16;
+
+TEST(GraphView, WaysOfABranchAndBodiesOfLoopsAreBoxesWithTheirRuns) {
+  const GraphView view = graph_view(controlled(""));
+  const GraphBox& yes = named(view, "if.true, 25 % of runs");
+  const GraphBox& no = named(view, "if.false, 75 % of runs");
+  EXPECT_EQ(yes.detail, "branch, assumed");
+  EXPECT_EQ(yes.parent, 0);
+  EXPECT_EQ(no.flops, 0.75 * 2 * kLinearFlops);
+  const GraphBox& body = named(view, "loop.body, 5 runs");
+  EXPECT_EQ(body.flops, 5 * kLinearFlops);
+  // What chooses leads into both.
+  const auto index = [&](const GraphBox& box) { return int(&box - view.boxes.data()); };
+  const auto joined = [&](const GraphBox& to) {
+    return std::ranges::any_of(view.lines, [&](const GraphLine& line) {
+      return line.to == index(to) && view.boxes[static_cast<std::size_t>(line.from)].name == "sum";
+    });
+  };
+  EXPECT_TRUE(joined(yes));
+  EXPECT_TRUE(joined(no));
+  EXPECT_TRUE(check(view, "view").empty());
+}
+
+TEST(GraphView, ControlFlowStandsInsideTheModuleThatAllOfItRuns) {
+  const GraphView view = graph_view(controlled("router."));
+  const GraphBox& yes = named(view, "if.true, 25 % of runs");
+  EXPECT_EQ(view.boxes[static_cast<std::size_t>(yes.parent)].name, "router");
+}
+
 TEST(GraphView, LayersThatTakeTurnsAreOneGroup) {
   GraphBuilder b;
   TensorId x = b.input("x", {4, 8});
