@@ -8,6 +8,7 @@
 #include <map>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/cli/documents.h"
 #include "parallel_opt/graph/batch_dim.h"
 #include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/importers/model.h"
@@ -41,11 +42,14 @@ class TemporaryDirectory {
 
 Graph capture(const std::string& spec, const Console& console) {
   const TemporaryDirectory directory;
-  const std::string file = directory.file("graph.json");
+  const std::string file = directory.file("graph.json"), errors = directory.file("errors.json");
   console.detail("capturing " + spec);
-  const ProcessResult result =
-      console.processes.run(python_command(console.processes, "capture", {spec, "-o", file}));
+  const ProcessResult result = console.processes.run(
+      python_command(console.processes, "capture", {spec, "-o", file, "--errors", errors}));
   if (result.exit_code != 0) {
+    if (fs::exists(errors)) {  // else it was killed, or Python itself did not start
+      throw_if_any(from_json<ErrorDocument>(read_file(errors), errors).errors);
+    }
     throw InputError(
         spec, "Python could not capture it (exit code " + std::to_string(result.exit_code) + ")",
         "the reason stands above");

@@ -6,7 +6,7 @@ Also a program: ``python -m parallel_opt.capture file.py:factory -o model.pt2``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ from torch import nn
 
 from parallel_opt._core import Graph, join_batches, read_pt2
 from parallel_opt.capture_export import (
-    batch_of,
     draft_reason,
     export,
     first_line,
@@ -23,9 +22,9 @@ from parallel_opt.capture_export import (
     ties,
 )
 from parallel_opt.capture_flex import unknown_masks
-from parallel_opt.capture_inputs import map_tensors
+from parallel_opt.capture_inputs import batch_of, check_samples, checked_call, map_tensors
 from parallel_opt.capture_loss import Loss
-from parallel_opt.capture_state import check_ready, unwrapped
+from parallel_opt.capture_state import checked_module
 from parallel_opt.compat_functions import apply_seen, checkpoints_seen
 from parallel_opt.errors import InputError
 from parallel_opt.operators import with_registered
@@ -48,7 +47,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 def capture(
     module: nn.Module,
-    args: Sequence[Any] = (),
+    args: Sequence[Any] | torch.Tensor = (),
     kwargs: Mapping[str, Any] | None = None,
     *,
     level: str = "auto",
@@ -65,9 +64,9 @@ def capture(
 
     Args:
         module: Any module; its weights may be real, fake or on the meta device.
-        args: One batch, as in ``module(*args, **kwargs)``. With ``dynamic_batch`` the size of
-            dimension 0 of the first tensor becomes the symbol ``batch`` where the model allows it:
-            ``graph.bind({"batch": n})`` counts another batch.
+        args: One batch, as in ``module(*args, **kwargs)``; a tensor is one argument. With
+            ``dynamic_batch`` the size of dimension 0 of the first tensor becomes the symbol
+            ``batch`` where the model allows it: ``graph.bind({"batch": n})`` counts another one.
         kwargs: Keyword arguments of the same call.
         level: How to look. ``"step"``: forward, loss, backward and optimizer as ATen operators, by
             make_fx on fake tensors. ``"joint"``: forward and backward, by Dynamo and AOTAutograd.
@@ -87,18 +86,20 @@ def capture(
         optimizer: Traced too by ``"step"``; it must hold parameters of the module.
 
     Raises:
-        InputError: No way works; the reasons are named.
+        InputError: No way works, or this is no module or no batch of it; the reasons are named.
     """
     if level not in LEVELS:
         raise InputError("level", f'unknown level "{level}"', "one of " + ", ".join(LEVELS))
-    module = unwrapped(module)
-    name = name or type(module).__name__
-    check_ready(module, name)
+    module, name = checked_module(module, name)
     calls = [as_call(batch) for batch in batches]
+    args, kwargs = checked_call(name, args, kwargs)
     if calls and not args and not kwargs:
         args, kwargs = calls[0]
+    for number, (own_args, own_kwargs) in enumerate(calls):
+        check_samples(f"{name}: batches[{number}]", own_args, own_kwargs)
+    check_samples(name, args, kwargs)
     one = _Capture(module, name, dynamic_batch, loss_fn, optimizer)
-    graph = with_registered(one.by(level, tuple(args), dict(kwargs or {})))
+    graph = with_registered(one.by(level, args, kwargs))
     unknown = unknown_masks(graph.ops)
     if unknown:
         graph = graph.annotated(unknown)
@@ -122,8 +123,10 @@ def as_call(batch: Any) -> Call:
 
 
 RECOMPUTED = (
-    "parts run under activation checkpointing: their second forward is not counted in the backward"
+    "recorded from one run: parts run under activation checkpointing, "
+    "and an export does not say which"
 )
+CAST = "recorded from one run: autocast is used inside, and an export does not have its casts"
 
 
 class _Capture:
@@ -141,6 +144,7 @@ class _Capture:
         self.loss_fn, self.optimizer = loss_fn, optimizer
         self.inlined: set[str] = set()  # custom autograd.Functions that an export looked into
         self.checkpoints = 0  # parts under activation checkpointing that an export ran through
+        self.autocasts = 0  # regions under autocast in what was exported
 
     def by(self, level: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         """The graph at one level."""
@@ -168,21 +172,27 @@ class _Capture:
             raise InputError(self.name, both, "does the model run?") from error
 
     def _as_kept(self, graph: Graph, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
-        """An export looks into custom autograd.Functions and checkpointed parts, and what they save
-        is not what their operators would: a recorded run on fake tensors knows."""
-        if not self.inlined and not self.checkpoints:
+        """An export looks into custom autograd.Functions, and what they save is not what their
+        operators would: a recorded run on fake tensors knows. It does not tell what is computed
+        again, nor which weights autocast has cast: then the recorded run is the graph."""
+        if not self.inlined and not self.checkpoints and not self.autocasts:
             return graph
         recorded = self._trace(args, kwargs)
-        notes = [RECOMPUTED] if self.checkpoints else []
-        if self.inlined:
-            names = ", ".join(sorted(self.inlined))
-            notes.append(
-                f"exported with the operators inside of {names}; what autograd keeps was observed"
-            )
-        return graph.annotated(notes, recorded.observed_saved_bytes)
+        if self.checkpoints:
+            return recorded.annotated([RECOMPUTED])
+        if self.autocasts:
+            return recorded.annotated([CAST])
+        names = ", ".join(sorted(self.inlined))
+        note = f"exported with the operators inside of {names}; what autograd keeps was observed"
+        return graph.annotated([note], recorded.observed_saved_bytes)
 
-    def _see_checkpoint(self) -> None:
+    @contextlib.contextmanager
+    def _see_checkpoint(self) -> Iterator[None]:
         self.checkpoints += 1
+        yield
+
+    def _see_autocast(self) -> None:
+        self.autocasts += 1
 
     def _see(self, cls: type, run: Callable[[], Any], _args: tuple[Any, ...]) -> Any:
         if cls.__module__.split(".")[0] != "torch":
@@ -194,7 +204,13 @@ class _Capture:
             watched = contextlib.nullcontext() if strict else apply_seen(self._see)
             with watched, checkpoints_seen(self._see_checkpoint):
                 archive = export(
-                    self.module, args, kwargs, name=self.name, dynamic_batch=dynamic, strict=strict
+                    self.module,
+                    args,
+                    kwargs,
+                    name=self.name,
+                    dynamic_batch=dynamic,
+                    strict=strict,
+                    on_autocast=self._see_autocast,
                 )
             return read_pt2(archive, self.name)
 
@@ -251,7 +267,11 @@ class _Capture:
         def at_batch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
             return joint_graph(self.module, args, kwargs, name=self.name, ties=tied)
 
-        return self._with_batch(at_batch(args, kwargs), at_batch, args, kwargs)
+        graph = self._with_batch(at_batch(args, kwargs), at_batch, args, kwargs)
+        try:  # AOTAutograd decomposes: what autograd keeps of the model itself is another thing
+            return graph.annotated([], self._trace(args, kwargs).observed_saved_bytes)
+        except Exception:  # it does not run on tensors without data
+            return graph
 
     def _fragments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         from parallel_opt.capture_fragments import fragments_graph

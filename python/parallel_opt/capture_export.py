@@ -15,7 +15,7 @@ from parallel_opt import compat_capture as private
 from parallel_opt import compat_functions as functions
 from parallel_opt._core import Graph, analyze
 from parallel_opt.capture_flex import flex_operands
-from parallel_opt.capture_inputs import map_tensors, tensors_in
+from parallel_opt.capture_inputs import batch_of, map_tensors
 from parallel_opt.capture_state import flat_call, preserved, quiet, unwrapped
 from parallel_opt.operators import registered
 
@@ -28,8 +28,10 @@ def export(
     name: str | None = None,
     dynamic_batch: bool = True,
     strict: bool = False,
+    on_autocast: Callable[[], None] | None = None,
 ) -> bytes:
-    """A .pt2 archive of the module's graph without its weights; raises what torch.export raises."""
+    """A .pt2 archive of the module's graph without its weights; raises what torch.export raises.
+    ``on_autocast`` is called when parts of it run under autocast."""
     module = unwrapped(module)
     args, kwargs = _placed(module, tuple(args), dict(kwargs or {}))
     with (
@@ -42,6 +44,8 @@ def export(
     ):
         shapes = _dynamic(args, kwargs) if dynamic_batch else None
         program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=strict)
+        if on_autocast is not None and _has_autocast(program):
+            on_autocast()
         _simplify_masks(program)
         _drop_weights(program)
         extra = {
@@ -72,12 +76,6 @@ def first_line(error: BaseException) -> str:
     """An error in one line, for a note."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
-def batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
-    """Samples in the inputs: dimension 0 of the first tensor that has one."""
-    sizes = (int(tensor.shape[0]) for tensor in tensors_in((args, kwargs)) if tensor.dim() > 0)
-    return next(sizes, None)
 
 
 def looks_at_data(error: BaseException) -> bool:
@@ -156,6 +154,17 @@ def _simplify_masks(program: Any) -> None:
             q, k, v, _, mask, scale, _, *rest = node.args
             tensors = [a for a in mask[:-1] if isinstance(a, torch.fx.Node)]
             node.args = (q, k, v, None, tensors, scale, attributes, *(list(r) for r in rest))
+
+
+def _has_autocast(program: Any) -> bool:
+    """Whether autocast is on somewhere; where it is switched off, which models do against others,
+    nothing is cast."""
+    graphs = [m for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)]
+    return any(
+        getattr(node.target, "_name", "") == "wrap_with_autocast" and node.args[2] is not False
+        for graph in graphs
+        for node in graph.graph.nodes
+    )
 
 
 def _valued(argument: Any, value_of: Callable[[Any], Any]) -> Any:

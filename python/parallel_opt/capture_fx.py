@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from parallel_opt import compat
+from parallel_opt import compat_capture as private
 from parallel_opt import compat_functions as functions
 from parallel_opt._core import GraphBuilder
 from parallel_opt.capture_bodies import lower_bodies
@@ -77,13 +78,22 @@ class FxLowering:
         if functions.is_higher_order(node.target) and lower_bodies(self, node):
             return
         inputs, attributes = operands(node.target, node.args, node.kwargs, self.index)
-        value = node.meta.get("val")
+        value = node.meta["val"] = self._value(node)
         if not self._tensors(value) and (not inputs or value is not None):
             return  # arithmetic on sizes, an assertion, a number read from a tensor
         if node.meta.get("no_grad"):
             attributes["no_grad"] = True
+        if node.meta.get("recompute"):  # in the backward: it keeps what it reads from outside
+            kept = [a.name for a in node.all_input_nodes if not a.meta.get("recompute")]
+            outside = {self.index(a) for a in node.all_input_nodes if a.name in kept}
+            attributes["recomputed"] = True
+            attributes["saved_inputs"] = [at for at, (_, i) in enumerate(inputs) if i in outside]
         target, base = target_of(node.target)
         self.emit(node, target, base, inputs, attributes)
+
+    def _value(self, node: torch.fx.Node) -> Any:
+        values = [a.meta.get("val") if isinstance(a, torch.fx.Node) else a for a in node.args]
+        return private.with_workspace(node.target, values, node.meta.get("val"))
 
     def placed(self, node: torch.fx.Node) -> Place:
         """Where an operator belongs; inside of another's graph, where that one does."""

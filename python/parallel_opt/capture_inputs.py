@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from parallel_opt import compat
+from parallel_opt.errors import InputError
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
@@ -35,6 +36,31 @@ def are_hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether arguments hold tensors where torch's pytrees do not look."""
     seen = [leaf for leaf in compat.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     return len(seen) != len(tensors_in((args, kwargs)))
+
+
+def batch_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """Samples in the inputs: dimension 0 of the first tensor that has one."""
+    sizes = (int(tensor.shape[0]) for tensor in tensors_in((args, kwargs)) if tensor.dim() > 0)
+    return next(sizes, None)
+
+
+def checked_call(name: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """One call's arguments; a tensor is one argument. Raises InputError for what is no list."""
+    if isinstance(args, torch.Tensor):
+        args = (args,)
+    if not isinstance(args, (tuple, list)) or hasattr(args, "_fields"):
+        hint = "write (value,) for one argument, kwargs=... for named ones"
+        raise InputError(f"{name}: args", f"{type(args).__name__} is no tuple of arguments", hint)
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        hint = 'write {"name": value}'
+        raise InputError(f"{name}: kwargs", f"{type(kwargs).__name__} is no dict", hint)
+    return tuple(args), dict(kwargs or {})
+
+
+def check_samples(where: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raises InputError for a batch without samples."""
+    if batch_of(args, kwargs) == 0:
+        raise InputError(where, "the batch has 0 samples", "capture with at least one")
 
 
 _Function = Callable[[torch.Tensor], Any]

@@ -154,10 +154,9 @@ class _Joint:
             )
 
     def _place(self, node: torch.fx.Node) -> Place:
-        backward = node.meta.get("partitioner_tag") == "is_backward" or node.meta.get(
-            "autograd_backward", False
-        )
-        return call_of(node), "backward" if backward else "forward"
+        # AOTAutograd marks all of the forward; of the backward not what custom Functions do.
+        forward = node.meta.get("partitioner_tag") == "is_forward"
+        return call_of(node), "forward" if forward else "backward"
 
 
 def call_of(node: torch.fx.Node) -> Call:

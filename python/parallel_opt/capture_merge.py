@@ -47,7 +47,7 @@ def merge(recordings: Sequence[Recording], name: str, notes: Sequence[str] = ())
     runs = {i: _steps(recording, with_sizes) for i, recording in enumerate(recordings)}
     if len({tuple(step.content for step in steps) for steps in runs.values()}) == 1:
         return None
-    merged = _Merge([recording.graph for recording in recordings], name)
+    merged = _Merge(recordings, name)
     for note in notes:
         merged.builder.note(note)
     merged.sequence(runs, None)
@@ -96,8 +96,9 @@ class _Merge:
     """Emits operators of several graphs into one; knows for each run which tensor of the result its
     own tensors are."""
 
-    def __init__(self, graphs: Sequence[Graph], name: str) -> None:
-        self.graphs = graphs
+    def __init__(self, recordings: Sequence[Recording], name: str) -> None:
+        self.graphs = graphs = [recording.graph for recording in recordings]
+        self.reads = [recording.reads for recording in recordings]
         self.builder = GraphBuilder(name, "trace")
         self.names: dict[str, int] = {}
         self.maps: list[dict[int, int]] = [{} for _ in graphs]
@@ -167,9 +168,22 @@ class _Merge:
         group = self.unique(f"branch_{self.counts['branch'] + 1}")
         self.counts["branch"] += 1
         total = len(segment.elements)
+        by = self._decided_by(segment.elements, region)
         for number, runs in enumerate(alternatives(segment.elements)):
             way = self._region(f"{group}.{number}", "branch", group, len(runs) / total, region)
+            if by is not None:
+                self.builder.decide(way, by)
             self.sequence({run: segment.elements[run] for run in runs}, way)
+
+    def _decided_by(self, ways: Mapping[int, Sequence[Any]], region: int | None) -> int | None:
+        """What Python last looked at before these runs parted; None: at nothing."""
+        for run, steps in ways.items():
+            starts = [op for step in steps for op in step.operators()[:1]]
+            known = self.maps[run]
+            found = [t for at, t in self.reads[run] if starts and at <= starts[0] and t in known]
+            if found and self._visible(known[found[-1]], region):
+                return known[found[-1]]
+        return None
 
     def _region(self, name: str, kind: str, group: str, runs: float, parent: int | None) -> int:
         new = self.builder.add_region(name, kind, group, runs, True, parent)
@@ -339,6 +353,9 @@ class _Merge:
                 inputs.append((argument, entries[source]))
             outputs = [self._tensor(run, i, body, names[i]) for i in op.outputs]
             self._emit(op, inputs, outputs, body)
+        for at, tensor in self.reads[run]:
+            if chosen[0] < at <= chosen[-1] + 1 and tensor in inside:
+                self.builder.decide(body, self.maps[run][tensor])
 
     def finish(self) -> Graph:
         """Outputs joined where runs return other tensors; the most that any run kept."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import runpy
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,18 +84,18 @@ def _called(spec: str, parts: tuple[Any, ...]) -> Made:
     return made
 
 
-class _FactoryFailed(Exception):
-    """The user's own file raised; its traceback, without ours."""
-
-
 def _made(spec: str) -> Made:
     try:
         return made_by(spec)
     except (InputError, OSError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # the user's own file raised
         hidden = (__file__, runpy.__file__, "<frozen runpy>")
-        raise _FactoryFailed(traceback_without(error, hidden)) from None
+        print(traceback_without(error, hidden), end="", file=sys.stderr)
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename not in hidden]
+        place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        what = f"it raised {first_line(error)}{place}"
+        raise InputError(spec, what, "its traceback stands above") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,19 +114,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json and seen is not None:
             print(summarize(seen).to_json())
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 4
-    except _FactoryFailed as failed:
-        print(failed, end="", file=sys.stderr)
-        print(f"error: {options.factory}: it raised the error above", file=sys.stderr)
-        return 4
+        return _failed(options, error)
     except OSError as error:
-        print(
-            f"error: {error.filename}: {error.strerror} (may it be read and written?)",
-            file=sys.stderr,
-        )
-        return 4
+        what = error.strerror or first_line(error)
+        hint = "may it be read and written?"
+        return _failed(options, InputError(str(error.filename or options.factory), what, hint))
     return 0
+
+
+def _failed(options: argparse.Namespace, error: InputError) -> int:
+    errors = [{"where": where, "what": what, "hint": hint} for where, what, hint in error.faults]
+    document = json.dumps({"schema": "parallel-opt/error/1", "errors": errors}, indent=2)
+    if options.errors is not None:
+        with open(options.errors, "w", encoding="utf-8") as file:
+            file.write(document)
+        return 4
+    for fault in error.faults:
+        print(f"error: {InputError(*fault)}", file=sys.stderr)
+    if options.json:
+        print(document)
+    return 4
 
 
 def _graph(options: argparse.Namespace, made: Made) -> Graph:
@@ -186,4 +195,7 @@ def _parser() -> argparse.ArgumentParser:
         "--level", choices=LEVELS, default="auto", help="how to look at the model (default: auto)"
     )
     parser.add_argument("--json", action="store_true", help="print the summary of the graph")
+    parser.add_argument(
+        "--errors", metavar="FILE", help="write what is wrong there, not to the standard error"
+    )
     return parser

@@ -34,11 +34,19 @@ def unwrapped(module: nn.Module) -> nn.Module:
         module = inner
 
 
-def check_ready(module: nn.Module, name: str) -> None:
-    """Raises InputError for a module that cannot run yet."""
+def checked_module(module: Any, name: str | None) -> tuple[nn.Module, str]:
+    """The module itself and its name. Raises InputError for no module, or one that cannot run."""
+    if not isinstance(module, nn.Module):
+        kind = module.__name__ if isinstance(module, type) else type(module).__name__
+        what = f"a class, {kind}," if isinstance(module, type) else kind
+        hint = "make one of it" if isinstance(module, type) else "wrap it in a module"
+        raise InputError(name or "module", f"{what} is no torch.nn.Module", hint)
+    module = unwrapped(module)
+    name = name or type(module).__name__
     for fqn, tensor in (*module.named_parameters(), *module.named_buffers()):
         if nn.parameter.is_lazy(tensor):
             raise InputError(name, f"{fqn} has no shape yet", "run one forward pass first")
+    return module, name
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from torch._logging.structured import INTERN_TABLE
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from parallel_opt._core import recurrent_workspace
 from parallel_opt.compat import DispatchMode, _private
 from parallel_opt.compat_functions import dynamo_options
 
@@ -85,14 +86,35 @@ class DispatchRecorder(DispatchMode):
         answer = self.before(func, args, kwargs) if self.before is not None else None
         if answer is not None:
             return answer
-        output = func(*args, **kwargs)
+        output = with_workspace(func, args, func(*args, **kwargs))
         self.record(func, args, kwargs, output)
         return output
+
+
+def with_workspace(function: Any, args: Sequence[Any], output: Any) -> Any:
+    """oneDNN's recurrent layer keeps a workspace, which fake tensors have without its size."""
+    if str(function) != "aten.mkldnn_rnn_layer.default" or not is_fake(output[3]):
+        return output
+    x, hidden, train = args[0], int(args[10]), bool(args[15])
+    if not train or output[3].numel() > 0:
+        return output
+    steps, samples, columns = (int(size) for size in x.shape)
+    size = recurrent_workspace(steps, samples, columns, hidden, x.element_size())
+    return (*output[:3], output[3].new_empty(size, dtype=torch.uint8))
+
+
+def values_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The values of a nested tensor, all rows one after the other; any other tensor itself."""
+    if tensor.is_nested and tensor.layout == torch.jagged:
+        values: torch.Tensor = _private(tensor, "_values")
+        return values
+    return tensor
 
 
 def storage_reference(tensor: torch.Tensor) -> Any:
     """Keeps the address of the tensor's storage from being used again, without its bytes; None for
     a tensor that has no storage of its own (sparse)."""
+    tensor = values_of(tensor)
     try:
         return StorageWeakRef(tensor.untyped_storage())
     except (NotImplementedError, RuntimeError):

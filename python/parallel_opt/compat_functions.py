@@ -153,17 +153,17 @@ def dynamo_options(**options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def checkpoints_seen(note: Callable[[], None]) -> Iterator[None]:
-    """Within it, ``note()`` follows every use of torch.utils.checkpoint, also of a ``checkpoint``
-    that was imported by name. Exports and steps run reentrant ones as the other kind."""
+def checkpoints_seen(around: Callable[[], Any]) -> Iterator[None]:
+    """Within it, the context ``around()`` is open while a part under torch.utils.checkpoint runs,
+    also when ``checkpoint`` was imported by name. Captures run reentrant ones as the other kind."""
     from torch.utils import checkpoint as module
 
     name = "_checkpoint_without_reentrant_generator"
     plain = _private(module, name)
 
     def seen(*args: Any, **kwargs: Any) -> Any:
-        note()
-        return plain(*args, **kwargs)
+        with around():
+            yield from plain(*args, **kwargs)
 
     setattr(module, name, seen)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,13 @@ from parallel_opt.trace_unroll import UNROLLED
 
 @dataclass
 class Recording:
-    """One run: its graph, and the module calls around each of its operators, outermost first."""
+    """One run: its graph, the module calls around each of its operators, outermost first, and what
+    of its data Python looked at."""
 
     graph: Graph
     paths: list[Path]
+    reads: list[tuple[int, int]]
+    """Numbers that Python read: how many operators had run, and the tensor."""
 
 
 def trace(
@@ -51,11 +54,17 @@ def trace(
     """
     args, kwargs = tuple(args), dict(kwargs)
 
-    def attempt(fake: bool, notes: Sequence[str]) -> Graph:
-        with preserved(module):
-            return record_run(
-                module, args, kwargs, name, ties, fake, backward, loss_fn, notes
-            ).graph
+    def attempt(fake: bool, notes: Sequence[str], watched: bool = True) -> Graph:
+        try:
+            with preserved(module):
+                return record_run(
+                    module, args, kwargs, name, ties, fake, backward, loss_fn, notes, watched
+                ).graph
+        except RuntimeError as error:  # torch.func takes gradients only where nobody watches
+            if not watched or "saved tensor hooks" not in str(error):
+                raise
+        unseen = "torch.func takes gradients inside: what autograd keeps was not observed"
+        return attempt(fake, [*notes, unseen], False)
 
     try:
         return attempt(True, notes)
@@ -75,14 +84,21 @@ def record_run(
     backward: bool = False,
     loss_fn: Loss | None = None,
     notes: Sequence[str] = (),
+    watched: bool = True,
 ) -> Recording:
-    """One run, within ``preserved(module)``, on fake tensors or on the real ones."""
+    """One run, within ``preserved(module)``, on fake tensors or on the real ones; ``watched``: what
+    autograd keeps is observed."""
     recorder = Recorder(module, name)
+    recorder.watched = watched
     for note in notes:
         recorder.builder.note(note)
-    with torch.enable_grad(), functions.compile_eagerly(), functions.flex_attention_anywhere():
+    with (
+        torch.enable_grad(),
+        functions.compile_eagerly(),
+        functions.flex_attention_anywhere(),
+    ):
         recorder.run(args, kwargs, ties, fake, backward, loss_fn)
-    return Recording(recorder.builder.build(), recorder.paths)
+    return Recording(recorder.builder.build(), recorder.paths, recorder.reads)
 
 
 class Recorder:
@@ -98,12 +114,17 @@ class Recorder:
         self.undo = UndoLog(self.saved.is_made)
         self.phase = "forward"
         self.paths: list[Path] = []
+        self.reads: list[tuple[int, int]] = []
         # A detach that may be autograd's own, made to call a hook with the result.
         self._detach: tuple[torch.Tensor, Callable[[], None]] | None = None
         self._inside: list[tuple[GraphBuilder, TensorTable]] = []  # of custom functions
         self.has_regions = False
         self.fake = False
+        self.watched = True
+        self._again: set[int] | None = None  # made by what will be computed again
         self._hidden = False  # inside of what is one operator of the graph
+        # A script that has run takes gradients by itself, with autograd's off.
+        self._scripted = any(isinstance(m, torch.jit.ScriptModule) for m in module.modules())
         self._of_torch = 0  # inside of so many of torch's own autograd functions
 
     def run(
@@ -152,8 +173,9 @@ class Recorder:
         before = self.undo.before if undo else None
         with (
             self.modules.followed(),
-            self.saved.watched(),
+            self.saved.watched() if self.watched else contextlib.nullcontext(),
             functions.apply_seen(self._custom),
+            functions.checkpoints_seen(self._checkpoint),
             functions.higher_order_seen(self._higher_order),
             compat.DispatchRecorder(self.record, before),
         ):
@@ -163,7 +185,8 @@ class Recorder:
     def finish(self, results: Sequence[torch.Tensor]) -> None:
         """The outputs, and what the forward kept."""
         self.builder.set_outputs([self.table.index(result) for result in results])
-        if not self.has_regions:  # what control flow keeps inside of it was not seen
+        # What control flow keeps inside of it was not seen.
+        if self.watched and not self.has_regions:
             self.builder.set_saved_bytes(self.saved.total())
 
     def register_state(
@@ -225,13 +248,16 @@ class Recorder:
             return
         target = str(function)
         if target.startswith(("prim.", "aten._local_scalar_dense")):
+            if not self._inside:
+                self.reads.extend((len(self.paths), self.table.index(t)) for t in tensors_in(args))
             return
         self.saved.made((args, kwargs), output)
         here, path = self._module_call()
 
         more = {}
         # Below torch's own functions gradients are off because the function has its own.
-        if self.phase == "forward" and not torch.is_grad_enabled() and not self._of_torch:
+        off = not torch.is_grad_enabled() and not self._of_torch and not self._scripted
+        if self.phase == "forward" and off:
             more["no_grad"] = True
 
         def emit() -> None:
@@ -262,6 +288,10 @@ class Recorder:
         known = {i for _, i in inputs if i is not None}
         base = target.split(".")[1]
         results = [table.register(t, base, "activation", inputs=known) for t in outputs]
+        if self._again is not None and not self._inside:
+            kept = [at for at, (_, i) in enumerate(inputs) if i not in self._again]
+            more = {**(more or {}), "recomputed": True, "saved_inputs": kept}
+            self._again.update(results)
         builder.add_op(
             target,
             table.unique(base),
@@ -275,6 +305,18 @@ class Recorder:
         )
         if not self._inside:
             self.paths.append(path)
+
+    @contextlib.contextmanager
+    def _checkpoint(self) -> Iterator[None]:
+        """A part whose operators run again in the backward."""
+        outer = self._again
+        self.flush()
+        self._again = set() if outer is None and self.phase == "forward" else outer
+        try:
+            yield
+            self.flush()
+        finally:
+            self._again = outer
 
     def flush(self) -> None:
         """A detach that nothing saved was the model's own."""

@@ -74,6 +74,7 @@ class TensorTable:
         requires_grad: bool | None = None,
     ) -> int:
         """A new tensor of the graph. ``inputs``: operands of the operator that made it."""
+        tensor = compat.values_of(tensor)
         storage, view = self._key(tensor)
         known = self._views.setdefault(storage, {})
         # The operand that shares the storage; else the storage's first tensor.
@@ -96,6 +97,7 @@ class TensorTable:
 
     def index(self, tensor: torch.Tensor) -> int:
         """The tensor's index; one never seen (made before the run) becomes a constant."""
+        tensor = compat.values_of(tensor)
         storage, view = self._key(tensor)
         known = self._views.get(storage, {})
         if view in known:

@@ -29,16 +29,19 @@ def to_networkx(graph: _core.Graph, *, sources: bool = False) -> Any:
     Returns:
         Nodes are operator names in execution order, with ``kind`` "operator" and ``target``,
         ``class``, ``flops``, ``backward_flops``, ``bytes`` (moved), ``saved_bytes``, ``module``,
-        ``phase``, ``block`` ("" outside of all), ``runs`` and ``level``. Edges lead from the maker
-        of a tensor to its reader, with ``tensor``, ``bytes``, ``shape`` and ``dtype``; two tensors
-        between two operators are two edges. The graph has ``name`` and ``source``.
+        ``phase``, ``block`` ("" outside of all), ``region`` ("" in the main body), ``runs`` and
+        ``level``. Edges lead from the maker of a tensor to its reader, with ``tensor``, ``bytes``,
+        ``shape`` ("2x8", "" of a scalar) and ``dtype``; two tensors between two operators are two
+        edges. ``decides`` is true where the tensor only decides that the operator runs: what makes
+        the condition of a branch leads to the first operators of each way. The graph has ``name``
+        and ``source``. All values are numbers, flags and texts, as GraphML wants them.
 
     Raises:
         MachineError: networkx is not installed.
     """
     networkx = _library()
     result = networkx.MultiDiGraph(name=graph.name, source=graph.source)
-    tensors = graph.tensors
+    tensors, regions = graph.tensors, graph.regions
     maker: dict[int, str] = {}
     if sources:
         for index, tensor in enumerate(tensors):
@@ -60,18 +63,47 @@ def to_networkx(graph: _core.Graph, *, sources: bool = False) -> Any:
             saved_bytes=facts.saved_bytes,
             runs=facts.runs,
             level=facts.level,
+            region="" if op.region is None else regions[op.region].name,
             **{"class": facts.op_class},
         )
+    made_in: dict[int, int | None] = {}
     for op in operators:
-        read = dict.fromkeys(index for _, index in op.inputs if index is not None)
-        for index in read:
+        read = list(dict.fromkeys(index for _, index in op.inputs if index is not None))
+        inside = {made_in[index] for index in read if index in made_in}
+        for index, decides in [(i, False) for i in read] + [
+            (i, True) for i in _deciding(regions, op.region, inside) if i not in read
+        ]:
             if index in maker:
                 tensor = tensors[index]
-                result.add_edge(maker[index], op.name, tensor=tensor.name, **_facts(tensor))
+                about = {"tensor": tensor.name, "decides": decides, **_facts(tensor)}
+                result.add_edge(maker[index], op.name, **about)
         for index in op.outputs:
             maker[index] = op.name
+            made_in[index] = op.region
     return result
 
 
+def _deciding(
+    regions: list[_core.Region], region: int | None, inside: set[int | None]
+) -> list[int]:
+    """Predicates of the alternatives that an operator is the first of; operators that read a result
+    of the same way wait through that one."""
+    found = []
+    while region is not None:
+        one = regions[region]
+        first = not any(_encloses(regions, region, made) for made in inside)
+        if one.predicate is not None and (first or one.kind == "loop"):
+            found.append(one.predicate)
+        region = one.parent
+    return found
+
+
+def _encloses(regions: list[_core.Region], outer: int, inner: int | None) -> bool:
+    while inner is not None and inner != outer:
+        inner = regions[inner].parent
+    return inner == outer
+
+
 def _facts(tensor: _core.Tensor) -> dict[str, Any]:
-    return {"bytes": tensor.bytes, "shape": tuple(tensor.shape), "dtype": tensor.dtype}
+    shape = "x".join(str(size) for size in tensor.shape)
+    return {"bytes": tensor.bytes, "shape": shape, "dtype": tensor.dtype}

@@ -143,7 +143,8 @@ def test_factory_that_raises_shows_its_own_frames_only(source, capsys):
     assert told[1].startswith(f'  File "{source}", line ')
     assert told[-2:] == [
         "KeyError: 'my own mistake'",
-        f"error: {source}:breaks: it raised the error above",
+        f"error: {source}:breaks: it raised KeyError: 'my own mistake' at {source}:50 "
+        "(its traceback stands above)",
     ]
     assert not any("runpy" in line or "capture_program" in line for line in told)
 

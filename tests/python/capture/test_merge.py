@@ -142,11 +142,15 @@ def test_exported_level_says_that_batches_differ():
     assert module.calls == 0
 
 
-def test_batch_that_does_not_run_is_noted():
-    module = nn.Linear(4, 2)
-    graph = capture(module, (plus(),), batches=[torch.rand(3, 5)])
-    assert graph.observed_saved_bytes is None
-    assert graph.notes[-1].startswith("the batches told nothing: RuntimeError: ")
+def test_a_way_waits_for_what_python_looked_at():
+    graph = capture(Routed(), batches=[plus(), minus()])
+    maker = {index: op for op in graph.ops for index in op.outputs}
+    network = graph.to_networkx()
+    for number, region in enumerate(graph.regions):
+        mean = maker[region.predicate]
+        first = next(op for op in graph.ops if op.region == number)
+        assert mean.target == "aten.mean.default"
+        assert network.has_edge(mean.name, first.name)
 
 
 def test_merged_graph_is_a_document():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import networkx
 import pytest
@@ -60,7 +61,7 @@ def test_tensors_are_edges() -> None:
         ("relu1", "add1"): "r1",
     }
     edge = g.edges["add0", "add1", 0]
-    assert (edge["bytes"], edge["shape"], edge["dtype"]) == (64, (2, 8), "fp32")
+    assert (edge["bytes"], edge["shape"], edge["dtype"]) == (64, "2x8", "fp32")
     assert networkx.dag_longest_path_length(g, weight="") == 5
 
 
@@ -70,6 +71,54 @@ def test_sources_are_nodes_when_asked_for() -> None:
     assert g.nodes["x"]["kind"] == "input"
     assert set(g.successors("x")) == {"linear0", "add0"}
     assert g.edges["w1", "linear1", 0]["bytes"] == 256
+
+
+def _branch() -> _core.Graph:
+    """c = x > 0; y = exp(relu(x)) where c, else tanh(x)."""
+    b = _core.GraphBuilder("branch", "test")
+    x = b.add_tensor("x", "input", "fp32", [2, 8])
+    c, *made = (
+        b.add_tensor(name, "activation", "fp32", [2, 8]) for name in ("c", "r", "e", "t", "y")
+    )
+    b.set_inputs([x])
+    b.add_op("aten.gt.Scalar", "gt", [("self", x)], [c])
+    ways = [b.add_region(f"if.{way}", "branch", "if", 0.5) for way in ("true", "false")]
+    for way in ways:
+        b.decide(way, c)
+    b.add_op("aten.relu.default", "relu", [("self", x)], [made[0]], region=ways[0])
+    b.add_op("aten.exp.default", "exp", [("self", made[0])], [made[1]], region=ways[0])
+    b.add_op("aten.tanh.default", "tanh", [("self", x)], [made[2]], region=ways[1])
+    joined = [("inputs", made[1]), ("inputs", made[2])]
+    b.add_op("parallel_opt.join", "join", joined, [made[3]])
+    b.set_outputs([made[3]])
+    return b.build()
+
+
+def test_a_way_of_a_branch_waits_for_its_condition() -> None:
+    g = _branch().to_networkx()
+    assert sorted((a, b, d["decides"]) for a, b, d in g.edges(data=True)) == [
+        ("exp", "join", False),
+        ("gt", "relu", True),
+        ("gt", "tanh", True),
+        ("relu", "exp", False),
+        ("tanh", "join", False),
+    ]
+    assert [g.nodes[name]["region"] for name in ("gt", "exp", "tanh")] == [
+        "",
+        "if.true",
+        "if.false",
+    ]
+    assert networkx.dag_longest_path_length(g, weight="") == 3  # gt, relu, exp, join
+
+
+@pytest.mark.parametrize("sources", [False, True])
+def test_a_network_is_written_as_graphml(tmp_path: Path, sources: bool) -> None:
+    for graph in (_graph(), _branch()):
+        network = graph.to_networkx(sources=sources)
+        networkx.write_graphml(network, tmp_path / "model.graphml")
+        again = networkx.read_graphml(tmp_path / "model.graphml", force_multigraph=True)
+        assert dict(again.nodes(data=True)) == dict(network.nodes(data=True))
+        assert len(again.edges) == len(network.edges)
 
 
 def test_without_networkx_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

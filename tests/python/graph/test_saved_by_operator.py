@@ -27,6 +27,15 @@ class Call(nn.Module):
         return self.function(self.a.exp().mul(1.5).neg(), self.b.exp().mul(1.5).neg(), index)
 
 
+def square(a: Tensor) -> Tensor:
+    """A matrix that is far from singular."""
+    return 0.1 * a[:6] + 8 * torch.eye(6)
+
+
+def factor(a: Tensor) -> Tensor:
+    return torch.linalg.cholesky(square(a) + square(a).t())
+
+
 CALLS: dict[str, Function] = {
     "index_put": lambda a, b, i: a.index_put((i,), b),
     "index_put_acc": lambda a, b, i: a.index_put((i,), b, accumulate=True),
@@ -79,6 +88,35 @@ CALLS: dict[str, Function] = {
     "conv_tbc": lambda a, b, i: torch.conv_tbc(
         a.view(8, 1, 6), b.view(2, 2, 6)[:1].transpose(1, 2).contiguous(), b[0][:2].contiguous()
     ),
+    "solve": lambda a, b, i: torch.linalg.solve(square(a), b.t()),
+    "solve_vector": lambda a, b, i: torch.linalg.solve(square(a), b[0]),
+    "inv": lambda a, b, i: torch.linalg.inv(square(a)).sum() + b.sum(),
+    "det": lambda a, b, i: torch.linalg.det(square(a)) + b.sum(),
+    "slogdet": lambda a, b, i: torch.linalg.slogdet(square(a))[1] + b.sum(),
+    "cholesky": lambda a, b, i: factor(a).sum() + b.sum(),
+    "cholesky_solve": lambda a, b, i: torch.cholesky_solve(b.t(), factor(a)),
+    "lu": lambda a, b, i: torch.linalg.lu(square(a))[1].sum() + b.sum(),
+    "lu_solve": lambda a, b, i: torch.linalg.lu_solve(
+        *torch.linalg.lu_factor(square(a)), b.t().contiguous()
+    ),
+    "triangular": lambda a, b, i: torch.linalg.solve_triangular(
+        square(a), b.t().contiguous(), upper=True
+    ),
+    "svd": lambda a, b, i: torch.linalg.svd(a, full_matrices=False)[1].sum() + b.sum(),
+    "svdvals": lambda a, b, i: torch.linalg.svdvals(a).sum() + b.sum(),
+    "pinv": lambda a, b, i: torch.linalg.pinv(a).sum() + b.sum(),
+    "qr": lambda a, b, i: torch.linalg.qr(a)[1].sum() + b.sum(),
+    "eigh": lambda a, b, i: torch.linalg.eigh(square(a))[0].sum() + b.sum(),
+    "eigvalsh": lambda a, b, i: torch.linalg.eigvalsh(square(a)).sum() + b.sum(),
+    "eig": lambda a, b, i: torch.linalg.eig(square(a))[0].real.sum() + b.sum(),
+    "matrix_power": lambda a, b, i: torch.linalg.matrix_power(square(a), 5).sum() + b.sum(),
+    "multi_dot": lambda a, b, i: torch.linalg.multi_dot([a, b.t(), b]),
+    "repeat_rows": lambda a, b, i: (
+        a.repeat_interleave(i + 1, dim=0, output_size=18)
+        if a.shape[0] == 4
+        else a[:4].repeat_interleave(i + 1, dim=0, output_size=18).sum() + b.sum()
+    ),
+    "weight_norm": lambda a, b, i: torch._weight_norm(b, b[:, :1].exp(), 0).sum() + a.sum(),
     "addmm_gelu": lambda a, b, i: torch._addmm_activation(b[0].repeat(1)[:4], a, b.t()),
 }
 
