@@ -164,7 +164,8 @@ def test_compiled_part_is_seen_through(level):
 def test_reentrant_checkpoint_has_its_gradients(level):
     forward, backward = flops(Reentrant(), level)
     assert forward == 2 * LINEAR
-    assert backward == 3 * LINEAR
+    # The part runs again; a step is traced with the other kind, which stops at what nobody needs.
+    assert backward == (3 if level == "step" else 4) * LINEAR
 
 
 @pytest.mark.parametrize("level", ["auto", "step", "joint", "trace"])
