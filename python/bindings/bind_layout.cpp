@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "parallel_opt/cost/caching_allocator.h"
 #include "parallel_opt/cost/row_model.h"
 #include "python/bindings/bind_fields.h"
 
@@ -59,6 +60,28 @@ class RowCases {
 }  // namespace
 
 void bind_layout(nb::module_& m) {
+  nb::class_<CachingAllocator>(m, "CachingAllocator",
+                               "PyTorch's caching allocator of one device, as a model.")
+      .def(
+          "__init__",
+          [](CachingAllocator* self, bool expandable_segments,
+             std::optional<std::int64_t> capacity_bytes) {
+            AllocatorSettings settings;
+            settings.expandable_segments = expandable_segments;
+            if (capacity_bytes) settings.capacity_bytes = *capacity_bytes;
+            new (self) CachingAllocator(settings);
+          },
+          "expandable_segments"_a = false, "capacity_bytes"_a = nb::none())
+      .def("allocate", &CachingAllocator::allocate, "bytes"_a,
+           "A block, or None when the device has no room.")
+      .def("free", &CachingAllocator::free, "block"_a, "Gives a block back.")
+      .def("adopt", &CachingAllocator::adopt, "small"_a, "sizes"_a, "is_free"_a,
+           "A segment of a snapshot; returns its blocks.")
+      .def_prop_ro("allocated_bytes", &CachingAllocator::allocated_bytes, "In use now.")
+      .def_prop_ro("reserved_bytes", &CachingAllocator::reserved_bytes, "Of all segments now.")
+      .def_prop_ro("peak_allocated_bytes", &CachingAllocator::peak_allocated_bytes, "Most in use.")
+      .def_prop_ro("peak_reserved_bytes", &CachingAllocator::peak_reserved_bytes,
+                   "Most in segments.");
   nb::class_<RowCases>(m, "RowCases", "Published rows, read once, predicted under many parameters.")
       .def(nb::init<const std::vector<std::string>&>(), "rows"_a)
       .def_prop_ro("skipped", &RowCases::skipped, "Per row: why it cannot be expressed, or empty.")
