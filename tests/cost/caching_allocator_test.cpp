@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <random>
+#include "parallel_opt/base/random.h"
 
 namespace parallel_opt {
 namespace {
@@ -104,18 +104,18 @@ TEST(CachingAllocator, AdoptsTheStateOfASnapshot) {
 TEST(CachingAllocator, NeverHandsOutTheSameBytesTwice) {
   // Against a plain sum: allocated is what is live, reserved at least that, and all of it comes
   // back.
-  std::mt19937_64 random(7);
+  Random random(7);
   for (const bool expandable : {false, true}) {
     CachingAllocator a({.expandable_segments = expandable});
     std::vector<std::pair<CachingAllocator::BlockIndex, std::int64_t>> live;
     std::int64_t least = 0;
     for (int i = 0; i < 20000; ++i) {
-      if (live.empty() || random() % 5 < 3) {
-        const auto bytes = std::int64_t(1) << (random() % 25);
+      if (live.empty() || random.below(5) < 3) {
+        const auto bytes = std::int64_t(1) << random.below(25);
         live.emplace_back(*a.allocate(bytes), bytes);
         least += CachingAllocator::rounded(bytes);
       } else {
-        const std::size_t at = random() % live.size();
+        const std::size_t at = random.below(live.size());
         a.free(live[at].first);
         least -= CachingAllocator::rounded(live[at].second);
         live[at] = live.back();
