@@ -6,6 +6,7 @@
 
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/hardware/efficiency.h"
 
 namespace parallel_opt {
 namespace {
@@ -92,6 +93,23 @@ std::vector<RateCurve> curves(const Peaks& peaks, std::span<const Efficiency> ta
     }
   }
   return rates;
+}
+
+/// Products of a device that was measured: its fitted curve at square sizes, in place of the usual
+/// share of its peak.
+void use_fitted_products(const DeviceRecord& record, std::vector<RateCurve>& rates) {
+  for (RateCurve& curve : rates) {
+    if (curve.kernel != "matmul" || !curve.dtype) continue;
+    const auto fitted = matmul_curve(record, "matmul", name_of(*curve.dtype));
+    if (!fitted || fitted->rows == 0) continue;
+    curve.points.clear();
+    for (const double n : {256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0}) {
+      const double flops = 2 * n * n * n;
+      curve.points.push_back({flops, flops / gemm_time(*fitted, 1, n, n, n).value});
+    }
+    curve.quality = Quality::calibrated;
+    curve.source = "fitted: data/efficiency/matmul.json";
+  }
 }
 
 bool has(const std::vector<std::string>& names, std::string_view name) {
@@ -205,6 +223,7 @@ Device device_of(const DeviceRecord& record) {
   // The record has the source of each number; ten thousand devices need not repeat it.
   device.rates = curves(peaks_of(record), record.cpu ? kCpuEfficiency : kGpuEfficiency, 0,
                         Quality::database, "data sheet");
+  use_fitted_products(record, device.rates.edit());
   device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
   if (record.max_w) {
     const double max_w = record.max_w->value;

@@ -4,6 +4,8 @@
 
 #include <set>
 
+#include "parallel_opt/hardware/efficiency.h"
+
 namespace parallel_opt {
 namespace {
 
@@ -164,6 +166,22 @@ constexpr char kBroken[] = R"({"schema": "parallel-opt/device/1", "name": "", "k
   "flops_per_s": {"fp23": {"value": 1, "quality": "reported", "source": "none"}},
   "memory_bytes_per_s": {"value": -1, "quality": "reported", "source": "s"},
   "cpu": {"cores": 0, "models": [1]}, "sources": {"s": "sheet"}})";
+
+TEST(Database, ProductsOfAMeasuredDeviceFollowItsFittedCurve) {
+  const DeviceRecord& record = device("H100-SXM-80GB");
+  const Device h100 = device_of(record);
+  const RateCurve* curve = find_rate(h100, "matmul", DType::bf16, 0);
+  ASSERT_NE(curve, nullptr);
+  EXPECT_EQ(curve->quality, Quality::calibrated);
+  const auto fitted = matmul_curve(record, "matmul", "bf16");
+  ASSERT_TRUE(fitted.has_value());
+  const double flops = 2 * 8192.0 * 8192 * 8192;
+  const double seconds = gemm_time(*fitted, 1, 8192, 8192, 8192).value;
+  EXPECT_NEAR(rate_at(*curve, flops), flops / seconds, 1e-6 * flops / seconds);
+  // Nobody's published products are of an H200: the usual share of its data sheet's peak.
+  const Device h200 = device_of(device("H200-SXM-141GB"));
+  EXPECT_EQ(find_rate(h200, "matmul", DType::bf16, 0)->quality, Quality::database);
+}
 
 TEST(DeviceRecord, EveryFaultIsNamed) {
   try {

@@ -86,7 +86,7 @@ TEST(DiscoverGpus, KnownAndUnknownDevicesJoinTheHost) {
   EXPECT_EQ(known.cores, (std::vector<int>{4, 5, 6, 7, 12, 13, 14, 15}));
   EXPECT_EQ(known.memory_bytes, (Uncertain{85899345920, 84e9, 85899345920, Quality::reported}));
   EXPECT_EQ(known.power->max_w, exact(650, Quality::reported));  // the limit, not the data sheet
-  EXPECT_EQ(find_rate(known, "matmul", DType::bf16, 0)->quality, Quality::database);
+  EXPECT_EQ(find_rate(known, "attention", DType::bf16, 0)->quality, Quality::database);
   const Device& unknown = cluster.devices[3];
   EXPECT_EQ(unknown.name, "NVIDIA Z9");
   EXPECT_EQ(unknown.numa, 0);

@@ -26,10 +26,11 @@ TEST(Preset, TwoNodesOfEight) {
   EXPECT_EQ(device.kind, DeviceKind::gpu);
   EXPECT_EQ(device.memory_bytes.value, 80.0 * 1024 * 1024 * 1024);
   EXPECT_EQ(device.memory_bytes.quality, Quality::database);
-  const RateCurve* curve = find_rate(device, "matmul", DType::bf16, 0);
+  const RateCurve* curve = find_rate(device, "attention", DType::bf16, 0);
   ASSERT_NE(curve, nullptr);
   EXPECT_EQ(curve->quality, Quality::database);
-  EXPECT_NEAR(curve->points.back().per_second, 0.7 * 989.4e12 * 1000 / 1001, 1e6);
+  EXPECT_NEAR(curve->points.back().per_second, 0.4 * 989.4e12 * 1000 / 1001, 1e6);
+  EXPECT_EQ(find_rate(device, "matmul", DType::bf16, 0)->quality, Quality::calibrated);
   EXPECT_EQ(device.power->max_w, exact(700, Quality::database));
   // NVSwitch and PCIe inside the nodes, one network between them; no list of pairs
   EXPECT_EQ(cluster.networks.size(), 3u);
