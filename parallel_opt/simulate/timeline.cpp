@@ -1,7 +1,9 @@
 #include "parallel_opt/simulate/timeline.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <set>
@@ -18,6 +20,7 @@ struct Place {
   std::string process_name;
   std::string thread_name;
   bool device_stream = false;
+  std::int64_t stream = -1;  ///< its number, as CUDA has them; -1: none
 };
 
 /// "rank 3 stream 7" -> {3, "stream 7"}; rank -1 when the track is of no rank.
@@ -50,6 +53,11 @@ std::map<std::string, Place> place_tracks(const Timeline& timeline) {
     place.thread = ++threads[place.process];
     place.thread_name = rank >= 0 && !rest.empty() ? rest : "main";
     place.device_stream = rest.starts_with("stream");
+    if (rest.starts_with("stream ")) {
+      const char* const end = rest.data() + rest.size();
+      std::int64_t number = 0;
+      if (std::from_chars(rest.data() + 7, end, number).ec == std::errc()) place.stream = number;
+    }
     places.emplace(track, std::move(place));
   }
   return places;
@@ -57,8 +65,8 @@ std::map<std::string, Place> place_tracks(const Timeline& timeline) {
 
 std::string_view kineto_category(const Span& span, const Place& place) {
   if (place.device_stream) return span.category == "data" ? "gpu_memcpy" : "kernel";
-  constexpr std::array<std::string_view, 6> kPhases = {"forward", "backward", "optimizer",
-                                                       "data",    "compile",  "idle"};
+  constexpr auto kPhases = std::to_array<std::string_view>(
+      {"forward", "backward", "optimizer", "data", "compile", "idle", "step"});
   const bool phase = std::ranges::find(kPhases, span.category) != kPhases.end();
   return phase ? "user_annotation" : "cpu_op";
 }
@@ -132,7 +140,10 @@ void add_span(Events& events, const Span& span, const Place& place, std::int64_t
     out.begin_object();
     member(out, "External id", id);
     member(out, "category", span.category);
-    if (place.device_stream) member(out, "stream", place.thread_name);
+    if (place.device_stream) {
+      member(out, "device", place.process - 1);
+      if (place.stream >= 0) member(out, "stream", place.stream);
+    }
     out.end_object();
   });
 }

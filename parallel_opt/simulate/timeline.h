@@ -10,8 +10,9 @@ namespace parallel_opt {
 /// Something that took time on one track.
 struct Span {
   std::string name;
-  std::string
-      category;  ///< "forward", "backward", "optimizer", "data", "communication", "idle", "compile"
+  /// "forward", "backward", "optimizer", "data", "communication", "idle", "compile", "step" (all of
+  /// one), "launch" (the host's part)
+  std::string category;
   std::string track;  ///< "rank 0", "rank 0 stream 7"
   double start_s = 0;
   double duration_s = 0;
@@ -41,7 +42,7 @@ template <class Visitor, class T>
 void fields(Visitor& visit, T& span) {
   visit("name", span.name, "what ran");
   visit("category", span.category,
-        "forward, backward, optimizer, data, communication, idle, compile");
+        "forward, backward, optimizer, data, communication, idle, compile, step, launch");
   visit("track", span.track, "where it ran");
   visit("start_s", span.start_s, "seconds from the start");
   visit("duration_s", span.duration_s, "seconds");
@@ -70,8 +71,9 @@ std::vector<Fault> check(const Timeline& timeline, const std::string& where = "t
 
 /// Chrome trace JSON that Perfetto and Kineto's tools read: one process per rank ("rank 3 stream 7"
 /// belongs to rank 3), one thread per track, complete events ("X") with Kineto's categories
-/// (kernel and gpu_memcpy on device streams, user_annotation for phases of a step, else cpu_op),
-/// counters ("C"). Times are rounded to nanoseconds, so that spans that touch still touch.
+/// (kernel and gpu_memcpy on device streams, user_annotation for steps and their phases, else
+/// cpu_op), device and number of a stream as Kineto has them, counters ("C"). Times are rounded to
+/// nanoseconds, so that spans that touch still touch.
 std::string chrome_trace(const Timeline& timeline);
 
 }  // namespace parallel_opt

@@ -39,8 +39,8 @@ TEST(ChromeTrace, SmallCaseByteForByte) {
     {"ph": "X", "cat": "user_annotation", "name": "step", "pid": 1, "tid": 1, "ts": 0, "dur": 2000, "args": {"External id": 1, "category": "forward"}},
     {"ph": "X", "cat": "cpu_op", "name": "attention", "pid": 1, "tid": 1, "ts": 0, "dur": 1000, "args": {"External id": 2, "category": "operator"}},
     {"ph": "X", "cat": "user_annotation", "name": "backward", "pid": 1, "tid": 1, "ts": 2000, "dur": 3000, "args": {"External id": 3, "category": "backward"}},
-    {"ph": "X", "cat": "kernel", "name": "all-reduce", "pid": 2, "tid": 1, "ts": 0.1, "dur": 0.2, "args": {"External id": 4, "category": "communication", "stream": "stream 7"}},
-    {"ph": "X", "cat": "gpu_memcpy", "name": "copy \"x\"", "pid": 2, "tid": 1, "ts": 0.3, "dur": 1000, "args": {"External id": 5, "category": "data", "stream": "stream 7"}},
+    {"ph": "X", "cat": "kernel", "name": "all-reduce", "pid": 2, "tid": 1, "ts": 0.1, "dur": 0.2, "args": {"External id": 4, "category": "communication", "device": 1, "stream": 7}},
+    {"ph": "X", "cat": "gpu_memcpy", "name": "copy \"x\"", "pid": 2, "tid": 1, "ts": 0.3, "dur": 1000, "args": {"External id": 5, "category": "data", "device": 1, "stream": 7}},
     {"ph": "C", "name": "memory_bytes", "pid": 1, "tid": 1, "ts": 1000, "args": {"memory_bytes": 1048576}},
     {"ph": "C", "name": "power_w", "pid": 3, "tid": 1, "ts": 500000, "args": {"power_w": 61.5}}
   ]

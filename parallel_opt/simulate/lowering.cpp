@@ -1,0 +1,528 @@
+#include "parallel_opt/simulate/lowering.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <utility>
+
+#include "parallel_opt/base/random.h"
+
+namespace parallel_opt {
+namespace {
+
+std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+/// Two that run side by side, each at 1/slowdown while both do.
+double beside(double a_s, double b_s, double slowdown) {
+  return std::max(a_s, b_s) + (slowdown - 1) * std::min(a_s, b_s);
+}
+
+/// Lognormal with mean 1; the same for the same action of a rank, whatever else there is.
+double jitter_factor(const JitterOptions& jitter, int rank, const Action& a) {
+  if (jitter.spread <= 0) return 1;
+  const std::uint64_t of_seed = Random(jitter.seed).next();
+  const std::uint64_t of_rank = Random(of_seed ^ static_cast<std::uint64_t>(rank)).next();
+  Random random(of_rank ^ (at(a.stage) << 34 | at(a.micro_batch) << 2 | at(int(a.kind))));
+  const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
+  const double normal = radius * std::cos(2 * std::numbers::pi * random.uniform());
+  const double variance = std::log1p(jitter.spread * jitter.spread);
+  return std::exp(std::sqrt(variance) * normal - variance / 2);
+}
+
+/// Where the members of a group wait for each other; one join per collective, in their order.
+struct Meeting {
+  std::int32_t stream = -1;
+  std::vector<std::int32_t> joins;
+};
+
+/// What is known of a rank while its actions are written down.
+struct RankState {
+  int position = 0;  ///< in the pipeline
+  int rank = 0;      ///< over all replicas
+  const Schedule* schedule = nullptr;
+  std::vector<std::int32_t> needs = {};  ///< of the next compute task
+  std::int32_t before = -1;              ///< last compute task of the action before
+  std::int32_t before_2 = -1;            ///< and of the one before that
+  std::int32_t sent = -1;                ///< a send that compute waits for
+  std::int32_t last_reduce = -1;
+  int loads = 0;
+  std::size_t gathers_met = 0;
+  std::vector<std::size_t> reduces_met = {};  ///< by meeting
+  std::vector<int> last_gradient = {};        ///< by stage: entry of the last B or W
+  std::vector<std::int32_t> gathered = {};    ///< by stage, once a step: the last gather; -1: none
+};
+
+class Lowering {
+ public:
+  Lowering(const StepWork& work, const std::vector<Schedule>& schedules,
+           const JitterOptions& jitter);
+  LoweredStep run();
+
+ private:
+  void pipeline(int replica);
+  void rank_actions(RankState& state);
+  void action(RankState& state, std::size_t i);
+  void feed(RankState& state, const Action& a);
+  std::int32_t compute(RankState& state, const Action& a, double work_s, TaskKind kind, int group);
+  std::int32_t slices(RankState& state, const Action& a, double work_s, bool gathers, bool reduces);
+  std::int32_t together(RankState& state, const Action& a, const Action& b, bool reduces);
+  void after(RankState& state, const Action& a, std::int32_t done);
+  void message(RankState& state, const Action& a, int to_stage, std::int32_t needed);
+  bool wants_gather(const RankState& state, const Action& a) const;
+  bool wants_reduce(const RankState& state, const Action& a, std::size_t i) const;
+  void gather(RankState& state, const Action& a, int group, std::size_t ahead_of);
+  void used(RankState& state, std::int32_t task);
+  void reduce(RankState& state, int stage, int group, std::int32_t needed);
+  void reduce_copies(RankState& state);
+  std::int32_t collective(Meeting& meeting, std::size_t& met, const Task& task, int members,
+                          std::int32_t needed);
+  void connect(const Schedule& schedule);
+  void finish_step();
+
+  const Schedule& schedule_of(int replica) const {
+    return schedules_[schedules_.size() == 1 ? 0 : at(replica)];
+  }
+  const StageWork& stage_work(const RankState& state, int stage) const {
+    return work_.stages[at(stage % state.schedule->stages_per_lane())];
+  }
+  double slowdown_of(int rank) const {
+    return work_.rank_slowdown.empty() ? 1 : work_.rank_slowdown[at(rank)];
+  }
+  std::int32_t stream(std::int32_t& id, const TaskStream& stream) {
+    if (id < 0) id = out_.graph.add_stream(stream);
+    return id;
+  }
+  std::int32_t collective_stream(std::int32_t& id, int rank) {
+    return stream(
+        id,
+        {.rank = rank, .link = work_.collective_link.value_or(-1), .role = StreamRole::collective});
+  }
+  static std::size_t pair(const Schedule& s, int stage, int micro_batch) {
+    return at(stage) * at(s.micro_batches) + at(micro_batch);
+  }
+  static Task task_of(const Action& a, double work_s, TaskKind kind, std::int32_t stream,
+                      int group = kWholeAction) {
+    return {.work_s = work_s,
+            .stream = stream,
+            .micro_batch = a.micro_batch,
+            .stage = static_cast<std::uint16_t>(a.stage),
+            .kind = static_cast<std::uint16_t>(kind),
+            .group = static_cast<std::uint16_t>(group)};
+  }
+
+  const StepWork& work_;
+  const std::vector<Schedule>& schedules_;
+  const JitterOptions& jitter_;
+  LoweredStep out_;
+  std::vector<Meeting> gathers_;  ///< by position in the pipeline
+  std::vector<Meeting> reduces_;  ///< by position, or by stage when there are two copies
+  std::vector<std::vector<RouteWork>> routes_;  ///< by rank
+  std::vector<RankState> ended_;                ///< of all replicas
+
+  // Of the replica at hand.
+  std::vector<std::int32_t>
+      output_of_;  ///< by stage and micro-batch: task that hands on F's result
+  std::vector<std::int32_t> gradient_of_;  ///< and that of the backward
+  std::vector<std::int32_t> copied_out_;
+  std::vector<std::int32_t> inputs_;  ///< tasks whose input may come from another stage
+};
+
+Lowering::Lowering(const StepWork& work, const std::vector<Schedule>& schedules,
+                   const JitterOptions& jitter)
+    : work_(work), schedules_(schedules), jitter_(jitter) {
+  const int positions = schedules[0].ranks();
+  const int ranks = positions * work.replicas;
+  out_.graph.ranks = ranks;
+  out_.graph.links = static_cast<int>(work.links.size());
+  out_.graph.slowdown = work.slowdown;
+  out_.ranks.resize(at(ranks));
+  out_.gathered.resize(at(ranks));
+  for (int rank = 0; rank < ranks; ++rank) {
+    stream(out_.ranks[at(rank)].compute, {.rank = rank, .role = StreamRole::compute});
+  }
+  gathers_.resize(at(positions));
+  reduces_.resize(at(std::max(positions, schedules[0].stages_per_lane())));
+  routes_.resize(at(ranks));
+  for (const RouteWork& r : work.routes) routes_[at(r.from)].push_back(r);
+
+  std::size_t actions = 0;
+  for (int replica = 0; replica < work.replicas; ++replica) {
+    for (const std::vector<Action>& row : schedule_of(replica).actions) actions += row.size();
+  }
+  out_.graph.tasks.reserve(actions * (work.links.empty() ? 1 : 2) + 4 * at(ranks));
+}
+
+LoweredStep Lowering::run() {
+  for (int replica = 0; replica < work_.replicas; ++replica) pipeline(replica);
+  finish_step();
+  return std::move(out_);
+}
+
+void Lowering::pipeline(int replica) {
+  const Schedule& schedule = schedule_of(replica);
+  const std::size_t pairs = at(schedule.stages) * at(schedule.micro_batches);
+  output_of_.assign(pairs, -1);
+  gradient_of_.assign(pairs, -1);
+  copied_out_.assign(work_.copy_bytes_per_s > 0 ? pairs : 0, -1);
+  inputs_.clear();
+  for (int position = 0; position < schedule.ranks(); ++position) {
+    RankState state{
+        .position = position, .rank = replica * schedule.ranks() + position, .schedule = &schedule};
+    rank_actions(state);
+    state.reduces_met = {};
+    state.last_gradient = {};
+    state.gathered = {};
+    ended_.push_back(std::move(state));
+  }
+  connect(schedule);
+}
+
+void Lowering::rank_actions(RankState& state) {
+  const Schedule& schedule = *state.schedule;
+  const std::vector<Action>& row = schedule.actions[at(state.position)];
+  state.reduces_met.assign(work_.reduce == ReduceWhen::never ? 0 : reduces_.size(), 0);
+  state.gathered.assign(work_.gather == GatherWhen::once ? at(schedule.stages) : 0, -1);
+  if (work_.reduce == ReduceWhen::last) {
+    state.last_gradient.assign(at(schedule.stages), -1);
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const bool gradient =
+          row[i].kind == ActionKind::backward || row[i].kind == ActionKind::backward_weight;
+      if (gradient) state.last_gradient[at(row[i].stage)] = static_cast<int>(i);
+    }
+  }
+  for (std::size_t i = 0; i < row.size(); i += row[i].with_next ? 2 : 1) action(state, i);
+  if (schedule.lanes > 1 && work_.reduce != ReduceWhen::never) reduce_copies(state);
+}
+
+/// An action, or two that run together, with what comes before and after.
+void Lowering::action(RankState& state, std::size_t i) {
+  const std::vector<Action>& row = state.schedule->actions[at(state.position)];
+  const Action& a = row[i];
+  state.needs.clear();
+  if (state.sent >= 0) state.needs.push_back(std::exchange(state.sent, -1));
+  if (work_.host_s > 0) {
+    const std::int32_t host = stream(out_.ranks[at(state.rank)].host, {.rank = state.rank});
+    state.needs.push_back(out_.graph.add(task_of(a, work_.host_s, TaskKind::host, host)));
+  }
+  feed(state, a);
+  std::int32_t done = -1;
+  if (a.with_next) {
+    const Action& b = row[i + 1];
+    feed(state, b);
+    done = together(state, a, b, wants_reduce(state, b, i + 1));
+  } else {
+    const ActionSeconds time = action_seconds(stage_work(state, a.stage), a.kind, work_.slowdown);
+    const double work_s = time.compute_s + time.exposed_s;
+    const bool gathers = wants_gather(state, a), reduces = wants_reduce(state, a, i);
+    if (gathers || reduces) {
+      done = slices(state, a, work_s, gathers, reduces);
+    } else {
+      done = compute(state, a, work_s, static_cast<TaskKind>(a.kind), kWholeAction);
+      if (a.kind != ActionKind::backward_weight) inputs_.push_back(done);
+    }
+  }
+  state.before_2 = std::exchange(state.before, done);
+  after(state, a, a.with_next ? done - 1 : done);
+  if (a.with_next) after(state, row[i + 1], done);
+}
+
+/// What must be on the device before an action, other than results of other stages.
+void Lowering::feed(RankState& state, const Action& a) {
+  RankStreams& streams = out_.ranks[at(state.rank)];
+  const StageWork& stage = stage_work(state, a.stage);
+  if (a.kind == ActionKind::forward) {
+    if (work_.load_s <= 0 || !state.schedule->first_of_lane(a.stage)) return;
+    if (state.loads++ < work_.loaded_ahead) return;
+    const std::int32_t load = stream(streams.load, {.rank = state.rank});
+    state.needs.push_back(out_.graph.add(task_of(a, work_.load_s, TaskKind::load, load)));
+    return;
+  }
+  if (a.kind == ActionKind::backward_weight || stage.offloaded_bytes == 0) return;
+  const std::int32_t copy = stream(streams.copy_in, {.rank = state.rank});
+  const double copy_s = static_cast<double>(stage.offloaded_bytes) / work_.copy_bytes_per_s;
+  const std::int32_t id = out_.graph.add(task_of(a, copy_s, TaskKind::copy_in, copy));
+  out_.graph.add_need(id, copied_out_[pair(*state.schedule, a.stage, a.micro_batch)]);
+  out_.graph.add_need(id, state.before_2);  // while the action before this one runs
+  state.needs.push_back(id);
+}
+
+std::int32_t Lowering::compute(RankState& state, const Action& a, double work_s, TaskKind kind,
+                               int group) {
+  work_s *= slowdown_of(state.rank) * jitter_factor(jitter_, state.rank, a);
+  const std::int32_t id =
+      out_.graph.add(task_of(a, work_s, kind, out_.ranks[at(state.rank)].compute, group));
+  for (const std::int32_t needed : state.needs) out_.graph.add_need(id, needed);
+  state.needs.clear();
+  return id;
+}
+
+/// An action layer group by layer group, with the gathers before and the reductions after each.
+std::int32_t Lowering::slices(RankState& state, const Action& a, double work_s, bool gathers,
+                              bool reduces) {
+  const StageWork& stage = stage_work(state, a.stage);
+  const auto count = static_cast<int>(stage.groups.size());
+  std::int32_t id = -1;
+  for (int i = 0; i < count; ++i) {
+    const int group = a.kind == ActionKind::forward ? i : count - 1 - i;
+    if (gathers) gather(state, a, group, out_.gathered[at(state.rank)].size());
+    id = compute(state, a, work_s * stage.groups[at(group)].share, static_cast<TaskKind>(a.kind),
+                 group);
+    if (i == 0) inputs_.push_back(id);
+    if (gathers) used(state, id);
+    if (reduces && state.schedule->lanes == 1) reduce(state, a.stage, group, id);
+  }
+  return id;
+}
+
+std::int32_t Lowering::together(RankState& state, const Action& a, const Action& b, bool reduces) {
+  const std::size_t first = out_.gathered[at(state.rank)].size();
+  for (const Action& each : {a, b}) {
+    const auto count = static_cast<int>(stage_work(state, each.stage).groups.size());
+    const bool gathers = wants_gather(state, each);
+    for (int i = 0; gathers && i < count; ++i) {
+      gather(state, each, each.kind == ActionKind::forward ? i : count - 1 - i, first);
+    }
+  }
+  const StageWork& stage = stage_work(state, b.stage);
+  const ActionSeconds time =
+      together_seconds(action_seconds(stage_work(state, a.stage), a.kind, work_.slowdown),
+                       action_seconds(stage, b.kind, work_.slowdown), work_.slowdown);
+  const std::int32_t id =
+      compute(state, a, time.compute_s + time.exposed_s, TaskKind::overlapped, kWholeAction);
+  inputs_.push_back(id);
+  used(state, id);
+  const std::int32_t end = compute(state, b, 0, TaskKind::backward, kWholeAction);
+  for (int g = static_cast<int>(stage.groups.size()); reduces && g-- > 0;) {
+    if (state.schedule->lanes == 1) reduce(state, b.stage, g, end);
+  }
+  return end;
+}
+
+/// Results go on; what is not needed soon leaves the device.
+void Lowering::after(RankState& state, const Action& a, std::int32_t done) {
+  if (a.kind == ActionKind::backward_weight) return;
+  const Schedule& schedule = *state.schedule;
+  const std::size_t at_pair = pair(schedule, a.stage, a.micro_batch);
+  const StageWork& stage = stage_work(state, a.stage);
+  if (a.kind == ActionKind::forward) {
+    output_of_[at_pair] = done;
+    if (!schedule.last_of_lane(a.stage)) message(state, a, a.stage + 1, done);
+    if (stage.offloaded_bytes == 0) return;
+    const std::int32_t copy = stream(out_.ranks[at(state.rank)].copy_out, {.rank = state.rank});
+    const double copy_s = static_cast<double>(stage.offloaded_bytes) / work_.copy_bytes_per_s;
+    copied_out_[at_pair] = out_.graph.add(task_of(a, copy_s, TaskKind::copy_out, copy));
+    out_.graph.add_need(copied_out_[at_pair], done);
+  } else {
+    gradient_of_[at_pair] = done;
+    if (!schedule.first_of_lane(a.stage)) message(state, a, a.stage - 1, done);
+  }
+}
+
+void Lowering::message(RankState& state, const Action& a, int to_stage, std::int32_t needed) {
+  const Schedule& schedule = *state.schedule;
+  const int to = state.rank - state.position + schedule.rank_of[at(to_stage)];
+  if (to == state.rank || work_.links.empty()) return;
+  std::vector<RankStreams::Wire>& wires = out_.ranks[at(state.rank)].wires;
+  const bool forward = a.kind == ActionKind::forward;
+  auto wire = std::ranges::find(wires, to, &RankStreams::Wire::to);
+  if (wire == wires.end()) {
+    const auto route = std::ranges::find(routes_[at(state.rank)], to, &RouteWork::to);
+    const int link = route == routes_[at(state.rank)].end() ? 0 : route->link;
+    const LinkWork& l = work_.links[at(link)];
+    const std::int32_t id = out_.graph.add_stream(
+        {.tail_s = l.latency_s, .rank = state.rank, .link = l.shared ? link : -1});
+    wire = wires.insert(wires.end(), {.to = to, .stream = id, .bytes_per_s = l.bytes_per_s});
+  }
+  // The gradient of a stage's input is as large as the output of the stage before.
+  const std::int64_t bytes = stage_work(state, forward ? a.stage : to_stage).output_bytes;
+  const std::int32_t id = out_.graph.add(
+      task_of(a, static_cast<double>(bytes) / wire->bytes_per_s,
+              forward ? TaskKind::send_forward : TaskKind::send_backward, wire->stream));
+  out_.graph.add_need(id, needed);
+  (forward ? output_of_ : gradient_of_)[pair(schedule, a.stage, a.micro_batch)] = id;
+  if (work_.blocking_sends) state.sent = id;
+}
+
+bool Lowering::wants_gather(const RankState& state, const Action& a) const {
+  if (a.kind == ActionKind::backward_weight || stage_work(state, a.stage).groups.empty()) {
+    return false;
+  }
+  if (work_.gather == GatherWhen::once) return state.gathered[at(a.stage)] < 0;
+  return work_.gather == GatherWhen::each_pass;
+}
+
+bool Lowering::wants_reduce(const RankState& state, const Action& a, std::size_t i) const {
+  const bool gradient = a.kind == ActionKind::backward || a.kind == ActionKind::backward_weight;
+  if (!gradient || stage_work(state, a.stage).groups.empty()) return false;
+  if (work_.reduce == ReduceWhen::last) {
+    return state.last_gradient[at(a.stage)] == static_cast<int>(i);
+  }
+  return work_.reduce == ReduceWhen::each;
+}
+
+/// Gathers a group for the next compute task. It may begin once no more than `prefetch` gathered
+/// groups wait for their use; those from number `ahead_of` on are used by that task itself.
+void Lowering::gather(RankState& state, const Action& a, int group, std::size_t ahead_of) {
+  std::vector<LoweredStep::Gathered>& done = out_.gathered[at(state.rank)];
+  const LayerGroup& g = stage_work(state, a.stage).groups[at(group)];
+  const std::int32_t on = collective_stream(out_.ranks[at(state.rank)].gather, state.rank);
+  const auto window = at(work_.prefetch) + 1;
+  const std::int32_t needed = work_.gather == GatherWhen::each_pass && ahead_of >= window
+                                  ? done[ahead_of - window].last_use
+                                  : -1;
+  const std::int32_t id =
+      collective(gathers_[at(state.position)], state.gathers_met,
+                 task_of(a, g.gather_s, TaskKind::gather, on, group), work_.replicas, needed);
+  done.push_back({.gather = id});
+  state.needs.push_back(id);
+  if (work_.gather == GatherWhen::once) state.gathered[at(a.stage)] = id;
+}
+
+/// `task` is the user of everything gathered since the last call.
+void Lowering::used(RankState& state, std::int32_t task) {
+  if (work_.gather != GatherWhen::each_pass) return;
+  std::vector<LoweredStep::Gathered>& done = out_.gathered[at(state.rank)];
+  for (auto it = done.rbegin(); it != done.rend() && it->last_use < 0; ++it) it->last_use = task;
+}
+
+void Lowering::reduce(RankState& state, int stage, int group, std::int32_t needed) {
+  const LayerGroup& g = stage_work(state, stage).groups[at(group)];
+  const std::int32_t on = collective_stream(out_.ranks[at(state.rank)].reduce, state.rank);
+  const bool copies = state.schedule->lanes > 1;
+  const std::size_t meeting =
+      at(copies ? stage % state.schedule->stages_per_lane() : state.position);
+  const Action a{.micro_batch = out_.graph.tasks[at(needed)].micro_batch, .stage = stage};
+  int members = work_.replicas;
+  if (copies) {
+    const std::vector<int>& rank_of = state.schedule->rank_of;
+    const std::size_t twin = meeting + at(state.schedule->stages_per_lane());
+    if (rank_of[meeting] != rank_of[twin]) members *= 2;
+  }
+  state.last_reduce =
+      collective(reduces_[meeting], state.reduces_met[meeting],
+                 task_of(a, g.reduce_s, TaskKind::reduce, on, group), members, needed);
+}
+
+/// With two copies of the model both meet at the end, in the order of the stages: each rank would
+/// come to them in another order if they met as soon as they could.
+void Lowering::reduce_copies(RankState& state) {
+  const Schedule& schedule = *state.schedule;
+  for (int stage = 0; stage < schedule.stages_per_lane(); ++stage) {
+    const int twin = stage + schedule.stages_per_lane();
+    const bool holds = schedule.rank_of[at(stage)] == state.position ||
+                       schedule.rank_of[at(twin)] == state.position;
+    for (auto g = static_cast<int>(work_.stages[at(stage)].groups.size()); holds && g-- > 0;) {
+      reduce(state, stage, g, state.before);
+    }
+  }
+}
+
+/// One collective of several members: nobody begins before all have come.
+std::int32_t Lowering::collective(Meeting& meeting, std::size_t& met, const Task& task, int members,
+                                  std::int32_t needed) {
+  TaskGraph& graph = out_.graph;
+  if (members == 1) {
+    const std::int32_t id = graph.add(task);
+    graph.add_need(id, needed);
+    return id;
+  }
+  Task arrival = task, join = task;
+  arrival.work_s = join.work_s = 0;
+  arrival.kind = join.kind = static_cast<std::uint16_t>(TaskKind::join);
+  if (met == meeting.joins.size()) {
+    join.stream = stream(meeting.stream, {});
+    meeting.joins.push_back(graph.add(join));
+  }
+  const std::int32_t joined = meeting.joins[met++];
+  const std::int32_t here = graph.add(arrival);
+  graph.add_need(here, needed);
+  graph.add_need(joined, here);
+  const std::int32_t id = graph.add(task);
+  graph.add_need(id, joined);
+  return id;
+}
+
+/// Every producer is known now: actions get the results of other stages that they need.
+void Lowering::connect(const Schedule& schedule) {
+  const auto from_before = [&](std::int32_t id, const Task& t) {
+    if (schedule.first_of_lane(t.stage)) return;
+    out_.graph.add_need(id, output_of_[pair(schedule, t.stage - 1, t.micro_batch)]);
+  };
+  const auto from_behind = [&](std::int32_t id, const Task& t) {
+    if (schedule.last_of_lane(t.stage)) return;
+    out_.graph.add_need(id, gradient_of_[pair(schedule, t.stage + 1, t.micro_batch)]);
+  };
+  for (const std::int32_t id : inputs_) {
+    const Task task = out_.graph.tasks[at(id)];
+    if (task.what() == TaskKind::forward || task.what() == TaskKind::overlapped) {
+      from_before(id, task);
+    }
+    if (task.what() == TaskKind::overlapped) from_behind(id, out_.graph.tasks[at(id) + 1]);
+    if (task.what() == TaskKind::backward || task.what() == TaskKind::backward_input) {
+      from_behind(id, task);
+    }
+  }
+}
+
+/// Gradients are complete: the optimizer, and the parameters that it changed.
+void Lowering::finish_step() {
+  TaskGraph& graph = out_.graph;
+  std::int32_t meeting = -1;
+  if (work_.optimizer_together) {
+    const std::int32_t on = graph.add_stream({});
+    meeting = graph.add(task_of({}, work_.together_s, TaskKind::join, on));
+    for (const RankState& state : ended_) {
+      graph.add_need(meeting, state.before);
+      graph.add_need(meeting, state.last_reduce);
+    }
+  }
+  for (RankState& state : ended_) {
+    double optimizer_s = 0, gather_s = 0;
+    for (int stage = 0; stage < state.schedule->stages; ++stage) {
+      if (state.schedule->rank_of[at(stage)] != state.position) continue;
+      optimizer_s += stage_work(state, stage).optimizer_s;
+      gather_s += stage_work(state, stage).update_gather_s;
+    }
+    RankStreams& streams = out_.ranks[at(state.rank)];
+    std::int32_t last = -1;
+    if (optimizer_s > 0 || meeting >= 0) {
+      last = graph.add(
+          task_of({}, optimizer_s * slowdown_of(state.rank), TaskKind::optimizer, streams.compute));
+      graph.add_need(last, meeting >= 0 ? meeting : state.last_reduce);
+    }
+    if (gather_s <= 0) continue;
+    const std::int32_t on = collective_stream(streams.gather, state.rank);
+    const std::int32_t needed = last >= 0 ? last : state.before;
+    const std::int32_t id =
+        collective(gathers_[at(state.position)], state.gathers_met,
+                   task_of({}, gather_s, TaskKind::update_gather, on), work_.replicas, needed);
+    if (last < 0) graph.add_need(id, state.last_reduce);
+  }
+}
+
+}  // namespace
+
+ActionSeconds action_seconds(const StageWork& stage, ActionKind kind, double slowdown) {
+  if (kind == ActionKind::forward) {
+    return {beside(stage.forward_s, stage.forward_beside_s, slowdown), stage.forward_exposed_s};
+  }
+  if (kind == ActionKind::backward_weight) return {stage.backward_weight_s, 0};
+  double compute_s = stage.recompute_s + stage.backward_input_s;
+  if (kind == ActionKind::backward) compute_s += stage.backward_weight_s;
+  return {beside(compute_s, stage.backward_beside_s, slowdown), stage.backward_exposed_s};
+}
+
+ActionSeconds together_seconds(const ActionSeconds& forward, const ActionSeconds& backward,
+                               double slowdown) {
+  const double compute_s = forward.compute_s + backward.compute_s;
+  const double wires_s = forward.exposed_s + backward.exposed_s;
+  const double whole_s = beside(compute_s, wires_s, slowdown);
+  return {compute_s, whole_s - compute_s};
+}
+
+LoweredStep lower(const StepWork& work, const std::vector<Schedule>& schedules,
+                  const JitterOptions& jitter) {
+  return Lowering(work, schedules, jitter).run();
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,201 @@
+#include "parallel_opt/simulate/simulation.h"
+
+#include <algorithm>
+
+#include "parallel_opt/simulate/lowering.h"
+#include "parallel_opt/simulate/simulation_parts.h"
+
+namespace parallel_opt {
+namespace {
+
+std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+bool is_action(TaskKind kind) { return kind <= TaskKind::overlapped; }
+
+/// What an action keeps from its first slice on, and lets go after its last.
+struct SliceEnds {
+  bool first = true;
+  bool last = true;
+};
+SliceEnds slice_ends(const Task& task, std::size_t groups) {
+  if (task.group == kWholeAction) return {};
+  const bool lowest = task.group == 0, highest = task.group + std::size_t{1} == groups;
+  return task.what() == TaskKind::forward ? SliceEnds{lowest, highest} : SliceEnds{highest, lowest};
+}
+
+}  // namespace
+
+void StepRun::memory_of_actions(int rank, std::vector<MemoryStep>& steps) const {
+  const TaskGraph& graph = lowered.graph;
+  const RankStreams& streams = lowered.ranks[at(rank)];
+  for (std::int32_t id = graph.streams[at(streams.compute)].first; id >= 0;
+       id = graph.tasks[at(id)].next) {
+    const Task& task = graph.tasks[at(id)];
+    if (!is_action(task.what())) continue;
+    const StageWork& stage = stage_of(task);
+    const auto [first, last] = slice_ends(task, stage.groups.size());
+    const double start_s = times.start_s[at(id)], end_s = times.done_s[at(id)];
+    std::int64_t working = stage.working_bytes;
+    if (task.what() == TaskKind::overlapped)
+      working += stage_of(graph.tasks[at(id) + 1]).working_bytes;
+    const bool forward = task.what() == TaskKind::forward || task.what() == TaskKind::overlapped;
+    const bool companion = task.what() == TaskKind::backward && task.work_s == 0;
+    if (first && working > 0 && !companion) steps.push_back({start_s, working, 0});
+    if (first && forward) steps.push_back({start_s, stage.kept_bytes, 1});
+    if (!last) continue;
+    if (working > 0 && !companion) steps.push_back({end_s, -working, 0});
+    if (task.what() == TaskKind::backward) {
+      steps.push_back({end_s, -stage.kept_bytes, -1});
+    } else if (task.what() == TaskKind::backward_input) {
+      steps.push_back({end_s, stage.kept_for_weights_bytes - stage.kept_bytes, 0});
+    } else if (task.what() == TaskKind::backward_weight) {
+      steps.push_back({end_s, -stage.kept_for_weights_bytes, -1});
+    }
+  }
+}
+
+void StepRun::memory_of(int rank, std::vector<MemoryStep>& steps) const {
+  steps.clear();
+  memory_of_actions(rank, steps);
+  const TaskGraph& graph = lowered.graph;
+  const RankStreams& streams = lowered.ranks[at(rank)];
+  const std::size_t of_actions = steps.size();
+  for (const LoweredStep::Gathered& g : lowered.gathered[at(rank)]) {
+    const Task& task = graph.tasks[at(g.gather)];
+    const std::int64_t bytes = stage_of(task).groups[task.group].gathered_bytes;
+    steps.push_back({times.start_s[at(g.gather)], bytes, 0});
+    if (g.last_use >= 0) steps.push_back({times.done_s[at(g.last_use)], -bytes, 0});
+  }
+  for (const std::int32_t stream : {streams.copy_out, streams.copy_in}) {
+    if (stream < 0) continue;
+    for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
+         id = graph.tasks[at(id)].next) {
+      const std::int64_t bytes = stage_of(graph.tasks[at(id)]).offloaded_bytes;
+      const bool out = stream == streams.copy_out;
+      steps.push_back(
+          {out ? times.done_s[at(id)] : times.start_s[at(id)], out ? -bytes : bytes, 0});
+    }
+  }
+  if (steps.size() == of_actions) return;  // one stream: in order already
+  // What is let go at a moment makes room for what begins then.
+  std::ranges::stable_sort(steps, [](const MemoryStep& a, const MemoryStep& b) {
+    return a.time_s != b.time_s ? a.time_s < b.time_s : a.bytes < 0 && b.bytes >= 0;
+  });
+}
+
+std::int64_t StepRun::static_bytes(int rank) const {
+  const Schedule& schedule = schedule_of(rank);
+  const int position = rank % schedule.ranks();
+  std::int64_t bytes = 0;
+  for (int stage = 0; stage < schedule.stages; ++stage) {
+    if (schedule.rank_of[at(stage)] == position) {
+      bytes += work.stages[at(stage % schedule.stages_per_lane())].static_bytes;
+    }
+  }
+  return bytes;
+}
+
+double StepRun::stream_busy_s(std::int32_t stream) const {
+  double busy_s = 0;
+  if (stream < 0) return busy_s;
+  const TaskGraph& graph = lowered.graph;
+  for (std::int32_t id = graph.streams[at(stream)].first; id >= 0; id = graph.tasks[at(id)].next) {
+    busy_s += end_s(id) - times.start_s[at(id)];
+  }
+  return busy_s;
+}
+
+double StepRun::exposed_share(std::int32_t id) const {
+  const Task& task = lowered.graph.tasks[at(id)];
+  ActionSeconds time;
+  if (task.what() == TaskKind::overlapped) {
+    const Task& other = lowered.graph.tasks[at(id) + 1];
+    time = together_seconds(action_seconds(stage_of(task), ActionKind::forward, work.slowdown),
+                            action_seconds(stage_of(other), ActionKind::backward, work.slowdown),
+                            work.slowdown);
+  } else if (is_action(task.what())) {
+    time = action_seconds(stage_of(task), static_cast<ActionKind>(task.kind), work.slowdown);
+  }
+  return time.exposed_s > 0 ? time.exposed_s / (time.compute_s + time.exposed_s) : 0;
+}
+
+namespace {
+
+/// A rank's use, and its actions alone.
+struct RankActions {
+  RankUse use;
+  double last_s = 0;
+  double busy_s = 0;
+};
+
+RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& steps) {
+  const TaskGraph& graph = run.lowered.graph;
+  const RankStreams& streams = run.lowered.ranks[at(rank)];
+  RankUse use{.rank = rank};
+  double first_s = -1, last_s = 0, in_actions_s = 0;
+  for (std::int32_t id = graph.streams[at(streams.compute)].first; id >= 0;
+       id = graph.tasks[at(id)].next) {
+    const Task& task = graph.tasks[at(id)];
+    const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
+    use.busy_s += end_s - start_s;
+    if (!is_action(task.what())) continue;
+    in_actions_s += end_s - start_s;
+    use.exposed_s += (end_s - start_s) * run.exposed_share(id);
+    if (first_s < 0) first_s = start_s;
+    last_s = end_s;
+  }
+  // Sums of differences round: a rank that never waits has no bubble of 1e-17.
+  const auto gap = [](double whole_s, double part_s) {
+    return whole_s - part_s > whole_s * 1e-12 ? whole_s - part_s : 0;
+  };
+  use.bubble_s = gap(last_s - std::max(first_s, 0.0), in_actions_s);
+  use.idle_s = gap(run.step_s, use.busy_s);
+  use.collective_s = run.stream_busy_s(streams.gather) + run.stream_busy_s(streams.reduce);
+
+  run.memory_of(rank, steps);
+  std::int64_t live = run.static_bytes(rank);
+  use.peak_memory_bytes = live;
+  int in_flight = 0;
+  for (const MemoryStep& step : steps) {
+    live += step.bytes;
+    in_flight += step.forwards;
+    use.peak_memory_bytes = std::max(use.peak_memory_bytes, live);
+    use.in_flight = std::max(use.in_flight, in_flight);
+  }
+  if (const DevicePower* power = run.power_of(rank)) {
+    use.energy_j = power->idle_w * run.step_s + (power->busy_w - power->idle_w) * use.busy_s +
+                   power->communication_w * use.collective_s;
+  }
+  return {use, last_s, in_actions_s};
+}
+
+}  // namespace
+
+SimulationResult simulate(const StepWork& work, const std::vector<Schedule>& schedules,
+                          const SimulationOptions& options) {
+  StepRun run{.work = work,
+              .schedules = schedules,
+              .lowered = lower(work, schedules, {.spread = options.jitter, .seed = options.seed})};
+  run.times = run_tasks(run.lowered.graph);
+  PO_CHECK(run.times.finished == run.lowered.graph.tasks.size(), "a checked schedule ends");
+  for (const double done_s : run.times.done_s) run.step_s = std::max(run.step_s, done_s);
+
+  SimulationResult result{.step_time_s = run.step_s,
+                          .events = static_cast<std::int64_t>(run.times.finished)};
+  std::vector<MemoryStep> steps;
+  double busy_s = 0, energy_j = 0;
+  for (int rank = 0; rank < run.lowered.graph.ranks; ++rank) {
+    const RankActions actions = actions_of(run, rank, steps);
+    result.pipeline_s = std::max(result.pipeline_s, actions.last_s);
+    busy_s += actions.busy_s;
+    energy_j += actions.use.energy_j.value_or(0);
+    result.ranks.push_back(actions.use);
+  }
+  const double whole_s = result.pipeline_s * run.lowered.graph.ranks;
+  if (whole_s > 0) result.bubble_share = std::max(0.0, 1 - busy_s / whole_s);
+  if (!work.power.empty()) result.energy_j = energy_j;
+  if (options.timeline) result.timeline = timeline_of(run);
+  return result;
+}
+
+}  // namespace parallel_opt

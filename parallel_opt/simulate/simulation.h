@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "parallel_opt/simulate/step_work.h"
+#include "parallel_opt/simulate/timeline.h"
+
+namespace parallel_opt {
+
+struct SimulationOptions {
+  bool timeline = false;   ///< spans and counters of every rank; without, nothing is kept of them
+  double jitter = 0;       ///< relative standard deviation of each computation's time
+  std::uint64_t seed = 0;  ///< same seed and work: same bytes
+};
+
+/// What a rank did during the step.
+struct RankUse {
+  int rank = 0;
+  double busy_s = 0;        ///< its compute stream at work, waits inside an action included
+  double exposed_s = 0;     ///< of these, waiting for collectives inside actions
+  double bubble_s = 0;      ///< idle between its first and its last action
+  double idle_s = 0;        ///< step time minus busy_s
+  double collective_s = 0;  ///< gathers and reductions at work
+  int in_flight = 0;        ///< most forwards (per stage and micro-batch) without their backward
+  std::int64_t peak_memory_bytes = 0;
+  std::optional<double> energy_j = {};
+  bool operator==(const RankUse&) const = default;
+};
+
+struct SimulationResult {
+  double step_time_s = 0;
+  /// From the begin of the step until the last action of the schedule: no optimizer, no reduction
+  /// that outlasts it.
+  double pipeline_s = 0;
+  /// Idle share of the ranks' time during pipeline_s: b / (1 + b) for a bubble of b times the work.
+  double bubble_share = 0;
+  std::int64_t events = 0;
+  std::optional<double> energy_j = {};  ///< all ranks
+  std::vector<RankUse> ranks = {};      ///< over all replicas
+  std::optional<Timeline> timeline = {};
+  bool operator==(const SimulationResult&) const = default;
+};
+
+/// Runs one training step. `schedules`: one for all replicas, or one for each. Exact (a longest
+/// path) when nothing contends, else events in the order of time: docs/simulate.md.
+/// Pre: `check(work, schedules)` and `check(schedule)` find nothing.
+SimulationResult simulate(const StepWork& work, const std::vector<Schedule>& schedules,
+                          const SimulationOptions& options = {});
+
+template <class Visitor, class T>
+  requires SameAs<T, RankUse>
+void fields(Visitor& visit, T& use) {
+  visit("rank", use.rank, "over all replicas");
+  visit("busy_s", use.busy_s, "its compute stream at work");
+  visit("exposed_s", use.exposed_s, "of these, waiting for collectives inside an action");
+  visit("bubble_s", use.bubble_s, "idle between its first and its last action");
+  visit("idle_s", use.idle_s, "step time minus busy");
+  visit("collective_s", use.collective_s, "gathers and reductions at work");
+  visit("in_flight", use.in_flight, "most forwards that wait for their backward");
+  visit("peak_memory_bytes", use.peak_memory_bytes, "most at any time");
+  visit("energy_j", use.energy_j, "of the device; absent: its watts are not known");
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,200 @@
+#include <algorithm>
+#include <string>
+
+#include "parallel_opt/simulate/simulation_parts.h"
+
+namespace parallel_opt {
+namespace {
+
+std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
+
+/// Numbers of streams as CUDA programs have them: 7 computes.
+constexpr int kComputeStream = 7, kInsideStream = 13, kGatherStream = 17, kReduceStream = 21;
+constexpr int kCopyOutStream = 25, kCopyInStream = 27, kFirstWireStream = 29;
+
+std::string where_of(const Task& task) {
+  std::string text =
+      " stage " + std::to_string(task.stage) + " micro-batch " + std::to_string(task.micro_batch);
+  if (task.group != kWholeAction) text += " group " + std::to_string(task.group);
+  return text;
+}
+
+/// Names that Kineto's tools sort by: kernels of NCCL, copies of memory.
+std::string name_of_task(const StepRun& run, std::int32_t id) {
+  const Task& task = run.lowered.graph.tasks[at(id)];
+  switch (task.what()) {
+    case TaskKind::forward:
+      return "forward" + where_of(task);
+    case TaskKind::backward:
+      return "backward" + where_of(task);
+    case TaskKind::backward_input:
+      return "backward input" + where_of(task);
+    case TaskKind::backward_weight:
+      return "backward weight" + where_of(task);
+    case TaskKind::overlapped:
+      return "forward" + where_of(task) + " and backward" +
+             where_of(run.lowered.graph.tasks[at(id) + 1]);
+    case TaskKind::send_forward:
+    case TaskKind::send_backward:
+      return "ncclDevKernel_SendRecv" + where_of(task);
+    case TaskKind::gather:
+    case TaskKind::update_gather:
+      return "ncclDevKernel_AllGather" + where_of(task);
+    case TaskKind::reduce:
+      return (run.work.gather == GatherWhen::never ? "ncclDevKernel_AllReduce"
+                                                   : "ncclDevKernel_ReduceScatter") +
+             where_of(task);
+    case TaskKind::copy_out:
+      return "Memcpy DtoH (Device -> Pinned)" + where_of(task);
+    case TaskKind::copy_in:
+      return "Memcpy HtoD (Pinned -> Device)" + where_of(task);
+    case TaskKind::load:
+      return "load micro-batch " + std::to_string(task.micro_batch);
+    case TaskKind::host:
+      return "cudaLaunchKernel" + where_of(task);
+    case TaskKind::optimizer:
+      return "optimizer";
+    case TaskKind::join:
+      return "meet";
+  }
+  return "";
+}
+
+std::string category_of_task(TaskKind kind) {
+  switch (kind) {
+    case TaskKind::forward:
+    case TaskKind::overlapped:
+      return "forward";
+    case TaskKind::backward:
+    case TaskKind::backward_input:
+    case TaskKind::backward_weight:
+      return "backward";
+    case TaskKind::copy_out:
+    case TaskKind::copy_in:
+    case TaskKind::load:
+      return "data";
+    case TaskKind::optimizer:
+      return "optimizer";
+    case TaskKind::host:
+      return "launch";
+    default:
+      return "communication";
+  }
+}
+
+struct TraceBuilder {
+  const StepRun& run;
+  Timeline timeline = {.source = "simulated"};
+
+  void stream(std::int32_t stream, const std::string& track) {
+    if (stream < 0) return;
+    const TaskGraph& graph = run.lowered.graph;
+    for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
+         id = graph.tasks[at(id)].next) {
+      const TaskKind kind = graph.tasks[at(id)].what();
+      const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
+      if (kind == TaskKind::join || end_s <= start_s) continue;
+      timeline.spans.push_back(
+          {name_of_task(run, id), category_of_task(kind), track, start_s, end_s - start_s});
+    }
+  }
+
+  /// Collectives inside actions run at many moments of them; they are drawn at the end.
+  void compute(std::int32_t stream, const std::string& rank) {
+    const TaskGraph& graph = run.lowered.graph;
+    for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
+         id = graph.tasks[at(id)].next) {
+      const Task& task = graph.tasks[at(id)];
+      const double start_s = run.times.start_s[at(id)], whole_s = run.end_s(id) - start_s;
+      if (whole_s <= 0) continue;
+      const double exposed_s = whole_s * run.exposed_share(id);
+      timeline.spans.push_back({name_of_task(run, id), category_of_task(task.what()),
+                                rank + " stream " + std::to_string(kComputeStream) + " compute",
+                                start_s, whole_s - exposed_s});
+      if (exposed_s <= 0) continue;
+      timeline.spans.push_back({"ncclDevKernel_AllReduce" + where_of(task), "communication",
+                                rank + " stream " + std::to_string(kInsideStream) + " inside",
+                                start_s + whole_s - exposed_s, exposed_s});
+    }
+  }
+
+  void memory(int rank, const std::string& track) {
+    std::vector<MemoryStep> steps;
+    run.memory_of(rank, steps);
+    std::int64_t live = run.static_bytes(rank);
+    timeline.counters.push_back({"memory_bytes", track, 0, static_cast<double>(live)});
+    for (const MemoryStep& step : steps) {
+      live += step.bytes;
+      CounterSample& last = timeline.counters.back();
+      if (last.time_s == step.time_s) {
+        last.value = static_cast<double>(live);
+        continue;
+      }
+      timeline.counters.push_back({"memory_bytes", track, step.time_s, static_cast<double>(live)});
+    }
+  }
+
+  void power(int rank, const std::string& track) {
+    const DevicePower* watts = run.power_of(rank);
+    if (watts == nullptr) return;
+    const RankStreams& streams = run.lowered.ranks[at(rank)];
+    std::vector<std::pair<double, double>> changes = {{0, watts->idle_w}};
+    const auto add = [&](std::int32_t stream, double more_w) {
+      if (stream < 0 || more_w <= 0) return;
+      const TaskGraph& graph = run.lowered.graph;
+      for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
+           id = graph.tasks[at(id)].next) {
+        const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
+        if (end_s <= start_s) continue;
+        changes.emplace_back(start_s, more_w);
+        changes.emplace_back(end_s, -more_w);
+      }
+    };
+    add(streams.compute, watts->busy_w - watts->idle_w);
+    add(streams.gather, watts->communication_w);
+    add(streams.reduce, watts->communication_w);
+    std::ranges::stable_sort(changes, {}, [](const auto& change) { return change.first; });
+    double now_w = 0;
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+      now_w += changes[i].second;
+      if (i + 1 < changes.size() && changes[i + 1].first == changes[i].first) continue;
+      if (timeline.counters.back().counter == "power_w" &&
+          timeline.counters.back().track == track && timeline.counters.back().value == now_w) {
+        continue;
+      }
+      timeline.counters.push_back({"power_w", track, changes[i].first, now_w});
+    }
+  }
+
+  void rank(int rank) {
+    const RankStreams& streams = run.lowered.ranks[at(rank)];
+    const std::string track = "rank " + std::to_string(rank);
+    const auto numbered = [&](int number, const char* name) {
+      return track + " stream " + std::to_string(number) + " " + name;
+    };
+    timeline.spans.push_back({"ProfilerStep#0", "step", track, 0, run.step_s});
+    compute(streams.compute, track);
+    stream(streams.gather, numbered(kGatherStream, "gather"));
+    stream(streams.reduce, numbered(kReduceStream, "reduce"));
+    stream(streams.copy_out, numbered(kCopyOutStream, "copy out"));
+    stream(streams.copy_in, numbered(kCopyInStream, "copy in"));
+    stream(streams.host, track + " launch");
+    stream(streams.load, track + " loader");
+    for (std::size_t i = 0; i < streams.wires.size(); ++i) {
+      stream(streams.wires[i].stream, numbered(kFirstWireStream + static_cast<int>(i), "to rank ") +
+                                          std::to_string(streams.wires[i].to));
+    }
+    memory(rank, track);
+    power(rank, track);
+  }
+};
+
+}  // namespace
+
+Timeline timeline_of(const StepRun& run) {
+  TraceBuilder builder{.run = run};
+  for (int rank = 0; rank < run.lowered.graph.ranks; ++rank) builder.rank(rank);
+  return std::move(builder.timeline);
+}
+
+}  // namespace parallel_opt
