@@ -78,12 +78,20 @@ class Rows:
         return np.array([number(row.get(name)) or 0.0 for row in self.table])
 
 
+OWN = Path(__file__).resolve().parent.parent / "bench/results"
+"""Measurements of our own, in the same columns."""
+
+
 def read(directory: Path) -> Rows:
-    """training.csv with the peaks of memory.csv, and infeasible.csv behind them."""
+    """training.csv with the peaks of memory.csv, our own rows, and infeasible.csv behind them."""
+
+    def rows_of(path: Path) -> list[dict[str, str]]:
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
 
     def table(name: str) -> list[dict[str, str]]:
-        with (directory / name).open(newline="") as file:
-            return list(csv.DictReader(file))
+        own = [row for path in sorted(OWN.glob(f"*/{name}")) for row in rows_of(path)]
+        return rows_of(directory / name) + own
 
     training, failed = table("training.csv"), table("infeasible.csv")
     peaks: dict[str, float] = {}

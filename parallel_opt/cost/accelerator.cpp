@@ -100,9 +100,9 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
     wanted = peak(record, {"fp4", "fp8"});
   } else if (type.find('8') != std::string::npos) {
     wanted = peak(record, {"fp8"});
-  } else if (type == "fp32") {
+  } else if (type.find("fp32") != std::string::npos) {
     wanted = peak(record, {"fp32"});
-  } else if (type == "tf32") {
+  } else if (type.find("tf32") != std::string::npos) {
     wanted = peak(record, {"tf32", "fp32"});
   }
   device.flops_per_s = wanted.value_or(*half);

@@ -122,7 +122,7 @@ void LayoutModel::place_blocks(double head) noexcept {
 
 double LayoutModel::product(double rows, double n, double k) const noexcept {
   if (rows <= 0 || n <= 0 || k <= 0) return 0;
-  const double ridge = half_rate_ / device_.bytes_per_s;
+  const double ridge = std::min(rate_, half_rate_) / device_.bytes_per_s;
   const double tiles = std::ceil(rows / kTileRows) * std::ceil(n / kTileColumns);
   const double waves = std::max(1.0, tiles) / device_.units;
   return 2 * rows * n * k / rate_ * (1 + p_.inner_half * ridge / k) * (waves + p_.wave) / waves +
@@ -351,10 +351,12 @@ void LayoutModel::add_states(LayoutCost& stage, double parameters,
   const double owners =
       l_.shard_degree > 0 ? std::min<double>(replicas_, l_.shard_degree) : replicas_;
   stage.weights_bytes = parameters * element_bytes() / (l_.shard >= 3 ? owners : 1);
-  stage.gradients_bytes = parameters * stack_.gradient_bytes / (l_.shard >= 2 ? owners : 1);
-  const double master = l_.element_bytes < 4 ? kMasterBytes : 0;
+  const double gradient = l_.pure_half ? l_.element_bytes : stack_.gradient_bytes;
+  stage.gradients_bytes = parameters * gradient / (l_.shard >= 2 ? owners : 1);
+  const double master = l_.element_bytes < 4 && !l_.pure_half ? kMasterBytes : 0;
+  const double state = l_.pure_half ? l_.element_bytes : kStateBytes;
   stage.optimizer_bytes =
-      parameters * (master + kStateBytes * l_.optimizer_states) / (l_.shard >= 1 ? owners : 1);
+      parameters * (master + state * l_.optimizer_states) / (l_.shard >= 1 ? owners : 1);
   if (l_.shard >= 3) stage.other_bytes = 2 * kept.largest_weights * element_bytes();
 }
 

@@ -48,6 +48,7 @@ struct ParallelLayout {
   bool sequence_parallel = false;
   bool keeps_all = false;       ///< GPipe: every micro-batch is held before the first backward
   double element_bytes = 2;     ///< of weights and activations
+  bool pure_half = false;       ///< weights, gradients and states in 16 bits, no second copy
   double optimizer_states = 2;  ///< per parameter, fp32
   double devices() const { return double(tensor) * pipeline * context * data; }
   bool operator==(const ParallelLayout&) const = default;

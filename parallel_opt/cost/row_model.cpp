@@ -204,6 +204,8 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   l.micro_batch = *micro;
   const double batch = row.global_batch.value_or(*micro * l.data * row.grad_accum.value_or(1));
   l.micro_batches = std::max(1.0, std::round(batch / (*micro * l.data)));
+  if (has(row.dtype, "fp32") || has(row.dtype, "tf32")) l.element_bytes = 4;
+  l.pure_half = has(row.dtype, "pure");
   const int stage = shard_stage(row.fsdp_zero);
   l.shard = stage >= 0 ? stage : out.stack.shard;
   static const std::regex shared(R"(shard ([0-9]+))");
