@@ -65,8 +65,13 @@ class LayoutModel {
   }
 
   LayoutCost run() const noexcept;
+  LayoutStages stages() const;
 
  private:
+  struct StageParameters {
+    double dense = 0, expert = 0;  ///< of one rank, before sharding
+    double sum() const { return dense + expert; }
+  };
   double element_bytes() const noexcept { return l_.element_bytes; }
   /// Times what TransformerFacts counts at 2 bytes an element.
   double wider() const noexcept { return l_.element_bytes / kFactsBytes; }
@@ -86,12 +91,9 @@ class LayoutModel {
     double largest_weights = 0;  ///< elements of one block
   };
   Kept kept_of_blocks() const noexcept;
+  void add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept;
   void add_states(LayoutCost& stage, double parameters, const Kept& kept) const noexcept;
   void add_memory(LayoutCost& cost) const noexcept;
-  struct StageParameters {
-    double dense = 0, expert = 0;  ///< of one rank, before sharding
-    double sum() const { return dense + expert; }
-  };
   StageParameters parameters_of(double layers, bool embeds, bool heads) const noexcept;
   StageParameters most_parameters() const noexcept;
   void place_blocks(double block_units) noexcept;
@@ -427,7 +429,87 @@ double LayoutModel::send_s() const noexcept {
   return 2 * p_.send * std::max(1, l_.virtual_stages) * (boundary / wide_split_ / rate + latency);
 }
 
+LayoutStages LayoutModel::stages() const {
+  LayoutStages out;
+  const int count = std::max(1, l_.pipeline) * std::max(1, l_.virtual_stages);
+  const bool full = l_.recompute == RecomputeRule::full;
+  LayoutStage layer;  // the mean block
+  double blocks = 0;
+  for (const BlockFacts& block : facts_.blocks) {
+    const BlockTime ahead = forward(block), back = backward(ahead);
+    const double n = block.repeats;
+    const double ahead_exposed = ahead.tensor + ahead.expert + ahead.context;
+    const double back_exposed = back.tensor + back.expert + back.context;
+    layer.forward_s += n * (ahead.whole() - ahead_exposed);
+    layer.backward_s += n * (back.whole() - back_exposed);
+    layer.forward_exposed_s += n * ahead_exposed;
+    layer.backward_exposed_s += n * back_exposed;
+    if (full) layer.recompute_s += n * ahead.whole();
+    blocks += n;
+  }
+  const Kept kept = kept_of_blocks();
+  const double head_products = products(facts_.outside, false) + operators(facts_.outside);
+  const double loss_s = facts_.logits_elements * rows_ / tensor_ * kLossPasses / memory_rate_;
+  const double logits = facts_.logits_elements * rows_ / tensor_ * stack_.logits_bytes * p_.logits;
+  double left = layers_;
+  for (int i = 0; i < count; ++i) {
+    const bool is_first = i == 0, is_last = i == count - 1;
+    // Whole blocks; where the head is balanced, the last stage takes what the others leave.
+    const double ranks_layers = l_.virtual_stages > 1 ? std::ceil(left / (count - i) - 1e-9)
+                                : is_last             ? left
+                                                      : std::min(left, first_layers_);
+    const double share = blocks > 0 ? ranks_layers / blocks : 0;
+    left -= ranks_layers;
+    LayoutStage stage;
+    stage.layers = ranks_layers;
+    stage.forward_s = share * layer.forward_s + (is_last ? head_products + loss_s / 2 : 0);
+    stage.backward_s = share * layer.backward_s + (is_last ? 2 * head_products + loss_s / 2 : 0);
+    stage.recompute_s = share * layer.recompute_s;
+    stage.forward_exposed_s = share * layer.forward_exposed_s;
+    stage.backward_exposed_s = share * layer.backward_exposed_s;
+    stage.kept_bytes = blocks > 0 ? ranks_layers * kept.of_all / blocks : 0;
+    stage.working_bytes = kept.again + (is_last ? logits : 0);
+    LayoutCost states;
+    const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
+    add_states(states, own.sum(), kept);
+    stage.static_bytes = states.memory_bytes() + p_.reserve_bytes / count * l_.pipeline;
+    add_traffic(stage, own);
+    out.stages.push_back(stage);
+  }
+  const bool inside = l_.devices() <= device_.per_node;
+  out.link_bytes_per_s = inside ? device_.link_bytes_per_s * p_.link_efficiency
+                                : device_.network_bytes_per_s * p_.network_efficiency;
+  out.link_latency_s = inside ? p_.link_latency_s : p_.network_latency_s;
+  out.boundary_bytes = facts_.blocks.empty() ? 0
+                                             : facts_.blocks.front().boundary_elements * rows_ *
+                                                   element_bytes() / wide_split_;
+  out.step_s = p_.step_s;
+  out.reduce_hides = stack_.overlaps_data ? p_.overlap : 0;
+  return out;
+}
+
+/// Of a stage's parameters between its replicas, and the optimizer's.
+void LayoutModel::add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept {
+  const double owners = l_.shard >= 1 && replicas_ > 1 ? replicas_ : 1;
+  stage.optimizer_s = own.sum() / owners * p_.optimizer_bytes / device_.bytes_per_s;
+  if (replicas_ <= 1) return;
+  const double inside =
+      std::max(1.0, std::min(replicas_, device_.per_node / std::min(tensor_, device_.per_node)));
+  const double copies = std::max(1.0, replicas_ / std::max(1, l_.expert));
+  const double ring =
+      ((replicas_ - 1) / replicas_ * own.dense + (copies - 1) / copies * own.expert) /
+      group_rate(replicas_, inside);
+  stage.gather_s = l_.shard >= 1 ? ring * element_bytes() : 0;
+  stage.reduce_s = ring * stack_.reduced_bytes * (l_.shard >= 1 ? 1 : 2);
+}
+
 }  // namespace
+
+LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& device,
+                           const SoftwareStack& stack, const ParallelLayout& layout,
+                           const LayoutParameters& p) {
+  return LayoutModel(facts, device, stack, layout, p).stages();
+}
 
 double LayoutCost::time_s() const {
   return products_s + attention_s + operators_s + host_s + recompute_s + head_s + tensor_s +

@@ -125,6 +125,36 @@ struct LayoutCost {
   double memory_bytes() const;
 };
 
+/// What one stage of a layout's pipeline costs per micro-batch, and holds.
+struct LayoutStage {
+  double layers = 0;
+  double forward_s = 0;   ///< compute, and what the host makes it wait
+  double backward_s = 0;  ///< likewise
+  double recompute_s = 0;
+  double forward_exposed_s = 0;  ///< tensor, expert and context collectives that compute waits for
+  double backward_exposed_s = 0;
+  double kept_bytes = 0;     ///< of one micro-batch, until its backward
+  double working_bytes = 0;  ///< while it is computed: logits, a block that is computed again
+  double static_bytes = 0;   ///< weights, gradients, optimizer states, buffers
+  double gather_s = 0;       ///< parameters of all its blocks, nothing else on the wires
+  double reduce_s = 0;       ///< their gradients
+  double optimizer_s = 0;
+};
+
+/// The stages of a layout in the order of the model: pipeline x virtual stages.
+struct LayoutStages {
+  std::vector<LayoutStage> stages;
+  double boundary_bytes = 0;    ///< between stages, per micro-batch and rank
+  double link_bytes_per_s = 0;  ///< between ranks of the pipeline
+  double link_latency_s = 0;
+  double step_s = 0;        ///< host work once per step
+  double reduce_hides = 0;  ///< share of a reduction that may run beside a backward
+};
+
+LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& device,
+                           const SoftwareStack& stack, const ParallelLayout& layout,
+                           const LayoutParameters& p);
+
 /// Closed form; total on any layout with degrees of at least 1. No allocation.
 LayoutCost layout_cost(const TransformerFacts& facts, const Accelerator& device,
                        const SoftwareStack& stack, const ParallelLayout& layout,

@@ -1,0 +1,67 @@
+#include "parallel_opt/simulate/layout_work.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kBusyShare = 0.85;  // of the power between idle and the limit, as layout_estimate
+
+std::int64_t whole(double bytes) { return std::int64_t(std::llround(std::max(0.0, bytes))); }
+
+StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathers) {
+  StageWork work;
+  work.forward_s = stage.forward_s;
+  work.backward_input_s = stage.backward_s / 2;
+  work.backward_weight_s = stage.backward_s / 2;
+  work.recompute_s = stage.recompute_s;
+  work.forward_exposed_s = stage.forward_exposed_s;
+  work.backward_exposed_s = stage.backward_exposed_s;
+  work.kept_bytes = whole(stage.kept_bytes);
+  work.working_bytes = whole(stage.working_bytes);
+  work.static_bytes = whole(stage.static_bytes);
+  work.output_bytes = whole(boundary_bytes);
+  work.optimizer_s = stage.optimizer_s;
+  if (stage.reduce_s > 0) {
+    const int groups = std::max(1, int(std::lround(stage.layers)));
+    for (int i = 0; i < groups; ++i) {
+      LayerGroup group;
+      group.share = 1.0 / groups;
+      group.gather_s = gathers ? stage.gather_s / groups : 0;
+      group.reduce_s = stage.reduce_s / groups;
+      work.groups.push_back(group);
+    }
+    if (!gathers) work.update_gather_s = stage.gather_s;
+  }
+  return work;
+}
+
+}  // namespace
+
+StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
+                     const Accelerator& device) {
+  StepWork work;
+  const bool gathers = layout.shard >= 3;
+  for (const LayoutStage& stage : stages.stages) {
+    work.stages.push_back(stage_work(stage, stages.boundary_bytes, gathers));
+  }
+  if (layout.pipeline > 1) {
+    work.links.push_back({"between stages", stages.link_latency_s, stages.link_bytes_per_s, false});
+  }
+  const bool reduces = std::ranges::any_of(
+      stages.stages, [](const LayoutStage& stage) { return stage.reduce_s > 0; });
+  if (reduces) {
+    work.gather = gathers ? GatherWhen::each_pass : GatherWhen::never;
+    work.reduce = gathers ? ReduceWhen::each : ReduceWhen::last;
+  }
+  work.together_s = stages.step_s;
+  work.optimizer_together = true;
+  if (device.max_w > 0) {
+    const double busy = device.idle_w + kBusyShare * (device.max_w - device.idle_w);
+    work.power.push_back({device.idle_w, busy, 0});
+  }
+  return work;
+}
+
+}  // namespace parallel_opt
