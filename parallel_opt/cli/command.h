@@ -45,6 +45,7 @@ struct Positional {
   std::string name;  ///< "MODEL"
   std::string doc;
   bool required = true;
+  bool repeats = false;  ///< the last one may be given more than once: Args::rest has them all
 };
 
 /// What the user typed, checked against a command's flags. Getters throw UsageError naming the
@@ -52,7 +53,7 @@ struct Positional {
 class Args {
  public:
   std::map<std::string, std::string> values;  ///< by flag or positional name; switches: ""
-  std::vector<std::string> rest;              ///< what follows, where a command passes it on
+  std::vector<std::string> rest;  ///< what a command passes on, or every value of what repeats
 
   bool has(const std::string& name) const { return values.contains(name); }
   std::optional<std::string> get(const std::string& name) const;

@@ -5,6 +5,7 @@
 /// One function per command, each in its file cmd_<name>.cpp.
 namespace parallel_opt {
 
+Command accuracy_command();
 Command demo_command();
 Command doctor_command();
 Command energy_command();

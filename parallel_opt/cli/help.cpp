@@ -69,6 +69,7 @@ std::string help_text(const Command& command) {
   std::vector<Row> arguments;
   for (const Positional& argument : command.arguments) {
     text += argument.required ? " " + argument.name : " [" + argument.name + "]";
+    if (argument.repeats) text += " [" + argument.name + "...]";
     arguments.emplace_back(argument.name, argument.doc);
   }
   if (!command.passes_on.empty()) text += " " + command.passes_on;

@@ -65,6 +65,9 @@ void place_arguments(const Command& command, const std::vector<std::string>& wor
       args.rest.assign(words.begin() + static_cast<std::ptrdiff_t>(i), words.end());
       return;
     }
+    const bool repeats = !command.arguments.empty() && command.arguments.back().repeats;
+    if (repeats && i + 1 >= command.arguments.size()) args.rest.push_back(words[i]);
+    if (repeats && i >= command.arguments.size()) continue;
     if (i >= command.arguments.size()) {
       throw UsageError(program_and(command), "superfluous argument \"" + words[i] + "\"",
                        "see " + program_and(command) + " --help");

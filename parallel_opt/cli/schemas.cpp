@@ -1,6 +1,7 @@
 #include "parallel_opt/cli/schemas.h"
 
 #include "parallel_opt/cli/documents.h"
+#include "parallel_opt/cost/accuracy.h"
 #include "parallel_opt/graph/analysis_fields.h"
 #include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/graph/summary.h"
@@ -16,6 +17,8 @@ namespace parallel_opt {
 
 const std::vector<DocumentSchema>& document_schemas() {
   static const std::vector<DocumentSchema> kSchemas = {
+      {"accuracy", "what `parallel-opt accuracy --json` prints",
+       [] { return schema_of<Accuracy>("How well predictions meet published measurements."); }},
       {"bundle", "what `parallel-opt doctor --bundle --json` prints",
        [] { return schema_of<BundleDocument>("What was copied of a machine."); }},
       {"cluster", "nodes, devices and links with their speeds",

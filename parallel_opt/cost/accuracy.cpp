@@ -34,7 +34,7 @@ void set_errors(Score& score, const std::vector<double>& errors) {
   const std::vector<double> sizes = magnitudes(errors);
   score.median_error = median(sizes);
   score.p90_error = percentile(sizes, 0.9);
-  score.bias = mean(errors);
+  score.bias = median(errors);
 }
 
 std::optional<double> share(std::size_t part, std::size_t whole) {
@@ -156,6 +156,19 @@ void score_fit(const std::vector<Answered>& rows, InfeasibleScore& score) {
   score.unclear = {static_cast<std::int64_t>(unclear), share(doubtful, unclear)};
 }
 
+/// What the notes say of a configuration: all but where, when and in which release it was measured.
+std::string noted_options(const std::string& notes) {
+  std::string options;
+  for (const std::string& part : split(notes, ';')) {
+    const std::string_view note = trim(part);
+    const auto starts = [&](std::string_view word) { return note.starts_with(word); };
+    if (starts("container ") || starts("Notes=") || starts("System: ") || starts("Model: "))
+      continue;
+    options += std::string(note) + ';';
+  }
+  return options;
+}
+
 /// Repeated configurations of each source, whether they can be predicted or not.
 std::map<std::string, NoiseScore> noise_by_source(const std::vector<MeasuredRow>& rows) {
   std::map<std::string, std::vector<double>> same;
@@ -163,6 +176,7 @@ std::map<std::string, NoiseScore> noise_by_source(const std::vector<MeasuredRow>
     if (!measured.row.iteration_s || measured.truth != RowTruth::ran) continue;
     std::string key;
     for (const RowColumn& column : row_columns()) key += cell_text(measured.row, column) + '\n';
+    key += noted_options(measured.row.notes);
     same[key].push_back(measured.row.iteration_s.value());
   }
   std::map<std::string, std::vector<double>> spreads, errors;

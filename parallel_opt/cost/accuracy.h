@@ -108,7 +108,7 @@ void fields(Visitor& visit, T& score) {
   visit("count", score.count, "rows with a measured time and a prediction");
   visit("median_error", score.median_error, "median of |predicted / measured - 1|");
   visit("p90_error", score.p90_error, "90th percentile of it");
-  visit("bias", score.bias, "mean of predicted / measured - 1; positive: predicted too slow");
+  visit("bias", score.bias, "median of predicted / measured - 1; positive: predicted too slow");
 }
 
 template <class Visitor, class T>
@@ -117,7 +117,7 @@ void fields(Visitor& visit, T& score) {
   visit("count", score.count, "rows with a measured peak memory and a prediction");
   visit("median_error", score.median_error, "median of |predicted / measured - 1|");
   visit("p90_error", score.p90_error, "90th percentile of it");
-  visit("bias", score.bias, "mean of predicted / measured - 1");
+  visit("bias", score.bias, "median of predicted / measured - 1");
   visit("under_by_3pct_share", score.under_by_3pct_share,
         "share of rows predicted at less than 0.97 of what was measured");
 }

@@ -15,7 +15,8 @@ namespace {
 /// Words of every "$ parallel-opt ..." line of the pages, without the program's name and comments.
 std::vector<std::vector<std::string>> documented_lines() {
   std::vector<std::vector<std::string>> lines;
-  for (const char* page : {"/README.md", "/docs/cli.md", "/docs/analysis.md"}) {
+  for (const char* page :
+       {"/README.md", "/docs/cli.md", "/docs/analysis.md", "/docs/accuracy.md"}) {
     for (const std::string& line :
          split(read_file(PARALLEL_OPT_SOURCE_DIR + std::string(page)), '\n')) {
       if (!line.starts_with("$ parallel-opt ")) continue;
@@ -28,7 +29,7 @@ std::vector<std::vector<std::string>> documented_lines() {
 
 TEST(Docs, EveryCommandLineIsAccepted) {
   const std::vector<std::vector<std::string>> lines = documented_lines();
-  EXPECT_GE(lines.size(), 17u);  // 8 of the README, 9 and more of docs/
+  EXPECT_GE(lines.size(), 19u);  // 8 of the README, 11 and more of docs/
   for (const std::vector<std::string>& words : lines) {
     const Command& command = find_command(words.at(0));
     EXPECT_NO_THROW((void)parse_args(command, {words.begin() + 1, words.end()})) << words[0];
@@ -43,6 +44,7 @@ class DocsRun : public ::testing::Test {
     dir = ::mkdtemp(pattern.data());
     std::filesystem::current_path(dir);
     ::setenv("PARALLEL_OPT_CACHE", (dir + "/cache").c_str(), 1);
+    std::filesystem::create_directory_symlink(PARALLEL_OPT_SOURCE_DIR "/validation", "validation");
     write_file("model.pt2", testing::make_pt2(testing::linear_model().json()));
     write_file("config.json", R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"],
       "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,

@@ -49,7 +49,7 @@ TEST(Accuracy, TimeErrorsByHand) {
   // errors 0.1, -0.5, 0.25
   EXPECT_NEAR(*accuracy.time.median_error, 0.25, 1e-12);
   EXPECT_NEAR(*accuracy.time.p90_error, 0.45, 1e-12);  // 0.25 + 0.8 * (0.5 - 0.25)
-  EXPECT_NEAR(*accuracy.time.bias, -0.05, 1e-12);      // (0.1 - 0.5 + 0.25) / 3
+  EXPECT_NEAR(*accuracy.time.bias, 0.1, 1e-12);        // the middle of -0.5 0.1 0.25
   // intervals +-10 %: 0.99..1.21 holds 1; 0.9..1.1 lacks 2; 4.5..5.5 lacks 4
   EXPECT_NEAR(*accuracy.interval.coverage, 1.0 / 3, 1e-12);
   EXPECT_EQ(accuracy.interval.level, 0.8);
@@ -90,7 +90,7 @@ TEST(Accuracy, MemoryErrorsAndUnderEstimates) {
   EXPECT_EQ(accuracy.memory.count, 4);
   EXPECT_NEAR(*accuracy.memory.median_error, 0.07, 1e-12);  // 0.02 0.04 0.1 0.5: (0.04 + 0.1) / 2
   EXPECT_NEAR(*accuracy.memory.p90_error, 0.38, 1e-12);     // 0.1 + 0.7 * 0.4
-  EXPECT_NEAR(*accuracy.memory.bias, 0.135, 1e-12);         // (-0.02 - 0.04 + 0.1 + 0.5) / 4
+  EXPECT_NEAR(*accuracy.memory.bias, 0.04, 1e-12);          // (-0.02 + 0.1) / 2
   EXPECT_EQ(accuracy.memory.under_by_3pct_share, 0.25);     // 96 < 97
   EXPECT_EQ(accuracy.interval.memory_coverage, 0.75);       // 135..165 lacks 100
 }
@@ -196,9 +196,11 @@ TEST(Accuracy, ScoresByColumnAndValue) {
 
 TEST(Accuracy, NoiseIsWhatRepeatedConfigurationsDifferBy) {
   std::vector<MeasuredRow> rows = {timed("a-1", 1), timed("a-2", 1.5), timed("a-3", 7),
-                                   timed("b-1", 1)};
+                                   timed("b-1", 1), timed("a-4", 9)};
   rows[2].row.tp = 2;  // another configuration
-  rows[1].row.notes = "another day";
+  rows[0].row.notes = "container 26.02 NeMo Container; Notes=05-28; Zero=3";
+  rows[1].row.notes = "Notes=05-30; Zero=3";
+  rows[4].row.notes = "Zero=2";  // another configuration
   const Accuracy accuracy = score_rows({rows, {}}, [](const TrainingRow&) -> RowAnswer {
     return "nothing is known";  // repeats are there whether they can be predicted or not
   });
