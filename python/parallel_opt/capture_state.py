@@ -18,7 +18,7 @@ from torch import nn
 from parallel_opt.capture_inputs import are_hidden, map_tensors, tensors_in
 from parallel_opt.compat_capture import is_fake, modes_kept, set_value_quietly
 from parallel_opt.errors import InputError
-from parallel_opt.snapshot import RandomState
+from parallel_opt.snapshot import RandomState, user_hooks_silenced
 
 _WRAPPERS = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
 
@@ -114,7 +114,7 @@ def quiet() -> Iterator[None]:
 def preserved(module: nn.Module) -> Iterator[None]:
     """Puts back random states, thread-wide modes, every submodule's attributes with the containers
     in them, and gradients and flags of parameters; of tensors, the contents of plain attributes
-    only."""
+    only. Hooks of the user's are not called."""
     attributes = [(m, dict(m.__dict__)) for m in module.modules()]
     containers: dict[int, tuple[Any, Any]] = {}
     found: dict[int, Any] = {}
@@ -133,7 +133,7 @@ def preserved(module: nn.Module) -> Iterator[None]:
     flags = [(p, p.requires_grad, p.grad) for p in module.parameters()]
     randoms = RandomState()
     try:
-        with modes_kept():
+        with modes_kept(), user_hooks_silenced(module):
             yield
     finally:
         # Containers are restored in place: handles of hooks refer to the very dictionary.

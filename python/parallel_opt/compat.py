@@ -11,7 +11,7 @@ import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -29,19 +29,24 @@ __all__ = [
     "check_reducer",
     "checkpoint_context",
     "compile_backend",
+    "compiled_node",
     "cpu_allocations",
     "cuda_random_state",
     "current_backward_id",
+    "everywhere_hook_tables",
     "hook_tables",
     "is_compile_error",
     "is_compiled",
     "is_higher_order",
     "keep_gpu_busy",
+    "keeps_graph",
     "no_buffer_broadcast",
+    "parameter_hook_tables",
     "prepare_reducer",
     "reduce_scatter_single",
     "remove_reducer_hooks",
     "run_higher_order",
+    "say_nothing_donated",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -84,7 +89,11 @@ def compile_backend(backend: Any) -> Callable[..., Any]:
         from torch._inductor.compile_fx import compile_fx
 
         def inductor(graph: Any, inputs: Any) -> Any:
-            return compile_fx(graph, inputs, config_patches={"fallback_random": True})
+            # Donated buffers would make every second backward (retain_graph) an error.
+            from torch._functorch import config
+
+            with config.patch(donated_buffer=False):
+                return compile_fx(graph, inputs, config_patches={"fallback_random": True})
 
         return inductor
     if isinstance(backend, str):
@@ -286,10 +295,39 @@ def hook_tables(module: torch.nn.Module) -> list[dict[Any, Any]]:
         for name in _HOOK_TABLES
         if getattr(child, name, None)
     ]
-    tables += [p._backward_hooks for p in module.parameters() if p._backward_hooks]
+    tables += parameter_hook_tables(module.parameters())
+    return tables + everywhere_hook_tables()
+
+
+def parameter_hook_tables(parameters: Iterable[torch.Tensor]) -> list[dict[Any, Any]]:
+    """Those that autograd calls with the gradients of parameters."""
+    return [p._backward_hooks for p in parameters if p._backward_hooks]
+
+
+def everywhere_hook_tables() -> list[dict[Any, Any]]:
+    """Those that are called for every module there is."""
     everywhere = vars(torch.nn.modules.module)
-    tables += [everywhere[f"_global{n}"] for n in _HOOK_TABLES if everywhere.get(f"_global{n}")]
-    return tables
+    return [everywhere[f"_global{n}"] for n in _HOOK_TABLES if everywhere.get(f"_global{n}")]
+
+
+def keeps_graph() -> bool:
+    """Whether the running backward pass leaves its graph for another one."""
+    return bool(_private(torch._C._autograd, "_get_current_graph_task_keep_graph")())
+
+
+def say_nothing_donated(function: Any) -> None:
+    """Tells the backward of a graph that was compiled without donated buffers that there are none:
+    torch takes "not looked for" for some."""
+    metadata: Any = getattr(function, "metadata", None)
+    if getattr(metadata, "bw_donated_idxs", ()) is None:
+        metadata.bw_donated_idxs = []
+
+
+def compiled_node(tensor: Any) -> Any:
+    """The node of autograd that made ``tensor``, when it stands for a compiled graph; else None."""
+    node = tensor.grad_fn
+    function = getattr(type(node), "_forward_cls", None)
+    return node if getattr(function, "__name__", "") == "CompiledFunction" else None
 
 
 def is_compiled(module: torch.nn.Module) -> bool:

@@ -6,7 +6,7 @@ import copy
 import random
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,6 +63,21 @@ class Snapshot:
         """Names of parameters that were written to since."""
         return [name for name, p, _, version in self._parameters if p._version != version]
 
+    def changed(self) -> list[str]:
+        """Names of buffers and attributes that have other values since, or are others."""
+        values = {id(tensor): value for tensor, value in self._values}
+        found = []
+        for module, buffers, attributes in self._modules:
+            now = {**module.__dict__, **module._buffers}
+            before: dict[str, Any] = {**attributes, **buffers}
+            names = [n for n in now if n in before or not _is_own(n)]
+            found += [
+                f"{type(module).__name__}.{name}"
+                for name in names
+                if name not in before or _differs(now[name], before[name], values)
+            ]
+        return found
+
     def restore(self) -> None:
         """Puts everything back, the random state last."""
         for module, buffers, attributes in self._modules:
@@ -78,6 +93,20 @@ class Snapshot:
 
 class _Copied(tuple[Any, Any]):
     """A shallow copy of a container, and the container itself."""
+
+
+def _differs(now: Any, before: Any, values: dict[int, torch.Tensor]) -> bool:
+    if type(before) is _Copied:
+        copied, container = before
+        same = now is container and len(now) == len(copied)
+        if same and isinstance(now, dict):
+            return any(k not in now or now[k] is not v for k, v in copied.items())
+        if same and isinstance(now, (list, deque)):
+            return any(a is not b for a, b in zip(now, copied, strict=True))
+        return not same or now != copied
+    if now is before:
+        return id(now) in values and not torch.equal(now, values[id(now)])
+    return type(now) is not type(before) or not isinstance(now, (int, float, str)) or now != before
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
@@ -112,9 +141,16 @@ def user_hooks_silenced(module: nn.Module) -> Iterator[int]:
 
     Hooks of torch itself stay: weight normalisation and pruning compute the weights in them.
     """
+    with hooks_out_of(hook_tables(module)) as count:
+        yield count
+
+
+@contextmanager
+def hooks_out_of(tables: Iterable[dict[Any, Any]]) -> Iterator[int]:
+    """The same for these tables of hooks."""
     removed = []
-    for table in hook_tables(module):
-        mine = {key: hook for key, hook in table.items() if not _is_torch(hook)}
+    for table in tables:
+        mine = {key: hook for key, hook in table.items() if is_users_hook(hook)}
         if mine:
             removed.append((table, dict(table)))
             for key in mine:
@@ -129,7 +165,7 @@ def user_hooks_silenced(module: nn.Module) -> Iterator[int]:
 
 def has_user_hooks(module: nn.Module) -> bool:
     """Whether hooks of the user's see or change what passes through the module or its gradients."""
-    return any(not _is_torch(hook) for table in hook_tables(module) for hook in table.values())
+    return any(is_users_hook(hook) for table in hook_tables(module) for hook in table.values())
 
 
 @contextmanager
@@ -169,6 +205,9 @@ def _put_back(module: nn.Module, attributes: dict[str, Any]) -> None:
             module.__dict__[name] = kept
 
 
-def _is_torch(hook: Any) -> bool:
-    home = getattr(hook, "__module__", None) or type(hook).__module__
-    return str(home).split(".")[0] == "torch" or type(hook).__module__.split(".")[0] == "torch"
+def is_users_hook(hook: Any) -> bool:
+    """Whether a hook is none that torch's own parts of a model are made of: weight and spectral
+    normalisation, pruning, also by a class that the user derived from torch's."""
+    home = str(getattr(hook, "__module__", None) or "")
+    kinds = [kind.__module__ for kind in type(hook).__mro__]
+    return not any(name.split(".")[0] == "torch" for name in [home, *kinds])

@@ -3,7 +3,8 @@
 Every distinct input signature (shapes, dtypes, train or eval, gradients on or off) is one
 compilation. The first is compiled at once; a further one only after it has come back several
 times, so the last, smaller batch of an epoch runs eagerly. After ``MAX_COMPILATIONS`` everything
-new runs eagerly, with one note.
+new runs eagerly, with one note. So does what a compiler would get wrong: hooks inside the model,
+batch statistics in checkpointed parts, gradients of gradients.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import torch
 from torch import nn
 
 from parallel_opt.compat import compile_backend, cuda_random_state, is_compile_error, tree_leaves
+from parallel_opt.engine.second_order import TwiceDifferentiable, plain_copy
+from parallel_opt.engine.user_hooks import hooked_part
 
 Forward = Callable[..., Any]
 Note = Callable[[str], None]
@@ -64,7 +67,9 @@ class CompiledForward:
         note: Note,
         backend: Any = "inductor",
         rewrite: Callable[[Any], Any] = lambda graph: graph,
+        recomputes: bool = False,
     ) -> None:
+        """``recomputes``: checkpoints are the plan's, not the user's."""
         self.failed: str | None = None
         self.compile_s = 0.0
         self.graphs = 0
@@ -73,9 +78,11 @@ class CompiledForward:
         self._note = note
         self._backend = backend
         self._rewrite = rewrite
+        self._recomputes = recomputes
+        self._refusal: str | None = None
         self._warm: set[Any] = set()
         self._seen: dict[Any, int] = {}
-        self._full = False
+        self._said: set[str] = set()
         self._compiled = self._compile()
 
     def _compile(self) -> Forward:
@@ -83,20 +90,25 @@ class CompiledForward:
 
         def counting(graph: Any, inputs: Any, **options: Any) -> Any:
             self.graphs += 1
-            return resolved(self._rewrite(graph), inputs, **options)
+            if not self._recomputes and _averages_in_checkpoint(graph):
+                self._refusal = "it would update the averages of a checkpointed batch norm once"
+                raise RuntimeError(self._refusal)
+            again = plain_copy(graph)  # the compiler rewrites the graph that it is given
+            compiled = resolved(self._rewrite(graph), inputs, **options)
+            return TwiceDifferentiable(again, compiled, self._backward_again)
 
         return torch.compile(_own_code(self._forward), backend=counting, dynamic=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.failed is not None:
             return self._forward(*args, **kwargs)
+        hooked = hooked_part(self._module)
+        if hooked is not None:
+            self._note_once(f"compile: eager while {hooked} has hooks, so that they are called")
+            return self._forward(*args, **kwargs)
         signature = self._signature(args, kwargs)
         if signature in self._warm:
-            before = self.graphs
-            output = self._compiled(*args, **kwargs)
-            if self.graphs - before > 0:
-                self._check_recompiles()
-            return output
+            return self._warm_call(args, kwargs)
         if not self._worth_compiling(signature):
             return self._forward(*args, **kwargs)
         return self._first_call(signature, args, kwargs)
@@ -107,9 +119,7 @@ class CompiledForward:
 
     def _worth_compiling(self, signature: Any) -> bool:
         if len(self._warm) >= MAX_COMPILATIONS:
-            if not self._full:
-                self._full = True
-                self._note(f"compile: after {MAX_COMPILATIONS} input shapes, others run eagerly")
+            self._note_once(f"compile: after {MAX_COMPILATIONS} input shapes, others run eagerly")
             return False
         if len(self._seen) > 64:  # an endless stream of shapes must not fill memory
             self._seen.clear()
@@ -128,7 +138,7 @@ class CompiledForward:
                     raise
                 restore()
                 output = self._forward(*args, **kwargs)  # the user's own error comes from here
-                self._give_up(_first_line(error))
+                self._give_up(self._refusal or _first_line(error))
                 return output
         self._warm.add(signature)
         self.compile_s += time.perf_counter() - start
@@ -136,14 +146,60 @@ class CompiledForward:
             self._give_up(f"the forward breaks into {self.graphs} graphs")
         return output
 
+    def _warm_call(self, args: Any, kwargs: Any) -> Any:
+        before = self.graphs
+        try:
+            output = self._compiled(*args, **kwargs)
+        except Exception as error:
+            if self.graphs == before or not is_compile_error(error):
+                raise
+            self._give_up(self._refusal or _first_line(error))
+            return self._forward(*args, **kwargs)
+        if self.graphs > before:
+            self._check_recompiles()
+        return output
+
+    def _backward_again(self) -> None:
+        """Runs in the backward pass that asked."""
+        if self.failed is None:
+            self._give_up("compiled code has no gradients of gradients (create_graph)")
+
     def _check_recompiles(self) -> None:
         """The code depends on something the signature does not show, a counter for instance."""
         if self.graphs > MAX_GRAPHS_PER_CALL * MAX_COMPILATIONS:
             self._give_up("it compiled anew again and again")
 
+    def _note_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._note(text)
+
     def _give_up(self, reason: str) -> None:
         self.failed = reason
         self._note(f"compile: off, running eagerly: {reason}")
+
+
+def _averages_in_checkpoint(graph: Any) -> bool:
+    """Whether a checkpoint in a graph holds a batch norm with running averages: run eagerly, its
+    second forward updates them again."""
+    bodies = [
+        getattr(graph, str(argument.target))
+        for node in graph.graph.nodes
+        if "checkpoint" in getattr(node.target, "__name__", "")
+        for argument in node.args
+        if getattr(argument, "op", "") == "get_attr"
+    ]
+    return any(_updates_averages(body) or _averages_in_checkpoint(body) for body in bodies)
+
+
+def _updates_averages(body: Any) -> bool:
+    for node in body.graph.nodes:
+        if getattr(node.target, "__name__", "") == "batch_norm":
+            names = ("input", "running_mean", "running_var", "weight", "bias", "training")
+            given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+            if given.get("training") and given.get("running_mean") is not None:
+                return True
+    return False
 
 
 def _leaf_signature(leaf: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from parallel_opt import compat
 from parallel_opt.engine import optimizers
@@ -245,7 +246,9 @@ class DataParallel:
 
         if draws is None and not statistics:
             return self.module(*args, **kwargs)
-        with compat.checkpoint_context(modes), modes():
+        # A second forward that stops at the last tensor it needs would not update averages again.
+        whole = set_checkpoint_early_stop(False) if statistics else contextlib.nullcontext()
+        with compat.checkpoint_context(modes), whole, modes():
             return self.module(*args, **kwargs)
 
     def _finish(self, call: Call, result: Any, anchors: Sequence[torch.Tensor] = ()) -> Any:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from parallel_opt.engine.draws import Draw, SettledDraws
 from parallel_opt.engine.structure import flatten
-from parallel_opt.snapshot import attributes_kept
+from parallel_opt.snapshot import attributes_kept, user_hooks_silenced
 
 Run = Callable[[Sequence[torch.Tensor]], Any]
 
@@ -192,12 +192,14 @@ def _number(value: float) -> torch.Tensor:
 
 @contextlib.contextmanager
 def undisturbed(module: torch.nn.Module) -> Iterator[None]:
-    """Puts back buffers, attributes and random states; no gradients, no compilation."""
+    """Puts back buffers, attributes and random states; no gradients, no compilation, no hooks of
+    the user's."""
     tables = [(table, dict(table)) for part in module.modules() for table in (part._buffers,)]
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
     parameters = [(p, p.detach().clone()) for p in module.parameters() if _is_silent(p)]
     fork = torch.random.fork_rng(list(range(torch.cuda.device_count())))
-    with torch.no_grad(), fork, attributes_kept(module), _eager():
+    silenced = user_hooks_silenced(module)
+    with torch.no_grad(), fork, attributes_kept(module), _eager(), silenced:
         try:
             _raise_silent(parameters)
             yield

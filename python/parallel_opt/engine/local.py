@@ -193,6 +193,7 @@ class LocalEngine:
                     note=self._note,
                     backend=self._backend,
                     rewrite=unfuse_graph if self._unfused else lambda graph: graph,
+                    recomputes=bool(self._recompute.blocks),
                 )
             else:
                 self._note(f"compile: off: {obstacle}")

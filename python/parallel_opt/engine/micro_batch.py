@@ -4,24 +4,25 @@ The forward runs micro-batch by micro-batch and keeps no graph; the backward run
 again with a graph and adds up the gradients. Activations of one micro-batch exist at a time, the
 price is a second forward. Exact for every loss: one computed by the user still sees the whole
 output, one that the model returns is put together by what it averages over. Only a model that mixes
-samples may not be split.
+samples, or that remembers something of each forward, may not be split.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 
-from parallel_opt.compat import cuda_random_state
+from parallel_opt.compat import cuda_random_state, parameter_hook_tables
 from parallel_opt.engine.averages import OutputRule
 from parallel_opt.engine.layout import NO_BATCH, Layout
 from parallel_opt.engine.layout_book import LayoutBook
 from parallel_opt.engine.structure import Structure, flatten
+from parallel_opt.snapshot import Snapshot, hooks_out_of, user_hooks_silenced
 
 Forward = Callable[..., Any]
 Note = Callable[[str], None]
@@ -58,6 +59,9 @@ class MicroBatchForward:
         self._layouts = LayoutBook(module, plain or forward, note)
         self._count = count
         self._note = note
+        self._plain = plain or forward
+        self._looked = False
+        self._said: set[str] = set()
         if self.refused is not None:
             self._note(f"micro-batches: off: {self.refused}")
 
@@ -73,11 +77,41 @@ class MicroBatchForward:
         if why or layout.samples(inputs) < 2:
             return self._forward(*args, **kwargs)
         run = _Run(self._forward, layout, self._count, inputs, structure)
+        if not self._looked and self._remembers(run.with_forward(self._plain)):
+            return self._forward(*args, **kwargs)
+        if layout.random:
+            self._say(
+                "micro-batches: each draws its own random numbers: dropout masks differ from those "
+                "of the whole batch"
+            )
         tensors = [x for x in inputs if x.requires_grad]
         parameters = [p for p in self._module.parameters() if p.requires_grad]
         apply: Any = _MicroBatched.apply
         outputs = apply(run, len(tensors), *tensors, *parameters)
         return run.output.rebuild(list(outputs))
+
+    def _remembers(self, run: _Run) -> bool:
+        """Whether a forward leaves a mark that pieces of the batch would leave otherwise: a
+        counter, a power iteration, a state. A cache that only a first forward fills is none."""
+        self._looked = True
+        first = Snapshot(self._module, parameters=False)
+        try:
+            with torch.no_grad(), user_hooks_silenced(self._module):
+                run.first_part()
+                second = Snapshot(self._module, parameters=False)
+                run.first_part()
+                changed = second.changed()
+        finally:
+            first.restore()
+        if changed:
+            self.refused = f"each forward changes {', '.join(changed[:3])}"
+            self._note(f"micro-batches: off: {self.refused}")
+        return bool(changed)
+
+    def _say(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._note(text)
 
 
 class _Run:
@@ -106,6 +140,16 @@ class _Run:
             torch.is_autocast_enabled(device),
             torch.get_autocast_dtype(device),
         )
+
+    def with_forward(self, forward: Forward) -> _Run:
+        """The same by another callable."""
+        other = copy.copy(self)
+        other._forward = forward
+        return other
+
+    def first_part(self) -> None:
+        """One micro-batch, for nothing."""
+        self._part(self._edges[0], self._edges[1], self._inputs)
 
     def forward(self) -> tuple[torch.Tensor, ...]:
         parts: list[list[torch.Tensor]] = []
@@ -163,13 +207,17 @@ class _Run:
     def backward(
         self, grads: Sequence[torch.Tensor | None], inputs: int, wanted: Sequence[torch.Tensor]
     ) -> list[torch.Tensor | None]:
-        """Gradients of the inputs that need one, then of ``wanted``, summed over micro-batches."""
+        """Gradients of the inputs that need one, then of ``wanted``, summed over micro-batches.
+
+        While gradients are recorded (``create_graph``), these have a graph too.
+        """
+        twice = torch.is_grad_enabled()
         total: list[torch.Tensor | None] = [None] * (inputs + len(wanted))
         state = torch.get_rng_state()
         cuda = cuda_random_state()
         device, enabled, dtype = self._autocast
         # Fresh leaves: the gradient stops here and goes on through our own return value.
-        leaves = [x.detach().requires_grad_() if x.requires_grad else x for x in self._inputs]
+        leaves = [_leaf(x, twice) if x.requires_grad else x for x in self._inputs]
         sources = [x for x in leaves if x.requires_grad]
         for number, (start, end) in enumerate(itertools.pairwise(self._edges)):
             torch.set_rng_state(self._states[number])
@@ -187,12 +235,19 @@ class _Run:
             if not pairs:
                 continue
             heads, weights = zip(*pairs, strict=True)
-            found = torch.autograd.grad(heads, [*sources, *wanted], weights, allow_unused=True)
+            with hooks_out_of(parameter_hook_tables(wanted)):  # called with the sum, not with parts
+                found = torch.autograd.grad(
+                    heads, [*sources, *wanted], weights, allow_unused=True, create_graph=twice
+                )
             total = [_add(a, b) for a, b in zip(total, found, strict=True)]
         torch.set_rng_state(state)
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
         return total
+
+
+def _leaf(x: torch.Tensor, twice: bool) -> torch.Tensor:
+    return x.view_as(x) if twice else x.detach().requires_grad_()
 
 
 def _add(a: torch.Tensor | None, b: torch.Tensor | None) -> torch.Tensor | None:
@@ -211,7 +266,6 @@ class _MicroBatched(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         wanted = ctx.saved_tensors
         return (None, None, *ctx.run.backward(grads, ctx.inputs, wanted))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -54,7 +54,8 @@ class Recompute:
     def apply(self) -> None:
         """Inner blocks first, so that a block inside another one is recomputed within it."""
         for _, block in sorted(self.blocks, key=lambda item: -item[0].count(".")):
-            patch = ForwardPatch(block, checkpointed(plain_forward(block), self._again))
+            forward = checkpointed(plain_forward(block), self._again, list(block.buffers()))
+            patch = ForwardPatch(block, forward)
             patch.apply()
             self._patches.append(patch)
 
@@ -63,17 +64,34 @@ class Recompute:
             self._patches.pop().remove()
 
 
-def checkpointed(forward: Forward, again: Callable[[], Any] | None = None) -> Forward:
-    """``forward`` that keeps nothing but its inputs while gradients are recorded."""
-    contexts: dict[str, Any] = {}
-    if again is not None:
-        contexts["context_fn"] = lambda: (contextlib.nullcontext(), again())
+def checkpointed(
+    forward: Forward,
+    again: Callable[[], Any] | None = None,
+    buffers: Sequence[torch.Tensor] = (),
+) -> Forward:
+    """``forward`` that keeps nothing but its inputs while gradients are recorded; what it writes to
+    ``buffers``, it writes once."""
+
+    @contextlib.contextmanager
+    def second() -> Iterator[None]:
+        values = [buffer.detach().clone() for buffer in buffers]
+        try:
+            with contextlib.nullcontext() if again is None else again():
+                yield
+        finally:
+            for buffer, value in zip(buffers, values, strict=True):
+                buffer.data.copy_(value)  # .data: graphs that saved the buffer stay valid
+
+    contexts: dict[str, Any] = {"context_fn": lambda: (contextlib.nullcontext(), second())}
 
     def run(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
+        # Compiled code writes to buffers once anyway.
+        plain = torch.compiler.is_compiling() or (again is None and not buffers)
+        more = {} if plain else contexts
         return checkpoint(
-            forward, *args, use_reentrant=False, preserve_rng_state=True, **contexts, **kwargs
+            forward, *args, use_reentrant=False, preserve_rng_state=True, **more, **kwargs
         )
 
     return run

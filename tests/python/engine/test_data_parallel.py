@@ -97,17 +97,19 @@ def test_no_sync_defers_the_average(ranks: RankPool, engine: str, end_in_sync: b
 
 
 class Checkpointed(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, norm_last: bool) -> None:
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+        layers = [nn.BatchNorm1d(4), nn.Dropout(0.5)]
+        self.body = nn.Sequential(nn.Linear(3, 4), *(layers[::-1] if norm_last else layers))
         self.head = nn.Linear(4, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(checkpoint(self.body, x, use_reentrant=False))
 
 
-def recompute(group: Group, engine: str) -> None:
-    """Recomputation in backward sees the same statistics and masks as the forward."""
+def recompute(group: Group, engine: str, norm_last: bool) -> None:
+    """Recomputation in backward sees the same statistics and masks as the forward, and updates
+    running averages again."""
 
     def run(forward: Any) -> torch.Tensor:
         torch.manual_seed(2)
@@ -116,20 +118,22 @@ def recompute(group: Group, engine: str) -> None:
         return loss.detach()
 
     torch.manual_seed(0)
-    plain = Checkpointed().double()
+    plain = Checkpointed(norm_last).double()
     shared = copy.deepcopy(plain)
     parallel = DataParallel(shared, group, engine=engine, shares=(3, 1))
     parallel.apply()
     torch.testing.assert_close(run(parallel), run(plain), rtol=1e-12, atol=0)
     parallel.synchronize()
     same(grads(shared), grads(plain))
+    same(list(shared.buffers()), list(plain.buffers()))
     parallel.unapply()
     assert parallel.notes == []
 
 
+@pytest.mark.parametrize("norm_last", [False, True])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_checkpointed_blocks_recompute_alike(ranks: RankPool, engine: str) -> None:
-    ranks.run(recompute, 2, engine)
+def test_checkpointed_blocks_recompute_alike(ranks: RankPool, engine: str, norm_last: bool) -> None:
+    ranks.run(recompute, 2, engine, norm_last)
 
 
 def freezing(group: Group, engine: str) -> None:

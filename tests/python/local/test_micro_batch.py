@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 from local_models import ConvNet, Mlp, Settings
@@ -153,4 +156,73 @@ def test_a_later_batch_that_mixes_samples_ends_the_splitting() -> None:
         f"batch 2 shows what the ones before did not: {reason}; the whole batch is computed "
         "together from here on, and earlier steps may differ from plain's",
         f"micro-batches: off: {reason}",
+    ]
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.layer(x) / self.calls
+
+
+def test_a_forward_that_counts_its_calls_is_not_split() -> None:
+    module = Counting()
+    engine = LocalEngine(module, Settings(micro_batches=2))
+    engine.apply()
+    for _ in range(3):
+        module(torch.randn(4, 8)).sum().backward()
+    assert module.calls == 3
+    assert engine.notes == ["micro-batches: off: each forward changes Counting.calls"]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.utils.spectral_norm(nn.Linear(8, 4)),
+        lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 4)),
+    ],
+)
+def test_power_iterations_are_those_of_one_forward(layer: Any) -> None:
+    module = nn.Sequential(layer())
+    twin = copy.deepcopy(module)
+    engine = LocalEngine(module, Settings(micro_batches=2))
+    engine.apply()
+    x = torch.randn(4, 8)
+    for _ in range(2):
+        assert torch.equal(module(x), twin(x))
+    assert engine.notes[0].startswith("micro-batches: off: each forward changes ")
+
+
+def test_a_cache_that_the_first_forward_fills_is_no_obstacle() -> None:
+    class Caching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 4)
+            self.scale: torch.Tensor | None = None
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.scale is None:
+                self.scale = torch.full((4,), 2.0)
+            return self.layer(x) * self.scale
+
+    module = Caching()
+    engine = LocalEngine(module, Settings(micro_batches=2))
+    engine.apply()
+    module(torch.randn(4, 8)).sum().backward()
+    assert engine.notes == []
+
+
+def test_other_random_numbers_are_said_once(dropout_mlp: Mlp) -> None:
+    engine = LocalEngine(dropout_mlp, Settings(micro_batches=2))
+    engine.apply()
+    for _ in range(2):
+        dropout_mlp(torch.randn(4, 8)).sum().backward()
+    assert engine.notes == [
+        "micro-batches: each draws its own random numbers: dropout masks differ from those of the "
+        "whole batch"
     ]
