@@ -59,6 +59,12 @@ def iteration_s(row: dict[str, str]) -> float | None:
     return batch / samples if samples and batch else None
 
 
+def _unit(row: dict[str, str]) -> float:
+    """nanotron prints bytes / 1024**3 and calls them GB (its "Mem Alloc (GB)")."""
+    binary = row["memory_unit"] == "GiB" or row["training_id"].startswith("nano")
+    return GIB if binary else 1e9
+
+
 @dataclass
 class Rows:
     """Cases with what was measured of them; 0 where nothing was."""
@@ -98,7 +104,7 @@ def read(directory: Path) -> Rows:
     for row in table("memory.csv"):
         value = number(row["peak_memory_gb"])
         if value and row.get("training_id"):
-            peaks[row["training_id"]] = value * (GIB if row["memory_unit"] == "GiB" else 1e9)
+            peaks[row["training_id"]] = value * _unit(row)
     rows = training + failed
     count = len(training)
     return Rows(

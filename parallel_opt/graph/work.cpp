@@ -482,9 +482,22 @@ void light_backward(const Graph& graph, const Op& op, const OpRow* row, const Ne
   if (row == nullptr) work.contraction = Flops(2 * attribute_real(op, "bound_flops", 0));
 }
 
-}  // namespace
-
-namespace {
+/// Four products of the scores' size, the scores themselves computed again.
+void attention_backward(const Graph& graph, const Op& op, const OpRow& row, Bytes gradient,
+                        OpWork& work) {
+  const IterationSpace space = iteration_space(graph, op);
+  if (space.dims.empty()) return;
+  double d = 0;
+  for (const IterationDim& dim : space.dims) {
+    if (dim.name == "d") d = static_cast<double>(dim.size);
+  }
+  const AttentionSize size = attention_size(op, space);
+  work.contraction = Flops(4 * size.scores * size.depth);
+  work.other = Flops(15 * size.scores);
+  work.recomputed = Flops(2 * size.scores * d);
+  work.read = gradient + read_bytes(graph, op, &row) + result_bytes(graph, op, &row);
+  work.kernels = 1;
+}
 
 OpWork derived_backward(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
   const std::optional<OpRow> found = find_row(graph, op);
@@ -522,18 +535,7 @@ OpWork derived_backward(const Graph& graph, const Op& op, const std::vector<bool
   if (formula_given) {
     work.contraction = forward * need.big;
   } else if (row->op_class == OpClass::attention) {
-    const IterationSpace space = iteration_space(graph, op);
-    if (space.dims.empty()) return work;
-    double d = 0;
-    for (const IterationDim& dim : space.dims) {
-      if (dim.name == "d") d = static_cast<double>(dim.size);
-    }
-    const AttentionSize size = attention_size(op, space);
-    work.contraction = Flops(4 * size.scores * size.depth);
-    work.other = Flops(15 * size.scores);
-    work.recomputed = Flops(2 * size.scores * d);
-    work.read = gradient + read_bytes(graph, op, row) + result_bytes(graph, op, row);
-    work.kernels = 1;
+    attention_backward(graph, op, *row, gradient, work);
   } else if (row->op_class == OpClass::recurrent) {
     work.contraction = Flops(recurrent_backward_flops(graph, op, needs_grad));
     work.other = Flops(2 * recurrent_other_flops(graph, op));
