@@ -18,6 +18,7 @@ Command probe_command();
 Command report_command();
 Command run_command();
 Command schema_command();
+Command simulate_command();
 Command version_command();
 
 }  // namespace parallel_opt

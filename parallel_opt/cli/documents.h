@@ -6,6 +6,7 @@
 #include "parallel_opt/base/json.h"
 #include "parallel_opt/plan/estimate.h"
 #include "parallel_opt/search/explain.h"
+#include "parallel_opt/simulate/simulation.h"
 
 /// Documents that `--json` prints and that are no noun of the core.
 namespace parallel_opt {
@@ -148,6 +149,34 @@ template <class Visitor, class T>
 void fields(Visitor& visit, T& document) {
   visit.schema("parallel-opt/explain/1");
   visit("reasons", document.reasons, "most important first");
+}
+
+/// What `simulate` prints.
+struct SimulationDocument {
+  std::string schedule;
+  int micro_batches = 1;
+  double step_time_s = 0;
+  double pipeline_s = 0;
+  double bubble_share = 0;
+  std::int64_t peak_memory_bytes = 0;
+  std::int64_t events = 0;
+  std::optional<double> energy_j = {};
+  std::vector<RankUse> ranks = {};
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, SimulationDocument>
+void fields(Visitor& visit, T& document) {
+  visit.schema("parallel-opt/simulation/1");
+  visit("schedule", document.schedule, "its name, or the file of its table");
+  visit("micro_batches", document.micro_batches, "per step and pipeline");
+  visit("step_time_s", document.step_time_s, "the whole step");
+  visit("pipeline_s", document.pipeline_s, "until the last action of the schedule");
+  visit("bubble_share", document.bubble_share, "idle share of the ranks' time until then");
+  visit("peak_memory_bytes", document.peak_memory_bytes, "of the fullest rank");
+  visit("events", document.events, "tasks that were simulated");
+  visit("energy_j", document.energy_j, "of all devices; absent: their watts are not known");
+  visit("ranks", document.ranks, "over all replicas");
 }
 
 }  // namespace parallel_opt

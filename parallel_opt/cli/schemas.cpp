@@ -11,6 +11,7 @@
 #include "parallel_opt/hardware/probe.h"
 #include "parallel_opt/plan/plan.h"
 #include "parallel_opt/report/report_data.h"
+#include "parallel_opt/simulate/step_work_fields.h"
 #include "parallel_opt/simulate/timeline.h"
 
 namespace parallel_opt {
@@ -59,6 +60,10 @@ const std::vector<DocumentSchema>& document_schemas() {
        [] { return schema_of<ReportDocument>("Where a report was written."); }},
       {"run", "what `parallel-opt run --report DIR` leaves in DIR/run.json",
        [] { return schema_of<RunRecord>("A training run."); }},
+      {"simulation", "what `parallel-opt simulate --json` prints",
+       [] { return schema_of<SimulationDocument>("One simulated training step."); }},
+      {"step-work", "what `parallel-opt simulate --work` reads",
+       [] { return schema_of<StepWork>("What every stage of a training step takes."); }},
       {"timeline", "events over time, measured or simulated",
        [] { return schema_of<Timeline>("Events on devices and links over time."); }},
       {"version", "what `parallel-opt version --json` prints",

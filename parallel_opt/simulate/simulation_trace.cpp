@@ -132,6 +132,15 @@ struct TraceBuilder {
       }
       timeline.counters.push_back({"memory_bytes", track, step.time_s, static_cast<double>(live)});
     }
+    until_the_end();
+  }
+
+  /// The last value holds: every curve ends with the step.
+  void until_the_end() {
+    CounterSample last = timeline.counters.back();
+    if (last.time_s >= run.step_s) return;
+    last.time_s = run.step_s;
+    timeline.counters.push_back(std::move(last));
   }
 
   void power(int rank, const std::string& track) {
@@ -164,6 +173,7 @@ struct TraceBuilder {
       }
       timeline.counters.push_back({"power_w", track, changes[i].first, now_w});
     }
+    until_the_end();
   }
 
   void rank(int rank) {

@@ -15,8 +15,8 @@ namespace {
 /// Words of every "$ parallel-opt ..." line of the pages, without the program's name and comments.
 std::vector<std::vector<std::string>> documented_lines() {
   std::vector<std::vector<std::string>> lines;
-  for (const char* page :
-       {"/README.md", "/docs/cli.md", "/docs/analysis.md", "/docs/accuracy.md"}) {
+  for (const char* page : {"/README.md", "/docs/cli.md", "/docs/analysis.md", "/docs/accuracy.md",
+                           "/docs/simulate.md"}) {
     for (const std::string& line :
          split(read_file(PARALLEL_OPT_SOURCE_DIR + std::string(page)), '\n')) {
       if (!line.starts_with("$ parallel-opt ")) continue;
@@ -50,6 +50,15 @@ class DocsRun : public ::testing::Test {
       "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
       "num_attention_heads": 4, "vocab_size": 100, "max_position_embeddings": 8192,
       "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": false})");
+    std::vector<std::string> stages(
+        8, R"({"forward_s": 1, "backward_input_s": 1, "backward_weight_s": 1})");
+    write_file("work.json",
+               R"({"schema": "parallel-opt/step-work/1", "stages": [)" + join(stages, ", ") + "]}");
+    std::string table;
+    for (const char* stage : {"0", "1", "2", "3", "4", "5", "6", "7"}) {
+      table += std::string(stage) + "F0," + stage + "B0\n";
+    }
+    write_file("table.csv", table);
   }
   ~DocsRun() override {
     ::unsetenv("PARALLEL_OPT_CACHE");

@@ -1,0 +1,242 @@
+#include "parallel_opt/report/simulation_picture.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+
+#include "parallel_opt/base/embedded.h"
+#include "parallel_opt/report/charts.h"
+#include "parallel_opt/report/svg.h"
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kWidth = 1040, kPhone = 350;
+constexpr std::size_t kMostRows = 24, kMostCurves = 6;
+
+/// "rank 12 stream 7 compute" -> 12; -1: of no rank.
+int rank_of_track(const std::string& track) {
+  int rank = -1;
+  if (track.starts_with("rank ")) {
+    (void)std::from_chars(track.data() + 5, track.data() + track.size(), rank);
+  }
+  return rank;
+}
+
+/// At most `count` of `ranks` numbers, evenly, both ends among them.
+std::vector<int> chosen(int ranks, std::size_t count) {
+  std::vector<int> some;
+  const auto n = std::min(static_cast<std::size_t>(ranks), count);
+  for (std::size_t i = 0; i < n; ++i) {
+    some.push_back(n < 2 ? 0 : static_cast<int>(i * static_cast<std::size_t>(ranks - 1) / (n - 1)));
+  }
+  return some;
+}
+
+/// Weight gradients apart from the rest of the backward: zero-bubble schedules move them.
+std::string color_of_span(const Span& span) {
+  if (span.name.starts_with("backward weight")) return "c-compile";
+  if (span.name.find(" and backward") != std::string::npos) return "c-data";
+  return "c-" + span.category;
+}
+
+/// The micro-batch's number, which is what one follows through the picture.
+std::string label_of_span(const Span& span) {
+  constexpr std::string_view kWord = "micro-batch ";
+  const std::size_t at = span.name.find(kWord);
+  if (at == std::string::npos) return span.category;
+  const std::string rest = span.name.substr(at + kWord.size());
+  return rest.substr(0, rest.find(' '));
+}
+
+struct Pictures {
+  const StepPicture& step;
+  int ranks = 0;
+  double scale = 1;  ///< from seconds to the unit
+  std::string unit = "s";
+
+  explicit Pictures(const StepPicture& picture) : step(picture) {
+    double end_s = 0;
+    for (const Span& span : picture.timeline.spans) {
+      end_s = std::max(end_s, span.start_s + span.duration_s);
+      ranks = std::max(ranks, rank_of_track(span.track) + 1);
+    }
+    if (end_s < 10) {
+      scale = 1e3;
+      unit = "ms";
+    }
+  }
+
+  std::string gantt(double width) const {
+    Gantt chart{step.title, unit, {}};
+    std::map<int, std::size_t> row_of;
+    for (const int rank : chosen(ranks, kMostRows)) {
+      row_of[rank] = chart.rows.size();
+      chart.rows.push_back({"rank " + std::to_string(rank), {}});
+    }
+    for (const Span& span : step.timeline.spans) {
+      const auto row = row_of.find(rank_of_track(span.track));
+      if (row == row_of.end() || span.track.find(" stream ") == std::string::npos) continue;
+      const bool computes = span.track.ends_with(" compute");
+      chart.rows[row->second].slices.push_back(
+          {.start = span.start_s * scale,
+           .length = span.duration_s * scale,
+           .color = color_of_span(span),
+           .label = label_of_span(span),
+           .tooltip = fmt::format("{}: {:.4g} {}", span.name, span.duration_s * scale, unit),
+           .depth = computes ? 0 : 1});
+    }
+    if (chart.rows.size() < static_cast<std::size_t>(ranks)) {
+      chart.rows.back().label +=
+          fmt::format(" ({} of {} ranks are drawn)", chart.rows.size(), ranks);
+    }
+    return gantt_chart(chart, width);
+  }
+
+  /// Nothing when there is no such counter.
+  std::string curves(std::string_view counter, const std::string& title, const std::string& label,
+                     double unit_size, double width) const {
+    LineChart chart{title, unit, label, {}, true, true};
+    const std::vector<int> some = chosen(ranks, kMostCurves);
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      Series series{"rank " + std::to_string(some[i]), "w" + std::to_string(i), {}};
+      for (const CounterSample& sample : step.timeline.counters) {
+        if (sample.counter == counter && rank_of_track(sample.track) == some[i]) {
+          series.points.emplace_back(sample.time_s * scale, sample.value / unit_size);
+        }
+      }
+      if (!series.points.empty()) chart.series.push_back(std::move(series));
+    }
+    return chart.series.empty() ? "" : line_chart(chart, width);
+  }
+  std::string memory(double width) const {
+    double most = 0;
+    for (const CounterSample& sample : step.timeline.counters) {
+      if (sample.counter == "memory_bytes") most = std::max(most, sample.value);
+    }
+    const bool small = most < 1 << 20;
+    return curves("memory_bytes", "Memory", small ? "bytes" : "MiB", small ? 1 : 1 << 20, width);
+  }
+  std::string power(double width) const {
+    return curves("power_w", "Power of a device", "W", 1, width);
+  }
+};
+
+std::string style() {
+  return std::string(embedded_file("parallel_opt/report/assets/report.css").value_or(""));
+}
+
+/// Of a picture, as its first tag says.
+double height_of(const std::string& svg) {
+  constexpr std::string_view kHeight = "\" height=\"";
+  const std::size_t at = svg.find(kHeight);
+  double height = 0;
+  if (at != std::string::npos) {
+    (void)std::from_chars(svg.data() + at + kHeight.size(), svg.data() + svg.size(), height);
+  }
+  return height;
+}
+
+struct Key {
+  std::string color;
+  std::string name;
+};
+
+std::vector<Key> action_keys() {
+  return {{"c-forward", "forward"},
+          {"c-backward", "backward"},
+          {"c-compile", "backward for weights"},
+          {"c-data", "forward and backward together, copies"},
+          {"c-communication", "communication"},
+          {"c-optimizer", "optimizer"}};
+}
+
+std::vector<Key> rank_keys(int ranks) {
+  std::vector<Key> keys;
+  for (const int rank : chosen(ranks, kMostCurves)) {
+    keys.push_back({"w" + std::to_string(keys.size()), "rank " + std::to_string(rank)});
+  }
+  return keys;
+}
+
+std::string html_keys(const std::vector<Key>& keys) {
+  std::string text = "<ul class=\"legend\">";
+  for (const Key& key : keys) {
+    text += fmt::format("<li><i class=\"key {}\"></i>{}</li>", key.color, key.name);
+  }
+  return text + "</ul>";
+}
+
+std::string svg_keys(const std::string& title, const std::vector<Key>& keys, double y) {
+  std::string text = fmt::format("<text class=\"name\" x=\"16\" y=\"{:.0f}\">{}</text>", y, title);
+  double x = 16 + text_width(title) + 16;
+  for (const Key& key : keys) {
+    text += fmt::format(
+        "<rect class=\"{}\" x=\"{:.0f}\" y=\"{:.0f}\" width=\"11\" height=\"11\" rx=\"3\"/>"
+        "<text class=\"tick\" x=\"{:.0f}\" y=\"{:.0f}\">{}</text>",
+        key.color, x, y - 10, x + 17, y, key.name);
+    x += 17 + text_width(key.name) + 12;
+  }
+  return text + "\n";
+}
+
+}  // namespace
+
+std::string step_svg(const StepPicture& picture) {
+  const Pictures pictures(picture);
+  std::string body;
+  double y = 76;
+  const auto add = [&](const std::string& title, const std::vector<Key>& keys,
+                       const std::string& part) {
+    if (part.empty()) return;
+    body += svg_keys(title, keys, y) +
+            fmt::format("<svg x=\"16\" y=\"{:.0f}\">{}</svg>\n", y + 10, part);
+    y += 10 + height_of(part) + 28;
+  };
+  add("Actions, by micro-batch", action_keys(), pictures.gantt(kWidth));
+  add("Memory", rank_keys(pictures.ranks), pictures.memory(kWidth));
+  add("Power", rank_keys(pictures.ranks), pictures.power(kWidth));
+  return fmt::format(
+             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
+             "width=\"{0:.0f}\" height=\"{1:.0f}\" font-family=\"system-ui, "
+             "sans-serif\">\n<style>{2}"
+             "svg {{ overflow: visible; }} .paper {{ fill: var(--panel); }} .head {{ font-size: "
+             "18px; "
+             "font-weight: 600; }} .name {{ font-weight: 600; }}</style>\n<rect class=\"paper\" "
+             "width=\"100%\" height=\"100%\"/>\n"
+             "<text class=\"head\" x=\"16\" y=\"28\">{3}</text><text class=\"tick\" x=\"16\" "
+             "y=\"47\">{4}</text>\n",
+             kWidth + 32, y - 12, style(), escape_html(picture.title),
+             escape_html(picture.subtitle)) +
+         body + "</svg>\n";
+}
+
+std::string step_page(const StepPicture& picture) {
+  const Pictures pictures(picture);
+  const auto figure = [](std::string_view title, std::string_view legend, const std::string& wide,
+                         const std::string& narrow) {
+    if (wide.empty()) return std::string();
+    return fmt::format(
+        "<figure class=\"full\"><figcaption><b>{}</b></figcaption>{}<div class=\"wide\">{}</div>"
+        "<div class=\"narrow\">{}</div></figure>\n",
+        title, legend, wide, narrow);
+  };
+  std::string text = fmt::format(
+      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+      "'unsafe-inline'; img-src data:\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{0}</title>\n"
+      "<style>\n{1}</style>\n</head>\n<body>\n<header><h1>{0}</h1><p class=\"subtitle\">{2}</p>"
+      "</header>\n<main><section><div class=\"figures\">\n",
+      escape_html(picture.title), style(), escape_html(picture.subtitle));
+  text += figure("Actions, by micro-batch", html_keys(action_keys()), pictures.gantt(kWidth),
+                 pictures.gantt(kPhone));
+  const std::string ranks = html_keys(rank_keys(pictures.ranks));
+  text += figure("Memory", ranks, pictures.memory(kWidth), pictures.memory(kPhone));
+  text += figure("Power", ranks, pictures.power(kWidth), pictures.power(kPhone));
+  return text + "</div></section></main>\n</body>\n</html>\n";
+}
+
+}  // namespace parallel_opt

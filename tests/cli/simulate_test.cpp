@@ -1,0 +1,130 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "parallel_opt/base/file_system.h"
+#include "tests/cli/run_cli.h"
+
+namespace parallel_opt {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+/// In a directory of its own with work for 4 stages of 1 s, 1 s and 1 s.
+class Simulate : public ::testing::Test {
+ protected:
+  Simulate() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "po_simulate_XXXXXX").string();
+    dir = ::mkdtemp(pattern.data());
+    json stage = {{"forward_s", 1},
+                  {"backward_input_s", 1},
+                  {"backward_weight_s", 1},
+                  {"kept_bytes", 1000},
+                  {"static_bytes", 5000}};
+    write_file(dir + "/work.json", json{{"schema", "parallel-opt/step-work/1"},
+                                        {"stages", json::array({stage, stage, stage, stage})},
+                                        {"power", json::array({{{"idle_w", 50}, {"busy_w", 250}}})}}
+                                       .dump());
+  }
+  ~Simulate() override { std::filesystem::remove_all(dir); }
+
+  CliRun run(std::vector<std::string> flags) const {
+    std::vector<std::string> words = {"simulate", "--work", dir + "/work.json"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    return run_cli(words);
+  }
+  json document(std::vector<std::string> flags) const {
+    flags.emplace_back("--json");
+    const CliRun done = run(std::move(flags));
+    EXPECT_EQ(done.code, 0) << done.err;
+    return json::parse(done.out);
+  }
+  std::string dir;
+};
+
+TEST_F(Simulate, DocumentHasTheFieldsThatProgramsRead) {
+  const json d = document({"--micro-batches", "8"});
+  EXPECT_EQ(d["schema"], "parallel-opt/simulation/1");
+  EXPECT_EQ(d["schedule"], "1f1b");
+  EXPECT_DOUBLE_EQ(d["step_time_s"], 3 * (8 + 3));
+  EXPECT_NEAR(d["bubble_share"].get<double>(), 3.0 / 11, 1e-12);
+  EXPECT_EQ(d["peak_memory_bytes"], 5000 + 4 * 1000);
+  EXPECT_EQ(d["ranks"].size(), 4U);
+  // 4 ranks: 24 s of work at 250 W, 9 s of waiting at 50 W.
+  EXPECT_DOUBLE_EQ(d["energy_j"], 4 * (24 * 250 + 9 * 50));
+}
+
+TEST_F(Simulate, SchedulesStragglersAndJitterCount) {
+  EXPECT_DOUBLE_EQ(document({"--micro-batches", "8", "--schedule", "zb_h1"})["step_time_s"],
+                   3 * 8 + 3);
+  EXPECT_DOUBLE_EQ(document({"--micro-batches", "8", "--schedule", "zb_v"})["ranks"].size(), 2);
+  EXPECT_DOUBLE_EQ(document({"--micro-batches", "8", "--straggler", "3=2"})["step_time_s"],
+                   3 + 8 * 6 + 6);
+  const std::vector<std::string> jitter = {"--jitter", "10%", "--seed", "7"};
+  EXPECT_EQ(document(jitter), document(jitter));
+  EXPECT_NE(document(jitter)["step_time_s"], document({"--jitter", "10%"})["step_time_s"]);
+}
+
+TEST_F(Simulate, AnActionTableIsRun) {
+  write_file(dir + "/t.csv", "0F0,0B0\n1F0,1B0\n2F0,2B0\n3F0,3B0\n");
+  EXPECT_DOUBLE_EQ(document({"--actions", dir + "/t.csv"})["step_time_s"], 12);
+  write_file(dir + "/t.csv", "0F0,zero\n");
+  const CliRun broken = run({"--actions", dir + "/t.csv"});
+  EXPECT_EQ(broken.code, 4);
+  EXPECT_THAT(broken.err, HasSubstr("t.csv:row 1, column 2: \"zero\" is no action"));
+}
+
+TEST_F(Simulate, WritesTraceAndPictures) {
+  const CliRun done =
+      run({"--trace", dir + "/t.json", "--svg", dir + "/t.svg", "--html", dir + "/t.html"});
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_THAT(done.out,
+              HasSubstr("1f1b, 4 ranks, 8 micro-batches\n33.0 s per step, bubble 27.3 %"));
+  const json trace = json::parse(read_file(dir + "/t.json"));
+  EXPECT_EQ(trace["traceName"], "parallel_opt, simulated");
+  int kernels = 0;
+  for (const json& event : trace["traceEvents"]) {
+    if (event.value("cat", "") != "kernel") continue;
+    EXPECT_EQ(event["args"]["stream"], 7);
+    EXPECT_EQ(event["args"]["device"].get<int>() + 1, event["pid"].get<int>());
+    ++kernels;
+  }
+  EXPECT_EQ(kernels, 4 * 8 * 2);
+  EXPECT_TRUE(read_file(dir + "/t.svg").ends_with("</svg>\n"));
+  EXPECT_TRUE(read_file(dir + "/t.html").ends_with("</html>\n"));
+}
+
+TEST_F(Simulate, WhatCannotBeIsRefused) {
+  const auto refusal = [&](std::vector<std::string> flags) {
+    const CliRun done = run(std::move(flags));
+    return std::to_string(done.code) + " " + done.err;
+  };
+  EXPECT_EQ(refusal({"--schedule", "zb_h3"}),
+            "2 error: --schedule: unknown value \"zb_h3\" (did you mean \"zb_h1\"? known: gpipe, "
+            "1f1b, interleaved_1f1b, looped_bfs, zb_h1, zb_h2, zb_v, dualpipe, dualpipe_v)\n");
+  EXPECT_EQ(refusal({"--schedule", "interleaved_1f1b", "--virtual-stages", "3"}),
+            "2 error: --virtual-stages: 4 stages do not part into ranks of 3 (a divisor of the "
+            "number of stages)\n");
+  EXPECT_EQ(
+      refusal({"--schedule", "dualpipe", "--micro-batches", "4"}),
+      "2 error: schedule dualpipe: needs at least twice as many micro-batches as ranks, not 4 "
+      "for 4 (zb_v takes any number)\n");
+  EXPECT_EQ(refusal({"--straggler", "1:2"}),
+            "2 error: --straggler: \"1:2\" is not RANK=FACTOR (3=1.5: rank 3 takes 1.5 times as "
+            "long)\n");
+  EXPECT_EQ(refusal({"--straggler", "9=2"}),
+            "2 error: --straggler: there is no rank 9 (ranks count from 0 to 3)\n");
+  EXPECT_EQ(
+      refusal({"--micro-batches", "999999999"}),
+      "2 error: --micro-batches: 999999999 are too many (stages times micro-batches may be 20 "
+      "million)\n");
+  EXPECT_EQ(refusal({"--actions", "t.csv", "--schedule", "1f1b"}),
+            "2 error: --schedule: is in the table of --actions (leave it out)\n");
+}
+
+}  // namespace
+}  // namespace parallel_opt
