@@ -6,8 +6,16 @@
 #include "parallel_opt/base/output_file.h"
 #include "parallel_opt/cli/commands.h"
 #include "parallel_opt/cli/documents.h"
+#include "parallel_opt/cli/job_flags.h"
+#include "parallel_opt/cli/layout_argument.h"
+#include "parallel_opt/cli/model_argument.h"
+#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/hardware/load.h"
+#include "parallel_opt/importers/model.h"
+#include "parallel_opt/plan/batch.h"
 #include "parallel_opt/report/simulation_picture.h"
 #include "parallel_opt/report/table.h"
+#include "parallel_opt/simulate/layout_work.h"
 #include "parallel_opt/simulate/step_work_fields.h"
 
 namespace parallel_opt {
@@ -15,21 +23,68 @@ namespace {
 
 constexpr std::size_t kMostTableRows = 32;
 
-/// The schedule that the flags ask for, for work of this many stages.
-Schedule stated_schedule(const Args& args, const StepWork& work) {
-  if (const auto file = args.get("actions")) {
-    for (const char* flag : {"schedule", "virtual-stages", "micro-batches"}) {
-      if (args.has(flag)) {
-        throw UsageError(std::string("--") + flag, "is in the table of --actions", "leave it out");
-      }
-    }
-    return parse_actions(read_file(*file), *file);
+/// A step and its order, and what they are called.
+struct AskedStep {
+  StepWork work;
+  Schedule schedule;
+  std::string name;   ///< of the schedule
+  std::string where;  ///< of the work
+};
+
+void refuse_beside(const Args& args, const std::string& reason,
+                   const std::vector<std::string>& flags) {
+  std::vector<Fault> faults;
+  for (const std::string& flag : flags) {
+    if (args.has(flag)) faults.push_back({"--" + flag, reason, "leave it out"});
   }
-  const ScheduleKind kind =
-      args.choice<ScheduleKind>("schedule").value_or(ScheduleKind::one_f_one_b);
-  const auto stages = static_cast<std::int64_t>(work.stages.size());
-  const std::int64_t virtual_stages =
-      args.whole("virtual-stages", 1).value_or(default_virtual_stages(kind));
+  if (!faults.empty()) throw UsageError(std::move(faults));
+}
+
+/// `several`: the layout has several stages per rank.
+ScheduleKind kind_of(const Args& args, bool several) {
+  const std::string text = args.get_or("schedule", several ? "interleaved" : "1f1b");
+  if (text == "interleaved") return ScheduleKind::interleaved_1f1b;
+  return args.choice<ScheduleKind>("schedule").value_or(ScheduleKind::one_f_one_b);
+}
+
+Schedule named_schedule(ScheduleKind kind, std::int64_t ranks, std::int64_t virtual_stages,
+                        std::int64_t micro_batches) {
+  constexpr std::int64_t kMostPairs = 20'000'000;
+  if (micro_batches > kMostPairs / std::max<std::int64_t>(1, ranks * virtual_stages)) {
+    throw UsageError("--micro-batches", std::to_string(micro_batches) + " are too many",
+                     "stages times micro-batches may be 20 million");
+  }
+  const auto r = static_cast<int>(ranks), v = static_cast<int>(virtual_stages),
+             m = static_cast<int>(micro_batches);
+  if (std::vector<Fault> faults = check_schedule(kind, r, v, m); !faults.empty()) {
+    throw UsageError(std::move(faults));
+  }
+  return make_schedule(kind, r, v, m);
+}
+
+AskedStep step_of_file(const Args& args) {
+  std::vector<std::string> others = {"model", "cluster"};
+  for (const auto& flags : {job_flags(), layout_flags()}) {
+    for (const Flag& flag : flags) {
+      if (flag.name != "schedule" && flag.name != "virtual-stages") others.push_back(flag.name);
+    }
+  }
+  refuse_beside(args, "says nothing beside --work", others);
+  AskedStep asked;
+  asked.where = args.at("work");
+  asked.work = from_json<StepWork>(read_file(asked.where), asked.where);
+  const auto stages = static_cast<std::int64_t>(asked.work.stages.size());
+  if (stages == 0) throw InputError(asked.where + ":stages", "is empty", "at least one stage");
+  if (const auto file = args.get("actions")) {
+    refuse_beside(args, "is in the table of --actions",
+                  {"schedule", "virtual-stages", "micro-batches"});
+    asked.schedule = parse_actions(read_file(*file), *file);
+    asked.name = *file;
+    return asked;
+  }
+  const std::int64_t given = args.whole("virtual-stages", 1).value_or(0);
+  const ScheduleKind kind = kind_of(args, given > 1);
+  const std::int64_t virtual_stages = given > 0 ? given : default_virtual_stages(kind);
   // DualPipe's two stages per rank are two copies of one model.
   const std::int64_t per_rank = kind == ScheduleKind::dualpipe ? 1 : virtual_stages;
   if (stages % per_rank != 0) {
@@ -38,20 +93,58 @@ Schedule stated_schedule(const Args& args, const StepWork& work) {
         std::to_string(stages) + " stages do not part into ranks of " + std::to_string(per_rank),
         "a divisor of the number of stages");
   }
-  const std::int64_t micro_batches = args.whole("micro-batches", 1).value_or(2 * stages / per_rank);
-  constexpr std::int64_t kMostPairs = 20'000'000;
-  if (micro_batches > kMostPairs / std::max<std::int64_t>(1, stages)) {
-    throw UsageError("--micro-batches", std::to_string(micro_batches) + " are too many",
-                     "stages times micro-batches may be 20 million");
+  const std::int64_t ranks = stages / per_rank;
+  asked.schedule = named_schedule(kind, ranks, virtual_stages,
+                                  args.whole("micro-batches", 1).value_or(2 * ranks));
+  asked.name = name_of(kind);
+  return asked;
+}
+
+/// A layout's step by the cost model, as `estimate` judges it in closed form.
+AskedStep step_of_model(const Args& args, const Console& console) {
+  refuse_beside(args, "follows from the batch of a model", {"micro-batches"});
+  const Cluster cluster = load_cluster(args.get_or("cluster", "local"));
+  const auto devices = int(std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind));
+  if (devices == 0) {
+    throw UsageError("--cluster", "a layout is simulated for accelerators only",
+                     "name a preset such as 8xH100-SXM-80GB, or give --work");
   }
-  const auto ranks = static_cast<int>(stages / per_rank);
-  if (std::vector<Fault> faults = check_schedule(kind, ranks, static_cast<int>(virtual_stages),
-                                                 static_cast<int>(micro_batches));
-      !faults.empty()) {
-    throw UsageError(std::move(faults));
+  const std::string model = args.has("MODEL") ? args.at("MODEL") : args.at("model");
+  const Graph graph =
+      bind_sizes(load_model_argument(model, console), std::nullopt, args.whole("seq", 1));
+  const Job job = job_from(args, Layouts::all);
+  const ScheduleKind kind = kind_of(args, args.whole("virtual-stages", 1).value_or(1) > 1);
+  Args layout_args = args;  // its stages are the schedule's, whose name has no closed form
+  layout_args.values.erase("schedule");
+  const bool two_copies = kind == ScheduleKind::dualpipe;
+  if (!args.has("virtual-stages") && !args.has("actions") && !two_copies) {
+    layout_args.values["virtual-stages"] = std::to_string(default_virtual_stages(kind));
   }
-  return make_schedule(kind, ranks, static_cast<int>(virtual_stages),
-                       static_cast<int>(micro_batches));
+  const TransformerFacts facts = transformer_facts(graph);
+  const StatedLayout stated = stated_layout(layout_args, job, facts, devices, batch_of(graph));
+  const ParallelLayout& l = stated.layout;
+  const Accelerator device = accelerator_of(cluster, job.precision);
+  AskedStep asked;
+  asked.where = model;
+  asked.work =
+      layout_work(layout_stages(facts, device, *stated.stack, l, layout_parameters()), l, device);
+  const auto micro_batches = static_cast<std::int64_t>(l.micro_batches);
+  if (const auto file = args.get("actions")) {
+    refuse_beside(args, "is in the table of --actions", {"schedule"});
+    asked.schedule = parse_actions(read_file(*file), *file);
+    asked.name = *file;
+    if (asked.schedule.micro_batches != micro_batches) {
+      throw UsageError("--actions",
+                       "the table has " + std::to_string(asked.schedule.micro_batches) +
+                           " micro-batches, the layout " + std::to_string(micro_batches),
+                       "change --global-batch or --micro-batch");
+    }
+    return asked;
+  }
+  asked.schedule =
+      named_schedule(kind, l.pipeline, two_copies ? 2 : l.virtual_stages, micro_batches);
+  asked.name = name_of(kind);
+  return asked;
 }
 
 /// "3=1.5,7=2": these ranks take so much longer.
@@ -109,12 +202,14 @@ void print_summary(const SimulationDocument& d, const Console& console) {
 }
 
 ExitCode run_simulate(const Args& args, const Console& console) {
-  const std::string file = args.at("work");
-  auto work = from_json<StepWork>(read_file(file), file);
-  if (work.stages.empty()) throw InputError(file + ":stages", "is empty", "at least one stage");
-  const Schedule schedule = stated_schedule(args, work);
+  if (int(args.has("MODEL")) + int(args.has("model")) + int(args.has("work")) != 1) {
+    throw UsageError("parallel-opt simulate", "one model or one --work is needed", "name it once");
+  }
+  AskedStep asked = args.has("work") ? step_of_file(args) : step_of_model(args, console);
+  StepWork& work = asked.work;
+  const Schedule& schedule = asked.schedule;
   const int ranks = schedule.ranks() * std::max(1, work.replicas);
-  throw_if_any(check(work, {schedule}, file));
+  throw_if_any(check(work, {schedule}, asked.where));
   if (const auto straggler = args.get("straggler")) slow_down(*straggler, ranks, work);
 
   const bool drawn = args.has("trace") || args.has("svg") || args.has("html");
@@ -123,15 +218,14 @@ ExitCode run_simulate(const Args& args, const Console& console) {
                {.timeline = drawn,
                 .jitter = args.fraction("jitter").value_or(0),
                 .seed = static_cast<std::uint64_t>(args.whole("seed", 0).value_or(0))});
-  SimulationDocument document{
-      .schedule = args.has("actions") ? args.at("actions") : args.get_or("schedule", "1f1b"),
-      .micro_batches = schedule.micro_batches,
-      .step_time_s = result.step_time_s,
-      .pipeline_s = result.pipeline_s,
-      .bubble_share = result.bubble_share,
-      .events = result.events,
-      .energy_j = result.energy_j,
-      .ranks = result.ranks};
+  SimulationDocument document{.schedule = asked.name,
+                              .micro_batches = schedule.micro_batches,
+                              .step_time_s = result.step_time_s,
+                              .pipeline_s = result.pipeline_s,
+                              .bubble_share = result.bubble_share,
+                              .events = result.events,
+                              .energy_j = result.energy_j,
+                              .ranks = result.ranks};
   for (const RankUse& use : result.ranks) {
     document.peak_memory_bytes = std::max(document.peak_memory_bytes, use.peak_memory_bytes);
   }
@@ -153,31 +247,33 @@ ExitCode run_simulate(const Args& args, const Console& console) {
 
 }  // namespace
 
-/// parallel-opt simulate --work work.json --schedule zb_h1 --micro-batches 16
+/// parallel-opt simulate MODEL --cluster 2n8xH100-SXM-80GB --pipeline 4 --schedule zb_h1
 Command simulate_command() {
+  std::vector<Flag> flags = {
+      {"model", "MODEL", kModelFormats},
+      {"cluster", "NAME", "a preset or a file"},
+      {"work", "FILE", "instead of a model: seconds and bytes of every stage (JSON)"},
+      {"micro-batches", "N", "with --work: per step (default: twice the ranks)"},
+      {"actions", "FILE", "instead of --schedule: a row per rank, 0F0,0F1,0B0,..."},
+      {"jitter", "SHARE", "spread of each computation's time: 5%"},
+      {"seed", "N", "of the jitter (default: 0)"},
+      {"straggler", "RANK=FACTOR", "ranks of the pipeline that take longer: 3=1.5,7=2"},
+      {"trace", "FILE", "write a Chrome trace; opens in Perfetto"},
+      {"svg", "FILE", "write a picture: Gantt chart, memory and power over time"},
+      {"html", "FILE", "write the same as an offline page"}};
+  for (Flag& flag : job_flags()) flags.push_back(std::move(flag));
+  for (Flag& flag : layout_flags()) flags.push_back(std::move(flag));
   return {
       .name = "simulate",
       .summary = "Run one training step event by event: who waits for whom, memory, power.",
       .description =
-          "The work file says what each stage takes and sends (`parallel-opt schema step-work`); "
-          "the\n"
-          "schedule says in which order. docs/simulate.md tells what contends with what.",
-      .flags =
-          {{"work", "FILE", "seconds and bytes of every stage (JSON)"},
-           {"schedule", "NAME",
-            "gpipe, 1f1b (default), interleaved_1f1b, looped_bfs, zb_h1, zb_h2, zb_v, dualpipe, "
-            "dualpipe_v"},
-           {"virtual-stages", "N", "stages per rank (default: 2 where a schedule has several)"},
-           {"micro-batches", "N", "per step and pipeline (default: twice the ranks)"},
-           {"actions", "FILE", "an action table instead: a row per rank, 0F0,0F1,0B0,..."},
-           {"jitter", "SHARE", "spread of each computation's time: 5%"},
-           {"seed", "N", "of the jitter (default: 0)"},
-           {"straggler", "RANK=FACTOR", "ranks that take longer: 3=1.5,7=2"},
-           {"trace", "FILE", "write a Chrome trace; opens in Perfetto"},
-           {"svg", "FILE", "write a picture: Gantt chart, memory and power over time"},
-           {"html", "FILE", "write the same as an offline page"}},
-      .required = {"work"},
-      .examples = {"parallel-opt simulate --work work.json --schedule zb_h1 --micro-batches 16",
+          "The layout flags are the whole answer, as for `estimate`. Schedules: gpipe, 1f1b,\n"
+          "interleaved, looped_bfs, zb_h1, zb_h2, zb_v, dualpipe, dualpipe_v. A rank of the\n"
+          "pipeline stands for all tensor and data ranks beside it.",
+      .arguments = {{"MODEL", kModelFormats, false}},
+      .flags = std::move(flags),
+      .examples = {"parallel-opt simulate transformer:layers=32 --cluster 8xH100-SXM-80GB "
+                   "--pipeline 4 --global-batch 32 --micro-batch 1 --schedule zb_h1",
                    "parallel-opt simulate --work work.json --straggler 3=1.5 --trace step.json"},
       .run = run_simulate,
   };

@@ -126,5 +126,38 @@ TEST_F(Simulate, WhatCannotBeIsRefused) {
             "2 error: --schedule: is in the table of --actions (leave it out)\n");
 }
 
+CliRun of_model(std::vector<std::string> flags) {
+  std::vector<std::string> words = {
+      "simulate",       "transformer:layers=8,hidden=512,heads=8,seq=256",
+      "--cluster",      "8xH100-SXM-80GB",
+      "--global-batch", "16",
+      "--micro-batch",  "1"};
+  words.insert(words.end(), flags.begin(), flags.end());
+  return run_cli(words);
+}
+
+TEST(SimulateModel, RunsALayoutUnderEverySchedule) {
+  for (const char* schedule : {"gpipe", "1f1b", "interleaved", "looped_bfs", "zb_h1", "zb_h2",
+                               "zb_v", "dualpipe", "dualpipe_v"}) {
+    const CliRun run = of_model({"--pipeline", "4", "--schedule", schedule, "--json"});
+    ASSERT_EQ(run.code, 0) << schedule << run.err;
+    const json d = json::parse(run.out);
+    EXPECT_EQ(d["ranks"].size(), 4U) << schedule;
+    EXPECT_EQ(d["micro_batches"], 16) << schedule;
+    EXPECT_GT(d["bubble_share"], 0) << schedule;
+    EXPECT_GT(d["peak_memory_bytes"], 0) << schedule;
+    EXPECT_GT(d["energy_j"], 0) << schedule;
+  }
+}
+
+TEST(SimulateModel, WhatCannotBeIsRefused) {
+  EXPECT_EQ(run_cli({"simulate"}).err,
+            "error: parallel-opt simulate: one model or one --work is needed (name it once)\n");
+  EXPECT_EQ(of_model({"--micro-batches", "4"}).err,
+            "error: --micro-batches: follows from the batch of a model (leave it out)\n");
+  EXPECT_EQ(run_cli({"simulate", "--work", "w.json", "--tensor", "2"}).err,
+            "error: --tensor: says nothing beside --work (leave it out)\n");
+}
+
 }  // namespace
 }  // namespace parallel_opt
