@@ -272,8 +272,8 @@ Command simulate_command() {
           "pipeline stands for all tensor and data ranks beside it.",
       .arguments = {{"MODEL", kModelFormats, false}},
       .flags = std::move(flags),
-      .examples = {"parallel-opt simulate transformer:layers=32 --cluster 8xH100-SXM-80GB "
-                   "--pipeline 4 --global-batch 32 --micro-batch 1 --schedule zb_h1",
+      .examples = {"parallel-opt simulate config.json --cluster 8xH100-SXM-80GB --pipeline 4 "
+                   "--schedule zb_h1",
                    "parallel-opt simulate --work work.json --straggler 3=1.5 --trace step.json"},
       .run = run_simulate,
   };

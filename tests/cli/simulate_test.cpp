@@ -143,7 +143,7 @@ TEST(SimulateModel, RunsALayoutUnderEverySchedule) {
     ASSERT_EQ(run.code, 0) << schedule << run.err;
     const json d = json::parse(run.out);
     EXPECT_EQ(d["ranks"].size(), 4U) << schedule;
-    EXPECT_EQ(d["micro_batches"], 16) << schedule;
+    EXPECT_EQ(d["micro_batches"], 16 / 2) << schedule;  // 8 devices hold 2 pipelines of 4
     EXPECT_GT(d["bubble_share"], 0) << schedule;
     EXPECT_GT(d["peak_memory_bytes"], 0) << schedule;
     EXPECT_GT(d["energy_j"], 0) << schedule;
