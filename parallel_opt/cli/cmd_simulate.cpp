@@ -29,6 +29,7 @@ struct AskedStep {
   Schedule schedule;
   std::string name;   ///< of the schedule
   std::string where;  ///< of the work
+  double devices_per_rank = 1;
 };
 
 void refuse_beside(const Args& args, const std::string& reason,
@@ -126,6 +127,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   const Accelerator device = accelerator_of(cluster, job.precision);
   AskedStep asked;
   asked.where = model;
+  asked.devices_per_rank = l.devices() / l.pipeline;
   asked.work =
       layout_work(layout_stages(facts, device, *stated.stack, l, layout_parameters()), l, device);
   const auto micro_batches = static_cast<std::int64_t>(l.micro_batches);
@@ -226,6 +228,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
                               .events = result.events,
                               .energy_j = result.energy_j,
                               .ranks = result.ranks};
+  if (document.energy_j) *document.energy_j *= asked.devices_per_rank;
   for (const RankUse& use : result.ranks) {
     document.peak_memory_bytes = std::max(document.peak_memory_bytes, use.peak_memory_bytes);
   }
