@@ -1,4 +1,3 @@
-#include <fstream>
 #include <ostream>
 
 #include "parallel_opt/base/output_file.h"
@@ -6,6 +5,7 @@
 #include "parallel_opt/cli/graph_text.h"
 #include "parallel_opt/cli/model_argument.h"
 #include "parallel_opt/graph/analysis_fields.h"
+#include "parallel_opt/graph/graph_json.h"
 #include "parallel_opt/hardware/load.h"
 #include "parallel_opt/importers/model.h"
 #include "parallel_opt/report/graph_picture.h"
@@ -14,10 +14,7 @@ namespace parallel_opt {
 namespace {
 
 void write_output(const std::string& path, const std::string& content, const Console& console) {
-  std::ofstream file(path, std::ios::binary);
-  file << content;
-  file.close();
-  if (!file) throw SystemError(path, "cannot be written", "is the folder there, and yours?");
+  parallel_opt::write_output(path, content);
   console.log("wrote " + path);
 }
 
@@ -38,6 +35,7 @@ ExitCode run_graph(const Args& args, const Console& console) {
   const Graph graph =
       bind_sizes(with_operator_flag(load_model_argument(args.at("MODEL"), console), args),
                  args.whole("batch", 1), args.whole("seq", 1), bound_sizes(args));
+  if (const auto path = args.get("output")) write_output(*path, to_json(graph), console);
   if (args.has("svg") || args.has("html")) write_pictures(graph, args, console);
   const bool operators = args.has("per-operator");
   if (operators || args.has("analysis")) {
@@ -73,6 +71,7 @@ Command graph_command() {
                 operators_flag(),
                 {"analysis", "", "critical path, parallel width and branches, intensity, cuts"},
                 {"per-operator", "", "one row per operator; repeated blocks once"},
+                {"output", "FILE", "write the graph itself there", 'o'},
                 {"svg", "FILE", "write a picture of the model"},
                 {"html", "FILE", "write a page whose boxes open and close"},
                 {"color", "flops|traffic|memory|time", "what the colours of --svg mean"},

@@ -334,8 +334,9 @@ double CostModel::energy(const Point& point, const Bill& bill) const noexcept {
   const double range = std::max(0.0, device.power->max_w.value - idle);
   const bool cpu = device.kind == DeviceKind::cpu;
   const double cores = cpu ? std::max<double>(1, double(device.cores.size())) : 1;
-  const double working = cpu ? setting.threads * setting.ranks_per_device / cores : 1;
-  const double calling = cpu ? setting.ranks_per_device / cores : 0;  // a GPU idles meanwhile
+  const auto busy_share = [&](double threads) { return std::min(1.0, threads / cores); };
+  const double working = cpu ? busy_share(setting.threads * setting.ranks_per_device) : 1;
+  const double calling = cpu ? busy_share(setting.ranks_per_device) : 0;  // a GPU idles meanwhile
   const double busy =
       working *
           (param::kPowerCompute * bill.busy_compute_s + param::kPowerMemory * bill.busy_memory_s) +
@@ -396,7 +397,9 @@ Plan CostModel::plan(const LocalChoice& choice) const {
     const std::size_t part = device.cores.size() / std::size_t(layout.ranks_per_device);
     for (int r = 0; r < layout.ranks_per_device; ++r) {
       Placement place{index, {}, layout.threads};
-      if (device.kind == DeviceKind::cpu) {
+      if (device.kind == DeviceKind::cpu && part == 0) {  // more ranks than cores: by turns
+        place.cores = {device.cores[std::size_t(r) % device.cores.size()]};
+      } else if (device.kind == DeviceKind::cpu) {
         const auto first = device.cores.begin() + std::ptrdiff_t(part) * r;
         place.cores.assign(first, first + layout.threads);
       }

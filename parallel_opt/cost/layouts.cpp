@@ -42,6 +42,25 @@ std::vector<std::int64_t> micro_batch_choices(std::int64_t share, bool one_piece
   return {sizes.begin(), sizes.end()};
 }
 
+/// A pinned number of ranks that no layout has because there are more of them than cores, or
+/// because they do not divide them: as many as asked for, one thread each where cores are short.
+std::vector<Layout> crowded(const Cluster& cluster, const std::vector<Pool>& pools,
+                            const Pins& pins) {
+  std::vector<Layout> layouts;
+  const int ranks = pins.data.value_or(0);
+  for (std::size_t p = 0; p < pools.size(); ++p) {
+    const Device& device = cluster.devices[std::size_t(pools[p].devices.front())];
+    if (!may_run(device, pins) || device.kind == DeviceKind::gpu) continue;
+    int devices = std::min(int(pools[p].devices.size()), ranks);
+    while (devices > 1 && ranks % devices != 0) --devices;
+    if (devices < 1) continue;
+    const int most = std::max(1, int(device.cores.size()) / (ranks / devices));
+    const int threads = pins.threads.value_or(most);
+    if (threads <= most) layouts.push_back({int(p), devices, ranks / devices, threads});
+  }
+  return layouts;
+}
+
 std::vector<Layout> layouts_of(const Cluster& cluster, const std::vector<Pool>& pools,
                                const Pins& pins) {
   std::vector<Layout> layouts;
@@ -69,6 +88,7 @@ std::vector<Layout> layouts_of(const Cluster& cluster, const std::vector<Pool>& 
       }
     }
   }
+  if (layouts.empty()) layouts = crowded(cluster, pools, pins);
   return layouts;
 }
 
@@ -119,7 +139,7 @@ void choose_layouts(const Cluster& cluster, const Job& job, std::int64_t batch, 
   const std::vector<Layout> all = layouts_of(cluster, space.pools, job.pins);
   if (all.empty()) {
     none("job.pins", "no device of the cluster offers the pinned ranks and threads",
-         "ranks per CPU device divide its cores; a GPU takes one rank");
+         "a GPU takes one rank; threads of all ranks on a CPU are at most its cores");
     return;
   }
   bool enough = false;

@@ -57,9 +57,10 @@ struct LocalSpace {
   std::vector<Fault> empty;  ///< why there is no choice at all; empty: there is one
 };
 
-/// The space of the `pytorch` engine: replicas on one node. Ranks per CPU device divide its cores;
-/// threads of a rank halve from its cores down to 1; micro-batches are ceil(share / k) for k = 1..8
-/// and then doubling. Pins and the global batch are kept.
+/// The space of the `pytorch` engine: replicas on one node. Ranks per CPU device divide its cores,
+/// unless another number is pinned: above the cores, ranks share them, one thread each. Threads of
+/// a rank halve from its cores down to 1; micro-batches are ceil(share / k) for k = 1..8 and then
+/// doubling. Pins and the global batch are kept.
 LocalSpace local_space(const Graph& graph, const Cluster& cluster, const Job& job,
                        const ModelFacts& facts);
 

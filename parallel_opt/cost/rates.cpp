@@ -116,7 +116,10 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
   namespace param = cost_parameter;
   const bool cpu = device.kind == DeviceKind::cpu;
   RankRates rates;
-  rates.launch_s = device.launch_s ? device.launch_s->value : param::kAssumedLaunchS;
+  // More threads than cores take turns.
+  const double turns =
+      cpu ? std::max(1.0, double(threads) * ranks_on_device / cores_of(device)) : 1.0;
+  rates.launch_s = turns * (device.launch_s ? device.launch_s->value : param::kAssumedLaunchS);
   rates.overlaps_launch = !cpu;
   rates.quality = device.launch_s ? device.launch_s->quality : Quality::assumed;
   const auto use = [&](ScaledCurve curve, double assumed) {
@@ -134,6 +137,8 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
     const ScaledCurve curve = first_known(device, names, low, threads);
     // Without a curve of its own the low precision is taken to run like fp32: no gain is invented.
     rates.low[i] = curve.curve ? use(curve, flops) : rates.full[i];
+    rates.full[i].factor /= turns;
+    rates.low[i].factor /= turns;
   }
   for (const bool is_low : {false, true}) {
     const DType dtype = is_low ? low : DType::fp32;

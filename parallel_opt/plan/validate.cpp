@@ -108,6 +108,10 @@ void Judge::placements() {
   std::set<std::pair<int, int>> given;  // node, logical core
   std::set<int> nodes;
   std::vector<int> threads(cluster.devices.size(), 0);
+  std::vector<int> ranks(cluster.devices.size(), 0);
+  for (const Placement& place : plan.placements) {
+    if (device_exists(place)) ++ranks[std::size_t(place.device)];
+  }
   for (std::size_t rank = 0; rank < plan.placements.size(); ++rank) {
     const Placement& place = plan.placements[rank];
     const std::string where = index("placements", rank);
@@ -125,17 +129,20 @@ void Judge::placements() {
                                     text(std::int64_t(place.cores.size())) + " cores");
     }
     threads[std::size_t(place.device)] += std::max(0, place.threads);
+    // More ranks than cores share them, one thread each.
+    const bool crowded = ranks[std::size_t(place.device)] > int(device.cores.size());
     for (const int core : place.cores) {
       if (std::ranges::find(device.cores, core) == device.cores.end()) {
         fault(where + ".cores", "device " + text(place.device) + " has no core " + text(core));
-      } else if (!given.insert({device.node, core}).second) {
+      } else if (!given.insert({device.node, core}).second && !crowded) {
         fault(where + ".cores", "core " + text(core) + " is given twice");
       }
     }
   }
   for (std::size_t i = 0; i < threads.size(); ++i) {
     const Device& device = cluster.devices[i];
-    if (device.kind == DeviceKind::cpu && threads[i] > int(device.cores.size())) {
+    const int most = std::max(int(device.cores.size()), ranks[i]);
+    if (device.kind == DeviceKind::cpu && threads[i] > most) {
       fault("placements", text(threads[i]) + " threads on device " + text(std::int64_t(i)) +
                               ", which has " + text(std::int64_t(device.cores.size())) + " cores");
     }

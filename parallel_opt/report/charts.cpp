@@ -38,6 +38,11 @@ void whisker(Svg& svg, double low, double high, double y) {
   svg.line(high, y - 5, high, y + 5, "whisker");
 }
 
+/// Idle time is pale, so words on it are dark.
+std::string_view inside_of(const Slice& slice) {
+  return slice.color == "c-idle" ? "inside pale" : "inside";
+}
+
 /// Ticks below a plot, and light lines through it.
 void x_axis(Svg& svg, const Scale& x, double top, double bottom, const std::string& label) {
   const int count = std::max(2, static_cast<int>((x.to - x.from) / 80));
@@ -76,7 +81,12 @@ std::string bar_chart(const BarChart& chart, double width) {
       whisker(svg, x(*bar.low), x(*bar.high), y);
       end = std::max(end, x(*bar.high));
     }
-    svg.text(end + 8, y + kBaseline, bar.text, "value");
+    double start = end + 8;
+    if (chart.reference) {  // the number stands beside the line, not on it
+      const double line = x(*chart.reference);
+      if (start < line + 6 && start + text_width(bar.text) > line - 6) start = line + 8;
+    }
+    svg.text(start, y + kBaseline, bar.text, "value");
     y += kRow;
   }
   svg.line(x.from, 2, x.from, height - 2, "axis");
@@ -194,8 +204,8 @@ std::string gantt_chart(const Gantt& chart, double width) {
       svg.rect(x(slice.start), y, pixels, slice.depth > 0 ? kInner : kLane, "slice " + slice.color,
                slice.tooltip);
       if (slice.depth == 0 && text_width(slice.label) + 8 < pixels) {
-        svg.text(x(slice.start) + pixels / 2, y + kLane / 2 + kBaseline, slice.label, "inside",
-                 Anchor::middle);
+        svg.text(x(slice.start) + pixels / 2, y + kLane / 2 + kBaseline, slice.label,
+                 inside_of(slice), Anchor::middle);
       }
     }
     std::string label = row.label;
@@ -228,7 +238,7 @@ std::string stack_chart(const StackChart& chart, double width) {
       const double pixels = x(start + part.length) - x(start);
       svg.rect(x(start), y - 12, pixels, 24, "slice " + part.color, part.tooltip);
       if (text_width(part.label) + 6 < pixels) {
-        svg.text(x(start) + pixels / 2, y + kBaseline, part.label, "inside", Anchor::middle);
+        svg.text(x(start) + pixels / 2, y + kBaseline, part.label, inside_of(part), Anchor::middle);
       }
       start += part.length;
     }

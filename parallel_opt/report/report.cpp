@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/text.h"
@@ -186,15 +187,14 @@ std::string model_section(const ReportModel& model) {
 
 std::string events_section(const ReportData& data) {
   if (data.events.empty()) return "";
+  static const std::set<std::string> bad = {"error", "warning", "non_finite", "fallback"};
   std::string text =
       "<section aria-label=\"Events\"><h2>What happened</h2><table class=\"events\"><tbody>";
   for (const RunEvent& event : data.events) {
-    text += fmt::format(
-        "<tr><td>{}</td><td><span class=\"badge {}\">{}</span></td><td>{}</td></tr>",
-        e(show(Seconds(event.time_s))),
-        event.kind == "warning" || event.kind == "non_finite" || event.kind == "fallback" ? "bad"
-                                                                                          : "plain",
-        e(event.kind), e(event.text));
+    text +=
+        fmt::format("<tr><td>{}</td><td><span class=\"badge {}\">{}</span></td><td>{}</td></tr>",
+                    e(show(Seconds(event.time_s))), bad.contains(event.kind) ? "bad" : "plain",
+                    e(event.kind), e(event.text));
   }
   return text + "</tbody></table></section>\n";
 }

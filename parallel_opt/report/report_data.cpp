@@ -48,8 +48,8 @@ ReportWay way_of(const std::string& name, const DemoWay& demo) {
 
 std::vector<Fact> planning_facts(const PlanningCost& cost) {
   std::vector<Fact> facts;
-  const auto add = [&](const char* name, double seconds) {
-    if (seconds > 0) facts.push_back({name, show(Seconds(seconds))});
+  const auto add = [&](const char* name, std::optional<double> seconds) {
+    if (seconds && *seconds > 0) facts.push_back({name, show(Seconds(*seconds))});
   };
   add("reading the model", cost.capture_s);
   add("measuring the machine", cost.probe_s);
@@ -155,6 +155,10 @@ ReportData report_of(const RunRecord& run) {
     report.machine.push_back({"steps timed", std::to_string(run.measured.steps)});
   }
   report.events = run.events;
+  for (const RunError& error : run.errors) {
+    const std::string hint = error.hint.empty() ? "" : " (" + error.hint + ")";
+    report.events.push_back({0, "error", error.where + ": " + error.what + hint});
+  }
   report.models.push_back(report_model_of(run));
   for (const ModelRun& other : run.others) {
     report.models.push_back(report_model_of(other));

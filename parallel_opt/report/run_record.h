@@ -26,7 +26,7 @@ struct MeasuredSteps {
 /// Something worth telling that happened during a run.
 struct RunEvent {
   double time_s = 0;  ///< since planning began
-  std::string kind;   ///< plan, trial, fallback, note, warning, non_finite, switch, end
+  std::string kind;   ///< plan, trial, fallback, note, warning, error, non_finite, switch, end
   std::string text;
   bool operator==(const RunEvent&) const = default;
 };
@@ -44,13 +44,21 @@ struct Considered {
 
 /// What planning cost, paid once.
 struct PlanningCost {
-  double capture_s = 0;
-  double probe_s = 0;
-  double search_s = 0;
-  double trial_s = 0;
+  std::optional<double> capture_s;
+  std::optional<double> probe_s;
+  std::optional<double> search_s;
+  std::optional<double> trial_s;
   std::optional<double>
       break_even_steps;  ///< steps after which it is won back against plain PyTorch
   bool operator==(const PlanningCost&) const = default;
+};
+
+/// Something that ended a run.
+struct RunError {
+  std::string where;  ///< an argument, a file, a line of the script
+  std::string what;
+  std::string hint;  ///< the way out; empty: none is known
+  bool operator==(const RunError&) const = default;
 };
 
 /// The training of one model.
@@ -72,11 +80,12 @@ struct ModelRun {
 /// A run as `parallel-opt run --report DIR` leaves it in DIR/run.json. It is that of the first
 /// model that the script trained; further ones stand in `others`.
 struct RunRecord : ModelRun {
-  std::string title;  ///< the script or model
-  std::string date;   ///< ISO 8601, UTC
-  std::string machine;
+  std::string title;    ///< the script or model
+  std::string date;     ///< ISO 8601, UTC
+  std::string machine;  ///< empty: nothing was planned, so nobody looked
   int ranks = 1;
   std::optional<int> exit_code;
+  std::vector<RunError> errors;  ///< what ended it, if anything did
   std::vector<ModelRun> others;
   bool operator==(const RunRecord&) const = default;
 };
@@ -94,10 +103,18 @@ void fields(Visitor& visit, T& measured) {
 }
 
 template <class Visitor, class T>
+  requires SameAs<T, RunError>
+void fields(Visitor& visit, T& error) {
+  visit("where", error.where, "an argument, a file, a line of the script");
+  visit("what", error.what, "what is wrong");
+  visit.optional("hint", error.hint, "the way out");
+}
+
+template <class Visitor, class T>
   requires SameAs<T, RunEvent>
 void fields(Visitor& visit, T& event) {
   visit("time_s", event.time_s, "seconds since planning began");
-  visit("kind", event.kind, "plan, trial, fallback, note, warning, non_finite, switch, end");
+  visit("kind", event.kind, "plan, trial, fallback, note, warning, error, non_finite, switch, end");
   visit("text", event.text, "what happened");
 }
 
@@ -125,14 +142,14 @@ void fields(Visitor& visit, T& cost) {
 template <class Visitor, class T>
 void fields_of_model_run(Visitor& visit, T& run) {
   visit("plan", run.plan, "the plan that ran");
-  visit("plan_line", run.plan_line, "the plan in one line");
+  visit.optional("plan_line", run.plan_line, "the plan in one line");
   visit("estimate", run.estimate, "predicted cost of one step");
   visit("modelled", run.modelled, "predicted by the cost model alone, before any trial");
-  visit("measured", run.measured, "what the steps did");
-  visit("reasons", run.reasons, "why this plan");
-  visit("candidates", run.candidates, "plans that were considered");
-  visit("planning", run.planning, "what planning cost");
-  visit("events", run.events, "what happened");
+  visit.optional("measured", run.measured, "what the steps did");
+  visit.optional("reasons", run.reasons, "why this plan");
+  visit.optional("candidates", run.candidates, "plans that were considered");
+  visit.optional("planning", run.planning, "what planning cost");
+  visit.optional("events", run.events, "what happened");
   visit("timeline", run.timeline, "a few measured steps");
   visit("graph", run.graph, "the model as a picture shows it");
 }
@@ -149,9 +166,10 @@ void fields(Visitor& visit, T& run) {
   visit.schema("parallel-opt/run/1");
   visit("title", run.title, "the script or model");
   visit("date", run.date, "when, UTC");
-  visit("machine", run.machine, "on what");
+  visit.optional("machine", run.machine, "on what");
   visit("ranks", run.ranks, "processes");
   visit("exit_code", run.exit_code, "of the script, once it ended");
+  visit.optional("errors", run.errors, "what ended the run, if anything did");
   fields_of_model_run(visit, run);
   visit.optional("others", run.others, "further models that the script trained");
 }

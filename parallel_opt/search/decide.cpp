@@ -75,6 +75,7 @@ class Decider {
   std::string why_plain() const;
   void add_candidates(std::size_t chosen, Decision& decision) const;
   void add_predicted(Decision& decision) const;
+  std::string why_untried(const Candidate& candidate, const Decision& decision) const;
 
   const Job& job_;
   const SearchResult& result_;
@@ -311,8 +312,9 @@ std::string Decider::loss(const Option& option, const Option& chosen) const {
 }
 
 void Decider::add_candidates(std::size_t chosen, Decision& decision) const {
-  decision.candidates.push_back(
-      {decision.plan, one_line(decision.plan), "chosen: " + decision.summary, true});
+  decision.candidates.push_back({decision.plan, one_line(decision.plan),
+                                 "chosen: " + decision.summary, true,
+                                 decision.modelled.step_time_s});
   std::vector<std::size_t> order;
   for (std::size_t i = 0; i < options_.size(); ++i) {
     if (i != chosen) order.push_back(i);
@@ -320,8 +322,9 @@ void Decider::add_candidates(std::size_t chosen, Decision& decision) const {
   std::ranges::stable_sort(order, {}, [&](std::size_t i) { return worth(options_[i]); });
   for (const std::size_t i : order) {
     const Option& option = options_[i];
-    decision.candidates.push_back(
-        {measured(option), one_line(option.plan), loss(option, options_[chosen]), true});
+    decision.candidates.push_back({measured(option), one_line(option.plan),
+                                   loss(option, options_[chosen]), true,
+                                   option.plan.estimate.step_time_s});
   }
   for (const Trial& trial : trials_) {
     if (!trial.failed) continue;
@@ -343,19 +346,36 @@ void Decider::add_predicted(Decision& decision) const {
     if (seen) continue;
     Candidate scaled = candidate;
     Estimate& e = scaled.plan.estimate;
+    scaled.modelled_step_s = e.step_time_s;
     e.step_time_s = e.step_time_s * decision.calibration;
     if (decision.calibration > 0) {
       e.samples_per_s = e.samples_per_s * (1 / decision.calibration);
       if (e.tokens_per_s) e.tokens_per_s = *e.tokens_per_s * (1 / decision.calibration);
     }
-    const bool other_ranks = candidate.plan.mesh != result_.plan.value().mesh;
-    scaled.reason =
-        !candidate.fits ? candidate.reason
-        : other_ranks ? "not tried: it needs " + std::to_string(candidate.plan.mesh.ranks()) +
-                            (candidate.plan.mesh.ranks() == 1 ? " rank" : " ranks")
-                      : "not tried: predicted " + show(Seconds(e.step_time_s.value)) + " per step";
+    if (candidate.fits) scaled.reason = why_untried(candidate, decision);
     decision.candidates.push_back(std::move(scaled));
   }
+}
+
+/// Both numbers are the cost model's own, so that like is compared with like.
+std::string Decider::why_untried(const Candidate& candidate, const Decision& decision) const {
+  const Plan &plan = candidate.plan, &searched = result_.plan.value();
+  const std::string numbers = "; predicted " + show(Seconds(plan.estimate.step_time_s.value)) +
+                              ", the chosen plan " +
+                              show(Seconds(decision.modelled.step_time_s.value));
+  if (plan.mesh != searched.mesh) {
+    const int ranks = plan.mesh.ranks();
+    return "not tried: it needs " + std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks") +
+           numbers;
+  }
+  if (plan.micro_batch != searched.micro_batch || plan.recompute != searched.recompute) {
+    return "not tried: trials keep the plan's micro-batches and recomputed blocks" + numbers;
+  }
+  if (options_.empty()) return "not tried, as nothing was" + numbers;
+  const double best_high_s = variants_.by_time().front().estimate.step_time_s.high;
+  const std::string why =
+      not_worth_trying(plan, variants_.plain(), best_high_s, variants_.model().job());
+  return "not tried: " + (why.empty() ? "the time for trials was spent" : why) + numbers;
 }
 
 /// Nothing can be compared: only a gain beyond the uncertainty of both predictions is taken.

@@ -29,6 +29,9 @@ struct Candidate {
   std::string label;   ///< one_line(plan)
   std::string reason;  ///< "chosen", or why it lost
   bool fits = true;    ///< in memory
+  /// The cost model's own step time where the plan's estimate holds another: measured, or scaled by
+  /// what was measured.
+  std::optional<Uncertain> modelled_step_s = std::nullopt;
   bool operator==(const Candidate&) const = default;
 };
 
@@ -94,6 +97,8 @@ void fields(Visitor& visit, T& candidate) {
   visit("label", candidate.label, "the plan in one line");
   visit("reason", candidate.reason, "chosen, or why it lost");
   visit("fits", candidate.fits, "does it fit in memory?");
+  visit("modelled_step_s", candidate.modelled_step_s,
+        "by the cost model alone, where the estimate knows more");
 }
 
 template <class Visitor, class T>

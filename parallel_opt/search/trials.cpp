@@ -1,7 +1,8 @@
 #include "parallel_opt/search/trials.h"
 
 #include <algorithm>
-#include <tuple>
+#include <functional>
+#include <map>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/search/variants.h"
@@ -13,11 +14,20 @@ double warm_up_of(const Plan& plan) {
   return plan.estimate.warm_up_s ? plan.estimate.warm_up_s->value : 0;
 }
 
-double total_s(const Plan& plan, const Job& job) {
-  return amortised_s(plan.estimate.step_time_s.value, warm_up_of(plan), job);
-}
+constexpr const char* kTooSlow = "predicted slower than the best beyond any doubt";
 
 }  // namespace
+
+std::string not_worth_trying(const Plan& plan, const Plan& plain, double best_high_s,
+                             const Job& job) {
+  const Uncertain& step = plan.estimate.step_time_s;
+  if (step.low > best_high_s) return kTooSlow;
+  const double most_gain = plain.estimate.step_time_s.high - step.low;
+  if (job.steps && warm_up_of(plan) > most_gain * double(*job.steps)) {
+    return "compilation would not be paid back in " + std::to_string(*job.steps) + " steps";
+  }
+  return "";
+}
 
 double allowed_difference(Precision precision) {
   switch (precision) {
@@ -35,10 +45,7 @@ TrialSet trial_candidates(const Graph& graph, const Cluster& cluster, const Job&
   PO_CHECK(result.plan.has_value(), "there is a plan to try");
   const Variants variants(graph, cluster, job, result);
   const Plan plain = variants.plain();
-  std::vector<Plan> all = variants.all();
-  std::ranges::stable_sort(all, [&](const Plan& a, const Plan& b) {
-    return std::tuple(total_s(a, job), switches(a)) < std::tuple(total_s(b, job), switches(b));
-  });
+  const std::vector<Plan> all = variants.by_time();
   const double best_high = all.front().estimate.step_time_s.high;
   TrialSet set;
   const auto take = [&](const Plan& plan) {
@@ -52,7 +59,8 @@ TrialSet trial_candidates(const Graph& graph, const Cluster& cluster, const Job&
     return std::ranges::any_of(
         set.trials, [&](const TrialPlan& t) { return forward_key(t.plan) == forward_key(plan); });
   };
-  int too_slow = 0, too_dear = 0, no_payback = 0;
+  std::map<std::string, int, std::greater<>> left_out;  // by why: too slow before no payback
+  int too_dear = 0;
   for (const Plan& plan : all) {
     if (plan.execution.fused_optimizer != plain.execution.fused_optimizer) {
       if (!other_optimizer && forward_key(plan) == forward_key(plain)) {
@@ -62,17 +70,11 @@ TrialSet trial_candidates(const Graph& graph, const Cluster& cluster, const Job&
       }
     }
     if (tried(plan)) continue;
-    const Uncertain& step = plan.estimate.step_time_s;
-    if (step.low > best_high) {
-      ++too_slow;
+    if (const std::string why = not_worth_trying(plan, plain, best_high, job); !why.empty()) {
+      ++left_out[why];
       continue;
     }
-    const double most_gain = plain.estimate.step_time_s.high - step.low;
-    if (job.steps && warm_up_of(plan) > most_gain * double(*job.steps)) {
-      ++no_payback;
-      continue;
-    }
-    const double seconds = warm_up_of(plan) + budget.steps * step.value;
+    const double seconds = warm_up_of(plan) + budget.steps * plan.estimate.step_time_s.value;
     if (set.predicted_s + seconds > budget.seconds) {
       ++too_dear;
       continue;
@@ -84,9 +86,7 @@ TrialSet trial_candidates(const Graph& graph, const Cluster& cluster, const Job&
       set.notes.push_back(std::to_string(count) + (count == 1 ? " setting" : " settings") +
                           " not tried: " + why);
   };
-  note(too_slow, "predicted slower than the best beyond any doubt");
-  note(no_payback, "compilation would not be paid back in " +
-                       (job.steps ? std::to_string(*job.steps) : std::string()) + " steps");
+  for (const auto& [why, count] : left_out) note(count, why);
   note(too_dear, "the trial budget of " + show(Seconds(budget.seconds)) + " is spent");
   return set;
 }

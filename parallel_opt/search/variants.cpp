@@ -82,4 +82,16 @@ std::vector<Plan> Variants::all() const {
   return plans;
 }
 
+std::vector<Plan> Variants::by_time() const {
+  std::vector<Plan> plans = all();
+  const auto total_s = [&](const Plan& plan) {
+    const auto& warm_up = plan.estimate.warm_up_s;
+    return amortised_s(plan.estimate.step_time_s.value, warm_up ? warm_up->value : 0, model_.job());
+  };
+  std::ranges::stable_sort(plans, [&](const Plan& a, const Plan& b) {
+    return std::tuple(total_s(a), switches(a)) < std::tuple(total_s(b), switches(b));
+  });
+  return plans;
+}
+
 }  // namespace parallel_opt

@@ -32,6 +32,11 @@ auto key_of(const T& t) {
 /// Settings that differ from plain PyTorch's.
 int switches(const Plan& plan);
 
+/// Why a plan is not worth a trial, in words; empty when it is. `best_high_s` is the high end of
+/// the best plan's predicted step time.
+std::string not_worth_trying(const Plan& plan, const Plan& plain, double best_high_s,
+                             const Job& job);
+
 /// The result's plan with other settings of the process.
 class Variants {
  public:
@@ -43,6 +48,8 @@ class Variants {
   /// Threads that a rank of the base plan may have, most first.
   std::vector<int> threads() const;
   std::vector<Plan> all() const;
+  /// Those, least time per step first, with warm-up spread over the run.
+  std::vector<Plan> by_time() const;
   const CostModel& model() const { return model_; }
 
  private:

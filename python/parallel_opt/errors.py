@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
+from types import TracebackType
 from typing import TypeVar
 
 _E = TypeVar("_E", bound="_FaultError")
@@ -79,9 +80,15 @@ def exit_code(error: _FaultError) -> int:
 
 def traceback_without(error: BaseException, hidden: Sequence[str]) -> str:
     """The traceback of a user's code: it starts after the frames of the files in ``hidden``."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in hidden:
-        frames = frames.tb_next
+    frames = frames_after(error, hidden)
     if frames is None:  # a script that cannot even be compiled has no frame of its own
         return "".join(traceback.format_exception_only(error))
     return "".join(traceback.format_exception(type(error), error, frames))
+
+
+def frames_after(error: BaseException, hidden: Sequence[str]) -> TracebackType | None:
+    """The frames of an error without the leading ones of the files in ``hidden``."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in hidden:
+        frames = frames.tb_next
+    return frames

@@ -15,10 +15,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from parallel_opt.errors import (
+    Fault,
     InputError,
     MachineError,
     _FaultError,
@@ -45,6 +47,12 @@ LOG_LEVEL = "PARALLEL_OPT_LOG_LEVEL"
 
 LOG_DIR = "PARALLEL_OPT_LOG_DIR"
 """Variable with the directory of this attempt's logs."""
+
+EXIT = "SystemExit:"
+"""How the last words of a script begin that ends itself with a number: it wants no message."""
+
+PEER_LOST = "another rank is gone"
+"""In the last words of a rank that failed because a peer did."""
 
 
 def worker_error_file(logs: Path, rank: int) -> Path:
@@ -115,9 +123,15 @@ def _environment(
     return environment
 
 
-def _start(command: Sequence[str], ranks: int, logs: Path) -> int:
-    """Run the workers of one attempt to their end and return the exit code of the first that
-    failed, else 0."""
+class Ending(NamedTuple):
+    """Of one attempt: the exit code of the rank that failed first, else 0, and what ended it."""
+
+    code: int
+    fault: Fault | None = None
+
+
+def _start(command: Sequence[str], ranks: int, logs: Path) -> Ending:
+    """Run the workers of one attempt to their end."""
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -142,38 +156,61 @@ def _start(command: Sequence[str], ranks: int, logs: Path) -> int:
     try:
         elastic_launch(config, sys.executable)(*command)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode != RELAUNCH_EXIT_CODE:
-            _tell_failure(rank, failure.exitcode, logs)
-        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+        codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+        rank = _to_blame(error.get_first_failure()[0], codes, logs)
+        fault = (
+            None if codes[rank] == RELAUNCH_EXIT_CODE else _tell_failure(rank, codes[rank], logs)
+        )
+        return Ending(codes[rank] if codes[rank] > 0 else 128 - codes[rank], fault)
     except (KeyboardInterrupt, SignalException):
-        return INTERRUPTED
-    return 0
+        return Ending(INTERRUPTED, ("", "interrupted", ""))
+    return Ending(0)
 
 
-def _tell_failure(rank: int, code: int, logs: Path) -> None:
-    """What the user cannot see on the terminal: a signal, and the messages of a rank other than
-    0."""
+def _to_blame(first: int, codes: dict[int, int], logs: Path) -> int:
+    """The rank that failed by itself, where `first` has only lost its peer."""
+    if not _lost_its_peer(first, logs):
+        return first
+    others = (r for r, c in codes.items() if c != -signal.SIGTERM and not _lost_its_peer(r, logs))
+    return next(others, first)
+
+
+def _lost_its_peer(rank: int, logs: Path) -> bool:
+    return PEER_LOST in (_last_words(logs, rank) or "")
+
+
+def _tell_failure(rank: int, code: int, logs: Path) -> Fault:
+    """Prints what the user cannot see on the terminal: a signal, and the messages of a rank other
+    than 0. Returns it all in one fault."""
     name = f"rank {rank}"
-    if code < 0:
-        text = f"{name} was killed by {_signal_name(-code)}"
-        if -code == signal.SIGKILL:
-            text += ": most often the system, when memory runs out (fewer ranks or a smaller batch)"
-        print(text, file=sys.stderr)
-    if rank == 0:
-        return  # its stderr is the terminal's
     own, first = (_last_words(logs, r) for r in (rank, 0))
-    if own is not None and own == first:
-        return  # rank 0 has failed alike, and that stands on stderr already
+    fault = (name, own or f"ended with exit code {code}", "")
+    if code < 0:
+        hint = "fewer ranks or a smaller batch" if -code == signal.SIGKILL else ""
+        text = f"was killed by {_signal_name(-code)}"
+        text += ": most often the system, when memory runs out" if hint else ""
+        fault = (name, text, hint)
+    if code > 0 and (own or "").startswith(EXIT):
+        fault = (name, f"ended itself with exit code {code}", "")
+        log.debug("%s %s", name, fault[1])  # the script's own wish, and nothing to be told of
+    elif rank != 0 and (own is None or own != first):  # rank 0's stderr is the terminal's
+        _show_stderr(rank, code, logs)
+    if code < 0:
+        print(f"{name} {fault[1]}" + (f" ({fault[2]})" if fault[2] else ""), file=sys.stderr)
+    return fault
+
+
+def _show_stderr(rank: int, code: int, logs: Path) -> None:
     tail: list[str] = []
     for path in sorted(logs.glob(f"**/{rank}/stderr.log")):
         tail = path.read_text(errors="replace").splitlines()[-30:]
     if tail:
-        print(
-            f"{name} failed; the end of what it wrote to stderr:", *tail, sep="\n", file=sys.stderr
-        )
+        head = f"rank {rank} failed; the end of what it wrote to stderr:"
+        print(head, *tail, sep="\n", file=sys.stderr)
     elif code > 0:
-        print(f"{name} ended with exit code {code} and wrote nothing to stderr", file=sys.stderr)
+        print(
+            f"rank {rank} ended with exit code {code} and wrote nothing to stderr", file=sys.stderr
+        )
 
 
 def _signal_name(number: int) -> str:
@@ -191,7 +228,7 @@ def _last_words(logs: Path, rank: int) -> str | None:
         return None
 
 
-def _run(options: argparse.Namespace, run_dir: Path) -> int:
+def _run(options: argparse.Namespace, run_dir: Path) -> Ending:
     if not Path(options.script).is_file():
         raise MachineError(options.script, "no such script", "is the path right?")
     pinned = _ranks(options.ranks)
@@ -200,6 +237,8 @@ def _run(options: argparse.Namespace, run_dir: Path) -> int:
     if plan is not None and not plan.is_file():
         raise MachineError(str(plan), "no such plan", "write one with parallel-opt plan -o FILE")
     ranks = pinned or (_planned_ranks(plan) if plan else _first_ranks())
+    if ranks > _usable_cores():
+        log.warning("%d ranks share %d cores: one thread each", ranks, _usable_cores())
     command = ["-m", "parallel_opt.worker", options.script, *options.arguments]
     while True:
         os.environ.update(_environment(run_dir, ranks, pinned is not None, plan, given))
@@ -208,10 +247,10 @@ def _run(options: argparse.Namespace, run_dir: Path) -> int:
         logs = run_dir / "logs" / f"{os.getpid()}-{attempt}"
         logs.mkdir(parents=True, exist_ok=True)
         os.environ[LOG_DIR] = str(logs)
-        code = _start(command, ranks, logs)
+        ending = _start(command, ranks, logs)
         wanted = run_dir / "relaunch.json"
-        if code != RELAUNCH_EXIT_CODE or not wanted.is_file():
-            return code
+        if ending.code != RELAUNCH_EXIT_CODE or not wanted.is_file():
+            return ending
         # The script ran up to its first forward only; the plan asks for another number of ranks.
         plan, given = wanted.rename(run_dir / "plan.json"), False
         planned = _planned_ranks(plan)
@@ -241,31 +280,42 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_writable(run_dir)
             with contextlib.suppress(FileNotFoundError):  # an earlier run's, kept
                 (run_dir / "run.json").replace(run_dir / "run.previous.json")
-            code = _run(options, run_dir)
-            _print_document(run_dir, options.json, stdout.write)
-            return code
+            ending = _run(options, run_dir)
+            _print_document(run_dir, options.json, stdout.write, ending)
+            return ending.code
         with tempfile.TemporaryDirectory(prefix="parallel_opt_run_") as temporary:
-            code = _run(options, Path(temporary))
-            _print_document(Path(temporary), options.json, stdout.write)
-            return code
+            ending = _run(options, Path(temporary))
+            _print_document(Path(temporary), options.json, stdout.write, ending)
+            return ending.code
     except _FaultError as error:
         return report_error(error, options.json, stdout.write)
     finally:
         stdout.flush()
 
 
-def _print_document(run_dir: Path, wanted: bool, write: object) -> None:
+def _print_document(
+    run_dir: Path, wanted: bool, write: Callable[[str], object], ending: Ending
+) -> None:
+    """The run's document; where rank 0 was ended before it could write one, what ended the run."""
+    if not wanted:
+        return
     document = run_dir / "run.json"
-    if wanted and document.is_file() and callable(write):
+    if document.is_file():
         write(document.read_text())
+    else:
+        write(_error_document([ending.fault] if ending.fault is not None else []))
 
 
-def report_error(error: _FaultError, as_json: bool, write: object) -> int:
+def _error_document(faults: Sequence[Fault]) -> str:
+    errors = [{"where": a, "what": b, "hint": c} for a, b, c in faults]
+    return json.dumps({"schema": "parallel-opt/error/1", "errors": errors}, indent=2) + "\n"
+
+
+def report_error(error: _FaultError, as_json: bool, write: Callable[[str], object]) -> int:
     """Print the faults on stderr, with ``as_json`` as a document too; returns the exit code."""
     print(*fault_lines(error), sep="\n", file=sys.stderr)
-    if as_json and callable(write):
-        errors = [{"where": a, "what": b, "hint": c} for a, b, c in error.faults]
-        write(json.dumps({"schema": "parallel-opt/error/1", "errors": errors}, indent=2) + "\n")
+    if as_json:
+        write(_error_document(error.faults))
     return exit_code(error)
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from parallel_opt.errors import InputError
+
+log = logging.getLogger("parallel_opt")
 
 _CHOICES = {
     "precision": ("auto", "fp32", "bf16", "fp16"),
@@ -95,6 +99,25 @@ def _switch(name: str, value: Any, faults: list[tuple[str, str, str]]) -> Any:
     return value
 
 
+_OTHER_VARIABLES = (
+    *("CACHE", "PYTHON", "RANKS", "RUN_DIR", "RELAUNCH_PLAN", "LOG_LEVEL", "LOG_DIR"),
+    *("WERROR", "BENCH", "CCACHE", "COVERAGE", "FUZZ", "HWLOC", "SANITIZE", "YAML"),
+)
+"""What else begins with PARALLEL_OPT_: of the program, the launcher and the build."""
+
+_told: set[str] = set()
+
+
+def _tell_misspelt(known: Iterable[str]) -> None:
+    """A variable that is one letter off sets nothing: said once."""
+    names = [f"PARALLEL_OPT_{name.upper()}" for name in (*known, *_OTHER_VARIABLES)]
+    for variable in sorted(set(os.environ) - set(names) - _told):
+        near = difflib.get_close_matches(variable, names, n=1, cutoff=0.9)
+        if near and variable.startswith("PARALLEL_OPT_"):
+            _told.add(variable)
+            log.warning("the variable %s is unknown (did you mean %s?)", variable, near[0])
+
+
 def resolve(given: dict[str, Any]) -> tuple[Options, dict[str, str]]:
     """Options and, per option that is not a default, where its value came from ("call",
     "environment").
@@ -102,6 +125,7 @@ def resolve(given: dict[str, Any]) -> tuple[Options, dict[str, str]]:
     Order: call, then environment, then default. Raises InputError with every fault.
     """
     known = {field.name: str(field.type) for field in fields(Options)}
+    _tell_misspelt(known)
     faults: list[tuple[str, str, str]] = []
     origin: dict[str, str] = {}
     values: dict[str, Any] = {}

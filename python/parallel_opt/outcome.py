@@ -103,12 +103,15 @@ def considered(decision: Decision) -> list[dict[str, Any]]:
     rows = []
     for candidate in decision.candidates:
         step = candidate.plan.estimate.step_time_s
-        known = "measured_s" if step.quality == "measured" else "predicted_s"
+        measured = step.quality == "measured"
+        # The cost model's own number beside the measured one: like compares with like.
+        predicted = candidate.modelled_step_s or (None if measured else step)
+        times = {"predicted_s": predicted, "measured_s": step if measured else None}
         rows.append(
             {
                 "plan": candidate.label,
                 "chosen": candidate.plan == decision.plan,
-                known: json.loads(step.to_json()),
+                **{name: json.loads(s.to_json()) for name, s in times.items() if s is not None},
                 "peak_memory_bytes": candidate.plan.estimate.peak_memory_bytes.value,
                 "reason": candidate.reason,
             }

@@ -23,12 +23,12 @@ from parallel_opt.capture import capture
 from parallel_opt.device_time import device_of
 from parallel_opt.engine import process_group
 from parallel_opt.engine.local import LocalEngine
-from parallel_opt.engine.optimizers import find_optimizers, optimizer_name
-from parallel_opt.engine.precision import asked_precision
+from parallel_opt.engine.optimizers import find_optimizers
 from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.settings import Settings
 from parallel_opt.engine.verify import fallback_settings
 from parallel_opt.errors import CaptureError, InfeasibleError, InputError, _FaultError
+from parallel_opt.job import job_of
 from parallel_opt.launch import RANKS, RELAUNCH_EXIT_CODE, RELAUNCH_PLAN
 from parallel_opt.machine import training_cluster
 from parallel_opt.options import Options
@@ -222,9 +222,9 @@ class _Planning:
     def _check_feasible(self, result: SearchResult) -> None:
         if result.status == "infeasible":
             why = "; ".join(result.binding)
-            raise InfeasibleError(
-                "plan", f"nothing fits: {why}", "allow more memory, fewer ranks, or fewer pins"
-            )
+            own_hint = why.endswith(")")
+            hint = "" if own_hint else "allow more memory, fewer ranks, or fewer pins"
+            raise InfeasibleError("plan", f"nothing fits: {why}", hint)
 
     def _cluster(self) -> Cluster:
         kind = "gpu" if device_of(self.module).type == "cuda" else "cpu"
@@ -268,43 +268,7 @@ class _Planning:
         )
 
     def _job(self, optimizers: Sequence[torch.optim.Optimizer], ranks: int | None) -> Job:
-        options = self.options
-        pins: dict[str, Any] = {
-            "device": self.kind,
-            "threads": options.threads,
-            "micro_batch": options.micro_batch,
-            "compile": options.compile,
-            "memory_format": options.memory_format,
-            "attention": options.attention,
-            "fused_optimizer": options.fused_optimizer,
-            "recompute": options.recompute,
-            "data": ranks,
-        }
-        job: dict[str, Any] = {
-            "schema": Job.SCHEMA,
-            "global_batch": 0,
-            "precision": asked_precision(self.module, options.precision),
-            "optimizer": optimizer_name(optimizers),
-            "objective": options.objective,
-            "max_slowdown": options.max_slowdown,
-            "memory_limit_bytes": self._memory_limit(),
-            "steps": options.expected_steps,
-            "pins": {name: value for name, value in pins.items() if value is not None},
-        }
-        given = {name: value for name, value in job.items() if value is not None}
-        return Job.from_json(json.dumps(given), "job")
-
-    def _memory_limit(self) -> int | None:
-        text = self.options.memory_limit
-        if text is None:
-            return None
-        size = _core.parse_bytes(str(text))
-        if size is None:
-            where = "OptimizedParallel(memory_limit=)"
-            raise InputError(
-                where, f"{text!r} is no size", "write 38GiB, 1.5GB or a number of bytes"
-            )
-        return size
+        return job_of(self.module, self.options, optimizers, ranks, self.kind)
 
     def _given_plan(self, graph: Graph, cluster: Cluster, job: Job) -> tuple[Plan, str] | None:
         """The user's plan, or the one that this start was made for, and which it is."""

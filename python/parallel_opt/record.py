@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import math
 import os
 import resource
 import sys
 import time
+import traceback
 from collections import deque
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -24,8 +26,11 @@ from torch.optim.optimizer import (
 
 from parallel_opt import _core
 from parallel_opt.device_time import StepClock
-from parallel_opt.errors import MachineError, _FaultError
-from parallel_opt.planner import Session
+from parallel_opt.errors import Fault, MachineError, _FaultError
+from parallel_opt.planner import Session, world_size
+
+log = logging.getLogger("parallel_opt")
+
 
 WARM_UP_STEPS = 3  # compilation, allocator and caches settle
 KEPT_STEPS = 512
@@ -214,30 +219,48 @@ def measured(recorder: Recorder) -> dict[str, Any]:
 Trained = tuple[Session, Recorder]
 
 
-def run_document(trained: Sequence[Trained], exit_code: int | None) -> dict[str, Any]:
+def run_document(
+    trained: Sequence[Trained], exit_code: int | None, error: BaseException | None = None
+) -> dict[str, Any]:
     """The run so far, schema parallel-opt/run/1: of each model that was trained, the first leads.
 
-    Pre: at least one.
+    What ended it, if anything did, stands in ``errors``. Absent is absent.
     """
-    session = trained[0][0]
     document: dict[str, Any] = {
         "schema": "parallel-opt/run/1",
-        "title": Path(sys.argv[0]).name or session.plan.model,
+        "title": Path(sys.argv[0]).name,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": session.cluster.devices[0].name if session.cluster is not None else "",
-        "ranks": session.group.size,
-        **_model_run(*trained[0]),
+        "ranks": world_size(),
     }
+    if trained:
+        session = trained[0][0]
+        document["title"] = document["title"] or session.plan.model
+        document["ranks"] = session.group.size
+        if session.cluster is not None:
+            document["machine"] = session.cluster.devices[0].name
+        document |= _model_run(*trained[0])
     if len(trained) > 1:
         document["others"] = [_model_run(*other) for other in trained[1:]]
     if exit_code is not None:
         document["exit_code"] = exit_code
+    if error is not None:
+        faults = error.faults if isinstance(error, _FaultError) else [_as_fault(error)]
+        document["errors"] = [{"where": a, "what": b, "hint": c} for a, b, c in faults]
     return document
+
+
+def _as_fault(error: BaseException) -> Fault:
+    """An error of the script's own: the line of the script that met it, and what the last line of
+    its traceback says."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == sys.argv[0]] or frames
+    where = f"{own[-1].filename}:{own[-1].lineno}" if own else sys.argv[0]
+    return where, traceback.format_exception_only(error)[-1].strip(), ""
 
 
 def _model_run(session: Session, recorder: Recorder) -> dict[str, Any]:
     plan = json.loads(session.plan.to_json())
-    planning = {name: session.cost_s.get(name, 0.0) for name in _COSTS}
+    planning = {name: session.cost_s[name] for name in _COSTS if name in session.cost_s}
     if session.break_even_steps is not None:
         planning["break_even_steps"] = session.break_even_steps
     notes = [{"time_s": 0.0, "kind": "note", "text": text} for text in session.notes]
@@ -268,12 +291,17 @@ def _modelled(session: Session) -> dict[str, Any]:
 _COSTS = ("capture_s", "probe_s", "search_s", "trial_s")
 
 
-def write(trained: Sequence[Trained], directory: Path, code: int | None = None) -> Path:
+def write(
+    trained: Sequence[Trained],
+    directory: Path,
+    code: int | None = None,
+    error: BaseException | None = None,
+) -> Path:
     """Write ``report.html``, ``run.json`` and ``timeline.json``; returns the report's path.
 
-    Raises MachineError when the directory cannot be written.
+    Pre: something was trained. Raises MachineError when the directory cannot be written.
     """
-    text = json.dumps(run_document(trained, code), indent=2) + "\n"
+    text = json.dumps(run_document(trained, code, error), indent=2) + "\n"
     _core.write_file(str(directory / "run.json"), text)
     timeline = _core.Timeline.from_json(json.dumps(trained[0][1].timeline()))
     _core.write_file(str(directory / "timeline.json"), _core.chrome_trace(timeline))
@@ -315,34 +343,25 @@ def register(session: Session, recorder: Recorder) -> None:
     _current.append((session, recorder))
 
 
-def close(code: int) -> None:
+def close(code: int, error: BaseException | None = None) -> None:
     """End of a rank of ``parallel-opt run``: rank 0 leaves the documents in the run's directory."""
     directory = os.environ.get("PARALLEL_OPT_RUN_DIR")
     if directory is None or os.environ.get("RANK", "0") != "0":
         return
     try:
         if _current:
-            write(_current, Path(directory), code)
+            write(_current, Path(directory), code, error)
         else:
-            _core.write_file(f"{directory}/run.json", _without_plan(code))
-    except (MachineError, _FaultError) as error:
-        print(f"error: {error}", file=sys.stderr)
+            _core.write_file(f"{directory}/run.json", _without_plan(code, error))
+    except (MachineError, _FaultError) as fault:
+        print(f"error: {fault}", file=sys.stderr)
 
 
-def _without_plan(code: int) -> str:
-    what = "the script trained no OptimizedParallel: nothing was planned or measured"
-    document = {
-        "schema": "parallel-opt/run/1",
-        "title": Path(sys.argv[0]).name,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": "",
-        "ranks": int(os.environ.get("WORLD_SIZE", "1")),
-        "exit_code": code,
-        "plan_line": "",
-        "measured": {"steps": 0},
-        "reasons": [],
-        "candidates": [],
-        "planning": dict.fromkeys(_COSTS, 0.0),
-        "events": [{"time_s": 0.0, "kind": "warning", "text": what}],
-    }
+def _without_plan(code: int, error: BaseException | None) -> str:
+    document = run_document((), code, error)
+    if error is None:
+        what = "the script trained no OptimizedParallel: nothing was planned or measured"
+        document["events"] = [{"time_s": 0.0, "kind": "warning", "text": what}]
+        if code == 0:
+            log.warning("%s", what)
     return json.dumps(document, indent=2) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import random
 import sys
 from collections import deque
@@ -20,23 +21,42 @@ _OWN = ("_parameters", "_buffers", "_modules")
 """Attributes of nn.Module that hold its parts; those are remembered by themselves."""
 
 
+class HostRandomState:
+    """Of Python and, once it is imported, of numpy."""
+
+    def __init__(self) -> None:
+        self._python = random.getstate()
+        numpy = sys.modules.get("numpy")
+        self._numpy = numpy.random.get_state() if numpy is not None else None
+
+    def restore(self) -> None:
+        random.setstate(self._python)
+        if self._numpy is not None:
+            sys.modules["numpy"].random.set_state(self._numpy)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, HostRandomState):
+            return NotImplemented
+        # Compared as bytes: numpy's is a tuple that holds an array.
+        numpy = pickle.dumps(self._numpy) == pickle.dumps(other._numpy)
+        return numpy and self._python == other._python
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class RandomState:
     """Of torch on every device in use, of Python and of numpy."""
 
     def __init__(self) -> None:
         self._torch = torch.get_rng_state()
         self._cuda = cuda_random_state()
-        self._python = random.getstate()
-        numpy = sys.modules.get("numpy")
-        self._numpy = numpy.random.get_state() if numpy is not None else None
+        self._host = HostRandomState()
 
     def restore(self) -> None:
         torch.set_rng_state(self._torch)
         if self._cuda:
             torch.cuda.set_rng_state_all(self._cuda)
-        random.setstate(self._python)
-        if self._numpy is not None:
-            sys.modules["numpy"].random.set_state(self._numpy)
+        self._host.restore()
 
 
 class Snapshot:

@@ -7,14 +7,14 @@ import contextlib
 import ctypes
 import logging
 import os
-import runpy
 import signal
 import sys
 from pathlib import Path
 
 from parallel_opt import record
-from parallel_opt.engine import process_group
+from parallel_opt.engine import process_group, script_end
 from parallel_opt.launch import LOG_DIR, LOG_LEVEL, worker_error_file
+from parallel_opt.options import resolve
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -40,26 +40,28 @@ def _run_script() -> None:
     script = sys.argv[1]
     sys.argv = sys.argv[1:]
     sys.path[0] = str(Path(script).resolve().parent)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # Ranks of an unchanged script must shuffle and initialise alike.
-        process_group.share_seed(process_group.join())
-    runpy.run_path(script, run_name="__main__")
+    # Ranks of an unchanged script must shuffle and initialise alike. While rank 0 plans, the others
+    # wait: as long as they do at planning.
+    group = process_group.start(timeout_s=resolve({})[0].timeout_s)
+    if group.size > 1:
+        process_group.share_seed(group)
+    script_end.run_script(script)
 
 
-def _note_error(traceback: str) -> None:
+def _note_error(words: str) -> None:
     """For the launcher, which tells an error that all ranks have once."""
     directory = os.environ.get(LOG_DIR)
     if directory is not None:
         path = worker_error_file(Path(directory), int(os.environ.get("RANK", "0")))
         with contextlib.suppress(OSError):  # the error itself stands on stderr
-            path.write_text(traceback.splitlines()[-1])
+            path.write_text(words)
 
 
 def main() -> None:
     """Run ``sys.argv[1]`` with the rest as its arguments. Does not return."""
     _die_with_parent()
     _log_to_stderr()
-    hidden = (__file__, runpy.__file__, "<frozen runpy>")
+    hidden = (__file__, script_end.__file__)
     process_group.run_worker(_run_script, ended=record.close, failed=_note_error, hidden=hidden)
 
 

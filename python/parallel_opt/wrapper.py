@@ -14,6 +14,7 @@ from torch import nn
 from parallel_opt import planner, record
 from parallel_opt._core import Estimate, Plan
 from parallel_opt.engine.apply import Engine
+from parallel_opt.engine.methods import UnplannedGuard, routed
 from parallel_opt.engine.optimizers import watch_optimizers
 from parallel_opt.errors import CaptureError, InputError
 from parallel_opt.options import Options, resolve
@@ -89,6 +90,8 @@ class OptimizedParallel(nn.Module):
         state["_po_session"] = None
         state["_po_engine"] = None
         state["_po_unplanned"] = None  # why there will be no plan
+        ranks = planner.world_size()
+        state["_po_guard"] = UnplannedGuard(self, module, ranks) if ranks > 1 else None
         if sample is not None:
             args, kwargs = planner.as_call(sample)
             self._po_prepare(args, kwargs)
@@ -100,6 +103,8 @@ class OptimizedParallel(nn.Module):
         session = planner.make_session(self.module, args, kwargs, options)
         engine = Engine(self.module, session, options)
         engine.apply()
+        if self.__dict__["_po_guard"] is not None:
+            self.__dict__["_po_guard"].close()
         self.__dict__["_po_session"], self.__dict__["_po_engine"] = session, engine
         record.register(session, engine.recorder)
         session.announce()
@@ -195,7 +200,7 @@ class OptimizedParallel(nn.Module):
     def __getattr__(self, name: str) -> Any:
         if "_po_module" not in self.__dict__:
             raise AttributeError(name)
-        return getattr(self.__dict__["_po_module"], name)
+        return routed(self.module, getattr(self.__dict__["_po_module"], name), self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "training" or name.startswith("_po_") or "_po_module" not in self.__dict__:

@@ -7,6 +7,8 @@
 #include "parallel_opt/cli/job_flags.h"
 #include "parallel_opt/cli/model_argument.h"
 #include "parallel_opt/cli/parse.h"
+#include "parallel_opt/graph/graph_json.h"
+#include "parallel_opt/graph/summary.h"
 #include "parallel_opt/hardware/cluster.h"
 #include "parallel_opt/importers/model.h"
 #include "parallel_opt/plan/plan.h"
@@ -138,6 +140,25 @@ TEST_F(Commands, AnySymbolIsBoundByItsName) {
   EXPECT_EQ(run_cli({"graph", file, "--bind", "target_sequence"}).err,
             "error: --bind: 'target_sequence' is no NAME=N (for example s16=64)\n");
   EXPECT_EQ(run_cli({"graph", file, "--bind", "nix=3"}).code, 4);
+}
+
+TEST_F(Commands, GraphWritesTheGraphItself) {
+  const std::string model = "transformer:layers=1,hidden=8,heads=2,vocab=16";
+  const auto written = [&](const std::vector<std::string>& flags) {
+    std::vector<std::string> words = {"graph", model, "-o", at("graph.json")};
+    words.insert(words.end(), flags.begin(), flags.end());
+    EXPECT_EQ(run_cli(words).code, 0);
+    return read_file(at("graph.json"));
+  };
+  const std::string open = written({}), bound = written({"--batch", "3", "--seq", "7"});
+  EXPECT_THAT(open, StartsWith("{\n  \"schema\": \"parallel-opt/graph/1\",\n"));
+  const Graph graph = from_json<Graph>(open, "graph.json");
+  EXPECT_FALSE(graph.symbols.empty());  // sizes stay open: the file can be bound again
+  EXPECT_EQ(summarize(bind_sizes(graph, 3, 7, {})),
+            summarize(from_json<Graph>(bound, "graph.json")));
+  const CliRun none = run_cli({"graph", model, "-o", at("none/graph.json")});
+  EXPECT_EQ(none.code, 4);
+  EXPECT_THAT(none.err, HasSubstr("there is no directory " + at("none")));
 }
 
 TEST_F(Commands, AFileThatIsNoArchiveIsBadInput) {

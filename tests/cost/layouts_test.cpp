@@ -114,5 +114,21 @@ TEST(Shares, AreEvenAndSumToTheBatch) {
   }
 }
 
+TEST(Layouts, PinnedRanksAboveTheCoresShareThem) {
+  Job job;
+  job.pins.data = 4;
+  const LocalSpace space = space_of(mlp(64), machine({cpu(2)}), job);
+  EXPECT_EQ(space.layouts, (std::vector<Layout>{{0, 1, 4, 1}}));
+  job.pins.data = 3;  // does not divide 8 cores: 8 / 3 = 2 threads each
+  EXPECT_EQ(space_of(mlp(64), machine({cpu(8)}), job).layouts, (std::vector<Layout>{{0, 1, 3, 2}}));
+  job.pins.data = 6;  // two devices of two cores: three ranks on each
+  EXPECT_EQ(space_of(mlp(64), machine({cpu(2), cpu(2)}), job).layouts,
+            (std::vector<Layout>{{0, 2, 3, 1}}));
+  job.pins.threads = 2;
+  EXPECT_EQ(to_string(space_of(mlp(64), machine({cpu(2), cpu(2)}), job).empty.at(0)),
+            "job.pins: no device of the cluster offers the pinned ranks and threads (a GPU takes "
+            "one rank; threads of all ranks on a CPU are at most its cores)");
+}
+
 }  // namespace
 }  // namespace parallel_opt

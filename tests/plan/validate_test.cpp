@@ -270,5 +270,18 @@ TEST_F(Validate, MemoryLimitHolds) {
             "or recompute need less)\n");
 }
 
+TEST_F(Validate, RanksAboveTheCoresShareThemWithOneThreadEach) {
+  plan.mesh.data = 4;
+  plan.placements = {{0, {0}, 1}, {0, {1}, 1}, {0, {0}, 1}, {0, {1}, 1}};
+  plan.shares = {2, 2, 2, 2};
+  plan.micro_batch = 2;
+  plan.stages[0].ranks = {0, 1, 2, 3};
+  EXPECT_EQ(faults(), "");
+  plan.placements[0].threads = 2;
+  EXPECT_EQ(faults(),
+            "plan.placements[0].threads: 2 threads on 1 cores\n"
+            "plan.placements: 5 threads on device 0, which has 2 cores\n");
+}
+
 }  // namespace
 }  // namespace parallel_opt

@@ -5,6 +5,7 @@
 #include <regex>
 
 #include "parallel_opt/report/figures.h"
+#include "parallel_opt/report/svg.h"
 
 namespace parallel_opt {
 namespace {
@@ -36,6 +37,25 @@ TEST(BarChart, BarsAreInProportionAndInside) {
 TEST(BarChart, NothingMeasuredStillDraws) {
   EXPECT_NE(bar_chart({"t", {{"plain", 0, {}, {}, "0", "w0"}}, {}}, 350).find("</svg>"),
             std::string::npos);
+}
+
+TEST(BarChart, ANumberStandsBesideTheReferenceLine) {
+  const double width = 500;
+  const BarChart chart{
+      "t", {{"plain", 1, {}, {}, "1", "w0"}, {"auto", 0.92, {}, {}, "0.92x", "w2"}}, 1.0};
+  const std::string svg = bar_chart(chart, width);
+  const double line = numbers(svg, "line", "x1").at(0);
+  const std::vector<double> texts = numbers(svg, "text", "x");  // label, number, label, number
+  EXPECT_GT(texts.at(3), line);
+  EXPECT_LT(texts.at(3) + text_width("0.92x"), width);
+}
+
+TEST(StackChart, WordsOnIdleTimeAreDark) {
+  const StackChart chart{
+      "t", {{"plain", {{0, 1, "c-forward", "1", "", 0}, {0, 1, "c-idle", "2", "", 0}}, ""}}};
+  const std::string svg = stack_chart(chart, 500);
+  EXPECT_NE(svg.find("class=\"inside\""), std::string::npos);
+  EXPECT_NE(svg.find("class=\"inside pale\""), std::string::npos);
 }
 
 TEST(LineChart, AMissingValueIsAGap) {

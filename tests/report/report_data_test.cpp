@@ -64,6 +64,18 @@ TEST(ReportData, ARunIsOneWay) {
   EXPECT_EQ(report.events, run.events);
 }
 
+TEST(ReportData, ARunThatPlannedNothingShowsWhatEndedIt) {
+  const std::string text =
+      R"({"schema": "parallel-opt/run/1", "title": "t.py", "date": "", "ranks": 2, "exit_code": 3,
+          "errors": [{"where": "plan", "what": "nothing fits", "hint": "fewer ranks"},
+                     {"where": "t.py:2", "what": "ValueError: x"}]})";
+  const ReportData report = read_report(text, "run.json");
+  EXPECT_EQ(report.machine, (std::vector<Fact>{{"ranks", "2"}, {"exit code", "3"}}));
+  EXPECT_EQ(report.events, (std::vector<RunEvent>{{0, "error", "plan: nothing fits (fewer ranks)"},
+                                                  {0, "error", "t.py:2: ValueError: x"}}));
+  EXPECT_TRUE(report.models.at(0).ways.at(0).planning.empty());
+}
+
 TEST(ReportData, EveryModelOfAScriptIsShown) {
   RunRecord run;
   run.plan_line = "1 rank";

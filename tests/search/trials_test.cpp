@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/estimate.h"
 #include "parallel_opt/plan/validate.h"
 #include "tests/cost/models.h"
@@ -346,6 +347,34 @@ TEST_F(Decide, EveryCandidateHasAReason) {
       search(graph, cluster, job).candidates.back().plan.estimate.step_time_s.value;
   EXPECT_GT(predicted, 0);
   EXPECT_GT(d.calibration, 1);
+}
+
+TEST_F(Decide, CandidatesKeepTheCostModelsOwnTime) {
+  const SearchResult result = search(graph, cluster, job);
+  const Decision d = with({trial(Precision::fp32, false, false, 100, 10)});
+  EXPECT_EQ(d.candidates.front().modelled_step_s, d.modelled.step_time_s);
+  int untried = 0;
+  for (const Candidate& candidate : d.candidates) {
+    ASSERT_TRUE(candidate.modelled_step_s) << candidate.label;
+    for (const Candidate& searched : result.candidates) {
+      if (searched.label != candidate.label) continue;
+      EXPECT_EQ(candidate.modelled_step_s, searched.plan.estimate.step_time_s) << candidate.label;
+    }
+    if (!candidate.reason.starts_with("not tried: ")) continue;
+    ++untried;
+    const std::string numbers = "; predicted " + show(Seconds(candidate.modelled_step_s->value)) +
+                                ", the chosen plan " + show(Seconds(d.modelled.step_time_s.value));
+    EXPECT_TRUE(candidate.reason.ends_with(numbers)) << candidate.reason;
+  }
+  EXPECT_GT(untried, 0);
+}
+
+TEST_F(Decide, WhatWasNotTriedSaysWhy) {
+  bool said = false;
+  for (const Candidate& c : with({trial(Precision::fp32, false, false, 100, 10)}).candidates) {
+    said = said || c.reason.starts_with("not tried: the time for trials was spent; predicted ");
+  }
+  EXPECT_TRUE(said);
 }
 
 TEST(TrialCandidates, PlainFirstAndEachSettingOnce) {

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import sysconfig
 import time
@@ -22,9 +21,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from parallel_opt.compat import compile_backend, cuda_random_state, is_compile_error, tree_leaves
+from parallel_opt.compat import compile_backend, is_compile_error, tree_leaves
 from parallel_opt.engine.second_order import TwiceDifferentiable, plain_copy
 from parallel_opt.engine.user_hooks import hooked_part
+from parallel_opt.snapshot import RandomState
 
 Forward = Callable[..., Any]
 Note = Callable[[str], None]
@@ -229,17 +229,13 @@ def _own_code(forward: Forward) -> Forward:
 def _restorable(module: nn.Module) -> Iterator[Callable[[], None]]:
     """Remembers what a half-run forward may have changed: buffers and random state."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    state, python_state = torch.get_rng_state(), random.getstate()
-    cuda = cuda_random_state()
+    random = RandomState()
 
     def restore() -> None:
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)
-        torch.set_rng_state(state)
-        random.setstate(python_state)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
+        random.restore()
 
     yield restore
 

@@ -27,6 +27,7 @@ from parallel_opt.engine.shares import Share, split_batch
 from parallel_opt.engine.structure import Structure, flatten
 from parallel_opt.engine.views import Call, GlobalCall, LocalCall, ViewCheck, pass_boundary
 from parallel_opt.errors import InputError
+from parallel_opt.snapshot import HostRandomState
 
 log = logging.getLogger("parallel_opt")
 
@@ -301,15 +302,20 @@ class DataParallel:
         states = [torch.get_rng_state()]
         if self.group.device.type == "cuda":
             states.append(torch.cuda.get_rng_state())
+        host = HostRandomState()
         gathered: list[Any] = [None] * self.group.size
-        dist.all_gather_object(gathered, states, group=self.group.handle)
+        dist.all_gather_object(gathered, (states, host), group=self.group.handle)
+        (first, first_host), *others = gathered
         if all(
-            torch.equal(a, b) for other in gathered for a, b in zip(gathered[0], other, strict=True)
+            host == first_host
+            and all(torch.equal(a, b) for a, b in zip(first, states, strict=True))
+            for states, host in others
         ):
             return
-        torch.set_rng_state(gathered[0][0])
+        torch.set_rng_state(first[0])
         if self.group.device.type == "cuda":
-            torch.cuda.set_rng_state(gathered[0][1])
+            torch.cuda.set_rng_state(first[1])
+        first_host.restore()
         self._note("random states differed between ranks: all continue from rank 0's")
 
     def _note_large_outputs(self, result: Any, share: Share) -> None:

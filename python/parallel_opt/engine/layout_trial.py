@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from parallel_opt.engine.draws import Draw, SettledDraws
 from parallel_opt.engine.structure import flatten
-from parallel_opt.snapshot import attributes_kept, user_hooks_silenced
+from parallel_opt.snapshot import RandomState, attributes_kept, user_hooks_silenced
 
 Run = Callable[[Sequence[torch.Tensor]], Any]
 
@@ -197,9 +197,9 @@ def undisturbed(module: torch.nn.Module) -> Iterator[None]:
     tables = [(table, dict(table)) for part in module.modules() for table in (part._buffers,)]
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
     parameters = [(p, p.detach().clone()) for p in module.parameters() if _is_silent(p)]
-    fork = torch.random.fork_rng(list(range(torch.cuda.device_count())))
+    random = RandomState()
     silenced = user_hooks_silenced(module)
-    with torch.no_grad(), fork, attributes_kept(module), _eager(), silenced:
+    with torch.no_grad(), attributes_kept(module), _eager(), silenced:
         try:
             _raise_silent(parameters)
             yield
@@ -211,6 +211,7 @@ def undisturbed(module: torch.nn.Module) -> Iterator[None]:
                 table.update(entries)
             for buffer, value in buffers:
                 buffer.data.copy_(value)
+            random.restore()
 
 
 def _eager() -> contextlib.AbstractContextManager[Any]:

@@ -22,7 +22,13 @@ from parallel_opt.engine.averages import OutputRule
 from parallel_opt.engine.layout import NO_BATCH, Layout
 from parallel_opt.engine.layout_book import LayoutBook
 from parallel_opt.engine.structure import Structure, flatten
-from parallel_opt.snapshot import Snapshot, hooks_out_of, user_hooks_silenced
+from parallel_opt.snapshot import (
+    HostRandomState,
+    RandomState,
+    Snapshot,
+    hooks_out_of,
+    user_hooks_silenced,
+)
 
 Forward = Callable[..., Any]
 Note = Callable[[str], None]
@@ -153,8 +159,10 @@ class _Run:
 
     def forward(self) -> tuple[torch.Tensor, ...]:
         parts: list[list[torch.Tensor]] = []
+        self._host_state = HostRandomState()
         device, enabled, dtype = self._autocast
         for start, end in itertools.pairwise(self._edges):
+            self._host_state.restore()  # what the whole batch draws once, each part draws alike
             self._states.append(torch.get_rng_state())
             self._cuda_states.append(cuda_random_state())
             # Weights that autocast casts and keeps without a graph would lose their gradient later.
@@ -213,13 +221,13 @@ class _Run:
         """
         twice = torch.is_grad_enabled()
         total: list[torch.Tensor | None] = [None] * (inputs + len(wanted))
-        state = torch.get_rng_state()
-        cuda = cuda_random_state()
+        state = RandomState()
         device, enabled, dtype = self._autocast
         # Fresh leaves: the gradient stops here and goes on through our own return value.
         leaves = [_leaf(x, twice) if x.requires_grad else x for x in self._inputs]
         sources = [x for x in leaves if x.requires_grad]
         for number, (start, end) in enumerate(itertools.pairwise(self._edges)):
+            self._host_state.restore()
             torch.set_rng_state(self._states[number])
             if self._cuda_states[number]:
                 torch.cuda.set_rng_state_all(self._cuda_states[number])
@@ -240,9 +248,7 @@ class _Run:
                     heads, [*sources, *wanted], weights, allow_unused=True, create_graph=twice
                 )
             total = [_add(a, b) for a, b in zip(total, found, strict=True)]
-        torch.set_rng_state(state)
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
+        state.restore()
         return total
 
 

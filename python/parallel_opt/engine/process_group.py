@@ -15,14 +15,18 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 
+from parallel_opt.engine import script_end
+from parallel_opt.engine.script_group import accept_own_setup
 from parallel_opt.errors import (
     InputError,
     InternalError,
     _FaultError,
     exit_code,
     fault_lines,
+    frames_after,
     traceback_without,
 )
+from parallel_opt.launch import EXIT, PEER_LOST
 
 log = logging.getLogger("parallel_opt")
 
@@ -58,17 +62,44 @@ def join(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> Group:
     size = _number("WORLD_SIZE", 1)
     if size == 1:
         return Group(0, 1, _device_of(0))
+    _initialise(size, timeout_s)
+    return whole_group(_device_of(_number("LOCAL_RANK", 0)))
+
+
+def start(*, timeout_s: float = DEFAULT_TIMEOUT_S) -> Group:
+    """As ``join()``, for a worker of the launcher: one rank has a default process group too, and a
+    script that sets one up by itself is content with this one.
+
+    So a script written for several ranks (a ``DistributedSampler``, say) runs with any number.
+    """
+    size = _number("WORLD_SIZE", 1)
+    try:
+        store = _initialise(size, timeout_s)
+    except RuntimeError as error:
+        if size > 1:
+            raise
+        log.warning("one rank, without a process group: %s", error)
+        return Group(0, 1, _device_of(0))
+    # torch's own hook marks each line with its rank: what rank 0 shows is nobody else's.
+    sys.excepthook = sys.__excepthook__
+    accept_own_setup(store)
+    return whole_group(_device_of(_number("LOCAL_RANK", 0)))
+
+
+def _initialise(size: int, timeout_s: float) -> Any:
+    """Sets up the default process group; returns the store that its ranks meet in."""
     device = _device_of(_number("LOCAL_RANK", 0))
     timeout = datetime.timedelta(seconds=timeout_s)
-    rank = _number("RANK", None)
+    rank = 0 if size == 1 else _number("RANK", None)
+    store = _store(rank, size, timeout) if size > 1 else dist.HashStore()  # type: ignore[attr-defined]
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        store=_store(rank, size, timeout),
+        store=store,
         rank=rank,
         world_size=size,
         timeout=timeout,
     )
-    return whole_group(device)
+    return store
 
 
 def whole_group(device: torch.device) -> Group:
@@ -110,7 +141,7 @@ def share_seed(group: Group) -> int:
 
 
 def finish(code: int = 0) -> NoReturn:
-    """Ends this worker: barrier, leave the group, flush, exit without interpreter tear-down.
+    """Ends this worker: barrier, leave the group, flush, exit without the interpreter's tear-down.
 
     The tear-down aborts now and then with gloo threads alive. After an error there is no barrier:
     the peers may be gone, and the code must be this worker's own.
@@ -131,48 +162,95 @@ def finish(code: int = 0) -> NoReturn:
 def run_worker(
     main: Callable[[], None],
     *,
-    ended: Callable[[int], None] | None = None,
+    ended: Callable[[int, BaseException | None], None] | None = None,
     failed: Callable[[str], None] | None = None,
     hidden: Sequence[str] = (),
 ) -> NoReturn:
-    """Runs `main` and ends the worker with the exit code that a plain Python process would have.
+    """Runs `main` and ends the worker as a plain Python process would end: with its exit code, its
+    threads waited for, its exit handlers run, its files written to their end.
 
     A fault that parallel_opt found is told in its own words, with the line of the script that met
     it, and ends the worker with the exit code of a command that finds it. `ended` is told that code
-    before the worker leaves, `failed` what was printed. Tracebacks start after the frames of the
-    files in `hidden`.
+    and the error before the worker leaves, `failed` the last words: the last line printed, or what
+    the script said by ``sys.exit``. Tracebacks start after the frames of the files in `hidden`.
     """
-    code = 0
+    code, stopped_by = 0, None
     try:
         main()
     except SystemExit as stop:
-        if isinstance(stop.code, int):
-            code = stop.code
-        elif stop.code is not None:
-            print(stop.code, file=sys.stderr)
-            code = 1
+        code = _code_of(stop)
+        if code and failed is not None:
+            failed(f"{EXIT} {code}" if isinstance(stop.code, int) else str(stop.code))
     except KeyboardInterrupt:
         code = 130
     except BaseException as error:
         text, code = _told(error, (__file__, *hidden))
-        sys.stderr.write(text)
+        stopped_by = error
+        _show(error, text, (__file__, *hidden))
         if failed is not None:
-            failed(text)
+            failed(text.splitlines()[-1])
+    script_end.wait_for_threads()
     if ended is not None:
-        ended(code)
+        ended(code, stopped_by)
+    stopped_by = None  # its traceback holds what the script has left open
+    script_end.run_exit_handlers()
+    script_end.drop_script()
+    script_end.close_files()
     finish(code)
+
+
+_PEER_ERRORS = ("gloo/transport", "Connection closed by peer", "Connection reset by peer")
+
+
+def _code_of(stop: SystemExit) -> int:
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    print(stop.code, file=sys.stderr)
+    return 1
+
+
+def _show(error: BaseException, text: str, hidden: Sequence[str]) -> None:
+    """Prints `text`, unless the script has its own way to show its errors."""
+    own = sys.excepthook is not sys.__excepthook__ and not isinstance(error, _FaultError)
+    if own and not is_peer_lost(error):
+        sys.excepthook(type(error), error, frames_after(error, hidden))
+    else:
+        sys.stderr.write(text)
+
+
+def is_peer_lost(error: BaseException) -> bool:
+    """Whether a collective failed because the process at its other end has died."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    return (
+        several and isinstance(error, RuntimeError) and any(w in str(error) for w in _PEER_ERRORS)
+    )
 
 
 def _told(error: BaseException, hidden: Sequence[str]) -> tuple[str, int]:
     """What a worker that ends with this error prints, and its exit code."""
+    if is_peer_lost(error):
+        # The rank that failed first says why; 30 lines of its peers' would bury that.
+        first = _gist(error)
+        return f"{_line(error, hidden)}rank {os.environ.get('RANK')}: {PEER_LOST}: {first}\n", 1
     if not isinstance(error, _FaultError) or isinstance(error, InternalError):
         return traceback_without(error, hidden), 1
-    lines = [*fault_lines(error), ""]
+    return "\n".join([_line(error, hidden) + fault_lines(error)[0], *fault_lines(error)[1:], ""]), (
+        exit_code(error)
+    )
+
+
+def _gist(error: BaseException) -> str:
+    """What gloo says, without the line of its source before it and the advice after it."""
+    first = str(error).splitlines()[0].split(". This is")[0]
+    return first.split(".cc:", 1)[-1].partition("] ")[2] or first
+
+
+def _line(error: BaseException, hidden: Sequence[str]) -> str:
+    """The line of the script that met an error, as tracebacks write it."""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename not in hidden:
-            lines.insert(0, f'  File "{frame.f_code.co_filename}", line {line}')
-            break
-    return "\n".join(lines), exit_code(error)
+            return f'  File "{frame.f_code.co_filename}", line {line}\n'
+    return ""
 
 
 def _handle(group: Group) -> dist.ProcessGroup:

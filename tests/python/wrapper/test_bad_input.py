@@ -179,3 +179,15 @@ def test_error_of_the_users_forward_comes_out_unchanged() -> None:
 
     with pytest.raises(KeyError, match="my own mistake"):
         OptimizedParallel(Broken(), **PLAIN)(torch.randn(4, 2))
+
+
+def test_a_misspelt_variable_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PARALLEL_OPT_PRECISON", "bf16")
+    monkeypatch.setenv("PARALLEL_OPT_MY_OWN", "1")
+    for _ in range(2):
+        resolve({})
+    assert [record.message for record in caplog.records] == [
+        "the variable PARALLEL_OPT_PRECISON is unknown (did you mean PARALLEL_OPT_PRECISION?)"
+    ]
