@@ -131,13 +131,15 @@ class Engine:
                 self.session.note(f"the given plan is slower than need be: {text}")
             self._run_with(self.local)
         elif is_better(
-            verification.ratio(),
+            verification.ratio() * (1 + verification.doubt()),
             self.session.plan.estimate,
             plain.estimate,
             self._options.objective,
             self._options.max_slowdown,
         ):
             text = verification.text(self.session.fallback_words())
+            if verification.ratio() < 1.0 and self._options.objective == "time":
+                text += ": within what these steps vary, so it stays"
             self.session.reasons.append(text)
             self.recorder.event("plan", text)
             log.info("%s", text)

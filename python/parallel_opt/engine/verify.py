@@ -7,6 +7,7 @@ the user's pins leave of plain PyTorch. These are ordinary training steps, none 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -19,6 +20,8 @@ BEGIN_AFTER = 6
 TURNS = 6
 STEPS_PER_TURN = 4
 """The first step of a turn is not counted: it pays for the change."""
+MOST_DOUBT = 0.15
+"""A plan that is slower by more than this goes, however the steps vary."""
 CHECKED_AFTER = BEGIN_AFTER + TURNS * STEPS_PER_TURN
 """Steps until all turns are over."""
 
@@ -56,6 +59,20 @@ class Verification:
     def ratio(self) -> float:
         """Time of the fallback over time of the plan, medians. Pre: done."""
         return median(self.plain_s) / median(self.plan_s)
+
+    def doubt(self) -> float:
+        """Half width of the 80 % interval of ``ratio``, relative: nine steps on a busy machine say
+        less than the trials that chose the plan. At most MOST_DOUBT. Pre: done.
+
+        As for trials (search/decide.cpp): 1.91 times half the distance of the 20 % and 80 %
+        quantiles over the root of the steps.
+        """
+        widths = []
+        for times in (self.plain_s, self.plan_s):
+            ordered, last = sorted(times), len(times) - 1
+            spread = ordered[round(0.8 * last)] - ordered[round(0.2 * last)]
+            widths.append(1.91 * spread / 2 / median(times) / math.sqrt(len(times)))
+        return min(MOST_DOUBT, math.hypot(*widths))
 
     def text(self, fallback: str) -> str:
         """The outcome in one line; ``fallback`` says what it was compared with. Pre: done."""

@@ -66,6 +66,16 @@ def test_text_names_what_was_compared() -> None:
     )
 
 
+def test_steps_that_vary_leave_a_doubt() -> None:
+    # Equal steps leave none. Nine steps of 80 to 120: quantiles of 20 and 80 % are 90 and 110, so
+    # 1.91 * 10 / 100 / 3 = 0.0637 for each side, hypot 0.0900.
+    assert finished(plan_s=0.010, plain_s=0.020).doubt() == 0.0
+    varied = [80.0, 85.0, 90.0, 95.0, 100.0, 105.0, 110.0, 115.0, 120.0]
+    assert Verification(plain_s=varied, plan_s=varied).doubt() == pytest.approx(0.0900, abs=1e-4)
+    wild = [1.0, 50.0, 100.0, 500.0]
+    assert Verification(plain_s=wild, plan_s=wild).doubt() == 0.15
+
+
 def test_time_decides_when_time_is_the_objective() -> None:
     plan, plain = estimate(1.0, 1.0), estimate(1.0, 99.0)
     assert is_better(1.01, plan, plain, "time", 0.05)
