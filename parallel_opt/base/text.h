@@ -15,6 +15,8 @@ std::string join(const std::vector<std::string>& parts, std::string_view separat
 std::vector<std::string> split(std::string_view text, char separator);
 /// Without white space at both ends.
 std::string_view trim(std::string_view text);
+/// ASCII letters made small, every other byte as it is.
+std::string lower_case(std::string text);
 
 /// Optimal-string-alignment edit distance: insert, delete, replace, swap neighbours.
 int edit_distance(std::string_view a, std::string_view b);

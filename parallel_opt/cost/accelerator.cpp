@@ -5,16 +5,13 @@
 #include <cmath>
 #include <regex>
 
+#include "parallel_opt/base/text.h"
+
 namespace parallel_opt {
 namespace {
 
 constexpr double kLowLinkBytesPerS = 16e9;       // a device without a published link: PCIe 4 x8
 constexpr double kLowNetworkBytesPerS = 1.25e9;  // 10 Gbit/s
-
-std::string lower_case(std::string text) {
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
 
 /// Groups of architectures whose matrix units behave alike.
 std::string family_of(const std::string& arch) {

@@ -1,23 +1,18 @@
 #include "parallel_opt/cost/row_model.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <map>
 #include <mutex>
 #include <regex>
 
 #include "parallel_opt/base/embedded.h"
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/importers/model.h"
 
 namespace parallel_opt {
 namespace {
-
-std::string lower_case(std::string text) {
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
 
 bool has(const std::string& text, std::string_view word) {
   return lower_case(text).find(word) != std::string::npos;

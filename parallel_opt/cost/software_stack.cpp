@@ -1,9 +1,9 @@
 #include "parallel_opt/cost/software_stack.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "parallel_opt/base/embedded.h"
+#include "parallel_opt/base/text.h"
 
 namespace parallel_opt {
 
@@ -27,8 +27,7 @@ const SoftwareStack* find_stack(const std::string& name) {
 }
 
 const SoftwareStack* stack_of_framework(const std::string& framework) {
-  std::string text = framework;
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string text = lower_case(framework);
   const SoftwareStack* best = nullptr;
   std::size_t longest = 0;  // "megatron-deepspeed" says more than "megatron"
   for (const SoftwareStack& stack : software_stacks()) {

@@ -1,7 +1,6 @@
 #include "parallel_opt/hardware/database.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 
 #include "parallel_opt/base/embedded.h"
@@ -45,11 +44,6 @@ constexpr double kPriceSpread = 0.4;
 constexpr double kHostBytesPerCore = 8e9;
 /// A core cannot fill the memory bus alone.
 constexpr double kMostBytesPerSecondOfOneCore = 15e9;
-
-std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
 
 struct Peaks {
   std::map<std::string, double> flops_per_s;
@@ -152,11 +146,12 @@ const DeviceDatabase& load_database() {
 }
 
 const DeviceRecord* find_device(const DeviceDatabase& database, const std::string& name) {
-  const std::string wanted = lower(name);
+  const std::string wanted = lower_case(name);
   const auto answers = [&](const DeviceRecord& record) {
-    return lower(record.name) == wanted ||
-           std::ranges::any_of(record.aliases,
-                               [&](const std::string& alias) { return lower(alias) == wanted; });
+    return lower_case(record.name) == wanted ||
+           std::ranges::any_of(record.aliases, [&](const std::string& alias) {
+             return lower_case(alias) == wanted;
+           });
   };
   const auto found = std::ranges::find_if(database.devices, answers);
   return found == database.devices.end() ? nullptr : &*found;

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstring>
 
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/hardware/nvml_calls.h"
 
 namespace parallel_opt {
@@ -31,8 +31,7 @@ std::optional<PciPath> path_of(int level) {
 }  // namespace
 
 std::string nvml_calls::pci_address(const PciInfo& info) {
-  std::string text(info.bus_id, strnlen(info.bus_id, sizeof info.bus_id));
-  std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::string text = lower_case({info.bus_id, strnlen(info.bus_id, sizeof info.bus_id)});
   if (text.size() > 12 && text.starts_with("0000")) text.erase(0, text.size() - 12);
   return text;
 }

@@ -32,11 +32,8 @@ std::string kind_text(const JsonTree::Node& node) {
 
 /// Letters and digits, small: "Qwen2Moe" and "qwen2_moe" are alike.
 std::string letters(std::string_view text) {
-  std::string kept;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0) kept += static_cast<char>(std::tolower(byte));
-  }
+  std::string kept = lower_case(std::string(text));
+  std::erase_if(kept, [](unsigned char c) { return std::isalnum(c) == 0; });
   return kept;
 }
 

@@ -2,6 +2,7 @@
 #include <array>
 #include <cctype>
 
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/graph/alias.h"
 #include "parallel_opt/graph/op_table.h"
 #include "parallel_opt/graph/symbol.h"
@@ -16,8 +17,7 @@ std::string quoted(std::string_view text) { return "\"" + std::string(text) + "\
 /// The value that an input's open size has until a user binds it, since files hold none: by its
 /// name, or else by its place, as images [n, c, h, w], volumes and sequences [n, s, ...] have them.
 std::int64_t usual_value(std::string_view name, std::size_t axis, std::size_t rank) {
-  std::string lower;
-  for (const char c : name) lower += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const std::string lower = lower_case(std::string(name));
   const auto says = [&](std::string_view word) { return lower.find(word) != std::string::npos; };
   if (says("batch")) return 1;
   if (says("past") || says("cache")) return 128;

@@ -9,6 +9,7 @@
 
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/base/workers.h"
+#include "tests/temporary_directory.h"
 
 namespace parallel_opt {
 namespace {
@@ -18,13 +19,9 @@ namespace fs = std::filesystem;
 /// An empty directory that is removed with the test.
 class Files : public ::testing::Test {
  protected:
-  Files() {
-    std::string pattern = (fs::temp_directory_path() / "po_files_XXXXXX").string();
-    dir = ::mkdtemp(pattern.data());
-  }
-  ~Files() override { fs::remove_all(dir); }
   std::string at(const std::string& name) const { return dir + "/" + name; }
-  std::string dir;
+  testing::TemporaryDirectory directory;
+  const std::string& dir = directory.path();
 };
 
 template <class Call>

@@ -21,6 +21,12 @@ TEST(Text, TrimRemovesBothEnds) {
   EXPECT_EQ(trim(""), "");
 }
 
+TEST(Text, LowerCaseLeavesWhatIsNoCapitalLetter) {
+  EXPECT_EQ(lower_case("H100-SXM 80GB_x"), "h100-sxm 80gb_x");
+  EXPECT_EQ(lower_case("\xc3\x84 B"), "\xc3\x84 b");  // a letter of two bytes stays whole
+  EXPECT_EQ(lower_case(""), "");
+}
+
 TEST(Text, EditDistanceCountsSingleEdits) {
   EXPECT_EQ(edit_distance("", "abc"), 3);
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3);  // k->s, e->i, +g

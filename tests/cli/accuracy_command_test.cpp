@@ -7,6 +7,7 @@
 #include "parallel_opt/cli/accuracy_text.h"
 #include "parallel_opt/cli/parse.h"
 #include "tests/cli/run_cli.h"
+#include "tests/temporary_directory.h"
 
 namespace parallel_opt {
 namespace {
@@ -28,14 +29,10 @@ constexpr const char* kRuns =
 
 class AccuracyCommand : public ::testing::Test {
  protected:
-  AccuracyCommand() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "po_accuracy_XXXXXX").string();
-    dir = ::mkdtemp(pattern.data());
-    write_file(runs(), kRuns);
-  }
-  ~AccuracyCommand() override { std::filesystem::remove_all(dir); }
+  AccuracyCommand() { write_file(runs(), kRuns); }
   std::string runs() const { return dir + "/runs.csv"; }
-  std::string dir;
+  testing::TemporaryDirectory directory;
+  const std::string& dir = directory.path();
 };
 
 TEST_F(AccuracyCommand, JsonHasEveryScore) {

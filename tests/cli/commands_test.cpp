@@ -14,6 +14,7 @@
 #include "parallel_opt/plan/plan.h"
 #include "tests/cli/run_cli.h"
 #include "tests/report/sample.h"
+#include "tests/temporary_directory.h"
 
 namespace parallel_opt {
 namespace {
@@ -23,17 +24,11 @@ using ::testing::StartsWith;
 
 class Commands : public ::testing::Test {
  protected:
-  Commands() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "po_cli_XXXXXX").string();
-    dir = ::mkdtemp(pattern.data());
-    ::setenv("PARALLEL_OPT_PYTHON", "/opt/python", 1);
-  }
-  ~Commands() override {
-    ::unsetenv("PARALLEL_OPT_PYTHON");
-    std::filesystem::remove_all(dir);
-  }
+  Commands() { ::setenv("PARALLEL_OPT_PYTHON", "/opt/python", 1); }
+  ~Commands() override { ::unsetenv("PARALLEL_OPT_PYTHON"); }
   std::string at(const std::string& name) const { return dir + "/" + name; }
-  std::string dir;
+  testing::TemporaryDirectory directory;
+  const std::string& dir = directory.path();
 };
 
 Job job_of(const std::vector<std::string>& words) {

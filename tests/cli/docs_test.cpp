@@ -8,6 +8,7 @@
 #include "parallel_opt/plan/plan.h"
 #include "tests/cli/run_cli.h"
 #include "tests/importers/archive.h"
+#include "tests/temporary_directory.h"
 
 namespace parallel_opt {
 namespace {
@@ -40,8 +41,6 @@ TEST(Docs, EveryCommandLineIsAccepted) {
 class DocsRun : public ::testing::Test {
  protected:
   DocsRun() : before(std::filesystem::current_path()) {
-    std::string pattern = (std::filesystem::temp_directory_path() / "po_docs_XXXXXX").string();
-    dir = ::mkdtemp(pattern.data());
     std::filesystem::current_path(dir);
     ::setenv("PARALLEL_OPT_CACHE", (dir + "/cache").c_str(), 1);
     std::filesystem::create_directory_symlink(PARALLEL_OPT_SOURCE_DIR "/validation", "validation");
@@ -63,10 +62,10 @@ class DocsRun : public ::testing::Test {
   ~DocsRun() override {
     ::unsetenv("PARALLEL_OPT_CACHE");
     std::filesystem::current_path(before);
-    std::filesystem::remove_all(dir);
   }
   std::filesystem::path before;
-  std::string dir;
+  testing::TemporaryDirectory directory;
+  const std::string& dir = directory.path();
 };
 
 TEST_F(DocsRun, EveryLineRunsInOrder) {

@@ -8,6 +8,7 @@
 #include "parallel_opt/hardware/imported_profile.h"
 #include "parallel_opt/hardware/load.h"
 #include "tests/cli/run_cli.h"
+#include "tests/temporary_directory.h"
 
 namespace parallel_opt {
 namespace {
@@ -17,21 +18,15 @@ using ::testing::StartsWith;
 
 class HardwareCommands : public ::testing::Test {
  protected:
-  HardwareCommands() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "po_hw_XXXXXX").string();
-    dir = ::mkdtemp(pattern.data());
-    ::setenv("PARALLEL_OPT_PYTHON", "/opt/python", 1);
-  }
-  ~HardwareCommands() override {
-    ::unsetenv("PARALLEL_OPT_PYTHON");
-    std::filesystem::remove_all(dir);
-  }
+  HardwareCommands() { ::setenv("PARALLEL_OPT_PYTHON", "/opt/python", 1); }
+  ~HardwareCommands() override { ::unsetenv("PARALLEL_OPT_PYTHON"); }
   std::string at(const std::string& name) const { return dir + "/" + name; }
   std::string write(const std::string& name, const std::string& text) const {
     write_file(at(name), text);
     return at(name);
   }
-  std::string dir;
+  testing::TemporaryDirectory directory;
+  const std::string& dir = directory.path();
 };
 
 constexpr const char* kTimes = R"({"1": {"1": {"0": [0.1, 0.2, 0.3], "1": [1, 2, 0.3]}}})";

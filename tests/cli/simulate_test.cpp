@@ -7,6 +7,7 @@
 
 #include "parallel_opt/base/file_system.h"
 #include "tests/cli/run_cli.h"
+#include "tests/temporary_directory.h"
 
 namespace parallel_opt {
 namespace {
@@ -18,8 +19,6 @@ using ::testing::HasSubstr;
 class Simulate : public ::testing::Test {
  protected:
   Simulate() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "po_simulate_XXXXXX").string();
-    dir = ::mkdtemp(pattern.data());
     json stage = {{"forward_s", 1},
                   {"backward_input_s", 1},
                   {"backward_weight_s", 1},
@@ -30,7 +29,6 @@ class Simulate : public ::testing::Test {
                                         {"power", json::array({{{"idle_w", 50}, {"busy_w", 250}}})}}
                                        .dump());
   }
-  ~Simulate() override { std::filesystem::remove_all(dir); }
 
   CliRun run(std::vector<std::string> flags) const {
     std::vector<std::string> words = {"simulate", "--work", dir + "/work.json"};
@@ -43,7 +41,8 @@ class Simulate : public ::testing::Test {
     EXPECT_EQ(done.code, 0) << done.err;
     return json::parse(done.out);
   }
-  std::string dir;
+  testing::TemporaryDirectory directory;
+  const std::string& dir = directory.path();
 };
 
 TEST_F(Simulate, DocumentHasTheFieldsThatProgramsRead) {
