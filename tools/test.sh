@@ -9,5 +9,6 @@ echo "C++ tests (ctest)"
 ctest --test-dir build/release --output-on-failure -j "$(nproc)" |
   grep -Ev '^ +Start +[0-9]+:|^ *[0-9]+/[0-9]+ Test +#[0-9]+: .* Passed' || status=1
 echo "Python tests (pytest)"
-.venv/bin/python -m pytest || status=1
+processes=$(($(nproc) < 4 ? $(nproc) : 4)) # each holds up to 1.5 GB: torch, transformers and TensorFlow at once
+.venv/bin/python -m pytest -n "$processes" --dist worksteal || status=1
 exit $status
