@@ -28,14 +28,15 @@ TARGET = ROOT / "data/cost/layout.json"
 TIME_PRIOR = {
     "matmul_efficiency.Volta": (0.68, 0.06),  # gemm.csv, large products
     "matmul_efficiency.Ampere": (0.88, 0.05),
-    "matmul_efficiency.Hopper": (0.75, 0.06),
-    "matmul_efficiency.Blackwell": (0.70, 0.10),
-    "narrow_efficiency": (0.75, 0.1),
+    "matmul_efficiency.Hopper": (0.76, 0.03),
+    # Between the cube root of one chip near its limit and the proportion of equal voltages.
+    "power_exponent": (0.45, 0.15),
+    "narrow_efficiency": (0.95, 0.05),
     "inner_half": (1.0, 0.7),
     "wave": (0.4, 0.4),
     "kernel_s": (8e-6, 0.4),
     "pass": (1.2, 0.3),
-    "score_pass": (5.0, 0.3),
+    "score_pass": (5.0, 0.2),
     # FlashAttention 2 paper: its predecessor 25 to 40 % of the peak, itself 50 to 73 % forward.
     "early_efficiency": (0.41, 0.1),
     "flash_efficiency": (0.7, 0.15),
@@ -45,6 +46,7 @@ TIME_PRIOR = {
     "host_fused_s": (6e-4, 0.4),
     "link_efficiency": (0.8, 0.05),
     "network_efficiency": (0.7, 0.1),
+    "hop_s": (1.5e-5, 0.5),
     "link_latency_s": (2e-5, 0.4),
     "network_latency_s": (6e-5, 0.5),
     "overlap": (0.8, 0.15),
@@ -52,19 +54,18 @@ TIME_PRIOR = {
     "gather_overlap": (0.9, 0.05),
     "optimizer_bytes": (28.0, 0.2),
     "step_s": (5e-3, 0.5),
-    "straggle": (0.015, 0.4),
+    "straggle": (0.006, 0.1),
     "send": (1.5, 0.4),
 }
 MEMORY_PRIOR = {
     "saved": (1.0, 0.1),  # the graph says what is kept
-    "selective": (0.5, 0.3),
     "logits": (1.0, 0.3),
     "reserve_bytes": (1e9, 0.5),
     "fragmentation": (1.03, 0.03),
 }
 SPREAD = 0.06
 # The sweep on a shared cluster: bimodal beyond 128 devices (docs/accuracy.md#noise).
-NOISY = ("nano", 128)
+NOISY = ("nano", 64)
 
 
 def get(parameters: dict[str, Any], name: str) -> float:
@@ -86,8 +87,8 @@ def weights(rows: Rows, mask: np.ndarray) -> np.ndarray:
         chosen = (rows.source == source) & mask
         if chosen.any():
             weight[chosen] = chosen.sum() ** -0.3
-    noisy = (rows.source == NOISY[0]) & (rows.column("gpus") > NOISY[1])
-    weight[noisy] *= 0.05
+    noisy = (rows.source == NOISY[0]) & (rows.devices > NOISY[1])
+    weight[noisy] *= 0.02
     return weight
 
 

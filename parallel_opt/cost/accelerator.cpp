@@ -13,10 +13,17 @@ namespace {
 constexpr double kLowLinkBytesPerS = 16e9;       // a device without a published link: PCIe 4 x8
 constexpr double kLowNetworkBytesPerS = 1.25e9;  // 10 Gbit/s
 
-/// Groups of architectures whose matrix units behave alike.
+/// Generations of silicon: matrix units of one give about the same work per joule.
 std::string family_of(const std::string& arch) {
-  if (arch == "Grace-Hopper") return "Hopper";
-  if (arch.find("Blackwell") != std::string::npos) return "Blackwell";
+  const auto one_of = [&](std::initializer_list<std::string_view> names) {
+    return std::ranges::find(names, std::string_view(arch)) != names.end();
+  };
+  if (one_of({"Grace-Hopper", "Ada", "Grace-Blackwell", "CDNA3", "CDNA4", "RDNA3", "RDNA4"})) {
+    return "Hopper";  // 5 nm and newer
+  }
+  if (arch.find("Blackwell") != std::string::npos) return "Hopper";
+  if (one_of({"CDNA2", "RDNA2"})) return "Ampere";                      // 7 nm
+  if (one_of({"Turing", "Pascal", "CDNA1", "Vega20"})) return "Volta";  // 12 nm and older
   return arch;
 }
 
@@ -26,6 +33,14 @@ std::optional<double> peak(const DeviceRecord& record, std::initializer_list<con
     if (it != record.flops_per_s.end()) return it->second.value;
   }
   return std::nullopt;
+}
+
+/// Recipes for training in 4 bits keep some layers, and some of a layer's three products, wider.
+std::optional<double> four_bit_rate(const DeviceRecord& record) {
+  constexpr double kNarrowest = 0.75;
+  const auto four = peak(record, {"fp4"}), eight = peak(record, {"fp8"});
+  if (!four || !eight) return eight;
+  return 1 / (kNarrowest / *four + (1 - kNarrowest) / *eight);
 }
 
 /// "H100-96GB-HBM2e" -> {"h100", "96gb", "hbm2e"}.
@@ -75,9 +90,6 @@ void apply_limits(const std::string& text, DeviceRecord& record) {
   }
   if (std::regex_search(text, match, watts) && record.max_w) {
     const double limit = std::stod(match[1]);
-    // Dynamic power grows with about the cube of the clock near the limit.
-    const double share = std::cbrt(std::min(1.0, limit / record.max_w->value));
-    for (auto& [name, fact] : record.flops_per_s) fact.value *= share;
     record.max_w->value = limit;
   }
 }
@@ -94,7 +106,7 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   const std::string type = lower_case(dtype);
   std::optional<double> wanted = half;
   if (type.find("fp4") != std::string::npos) {
-    wanted = peak(record, {"fp4", "fp8"});
+    wanted = four_bit_rate(record);
   } else if (type.find('8') != std::string::npos) {
     wanted = peak(record, {"fp8"});
   } else if (type.find("fp32") != std::string::npos) {
@@ -216,13 +228,27 @@ std::optional<DeviceRecord> device_by_text(const std::string& text, const std::s
   return record;
 }
 
+namespace {
+
+/// Machines and fabrics that tables call by name. What a node's ring was measured to carry on
+/// Jean Zay (four Omni-Path adapters of 100 Gbit/s, of which one was used) is in
+/// validation/tables/SOURCES.md; Selene has eight adapters of 200 Gbit/s for its 8 devices.
+std::optional<double> network_by_name(const std::string& text, double per_node) {
+  static const std::regex omni_path(R"(omni-?path|jean ?zay)", std::regex::icase);
+  static const std::regex selene(R"(selene)", std::regex::icase);
+  if (std::regex_search(text, omni_path)) return 10.6e9 / std::max(1.0, per_node);
+  if (std::regex_search(text, selene)) return 25e9;
+  return std::nullopt;
+}
+
+}  // namespace
+
 std::optional<double> network_by_text(const std::string& text, double per_node) {
   static const std::regex rate(R"((?:([0-9]+)\s*x\s*)?([0-9]+)\s*G(b|bps|b/s|bit/s|B/s)\b)",
                                std::regex::icase);
   std::smatch match;
   if (!std::regex_search(text, match, rate)) {
-    static const std::regex hdr(R"(omni-?path)", std::regex::icase);
-    return std::regex_search(text, hdr) ? std::optional(12.5e9) : std::nullopt;  // 4 x 100 Gbit/s
+    return network_by_name(text, per_node);
   }
   const double count = match[1].matched ? std::stod(match[1]) : 1;
   const std::string unit = match[3];

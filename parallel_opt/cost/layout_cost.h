@@ -58,20 +58,22 @@ struct ParallelLayout {
 /// data/cost/layout.json. docs/cost-model.md has the formulas.
 struct LayoutParameters {
   std::map<std::string, double> matmul_efficiency;  ///< by architecture; "other" for the rest
-  double narrow_efficiency = 0.8;                   ///< of 8- and 4-bit products beside 16-bit ones
-  double inner_half = 1;          ///< inner size, in units of the ridge, that costs as much again
-  double wave = 0.4;              ///< waves of tiles lost at the end of a product
-  double kernel_s = 1e-5;         ///< start and end of one product
-  double pass = 1;                ///< over the bytes of fused operators
-  double score_pass = 2.5;        ///< over attention matrices that are written out
-  double early_efficiency = 0.4;  ///< of the peak in 16 bits at wide heads: FlashAttention 1
-  double flash_efficiency = 0.5;  ///< likewise FlashAttention 2
+  double power_exponent = 0.7;     ///< of the watts per peak FLOP beside those of the reference
+  double narrow_efficiency = 0.8;  ///< of 8- and 4-bit products beside 16-bit ones
+  double inner_half = 1;           ///< inner size, in units of the ridge, that costs as much again
+  double wave = 0.4;               ///< waves of tiles lost at the end of a product
+  double kernel_s = 1e-5;          ///< start and end of one product
+  double pass = 1;                 ///< over the bytes of fused operators
+  double score_pass = 2.5;         ///< over attention matrices that are written out
+  double early_efficiency = 0.4;   ///< of the peak in 16 bits at wide heads: FlashAttention 1
+  double flash_efficiency = 0.5;   ///< likewise FlashAttention 2
   double flash_hopper = 0.5;  ///< of that on devices of more than kFastFlops, where it lags behind
   double vendor_efficiency = 0.4;  ///< of the peak in 16 bits
   double host_s = 1e-3;            ///< of one block, forward and backward, from Python
   double host_fused_s = 3e-4;      ///< likewise compiled or in few kernels
   double link_efficiency = 0.8;
   double network_efficiency = 0.7;
+  double hop_s = 1e-5;  ///< of a ring that gathers or scatters, per rank
   double link_latency_s = 2e-5;
   double network_latency_s = 1e-4;
   double overlap = 0.8;         ///< share of a gradient reduction that a backward may hide
@@ -82,7 +84,6 @@ struct LayoutParameters {
   double straggle = 0.02;       ///< more of a step per doubling of machines
   double send = 1.5;            ///< stage boundaries: times the bare transfer
   double saved = 1;             ///< on the bytes kept for the backward
-  double selective = 0.6;       ///< of them that selective recomputation keeps
   double logits = 1;            ///< on the stack's bytes per logit
   double reserve_bytes = 1e9;   ///< buffers of communication, workspaces
   double fragmentation = 1.03;  ///< allocator
@@ -170,6 +171,7 @@ template <class Visitor, class T>
 void fields(Visitor& visit, T& p) {
   visit.schema("parallel-opt/layout-parameters/1");
   visit("matmul_efficiency", p.matmul_efficiency, "share of the peak, by architecture");
+  visit("power_exponent", p.power_exponent, "of the watts per peak FLOP");
   visit("narrow_efficiency", p.narrow_efficiency, "of 8- and 4-bit products");
   visit("inner_half", p.inner_half, "inner size in units of the ridge");
   visit("wave", p.wave, "waves of tiles lost per product");
@@ -184,6 +186,7 @@ void fields(Visitor& visit, T& p) {
   visit("host_fused_s", p.host_fused_s, "likewise in few kernels");
   visit("link_efficiency", p.link_efficiency, "of links in a node");
   visit("network_efficiency", p.network_efficiency, "of adapters");
+  visit("hop_s", p.hop_s, "per rank of a ring that gathers or scatters");
   visit("link_latency_s", p.link_latency_s, "per hop in a node");
   visit("network_latency_s", p.network_latency_s, "per hop between nodes");
   visit("overlap", p.overlap, "share of a gradient reduction that may hide");
@@ -194,7 +197,6 @@ void fields(Visitor& visit, T& p) {
   visit("straggle", p.straggle, "per doubling of machines");
   visit("send", p.send, "times the bare transfer between stages");
   visit("saved", p.saved, "on the bytes kept for the backward");
-  visit("selective", p.selective, "share kept by selective recomputation");
   visit("logits", p.logits, "on bytes per logit");
   visit("reserve_bytes", p.reserve_bytes, "buffers and workspaces");
   visit("fragmentation", p.fragmentation, "of the allocator");

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "parallel_opt/base/text.h"
@@ -192,6 +193,35 @@ void fill_from_runs(std::vector<RawRow>& rows, Fillings& filled) {
   }
 }
 
+int bits_of(const std::string& dtype) {
+  if (dtype.empty()) return 0;
+  const bool four = dtype.find("FP4") != std::string::npos;
+  return four ? 4 : dtype.find('8') != std::string::npos ? 8 : 16;
+}
+
+/// A release that does not print its element type is taken to use that of the others for the same
+/// layout: the widest, where all of them are narrow.
+void fill_dtype(std::vector<RawRow>& rows, Fillings& filled) {
+  const auto key = [](const RawRow& raw) {
+    const TrainingRow& r = raw.row;
+    return std::tuple(source_of(raw), r.model_name, r.gpu, r.gpus, r.tp.value_or(1),
+                      r.pp.value_or(1), r.vp.value_or(1));
+  };
+  std::map<decltype(key(rows.front())), const std::string*> widest;
+  for (const RawRow& raw : rows) {
+    if (raw.row.dtype.empty() || raw.kind != TableKind::training) continue;
+    const std::string*& known = widest[key(raw)];
+    if (known == nullptr || bits_of(raw.row.dtype) > bits_of(*known)) known = &raw.row.dtype;
+  }
+  for (RawRow& raw : rows) {
+    if (!raw.row.dtype.empty() || raw.kind != TableKind::training) continue;
+    const auto found = widest.find(key(raw));
+    if (found == widest.end() || bits_of(*found->second) > 8) continue;
+    raw.row.dtype = *found->second;
+    ++filled["dtype as of the same layout in other releases"];
+  }
+}
+
 }  // namespace
 
 std::optional<double> nominal_memory_bytes(std::string_view gpu) {
@@ -235,6 +265,7 @@ std::optional<double> least_memory_bytes(const TrainingRow& row) {
 void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
   Fillings filled;
   fill_from_runs(rows, filled);
+  if (!rows.empty()) fill_dtype(rows, filled);
   for (RawRow& raw : rows) {
     TrainingRow& row = raw.row;
     row.source = source_of(raw);

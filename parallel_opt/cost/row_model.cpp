@@ -186,6 +186,7 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
     l.pipeline = degree(row.pp);
   }
   l.virtual_stages = degree(row.vp);
+  if (!row.vp && l.pipeline > 1 && has(row.notes, "interleaved")) l.virtual_stages = 2;
   l.context = degree(row.cp);
   l.expert = degree(row.ep);
   const double model = double(l.tensor) * l.pipeline * l.context;
@@ -194,7 +195,10 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   if (!micro && row.global_batch && l.pipeline == 1) {
     micro = *row.global_batch / l.data / std::max(1.0, row.grad_accum.value_or(1));
   }
-  if (!micro && row.global_batch) micro = 1;
+  if (!micro && row.global_batch) {
+    const double local = *row.global_batch / l.data;
+    micro = out.stack.cuts_batch_by_stages ? std::max(1.0, local / l.pipeline) : 1;
+  }
   if (!micro || *micro <= 0) return "micro-batch and global batch are blank";
   l.micro_batch = *micro;
   const double batch = row.global_batch.value_or(*micro * l.data * row.grad_accum.value_or(1));
@@ -212,6 +216,32 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
                             : has(row.sequence_parallel, "true") ||
                                   has(row.sequence_parallel, "yes") || row.sequence_parallel == "1";
   return "";
+}
+
+bool fits(const RowCase& row) {
+  const LayoutCost cost =
+      layout_cost(*row.facts, row.device, row.stack, row.layout, layout_parameters());
+  return cost.memory_bytes() <= row.device.memory_bytes * kUsableMemory;
+}
+
+/// What a row says in a word, and its model and device complete.
+void settle(const TrainingRow& row, RowCase& out) {
+  ParallelLayout& l = out.layout;
+  // "zero", and no stage: the lowest with which it fits.
+  const std::string low = lower_case(row.fsdp_zero);
+  const std::size_t at = low.find("zero");
+  const bool numbered = at != std::string::npos && low.find_first_of("0123", at) == at + 4;
+  if (at != std::string::npos && !numbered && low.find("zero-") == std::string::npos) {
+    while (l.shard < 3 && !fits(out)) ++l.shard;
+  }
+  // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
+  double experts = 0;
+  for (const BlockFacts& block : out.facts->blocks) {
+    for (const Product& one : block.products) experts = std::max(experts, one.experts);
+  }
+  if (!row.ep && experts > 1 && has(row.framework, "deepep")) {
+    l.expert = int(std::min<double>(experts, l.data));
+  }
 }
 
 }  // namespace
@@ -246,6 +276,7 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   } catch (const InputError& error) {
     return std::string("no model can have this shape: ") + error.what();
   }
+  settle(row, out);
   return out;
 }
 

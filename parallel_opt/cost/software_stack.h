@@ -47,7 +47,18 @@ struct SoftwareStack {
   double gradient_bytes = 4;                      ///< per parameter: main gradients
   double reduced_bytes = 4;                       ///< per parameter: what travels between replicas
   double logits_bytes = 10;  ///< per logit, of the head and its loss: values, fp32 copies, gradient
-  double host_factor = 1;    ///< Python work per block beside that of other eager stacks
+  double selective_products = 0;      ///< of a block's products, run again where some recompute
+  double selective_attention = 1;     ///< likewise of attention's inner part
+  double selective_operators = 0;     ///< likewise of other operators
+  double selective_keeps = 0.95;      ///< of a block's activations, where attention keeps no scores
+  bool cuts_batch_by_stages = false;  ///< as many micro-batches as stages, where a job does not say
+  double bucket_parameters = 1.6e8;   ///< that one collective between replicas carries
+  bool gathers_once_in_pipelines =
+      false;  ///< sharded weights stay whole from micro-batch to micro-batch
+  bool dispatches_once_per_node =
+      false;                      ///< a token crosses to a node once, whatever its experts there
+  double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
+  double host_factor = 1;         ///< Python work per block beside that of other eager stacks
   /// Seconds of host time per block, micro-batch and tensor rank that pipelines over several
   /// machines were seen to add; 0: none.
   double pipeline_tensor_host_s = 0;
@@ -80,6 +91,21 @@ void fields(Visitor& visit, T& stack) {
   visit("gradient_bytes", stack.gradient_bytes, "per parameter");
   visit("reduced_bytes", stack.reduced_bytes, "per parameter, between replicas");
   visit("logits_bytes", stack.logits_bytes, "per logit");
+  visit.optional("selective_products", stack.selective_products,
+                 "share of products that selective recomputation runs again");
+  visit.optional("selective_attention", stack.selective_attention, "likewise of attention");
+  visit.optional("selective_operators", stack.selective_operators, "likewise of other operators");
+  visit.optional("selective_keeps", stack.selective_keeps, "share of activations that it keeps");
+  visit.optional("cuts_batch_by_stages", stack.cuts_batch_by_stages,
+                 "as many micro-batches as stages by default");
+  visit.optional("bucket_parameters", stack.bucket_parameters,
+                 "carried by one collective between replicas");
+  visit.optional("gathers_once_in_pipelines", stack.gathers_once_in_pipelines,
+                 "sharded weights stay whole from micro-batch to micro-batch");
+  visit.optional("dispatches_once_per_node", stack.dispatches_once_per_node,
+                 "a token crosses to a node once, whatever its experts there");
+  visit.optional("expert_host_factor", stack.expert_host_factor,
+                 "Python work of blocks with experts beside others");
   visit.optional("host_factor", stack.host_factor, "Python work per block beside other stacks'");
   visit.optional("pipeline_tensor_host_s", stack.pipeline_tensor_host_s,
                  "host time per block, micro-batch and tensor rank in pipelines over machines");

@@ -32,6 +32,7 @@ struct BlockFacts {
   double attention_flops = 0;      ///< forward, every position with every other
   double head_width = 128;         ///< inner size of one head's products
   double score_elements = 0;       ///< of the attention matrices
+  double kept_elements = 0;        ///< keys and values that context parallelism sends round
   double causal_share = 1;         ///< of attention_flops that a kernel which skips has to do
   double wide_bytes = 0;           ///< moved by other operators on the block's own width, fused
   double inner_bytes = 0;          ///< likewise on what tensor parallelism splits

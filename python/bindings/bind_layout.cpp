@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "parallel_opt/cost/caching_allocator.h"
+#include "parallel_opt/cost/measured_rows.h"
 #include "parallel_opt/cost/row_model.h"
 #include "python/bindings/bind_fields.h"
 
@@ -18,18 +19,36 @@ namespace {
 class RowCases {
  public:
   explicit RowCases(const std::vector<std::string>& rows) {
-    for (const std::string& text : rows) {
-      auto found = row_case(from_json<TrainingRow>(text, "row"));
-      if (auto* why = std::get_if<std::string>(&found)) {
-        skipped_.push_back(*why);
-        cases_.emplace_back();
-      } else {
-        skipped_.emplace_back();
-        cases_.push_back(std::move(std::get<RowCase>(found)));
-      }
+    for (const std::string& text : rows) add(row_case(from_json<TrainingRow>(text, "row")));
+  }
+  /// Tables as `parallel-opt accuracy` reads them, by name and text.
+  static RowCases of_tables(const std::vector<std::pair<std::string, std::string>>& files) {
+    std::vector<CsvTable> tables;
+    for (const auto& [name, text] : files) tables.push_back(read_csv(text, name));
+    RowCases found({});
+    for (const MeasuredRow& measured : read_measured_rows(tables).rows) {
+      found.add(measured.unusable.empty() ? row_case(measured.row) : measured.unusable);
+      found.rows_.push_back(measured);
     }
+    return found;
   }
   const std::vector<std::string>& skipped() const { return skipped_; }
+  std::vector<std::string> ids() const {
+    return collect<std::string>([](const MeasuredRow& m) { return m.row.id; });
+  }
+  std::vector<std::string> sources() const {
+    return collect<std::string>([](const MeasuredRow& m) { return m.row.source; });
+  }
+  std::vector<double> devices() const {
+    return collect<double>([](const MeasuredRow& m) { return m.row.gpus.value_or(0); });
+  }
+  std::vector<double> seconds() const {
+    return collect<double>([](const MeasuredRow& m) { return m.row.iteration_s.value_or(0); });
+  }
+  std::vector<double> peak_bytes() const {
+    return collect<double>(
+        [](const MeasuredRow& m) { return m.row.peak_memory_bytes.value_or(0); });
+  }
   /// Seconds and bytes per row; 0 where it was skipped.
   std::pair<std::vector<double>, std::vector<double>> predict(const std::string& parameters) const {
     const auto p = from_json<LayoutParameters>(parameters, "parameters");
@@ -53,6 +72,23 @@ class RowCases {
   }
 
  private:
+  void add(std::variant<RowCase, std::string> found) {
+    if (auto* why = std::get_if<std::string>(&found)) {
+      skipped_.push_back(*why);
+      cases_.emplace_back();
+    } else {
+      skipped_.emplace_back();
+      cases_.push_back(std::move(std::get<RowCase>(found)));
+    }
+  }
+  template <class T, class Get>
+  std::vector<T> collect(Get get) const {
+    std::vector<T> values;
+    for (const MeasuredRow& measured : rows_) values.push_back(get(measured));
+    return values;
+  }
+
+  std::vector<MeasuredRow> rows_;
   std::vector<RowCase> cases_;
   std::vector<std::string> skipped_;
 };
@@ -84,6 +120,13 @@ void bind_layout(nb::module_& m) {
                    "Most in segments.");
   nb::class_<RowCases>(m, "RowCases", "Published rows, read once, predicted under many parameters.")
       .def(nb::init<const std::vector<std::string>&>(), "rows"_a)
+      .def_static("of_tables", &RowCases::of_tables, "files"_a,
+                  "Tables, each by name and text, as `parallel-opt accuracy` reads them.")
+      .def_prop_ro("ids", &RowCases::ids, "Names of the rows of tables.")
+      .def_prop_ro("sources", &RowCases::sources, "What they are from.")
+      .def_prop_ro("devices", &RowCases::devices, "Devices of each; 0: not stated.")
+      .def_prop_ro("seconds", &RowCases::seconds, "Measured per step; 0: nothing was.")
+      .def_prop_ro("peak_bytes", &RowCases::peak_bytes, "Measured peaks; 0: nothing was.")
       .def_prop_ro("skipped", &RowCases::skipped, "Per row: why it cannot be expressed, or empty.")
       .def("predict", &RowCases::predict, "parameters"_a, nb::call_guard<nb::gil_scoped_release>(),
            "Seconds per step and peak bytes per row; 0 where it was skipped.")

@@ -153,6 +153,16 @@ TEST(MeasuredRows, TheNameOfADeviceSaysItsMemory) {
   EXPECT_EQ(nominal_memory_bytes("GB200-NVL72"), std::nullopt);
 }
 
+TEST(MeasuredRows, ABlankElementTypeIsThatOfOtherReleasesWhereAllAreNarrow) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,model_name,dtype,tp,metric_iter_time_s\n"
+               "m-1,B200,8,llama,FP8-CS,1,1\nm-2,B200,8,llama,NVFP4,1,1\nm-3,B200,8,llama,,1,1\n"
+               "m-4,B200,8,llama,,2,1\nm-5,B200,8,qwen,BF16,1,1\nm-6,B200,8,qwen,,1,1\n"});
+  EXPECT_EQ(table.rows[2].row.dtype, "FP8-CS");  // the widest
+  EXPECT_EQ(table.rows[3].row.dtype, "");        // another layout
+  EXPECT_EQ(table.rows[5].row.dtype, "");        // 16 bits are what a blank means anyway
+}
+
 TEST(MeasuredRows, OnlyClearFailuresAreOutOfMemory) {
   const std::string failed = "\"failed (OOM or crash, not distinguished)\",";
   const MeasuredRows table =

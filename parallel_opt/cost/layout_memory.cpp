@@ -1,0 +1,104 @@
+#include <algorithm>
+
+#include "parallel_opt/cost/layout_model.h"
+
+namespace parallel_opt {
+namespace {
+
+constexpr double kMasterBytes = 4;  // fp32 weight beside one of 16 bits
+constexpr double kStateBytes = 4;   // fp32
+
+}  // namespace
+
+LayoutModel::StageParameters LayoutModel::parameters_of(double layers, bool embeds,
+                                                        bool heads) const noexcept {
+  StageParameters sum;
+  for (const BlockFacts& block : facts_.blocks) {
+    const double count = layers_ > 0 ? block.repeats * layers / layers_ : 0;
+    sum.dense += count * block.dense_parameters / tensor_;
+    sum.expert += count * block.expert_parameters / (l_.expert > 1 ? l_.expert : tensor_);
+  }
+  const double own_head = facts_.outside.dense_parameters;
+  if (embeds) sum.dense += facts_.embedding_parameters / tensor_;
+  // A tied head is a second copy where the first stage is another one.
+  const bool tied = own_head < facts_.embedding_parameters / 2;
+  if (heads) {
+    sum.dense += (tied && !embeds ? facts_.embedding_parameters + own_head : own_head) / tensor_;
+  }
+  return sum;
+}
+
+/// Of the stage with most.
+LayoutModel::StageParameters LayoutModel::most_parameters() const noexcept {
+  if (pipeline_ <= 1) return parameters_of(layers_, true, true);
+  const StageParameters first = parameters_of(first_layers_, true, false);
+  const StageParameters last = parameters_of(last_layers_, false, true);
+  return first.sum() >= last.sum() ? first : last;
+}
+
+/// Bytes of activations of one block that one micro-batch keeps, and the most that one holds while
+/// it is computed again.
+LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
+  Kept kept;
+  for (const BlockFacts& block : facts_.blocks) {
+    double saved = (block.saved_wide_bytes / wide_split_ + block.saved_inner_bytes / tensor_) *
+                   rows_ * p_.saved * wider();
+    if (stack_.attention == AttentionFamily::unfused) {
+      // Softmax, its dropout and the mask.
+      const double scores = block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1);
+      if (l_.recompute != RecomputeRule::selective) saved += scores;
+    } else if (l_.recompute == RecomputeRule::selective) {
+      saved *= stack_.selective_keeps;
+    }
+    const double boundary = block.boundary_elements * rows_ * element_bytes() / wide_split_;
+    const bool full = l_.recompute == RecomputeRule::full;
+    kept.of_all += block.repeats * (full ? boundary : saved);
+    if (full) kept.again = std::max(kept.again, saved);
+    kept.largest_weights =
+        std::max(kept.largest_weights, block.dense_parameters / tensor_ +
+                                           block.expert_parameters / std::max(1, l_.expert));
+  }
+  return kept;
+}
+
+void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
+  const Kept kept = kept_of_blocks();
+  const double one_layer = layers_ > 0 ? kept.of_all / layers_ : 0;
+  const double v = std::max(1, l_.virtual_stages);
+  double flying = l_.keeps_all ? l_.micro_batches : std::min(l_.micro_batches, pipeline_);
+  if (v > 1 && pipeline_ > 1) flying *= 1 + (pipeline_ - 1) / (pipeline_ * v);
+  const double logits = facts_.logits_elements * rows_ / tensor_ * stack_.logits_bytes * p_.logits;
+  LayoutCost first, last;
+  add_states(first, parameters_of(first_layers_, true, pipeline_ <= 1).sum(), kept);
+  first.activations_bytes = one_layer * first_layers_ * flying + kept.again;
+  if (pipeline_ <= 1) first.logits_bytes = logits;
+  add_states(last, parameters_of(last_layers_, pipeline_ <= 1, true).sum(), kept);
+  last.activations_bytes = one_layer * last_layers_ + kept.again;
+  last.logits_bytes = logits;
+  const LayoutCost& most = first.memory_bytes() >= last.memory_bytes() ? first : last;
+  cost.weights_bytes = most.weights_bytes;
+  cost.gradients_bytes = most.gradients_bytes;
+  cost.optimizer_bytes = most.optimizer_bytes;
+  cost.activations_bytes = most.activations_bytes;
+  cost.logits_bytes = most.logits_bytes;
+  cost.other_bytes =
+      most.other_bytes + p_.reserve_bytes + most.memory_bytes() * (p_.fragmentation - 1);
+}
+
+/// What lives from step to step, and the gathered weights of sharded blocks.
+void LayoutModel::add_states(LayoutCost& stage, double parameters,
+                             const Kept& kept) const noexcept {
+  const double owners = states_owners();
+  stage.weights_bytes = parameters * element_bytes() / (shards_weights() ? owners : 1);
+  const double gradient = l_.pure_half ? l_.element_bytes : stack_.gradient_bytes;
+  stage.gradients_bytes = parameters * gradient /
+                          (l_.shard >= 3   ? (shards_weights() ? owners : 1)
+                           : l_.shard >= 2 ? owners
+                                           : 1);
+  const double master = l_.element_bytes < 4 && !l_.pure_half ? kMasterBytes : 0;
+  const double state = l_.pure_half ? l_.element_bytes : kStateBytes;
+  stage.optimizer_bytes = parameters * (master + state * l_.optimizer_states) / owners;
+  if (shards_weights()) stage.other_bytes = 2 * kept.largest_weights * element_bytes();
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel_opt/cost/layout_cost.h"
+
+/// What the files that make layout_cost() share.
+namespace parallel_opt {
+
+/// Seconds of one block, one pass.
+struct BlockTime {
+  double products = 0, attention = 0, operators = 0, tensor = 0, expert = 0, context = 0, host = 0;
+  double work() const { return products + attention + operators + tensor + expert + context; }
+  double whole() const noexcept;  ///< what runs, or what the host takes to launch it
+};
+
+/// A group of ranks that exchange data, and what one of them gets through.
+struct RankGroup {
+  double ranks = 1;
+  double inside = 1;  ///< of them in one node
+  double bytes_per_s = 0;
+  bool crosses() const { return ranks > inside; }
+};
+
+class LayoutModel {
+ public:
+  LayoutModel(const TransformerFacts& facts, const Accelerator& device, const SoftwareStack& stack,
+              const ParallelLayout& layout, const LayoutParameters& p) noexcept;
+
+  LayoutCost run() const noexcept;
+  LayoutStages stages() const;
+
+ private:
+  struct StageParameters {
+    double dense = 0, expert = 0;  ///< of one rank, before sharding
+    double sum() const { return dense + expert; }
+  };
+  double element_bytes() const noexcept { return l_.element_bytes; }
+  /// Times what TransformerFacts counts at 2 bytes an element.
+  double wider() const noexcept { return l_.element_bytes / 2; }
+  double link_rate() const noexcept { return device_.link_bytes_per_s * p_.link_efficiency; }
+  double network_rate() const noexcept {
+    return device_.network_bytes_per_s * p_.network_efficiency;
+  }
+  double product(double rows, double n, double k, double count) const noexcept;
+  double products(const BlockFacts& block) const noexcept;
+  double operators(const BlockFacts& block) const noexcept;
+  double loss_s() const noexcept;
+  BlockTime forward(const BlockFacts& block) const noexcept;
+  BlockTime backward(const BlockTime& ahead) const noexcept;
+  double again(const BlockTime& ahead) const noexcept;
+  void add_blocks(LayoutCost& cost, double scale) const noexcept;
+  double send_s() const noexcept;
+  double all_reduce(double bytes) const noexcept;
+  double expert_s(const BlockFacts& block) const noexcept;
+  double context_s(const BlockFacts& block, double attention_s) const noexcept;
+  RankGroup group(double ranks, double stride) const noexcept;
+  double ring_latency_s(const RankGroup& ranks) const noexcept;
+  struct Exchange {
+    double gather_s = 0;  ///< of the weights of one stage, once
+    double reduce_s = 0;  ///< of their gradients
+    double calls = 0;     ///< latency of both
+  };
+  Exchange exchange(const StageParameters& own) const noexcept;
+  double states_owners() const noexcept;
+  /// ZeRO-3, and not whole from micro-batch to micro-batch.
+  bool shards_weights() const noexcept {
+    return l_.shard >= 3 && !(stack_.gathers_once_in_pipelines && pipeline_ > 1);
+  }
+  void add_data(LayoutCost& cost, double backward_s, double body_s) const noexcept;
+  struct Kept {
+    double of_all = 0;           ///< bytes, one micro-batch, all blocks
+    double again = 0;            ///< of one block that is computed again
+    double largest_weights = 0;  ///< elements of one block
+  };
+  Kept kept_of_blocks() const noexcept;
+  void add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept;
+  void add_states(LayoutCost& stage, double parameters, const Kept& kept) const noexcept;
+  void add_memory(LayoutCost& cost) const noexcept;
+  StageParameters parameters_of(double layers, bool embeds, bool heads) const noexcept;
+  StageParameters most_parameters() const noexcept;
+  void place_blocks(double block_units) noexcept;
+
+  const TransformerFacts& facts_;
+  const Accelerator& device_;
+  const SoftwareStack& stack_;
+  const ParallelLayout& l_;
+  const LayoutParameters& p_;
+  double half_rate_, rate_, memory_rate_;
+  double tensor_, pipeline_, rows_, wide_split_, replicas_, nodes_;
+  double layers_ = 0;
+  double first_layers_ = 0;  ///< of every stage but the last
+  double last_layers_ = 0;   ///< of the stage with the head
+};
+
+}  // namespace parallel_opt

@@ -1,0 +1,141 @@
+#include <algorithm>
+#include <cmath>
+
+#include "parallel_opt/cost/layout_model.h"
+
+namespace parallel_opt {
+
+/// Ranks that lie `stride` devices apart. A ring enters and leaves each node once, so all adapters
+/// of its members there share what crosses.
+RankGroup LayoutModel::group(double ranks, double stride) const noexcept {
+  RankGroup found;
+  found.ranks = std::max(1.0, ranks);
+  found.inside = std::clamp(std::floor(device_.per_node / stride), 1.0, found.ranks);
+  found.bytes_per_s =
+      found.crosses() ? std::min(link_rate(), network_rate() * found.inside) : link_rate();
+  return found;
+}
+
+/// A ring that gathers or scatters passes every rank.
+double LayoutModel::ring_latency_s(const RankGroup& ranks) const noexcept {
+  return ranks.crosses() ? p_.hop_s * (ranks.ranks - 1) : p_.link_latency_s;
+}
+
+/// Ring all-reduce inside the tensor group: 2 (n - 1) / n of the bytes [patarasuk2009].
+double LayoutModel::all_reduce(double bytes) const noexcept {
+  if (tensor_ <= 1) return 0;
+  const RankGroup ranks = group(tensor_, 1);
+  // Across nodes a ring: sequence parallelism gathers and scatters.
+  const double latency =
+      ranks.crosses() ? p_.hop_s * (tensor_ - 1) : p_.link_latency_s * std::log2(tensor_);
+  return 2 * ((tensor_ - 1) / tensor_ * bytes / ranks.bytes_per_s + latency);
+}
+
+/// Tokens to their experts and back. Of a token's copies those for experts of other nodes cross the
+/// network: each, or one per node where software forwards them inside.
+double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
+  if (block.dispatched_elements <= 0 || l_.expert <= 1) return 0;
+  const RankGroup ranks = group(l_.expert, tensor_);
+  const double copies = block.dispatched_elements / std::max(1.0, block.boundary_elements);
+  const double token_bytes = block.boundary_elements * rows_ * element_bytes() / wide_split_;
+  const double nodes = ranks.ranks / ranks.inside;
+  const double leaving =
+      stack_.dispatches_once_per_node
+          ? (nodes - 1) * (1 - std::pow(1 - 1 / nodes, copies))  // nodes with an expert of it
+          : copies * (nodes - 1) / nodes;
+  const double inside =
+      stack_.dispatches_once_per_node
+          ? (ranks.inside - 1) * (1 - std::pow(1 - 1 / ranks.inside, copies / nodes))
+          : copies / nodes * (ranks.inside - 1) / ranks.inside;
+  const double latency = ranks.crosses() ? p_.network_latency_s : p_.link_latency_s;
+  const double wires =
+      std::max(token_bytes * leaving / network_rate(), token_bytes * inside / link_rate());
+  // Copies are put in order where they leave and where they arrive: read and written twice.
+  const double ordering = 4 * token_bytes * copies / memory_rate_;
+  return 2 * (wires + ordering / 2 + latency);
+}
+
+/// Keys and values go round a ring beside the attention.
+double LayoutModel::context_s(const BlockFacts& block, double attention_s) const noexcept {
+  if (l_.context <= 1) return 0;
+  const RankGroup ranks = group(l_.context, tensor_);
+  const double rate = ranks.crosses() ? network_rate() : link_rate();
+  const double elements =
+      block.kept_elements > 0 ? block.kept_elements : 2 * block.boundary_elements;
+  const double bytes = elements * rows_ * element_bytes() / tensor_;
+  const double ring = bytes * (ranks.ranks - 1) / rate;
+  return std::max(0.0, ring - attention_s);
+}
+
+/// Of one micro-batch to the next stage and its gradient back.
+double LayoutModel::send_s() const noexcept {
+  if (pipeline_ <= 1) return 0;
+  const bool inside = l_.devices() <= device_.per_node;
+  const double rate = inside ? link_rate() : network_rate();
+  const double boundary =
+      facts_.blocks.empty() ? 0 : facts_.blocks.front().boundary_elements * rows_ * element_bytes();
+  const double latency = inside ? p_.link_latency_s : p_.network_latency_s;
+  return 2 * p_.send * std::max(1, l_.virtual_stages) * (boundary / wide_split_ / rate + latency);
+}
+
+/// Ranks that share the optimizer's states.
+double LayoutModel::states_owners() const noexcept {
+  if (l_.shard <= 0) return 1;
+  return l_.shard_degree > 0 ? std::min<double>(replicas_, l_.shard_degree) : replicas_;
+}
+
+/// Between the replicas of one stage. Sharded weights are gathered by the ranks that share them,
+/// gradients scattered to them; where those are fewer than all, the others still sum with them.
+LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const noexcept {
+  Exchange once;
+  if (replicas_ <= 1) return once;
+  const RankGroup all = group(replicas_, tensor_);
+  const double owners = states_owners();
+  const RankGroup sharing = group(owners, tensor_);
+  // Experts have fewer replicas.
+  const double copies = std::max(1.0, replicas_ / std::max(1, l_.expert));
+  const auto bytes = [&](double n) {
+    const double c = std::min(n, copies);
+    return (n - 1) / n * own.dense + (c - 1) / c * own.expert;
+  };
+  // Sharded weights travel block by block, others in buckets.
+  const double calls =
+      l_.shard >= 3 ? first_layers_ : std::max(1.0, own.sum() / stack_.bucket_parameters);
+  if (l_.shard >= 1) {
+    once.gather_s = bytes(owners) * element_bytes() / sharing.bytes_per_s;
+    once.calls = calls * ring_latency_s(sharing);
+  }
+  const bool scatters = l_.shard >= 1 && owners >= replicas_;
+  once.reduce_s = bytes(replicas_) * stack_.reduced_bytes * (scatters ? 1 : 2) / all.bytes_per_s;
+  const double tree =
+      2 * (all.crosses() ? p_.network_latency_s : p_.link_latency_s) * std::log2(all.ranks);
+  once.calls += calls * (scatters ? ring_latency_s(all) : tree);
+  return once;
+}
+
+void LayoutModel::add_data(LayoutCost& cost, double backward_s, double body_s) const noexcept {
+  const StageParameters stage = most_parameters();
+  cost.optimizer_s = stage.sum() / states_owners() * p_.optimizer_bytes / device_.bytes_per_s;
+  if (replicas_ <= 1) return;
+  const Exchange once = exchange(stage);
+  if (l_.shard >= 3) {
+    const double moved = (shards_weights() ? l_.micro_batches : 1) *
+                         (2 * once.gather_s + once.reduce_s + 1.5 * once.calls);
+    const double share = stack_.overlaps_data ? p_.gather_overlap : 0;
+    cost.data_s = std::max(moved * (1 - share), moved - body_s);
+  } else {
+    const double moved = once.gather_s + once.reduce_s + once.calls;
+    const double share = stack_.overlaps_data ? p_.overlap : 0;
+    cost.data_s = std::max(moved * (1 - share), moved - backward_s);
+  }
+}
+
+/// Of a stage's parameters between its replicas, and the optimizer's.
+void LayoutModel::add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept {
+  stage.optimizer_s = own.sum() / states_owners() * p_.optimizer_bytes / device_.bytes_per_s;
+  const Exchange once = exchange(own);
+  stage.gather_s = once.gather_s;
+  stage.reduce_s = once.reduce_s + once.calls;
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,206 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/importers/model.h"
+
+namespace parallel_opt {
+namespace {
+
+TransformerFacts facts_of(const std::string& spec) {
+  return transformer_facts(bind(load_model("transformer:" + spec), {{"batch", 1}}));
+}
+
+Accelerator named(const std::string& name, const std::string& dtype = "bf16") {
+  return *accelerator_of(*find_device(load_database(), name), dtype);
+}
+
+/// A GPT of 32 blocks on A100s, and a mixture of 64 experts, 8 per token, on H100s.
+class LayoutPhysics : public ::testing::Test {
+ protected:
+  TransformerFacts dense = facts_of("layers=32,hidden=4096,heads=32,seq=2048,dtype=bf16");
+  TransformerFacts mixture = facts_of(
+      "layers=8,hidden=2048,heads=16,experts=64,top_k=8,expert_ffn=1024,seq=2048,dtype=bf16");
+  Accelerator a100 = named("A100-SXM-80GB"), h100 = named("H100-SXM-80GB");
+  SoftwareStack stack = *find_stack("megatron");
+  LayoutParameters p = layout_parameters();
+
+  LayoutCost cost(const ParallelLayout& l) const { return layout_cost(dense, a100, stack, l, p); }
+};
+
+TEST_F(LayoutPhysics, WhatALimitSustainsFollowsFromWattsPerFlop) {
+  // Half the watts on the same silicon: the rate falls by 2^power_exponent, products take as much
+  // longer. A device that meets no limit stops at 92 % of its peak.
+  p.kernel_s = 0;
+  p.inner_half = 0;
+  const auto products = [&](double watts) {
+    Accelerator device = h100;
+    device.max_w = watts;
+    device.bytes_per_s = 1e18;  // never bound by its memory
+    return layout_cost(dense, device, stack, {}, p).products_s;
+  };
+  EXPECT_NEAR(products(350) / products(700), std::pow(2, p.power_exponent), 1e-9);
+  const double efficiency = p.matmul_efficiency.at("Hopper");
+  EXPECT_NEAR(products(700) / products(70000), 0.92 / efficiency, 1e-9);
+}
+
+TEST_F(LayoutPhysics, NewerSiliconIsHeldBackByItsLimit) {
+  // 1,200 W for 2.5 PFLOP/s are 0.68 of an H100's watts per FLOP/s.
+  const Accelerator gb200 = named("GB200");
+  EXPECT_EQ(gb200.arch, "Hopper");  // same process
+  p.kernel_s = p.inner_half = p.wave = 0;
+  const double watts = (gb200.max_w / gb200.half_flops_per_s) / (700 / 989.4e12);
+  EXPECT_NEAR(watts, 0.678, 0.001);
+  const double ratio = layout_cost(dense, h100, stack, {}, p).products_s /
+                       layout_cost(dense, gb200, stack, {}, p).products_s;
+  EXPECT_NEAR(ratio, 2.5e15 / 989.4e12 * std::pow(watts, p.power_exponent), 0.02);
+}
+
+TEST_F(LayoutPhysics, ProductsOfFewTokensAreBoundByTheirWeights) {
+  // One token: every weight is read once, forward, and twice as much moves in the backward.
+  TransformerFacts token = facts_of("layers=32,hidden=4096,heads=32,seq=1,dtype=bf16");
+  p.kernel_s = 0;
+  const LayoutCost c = layout_cost(token, a100, stack, {}, p);
+  const double read = 12.0 * 4096 * 4096 * 2 / (0.85 * a100.bytes_per_s);
+  EXPECT_NEAR(c.products_s, 32 * 3 * read, 0.02 * c.products_s);
+}
+
+TEST_F(LayoutPhysics, TokensCrossToANodeOnceWhereSoftwareForwardsThem) {
+  // 16 experts' ranks in 2 nodes: half of a token's 8 copies leave, or one, and that unless all
+  // eight stay (1/2^8).
+  ParallelLayout l;
+  l.data = 16;
+  l.expert = 16;
+  p.hop_s = p.network_latency_s = p.link_latency_s = 0;
+  const auto seconds = [&](bool once) {
+    stack.dispatches_once_per_node = once;
+    return layout_cost(mixture, h100, stack, l, p).expert_s;
+  };
+  const double token = 2048.0 * 2048 * 2;  // bytes of all tokens of a sample
+  const double ordering = 2 * token * 8 / (0.85 * h100.bytes_per_s);
+  const double rate = h100.network_bytes_per_s * p.network_efficiency;
+  const double passes = 8 * 2 * 2;  // blocks, there and back, forward and backward
+  EXPECT_NEAR(seconds(false), passes * (token * 4 / rate + ordering), 1e-9);
+  EXPECT_NEAR(seconds(true), passes * (token * (1 - std::pow(0.5, 8)) / rate + ordering), 1e-9);
+}
+
+TEST_F(LayoutPhysics, SharingStatesInANodeKeepsGathersInIt) {
+  // Of 64 replicas 8 share the states: weights are gathered over links of the node, gradients are
+  // summed over all, so it is faster than gathering over the network.
+  ParallelLayout l;
+  l.data = 64;
+  l.shard = 1;
+  stack.overlaps_data = false;
+  const LayoutCost all = cost(l);
+  l.shard_degree = 8;
+  const LayoutCost node = cost(l);
+  EXPECT_GT(node.optimizer_bytes, 7.9 * all.optimizer_bytes);
+  EXPECT_EQ(node.weights_bytes, all.weights_bytes);
+  p.hop_s = p.network_latency_s = p.link_latency_s = 0;
+  const double n = dense.parameters, link = a100.link_bytes_per_s * p.link_efficiency;
+  const double wires = std::min(link, a100.network_bytes_per_s * p.network_efficiency * 8);
+  EXPECT_NEAR(cost(l).data_s, n * (2 * 7.0 / 8 / link + 2 * 4 * 63.0 / 64 / wires), 1e-6);
+}
+
+TEST_F(LayoutPhysics, ARingPassesEveryRank) {
+  // Per bucket (n - 1) hops to scatter and as many to gather.
+  ParallelLayout l;
+  l.shard = 1;
+  stack.overlaps_data = false;
+  const auto hops = [&](int data) {
+    l.data = data;
+    LayoutParameters still = p;
+    still.hop_s = 0;
+    return cost(l).data_s - layout_cost(dense, a100, stack, l, still).data_s;
+  };
+  const double buckets = dense.parameters / stack.bucket_parameters;
+  EXPECT_NEAR(hops(16), buckets * 2 * 15 * p.hop_s, 1e-9);
+  EXPECT_NEAR(hops(1024), buckets * 2 * 1023 * p.hop_s, 1e-9);
+  EXPECT_EQ(hops(8), 0);  // inside a node
+}
+
+TEST_F(LayoutPhysics, PipelinesMayKeepGatheredWeights) {
+  ParallelLayout l;
+  l.data = 8;
+  l.pipeline = 4;
+  l.shard = 3;
+  l.micro_batches = 8;
+  stack.gathers_once_in_pipelines = false;
+  const LayoutCost each = cost(l);
+  stack.gathers_once_in_pipelines = true;
+  const LayoutCost once = cost(l);
+  EXPECT_NEAR(each.data_s / once.data_s, 8, 1e-9);
+  EXPECT_NEAR(once.weights_bytes, 8 * each.weights_bytes, 1);  // of 8 shards all
+}
+
+TEST_F(LayoutPhysics, SelectiveRecomputationRunsItsShareAgain) {
+  ParallelLayout l;
+  const LayoutCost none = cost(l);
+  l.recompute = RecomputeRule::selective;
+  stack.selective_products = 0.5;
+  stack.selective_attention = 0;
+  stack.selective_operators = 1;
+  const LayoutCost some = cost(l);
+  // A third of the products and of the operators is forward.
+  EXPECT_NEAR(some.recompute_s, 0.5 * none.products_s / 3 + none.operators_s / 3, 1e-9);
+  stack.selective_products = stack.selective_operators = 0;
+  stack.selective_attention = 1;
+  // Attention's backward is 2.5 forwards.
+  EXPECT_NEAR(cost(l).recompute_s, none.attention_s / 3.5, 1e-9);
+}
+
+TEST_F(LayoutPhysics, GroupedKeysTravelLessInAContextRing) {
+  // 8 of 32 heads have keys and values: a quarter of the bytes of full ones.
+  const TransformerFacts grouped =
+      facts_of("layers=32,hidden=4096,heads=32,kv_heads=8,seq=2048,dtype=bf16");
+  EXPECT_EQ(grouped.blocks.front().kept_elements, 2 * 2048.0 * 1024);
+  EXPECT_EQ(dense.blocks.front().kept_elements, 2 * 2048.0 * 4096);
+  ParallelLayout l;
+  l.context = 32;  // beyond a node, with little attention to hide behind
+  EXPECT_LT(layout_cost(grouped, a100, stack, l, p).context_s, cost(l).context_s);
+}
+
+TEST_F(LayoutPhysics, MoreDevicesNeverNeedMoreMemoryEach) {
+  ParallelLayout l;
+  l.micro_batches = 64;
+  l.shard = 1;
+  const double before = cost(l).memory_bytes();
+  for (int ParallelLayout::* degree :
+       {&ParallelLayout::tensor, &ParallelLayout::context, &ParallelLayout::data}) {
+    ParallelLayout more = l;
+    more.*degree = 4;
+    EXPECT_LE(cost(more).memory_bytes(), before);
+  }
+}
+
+TEST_F(LayoutPhysics, EnergyIsAtLeastIdlePowerTimesTime) {
+  for (const int tensor : {1, 2, 8}) {
+    for (const int data : {1, 16, 512}) {
+      ParallelLayout l;
+      l.tensor = tensor;
+      l.data = data;
+      l.micro_batches = 4;
+      const LayoutCost c = cost(l);
+      const Estimate e = layout_estimate(c, dense, a100, l, p);
+      ASSERT_TRUE(e.energy_j);
+      EXPECT_GE(e.energy_j->value, l.devices() * a100.idle_w * c.time_s());
+      EXPECT_LE(e.energy_j->value, l.devices() * a100.max_w * c.time_s());
+    }
+  }
+}
+
+TEST_F(LayoutPhysics, DegreesOfOneCostNothing) {
+  const LayoutCost c = cost({});
+  EXPECT_EQ(c.tensor_s, 0);
+  EXPECT_EQ(c.context_s, 0);
+  EXPECT_EQ(c.expert_s, 0);
+  EXPECT_EQ(c.pipeline_s, 0);
+  EXPECT_EQ(c.bubble_s, 0);
+  EXPECT_EQ(c.data_s, 0);
+  EXPECT_EQ(c.recompute_s, 0);
+}
+
+}  // namespace
+}  // namespace parallel_opt
