@@ -35,7 +35,7 @@ class Call:
 
     def emit(self, index: int, local: torch.Tensor) -> torch.Tensor:
         """The output that the loop sees. A new tensor or a view."""
-        return local.view_as(local)
+        return local
 
     def pull(self, index: int, grad: torch.Tensor) -> torch.Tensor:
         """The gradient of the local output."""
@@ -49,12 +49,15 @@ class _Boundary(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, call: Call, outputs: int, *tensors: torch.Tensor) -> Any:
-        ctx.call, ctx.anchors = call, len(tensors) - outputs
+    def forward(ctx: Any, call: Call, trained: Sequence[bool], *tensors: torch.Tensor) -> Any:
+        ctx.call, ctx.anchors = call, len(tensors) - len(trained)
         ctx.set_materialize_grads(False)
-        emitted = [call.emit(i, tensor) for i, tensor in enumerate(tensors[:outputs])]
+        # no views: the loop may change an output in place as it may a model's own
+        emitted = [
+            call.emit(i, tensor).detach() for i, tensor in enumerate(tensors[: len(trained)])
+        ]
         ctx.mark_non_differentiable(
-            *(t for t in emitted if not (t.is_floating_point() or t.is_complex()))
+            *(t for t, gets in zip(emitted, trained, strict=True) if not gets)
         )
         return tuple(emitted)
 
@@ -97,12 +100,19 @@ def refuse_double_backward() -> None:
 
 
 def pass_boundary(
-    call: Call, outputs: Sequence[torch.Tensor], anchors: Sequence[torch.Tensor] = ()
+    call: Call,
+    outputs: Sequence[torch.Tensor],
+    trained: Sequence[bool],
+    anchors: Sequence[torch.Tensor] = (),
 ) -> list[torch.Tensor]:
-    """Sends local outputs over the boundary; the result is what the loop sees."""
+    """Sends local outputs over the boundary; the result is what the loop sees.
+
+    Args:
+        trained: Which outputs require a gradient, on any rank.
+    """
     if not outputs:
         return []
-    return list(_boundary(call, len(outputs), *outputs, *anchors))
+    return list(_boundary(call, list(trained), *outputs, *anchors))
 
 
 class GlobalCall(Call):
@@ -144,7 +154,7 @@ class GlobalCall(Call):
         if rule.kind == "rows":
             return gather_rows(local, rule.dim, self.share, self.group)
         if rule.kind == "same":
-            return local.view_as(local)
+            return local
         weight = self._weights[index] if rule.kind == "mean" else float(self.share.own > 0)
         value, total = weighted_sum(local, weight, self.group)
         if rule.kind == "sum":
@@ -189,7 +199,7 @@ class LocalCall(Call):
     def emit(self, index: int, local: torch.Tensor) -> torch.Tensor:
         kind = self._kind(index)
         if kind not in ("mean", "sum"):
-            return local.view_as(local)
+            return local
         weight = self._weights[index] if kind == "mean" else 1.0
         value, total = weighted_sum(local, weight, self.group)
         if kind == "sum":
@@ -272,11 +282,18 @@ _FOUND = {
 def _compare(tensors: Sequence[torch.Tensor], group: Group) -> str:
     digest = hashlib.blake2b(digest_size=7)  # fits a positive int64
     for tensor in tensors:
-        digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
-        plain = tensor.detach().to_dense() if tensor.is_sparse else tensor.detach()
-        digest.update(plain.contiguous().cpu().view(-1).view(torch.uint8).numpy().tobytes())
+        for part in _dense_parts(tensor.detach()):
+            digest.update(str((tuple(part.shape), part.dtype)).encode())
+            digest.update(part.contiguous().cpu().view(-1).view(torch.uint8).numpy().tobytes())
     own = torch.tensor([int.from_bytes(digest.digest(), "big")], device=group.device)
     parts = [torch.empty_like(own) for _ in range(group.size)]
     dist.all_gather(parts, own, group=group.handle)
     distinct = len({int(part.item()) for part in parts})
     return "global" if distinct == 1 else "local" if distinct == group.size else "mixed"
+
+
+def _dense_parts(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
+    """A tensor of any layout as dense ones that hold its values."""
+    if tensor.is_nested:
+        return tensor.unbind()
+    return [tensor if tensor.layout == torch.strided else tensor.to_dense()]
