@@ -51,7 +51,7 @@ void lay_out(std::vector<Axis>& axes, const std::vector<std::size_t>& order) {
 class Contraction {
  public:
   Contraction(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad)
-      : space_(iteration_space(graph, op)) {
+      : space_(iteration_space(graph, op)), path_(attribute_list(op, "path")) {
     order_dims();
     for (std::size_t k = 0; k < space_.operands.size(); ++k) {
       const TensorId id = op.inputs[k].tensor;
@@ -67,12 +67,25 @@ class Contraction {
 
   EinsumWork run() {
     if (factors_.size() < 2 || space_.dims.empty()) return {};
-    Factor left = factors_[0];
-    for (std::size_t k = 1; k < factors_.size(); ++k) left = step(left, factors_[k]);
+    const bool given = path_.size() == 2 * (factors_.size() - 1);
+    for (std::size_t k = 0; factors_.size() > 1; ++k) {
+      std::size_t i = given ? place(path_[2 * k]) : 0, j = given ? place(path_[2 * k + 1]) : 1;
+      if (i == j) i = 0, j = 1;
+      Factor result = step(factors_[i], factors_[j]);
+      factors_.erase(factors_.begin() + static_cast<std::ptrdiff_t>(std::max(i, j)));
+      factors_.erase(factors_.begin() + static_cast<std::ptrdiff_t>(std::min(i, j)));
+      // Without a path the result is the left operand of the next step.
+      factors_.insert(given ? factors_.end() : factors_.begin(), std::move(result));
+    }
     return std::move(work_);
   }
 
  private:
+  std::size_t place(std::int64_t index) const {
+    const auto last = static_cast<std::int64_t>(factors_.size()) - 1;
+    return static_cast<std::size_t>(std::clamp<std::int64_t>(index, 0, last));
+  }
+
   /// Dimensions of the result in its order, then those summed over, by letter.
   void order_dims() {
     in_result_.assign(space_.dims.size(), false);
@@ -181,6 +194,7 @@ class Contraction {
   }
 
   IterationSpace space_;
+  std::vector<std::int64_t> path_;
   std::vector<std::size_t> order_;
   std::vector<bool> in_result_;
   std::vector<Factor> factors_;

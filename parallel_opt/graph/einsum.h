@@ -2,7 +2,7 @@
 
 #include "parallel_opt/graph/work.h"
 
-// What torch makes of an einsum: one batched product per further operand, from left to right.
+// What torch makes of an einsum: one batched product per further operand, pair by pair.
 namespace parallel_opt {
 
 struct EinsumWork {
@@ -12,7 +12,9 @@ struct EinsumWork {
 };
 
 /// Per step, a left operand [batch left sum] times a right one [batch sum right]. Source: ATen's
-/// einsum and sumproduct_pair (Linear.cpp of PyTorch 2.13), without opt_einsum: no other order.
+/// einsum and sumproduct_pair (Linear.cpp of PyTorch 2.13). The order is that of the attribute
+/// `path`, which torch writes where opt_einsum is installed: pairs of places among the operands
+/// that are left, the result behind them; without it, from left to right.
 EinsumWork einsum_work(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad);
 
 }  // namespace parallel_opt

@@ -27,7 +27,7 @@ std::vector<double> chain_sizes(const Graph& graph, const Op& op) {
 }  // namespace
 
 /// Dynamic programming over where the last product splits the chain.
-ProductChain product_chain(const Graph& graph, const Op& op) {
+ProductChain product_chain(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
   const std::vector<double> sizes = chain_sizes(graph, op);
   const std::size_t matrices = sizes.empty() ? 0 : sizes.size() - 1;
   if (matrices == 0) return {};
@@ -46,14 +46,22 @@ ProductChain product_chain(const Graph& graph, const Op& op) {
       }
     }
   }
-  ProductChain chain{best[0][matrices - 1], 0};
-  const std::function<void(std::size_t, std::size_t)> keep = [&](std::size_t i, std::size_t j) {
-    if (i == j) return;
+  std::vector<bool> needs;  // of the matrices that are there
+  for (const Operand& input : op.inputs) {
+    if (!input.tensor.valid()) continue;
+    needs.push_back(!needs_grad.empty() && needs_grad[input.tensor.index()]);
+  }
+  ProductChain chain{best[0][matrices - 1], 0, 0};
+  const std::function<bool(std::size_t, std::size_t)> walk = [&](std::size_t i, std::size_t j) {
+    if (i == j) return static_cast<bool>(needs[i]);
     if (j - i + 1 < matrices) chain.kept_elements += sizes[i] * sizes[j + 1];
-    keep(i, split[i][j]);
-    keep(split[i][j] + 1, j);
+    const std::size_t k = split[i][j];
+    const bool left = walk(i, k), right = walk(k + 1, j);
+    const double once = 2 * sizes[i] * sizes[k + 1] * sizes[j + 1];
+    chain.backward_flops += once * ((left ? 1 : 0) + (right ? 1 : 0));
+    return left || right;
   };
-  keep(0, matrices - 1);
+  walk(0, matrices - 1);
   return chain;
 }
 

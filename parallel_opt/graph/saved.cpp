@@ -6,6 +6,7 @@
 #include "parallel_opt/graph/einsum.h"
 #include "parallel_opt/graph/matrix_chain.h"
 #include "parallel_opt/graph/recurrent.h"
+#include "parallel_opt/graph/space_impl.h"
 #include "parallel_opt/graph/work.h"
 
 // What autograd keeps, word by word of a row's `saves`; a word with '+' is a rule of this file.
@@ -228,8 +229,10 @@ class Keeper {
       const TensorId index = operand(op_, "indices");
       const std::int64_t bags = out->shape.empty() ? 1 : out->shape.front().size;
       const bool sum = attribute(op_, "mode", 0) == 0;
-      add_bytes(8 * (sum ? 2 * bags
-                         : 3 * bags + (index.valid() ? elements(graph_.tensor(index)) + 1 : 0)));
+      const std::int64_t known = index.valid() ? elements(graph_.tensor(index)) + 1 : 0;
+      // How many are in a bag, and which was the largest: of each element for a maximum.
+      const bool largest = attribute(op_, "mode", 0) == 2;
+      add_bytes(8 * (bags + (largest ? elements(*out) : bags) + (sum ? 0 : known)));
     } else if (name == "adaptive") {
       // To one element it is a mean, which keeps nothing.
       bool mean = true;
@@ -251,9 +254,47 @@ class Keeper {
       if (const TensorId repeats = operand(op_, "repeats"); repeats.valid()) {
         add_bytes(repeated_rows(*out) * 8);  // which row each comes from
       }
+    } else if (name == "quotients") {
+      // Of each side its length, once clamped, and its quotient for the other's gradient.
+      std::int64_t along = 1;
+      for (const Operand& input : op_.inputs) {
+        const auto rank = static_cast<std::int64_t>(graph_.tensor(input.tensor).shape.size());
+        std::int64_t axis = attribute(op_, "dim", 1);
+        if (axis < 0) axis += rank;
+        if (axis < 0 || axis >= rank) continue;
+        const Dim& size = graph_.tensor(input.tensor).shape[static_cast<std::size_t>(axis)];
+        along = std::max(along, size.size);
+      }
+      const std::int64_t sides = (any_needs("x1") ? 1 : 0) + (any_needs("x2") ? 1 : 0);
+      add_bytes(sides * elements(*out) * (2 + along) * element_bytes());
+    } else if (name == "waves" || name == "frames") {
+      transforms(name, *out);
     } else {
       matrices(name, *out);
     }
+  }
+
+  /// A transform of real numbers keeps them, after they were padded to its length.
+  void transforms(std::string_view name, const Tensor& out) {
+    const Tensor* x = tensor(self());
+    if (x == nullptr || x->dtype >= DType::complex32) return;
+    if (name == "frames") {  // cut out and weighted by the window
+      const std::int64_t n = attribute(op_, "n_fft", 1);
+      const std::int64_t bins = attribute(op_, "onesided", 1) != 0 ? n / 2 + 1 : n;
+      const std::int64_t pairs = out.dtype >= DType::complex32 ? 1 : 2;
+      return add_bytes(elements(out) / pairs / std::max<std::int64_t>(bins, 1) * n *
+                       element_bytes());
+    }
+    double own = 1, padded = 1;
+    std::vector<std::int64_t> lengths = attribute_list(op_, "n");
+    if (lengths.empty()) lengths = attribute_list(op_, "s");
+    for (const std::size_t axis : space_detail::transformed_axes(op_, x->shape.size())) {
+      own *= static_cast<double>(x->shape[axis].size);
+    }
+    for (const std::int64_t length : lengths) padded *= static_cast<double>(length);
+    if (lengths.empty() || padded <= own) return add(self());
+    const double points = static_cast<double>(elements(*x)) / std::max(own, 1.0) * padded;
+    add_bytes(static_cast<std::int64_t>(points) * size_of(x->dtype));
   }
 
   /// Rows along the axis that is repeated; all elements where none is named.
@@ -390,7 +431,7 @@ bool has_backward(const Graph& graph) {
 }
 
 Bytes saved_bytes(const Graph& graph) {
-  const std::vector<bool> needs = needs_grad(graph);
+  const std::vector<bool> needs = requires_grad(graph);
   const bool recorded = has_backward(graph);
   std::vector<Saved> seen = recorded ? read_by_backward(graph) : std::vector<Saved>();
   const std::vector<RegionId> made_in = regions_of_tensors(graph);

@@ -8,6 +8,7 @@
 
 #include "parallel_opt/graph/alias.h"
 #include "parallel_opt/graph/einsum.h"
+#include "parallel_opt/graph/matrix_backward.h"
 #include "parallel_opt/graph/matrix_chain.h"
 #include "parallel_opt/graph/recurrent.h"
 #include "parallel_opt/graph/space_impl.h"
@@ -478,6 +479,7 @@ void light_backward(const Graph& graph, const Op& op, const OpRow* row, const Ne
     const double depth = static_cast<double>(graph.tensor(first_operand(op)).shape.back().size);
     work.contraction = Flops(2 * need.computed * count(graph, first_result(op)) * depth);
   }
+  work.contraction += matrix_backward_flops(graph, op, needs_grad);
   // Of an operator whose inside was seen: two contractions for each of the forward.
   if (row == nullptr) work.contraction = Flops(2 * attribute_real(op, "bound_flops", 0));
 }
@@ -507,7 +509,9 @@ OpWork derived_backward(const Graph& graph, const Op& op, const std::vector<bool
   if (is_free(graph, op, row) && (row->passes == "self" || row->op_class != OpClass::view)) {
     return work;
   }
-  if (!first_result(op).valid() || !needs_grad[first_result(op).index()]) return work;
+  const bool receives = std::ranges::any_of(
+      op.outputs, [&](TensorId id) { return id.valid() && needs_grad[id.index()]; });
+  if (!first_result(op).valid() || !receives) return work;
   const Needing need = needing(graph, op, row, needs_grad);
   if (need.operands == 0) return work;
   const Bytes gradient = bytes(graph.tensor(first_result(op)));
@@ -545,8 +549,7 @@ OpWork derived_backward(const Graph& graph, const Op& op, const std::vector<bool
   } else if (is_matrix_power(op)) {
     work.contraction = forward * 2;
   } else if (row->space == "@list" && row->target.find("_foreach_") == std::string_view::npos) {
-    // Each product of the chain has two gradients.
-    work.contraction = forward * (2.0 * need.big / static_cast<double>(op.inputs.size()));
+    work.contraction = Flops(product_chain(graph, op, needs_grad).backward_flops);
   } else {
     work.contraction = forward * need.big;
   }

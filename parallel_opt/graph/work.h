@@ -39,6 +39,10 @@ inline constexpr const char* kNoGrad = "no_grad";
 /// and a result of the graph depends on it.
 std::vector<bool> needs_grad(const Graph& graph);
 
+/// Per tensor: does it depend on a parameter or input that requires a gradient? Autograd keeps what
+/// such operators need, whether or not a gradient ever comes.
+std::vector<bool> requires_grad(const Graph& graph);
+
 /// What an operator keeps for its backward. CPU rules of PyTorch 2.13: dropout keeps its mask as
 /// floats (bool on a GPU), fused attention keeps the logarithm of its sums, LSTM its workspace.
 struct Saved {

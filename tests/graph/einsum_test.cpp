@@ -10,7 +10,8 @@ namespace {
 using namespace testing;
 
 EinsumWork work_of(const char* equation, const std::vector<std::vector<std::int64_t>>& shapes,
-                   const std::vector<std::int64_t>& result, bool first_needs = true) {
+                   const std::vector<std::int64_t>& result, bool first_needs = true,
+                   const Ints& path = {}) {
   GraphBuilder b;
   std::vector<std::pair<std::string, TensorId>> operands;
   for (std::size_t i = 0; i < shapes.size(); ++i) {
@@ -19,7 +20,10 @@ EinsumWork work_of(const char* equation, const std::vector<std::vector<std::int6
         i == 0 && !first_needs ? b.input(name, shapes[i]) : b.parameter(name, shapes[i]);
     operands.push_back({"tensors", id});
   }
-  b.op("aten.einsum.default", operands, result, {{"equation", std::string(equation)}});
+  b.op("aten.einsum.default", operands, result,
+       path.empty()
+           ? std::map<std::string, Attribute>{{"equation", std::string(equation)}}
+           : std::map<std::string, Attribute>{{"equation", std::string(equation)}, {"path", path}});
   const Graph g = b.build();
   return einsum_work(g, g.ops[0], needs_grad(g));
 }
@@ -51,6 +55,22 @@ TEST(Einsum, ADimensionOfOneOperandIsSummedFirst) {
   EXPECT_EQ(work.forward, Flops(2.0 * 3 * 5 * 7));
   EXPECT_EQ(work.saved.tensors, std::vector<TensorId>{TensorId(1)});
   EXPECT_EQ(work.saved.extra, Bytes(3 * 5 * 4));
+}
+
+TEST(Einsum, APathChoosesThePairs) {
+  // bc first, [3 4] by [4 5]; then a.
+  const EinsumWork work =
+      work_of("ab,bc,cd->ad", {{2, 3}, {3, 4}, {4, 5}}, {2, 5}, true, {1, 2, 0, 1});
+  EXPECT_EQ(work.forward, Flops(2.0 * 3 * 4 * 5 + 2.0 * 2 * 3 * 5));
+  EXPECT_EQ(work.backward, work.forward * 2);
+  EXPECT_EQ(work.saved.extra, Bytes(3 * 5 * 4));
+}
+
+TEST(Einsum, APathThatLeadsNowhereIsNotFollowed) {
+  for (const Ints& path : {Ints{9, 9, -4, 7}, Ints{0, 1}, Ints{0, 0, 0, 0}}) {
+    EXPECT_GT(work_of("ab,bc,cd->ad", {{2, 3}, {3, 4}, {4, 5}}, {2, 5}, true, path).forward,
+              Flops(0));
+  }
 }
 
 TEST(Einsum, ThreeOperandsKeepTheResultInBetween) {

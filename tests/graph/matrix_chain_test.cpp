@@ -38,6 +38,15 @@ TEST(MatrixChain, EachProductHasTwoGradients) {
   EXPECT_EQ(saved.extra, Bytes(4 * (24 + 32)));
 }
 
+TEST(MatrixChain, OnlyGradientsThatAreNeededCount) {
+  // 8x6 (6x12 12x4): of the last alone, 6x12 times 12x4 once (288 x 2) and 8x6 times 6x4 once
+  Graph graph = chain({8, 6, 12, 4});
+  graph.tensors[0].requires_grad = graph.tensors[1].requires_grad = false;
+  EXPECT_EQ(backward_work(graph, graph.ops[0], needs_grad(graph)).contraction, Flops(960));
+  graph.tensors[0].requires_grad = true;
+  EXPECT_EQ(backward_work(graph, graph.ops[0], needs_grad(graph)).contraction, Flops(960 + 384));
+}
+
 TEST(MatrixChain, ATooLongOneCountsAsNothing) {
   EXPECT_EQ(product_chain(chain(std::vector<std::int64_t>(70, 2)), Op()).flops, 0);
 }

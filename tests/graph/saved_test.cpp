@@ -76,6 +76,37 @@ TEST(Saved, MasksIndicesAndMeans) {
             Bytes(2 * 4 * 4));
 }
 
+TEST(Saved, AConvolutionKeepsBothOperandsWhicheverNeedsAGradient) {
+  for (const bool frozen : {false, true}) {
+    GraphBuilder b;
+    const TensorId made = b.op("aten.relu.default", {{"self", b.input("x", {2, 3, 8})}}, {2, 3, 8});
+    const TensorId w = b.parameter("w", {4, 3, 3});
+    b.raw().tensors[w.index()].requires_grad = !frozen;
+    b.raw().tensors[0].requires_grad = frozen;
+    b.op("aten.conv1d.default", {{"input", made}, {"weight", w}}, {2, 4, 6});
+    const Graph g = b.build();
+    EXPECT_EQ(saved_for_backward(g, g.ops[1], needs_grad(g)).tensors.size(), 2u) << frozen;
+  }
+}
+
+TEST(Saved, TransformsOfRealNumbersKeepThem) {
+  const auto kept = [](const char* target, const Ints& x, const Ints& out,
+                       std::map<std::string, Attribute> attributes) {
+    GraphBuilder b;
+    const TensorId p = b.parameter("x", x);
+    b.op(target, {{"self", p}}, out, std::move(attributes), DType::complex64);
+    const Graph g = b.build();
+    return saved_for_backward(g, g.ops[0], needs_grad(g));
+  };
+  EXPECT_EQ(kept("aten.fft_rfft.default", {2, 8}, {2, 5}, {}).tensors.size(), 1u);
+  const Saved padded = kept("aten.fft_rfft.default", {2, 8}, {2, 9}, {{"n", std::int64_t{16}}});
+  EXPECT_TRUE(padded.tensors.empty());
+  EXPECT_EQ(padded.extra, Bytes(2 * 16 * 4));
+  // 11 frames of 16 samples, each times the window
+  EXPECT_EQ(kept("aten.stft.default", {2, 40}, {2, 9, 11}, {{"n_fft", std::int64_t{16}}}).extra,
+            Bytes(2 * 11 * 16 * 4));
+}
+
 /// q, k, v of [2, 3, 5, 4]: 480 bytes each, scores 600.
 Saved attention(double dropout, bool transposed, bool mask) {
   GraphBuilder b;

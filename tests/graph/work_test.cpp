@@ -90,6 +90,49 @@ TEST(Work, ADeadEndHasNoBackward) {
   EXPECT_EQ(flops(g, 1).backward, 0);  // autograd starts at the result
 }
 
+TEST(Work, NoGradientComesThroughIndicesNorThroughWhatIsDetached) {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {2, 3});
+  const TensorId w = b.parameter("w", {4, 3}), codes = b.parameter("codes", {4, 5});
+  const TensorId y = b.op("aten.linear.default", {{"input", x}, {"weight", w}}, {2, 4});
+  const TensorId nearest = b.op("aten.argmin.default", {{"self", y}}, {2}, {}, DType::i64);
+  const TensorId code =
+      b.op("aten.embedding.default", {{"weight", codes}, {"indices", nearest}}, {2, 5});
+  const TensorId still = b.op("aten.detach.default", {{"self", y}}, {2, 4});
+  b.output(b.op("aten.cat.default", {{"tensors", code}, {"tensors", still}}, {2, 9}));
+  const Graph g = b.build();
+  const std::vector<bool> needs = needs_grad(g);
+  EXPECT_TRUE(needs[codes.index()]);
+  EXPECT_FALSE(needs[y.index()]);
+  EXPECT_FALSE(needs[w.index()]);
+  EXPECT_EQ(flops(g, 0).backward, 0);
+}
+
+TEST(Work, AGradientInTheForwardReadsWhatAutogradHadSaved) {
+  // A Jacobian of tanh: the trace shows its saved result as detached, but it is not.
+  GraphBuilder b;
+  const TensorId w = b.parameter("w", {3});
+  const TensorId y = b.op("aten.tanh.default", {{"self", w}}, {3});
+  const TensorId saved = b.op("aten.detach.default", {{"self", y}}, {3});
+  const TensorId row = b.op("aten.view.default", {{"self", saved}}, {3});
+  const TensorId ones = b.op("aten.ones.default", {}, {3});
+  b.output(b.op("aten.tanh_backward.default", {{"grad_output", ones}, {"output", row}}, {3}));
+  const std::vector<bool> needs = needs_grad(b.build());
+  EXPECT_TRUE(needs[saved.index()]);
+  EXPECT_TRUE(needs[w.index()]);
+  EXPECT_FALSE(needs[ones.index()]);
+}
+
+TEST(Work, AWriteInPlaceWithoutGradientsLeavesTheTensorItsOwn) {
+  GraphBuilder b;
+  const TensorId w = b.parameter("w", {3});
+  const TensorId y = b.op("aten.exp.default", {{"self", w}}, {3});
+  const TensorId z = b.op("aten.clamp_.default", {{"self", y}}, {3}, {{kNoGrad, true}});
+  b.output(b.op("aten.log.default", {{"self", z}}, {3}));
+  const std::vector<bool> needs = needs_grad(b.build());
+  EXPECT_TRUE(needs[w.index()]);
+}
+
 TEST(Work, AWriteThroughAViewGivesTheWholeTensorAGradient) {
   GraphBuilder b;
   const TensorId weight = b.parameter("weight", {3});

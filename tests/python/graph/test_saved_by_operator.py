@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch_counts import torch_saved_bytes
+from torch_counts import torch_flops, torch_saved_bytes
 
 from parallel_opt import _core
 from parallel_opt.capture import capture
@@ -25,6 +25,11 @@ class Call(nn.Module):
 
     def forward(self, index: Tensor) -> Tensor:
         return self.function(self.a.exp().mul(1.5).neg(), self.b.exp().mul(1.5).neg(), index)
+
+
+class Summed(Call):
+    def forward(self, index: Tensor) -> Tensor:
+        return super().forward(index).sum()
 
 
 def square(a: Tensor) -> Tensor:
@@ -117,6 +122,36 @@ CALLS: dict[str, Function] = {
         else a[:4].repeat_interleave(i + 1, dim=0, output_size=18).sum() + b.sum()
     ),
     "weight_norm": lambda a, b, i: torch._weight_norm(b, b[:, :1].exp(), 0).sum() + a.sum(),
+    "cosine_similarity": lambda a, b, i: torch.cosine_similarity(a[:4], b),
+    "cosine_of_all_pairs": lambda a, b, i: torch.cosine_similarity(a[:, None], b[None], dim=-1),
+    "cosine_to_fixed": lambda a, b, i: torch.cosine_similarity(a[:4], b.detach()).sum() + b.sum(),
+    "rfft": lambda a, b, i: torch.fft.rfft(a).abs().sum() + b.sum(),
+    "rfft_padded": lambda a, b, i: torch.fft.rfft(a, n=16).real.sum() + b.sum(),
+    "rfft2": lambda a, b, i: torch.fft.rfft2(a).real.sum() + b.sum(),
+    "fft_of_reals": lambda a, b, i: torch.fft.fft(a).real.sum() + b.sum(),
+    "irfft": lambda a, b, i: torch.fft.irfft(torch.complex(a, a)).sum() + b.sum(),
+    "stft": lambda a, b, i: (
+        torch.stft(
+            a.flatten(), 16, window=torch.ones(16), center=False, return_complex=True
+        ).real.sum()
+        + b.sum()
+    ),
+    "bag_mean": lambda a, b, i: (
+        nn.functional.embedding_bag(i, a, i[:2] // 2, mode="mean").sum() + b.sum()
+    ),
+    "bag_max": lambda a, b, i: (
+        nn.functional.embedding_bag(i, a, i[:2] // 2, mode="max").sum() + b.sum()
+    ),
+    "bag_sum_of_rows": lambda a, b, i: (
+        nn.functional.embedding_bag(i.view(2, 2), a, mode="sum").sum() + b.sum()
+    ),
+    "made_filters": lambda a, b, i: (
+        nn.functional.conv1d(torch.ones(1, 6, 9), torch.stack([a, a], 2)).sum() + b.sum()
+    ),
+    "frozen_filters": lambda a, b, i: (
+        nn.functional.conv1d(a.t()[None], torch.ones(2, 6, 3).exp()).sum() + b.sum()
+    ),
+    "einsum_of_three": lambda a, b, i: torch.einsum("ij,kj,i->ik", a, b, a[:, 0]),
     "addmm_gelu": lambda a, b, i: torch._addmm_activation(b[0].repeat(1)[:4], a, b.t()),
 }
 
@@ -129,3 +164,39 @@ def test_saved_bytes_are_exact(name: str) -> None:
     summary = _core.summarize(graph)
     assert summary.opaque == []
     assert summary.saved_bytes == torch_saved_bytes(model, (index,))
+
+
+FACTORISATIONS: dict[str, Function] = {
+    "cholesky": lambda a, b, i: factor(a).sum() + b.sum(),
+    "cholesky_solve": lambda a, b, i: torch.cholesky_solve(b.t(), factor(a)),
+    "cholesky_solve_fixed": lambda a, b, i: torch.cholesky_solve(b.t(), factor(a).detach()),
+    "cholesky_inverse": lambda a, b, i: torch.cholesky_inverse(factor(a)).sum() + b.sum(),
+    "solve": lambda a, b, i: torch.linalg.solve(square(a), b.t()),
+    "solve_vector": lambda a, b, i: torch.linalg.solve(square(a), b[0]),
+    "triangular": lambda a, b, i: torch.linalg.solve_triangular(square(a), b.t(), upper=True),
+    "inv": lambda a, b, i: torch.linalg.inv(square(a)).sum() + b.sum(),
+    "det": lambda a, b, i: torch.linalg.det(square(a)) + b.sum(),
+    "lu": lambda a, b, i: torch.linalg.lu(square(a))[1].sum() + b.sum(),
+    "lu_factor": lambda a, b, i: torch.linalg.lu_factor(square(a))[0].sum() + b.sum(),
+    "qr": lambda a, b, i: sum(x.sum() for x in torch.linalg.qr(a)) + b.sum(),
+    "qr_r": lambda a, b, i: torch.linalg.qr(a)[1].sum() + b.sum(),
+    "qr_wide": lambda a, b, i: sum(x.sum() for x in torch.linalg.qr(b)) + a.sum(),
+    "svd": lambda a, b, i: (
+        sum(x.abs().sum() for x in torch.linalg.svd(a, full_matrices=False)) + b.sum()
+    ),
+    "svd_values": lambda a, b, i: torch.linalg.svd(a, full_matrices=False)[1].sum() + b.sum(),
+    "svd_right": lambda a, b, i: torch.linalg.svd(b, full_matrices=False)[2].abs().sum() + a.sum(),
+    "svd_left": lambda a, b, i: torch.linalg.svd(b, full_matrices=False)[0].abs().sum() + a.sum(),
+    "eigh": lambda a, b, i: sum(x.abs().sum() for x in torch.linalg.eigh(square(a))) + b.sum(),
+    "eigh_values": lambda a, b, i: torch.linalg.eigh(square(a))[0].sum() + b.sum(),
+    "eigvalsh": lambda a, b, i: torch.linalg.eigvalsh(square(a)).sum() + b.sum(),
+    "multi_dot": lambda a, b, i: torch.linalg.multi_dot([a.detach(), b.t(), b]),
+}
+
+
+@pytest.mark.parametrize("name", FACTORISATIONS)
+def test_the_backward_of_dense_algebra_counts_its_products(name: str) -> None:
+    torch.manual_seed(0)
+    model, index = Summed(FACTORISATIONS[name]), torch.tensor([0, 2, 5, 7])
+    flops = _core.summarize(capture(model, (index,), dynamic_batch=False, name=name)).flops
+    assert (flops.forward, flops.backward) == torch_flops(model, (index,))
