@@ -10,11 +10,7 @@
 #include "parallel_opt/plan/batch.h"
 
 namespace parallel_opt::cost_detail {
-namespace {
-
 bool lives_anyway(TensorRole role) { return role != TensorRole::activation; }
-
-}  // namespace
 
 bool is_fusible(OpClass c) {
   return !is_arithmetic(c) && c != OpClass::opaque && c != OpClass::view;
@@ -288,43 +284,6 @@ std::vector<Kept> PolicyGraph::kept_eagerly() const {
     } else if (saved.extra.value > 0 && times > 0) {
       const double extra = times * double(saved.extra.value);
       list.push_back({i, {}, op_grows(op) ? Affine{0, extra / double(batch)} : Affine{extra, 0}});
-    }
-  }
-  return list;
-}
-
-std::vector<Kept> PolicyGraph::kept() const {
-  std::vector<Kept> eager = kept_eagerly();
-  if (!policy.compile) return eager;
-  // The compiler's partitioner computes cheap results again rather than keep them: a result of a
-  // fused group is dropped when the group's operands that must be kept for it weigh no more.
-  std::set<TensorId> held;
-  for (const Kept& k : eager) {
-    if (k.storage.valid() && (producer[k.storage.index()] < 0 ||
-                              group_of[std::size_t(producer[k.storage.index()])] < 0)) {
-      held.insert(k.storage);
-    }
-  }
-  std::vector<Kept> list;
-  for (const Kept& k : eager) {
-    const int from = k.storage.valid() ? producer[k.storage.index()] : -1;
-    const int group = from < 0 ? -1 : group_of[std::size_t(from)];
-    if (group < 0) {
-      list.push_back(k);
-      continue;
-    }
-    if (held.contains(k.storage)) continue;
-    std::vector<TensorId> missing;
-    double cost = 0;
-    for (const TensorId id : groups[std::size_t(group)].inputs) {
-      if (lives_anyway(graph.tensor(id).role) || held.contains(id)) continue;
-      missing.push_back(id);
-      cost += tensor_bytes(id);
-    }
-    if (cost > tensor_bytes(k.storage)) missing = {k.storage};
-    for (const TensorId id : missing) {
-      held.insert(id);
-      list.push_back({k.op, id, tensor_affine(id)});
     }
   }
   return list;

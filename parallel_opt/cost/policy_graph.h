@@ -53,7 +53,7 @@ struct PolicyGraph {
   bool is_cast(TensorId id) const;            ///< a low operator must convert it first
   /// Activation storages that an operator reads or makes; inner ones of a fused group do not exist.
   std::vector<TensorId> touched(std::size_t op) const;
-  std::vector<Kept> kept() const;
+  std::vector<Kept> kept() const;  ///< in the order of the operators
   int distinct_kernels(bool training) const;
   double weight_copies_bytes() const;
   /// Does this operator run as two products around a softmax (Execution::attention)?
@@ -71,6 +71,8 @@ struct PolicyGraph {
 /// Can engine/attention.py run it unfused? Dropout of probabilities and a mask that learns cannot.
 bool can_unfuse(const Graph& graph, const Op& op);
 
+/// Is its memory counted with the weights, the buffers or the loop's inputs?
+bool lives_anyway(TensorRole role);
 /// Can a compiler fuse this operator into a generated kernel?
 bool is_fusible(OpClass op_class);
 

@@ -339,8 +339,7 @@ class RunBuilder {
           runs.back().block_class == segment.block_class) {
         Run& run = runs.back();
         ++run.count;
-        // The first block may keep an input more than the others: none is undercounted.
-        larger(run.saved, segment.saved);
+        run.saved += segment.saved;  // the mean below: the first or last may keep more or less
         larger(run.input, segment.input);
         run.gradients = std::max(run.gradients, segment.gradients);
       } else {
@@ -350,6 +349,7 @@ class RunBuilder {
     std::array<int, kMaxBlockClasses> seen{};
     for (Run& run : runs) {
       if (run.block_class < 0) continue;
+      run.saved = {run.saved.fixed / run.count, run.saved.per_sample / run.count};
       run.before = seen[std::size_t(run.block_class)];
       seen[std::size_t(run.block_class)] += run.count;
     }
