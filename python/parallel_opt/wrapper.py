@@ -24,6 +24,9 @@ log = logging.getLogger("parallel_opt")
 watch_optimizers()
 
 _SHARED = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
+_OWN = ("training", "_compiled_call_impl")
+_SHADOWS = ("module", "plan", "estimate", "explain", "summary", "export_plan", "no_sync")
+"""Names of the wrapper's own that a model may have as well."""
 
 
 def _check_module(module: object) -> nn.Module:
@@ -78,6 +81,9 @@ class OptimizedParallel(nn.Module):
         if energy_aware:
             options["energy_aware"] = True
         resolved, origin = resolve(options)
+        for name in _SHADOWS:
+            if hasattr(module, name):
+                log.warning("the model has %r too: reach it as model.module.%s", name, name)
         super().__init__()
         state = self.__dict__
         # One set of parameters, buffers and children under two roots: names stay the module's own.
@@ -110,6 +116,12 @@ class OptimizedParallel(nn.Module):
         session.announce()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_dynamo_compiling():
+            # The user compiles around the wrapper: planning and collectives are no graph.
+            return torch.compiler.disable(self._po_forward)(*args, **kwargs)
+        return self._po_forward(*args, **kwargs)
+
+    def _po_forward(self, *args: Any, **kwargs: Any) -> Any:
         engine: Engine | None = self.__dict__["_po_engine"]
         if engine is None:
             # Evaluation before the first training step, and the call that materialises lazy
@@ -203,8 +215,9 @@ class OptimizedParallel(nn.Module):
         return routed(self.module, getattr(self.__dict__["_po_module"], name), self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "training" or name.startswith("_po_") or "_po_module" not in self.__dict__:
-            super().__setattr__(name, value)
+        own = self.__dict__
+        if name in _OWN or name in own or name.startswith("_po_") or "_po_module" not in own:
+            super().__setattr__(name, value)  # also what nn.Module keeps of hooks
         else:
             setattr(self.module, name, value)
 
@@ -269,14 +282,24 @@ class OptimizedParallel(nn.Module):
 
         copy = _rebuild(deepcopy(self.module, memo), dict(self.__dict__["_po_given"]))
         memo[id(self)] = copy
+        copy.__dict__.update(deepcopy(_hooks_of(self), memo))
         return copy
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        return _rebuild, (self.module, dict(self.__dict__["_po_given"]))
+        return _rebuild, (self.module, dict(self.__dict__["_po_given"])), _hooks_of(self) or None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
 
 def _rebuild(module: nn.Module, given: dict[str, Any]) -> OptimizedParallel:
     return OptimizedParallel(module, **given)
+
+
+def _hooks_of(wrapper: OptimizedParallel) -> dict[str, Any]:
+    """What was registered on the wrapper itself, as a copy of a plain module has it."""
+    tables = wrapper.__dict__.items()
+    return {name: table for name, table in tables if "_hook" in name and table}
 
 
 def _nothing() -> Any:
