@@ -119,6 +119,8 @@ struct LayoutCost {
   double logits_bytes = 0;
   double other_bytes = 0;  ///< gathered weights, buffers, the allocator's rounding
 
+  double first_stage_bytes = 0;  ///< of the first stage, where memory_bytes() is of the fullest
+
   double busy_s = 0;     ///< of the slowest stage: compute
   double forward_s = 0;  ///< of one micro-batch on the slowest stage, collectives inside
   double backward_s = 0;

@@ -51,6 +51,13 @@ LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
       saved *= stack_.selective_keeps;
     }
     const double boundary = block.boundary_elements * rows_ * element_bytes() / wide_split_;
+    if (stack_.kept_gathers > 0 && wide_split_ > 1) {
+      // Gathered inputs of products are freed when the device is through with them: at once where
+      // it waits for the host, late where the host runs ahead.
+      const BlockTime ahead = forward(block);
+      const double late = std::clamp(ahead.work() / std::max(1e-12, ahead.host) - 0.5, 0.0, 1.0);
+      saved += stack_.kept_gathers * late * boundary * (wide_split_ - 1);
+    }
     const bool full = l_.recompute == RecomputeRule::full;
     kept.of_all += block.repeats * (full ? boundary : saved);
     if (full) kept.again = std::max(kept.again, saved);
@@ -75,14 +82,22 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   add_states(last, parameters_of(last_layers_, pipeline_ <= 1, true).sum(), kept);
   last.activations_bytes = one_layer * last_layers_ + kept.again;
   last.logits_bytes = logits;
-  const LayoutCost& most = first.memory_bytes() >= last.memory_bytes() ? first : last;
+  // What lives from step to step is placed once; what comes and goes leaves gaps.
+  const auto gaps = [&](const LayoutCost& stage) {
+    return (stage.activations_bytes + stage.logits_bytes + stage.other_bytes) *
+           (p_.fragmentation - 1);
+  };
+  const auto whole = [&](const LayoutCost& stage) {
+    return stage.memory_bytes() + gaps(stage) + p_.reserve_bytes;
+  };
+  cost.first_stage_bytes = whole(first);
+  const LayoutCost& most = whole(first) >= whole(last) ? first : last;
   cost.weights_bytes = most.weights_bytes;
   cost.gradients_bytes = most.gradients_bytes;
   cost.optimizer_bytes = most.optimizer_bytes;
   cost.activations_bytes = most.activations_bytes;
   cost.logits_bytes = most.logits_bytes;
-  cost.other_bytes =
-      most.other_bytes + p_.reserve_bytes + most.memory_bytes() * (p_.fragmentation - 1);
+  cost.other_bytes = most.other_bytes + p_.reserve_bytes + gaps(most);
 }
 
 /// What lives from step to step, and the gathered weights of sharded blocks.

@@ -227,6 +227,7 @@ bool fits(const RowCase& row) {
 /// What a row says in a word, and its model and device complete.
 void settle(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
+  out.may_recompute = row.recompute.empty() && out.stack.recomputes_unsaid;
   // "zero", and no stage: the lowest with which it fits.
   const std::string low = lower_case(row.fsdp_zero);
   const std::size_t at = low.find("zero");
@@ -280,14 +281,26 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   return out;
 }
 
+double printed_bytes(const RowCase& row, const LayoutCost& cost) {
+  return (row.stack.prints_first_stage ? cost.first_stage_bytes : cost.memory_bytes()) +
+         row.stack.printed_beyond_bytes;
+}
+
 RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   const LayoutCost cost = layout_cost(*row.facts, row.device, row.stack, row.layout, parameters);
   const Estimate estimate = layout_estimate(cost, *row.facts, row.device, row.layout, parameters);
   RowPrediction answer;
   answer.step_time_s = estimate.step_time_s;
-  answer.peak_memory_bytes = estimate.peak_memory_bytes;
+  answer.peak_memory_bytes =
+      estimate.peak_memory_bytes * (printed_bytes(row, cost) / cost.memory_bytes());
   answer.capacity_bytes = row.device.memory_bytes * kUsableMemory;
-  answer.fits = answer.peak_memory_bytes.value <= answer.capacity_bytes;
+  double least = cost.memory_bytes();
+  if (row.may_recompute) {
+    ParallelLayout again = row.layout;
+    again.recompute = RecomputeRule::full;
+    least = layout_cost(*row.facts, row.device, row.stack, again, parameters).memory_bytes();
+  }
+  answer.fits = least <= answer.capacity_bytes;
   return answer;
 }
 

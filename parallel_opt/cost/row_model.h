@@ -16,11 +16,15 @@ struct RowCase {
   Accelerator device;
   SoftwareStack stack;  ///< with what the row's notes say of it
   ParallelLayout layout;
+  bool may_recompute = false;  ///< what is computed again is not stated
 };
 
 /// Model, device, stack and layout of a row, or why it cannot be expressed. What the row leaves
 /// blank follows its stack, its device's usual machine and the family of its model.
 std::variant<RowCase, std::string> row_case(const TrainingRow& row);
+
+/// The peak that the row's software prints: of the fullest device, or of its first rank.
+double printed_bytes(const RowCase& row, const LayoutCost& cost);
 
 /// The prediction under other parameters than the fitted ones.
 RowPrediction predict(const RowCase& row, const LayoutParameters& parameters);

@@ -47,6 +47,7 @@ struct SoftwareStack {
   double gradient_bytes = 4;                      ///< per parameter: main gradients
   double reduced_bytes = 4;                       ///< per parameter: what travels between replicas
   double logits_bytes = 10;  ///< per logit, of the head and its loss: values, fp32 copies, gradient
+  bool recomputes_unsaid = false;  ///< its users recompute as memory needs and do not print it
   double selective_products = 0;      ///< of a block's products, run again where some recompute
   double selective_attention = 1;     ///< likewise of attention's inner part
   double selective_operators = 0;     ///< likewise of other operators
@@ -58,6 +59,9 @@ struct SoftwareStack {
   bool dispatches_once_per_node =
       false;                      ///< a token crosses to a node once, whatever its experts there
   double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
+  double kept_gathers = 0;  ///< tensors of a block's full width that sequence parallelism keeps
+  bool prints_first_stage = false;  ///< its log shows the memory of the first rank, not the fullest
+  double printed_beyond_bytes = 0;  ///< what its log counts beside the allocator: context, NCCL
   double host_factor = 1;         ///< Python work per block beside that of other eager stacks
   /// Seconds of host time per block, micro-batch and tensor rank that pipelines over several
   /// machines were seen to add; 0: none.
@@ -91,6 +95,8 @@ void fields(Visitor& visit, T& stack) {
   visit("gradient_bytes", stack.gradient_bytes, "per parameter");
   visit("reduced_bytes", stack.reduced_bytes, "per parameter, between replicas");
   visit("logits_bytes", stack.logits_bytes, "per logit");
+  visit.optional("recomputes_unsaid", stack.recomputes_unsaid,
+                 "its users recompute as memory needs and do not print it");
   visit.optional("selective_products", stack.selective_products,
                  "share of products that selective recomputation runs again");
   visit.optional("selective_attention", stack.selective_attention, "likewise of attention");
@@ -106,6 +112,12 @@ void fields(Visitor& visit, T& stack) {
                  "a token crosses to a node once, whatever its experts there");
   visit.optional("expert_host_factor", stack.expert_host_factor,
                  "Python work of blocks with experts beside others");
+  visit.optional("kept_gathers", stack.kept_gathers,
+                 "gathered tensors of a block that sequence parallelism keeps");
+  visit.optional("prints_first_stage", stack.prints_first_stage,
+                 "its log shows the memory of the first rank");
+  visit.optional("printed_beyond_bytes", stack.printed_beyond_bytes,
+                 "what its log counts beside the allocator");
   visit.optional("host_factor", stack.host_factor, "Python work per block beside other stacks'");
   visit.optional("pipeline_tensor_host_s", stack.pipeline_tensor_host_s,
                  "host time per block, micro-batch and tensor rank in pipelines over machines");

@@ -29,7 +29,7 @@ struct RowPrediction {
   Uncertain step_time_s;
   Uncertain peak_memory_bytes;
   double capacity_bytes = 0;  ///< of the device, as far as training may use it
-  bool fits = true;           ///< the high end of the memory interval decides
+  bool fits = true;           ///< where recomputation is not stated: with it
 };
 
 /// A prediction, or why the row cannot be expressed.

@@ -58,7 +58,7 @@ class RowCases {
       if (!one.facts) continue;
       const LayoutCost cost = layout_cost(*one.facts, one.device, one.stack, one.layout, p);
       seconds[i] = cost.time_s();
-      bytes[i] = cost.memory_bytes();
+      bytes[i] = printed_bytes(one, cost);
     }
     return {std::move(seconds), std::move(bytes)};
   }
