@@ -28,9 +28,9 @@ TARGET = ROOT / "data/cost/layout.json"
 TIME_PRIOR = {
     "matmul_efficiency.Volta": (0.68, 0.06),  # gemm.csv, large products
     "matmul_efficiency.Ampere": (0.88, 0.05),
-    "matmul_efficiency.Hopper": (0.76, 0.03),
+    "matmul_efficiency.Hopper": (0.76, 0.01),
     # Between the cube root of one chip near its limit and the proportion of equal voltages.
-    "power_exponent": (0.45, 0.15),
+    "power_exponent": (0.6, 0.05),
     "narrow_efficiency": (0.95, 0.05),
     "inner_half": (1.0, 0.7),
     "wave": (0.4, 0.4),
@@ -55,7 +55,7 @@ TIME_PRIOR = {
     "optimizer_bytes": (28.0, 0.2),
     "step_s": (5e-3, 0.5),
     "straggle": (0.006, 0.1),
-    "send": (1.5, 0.4),
+    "send": (1.0, 0.2),
 }
 MEMORY_PRIOR = {
     "saved": (1.0, 0.1),  # the graph says what is kept

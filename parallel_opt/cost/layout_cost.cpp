@@ -11,6 +11,7 @@ constexpr double kTileRows = 128, kTileColumns = 256;
 constexpr double kFastFlops = 5e14;  // 16-bit peak beyond which FlashAttention 2 lags behind
 constexpr double kFlashBackward = 2.5, kUnfusedBackward = 2;  // times the forward
 constexpr double kNarrowHead = 32;    // width that costs as much again: softmax beside the products
+constexpr double kWaitingRanks = 32;   // tensor ranks whose waiting for each other costs as much again
 constexpr double kForwardHost = 0.4;  // of a block's host time; the backward launches more
 constexpr double kMemoryShare = 0.85;     // of the peak that streaming kernels reach
 constexpr double kMostEfficient = 0.92;   // of the peak, where no power limit is met
@@ -174,7 +175,7 @@ BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
   const bool chatty = pipeline_ > 1 && tensor_ > 1 && nodes_ > 1;
   const double routed = block.dispatched_elements > 0 ? stack_.expert_host_factor : 1;
   time.host =
-      kForwardHost * (host * routed + (chatty ? stack_.pipeline_tensor_host_s * tensor_ : 0));
+      kForwardHost * (host * routed + (chatty ? stack_.pipeline_tensor_host_s * tensor_ * (1 + tensor_ / kWaitingRanks) : 0));
   return time;
 }
 

@@ -52,6 +52,8 @@ class LayoutModel {
   double again(const BlockTime& ahead) const noexcept;
   void add_blocks(LayoutCost& cost, double scale) const noexcept;
   double send_s() const noexcept;
+  /// Parts of a boundary that travel side by side.
+  double send_split() const noexcept { return stack_.scatters_sends ? tensor_ : wide_split_; }
   double all_reduce(double bytes) const noexcept;
   double expert_s(const BlockFacts& block) const noexcept;
   double context_s(const BlockFacts& block, double attention_s) const noexcept;

@@ -56,7 +56,7 @@ LayoutStages LayoutModel::stages() const {
   out.link_latency_s = inside ? p_.link_latency_s : p_.network_latency_s;
   out.boundary_bytes = facts_.blocks.empty() ? 0
                                              : facts_.blocks.front().boundary_elements * rows_ *
-                                                   element_bytes() / wide_split_;
+                                                   element_bytes() / send_split();
   out.step_s = p_.step_s;
   out.reduce_hides = stack_.overlaps_data ? p_.overlap : 0;
   return out;

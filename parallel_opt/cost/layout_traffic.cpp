@@ -75,7 +75,9 @@ double LayoutModel::send_s() const noexcept {
   const double boundary =
       facts_.blocks.empty() ? 0 : facts_.blocks.front().boundary_elements * rows_ * element_bytes();
   const double latency = inside ? p_.link_latency_s : p_.network_latency_s;
-  return 2 * p_.send * std::max(1, l_.virtual_stages) * (boundary / wide_split_ / rate + latency);
+  const bool beside = stack_.overlaps_sends && l_.virtual_stages > 1;
+  return 2 * p_.send * (beside ? 1 - p_.overlap : 1) * std::max(1, l_.virtual_stages) *
+         (boundary / send_split() / rate + latency);
 }
 
 /// Ranks that share the optimizer's states.

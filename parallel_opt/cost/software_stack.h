@@ -52,6 +52,8 @@ struct SoftwareStack {
   double selective_attention = 1;     ///< likewise of attention's inner part
   double selective_operators = 0;     ///< likewise of other operators
   double selective_keeps = 0.95;      ///< of a block's activations, where attention keeps no scores
+  bool overlaps_sends = false;  ///< interleaved stages compute while others' tensors travel
+  bool scatters_sends = false;  ///< each tensor rank sends its part to the next stage
   bool cuts_batch_by_stages = false;  ///< as many micro-batches as stages, where a job does not say
   double bucket_parameters = 1.6e8;   ///< that one collective between replicas carries
   bool gathers_once_in_pipelines =
@@ -102,6 +104,10 @@ void fields(Visitor& visit, T& stack) {
   visit.optional("selective_attention", stack.selective_attention, "likewise of attention");
   visit.optional("selective_operators", stack.selective_operators, "likewise of other operators");
   visit.optional("selective_keeps", stack.selective_keeps, "share of activations that it keeps");
+  visit.optional("overlaps_sends", stack.overlaps_sends,
+                 "interleaved stages compute while others' tensors travel");
+  visit.optional("scatters_sends", stack.scatters_sends,
+                 "each tensor rank sends its part to the next stage");
   visit.optional("cuts_batch_by_stages", stack.cuts_batch_by_stages,
                  "as many micro-batches as stages by default");
   visit.optional("bucket_parameters", stack.bucket_parameters,
