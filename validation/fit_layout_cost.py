@@ -41,7 +41,7 @@ TIME_PRIOR = {
     "early_efficiency": (0.41, 0.1),
     "flash_efficiency": (0.7, 0.15),
     "flash_hopper": (0.7, 0.1),
-    "vendor_efficiency": (0.7, 0.15),
+    "vendor_efficiency": (0.6, 0.15),
     "host_s": (2e-3, 0.4),
     "host_fused_s": (6e-4, 0.4),
     "link_efficiency": (0.8, 0.05),

@@ -43,6 +43,13 @@ std::optional<double> four_bit_rate(const DeviceRecord& record) {
   return 1 / (kNarrowest / *four + (1 - kNarrowest) / *eight);
 }
 
+/// 16 per multiprocessor and clock since 2017; Blackwell Ultra has twice as many.
+double exponentials_of(const DeviceRecord& record, double units) {
+  constexpr double kPerClock = 16, kClock = 1.6e9;
+  const bool twice = record.arch.find("Ultra") != std::string::npos || record.name == "GB300";
+  return units * kPerClock * kClock * (twice ? 2 : 1);
+}
+
 /// "H100-96GB-HBM2e" -> {"h100", "96gb", "hbm2e"}.
 std::vector<std::string> words_of(const std::string& text) {
   std::vector<std::string> words;
@@ -118,6 +125,7 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   device.narrow = device.flops_per_s > *half;
   device.bytes_per_s = record.memory_bytes_per_s.value;
   device.units = record.units ? record.units->value : 100;
+  if (record.units) device.exponentials_per_s = exponentials_of(record, device.units);
   const DeviceLink* link = neighbour_link(record);
   device.link_bytes_per_s = link != nullptr ? link->bytes_per_s.value : kLowLinkBytesPerS;
   device.per_node = around.per_node.value_or(record.host ? record.host->devices : 8);

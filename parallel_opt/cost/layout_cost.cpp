@@ -10,7 +10,7 @@ namespace {
 constexpr double kTileRows = 128, kTileColumns = 256;
 constexpr double kFastFlops = 5e14;  // 16-bit peak beyond which FlashAttention 2 lags behind
 constexpr double kFlashBackward = 2.5, kUnfusedBackward = 2;  // times the forward
-constexpr double kNarrowHead = 32;    // width that costs as much again: softmax beside the products
+constexpr double kNarrowHead = 32;    // width whose exponentials take as long as its products, A100
 constexpr double kWaitingRanks = 32;   // tensor ranks whose waiting for each other costs as much again
 constexpr double kForwardHost = 0.4;  // of a block's host time; the backward launches more
 constexpr double kMemoryShare = 0.85;     // of the peak that streaming kernels reach
@@ -142,6 +142,13 @@ double LayoutModel::loss_s() const noexcept {
   return facts_.logits_elements * rows_ / tensor_ * kLossPasses / memory_rate_;
 }
 
+/// Of attention's softmax beside its two products: 4 FLOPs per score and element of a head.
+double LayoutModel::exponentials_share(const BlockFacts& block) const noexcept {
+  const double width = std::max(1.0, block.head_width);
+  if (device_.exponentials_per_s <= 0) return kNarrowHead / width;
+  return device_.half_flops_per_s / (4 * width * device_.exponentials_per_s);
+}
+
 BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
   BlockTime time;
   time.products = products(block);
@@ -152,12 +159,12 @@ BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
         p_.score_pass * element_bytes() * block.score_elements * rows_ / tensor_ / memory_rate_;
   } else {
     const double lag = device_.half_flops_per_s > kFastFlops ? p_.flash_hopper : 1;
-    const double share =
-        (stack_.attention == AttentionFamily::vendor  ? p_.vendor_efficiency
-         : stack_.attention == AttentionFamily::early ? p_.early_efficiency * lag
-                                                      : p_.flash_efficiency * lag) *
-        block.head_width / (block.head_width + kNarrowHead);
-    time.attention = attention * block.causal_share / (device_.half_flops_per_s * share);
+    const double share = stack_.attention == AttentionFamily::vendor  ? p_.vendor_efficiency
+                         : stack_.attention == AttentionFamily::early ? p_.early_efficiency * lag
+                                                                      : p_.flash_efficiency * lag;
+    const double products = attention * block.causal_share / (device_.half_flops_per_s * share);
+    time.exponentials = products * exponentials_share(block);
+    time.attention = products + time.exponentials;
   }
   time.operators = operators(block);
   const double boundary = block.boundary_elements * rows_ * element_bytes();
@@ -182,9 +189,11 @@ BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
 BlockTime LayoutModel::backward(const BlockTime& ahead) const noexcept {
   BlockTime time;
   time.products = 2 * ahead.products;
+  // Exponentials are computed once more, not 2.5 times.
   time.attention =
-      ahead.attention *
-      (stack_.attention == AttentionFamily::unfused ? kUnfusedBackward : kFlashBackward);
+      stack_.attention == AttentionFamily::unfused
+          ? kUnfusedBackward * ahead.attention
+          : kFlashBackward * (ahead.attention - ahead.exponentials) + ahead.exponentials;
   time.operators = 2 * ahead.operators;
   // Sequence parallelism gathers the inputs of products once more.
   time.tensor = ahead.tensor * (l_.sequence_parallel ? 1.5 : 1);

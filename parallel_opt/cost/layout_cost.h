@@ -18,6 +18,7 @@ struct Accelerator {
   bool narrow = false;             ///< products in 8 or 4 bits, with casts
   double bytes_per_s = 0;          ///< of its memory
   double units = 100;              ///< multiprocessors
+  double exponentials_per_s = 0;   ///< of its special function units; 0: not known
   double link_bytes_per_s = 0;     ///< to its neighbours in the node, each direction
   double network_bytes_per_s = 0;  ///< its share of the node's adapters, each direction
   double per_node = 8;

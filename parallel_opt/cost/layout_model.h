@@ -11,6 +11,7 @@ namespace parallel_opt {
 /// Seconds of one block, one pass.
 struct BlockTime {
   double products = 0, attention = 0, operators = 0, tensor = 0, expert = 0, context = 0, host = 0;
+  double exponentials = 0;  ///< part of attention
   double work() const { return products + attention + operators + tensor + expert + context; }
   double whole() const noexcept;  ///< what runs, or what the host takes to launch it
 };
@@ -47,6 +48,7 @@ class LayoutModel {
   double products(const BlockFacts& block) const noexcept;
   double operators(const BlockFacts& block) const noexcept;
   double loss_s() const noexcept;
+  double exponentials_share(const BlockFacts& block) const noexcept;
   BlockTime forward(const BlockFacts& block) const noexcept;
   BlockTime backward(const BlockTime& ahead) const noexcept;
   double again(const BlockTime& ahead) const noexcept;
