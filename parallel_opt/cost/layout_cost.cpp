@@ -10,9 +10,10 @@ namespace {
 constexpr double kTileRows = 128, kTileColumns = 256;
 constexpr double kFastFlops = 5e14;  // 16-bit peak beyond which FlashAttention 2 lags behind
 constexpr double kFlashBackward = 2.5, kUnfusedBackward = 2;  // times the forward
-constexpr double kNarrowHead = 32;    // width whose exponentials take as long as its products, A100
-constexpr double kWaitingRanks = 32;   // tensor ranks whose waiting for each other costs as much again
-constexpr double kForwardHost = 0.4;  // of a block's host time; the backward launches more
+constexpr double kNarrowHead = 32;  // width whose exponentials take as long as its products, A100
+constexpr double kWaitingRanks =
+    32;  // tensor ranks whose waiting for each other costs as much again
+constexpr double kForwardHost = 0.4;      // of a block's host time; the backward launches more
 constexpr double kMemoryShare = 0.85;     // of the peak that streaming kernels reach
 constexpr double kMostEfficient = 0.92;   // of the peak, where no power limit is met
 constexpr double kUnfusedProducts = 0.8;  // of the matmul efficiency: thin products
@@ -182,7 +183,9 @@ BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
   const bool chatty = pipeline_ > 1 && tensor_ > 1 && nodes_ > 1;
   const double routed = block.dispatched_elements > 0 ? stack_.expert_host_factor : 1;
   time.host =
-      kForwardHost * (host * routed + (chatty ? stack_.pipeline_tensor_host_s * tensor_ * (1 + tensor_ / kWaitingRanks) : 0));
+      kForwardHost *
+      (host * routed +
+       (chatty ? stack_.pipeline_tensor_host_s * tensor_ * (1 + tensor_ / kWaitingRanks) : 0));
   return time;
 }
 

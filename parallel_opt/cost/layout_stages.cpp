@@ -42,8 +42,8 @@ LayoutStages LayoutModel::stages() const {
     stage.recompute_s = share * layer.recompute_s;
     stage.forward_exposed_s = share * layer.forward_exposed_s;
     stage.backward_exposed_s = share * layer.backward_exposed_s;
-    stage.kept_bytes = blocks > 0 ? ranks_layers * kept.of_all / blocks : 0;
-    stage.working_bytes = kept.again + (is_last ? logits : 0);
+    stage.kept_bytes = blocks > 0 ? ranks_layers * kept.of_all / blocks * p_.fragmentation : 0;
+    stage.working_bytes = (kept.again + (is_last ? logits : 0)) * p_.fragmentation;
     LayoutCost states;
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
     add_states(states, own.sum(), kept);

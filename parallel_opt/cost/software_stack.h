@@ -47,13 +47,13 @@ struct SoftwareStack {
   double gradient_bytes = 4;                      ///< per parameter: main gradients
   double reduced_bytes = 4;                       ///< per parameter: what travels between replicas
   double logits_bytes = 10;  ///< per logit, of the head and its loss: values, fp32 copies, gradient
-  bool recomputes_unsaid = false;  ///< its users recompute as memory needs and do not print it
+  bool recomputes_unsaid = false;     ///< its users recompute as memory needs and do not print it
   double selective_products = 0;      ///< of a block's products, run again where some recompute
   double selective_attention = 1;     ///< likewise of attention's inner part
   double selective_operators = 0;     ///< likewise of other operators
   double selective_keeps = 0.95;      ///< of a block's activations, where attention keeps no scores
-  bool overlaps_sends = false;  ///< interleaved stages compute while others' tensors travel
-  bool scatters_sends = false;  ///< each tensor rank sends its part to the next stage
+  bool overlaps_sends = false;        ///< interleaved stages compute while others' tensors travel
+  bool scatters_sends = false;        ///< each tensor rank sends its part to the next stage
   bool cuts_batch_by_stages = false;  ///< as many micro-batches as stages, where a job does not say
   double bucket_parameters = 1.6e8;   ///< that one collective between replicas carries
   bool gathers_once_in_pipelines =
@@ -64,7 +64,7 @@ struct SoftwareStack {
   double kept_gathers = 0;  ///< tensors of a block's full width that sequence parallelism keeps
   bool prints_first_stage = false;  ///< its log shows the memory of the first rank, not the fullest
   double printed_beyond_bytes = 0;  ///< what its log counts beside the allocator: context, NCCL
-  double host_factor = 1;         ///< Python work per block beside that of other eager stacks
+  double host_factor = 1;           ///< Python work per block beside that of other eager stacks
   /// Seconds of host time per block, micro-batch and tensor rank that pipelines over several
   /// machines were seen to add; 0: none.
   double pipeline_tensor_host_s = 0;

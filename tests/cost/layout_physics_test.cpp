@@ -147,8 +147,9 @@ TEST_F(LayoutPhysics, SelectiveRecomputationRunsItsShareAgain) {
   EXPECT_NEAR(some.recompute_s, 0.5 * none.products_s / 3 + none.operators_s / 3, 1e-9);
   stack.selective_products = stack.selective_operators = 0;
   stack.selective_attention = 1;
-  // Attention's backward is 2.5 forwards.
-  EXPECT_NEAR(cost(l).recompute_s, none.attention_s / 3.5, 1e-9);
+  // Its products are 1 part forward and 2.5 backward, its exponentials x parts in each.
+  const double x = a100.half_flops_per_s / (4 * 128 * a100.exponentials_per_s);
+  EXPECT_NEAR(cost(l).recompute_s, none.attention_s * (1 + x) / (3.5 + 2 * x), 1e-9);
 }
 
 TEST_F(LayoutPhysics, GroupedKeysTravelLessInAContextRing) {
@@ -160,6 +161,86 @@ TEST_F(LayoutPhysics, GroupedKeysTravelLessInAContextRing) {
   ParallelLayout l;
   l.context = 32;  // beyond a node, with little attention to hide behind
   EXPECT_LT(layout_cost(grouped, a100, stack, l, p).context_s, cost(l).context_s);
+}
+
+TEST_F(LayoutPhysics, ExponentialsStandBesideAttentionsProducts) {
+  // A score of a head of width w is 4 w FLOPs and one exponential forward, 10 w FLOPs and one more
+  // backward. Halving the width doubles the exponentials' share and leaves the products alone.
+  Accelerator device = a100;
+  const auto attention = [&](double width, double per_s) {
+    TransformerFacts facts = dense;
+    facts.blocks.front().head_width = width;
+    device.exponentials_per_s = per_s;
+    return layout_cost(facts, device, stack, {}, p).attention_s;
+  };
+  const double none = attention(128, 1e30);
+  const double scores =
+      32 * dense.blocks.front().attention_flops * dense.blocks.front().causal_share / (4 * 128);
+  const double each = 1e-12 / p.vendor_efficiency;
+  EXPECT_NEAR(attention(128, 1e12) - none, 2 * scores * each, 1e-9);
+  EXPECT_NEAR(attention(64, 1e12) - none, 4 * scores * each, 1e-9);
+  // 108 multiprocessors of 16 at 1.6 GHz; twice as many each on Blackwell Ultra.
+  EXPECT_EQ(a100.exponentials_per_s, 108 * 16 * 1.6e9);
+  EXPECT_EQ(named("GB300").exponentials_per_s, 160 * 32 * 1.6e9);
+}
+
+TEST_F(LayoutPhysics, InterleavedSendsHideWhereTheStackDoesThat) {
+  ParallelLayout l;
+  l.pipeline = 4;
+  l.micro_batches = 8;
+  l.virtual_stages = 2;
+  stack.overlaps_sends = false;
+  const double alone = cost(l).pipeline_s;
+  stack.overlaps_sends = true;
+  EXPECT_NEAR(cost(l).pipeline_s, alone * (1 - p.overlap), 1e-12);
+  l.virtual_stages = 1;
+  const double one = cost(l).pipeline_s;
+  stack.overlaps_sends = false;
+  EXPECT_EQ(cost(l).pipeline_s, one);
+}
+
+TEST_F(LayoutPhysics, TensorRanksMaySendTheirPartEach) {
+  ParallelLayout l;
+  l.pipeline = 2;
+  l.tensor = 4;
+  stack.scatters_sends = false;
+  const double whole = cost(l).pipeline_s;
+  stack.scatters_sends = true;
+  const double bytes = 2048.0 * 4096 * 2, rate = a100.link_bytes_per_s * p.link_efficiency;
+  EXPECT_NEAR(whole - cost(l).pipeline_s, 2 * p.send * 3.0 / 4 * bytes / rate, 1e-9);
+  l.sequence_parallel = true;  // it is in parts anyway
+  stack.scatters_sends = false;
+  const double parts = cost(l).pipeline_s;
+  stack.scatters_sends = true;
+  EXPECT_EQ(cost(l).pipeline_s, parts);
+}
+
+TEST_F(LayoutPhysics, GatheredInputsAreKeptWhileTheHostRunsAhead) {
+  // Two tensors of full width per block, of which a quarter is counted already.
+  ParallelLayout l;
+  l.tensor = 4;
+  l.sequence_parallel = true;
+  l.micro_batch = 8;
+  stack.eager_host = false;
+  p.host_fused_s = 1e-9;
+  stack.kept_gathers = 0;
+  const double none = cost(l).activations_bytes;
+  stack.kept_gathers = 2;
+  const double wide = 8 * 2048.0 * 4096 * 2;
+  EXPECT_NEAR(cost(l).activations_bytes - none, 32 * 2 * 3.0 / 4 * wide, 1);
+  p.host_fused_s = 10;  // the device waits for every launch: freed at once
+  EXPECT_EQ(cost(l).activations_bytes, none);
+}
+
+TEST_F(LayoutPhysics, TheFirstStageHoldsNoLogits) {
+  ParallelLayout l;
+  l.pipeline = 4;
+  l.micro_batch = 16;
+  const LayoutCost c = cost(l);  // one micro-batch: nothing waits in flight, the head is fullest
+  EXPECT_GT(c.logits_bytes, 0);
+  EXPECT_LT(c.first_stage_bytes, c.memory_bytes());
+  l.pipeline = 1;
+  EXPECT_EQ(cost(l).first_stage_bytes, cost(l).memory_bytes());
 }
 
 TEST_F(LayoutPhysics, MoreDevicesNeverNeedMoreMemoryEach) {

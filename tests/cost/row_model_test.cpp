@@ -139,6 +139,35 @@ TEST(RowModel, ADispatcherNeedsExpertsOnSeveralRanks) {
   EXPECT_EQ(case_of(row).layout.expert, 4);
 }
 
+TEST(RowModel, PredictsThePeakThatTheSoftwarePrints) {
+  TrainingRow row = full_row();
+  row.framework = "nanotron v0.5";  // of the first rank
+  row.pp = 2;
+  row.dp = 4;
+  row.micro_batch = 16;  // one micro-batch per replica: the head's logits make the last one fullest
+  const RowCase found = case_of(row);
+  const LayoutCost cost =
+      layout_cost(*found.facts, found.device, found.stack, found.layout, layout_parameters());
+  EXPECT_LT(cost.first_stage_bytes, cost.memory_bytes());
+  EXPECT_EQ(printed_bytes(found, cost), cost.first_stage_bytes);
+  const auto answer = std::get<RowPrediction>(predict(row));
+  EXPECT_NEAR(answer.peak_memory_bytes.value, cost.first_stage_bytes, 1);
+  row.framework = "Megatron-DeepSpeed";  // the driver's number: 2.2 GB beside the allocator
+  const RowCase driver = case_of(row);
+  EXPECT_EQ(printed_bytes(driver, cost), cost.first_stage_bytes + 2.2e9);
+}
+
+TEST(RowModel, WhatMayBeRecomputedMayFit) {
+  TrainingRow row = full_row();
+  row.framework = "Megatron-Bridge/Megatron-Core";
+  row.micro_batch = 24;
+  row.global_batch = 192;
+  row.recompute = "none";
+  EXPECT_FALSE(std::get<RowPrediction>(predict(row)).fits);
+  row.recompute = "";  // recipes recompute as memory needs, and tables do not say so
+  EXPECT_TRUE(std::get<RowPrediction>(predict(row)).fits);
+}
+
 TEST(RowModel, TorchtitanCutsABatchByItsStages) {
   TrainingRow row = full_row();
   row.framework = "torchtitan";

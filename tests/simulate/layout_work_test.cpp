@@ -56,8 +56,7 @@ TEST_F(LayoutWork, MemoryOfTheFullestRankIsTheClosedForms) {
   for (const RankUse& use : run(l, ScheduleKind::one_f_one_b).ranks) {
     most = std::max(most, double(use.peak_memory_bytes));
   }
-  // The closed form adds the allocator's share.
-  EXPECT_NEAR(most * p.fragmentation / closed.memory_bytes(), 1, 0.03);
+  EXPECT_NEAR(most / closed.memory_bytes(), 1, 0.03);
 }
 
 TEST_F(LayoutWork, InterleavingAndZeroBubbleShortenTheWait) {
