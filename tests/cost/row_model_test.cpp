@@ -222,6 +222,10 @@ TEST(AcceleratorOf, TakesThePeakOfTheElementType) {
   EXPECT_TRUE(narrow.narrow);
   EXPECT_NEAR(narrow.flops_per_s / half.flops_per_s, 2, 0.01);
   EXPECT_EQ(half.per_node, 8);
+  // Scaled by rows: the casts, and no faster products.
+  const Accelerator rows = *accelerator_of(h100, "float8 rowwise");
+  EXPECT_TRUE(rows.narrow);
+  EXPECT_EQ(rows.flops_per_s, half.flops_per_s);
   // 4-bit recipes keep a quarter of the work in 8 bits: 1 / (0.75 / 10 + 0.25 / 5) = 8 PFLOP/s.
   const DeviceRecord& gb200 = *find_device(load_database(), "GB200");
   EXPECT_NEAR(accelerator_of(gb200, "NVFP4")->flops_per_s, 8e15, 1e9);
