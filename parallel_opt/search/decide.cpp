@@ -176,7 +176,8 @@ void Decider::fill_times(const Trial& plain, Option& option) const {
 /// Why an option may not be chosen, whatever the others are.
 void Decider::reject(Option& option, const Option& plain) const {
   const Trial& trial = *option.forward;
-  const double allowed = allowed_difference(option.plan.precision);
+  const double allowed =
+      std::max(allowed_difference(option.plan.precision), 2 * plain.forward->rounding.value_or(0));
   if (!std::isfinite(option.step.value) || option.step.value <= 0) {
     option.rejected = "its time could not be measured";
   } else if (trial.max_relative_difference && !(*trial.max_relative_difference <= allowed)) {

@@ -59,6 +59,9 @@ struct Trial {
   double warm_up_s = 0;  ///< that the run must still pay if this is chosen; 0: paid by the trial
   /// Largest relative difference of outputs from plain PyTorch's on the same data and weights.
   std::optional<double> max_relative_difference;
+  /// Of plain PyTorch where it rounds products to TF32: the same difference, against itself
+  /// without.
+  std::optional<double> rounding;
   std::optional<std::string> failed;  ///< why it did not run
   bool operator==(const Trial&) const = default;
 };
@@ -77,10 +80,10 @@ struct Decision {
 
 /// Replaces predictions by measurements and chooses. A candidate wins when it beats plain PyTorch
 /// by more than the noise of both measurements, its outputs agree with plain's within what its
-/// precision allows, it fits in memory, and it pays back its remaining warm-up in `job.steps`;
-/// otherwise plain PyTorch stays. The optimizer step of one trial may join the forward and backward
-/// of another. Where the trials hold no plain PyTorch, nothing can be compared and the predicted
-/// plan stays.
+/// precision allows (or twice what TF32 does to plain's own: each is that far from exact), it fits
+/// in memory, and it pays back its remaining warm-up in `job.steps`; otherwise plain PyTorch stays.
+/// The optimizer step of one trial may join the forward and backward of another. Where the trials
+/// hold no plain PyTorch, nothing can be compared and the predicted plan stays.
 Decision decide(const Graph& graph, const Cluster& cluster, const Job& job,
                 const SearchResult& result, const std::vector<Trial>& trials);
 
@@ -123,6 +126,8 @@ void fields(Visitor& visit, T& trial) {
   visit("peak_bytes", trial.peak_bytes, "peak memory of a step");
   visit("warm_up_s", trial.warm_up_s, "still to be paid if this is chosen");
   visit("max_relative_difference", trial.max_relative_difference, "of outputs, against plain");
+  visit("rounding", trial.rounding,
+        "plain's, where it uses TF32: of outputs, against itself without");
   visit("failed", trial.failed, "why it did not run");
 }
 

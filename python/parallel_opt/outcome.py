@@ -40,6 +40,7 @@ def core_trial(trial: Trial) -> _core.Trial:
         "peak_bytes": trial.peak_bytes,
         "warm_up_s": 0.0,  # the compiled code is kept, so the trial has paid for it
         "max_relative_difference": trial.max_relative_difference,
+        "rounding": trial.rounding,
         "failed": trial.error,
     }
     given = {name: value for name, value in document.items() if value is not None}

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from parallel_opt.agreement import exact_products, relative_difference, rounds_to_tf32
 from parallel_opt.compat import cpu_allocations, tree_leaves, tree_map
 from parallel_opt.device_time import device_of, waiting_clock
 from parallel_opt.engine import allocator
@@ -83,6 +84,7 @@ class Trial:
             CPU; thinned for a picture.
         compile_s: Seconds until compiled code ran.
         max_relative_difference: Largest difference of an output over the largest value of plain's.
+        rounding: Of plain PyTorch with TF32 on: the same, against its outputs with TF32 off.
         skipped: Why it was not tried: the budget.
         error: What it raised.
         notes: What the engine had to leave out.
@@ -98,6 +100,7 @@ class Trial:
     memory_curve: tuple[tuple[float, int], ...] = ()
     compile_s: float = 0.0
     max_relative_difference: float | None = None
+    rounding: float | None = None
     skipped: str | None = None
     error: str | None = None
     notes: tuple[str, ...] = ()
@@ -235,6 +238,7 @@ class _Bench:
             output = self._run_once()
             first_s = self._done() - start
             difference = self._difference(output)
+            rounding = self._rounding() if is_plain else None
             transient, curve = transient_memory(self._run_once, self._device)
             if is_plain and self._device.type == "cpu":
                 changes = cpu_allocations(self._run_once)
@@ -255,6 +259,7 @@ class _Bench:
             entry.trial,
             compile_s=first_s if compile_s > 0 else 0.0,
             max_relative_difference=difference,
+            rounding=rounding,
             transient_bytes=transient,
             memory_curve=tuple(thinned(curve, above=self._resident)),
         )
@@ -283,6 +288,14 @@ class _Bench:
             self._plain_output = [x.detach().clone() for x in outputs]
         pairs = zip(self._plain_output, outputs, strict=True)
         return max((relative_difference(a, b) for a, b in pairs), default=0.0)
+
+    def _rounding(self) -> float | None:
+        """What TF32 does to plain's outputs: another order of its products may do as much."""
+        if not rounds_to_tf32(self._device):
+            return None
+        self.snapshot.restore()
+        with exact_products():
+            return self._difference(self._run_once())
 
     def _rounds(self, live: list[_Entry]) -> None:
         """Every live entry once per round, in an order that turns."""
@@ -365,17 +378,6 @@ class _CompileGuess:
     def learn(self, settings: Any, seconds: float) -> None:
         self._scale *= max(0.2, min(5.0, seconds / max(self.seconds(settings), 1e-3)))
         self._first_s = 0.0
-
-
-def relative_difference(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Largest |a - b| over the largest |a|; infinite when shapes differ or only one is finite."""
-    if a.shape != b.shape:
-        return float("inf")
-    if a.numel() == 0:
-        return 0.0
-    a, b = a.detach().double(), b.detach().double()
-    difference = float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
-    return difference if difference == difference else float("inf")
 
 
 def _fresh(leaf: Any) -> Any:

@@ -135,6 +135,19 @@ TEST_F(Decide, WrongNumbersAreRejected) {
   EXPECT_FALSE(with(trials).plan.execution.compile);
 }
 
+TEST_F(Decide, OutputsMayDifferTwiceAsMuchAsTf32ChangesPlains) {
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
+                               trial(Precision::fp32, true, false, 50, 10)};
+  trials[1].max_relative_difference = 7e-3;
+  EXPECT_FALSE(with(trials).plan.execution.compile);
+  trials[0].rounding = 4e-3;  // 2 x 4e-3 > 7e-3
+  EXPECT_TRUE(with(trials).plan.execution.compile);
+  trials[1].max_relative_difference = 9e-3;
+  EXPECT_EQ(
+      reason(with(trials), "1 rank x 2 threads, fp32, compiled, memory kept"),
+      "its outputs differ from those of plain PyTorch by 0.00900, fp32 may differ by 0.00800");
+}
+
 TEST_F(Decide, WarmUpMustBePaidBack) {
   // 10 ms gained per step, 20 s of warm-up: 2000 steps.
   std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
