@@ -33,6 +33,7 @@ __all__ = [
     "cpu_allocations",
     "cuda_random_state",
     "current_backward_id",
+    "default_store",
     "everywhere_hook_tables",
     "hook_tables",
     "is_compile_error",
@@ -351,6 +352,14 @@ def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
 def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
     disabled: Callable[..., Any] = torch.compiler.disable(function)
     return disabled
+
+
+def default_store() -> Any:
+    """What the ranks of the default process group met in; None where torch does not tell."""
+    try:
+        return _private(torch.distributed.distributed_c10d, "_get_default_store")()
+    except MissingTorchName:
+        return None
 
 
 def all_gather_single(whole: torch.Tensor, part: torch.Tensor) -> None:

@@ -22,6 +22,7 @@ from parallel_opt.engine.batch_norm import CrossRankBatchNorm
 from parallel_opt.engine.draws import FullBatchDraws, own_stream
 from parallel_opt.engine.layout import Layout
 from parallel_opt.engine.layout_book import LayoutBook
+from parallel_opt.engine.parted import failing_together
 from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.reducers import DdpReducer, LateReducer, Reducer, ddp_fault
 from parallel_opt.engine.shares import Share, split_batch
@@ -35,6 +36,7 @@ log = logging.getLogger("parallel_opt")
 ENGINES = ("auto", "ddp", "late")
 VIEWS = ("auto", "global", "local")
 DRAWS = ("exact", "independent")
+_numbers = itertools.count()
 LARGE_OUTPUT_BYTES = 256 * 2**20  # gathering more than this each step is worth a word
 
 
@@ -93,6 +95,7 @@ class DataParallel:
         self._owned: frozenset[int] = frozenset()
         self._reduce = True
         self._forwards = 0
+        self._name = 0  # alike on all ranks
         self._applied = False
 
     @property
@@ -107,6 +110,7 @@ class DataParallel:
         self._applied = True
         if self.group.size == 1:
             return
+        self._name = self._first(next(_numbers))
         self._copy_from_first()
         if self.engine == "auto" or self.engine == "ddp":
             fault = ddp_fault(self.group)
@@ -188,6 +192,7 @@ class DataParallel:
         # A dummy row needs a backward only to take part in its collectives.
         needed = statistics or any(rule.kind == "same" for rule in layout.outputs)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._together())
             if not share.own and not needed:
                 stack.enter_context(torch.no_grad())
             if layout.random and draws is None:
@@ -208,7 +213,8 @@ class DataParallel:
         call = LocalCall(self.group, self._enter_backward, rows, layout.outputs)
         call.weigh(inputs, rows)
         statistics = layout.batch_norm and self._sync_batch_norm
-        result = self._run(inputs, structure, None, statistics, rows > 0)
+        with self._together():
+            result = self._run(inputs, structure, None, statistics, rows > 0)
         scalars = [t for t in flatten(result)[0] if t.dim() == 0 and t.is_floating_point()]
         if layout.whole_because and scalars:
             self._note(f"single-number outputs count by samples: {layout.whole_because}")
@@ -253,6 +259,9 @@ class DataParallel:
         whole = set_checkpoint_early_stop(False) if statistics else contextlib.nullcontext()
         with compat.checkpoint_context(modes), whole, modes():
             return self.module(*args, **kwargs)
+
+    def _together(self) -> contextlib.AbstractContextManager[None]:
+        return failing_together(self.group, f"{self._name}/{self._forwards}")
 
     def _finish(
         self, call: Call, result: Any, agree: str = "", anchors: Sequence[torch.Tensor] = ()

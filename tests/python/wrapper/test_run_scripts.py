@@ -214,3 +214,31 @@ def test_a_script_that_trains_nothing_is_told_so(tmp_path: Path) -> None:
     assert done.stderr == (
         "parallel-opt: the script trained no OptimizedParallel: nothing was planned or measured\n"
     )
+
+
+def test_a_sample_that_fails_on_one_rank_ends_the_run(tmp_path: Path) -> None:
+    """The loop skips it; the ranks would pair different batches from there on."""
+    script = (
+        HEAD
+        + """
+from parallel_opt.engine import parted
+parted.PATIENCE_S = 0.5
+net = nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Linear(8, 2))
+model = OptimizedParallel(net, **pins)
+for step in range(6):
+    tokens = torch.randint(10, (6, 2))
+    tokens[0, 0] = 77 if step == 3 else 0
+    try:
+        model(tokens).sum().backward()
+    except IndexError:
+        print("skipped")
+print("done")
+"""
+    )
+    done = run(tmp_path, script, "--ranks", "2")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "IndexError: index out of range in self" in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "parallel_opt.engine.parted.RanksParted: rank 0 alone fails on its part of the batch: the "
+        "ranks cannot go on together (leave the sample out of the data, or run on one rank)"
+    )
