@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from parallel_opt import record
-from parallel_opt.engine import process_group, script_end
+from parallel_opt.engine import process_group, script_end, script_files
 from parallel_opt.launch import LOG_DIR, LOG_LEVEL, worker_error_file
 from parallel_opt.options import resolve
 
@@ -45,6 +45,7 @@ def _run_script() -> None:
     group = process_group.start(timeout_s=resolve({})[0].timeout_s)
     if group.size > 1:
         process_group.share_seed(group)
+        script_files.save_whole()
     script_end.run_script(script)
 
 

@@ -242,3 +242,20 @@ print("done")
         "parallel_opt.engine.parted.RanksParted: rank 0 alone fails on its part of the batch: the "
         "ranks cannot go on together (leave the sample out of the data, or run on one rank)"
     )
+
+
+def test_ranks_may_load_the_checkpoint_that_they_just_wrote(tmp_path: Path) -> None:
+    script = (
+        HEAD
+        + """
+model = OptimizedParallel(Net(), **pins)
+model(X[:8]).sum().backward()
+for step in range(100):
+    torch.save(model.state_dict(), "best.pt")
+    model.load_state_dict(torch.load("best.pt"))
+print("fine")
+"""
+    )
+    script = f"import os; os.chdir(r'{tmp_path}')\n" + script
+    done = run(tmp_path, script, "--ranks", "2")
+    assert (done.returncode, done.stdout) == (0, "fine\n"), done.stderr
