@@ -51,16 +51,18 @@ bool stops(const Graph& graph, const Op& op) {
          name.starts_with("aten.new_");
 }
 
-/// Per operator: does no gradient go through it? A gradient that is computed in the forward (a
-/// Jacobian) reads what autograd had saved, which a trace shows as detached and is not.
+/// Per operator: does no gradient go through it? What a gradient that is computed in the forward (a
+/// penalty, a Jacobian) detaches is what autograd had saved: to the outer gradient it is not. Such
+/// are detached inside of the gradient, or read by one of its operators.
 std::vector<bool> stopping(const Graph& graph) {
   std::vector<bool> result(graph.ops.size());
   std::vector<bool> read(graph.tensors.size());  // by a backward operator
   for (std::size_t i = graph.ops.size(); i-- > 0;) {
     const Op& op = graph.ops[i];
     const bool inner = op.phase == Phase::forward && op.target.find("_backward") != op.target.npos;
-    const bool saved = std::ranges::any_of(
-        op.outputs, [&](TensorId id) { return id.valid() && read[id.index()]; });
+    const bool saved = attribute(op, kInGradient, 0) != 0 ||
+                       std::ranges::any_of(
+                           op.outputs, [&](TensorId id) { return id.valid() && read[id.index()]; });
     const bool view = saved && op_class(graph, op) == OpClass::view;
     for (const Operand& input : op.inputs) {
       if ((inner || view) && input.tensor.valid()) read[input.tensor.index()] = true;

@@ -34,6 +34,8 @@ OpWork backward_work(const Graph& graph, const Op& op, const std::vector<bool>& 
 /// Attribute of an operator that ran without gradients (torch.no_grad), 1: no backward, nothing
 /// kept.
 inline constexpr const char* kNoGrad = "no_grad";
+/// Set on operators of the forward that ran inside of a gradient (`torch.autograd.grad`).
+inline constexpr const char* kInGradient = "in_gradient";
 
 /// Per tensor: does a gradient flow into it? It depends on a parameter or input that requires one,
 /// and a result of the graph depends on it.

@@ -259,6 +259,8 @@ class Recorder:
         off = not torch.is_grad_enabled() and not self._of_torch and not self._scripted
         if self.phase == "forward" and off:
             more["no_grad"] = True
+        if self.phase == "forward" and compat.running_autograd_sequence() >= 0:
+            more["in_gradient"] = True  # what it detaches is what autograd had saved
 
         def emit() -> None:
             self.emit(target, function, args, kwargs, outputs, here, path, more)

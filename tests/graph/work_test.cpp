@@ -109,18 +109,17 @@ TEST(Work, NoGradientComesThroughIndicesNorThroughWhatIsDetached) {
 }
 
 TEST(Work, AGradientInTheForwardReadsWhatAutogradHadSaved) {
-  // A Jacobian of tanh: the trace shows its saved result as detached, but it is not.
-  GraphBuilder b;
-  const TensorId w = b.parameter("w", {3});
-  const TensorId y = b.op("aten.tanh.default", {{"self", w}}, {3});
-  const TensorId saved = b.op("aten.detach.default", {{"self", y}}, {3});
-  const TensorId row = b.op("aten.view.default", {{"self", saved}}, {3});
-  const TensorId ones = b.op("aten.ones.default", {}, {3});
-  b.output(b.op("aten.tanh_backward.default", {{"grad_output", ones}, {"output", row}}, {3}));
-  const std::vector<bool> needs = needs_grad(b.build());
-  EXPECT_TRUE(needs[saved.index()]);
-  EXPECT_TRUE(needs[w.index()]);
-  EXPECT_FALSE(needs[ones.index()]);
+  // A gradient of tanh: the trace shows its saved result as detached, but it is not.
+  for (const bool inside : {false, true}) {
+    GraphBuilder b;
+    const TensorId w = b.parameter("w", {3});
+    const TensorId y = b.op("aten.tanh.default", {{"self", w}}, {3});
+    const TensorId saved = b.op("aten.detach.default", {{"self", y}}, {3}, {{kInGradient, inside}});
+    b.output(b.op("aten.mul.Tensor", {{"self", saved}, {"other", saved}}, {3}));
+    const std::vector<bool> needs = needs_grad(b.build());
+    EXPECT_EQ(needs[saved.index()], inside);
+    EXPECT_EQ(requires_grad(b.build())[saved.index()], inside);
+  }
 }
 
 TEST(Work, AWriteInPlaceWithoutGradientsLeavesTheTensorItsOwn) {
