@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from parallel_opt._core import Graph, join_batches, read_pt2
+from parallel_opt._core import Graph, join_batches, read_pt2, summarize
 from parallel_opt.capture_export import (
     draft_reason,
     export,
@@ -24,7 +24,7 @@ from parallel_opt.capture_export import (
 from parallel_opt.capture_flex import unknown_masks
 from parallel_opt.capture_inputs import batch_of, check_samples, checked_call, map_tensors
 from parallel_opt.capture_loss import Loss
-from parallel_opt.capture_state import checked_module
+from parallel_opt.capture_state import checked_module, masks_as_in_a_run
 from parallel_opt.compat_functions import apply_seen, checkpoints_seen
 from parallel_opt.errors import InputError
 from parallel_opt.operators import with_registered
@@ -126,6 +126,10 @@ RECOMPUTED = (
     "recorded from one run: parts run under activation checkpointing, "
     "and an export does not say which"
 )
+OWN_GRADIENT = (
+    "recorded from one run: {} has a gradient where its operators have none, "
+    "and an export has only these"
+)
 CAST = "recorded from one run: autocast is used inside, and an export does not have its casts"
 
 
@@ -148,8 +152,10 @@ class _Capture:
 
     def by(self, level: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         """The graph at one level."""
-        if level == "auto":
-            return self._auto(args, kwargs)
+        with masks_as_in_a_run("position_ids" in kwargs):
+            return self._auto(args, kwargs) if level == "auto" else self._only(level, args, kwargs)
+
+    def _only(self, level: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Graph:
         way: Callable[[tuple[Any, ...], dict[str, Any]], Graph] = getattr(self, f"_{level}")
         try:
             return way(args, kwargs)
@@ -183,6 +189,8 @@ class _Capture:
         if self.autocasts:
             return recorded.annotated([CAST])
         names = ", ".join(sorted(self.inlined))
+        if summarize(graph).flops.backward < summarize(recorded).flops.backward:
+            return recorded.annotated([OWN_GRADIENT.format(names)])
         note = f"exported with the operators inside of {names}; what autograd keeps was observed"
         return graph.annotated([note], recorded.observed_saved_bytes)
 

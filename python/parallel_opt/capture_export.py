@@ -16,7 +16,7 @@ from parallel_opt import compat_functions as functions
 from parallel_opt._core import Graph, analyze
 from parallel_opt.capture_flex import flex_operands
 from parallel_opt.capture_inputs import batch_of, map_tensors
-from parallel_opt.capture_state import flat_call, preserved, quiet, unwrapped
+from parallel_opt.capture_state import flat_call, masks_as_in_a_run, preserved, quiet, unwrapped
 from parallel_opt.operators import registered
 
 
@@ -41,6 +41,7 @@ def export(
         torch.enable_grad(),
         functions.compile_eagerly(lifting=True),
         functions.flex_attention_anywhere(),
+        masks_as_in_a_run("position_ids" in kwargs),
     ):
         shapes = _dynamic(args, kwargs) if dynamic_batch else None
         program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=strict)

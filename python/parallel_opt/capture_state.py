@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -185,3 +185,22 @@ def _refill(container: Any, content: Any) -> None:
     elif container != content:
         container.clear()
         container.update(content)
+
+
+@contextlib.contextmanager
+def masks_as_in_a_run(positions_given: bool) -> Iterator[None]:
+    """transformers leaves out a mask that says no more than "causal" or nothing, but not under an
+    export, whose program may serve other lengths; a step of training does not. Positions that the
+    model itself counts are those of one text per sample."""
+    masking: Any = sys.modules.get("transformers.masking_utils")
+    instead: dict[str, Callable[..., Any]] = {"is_torchdynamo_exporting": lambda: False}
+    if not positions_given:
+        instead["find_packed_sequence_indices"] = lambda position_ids: None
+    before = {name: getattr(masking, name) for name in instead if hasattr(masking, name)}
+    try:
+        for name in before:
+            setattr(masking, name, instead[name])
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(masking, name, function)

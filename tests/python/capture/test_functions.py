@@ -196,3 +196,48 @@ def test_what_torch_had_is_there_again_after_captures():
     with pytest.raises(InputError):
         capture(Masked(), (torch.randn(2, LENGTH, 31),))
     assert everything() == before
+
+
+class Spike(torch.autograd.Function):
+    """A step, with the gradient of something smooth."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return (x > 0).float()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient / (1 + x.abs()) ** 2
+
+
+class Spiking(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.second(Spike.apply(self.first(x)))
+
+
+def test_a_function_with_a_gradient_of_its_own_passes_it_on():
+    graph = capture(Spiking(), (X,))
+    flops = summarize(graph).flops
+    # the first layer's weight, the second's weight and operand: its operators have no gradient
+    assert (flops.forward, flops.backward) == (2 * LINEAR, 3 * LINEAR)
+    assert graph.notes[0].startswith("recorded from one run: Spike has a gradient")
+
+
+@pytest.mark.parametrize("level", ["auto", "trace"])
+def test_a_causal_language_model_has_no_mask_that_a_run_leaves_out(level):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.AutoConfig.for_model(
+        "llama", vocab_size=16, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+        num_attention_heads=4, num_key_value_heads=2, use_cache=False,
+    )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    graph = capture(model, (), {"input_ids": torch.zeros(2, 8, dtype=torch.int64)}, level=level)
+    (attention,) = [op for op in graph.ops if "scaled_dot_product" in op.target]
+    assert attention.attributes["is_causal"] is True
+    assert "attn_mask" not in [argument for argument, _ in attention.inputs]

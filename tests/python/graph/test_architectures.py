@@ -35,11 +35,6 @@ KNOWN_FAULTS = {
     "wav2vec2": GROUPED_CONVOLUTION,
 }
 
-# Kept by the exported program, and not by the model as it runs eagerly: under torch.export
-# transformers makes the attention mask that it leaves out when nothing is masked. In two layers the
-# mask becomes floats: 2 samples, 63 * 63 positions.
-EXPORTED = {"wav2vec2": 2 * (2 * 63 * 63 * 4)}
-
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
@@ -89,11 +84,11 @@ def test_the_known_faults_are_all_there_are() -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_saved_bytes_are_within_two_percent(name: str) -> None:
     model, inputs, summary = _made(name)
-    seen = torch_saved_bytes(model, (), inputs) + EXPORTED.get(name, 0)
+    seen = torch_saved_bytes(model, (), inputs)
     assert summary.saved_bytes == pytest.approx(seen, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["bloom", "wav2vec2"])
+@pytest.mark.parametrize("name", ["bloom"])
 def test_a_recorded_run_keeps_what_the_model_does(name: str) -> None:
     """Also at another batch: the rules of the table hold for what was recorded."""
     model, inputs, _ = _made(name)
