@@ -43,6 +43,10 @@ constexpr HeadTraits kHeadTraits[] = {
     {.type = "cohere2", .tokens = false, .questions = false},
     {.type = "olmoe", .tokens = false, .questions = false},
     {.type = "smollm3", .question_base = "transformer"},
+    {.type = "ministral", .question_base = "transformer"},
+    {.type = "arcee", .question_base = "transformer"},
+    {.type = "seed_oss", .question_base = "transformer"},
+    {.type = "glm", .questions = false},
     {.type = "deepseek_v2", .tokens = false, .questions = false},
 };
 
@@ -278,6 +282,41 @@ Writing smollm3(ConfigReader& c) {
   return writing(std::move(s));
 }
 
+Writing ministral(ConfigReader& c) {
+  DecoderSpec s = read_llama(c, {32000, 4096, 14336, 32, 32, 8, 131072});
+  return writing(std::move(s));
+}
+
+Writing arcee(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {32000, 2560, 18432, 32, 32, 0, 4096, 0, false, "relu2"});
+  s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
+  plain_mlp(s, "up_proj", "down_proj");
+  s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
+  s.mlp_bias = c.flag({"mlp_bias"}, false);
+  return writing(std::move(s));
+}
+
+Writing seed_oss(ConfigReader& c) {
+  DecoderSpec s = read_llama(c, {155136, 4096, 27648, 64, 80, 8, 524288, 128});
+  s.qkv_bias = c.flag({"attention_bias"}, true);
+  s.o_bias = c.flag({"attention_out_bias"}, false);
+  s.mlp_bias = c.flag({"mlp_bias"}, false);
+  s.attention_dropout = c.real({"attention_dropout"}, 0.1);
+  s.residual_dropout = c.real({"residual_dropout"}, 0.1);
+  c.ignore({"pretraining_tp"});
+  return writing(std::move(s));
+}
+
+Writing glm(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {151552, 4096, 13696, 40, 32, 2, 131072, 128});
+  s.norm_eps = c.real({"rms_norm_eps"}, 1.5625e-7);
+  s.names.gate_up = "gate_up_proj";
+  s.positions = Positions::rotary_interleaved;
+  s.qkv_bias = c.flag({"attention_bias"}, true);
+  partly_rotary(c, s, {"partial_rotary_factor"}, 0.5);
+  return writing(std::move(s));
+}
+
 /// One word per layer, "full_attention" or "sliding_attention"; empty when the file has none.
 std::vector<std::string> read_layer_types(ConfigReader& c, std::int64_t layers) {
   std::vector<std::string> kinds = c.text_list("layer_types");
@@ -340,6 +379,10 @@ constexpr HfFamily kFamilies[] = {
     {"cohere", cohere},
     {"cohere2", cohere2},
     {"smollm3", smollm3},
+    {"ministral", ministral},
+    {"arcee", arcee},
+    {"seed_oss", seed_oss},
+    {"glm", glm},
 };
 
 }  // namespace
