@@ -27,15 +27,19 @@ double reference_watts(const std::string& arch) noexcept {
   return 700 / 989.4e12;                      // H100-SXM
 }
 
+double efficiency_of(const Accelerator& device, const LayoutParameters& p) noexcept {
+  const auto it = p.matmul_efficiency.find(device.arch);
+  const auto other = p.matmul_efficiency.find("other");
+  return it != p.matmul_efficiency.end()      ? it->second
+         : other != p.matmul_efficiency.end() ? other->second
+                                              : 0.7;
+}
+
 /// Share of the peak that large products reach. Devices of one generation get about the same work
 /// out of a joule, so what a limit sustains follows from the watts per FLOP/s of the peak.
 double sustained_share(const Accelerator& device, const LayoutParameters& p) noexcept {
-  const auto it = p.matmul_efficiency.find(device.arch);
-  const auto other = p.matmul_efficiency.find("other");
-  const double share = it != p.matmul_efficiency.end()      ? it->second
-                       : other != p.matmul_efficiency.end() ? other->second
-                                                            : 0.7;
-  if (device.max_w <= 0 || it == p.matmul_efficiency.end()) return share;
+  const double share = efficiency_of(device, p);
+  if (device.max_w <= 0 || !p.matmul_efficiency.contains(device.arch)) return share;
   const double watts = device.max_w / device.half_flops_per_s / reference_watts(device.arch);
   return std::min(std::max(share, kMostEfficient), share * std::pow(watts, p.power_exponent));
 }
@@ -58,6 +62,7 @@ LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& devic
                          const LayoutParameters& p) noexcept
     : facts_(facts), device_(device), stack_(stack), l_(layout), p_(p) {
   const double share = sustained_share(device, p);
+  pace_ = std::min(1.0, share / efficiency_of(device, p));
   half_rate_ = device.half_flops_per_s * share;
   rate_ =
       device.narrow ? device.flops_per_s * share * p.narrow_efficiency : device.flops_per_s * share;
@@ -163,7 +168,8 @@ BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
     const double share = stack_.attention == AttentionFamily::vendor  ? p_.vendor_efficiency
                          : stack_.attention == AttentionFamily::early ? p_.early_efficiency * lag
                                                                       : p_.flash_efficiency * lag;
-    const double products = attention * block.causal_share / (device_.half_flops_per_s * share);
+    const double products =
+        attention * block.causal_share / (device_.half_flops_per_s * pace_ * share);
     time.exponentials = products * exponentials_share(block);
     time.attention = products + time.exponentials;
   }

@@ -92,6 +92,7 @@ class LayoutModel {
   const ParallelLayout& l_;
   const LayoutParameters& p_;
   double half_rate_, rate_, memory_rate_;
+  double pace_ = 1;  ///< of matrix units under the power limit
   double tensor_, pipeline_, rows_, wide_split_, replicas_, nodes_;
   double layers_ = 0;
   double first_layers_ = 0;  ///< of every stage but the last

@@ -156,7 +156,7 @@ RecomputeRule recompute_rule(const std::string& text) {
 }
 
 /// The stack that the framework's name means, with the switches that the notes state.
-SoftwareStack stack_of(const TrainingRow& row) {
+SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
   const SoftwareStack* named = stack_of_framework(row.framework);
   SoftwareStack stack = named != nullptr ? *named : *find_stack("pytorch");
   const bool says_compile = has(row.notes, "compile") || has(row.framework, "compile");
@@ -164,6 +164,12 @@ SoftwareStack stack_of(const TrainingRow& row) {
       !says_compile) {
     stack.fused_operators = false;
     stack.eager_host = true;
+  }
+  // Fused attention and products that overlap their collectives came to Megatron with Hopper.
+  const bool before = arch == "Volta" || arch == "Ampere";
+  if (stack.name == "megatron" && before && !has(row.notes, "flash")) {
+    stack.attention = AttentionFamily::unfused;
+    stack.overlaps_tensor = false;
   }
   if (has(row.notes, "async tp") || has(row.notes, "asynctp")) stack.overlaps_tensor = true;
   return stack;
@@ -254,7 +260,6 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   }
   if (has(row.framework, "offload")) return "offload to the host is not modelled";
   RowCase out;
-  out.stack = stack_of(row);
   const std::optional<DeviceRecord> record = device_by_text(row.gpu, row.gpu_family);
   if (!record) return "device '" + row.gpu + "' is not in the database";
   Surroundings around;
@@ -265,6 +270,7 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   const auto device = accelerator_of(*record, row.dtype, around);
   if (!device) return "device '" + row.gpu + "' has no peak rate in the database";
   out.device = *device;
+  out.stack = stack_of(row, device->arch);
   const KnownModel* known = known_model(row.model_name);
   out.model = model_spec(row, known);
   if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";

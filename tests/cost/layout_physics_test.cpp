@@ -46,6 +46,18 @@ TEST_F(LayoutPhysics, WhatALimitSustainsFollowsFromWattsPerFlop) {
   EXPECT_NEAR(products(700) / products(70000), 0.92 / efficiency, 1e-9);
 }
 
+TEST_F(LayoutPhysics, ALimitSlowsAttentionsProductsToo) {
+  // And not its exponentials; a higher limit than the reference's speeds neither up.
+  const auto attention = [&](double watts) {
+    Accelerator device = h100;
+    device.max_w = watts;
+    device.exponentials_per_s = 1e30;
+    return layout_cost(dense, device, stack, {}, p).attention_s;
+  };
+  EXPECT_NEAR(attention(350) / attention(700), std::pow(2, p.power_exponent), 1e-9);
+  EXPECT_EQ(attention(1400), attention(700));
+}
+
 TEST_F(LayoutPhysics, NewerSiliconIsHeldBackByItsLimit) {
   // 1,200 W for 2.5 PFLOP/s are 0.68 of an H100's watts per FLOP/s.
   const Accelerator gb200 = named("GB200");

@@ -168,6 +168,19 @@ TEST(RowModel, WhatMayBeRecomputedMayFit) {
   EXPECT_TRUE(std::get<RowPrediction>(predict(row)).fits);
 }
 
+TEST(RowModel, MegatronBeforeHopperHasNoFusedAttention) {
+  TrainingRow row = full_row();
+  row.framework = "Megatron-LM";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
+  EXPECT_FALSE(case_of(row).stack.overlaps_tensor);
+  row.notes = "FlashAttention";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
+  row.notes = "";
+  row.gpu = "H100-SXM-80GB";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
+  EXPECT_TRUE(case_of(row).stack.overlaps_tensor);
+}
+
 TEST(RowModel, TorchtitanCutsABatchByItsStages) {
   TrainingRow row = full_row();
   row.framework = "torchtitan";
