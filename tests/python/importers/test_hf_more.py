@@ -1,4 +1,4 @@
-"""Families that are known ones with other settings: counts against transformers, in one test each."""
+"""Families that are known ones with other settings: counts against transformers, one test each."""
 
 from __future__ import annotations
 
