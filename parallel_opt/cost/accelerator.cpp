@@ -199,18 +199,18 @@ Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
     throw InputError("cluster", "it has no accelerators", "name one that has, as 8xH100-SXM-80GB");
   }
   const int node = cluster.devices[at].node;
-  slowest->per_node = 0;
+  slowest->per_node = 1;
+  bool far_known = false;  // one neighbour tells the link, one of another node the network
   for (std::size_t i = 0; i < cluster.devices.size(); ++i) {
     if (i == at || cluster.devices[i].kind != DeviceKind::gpu) continue;
     const bool near = cluster.devices[i].node == node;
     if (near) slowest->per_node += 1;
-    if (near && slowest->per_node > 1) continue;  // one neighbour tells the link
+    if (near ? slowest->per_node > 2 : far_known) continue;
     const auto link = find_link(cluster, DeviceId(at), DeviceId(i));
+    if (!near) far_known = link.has_value();
     if (!link) continue;
     (near ? slowest->link_bytes_per_s : slowest->network_bytes_per_s) = link->bytes_per_s.value;
-    if (!near) break;  // nodes are listed one after the other
   }
-  slowest->per_node += 1;
   return *slowest;
 }
 

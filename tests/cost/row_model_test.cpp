@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/hardware/load.h"
 
 namespace parallel_opt {
 namespace {
@@ -226,6 +227,18 @@ TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
   EXPECT_EQ(network_by_text("Selene", 8), 25e9);
   EXPECT_EQ(network_by_text("JeanZay (4 GPU NVLink nodes, Omni-Path)", 4), 10.6e9 / 4);  // measured
   EXPECT_EQ(network_by_text("somewhere", 8), std::nullopt);
+}
+
+TEST(AcceleratorOf, TheOrderOfDevicesChangesNothing) {
+  const auto of = [](const char* preset) {
+    return accelerator_of(load_cluster(preset), Precision::bf16);
+  };
+  // The slowest decides, wherever it stands.
+  const Accelerator first = of("8xV100-SXM-32GB+8xA100-SXM-80GB");
+  const Accelerator last = of("8xA100-SXM-80GB+8xV100-SXM-32GB");
+  EXPECT_EQ(first, last);
+  EXPECT_EQ(first.arch, "Volta");
+  EXPECT_EQ(first.per_node, 8);
 }
 
 TEST(AcceleratorOf, TakesThePeakOfTheElementType) {
