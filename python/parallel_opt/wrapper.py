@@ -4,6 +4,7 @@ plan."""
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,8 @@ class OptimizedParallel(nn.Module):
         if self.__dict__["_po_guard"] is not None:
             self.__dict__["_po_guard"].close()
         self.__dict__["_po_session"], self.__dict__["_po_engine"] = session, engine
+        # Hooks of an engine reach every optimizer: a model that is gone must not live on in them.
+        weakref.finalize(self, engine.unapply).atexit = False
         record.register(session, engine.recorder)
         session.announce()
 

@@ -39,6 +39,7 @@ class Engine:
         if _verifiable(session, options):
             other = fallback_settings(plan, session.plain, options)
             self._fallback = session.fallback or LocalEngine(module, other)
+        session.engine = session.fallback = None  # what is told of the run outlives the module
         for optimizer in find_optimizers(module.parameters()):
             self._adopt_everywhere(optimizer)
         self.parallel = DataParallel(

@@ -285,6 +285,12 @@ class DataParallel:
         return [mine or any(known[i : i + 1]) for i, mine in enumerate(own)]
 
     def _enter_backward(self) -> None:
+        if not self._applied:
+            raise InputError(
+                "backward",
+                "the OptimizedParallel of this forward is gone: nobody would average its gradients",
+                "keep it until the backward",
+            )
         if self._reducer is not None:
             self._reducer.on_backward(self._reduce)
 

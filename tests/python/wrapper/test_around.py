@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import logging
+import types
+import weakref
 from pathlib import Path
 
 import pytest
@@ -68,6 +71,23 @@ def test_compile_in_place_runs_the_plan() -> None:
     for _ in range(2):
         torch.testing.assert_close(model(x), plain(x))
     assert model.plan is not None
+
+
+def test_a_model_that_is_dropped_is_freed_and_plain_again() -> None:
+    def trained() -> tuple[nn.Module, weakref.ref[torch.Tensor]]:
+        model = OptimizedParallel(net(), **PLAIN)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model(batch()[0]).sum().backward()
+        optimizer.step()
+        return model.module, weakref.ref(model.fc1.weight)
+
+    module, weight = trained()
+    gc.collect()
+    assert type(module.forward) is types.MethodType  # no patch is left
+    module(batch()[0]).sum().backward()
+    del module
+    gc.collect()
+    assert weight() is None
 
 
 COMPILED = """
