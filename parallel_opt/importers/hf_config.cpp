@@ -43,7 +43,9 @@ std::string nearest_family(std::string_view type) {
       inside = one;
     }
   }
-  for (std::string candidate : {begun, within, nearest_match(type, known)}) {
+  // Of three letters, two may differ: that is no likeness.
+  const std::string like = type.size() > 3 ? nearest_match(type, known) : std::string();
+  for (const std::string& candidate : {begun, within, like}) {
     if (!candidate.empty()) return candidate;
   }
   return inside;

@@ -129,6 +129,7 @@ struct Recorded {
   std::string name;
   Ties ties;
   std::map<std::string, std::string> symbols;
+  std::map<std::string, std::int64_t> sizes;  ///< that depend on data, in the captured batch
   std::vector<CustomOperator> operators;
 };
 
@@ -148,6 +149,11 @@ Recorded read_recorded(const ZipArchive& zip, const Package& package, const std:
   };
   recorded.ties = strings("ties");
   recorded.symbols = strings("symbols");
+  const Node sizes = tree.root()["sizes"];
+  for (std::size_t i = 0; i < sizes.size() && sizes.is(Kind::object); ++i) {
+    const Node size = sizes.at(i);
+    if (size.is(Kind::integer)) recorded.sizes[std::string(sizes.key(i))] = size.integer();
+  }
   const Node name = tree.root()["name"], notes = tree.root()["notes"];
   if (name.is(Kind::string)) recorded.name = name.string();
   for (std::size_t i = 0; i < notes.size(); ++i) {
@@ -338,7 +344,7 @@ Graph read_package(const ZipArchive& zip, const std::string& file, const Ties& g
                   {"stack_trace", "from_node", "source_fn_stack", "torch_fn", "custom"});
     const Node model = tree.root();
     check_schema(model, findings);
-    pt2::Symbols symbols(findings, recorded.symbols);
+    pt2::Symbols symbols(findings, recorded.symbols, recorded.sizes);
     symbols.read_ranges(model["range_constraints"]);
     pt2::GraphReader(graph, findings, symbols).read(model["graph_module"]);
     graph.symbols = symbols.all();

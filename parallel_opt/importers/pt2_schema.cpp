@@ -219,9 +219,12 @@ std::int64_t Symbols::without_hint(const SizeExpression& expression, const Place
   for (const std::string& name : expression.symbols) {
     Known& one = known(name);
     if (!one.hinted) {
-      one.symbol.hint = std::clamp<std::int64_t>(1, one.symbol.min, one.symbol.max);
+      const auto seen = seen_.find(name);
+      const std::int64_t size = seen == seen_.end() ? 1 : seen->second;
+      one.symbol.hint = std::clamp(size, one.symbol.min, one.symbol.max);
       one.hinted = true;
-      findings_.note("the size " + name + " depends on data: taken as " +
+      findings_.note("the size " + name + " depends on data: " +
+                     (seen == seen_.end() ? "taken as " : "in the batch that was captured it is ") +
                      std::to_string(one.symbol.hint) + "; bind it to count with another");
     }
     values[name] = one.symbol.hint;

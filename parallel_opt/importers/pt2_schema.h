@@ -38,9 +38,11 @@ std::string device_name(JsonTree::Node device);
 /// hints that stand beside expressions.
 class Symbols {
  public:
-  /// `renames`: other names for symbols of the file.
-  Symbols(Findings& findings, const std::map<std::string, std::string>& renames)
-      : findings_(findings), renames_(renames) {}
+  /// `renames`: other names for symbols of the file. `seen`: sizes that depend on data, as they
+  /// were in the batch that was captured.
+  Symbols(Findings& findings, const std::map<std::string, std::string>& renames,
+          const std::map<std::string, std::int64_t>& seen)
+      : findings_(findings), renames_(renames), seen_(seen) {}
   void read_ranges(JsonTree::Node constraints);
   /// A size: {"as_int": 4} or {"as_expr": {"expr_str", "hint"}}. Faults are recorded; then 0. A
   /// symbol that no hint told about so far takes its smallest size, and a note says so: read inputs
@@ -59,6 +61,7 @@ class Symbols {
   Known& known(const std::string& name);
   Findings& findings_;
   const std::map<std::string, std::string>& renames_;
+  const std::map<std::string, std::int64_t>& seen_;
   std::vector<Known> symbols_;
   std::unordered_map<std::string, std::size_t> index_;                     // never iterated
   std::unordered_map<std::string, std::optional<SizeExpression>> parsed_;  // never iterated

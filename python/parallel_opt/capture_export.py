@@ -47,6 +47,7 @@ def export(
         program = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=strict)
         if on_autocast is not None and _has_autocast(program):
             on_autocast()
+        sizes = _sizes_of_data(program, args, kwargs)
         _simplify_masks(program)
         _drop_weights(program)
         extra = {
@@ -54,6 +55,7 @@ def export(
             "name": name or type(module).__name__,
             "ties": ties(module),
             "symbols": _batch_symbols(program),
+            "sizes": sizes,
             "operators": registered(),
         }
         buffer = io.BytesIO()
@@ -133,6 +135,57 @@ def _batch_symbols(program: Any) -> dict[str, str]:
             if isinstance(value.shape[0], torch.SymInt) and size.isidentifier():
                 symbols[size] = "batch"
     return symbols
+
+
+class _SizeReader(torch.fx.Interpreter):
+    """Runs a program and notes what its symbols stand for."""
+
+    def __init__(self, program: torch.fx.GraphModule, wanted: set[str]) -> None:
+        super().__init__(program)
+        self.wanted, self.sizes = wanted, dict[str, int]()
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        result = super().run_node(n)
+        pairs = zip(compat.tree_leaves(n.meta.get("val")), compat.tree_leaves(result), strict=False)
+        for symbolic, real in pairs:
+            if isinstance(symbolic, torch.Tensor) and isinstance(real, torch.Tensor):
+                for size, number in zip(symbolic.shape, real.shape, strict=False):
+                    self._note(size, number)
+            else:
+                self._note(symbolic, real)
+        return result
+
+    def _note(self, size: Any, number: Any) -> None:
+        if str(size) in self.wanted and isinstance(number, int):
+            self.sizes.setdefault(str(size), number)
+
+
+def _sizes_of_data(
+    program: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, int]:
+    """Sizes that depend on data (tokens that an expert gets), as they are in this batch: the
+    program runs once, on copies of what it may write. Nothing where tensors hold no data."""
+    wanted = {name for name in map(str, program.range_constraints) if name.startswith("u")}
+    given = [t for t in compat.tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
+    tensors = [*program.state_dict.values(), *program.constants.values(), *given]
+    real = all(
+        not isinstance(t, torch.Tensor) or (t.device.type != "meta" and not private.is_fake(t))
+        for t in tensors
+    )
+    if not wanted or not real:
+        return {}
+    copy = program.module()
+    for part in copy.modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, buffer.clone())
+    reader = _SizeReader(copy, wanted)
+    try:
+        with torch.no_grad():
+            args, kwargs = map_tensors((args, dict(kwargs)), torch.clone)
+            reader.run(*compat.tree_leaves((args, kwargs)), enable_io_processing=False)
+    except Exception:  # the sizes that were seen until then stand; a note names the others
+        return reader.sizes
+    return reader.sizes
 
 
 def _simplify_masks(program: Any) -> None:

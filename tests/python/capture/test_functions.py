@@ -241,3 +241,41 @@ def test_a_causal_language_model_has_no_mask_that_a_run_leaves_out(level):
     (attention,) = [op for op in graph.ops if "scaled_dot_product" in op.target]
     assert attention.attributes["is_causal"] is True
     assert "attn_mask" not in [argument for argument, _ in attention.inputs]
+
+
+class Routed(torch.nn.Module):
+    """Each expert takes the rows that are its own, and counts them in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.experts = torch.nn.ModuleList(torch.nn.Linear(4, 4) for _ in range(2))
+        self.register_buffer("rows", torch.zeros(()))
+
+    def forward(self, x):
+        result = torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            rows = torch.where(x[:, 0] == number)[0]
+            self.rows.add_(rows.shape[0])
+            result.index_add_(0, rows, expert(x[rows]))
+        return result
+
+
+def test_sizes_that_depend_on_data_are_those_of_the_batch():
+    module, x = Routed(), torch.tensor([0.0, 1, 1, 1, 0])[:, None].expand(5, 4)
+    state = torch.get_rng_state()
+    graph = capture(module, (x,))
+    assert summarize(graph).flops.forward == 5 * 2 * 4 * 4
+    sizes = {symbol.name: symbol.hint for symbol in graph.symbols if symbol.name != "batch"}
+    assert sorted(sizes.values()) == [2, 3]
+    assert sum("in the batch that was captured it is" in note for note in graph.notes) == 2
+    assert float(module.rows) == 0
+    assert torch.equal(state, torch.get_rng_state())
+    doubled = graph.bind({name: 2 * size for name, size in sizes.items()})
+    assert summarize(doubled).flops.forward == 10 * 2 * 4 * 4
+
+
+def test_sizes_that_depend_on_data_are_1_where_there_is_none():
+    with torch.device("meta"):
+        module = Routed()
+    graph = capture(module, (torch.zeros(5, 4, device="meta"),), level="export")
+    assert any("taken as 1" in note for note in graph.notes)

@@ -34,7 +34,6 @@ OTHER = {
     "hooks": "hooks of the user's are not called in capture: what they add is not here",
     "compiled": "compiled code keeps less: the graph is that of the module inside",
     "dynamically quantised": "torch's counter does not know quantised products",
-    "sizes by data": "an exported size is a symbol, 1 until it is bound",
 }
 
 
