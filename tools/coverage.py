@@ -21,9 +21,7 @@ Written by `tools/coverage.py`; do not edit. Every model is one of
 `tests/python/graph/architectures/`, small, in training mode (`wav2vec2` in eval mode), with
 one batch; it returns its loss.
 `tests/python/graph/test_architectures.py` checks all of it: parameters exactly, FLOPs exactly,
-saved bytes within 2 %. `wav2vec2` is 5 % high against the model as it runs: under `torch.export`
-transformers makes an attention mask that it leaves out otherwise, and the exported program keeps
-it; captured with `level="trace"` the count is exact. `bloom` has an autograd.Function of its own,
+saved bytes within 2 %. `bloom` has an autograd.Function of its own,
 which an export looks into: what it keeps is observed in a run on fake tensors.
 
 - *level*: how `parallel_opt.capture` got the graph.

@@ -2,6 +2,7 @@
 #include <ostream>
 
 #include "parallel_opt/cli/commands.h"
+#include "parallel_opt/cli/documents.h"
 #include "parallel_opt/cli/schemas.h"
 
 namespace parallel_opt {
@@ -9,16 +10,9 @@ namespace {
 
 ExitCode list_schemas(const Console& console) {
   if (console.json) {
-    JsonWriter out;
-    out.begin_object();
-    out.key("schema");
-    out.value("parallel-opt/schemas/1");
-    out.key("nouns");
-    out.begin_array();
-    for (const DocumentSchema& schema : document_schemas()) out.value(schema.noun);
-    out.end_array();
-    out.end_object();
-    console.out << out.text() << '\n';
+    SchemasDocument document;
+    for (const DocumentSchema& schema : document_schemas()) document.nouns.push_back(schema.noun);
+    print_json(console, document);
     return ExitCode::ok;
   }
   for (const DocumentSchema& schema : document_schemas()) {

@@ -43,6 +43,18 @@ void fields(Visitor& visit, T& document) {
   visit("compiler", document.compiler, "that built it");
 }
 
+/// What `parallel-opt schema` lists.
+struct SchemasDocument {
+  std::vector<std::string> nouns;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, SchemasDocument>
+void fields(Visitor& visit, T& document) {
+  visit.schema("parallel-opt/schemas/1");
+  visit("nouns", document.nouns, "documents that have a schema");
+}
+
 /// One thing that `doctor` looked at.
 enum class CheckStatus { ok, warning, fault };
 constexpr auto enum_names(CheckStatus) {

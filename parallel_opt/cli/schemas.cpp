@@ -60,6 +60,8 @@ const std::vector<DocumentSchema>& document_schemas() {
        [] { return schema_of<ReportDocument>("Where a report was written."); }},
       {"run", "what `parallel-opt run --report DIR` leaves in DIR/run.json",
        [] { return schema_of<RunRecord>("A training run."); }},
+      {"schemas", "what `parallel-opt schema --json` prints",
+       [] { return schema_of<SchemasDocument>("Documents that have a schema."); }},
       {"simulation", "what `parallel-opt simulate --json` prints",
        [] { return schema_of<SimulationDocument>("One simulated training step."); }},
       {"step-work", "what `parallel-opt simulate --work` reads",
