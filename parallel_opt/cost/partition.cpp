@@ -1,7 +1,6 @@
-#include <algorithm>
-#include <cstdio>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "parallel_opt/cost/policy_graph.h"
 #include "parallel_opt/graph/op_table.h"
@@ -97,52 +96,80 @@ struct Recomputation {
   }
 };
 
+/// Storages that stay for the backward, decided in the order of the operators.
+class Partition {
+ public:
+  explicit Partition(const PolicyGraph& g) : g_(g), readers_(readers_of(g)) {
+    for (const auto& [storage, by] : readers_) {
+      if (by.kernel || (by.value && group_that_makes(storage) < 0)) held_.insert(storage);
+    }
+  }
+
+  std::vector<Kept> of(const std::vector<Kept>& eager) {
+    for (const Kept& k : eager) {
+      if (!pools_maxima(g_.graph.ops[k.op])) {
+        keep(k);
+      } else if (!k.storage.valid() || g_.producer[k.storage.index()] == int(k.op)) {
+        list_.push_back({k.op, {}, scaled(k.bytes, 1.0 / 8)});  // places: int64 in eager code
+      } else if (readers_.contains(k.storage)) {
+        keep(k);  // another operator asks for what is pooled
+      }
+    }
+    return std::move(list_);
+  }
+
+ private:
+  static Affine scaled(const Affine& bytes, double share) {
+    return {share * bytes.fixed, share * bytes.per_sample};
+  }
+  int group_that_makes(TensorId storage) const {
+    const int from = g_.producer[storage.index()];
+    return from < 0 ? -1 : g_.group_of[std::size_t(from)];
+  }
+
+  void keep(const Kept& k) {
+    if (!k.storage.valid()) {
+      list_.push_back({k.op, {}, statistics(g_, k)});
+    } else if (const auto by = readers_.find(k.storage);
+               by == readers_.end() || held_.contains(k.storage)) {
+      list_.push_back(k);
+    } else {
+      choose(k, by->second);
+    }
+  }
+
+  /// Computed again from what its kernel reads, or kept itself, or kept as sides of a bound. Chains
+  /// over several kernels are not computed again: a residual sum is kept, not its terms.
+  void choose(const Kept& k, const Readers& by) {
+    Recomputation again{g_, held_, group_that_makes(k.storage), {}, {}};
+    if (again.group >= 0) again.need(k.storage);
+    double cost = 0;
+    for (const TensorId id : again.missing) cost += g_.tensor_bytes(id);
+    const double own = g_.tensor_bytes(k.storage);
+    again.possible = again.possible && again.group >= 0 && cost <= own;
+    const double sides = double(elements(g_.graph.tensor(k.storage)));
+    if (!by.value && !(again.possible && cost <= sides)) {
+      list_.push_back({k.op, {}, scaled(k.bytes, sides / own)});
+      return;
+    }
+    if (!again.possible) again.missing = {k.storage};
+    for (const TensorId id : again.missing) {
+      held_.insert(id);
+      list_.push_back({k.op, id, g_.tensor_affine(id)});
+    }
+  }
+
+  const PolicyGraph& g_;
+  std::map<TensorId, Readers> readers_;
+  std::set<TensorId> held_;
+  std::vector<Kept> list_;
+};
+
 }  // namespace
 
 std::vector<Kept> PolicyGraph::kept() const {
   std::vector<Kept> eager = kept_eagerly();
-  if (!policy.compile) return eager;
-  const std::map<TensorId, Readers> readers = readers_of(*this);
-  const auto group_that_makes = [&](TensorId storage) {
-    const int from = producer[storage.index()];
-    return from < 0 ? -1 : group_of[std::size_t(from)];
-  };
-  std::set<TensorId> held;
-  for (const auto& [storage, by] : readers) {
-    if (by.kernel || (by.value && group_that_makes(storage) < 0)) held.insert(storage);
-  }
-  std::vector<Kept> list;
-  for (const Kept& k : eager) {
-    if (pools_maxima(graph.ops[k.op])) {
-      const bool places = !k.storage.valid() || producer[k.storage.index()] == int(k.op);
-      if (places) list.push_back({k.op, {}, {k.bytes.fixed / 8, k.bytes.per_sample / 8}});  // int64
-      if (places || !readers.contains(k.storage)) continue;
-    }
-    const auto by = k.storage.valid() ? readers.find(k.storage) : readers.end();
-    if (by == readers.end() || held.contains(k.storage)) {
-      list.push_back(k.storage.valid() ? k : Kept{k.op, {}, statistics(*this, k)});
-      continue;
-    }
-    // Computed again from what its kernel reads, or kept itself, or kept as sides of a bound.
-    // Chains over several kernels are not computed again: a residual sum is kept, not its terms.
-    Recomputation again{*this, held, group_that_makes(k.storage), {}, {}};
-    if (again.group >= 0) again.need(k.storage);
-    double cost = 0;
-    for (const TensorId id : again.missing) cost += tensor_bytes(id);
-    again.possible = again.possible && again.group >= 0 && cost <= tensor_bytes(k.storage);
-    const double sides = double(elements(graph.tensor(k.storage)));
-    if (!by->second.value && !(again.possible && cost <= sides)) {
-      const double share = sides / tensor_bytes(k.storage);
-      list.push_back({k.op, {}, {share * k.bytes.fixed, share * k.bytes.per_sample}});
-      continue;
-    }
-    if (!again.possible) again.missing = {k.storage};
-    for (const TensorId id : again.missing) {
-      held.insert(id);
-      list.push_back({k.op, id, tensor_affine(id)});
-    }
-  }
-  return list;
+  return policy.compile ? Partition(*this).of(eager) : eager;
 }
 
 }  // namespace parallel_opt::cost_detail

@@ -190,9 +190,8 @@ struct Fold {
   }
 
   std::optional<Values> range() const {
-    const auto start = in.size() > 2 ? c.integer(in[0]) : std::nullopt;
-    const auto limit = in.size() > 2 ? c.integer(in[1]) : std::nullopt;
-    const auto step = in.size() > 2 ? c.integer(in[2]) : std::nullopt;
+    if (in.size() <= 2) return std::nullopt;
+    const auto start = c.integer(in[0]), limit = c.integer(in[1]), step = c.integer(in[2]);
     if (!start || !limit || !step || *step <= 0 || *limit < *start) return std::nullopt;
     if (static_cast<std::uint64_t>(*limit) - static_cast<std::uint64_t>(*start) > kMostElements) {
       return std::nullopt;

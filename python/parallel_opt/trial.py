@@ -18,6 +18,7 @@ from torch import nn
 
 from parallel_opt.agreement import exact_products, relative_difference, rounds_to_tf32
 from parallel_opt.compat import cpu_allocations, tree_leaves, tree_map
+from parallel_opt.compile_guess import CompileGuess
 from parallel_opt.device_time import device_of, waiting_clock
 from parallel_opt.engine import allocator
 from parallel_opt.engine.fused_optimizer import FUSED_TYPES
@@ -34,12 +35,16 @@ from parallel_opt.measure import (
     transient_memory,
 )
 from parallel_opt.snapshot import Snapshot, user_hooks_silenced
+from parallel_opt.trial_batch import fresh, loss_gradient
 
 Progress = Callable[[float, str], None]
 Clock = Callable[[], float]
 
 MIN_ROUNDS = 5
 MAX_ROUNDS = 25
+GRACE_ROUNDS = 2
+GRACE_SHARE = 0.1
+"""What compiled for longer than thought still gets: rounds, and the most of the budget on top."""
 CLEARLY_WORSE = {2: 1.25, 4: 1.12, 7: 1.06}
 """Rounds done -> a candidate whose fastest run takes so many times the best median is not measured
 further: what is left of the budget goes to those that may still win.
@@ -161,7 +166,13 @@ class _Entry:
     trial: Trial
     engine: LocalEngine
     samples: list[float] = field(default_factory=list)
-    live: bool = True
+    rounds: list[int] = field(default_factory=list)  # of the samples
+    live: bool = True  # it runs
+    may_win: bool = True  # not clearly worse than another
+
+    def in_round(self, number: int) -> float:
+        """Pre: it was measured then."""
+        return self.samples[self.rounds.index(number)]
 
     @property
     def median(self) -> float:
@@ -199,38 +210,62 @@ class _Bench:
         self._resident = resident_bytes(module, optimizers)
         self._plain_output: list[torch.Tensor] = []
         self._weights: list[torch.Tensor] = []
-        self._compile_guess = _CompileGuess(module)
+        self._round = 0
+        self._compile_guess = CompileGuess(module)
         self.snapshot = Snapshot(module, parameters=fits_in_memory(self._resident, self._device))
 
     def run(self, candidates: list[Settings]) -> list[Trial]:
-        """The first candidate is the yardstick."""
-        entries = []
-        for index, settings in enumerate(candidates):
-            self._progress(0.6 * index / len(candidates), "preparing candidates")
-            entries.append(self._start(settings))
-        self._rounds([entry for entry in entries if entry.live])
+        """The first candidate is the yardstick. What needs no compiling is measured before anything
+        compiles: a compilation that takes longer than thought must not cost the others' turn."""
+        entries = [self._entry(settings) for settings in candidates]
+        plain = entries[0]
+        compiling = [e for e in entries[1:] if e.trial.settings.compile]
+        quick = [plain, *(e for e in entries[1:] if not e.trial.settings.compile)]
+        for index, entry in enumerate(quick):
+            self._progress(0.2 * index / len(quick), "preparing candidates")
+            self._start(entry)
+        if compiling:
+            quick = [e for e in quick if e.live]
+            self._rounds(quick, MIN_ROUNDS, 0.5 * self._budget_s)
+            measuring_s = GRACE_ROUNDS * sum(e.turn_s for e in quick if e.samples)
+            for index, entry in enumerate(compiling):
+                self._progress(0.2 + 0.4 * index / len(compiling), "compiling candidates")
+                self._start(entry, measuring_s)
+            compiling = [e for e in compiling if e.live]
+            self._grant(GRACE_ROUNDS * 2 * plain.turn_s * (1 + len(compiling)))
+        others = [e for e in quick[1:] if e.live and e.may_win]
+        self._rounds([plain, *compiling, *others], MAX_ROUNDS)
         steps = self._optimizer_steps()
         self._progress(1.0, "done")
-        plain = entries[0].samples
         return [self._finish(entry, plain, steps) for entry in entries]
+
+    def _entry(self, settings: Any) -> _Entry:
+        engine = LocalEngine(self._module, settings, backend=self._backend)
+        return _Entry(Trial(settings, engine=engine), engine)
 
     def _left_s(self) -> float:
         return self._deadline - self._clock()
 
-    def _start(self, settings: Any) -> _Entry:
-        """First run: compiles, compares the outputs with plain's, takes the memory peak."""
-        engine = LocalEngine(self._module, settings, backend=self._backend)
-        entry = _Entry(Trial(settings, engine=engine), engine)
+    def _grant(self, needed_s: float) -> None:
+        """Time to measure what compiled for longer than thought: it is paid for."""
+        self._deadline = max(
+            self._deadline, self._clock() + min(needed_s, GRACE_SHARE * self._budget_s)
+        )
+
+    def _start(self, entry: _Entry, measuring_s: float = 0.0) -> None:
+        """First run: compiles, where `measuring_s` are left afterwards, compares the outputs with
+        plain's, takes the memory peak."""
+        settings, engine = entry.trial.settings, entry.engine
         is_plain = not self._plain_output
         guess = self._compile_guess.seconds(settings)
-        if not is_plain and guess >= self._left_s():
-            left = max(0.0, self._left_s())
+        if not is_plain and guess + measuring_s >= self._left_s():
+            left = max(0.0, self._left_s() - measuring_s)
             reason = f"compiling would take about {guess:.0f} s, {left:.0f} s are left"
             entry.trial = replace(
                 entry.trial, skipped=reason if guess > 0 else "no time was left to try it"
             )
             entry.live = False
-            return entry
+            return
         try:
             self.snapshot.restore()
             engine.apply()
@@ -248,7 +283,7 @@ class _Bench:
                 raise  # the user's own forward fails: the user's error
             entry.trial = replace(entry.trial, error=f"{type(error).__name__}: {error}")
             entry.live = False
-            return entry
+            return
         finally:
             engine.unapply()
         self._check_parameters()
@@ -263,7 +298,6 @@ class _Bench:
             transient_bytes=transient,
             memory_curve=tuple(thinned(curve, above=self._resident)),
         )
-        return entry
 
     def _check_parameters(self) -> None:
         changed = self.snapshot.changed_parameters()
@@ -272,11 +306,11 @@ class _Bench:
 
     def _run_once(self) -> list[torch.Tensor]:
         """Forward and backward as a loss would drive them; returns the outputs, ``.grad`` stays."""
-        args, kwargs = tree_map(_fresh, self._inputs)
+        args, kwargs = tree_map(fresh, self._inputs)
         leaves = tree_leaves(self._module(*args, **kwargs))
         outputs = [x for x in leaves if isinstance(x, torch.Tensor) and x.is_floating_point()]
         if not self._weights:
-            self._weights = [_loss_gradient(x) for x in outputs]
+            self._weights = [loss_gradient(x) for x in outputs]
         pairs = [(x, w) for x, w in zip(outputs, self._weights, strict=True) if x.requires_grad]
         if pairs and self._parameters:
             heads, weights = zip(*pairs, strict=True)
@@ -297,23 +331,28 @@ class _Bench:
         with exact_products():
             return self._difference(self._run_once())
 
-    def _rounds(self, live: list[_Entry]) -> None:
-        """Every live entry once per round, in an order that turns."""
+    def _rounds(self, live: list[_Entry], most: int, spare_s: float = 0.0) -> None:
+        """Every live entry once per round, in an order that turns; the first is the yardstick.
+        `spare_s` of the budget stay."""
         plain = live[0]
-        for number in range(MAX_ROUNDS):
+        for number in range(most):
             if number > 0:
                 round_s = sum(entry.turn_s for entry in live)
-                if round_s > self._left_s() or (number >= MIN_ROUNDS and _calm(live)):
+                if round_s > self._left_s() - spare_s or (number >= MIN_ROUNDS and _calm(live)):
                     break
-            self._progress(0.6 + 0.35 * number / MAX_ROUNDS, "measuring")
+            if most == MAX_ROUNDS:
+                self._progress(0.6 + 0.35 * number / MAX_ROUNDS, "measuring")
             turn = number % len(live)
             for entry in live[turn:] + live[:turn]:
-                if entry is plain or self._left_s() > 0:
+                if entry is plain or self._left_s() > spare_s:
                     self._measure(entry)
+            self._round += 1
             live = [entry for entry in live if entry.samples]
             if number + 1 in CLEARLY_WORSE:
                 limit = CLEARLY_WORSE[number + 1] * min(entry.median for entry in live)
-                live = [entry for entry in live if entry is plain or min(entry.samples) <= limit]
+                for entry in live:
+                    entry.may_win = entry is plain or min(entry.samples) <= limit
+                live = [entry for entry in live if entry.may_win]
 
     def _measure(self, entry: _Entry) -> None:
         entry.engine.apply()
@@ -323,6 +362,7 @@ class _Bench:
             start = self._done()
             self._run_once()
             entry.samples.append(self._done() - start)
+            entry.rounds.append(self._round)
         finally:
             entry.engine.unapply()
 
@@ -335,7 +375,7 @@ class _Bench:
         self._progress(0.95, "timing optimizer steps")
         return time_optimizer_steps(known, self._done)
 
-    def _finish(self, entry: _Entry, plain: list[float], steps: OptimizerSteps | None) -> Trial:
+    def _finish(self, entry: _Entry, plain: _Entry, steps: OptimizerSteps | None) -> Trial:
         if not entry.samples:
             if entry.live:
                 return replace(entry.trial, skipped="no time was left to measure it")
@@ -348,50 +388,10 @@ class _Bench:
             entry.trial,
             resident_bytes=resident,
             forward_backward_s=Timing.of(entry.samples),
-            speedup=Ratio.of(plain, entry.samples),
+            speedup=Ratio.of([plain.in_round(r) for r in entry.rounds], entry.samples),
             optimizer_s=step,
             notes=tuple(entry.engine.notes),
         )
-
-
-class _CompileGuess:
-    """How long compiling takes: by the number of layers, corrected by what was seen in this run."""
-
-    FIRST_S = 8.0
-    """Loading the compiler, once per process; measured 6 to 10 s on 2 cores."""
-    PER_LAYER_S = 0.4
-    """Per module with parameters of its own; measured 0.3 to 0.5 s on 2 cores, kernels not cached.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self._layers = sum(1 for m in module.modules() if any(True for _ in m.parameters(False)))
-        self._first_s = self.FIRST_S
-        self._scale = 1.0
-
-    def seconds(self, settings: Any) -> float:
-        if not settings.compile:
-            return 0.0
-        given = getattr(settings, "predicted_compile_s", None)
-        own = self._first_s + self.PER_LAYER_S * self._layers
-        return self._scale * float(own if given is None else given)
-
-    def learn(self, settings: Any, seconds: float) -> None:
-        self._scale *= max(0.2, min(5.0, seconds / max(self.seconds(settings), 1e-3)))
-        self._first_s = 0.0
-
-
-def _fresh(leaf: Any) -> Any:
-    """A copy of a tensor, cut off from the user's graph."""
-    if not isinstance(leaf, torch.Tensor):
-        return leaf
-    return leaf.detach().clone().requires_grad_(leaf.requires_grad)
-
-
-def _loss_gradient(output: torch.Tensor) -> torch.Tensor:
-    """What the gradient of a mean looks like: neither zero nor denormal, without random numbers."""
-    size = max(1, output.numel())
-    ramp = torch.linspace(0.5, 1.5, size, device=output.device, dtype=torch.float32) / size
-    return ramp.reshape(output.shape).to(output.dtype)
 
 
 def _calm(entries: list[_Entry]) -> bool:

@@ -14,32 +14,44 @@ from parallel_opt.engine.data_parallel import DataParallel
 from parallel_opt.engine.process_group import Group
 
 
-def new_layer(module: nn.Sequential, rank: int) -> None:
+def new_layer(module: nn.Sequential, rank: int, step: int) -> None:
+    if step != 1:
+        return
     torch.manual_seed(rank)  # as in the local view, where ranks draw different numbers
     module[1] = nn.Linear(2, 4).double()
 
 
-def assigned(module: nn.Sequential, rank: int) -> None:
+def assigned(module: nn.Sequential, rank: int, step: int) -> None:
+    if step != 1:
+        return
     values = {name: 0.1 * torch.ones_like(v) for name, v in module.state_dict().items()}
     module.load_state_dict(values, assign=True)
 
 
-def frozen(module: nn.Sequential, rank: int) -> None:
-    module[0].requires_grad_(False)
+def frozen(module: nn.Sequential, rank: int, step: int) -> None:
+    module[0].requires_grad_(step < 1)
 
 
-CHANGES = {"new layer": new_layer, "assigned": assigned, "frozen": frozen}
+def thawed_between(module: nn.Sequential, rank: int, step: int) -> None:
+    module[0].requires_grad_(step == 1)
+
+
+CHANGES = {
+    "new layer": new_layer,
+    "assigned": assigned,
+    "frozen": frozen,
+    "frozen but in the second step": thawed_between,
+}
 
 
 def changing(group: Group, engine: str, change: str) -> None:
-    """Before the second of three steps the user changes what the parameters are."""
+    """Three steps; between them the user changes what the parameters are."""
     x = batch()
 
     def run(module: nn.Sequential, rank: int, forward: Any, finish: Any) -> list[Any]:
         seen = []
         for step in range(3):
-            if step == 1:
-                CHANGES[change](module, rank)
+            CHANGES[change](module, rank, step)
             module.zero_grad()
             forward(x).square().mean().backward()
             finish()

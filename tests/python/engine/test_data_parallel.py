@@ -136,33 +136,6 @@ def test_checkpointed_blocks_recompute_alike(ranks: RankPool, engine: str, norm_
     ranks.run(recompute, 2, engine, norm_last)
 
 
-def freezing(group: Group, engine: str) -> None:
-    """Layers frozen and unfrozen between steps."""
-    x = batch()
-
-    def run(module: nn.Sequential, forward: Any, finish: Any) -> list[Any]:
-        seen = []
-        for frozen in (True, False, True):
-            module[0].requires_grad_(not frozen)
-            module.zero_grad()
-            forward(x).square().mean().backward()
-            finish()
-            seen += grads(module)
-        return seen
-
-    plain, shared = (nn.Sequential(linear(), linear(2, 2)) for _ in range(2))
-    expected = run(plain, plain, lambda: None)
-    parallel = DataParallel(shared, group, engine=engine)
-    parallel.apply()
-    same(run(shared, parallel, parallel.synchronize), expected)
-    parallel.unapply()
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_layers_may_be_frozen_between_steps(ranks: RankPool, engine: str) -> None:
-    ranks.run(freezing, 2, engine)
-
-
 def double_backward(group: Group, engine: str) -> str:
     parallel = DataParallel(linear(), group, engine=engine)
     parallel.apply()

@@ -170,6 +170,48 @@ def test_the_budget_ends_the_rounds_and_plain_is_always_measured(mlp: Mlp) -> No
     assert any(t.skipped for t in trials[1:])
 
 
+def test_a_slow_compilation_costs_nobody_a_turn(mlp: Mlp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was thought to take 5 s of the 45 and takes 100: the others are measured before, and what
+    it made is measured on top."""
+
+    @dataclass
+    class Compiled(Settings):
+        compile: bool = True
+        predicted_compile_s: float = 5.0
+
+    now = [0.0]
+    run_once, start = trial_module._Bench._run_once, trial_module._Bench._start
+
+    def one_run(bench: Any) -> Any:
+        now[0] += 0.1
+        return run_once(bench)
+
+    def slow_start(bench: Any, entry: Any, *left: float) -> None:
+        start(bench, entry, *left)
+        now[0] += 100 if entry.trial.settings.compile and entry.live else 0
+
+    monkeypatch.setattr(trial_module._Bench, "_run_once", one_run)
+    monkeypatch.setattr(trial_module._Bench, "_start", slow_start)
+    settings = [Compiled(), Compiled(precision="bf16"), Settings(precision="bf16")]
+    _, first, second, quick = run_trials(
+        mlp,
+        (torch.randn(4, 8),),
+        {},
+        settings,
+        budget_s=45,
+        backend="eager",
+        clock=lambda: now[0],
+    )
+    assert quick.forward_backward_s is not None
+    assert quick.forward_backward_s.n >= trial_module.MIN_ROUNDS
+    assert first.forward_backward_s is not None
+    assert first.forward_backward_s.n >= trial_module.GRACE_ROUNDS
+    assert first.speedup is not None
+    assert first.speedup.n == first.forward_backward_s.n  # of the same rounds
+    assert second.skipped is not None
+    assert second.skipped.endswith(" s, 0 s are left")
+
+
 def test_a_candidate_that_fails_is_reported_and_others_go_on(mlp: Mlp) -> None:
     class Broken(Settings):
         @property
