@@ -365,9 +365,7 @@ class Recorder:
         observed = {
             "bound_flops": work.flops.forward,
             "bound_other_flops": work.flops_all.forward - work.flops.forward,
-            "saved_bytes": self.saved.bytes_since(kept, [*operand_tensors, *outputs]),
-            "saved_outputs": [i for i, t in enumerate(outputs) if self.saved.is_saved(t)],
-            "saved_inputs": [i for i, t in enumerate(operand_tensors) if self.saved.is_saved(t)],
+            **self.saved.of_operator(kept, operand_tensors, outputs),
         }
         self.emit(f"autograd.{cls.__name__}", None, args, {}, outputs, here, path, observed)
         return output

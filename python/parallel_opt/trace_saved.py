@@ -47,13 +47,23 @@ class SavedTensors:
         return sum(size for key, size in self._bytes.items() if key in self._made)
 
     def kept(self) -> set[int]:
-        """Storages kept so far, for ``bytes_since``."""
+        """Storages kept so far, for ``of_operator``."""
         return set(self._bytes)
 
-    def bytes_since(self, before: set[int], others: Sequence[torch.Tensor]) -> int:
-        """Bytes kept since `before`, without those of `others`."""
-        fresh = set(self._bytes) - before - {self._key(tensor) for tensor in others}
-        return sum(self._bytes[key] for key in fresh & self._made)
+    def of_operator(
+        self,
+        before: set[int],
+        operands: Sequence[torch.Tensor],
+        outputs: Sequence[torch.Tensor],
+    ) -> dict[str, Any]:
+        """What one operator keeps: the bytes kept since `before` that are neither of its operands
+        nor of its outputs, and the positions of those operands and outputs that are kept."""
+        fresh = set(self._bytes) - before - {self._key(t) for t in (*operands, *outputs)}
+        return {
+            "saved_bytes": sum(self._bytes[key] for key in fresh & self._made),
+            "saved_inputs": [i for i, tensor in enumerate(operands) if self.is_saved(tensor)],
+            "saved_outputs": [i for i, tensor in enumerate(outputs) if self.is_saved(tensor)],
+        }
 
     def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
         self.on_save(tensor)
