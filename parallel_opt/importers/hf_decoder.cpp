@@ -11,13 +11,13 @@ struct Layer {
   const DecoderSpec& s;
   GraphWriter& w;
   RotaryTables tables;
-  TensorId position_bias;
+  TensorId mask;
   bool experts = false;
 
   TensorId attention(TensorId x) const {
     const GraphWriter::Scope scope(w, s.names.attention);
-    const TensorId out = s.latent ? latent_attention(w, x, s, tables)
-                                  : decoder_attention(w, x, s, tables, position_bias);
+    const TensorId out =
+        s.latent ? latent_attention(w, x, s, tables) : decoder_attention(w, x, s, tables, mask);
     return w.dropout(out, s.residual_dropout);
   }
   TensorId ffn(TensorId x) const {
@@ -149,10 +149,18 @@ RotaryTables complex_tables(GraphWriter& w, TensorId positions, std::int64_t rot
   return {w.unsqueeze(polar, 1), TensorId()};
 }
 
+bool any_slides(const DecoderSpec& s) {
+  for (std::int64_t i = 0; i < s.layers; ++i) {
+    if (s.slides(i)) return true;
+  }
+  return false;
+}
+
 struct PositionTensors {
   RotaryTables tables;
   RotaryTables local;  ///< of sliding layers, where they differ
   TensorId bias;
+  TensorId window;  ///< of layers that slide, where it is a mask
 };
 
 PositionTensors position_tensors(GraphWriter& w, const DecoderSpec& s, const Dim& batch,
@@ -162,6 +170,12 @@ PositionTensors position_tensors(GraphWriter& w, const DecoderSpec& s, const Dim
   if (s.positions == Positions::alibi) {
     p.bias = alibi(w, s, batch, length);
     if (s.attention == AttentionKind::fused) p.bias = fused_bias(w, s, p.bias, batch, length);
+  }
+  if (s.masks_window() && any_slides(s)) {
+    p.window = w.window_mask(length, s.window, s.causal);
+    if (s.attention != AttentionKind::fused) {  // added to the scores: 0 or very negative
+      p.window = w.mul(w.add(w.to(p.window, w.dtype()), -1.0), 1e9);
+    }
   }
   if (!is_rotary(s)) return p;
   const TensorId ids = position_ids(w, length);
@@ -209,7 +223,8 @@ Graph build_decoder(GraphWriter& w, const DecoderSpec& s) {
       const RotaryTables tables = !turns  ? RotaryTables{}
                                   : local ? positions.local
                                           : positions.tables;
-      x = Layer{s, w, tables, positions.bias, experts}.run(x);
+      const TensorId mask = s.slides(i) ? positions.window : positions.bias;
+      x = Layer{s, w, tables, mask, experts}.run(x);
       if (i <= 1) {  // the second layer tells what one layer needs, the first grew the arrays
         w.reserve_repeats(mark, s.layers - 1 - i);
         mark = w.mark();

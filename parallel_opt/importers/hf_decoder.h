@@ -144,10 +144,16 @@ struct DecoderSpec {
   std::function<bool(std::int64_t)> layer_has_experts;  ///< empty: all, when `moe` is set
   std::function<bool(std::int64_t)> layer_is_local;     ///< which layers use the second table
   std::function<bool(std::int64_t)> layer_turns;        ///< which rotate at all; empty: all
+  std::function<bool(std::int64_t)> layer_slides;       ///< which attend within `window`
+  std::int64_t window = 0;                              ///< positions; 0: all
   enum class Head { causal_lm, none, classifier, tokens, questions } head = Head::causal_lm;
   double head_dropout = 0;  ///< of the token classifier
   std::int64_t labels = 2;
   std::int64_t sequence_hint = 2048;
+
+  bool slides(std::int64_t layer) const;
+  /// Whether sequences of the usual length reach beyond the window: then its layers have a mask.
+  bool masks_window() const { return window > 0 && window <= sequence_hint; }
 };
 
 /// Writes embedding, layers, norm and head; the finished graph.
@@ -186,8 +192,9 @@ TensorId split_heads(GraphWriter& w, TensorId x, std::int64_t heads, std::int64_
 /// [b, h, s, e] -> [b, s, h * e].
 TensorId merge_heads(GraphWriter& w, TensorId x);
 
+/// `mask` is added to the scores, or says where to look: alibi's bias, a window; may be invalid.
 TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& spec,
-                           const RotaryTables& tables, TensorId position_bias);
+                           const RotaryTables& tables, TensorId mask);
 TensorId latent_attention(GraphWriter& w, TensorId x, const DecoderSpec& spec,
                           const RotaryTables& tables);
 TensorId feed_forward(GraphWriter& w, TensorId x, const DecoderSpec& spec, std::int64_t ffn);

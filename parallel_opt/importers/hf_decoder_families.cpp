@@ -136,12 +136,7 @@ Writing gemma3(ConfigReader& c) {
   s.qk_norm = QkNorm::per_head;
   s.qk_norm_kind = NormKind::rms_plus1;
   s.two_rotary = true;
-  const std::vector<std::string> kinds = c.text_list("layer_types");
-  const std::int64_t pattern = c.whole({"sliding_window_pattern"}, 6, 1);
-  s.layer_is_local = [kinds, pattern](std::int64_t i) {
-    if (kinds.empty()) return (i + 1) % pattern != 0;
-    return kinds.at(static_cast<std::size_t>(i)) == "sliding_attention";
-  };
+  s.layer_is_local = s.layer_slides;
   return writing(std::move(s));
 }
 
@@ -256,12 +251,7 @@ Writing cohere2(ConfigReader& c) {
   s.positions = Positions::rotary_interleaved;
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.logit_scale = c.real({"logit_scale"}, 0.0625);
-  const std::vector<std::string> kinds = c.text_list("layer_types");
-  const std::int64_t pattern = c.whole({"sliding_window_pattern"}, 4);
-  s.layer_turns = [kinds, pattern](std::int64_t i) {
-    if (kinds.empty()) return (i + 1) % pattern != 0;
-    return kinds.at(static_cast<std::size_t>(i)) == "sliding_attention";
-  };
+  s.layer_turns = s.layer_slides;
   return writing(std::move(s));
 }
 
@@ -279,6 +269,9 @@ Writing smollm3(ConfigReader& c) {
     if (turned.empty()) return (i + 1) % interval != 0;
     return turned.at(static_cast<std::size_t>(i)) != 0;
   };
+  if (!c.has("layer_types")) {
+    s.layer_slides = [turns = s.layer_turns](std::int64_t i) { return !turns(i); };
+  }
   return writing(std::move(s));
 }
 
@@ -317,50 +310,6 @@ Writing glm(ConfigReader& c) {
   return writing(std::move(s));
 }
 
-/// One word per layer, "full_attention" or "sliding_attention"; empty when the file has none.
-std::vector<std::string> read_layer_types(ConfigReader& c, std::int64_t layers) {
-  std::vector<std::string> kinds = c.text_list("layer_types");
-  static const std::vector<std::string> kKnown = {"full_attention", "sliding_attention"};
-  static const std::vector<std::string> kOthers = {"chunked_attention",
-                                                   "linear_attention",
-                                                   "window_attention",
-                                                   "indexed_attention",
-                                                   "mamba",
-                                                   "conv",
-                                                   "hybrid"};
-  for (std::size_t i = 0; i < kinds.size(); ++i) {
-    if (kinds[i] == "attention") kinds[i] = kKnown[0];  // as older files say it
-    if (std::find(kKnown.begin(), kKnown.end(), kinds[i]) != kKnown.end()) continue;
-    const std::string key = "layer_types[" + std::to_string(i) + "]";
-    if (std::find(kOthers.begin(), kOthers.end(), kinds[i]) != kOthers.end()) {
-      c.fault(key, "'" + kinds[i] + "' is not built here", "capture the model");
-    } else {
-      c.fault(key, "unknown '" + kinds[i].substr(0, 40) + "'",
-              "known here: full_attention, sliding_attention");
-    }
-    break;
-  }
-  if (!kinds.empty() && static_cast<std::int64_t>(kinds.size()) != layers) {
-    c.fault("layer_types",
-            "names " + std::to_string(kinds.size()) + " layers of " + std::to_string(layers));
-  }
-  return kinds;
-}
-
-/// Windows narrow the mask, and PyTorch multiplies what is masked too.
-void note_window(ConfigReader& c, std::int64_t layers) {
-  const bool asked = c.text({"model_type"}, "").starts_with("qwen");  // off unless switched on
-  const bool used = c.flag({"use_sliding_window"}, !asked);
-  const std::int64_t window = c.maybe_whole({"sliding_window"}, 0, limits::kPositions).value_or(0);
-  const std::vector<std::string> kinds = read_layer_types(c, layers);
-  const auto local = std::count(kinds.begin(), kinds.end(), "sliding_attention");
-  if (window == 0 || !used || (!kinds.empty() && local == 0)) return;
-  c.note("attention in a window of " + std::to_string(window) + " positions" +
-         (local > 0 ? " in " + std::to_string(local) + " of " + std::to_string(layers) + " layers"
-                    : "") +
-         " is counted in full, as PyTorch computes it under a mask");
-}
-
 constexpr HfFamily kFamilies[] = {
     {"llama", llama},
     {"mistral", mistral},
@@ -388,7 +337,10 @@ constexpr HfFamily kFamilies[] = {
 }  // namespace
 
 std::function<Graph(GraphWriter&)> writing(DecoderSpec spec) {
-  return [spec = std::move(spec)](GraphWriter& w) { return build_decoder(w, spec); };
+  return [spec = std::move(spec)](GraphWriter& w) {
+    note_windows(w, spec);
+    return build_decoder(w, spec);
+  };
 }
 
 void read_head(ConfigReader& c, DecoderSpec& s) {
@@ -455,7 +407,7 @@ DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& d) {
   s.attention_dropout = c.real({"attention_dropout"}, 0);
   s.tied = c.flag({"tie_word_embeddings"}, d.tied);
   s.sequence_hint = std::min<std::int64_t>(s.max_positions, 2048);
-  note_window(c, s.layers);
+  read_windows(c, s);
   read_head(c, s);
   return s;
 }

@@ -38,6 +38,9 @@ struct DecoderDefaults {
 DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& defaults);
 /// What follows the last layer, as far as transformers has it for the family.
 void read_head(ConfigReader& c, DecoderSpec& spec);
+/// Which layers attend within a window, and how wide it is.
+void read_windows(ConfigReader& c, DecoderSpec& spec);
+void note_windows(GraphWriter& w, const DecoderSpec& spec);
 /// The share of each head that is rotated.
 void partly_rotary(ConfigReader& c, DecoderSpec& spec, ConfigReader::Keys keys, double fallback);
 /// Layer norms with weight and bias, their epsilon under one of the keys.

@@ -359,7 +359,7 @@ TensorId alibi_attention(GraphWriter& w, const Projections& p, const DecoderSpec
 }  // namespace
 
 TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
-                           const RotaryTables& tables, TensorId position_bias) {
+                           const RotaryTables& tables, TensorId mask) {
   const DecoderNames& n = s.names;
   Projections p = project(w, x, s);
   if (s.qk_norm == QkNorm::whole) {
@@ -387,12 +387,12 @@ TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
   }
   TensorId mixed;
   if (s.attention == AttentionKind::fused) {
-    mixed = fused_attention(w, p.q, p.k, p.v,
-                            {s.causal, position_bias, s.attention_scale, s.attention_dropout});
+    mixed =
+        fused_attention(w, p.q, p.k, p.v, {s.causal, mask, s.attention_scale, s.attention_dropout});
   } else if (s.attention == AttentionKind::eager_biased) {
-    mixed = alibi_attention(w, p, s, position_bias);
+    mixed = alibi_attention(w, p, s, mask);
   } else {
-    const TensorId mask = s.causal ? w.causal_mask(w.dim(p.q, 2)) : TensorId();
+    if (!mask.valid() && s.causal) mask = w.causal_mask(w.dim(p.q, 2));
     const TensorId rows = eager_attention(w, p.q, p.k, p.v, s, mask);
     mixed = w.view(rows, {w.dim(rows, 0), w.dim(rows, 1), fixed(s.heads * s.head_dim)});
   }

@@ -380,6 +380,18 @@ TensorId GraphWriter::causal_mask(const Dim& length) {
   return mask;
 }
 
+TensorId GraphWriter::window_mask(const Dim& length, std::int64_t window, bool causal) {
+  const std::string inside = std::exchange(path_, "");
+  const Shape shape{fixed(1), fixed(1), length, length};
+  const TensorId all = op("aten.ones.default", DType::boolean, {}, shape);
+  const TensorId near =
+      op("aten.triu.default", DType::boolean, {{"self", all}}, shape, {{"diagonal", 1 - window}});
+  const TensorId mask = op("aten.tril.default", DType::boolean, {{"self", near}}, shape,
+                           {{"diagonal", causal ? std::int64_t{0} : window - 1}});
+  path_ = inside;
+  return mask;
+}
+
 Dim GraphWriter::tokens(TensorId x) {
   const Shape& shape = tensor(x).shape;
   const auto leading = shape.end() - 1;

@@ -101,6 +101,8 @@ class GraphWriter {
   TensorId matmul(TensorId a, TensorId b, Shape shape);
   /// [1, 1, n, n], 0 where a position may look, else very negative; made once, at the root.
   TensorId causal_mask(const Dim& length);
+  /// [1, 1, n, n], true within `window` positions, to the left or on both sides; at the root.
+  TensorId window_mask(const Dim& length, std::int64_t window, bool causal);
   /// Product of all sizes of `x` but the last: its rows.
   Dim tokens(TensorId x);
 

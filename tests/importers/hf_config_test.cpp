@@ -5,6 +5,7 @@
 
 #include "parallel_opt/graph/blocks.h"
 #include "parallel_opt/graph/summary.h"
+#include "parallel_opt/graph/work.h"
 #include "tests/importers/archive.h"
 
 namespace parallel_opt {
@@ -295,7 +296,7 @@ TEST(HfConfig, QuantisedWeightsAreToldAndCountedAsTheyWere) {
 TEST(HfConfig, WindowsAreToldWhereTheyAreOn) {
   EXPECT_EQ(notes(R"("model_type": "mistral", "sliding_window": 4096)"),
             Notes{"attention in a window of 4096 positions is counted in full, as PyTorch computes "
-                  "it under a mask"});
+                  "it under a mask, which only longer sequences have"});
   EXPECT_EQ(notes(R"("model_type": "mistral", "sliding_window": null)"), Notes{});
   EXPECT_EQ(notes(R"("model_type": "qwen2", "sliding_window": 4096)"), Notes{});  // off by default
   EXPECT_EQ(
@@ -303,6 +304,40 @@ TEST(HfConfig, WindowsAreToldWhereTheyAreOn) {
                      "layer_types": ["full_attention", "sliding_attention"])"),
       Notes{"attention in a window of 8 positions in 1 of 2 layers is counted in full, as PyTorch "
             "computes it under a mask"});
+}
+
+/// For each layer, whether its attention has a mask.
+std::vector<bool> masked_layers(const std::string& members) {
+  std::vector<bool> masked;
+  const Graph graph = read_hf_config("{" + members + R"(, "num_hidden_layers": 4})", "config.json");
+  for (const Op& op : graph.ops) {
+    if (!op.target.starts_with("aten.scaled_dot_product_attention")) continue;
+    masked.push_back(operand(op, "attn_mask").valid());
+  }
+  return masked;
+}
+
+TEST(HfConfig, LayersWithinAWindowHaveAMaskThatTheOthersLack) {
+  using Layers = std::vector<bool>;
+  // Sequences are 2048 long until they are bound: a wider window hides nothing.
+  EXPECT_EQ(masked_layers(R"("model_type": "mistral", "sliding_window": 8)"), Layers(4, true));
+  EXPECT_EQ(masked_layers(R"("model_type": "mistral", "sliding_window": 2048)"), Layers(4, true));
+  EXPECT_EQ(masked_layers(R"("model_type": "mistral", "sliding_window": 2049)"), Layers(4, false));
+  const std::string on = R"(, "use_sliding_window": true, "sliding_window": 8)";
+  // The first layers see all; of qwen2_moe's first ones every second does.
+  EXPECT_EQ(masked_layers(R"("model_type": "qwen2", "max_window_layers": 1)" + on),
+            (Layers{false, true, true, true}));
+  EXPECT_EQ(masked_layers(R"("model_type": "qwen2_moe", "max_window_layers": 2)" + on),
+            (Layers{true, false, false, false}));
+  EXPECT_EQ(masked_layers(R"("model_type": "qwen3_moe")" + on), Layers(4, true));
+  // Layers without rotary positions slide.
+  EXPECT_EQ(masked_layers(R"("model_type": "smollm3", "no_rope_layers": [1, 0, 1, 0])" + on),
+            (Layers{false, true, false, true}));
+  EXPECT_EQ(masked_layers(R"("model_type": "cohere2", "sliding_window": 8)"),
+            (Layers{true, true, true, false}));
+  EXPECT_EQ(masked_layers(R"("model_type": "gemma3_text", "sliding_window": 8,
+                             "sliding_window_pattern": 2)"),
+            (Layers{true, false, true, false}));
 }
 
 TEST(HfConfig, LayerTypesNameEveryLayerOnce) {
