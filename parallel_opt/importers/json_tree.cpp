@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
-#include <nlohmann/json.hpp>
 
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/base/json.h"
+#include "parallel_opt/importers/json_scanner.h"
 
 namespace parallel_opt {
 
@@ -29,7 +29,7 @@ std::uint64_t JsonTree::Pages<T>::add(const T* elements, std::size_t count) {
   return place;
 }
 
-/// The receiver of nlohmann's SAX events: values of open containers wait on one stack and move to
+/// Takes what a text has, in its order: values of open containers wait on one stack and move to
 /// their final place when the container closes, so that children lie together.
 struct JsonTreeBuilder {
   using Kind = JsonTree::Kind;
@@ -56,7 +56,6 @@ struct JsonTreeBuilder {
   bool metadata_next = false;  // the last key was "metadata"
   std::size_t skip_depth = 0;  // inside a dropped value: containers open there
   bool skip_next = false;
-  std::size_t error_at = 0;
   bool too_deep = false;
   std::size_t values = 0;
   std::string twice = {};  // the path of a member that was there before
@@ -116,30 +115,16 @@ struct JsonTreeBuilder {
     waiting.push_back(value);
     return ++values <= kMaxValues;
   }
-  Value text(const std::string& s) {
-    return {tree.strings_.add(s.data(), s.size()), static_cast<std::uint32_t>(s.size()),
-            Kind::string};
-  }
-  bool null() { return add({0, 0, Kind::null}); }
-  bool boolean(bool v) { return add({v ? 1u : 0u, 0, Kind::boolean}); }
-  bool number_integer(std::int64_t v) {
-    return add({static_cast<std::uint64_t>(v), 0, Kind::integer});
-  }
-  bool number_unsigned(std::uint64_t v) {
-    if (v > INT64_MAX) return number_float(static_cast<double>(v), {});
-    return add({v, 0, Kind::integer});
-  }
-  bool number_float(double v, const std::string&) {
-    return add({std::bit_cast<std::uint64_t>(v), 0, Kind::number});
-  }
-  bool string(std::string& s) {
+  bool integer(std::int64_t v) { return add({static_cast<std::uint64_t>(v), 0, Kind::integer}); }
+  bool number(double v) { return add({std::bit_cast<std::uint64_t>(v), 0, Kind::number}); }
+  bool string(std::string_view s) {
     if (skip_depth > 0 || skip_next) return add({});
-    return add(text(s));
+    return add({tree.strings_.add(s.data(), s.size()), static_cast<std::uint32_t>(s.size()),
+                Kind::string});
   }
-  bool binary(nlohmann::json::binary_t&) { return false; }  // no such thing in JSON text
-  bool key(std::string& s) {
+  bool key(std::string_view s) {
     if (skip_depth > 0) return true;
-    if (open.back().metadata && std::ranges::find(dropped, std::string_view(s)) != dropped.end()) {
+    if (open.back().metadata && std::ranges::find(dropped, s) != dropped.end()) {
       skip_next = true;
       return true;
     }
@@ -179,20 +164,78 @@ struct JsonTreeBuilder {
     waiting.push_back(value);
     return true;
   }
-  bool start_object(std::size_t) { return start(true); }
-  bool end_object() { return end(Kind::object); }
-  bool start_array(std::size_t) { return start(false); }
-  bool end_array() { return end(Kind::array); }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception&) {
-    error_at = position;
-    return false;
-  }
 };
+
+namespace {
+
+using Token = JsonScanner::Token;
+
+/// One value that is no container; false when it is none, or the builder has enough.
+bool add_scalar(JsonTreeBuilder& builder, const JsonScanner& scanner, Token token) {
+  switch (token) {
+    case Token::string:
+      return builder.string(scanner.string());
+    case Token::integer:
+      return builder.integer(scanner.integer());
+    case Token::number:
+      return builder.number(scanner.number());
+    case Token::yes:
+    case Token::no:
+      return builder.add({token == Token::yes ? 1U : 0U, 0, JsonTree::Kind::boolean});
+    case Token::null:
+      return builder.add({0, 0, JsonTree::Kind::null});
+    default:
+      return false;
+  }
+}
+
+/// Reads a member's name and colon; `token` is the name's, then that of the value.
+bool add_key(JsonTreeBuilder& builder, JsonScanner& scanner, Token& token) {
+  if (token != Token::string || !builder.key(scanner.string())) return false;
+  if (scanner.next() != Token::colon) return false;
+  token = scanner.next();
+  return true;
+}
+
+/// The whole text; false where it stops being JSON, or the builder refuses.
+bool build(JsonTreeBuilder& builder, JsonScanner& scanner) {
+  std::vector<bool> inside;  // open containers: whether they are objects
+  Token token = scanner.next();
+  while (true) {
+    const bool object = token == Token::begin_object;
+    if (object || token == Token::begin_array) {
+      if (!builder.start(object)) return false;
+      inside.push_back(object);
+      token = scanner.next();
+      if (token != (object ? Token::end_object : Token::end_array)) {
+        if (object && !add_key(builder, scanner, token)) return false;
+        continue;
+      }
+    } else {
+      if (!add_scalar(builder, scanner, token)) return false;
+      if (inside.empty()) return scanner.next() == Token::end;
+      token = scanner.next();
+    }
+    while (token == (inside.back() ? Token::end_object : Token::end_array)) {
+      if (!builder.end(inside.back() ? JsonTree::Kind::object : JsonTree::Kind::array))
+        return false;
+      inside.pop_back();
+      token = scanner.next();
+      if (inside.empty()) return token == Token::end;
+    }
+    if (token != Token::comma) return false;
+    token = scanner.next();
+    if (inside.back() && !add_key(builder, scanner, token)) return false;
+  }
+}
+
+}  // namespace
 
 JsonTree::JsonTree(std::string_view text, const std::string& where,
                    const std::vector<std::string_view>& dropped) {
   JsonTreeBuilder builder{*this, dropped, {}, {}};
-  if (nlohmann::json::sax_parse(text, &builder) && builder.waiting.size() == 1) {
+  JsonScanner scanner(text);
+  if (build(builder, scanner) && builder.waiting.size() == 1) {
     root_ = builder.waiting.front();
     return;
   }
@@ -203,7 +246,7 @@ JsonTree::JsonTree(std::string_view text, const std::string& where,
     throw InputError(where + ":" + builder.twice, "stands twice in one object", "keep one");
   }
   if (builder.too_deep) throw InputError(where, "JSON is nested deeper than 200 levels", "");
-  const std::string_view before = text.substr(0, builder.error_at > 0 ? builder.error_at - 1 : 0);
+  const std::string_view before = text.substr(0, scanner.place());
   const std::size_t line = 1 + static_cast<std::size_t>(std::ranges::count(before, '\n'));
   const std::size_t start = before.rfind('\n') + 1;  // npos + 1 is 0: the first line
   throw InputError(
