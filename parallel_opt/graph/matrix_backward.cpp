@@ -15,6 +15,7 @@ struct Call {
   double right_columns = 0;  ///< of the right side of a solve
   std::array<bool, 3> results{};
   bool matrix = false;  ///< the matrix that is factorised or solved with
+  bool right = false;   ///< the right side of a solve
 
   double short_side() const { return std::min(rows, columns); }
 };
@@ -71,6 +72,20 @@ double eigh(const Call& c) {
   return c.results[1] ? 3 * one : one;
 }
 
+/// Eight products along the shorter side: K = P gP^H, and each of its companions (PyTorch's
+/// pinv_backward). A wide matrix has all of them through its rows.
+double pseudoinverse(const Call& c) {
+  const double m = c.rows, n = c.columns;
+  if (m <= n) return 8 * product(m, m, n);
+  return 4 * product(m, n, n) + 4 * product(m, m, n);
+}
+
+/// P = pinv(A): gP = gX B^H, then P's backward; gB = P^H gX.
+double least_squares(const Call& c) {
+  const double right = product(c.rows, c.columns, c.right_columns);
+  return (c.matrix ? right + pseudoinverse(c) : 0) + (c.right ? right : 0);
+}
+
 struct Formula {
   std::string_view target;
   double (*flops)(const Call&);
@@ -100,6 +115,9 @@ constexpr Formula kFormulas[] = {
     {"aten.linalg_eigh", eigh},
     {"aten._linalg_eigh", eigh},
     {"aten.linalg_eigvalsh", eigh},
+    {"aten.linalg_pinv", pseudoinverse},
+    {"aten.pinverse", pseudoinverse},
+    {"aten.linalg_lstsq", least_squares},
 };
 
 /// cholesky_solve(B, L) has its matrix second; all others first.
@@ -122,6 +140,7 @@ Call call_of(const Graph& graph, const Op& op, std::string_view target,
   if (other < op.inputs.size() && op.inputs[other].tensor.valid()) {
     const auto right = static_cast<double>(elements(graph.tensor(op.inputs[other].tensor)));
     call.right_columns = right / std::max(call.rows * call.count, 1.0);
+    call.right = needs_grad[op.inputs[other].tensor.index()];
   }
   return call;
 }

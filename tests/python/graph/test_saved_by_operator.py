@@ -145,6 +145,19 @@ CALLS: dict[str, Function] = {
     "bag_sum_of_rows": lambda a, b, i: (
         nn.functional.embedding_bag(i.view(2, 2), a, mode="sum").sum() + b.sum()
     ),
+    "fold": lambda a, b, i: nn.functional.fold(a.reshape(1, 8, 6), (3, 4), (2, 2)).sum() + b.sum(),
+    "affine_grid": lambda a, b, i: (
+        nn.functional.affine_grid(a[:2].reshape(2, 2, 3), [2, 1, 5, 7]).exp().sum() + b.sum()
+    ),
+    "grid_sample": lambda a, b, i: nn.functional.grid_sample(
+        a.reshape(1, 2, 4, 6), nn.functional.affine_grid(b[:1].reshape(1, 2, 3), [1, 2, 5, 7])
+    ).sum(),
+    "bilinear": lambda a, b, i: nn.functional.bilinear(
+        a[:4], b, torch.cat([a] * 6).reshape(8, 6, 6), a[:, 0].contiguous()
+    ),
+    "mv": lambda a, b, i: torch.mv(a, b[0]),
+    "lstsq": lambda a, b, i: torch.linalg.lstsq(a, torch.cat([b, b]))[0],
+    "householder": lambda a, b, i: torch.linalg.householder_product(a, b[0]),
     "made_filters": lambda a, b, i: (
         nn.functional.conv1d(torch.ones(1, 6, 9), torch.stack([a, a], 2)).sum() + b.sum()
     ),
@@ -191,6 +204,10 @@ FACTORISATIONS: dict[str, Function] = {
     "eigh_values": lambda a, b, i: torch.linalg.eigh(square(a))[0].sum() + b.sum(),
     "eigvalsh": lambda a, b, i: torch.linalg.eigvalsh(square(a)).sum() + b.sum(),
     "multi_dot": lambda a, b, i: torch.linalg.multi_dot([a.detach(), b.t(), b]),
+    "pinv": lambda a, b, i: torch.linalg.pinv(a).sum() + b.sum(),
+    "pinv_wide": lambda a, b, i: torch.linalg.pinv(b).sum() + a.sum(),
+    "lstsq": lambda a, b, i: torch.linalg.lstsq(a, torch.cat([b, b])[:, :2])[0].sum(),
+    "lstsq_fixed": lambda a, b, i: torch.linalg.lstsq(a.detach(), torch.cat([b, b]))[0].sum(),
 }
 
 
@@ -200,3 +217,31 @@ def test_the_backward_of_dense_algebra_counts_its_products(name: str) -> None:
     model, index = Summed(FACTORISATIONS[name]), torch.tensor([0, 2, 5, 7])
     flops = _core.summarize(capture(model, (index,), dynamic_batch=False, name=name)).flops
     assert (flops.forward, flops.backward) == torch_flops(model, (index,))
+
+
+# What FlopCounterMode counts of a sparse product is its backward alone.
+SPARSE: dict[str, tuple[Function, float]] = {
+    "mm": (lambda a, b, i: torch.sparse.mm(a.to_sparse(), b.t().contiguous()), 2 * 8 * 6 * 4),
+    "addmm": (
+        lambda a, b, i: torch.sparse.addmm(
+            a[:4], torch.sparse_coo_tensor(torch.stack([i % 4, i % 4]), b[:, 0], (4, 4)), b
+        ),
+        2 * 4 * 4 * 6,
+    ),
+    "sum": (
+        lambda a, b, i: torch.sparse.sum(
+            torch.sparse_coo_tensor(torch.stack([i, i]), b[:, 0], (8, 8))
+        ),
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_products_count_as_dense_ones(name: str) -> None:
+    function, forward = SPARSE[name]
+    model, index = Summed(function), torch.tensor([0, 2, 5, 7])
+    summary = _core.summarize(capture(model, (index,), dynamic_batch=False, name=name))
+    assert summary.opaque == []
+    assert (summary.flops.forward, summary.flops.backward) == (forward, 2 * forward)
+    assert summary.flops.backward == torch_flops(model, (index,))[1]
