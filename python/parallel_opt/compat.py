@@ -24,6 +24,7 @@ __all__ = [
     "Allocation",
     "DispatchMode",
     "MissingTorchName",
+    "after_gradient_hook_tables",
     "all_gather_single",
     "backward_will_execute",
     "check_reducer",
@@ -303,6 +304,12 @@ def hook_tables(module: torch.nn.Module) -> list[dict[Any, Any]]:
 def parameter_hook_tables(parameters: Iterable[torch.Tensor]) -> list[dict[Any, Any]]:
     """Those that autograd calls with the gradients of parameters."""
     return [p._backward_hooks for p in parameters if p._backward_hooks]
+
+
+def after_gradient_hook_tables(parameters: Iterable[torch.Tensor]) -> list[dict[Any, Any]]:
+    """Those that autograd calls when a parameter's ``.grad`` is complete."""
+    tables = [getattr(p, "_post_accumulate_grad_hooks", None) for p in parameters]
+    return [table for table in tables if table]
 
 
 def everywhere_hook_tables() -> list[dict[Any, Any]]:

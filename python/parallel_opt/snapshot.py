@@ -7,7 +7,7 @@ import pickle
 import random
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +59,40 @@ class RandomState:
         self._host.restore()
 
 
+class OwnRandomState:
+    """Of the generators that a module and its parts hold in attributes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        held = [v for part in module.modules() for n, v in part.__dict__.items() if not _is_own(n)]
+        deeper = [inner for value in held for inner in _inside(value)]
+        held += deeper + [inner for value in deeper for inner in _inside(value)]
+        self._states = [(put, get()) for v in held for get, put in _generator_of(v)]
+
+    def restore(self) -> None:
+        for put, state in self._states:
+            put(state)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if type(value) is dict:
+        return value.values()
+    return value if type(value) in (list, tuple) else ()
+
+
+def _generator_of(value: Any) -> Iterator[tuple[Callable[[], Any], Callable[[Any], object]]]:
+    """How to ask a generator for its state and to put it back; nothing for other values."""
+    if isinstance(value, torch.Generator):
+        yield value.get_state, value.set_state
+    elif isinstance(value, random.Random):
+        yield value.getstate, value.setstate
+    elif type(value).__module__.startswith("numpy.random"):
+        if hasattr(value, "set_state"):  # of the old kind: holds half a pair of normal numbers
+            yield value.get_state, value.set_state
+        elif hasattr(value, "bit_generator"):
+            bits = value.bit_generator
+            yield lambda: bits.state, lambda state: setattr(bits, "state", state)
+
+
 class Snapshot:
     """The state of a module and of the random generators, ``restore()`` as often as wanted.
 
@@ -68,7 +102,7 @@ class Snapshot:
     """
 
     def __init__(self, module: nn.Module, *, parameters: bool) -> None:
-        self._random = RandomState()
+        self._random, self._own_random = RandomState(), OwnRandomState(module)
         self._modules = [(m, dict(m._buffers), _attributes(m)) for m in module.modules()]
         tensors: dict[int, torch.Tensor] = {id(b): b for b in module.buffers()}
         for _, _, attributes in self._modules:
@@ -108,6 +142,7 @@ class Snapshot:
                 tensor.detach().copy_(value)
         for _, parameter, grad, _ in self._parameters:
             parameter.grad = grad
+        self._own_random.restore()
         self._random.restore()
 
 
@@ -190,8 +225,8 @@ def has_user_hooks(module: nn.Module) -> bool:
 
 @contextmanager
 def attributes_kept(module: nn.Module) -> Iterator[None]:
-    """Puts back plain attributes of the module and its parts, tensors and containers among them
-    with their contents, and Python's and numpy's random states."""
+    """Puts back plain attributes of the module and its parts, tensors, containers and random
+    generators among them with their contents, and Python's and numpy's random states."""
     parts = [(part, _attributes(part)) for part in module.modules()]
     tensors = [
         (value, value.detach().clone())
@@ -201,9 +236,11 @@ def attributes_kept(module: nn.Module) -> Iterator[None]:
     ]
     numpy = sys.modules.get("numpy")
     states = random.getstate(), numpy.random.get_state() if numpy is not None else None
+    own = OwnRandomState(module)
     try:
         yield
     finally:
+        own.restore()
         for part, attributes in parts:
             _put_back(part, attributes)
         for tensor, value in tensors:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from parallel_opt.agreement import exact_products, relative_difference, rounds_to_tf32
-from parallel_opt.compat import cpu_allocations, tree_leaves, tree_map
+from parallel_opt.compat import cpu_allocations
 from parallel_opt.compile_guess import CompileGuess
 from parallel_opt.device_time import device_of, waiting_clock
 from parallel_opt.engine import allocator
@@ -35,7 +35,7 @@ from parallel_opt.measure import (
     transient_memory,
 )
 from parallel_opt.snapshot import Snapshot, user_hooks_silenced
-from parallel_opt.trial_batch import fresh, loss_gradient
+from parallel_opt.trial_batch import ForwardBackward
 
 Progress = Callable[[float, str], None]
 Clock = Callable[[], float]
@@ -200,19 +200,17 @@ class _Bench:
         self._deadline = clock() + budget_s
         self._budget_s = budget_s
         self._module = module
-        self._inputs = (tuple(args), dict(kwargs))
         self._optimizers = optimizers
         self._progress = progress or (lambda share, text: None)
         self._backend = backend
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
         self._device = device_of(module)
         self._done = waiting_clock(self._device, clock)
         self._resident = resident_bytes(module, optimizers)
         self._plain_output: list[torch.Tensor] = []
-        self._weights: list[torch.Tensor] = []
         self._round = 0
         self._compile_guess = CompileGuess(module)
         self.snapshot = Snapshot(module, parameters=fits_in_memory(self._resident, self._device))
+        self._run_once = ForwardBackward(module, args, kwargs, self.snapshot.restore)
 
     def run(self, candidates: list[Settings]) -> list[Trial]:
         """The first candidate is the yardstick. What needs no compiling is measured before anything
@@ -303,19 +301,6 @@ class _Bench:
         changed = self.snapshot.changed_parameters()
         if changed:
             raise TrialsImpossible(f"the forward writes to parameters ({', '.join(changed[:3])})")
-
-    def _run_once(self) -> list[torch.Tensor]:
-        """Forward and backward as a loss would drive them; returns the outputs, ``.grad`` stays."""
-        args, kwargs = tree_map(fresh, self._inputs)
-        leaves = tree_leaves(self._module(*args, **kwargs))
-        outputs = [x for x in leaves if isinstance(x, torch.Tensor) and x.is_floating_point()]
-        if not self._weights:
-            self._weights = [loss_gradient(x) for x in outputs]
-        pairs = [(x, w) for x, w in zip(outputs, self._weights, strict=True) if x.requires_grad]
-        if pairs and self._parameters:
-            heads, weights = zip(*pairs, strict=True)
-            torch.autograd.grad(heads, self._parameters, weights, allow_unused=True)
-        return outputs
 
     def _difference(self, outputs: list[torch.Tensor]) -> float:
         if not self._plain_output:

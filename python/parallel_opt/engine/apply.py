@@ -186,8 +186,9 @@ class Engine:
         if tensor is not None and tensor.requires_grad:
             tensor.register_hook(self._check)
 
-    def _check(self, gradient: torch.Tensor) -> None:
-        if self._gradients is not None:
+    def _check(self, gradient: torch.Tensor | None) -> None:
+        # None: the loss is made of other outputs of the same forward.
+        if self._gradients is not None and gradient is not None:
             self._gradients.see(gradient, self.recorder.steps + 1)
 
     def _not_finite(self, step: int) -> None:

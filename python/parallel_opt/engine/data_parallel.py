@@ -19,7 +19,8 @@ from torch.utils.checkpoint import set_checkpoint_early_stop
 from parallel_opt import compat
 from parallel_opt.engine import optimizers
 from parallel_opt.engine.batch_norm import CrossRankBatchNorm
-from parallel_opt.engine.draws import FullBatchDraws, own_stream
+from parallel_opt.engine.checkpoints import without_reentrant_checkpoints
+from parallel_opt.engine.draws import FullBatchDraws, align_generators, own_stream
 from parallel_opt.engine.layout import Layout
 from parallel_opt.engine.layout_book import LayoutBook
 from parallel_opt.engine.parted import failing_together
@@ -29,7 +30,6 @@ from parallel_opt.engine.shares import Share, split_batch
 from parallel_opt.engine.structure import Structure, flatten
 from parallel_opt.engine.views import Call, GlobalCall, LocalCall, ViewCheck, pass_boundary
 from parallel_opt.errors import InputError
-from parallel_opt.snapshot import HostRandomState
 
 log = logging.getLogger("parallel_opt")
 
@@ -155,15 +155,22 @@ class DataParallel:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's forward, shared over the ranks; the result is what one process would see."""
-        if not self._applied or self.group.size == 1 or not torch.is_grad_enabled():
+        if not self._applied or self.group.size == 1:
+            return self.module(*args, **kwargs)
+        shared = torch.is_grad_enabled() and self.module.training
+        with self._layouts.modes.forward(notice=shared):
+            return self._forward(shared, args, kwargs)
+
+    def _forward(self, shared: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not torch.is_grad_enabled():
             return self.module(*args, **kwargs)
         self._follow_parameters()
         inputs, structure = flatten((args, kwargs))
-        if not self.module.training:
+        if not shared:
             return self._forward_unshared(inputs, structure)
         view = self._view.check(inputs)
-        if self._forwards == 0 and view == "global":
-            self._align_generators()
+        if self._forwards == 0 and view == "global" and align_generators(self.group):
+            self._note("random states differed between ranks: all continue from rank 0's")
         self._forwards += 1
         layout = self._layouts.whole_or(inputs, structure, sliced=view == "global")
         if view == "local":
@@ -254,10 +261,12 @@ class DataParallel:
                 yield
 
         if draws is None and not statistics:
-            return self.module(*args, **kwargs)
+            with without_reentrant_checkpoints():
+                return self.module(*args, **kwargs)
         # A second forward that stops at the last tensor it needs would not update averages again.
         whole = set_checkpoint_early_stop(False) if statistics else contextlib.nullcontext()
-        with compat.checkpoint_context(modes), whole, modes():
+        again = compat.checkpoint_context(modes)
+        with again, whole, without_reentrant_checkpoints(), modes():
             return self.module(*args, **kwargs)
 
     def _together(self) -> contextlib.AbstractContextManager[None]:
@@ -334,27 +343,6 @@ class DataParallel:
         with torch.no_grad():
             for tensor in [*self.module.parameters(), *self.module.buffers()]:
                 dist.broadcast(tensor.data, src=source, group=self.group.handle)
-
-    def _align_generators(self) -> None:
-        """The global view needs equal random states: gives every rank rank 0's when they differ."""
-        states = [torch.get_rng_state()]
-        if self.group.device.type == "cuda":
-            states.append(torch.cuda.get_rng_state())
-        host = HostRandomState()
-        gathered: list[Any] = [None] * self.group.size
-        dist.all_gather_object(gathered, (states, host), group=self.group.handle)
-        (first, first_host), *others = gathered
-        if all(
-            host == first_host
-            and all(torch.equal(a, b) for a, b in zip(first, states, strict=True))
-            for states, host in others
-        ):
-            return
-        torch.set_rng_state(first[0])
-        if self.group.device.type == "cuda":
-            torch.cuda.set_rng_state(first[1])
-        first_host.restore()
-        self._note("random states differed between ranks: all continue from rank 0's")
 
     def _note_large_outputs(self, result: Any, share: Share) -> None:
         size = sum(t.numel() * t.element_size() for t in flatten(result)[0])

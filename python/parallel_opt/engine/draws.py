@@ -13,9 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from parallel_opt.compat import DispatchMode, is_higher_order, run_higher_order
+from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.shares import Share
+from parallel_opt.snapshot import HostRandomState
 
 _SEEDED: dict[Any, bool] = {}
 
@@ -245,6 +248,27 @@ class FullBatchDraws(DispatchMode):  # type: ignore[no-untyped-call]
         device = next(a.device for a in args if isinstance(a, torch.Tensor))
         with own_stream(self._share.rank, device):
             return func(*args, **kwargs)
+
+
+def align_generators(group: Group) -> bool:
+    """The global view needs equal random states: gives every rank rank 0's, and says whether they
+    differed. Collective."""
+    states = [torch.get_rng_state()]
+    if group.device.type == "cuda":
+        states.append(torch.cuda.get_rng_state())
+    gathered: list[Any] = [None] * group.size
+    dist.all_gather_object(gathered, (states, HostRandomState()), group=group.handle)
+    (first, first_host), *others = gathered
+    if all(
+        host == first_host and all(torch.equal(a, b) for a, b in zip(first, states, strict=True))
+        for states, host in others
+    ):
+        return False
+    torch.set_rng_state(first[0])
+    if group.device.type == "cuda":
+        torch.cuda.set_rng_state(first[1])
+    first_host.restore()
+    return True
 
 
 @contextlib.contextmanager

@@ -75,12 +75,21 @@ class _Comparison:
 
     def written_from_the_batch(self) -> str:
         """What the parts leave with another value than the whole, in words; "" for none."""
+        if self.whole.overwritten:
+            return f"its input {self.whole.overwritten[0]}"
         runs = [self.whole.written, *(part.written for part in self.parts)]
         for name in sorted(set().union(*runs)):
             values = [run.get(name) for run in runs]
             whole = values[0]
             if whole is None or not all(v is not None and close(v, whole) for v in values[1:]):
                 return name
+        return ""
+
+    def counted(self) -> str:
+        """What it returns that is no tensor and is another value for a part; "" for nothing."""
+        for index, value in enumerate(self.whole.constants):
+            if any(not _same_value(part.constants[index], value) for part in self.parts):
+                return f"it returns {_shown(value)}, which part of the batch does not"
         return ""
 
     def branches(self, dims: Sequence[int | None]) -> bool:
@@ -142,6 +151,8 @@ class _Search:
         written = found.written_from_the_batch()
         if written:
             return f"it writes {written} from the batch"
+        if counted := found.counted():
+            return counted
         if whole.unsettled:
             return f"it draws random numbers by {', '.join(sorted(set(whole.unsettled)))}"
         first = next(i for i, dim in enumerate(dims) if dim is not None)
@@ -251,6 +262,8 @@ def _fault(layout: Layout, found: _Comparison, slack: float = 1.0) -> str:
     written = found.written_from_the_batch()
     if written:
         return f"it writes {written} from the batch"
+    if counted := found.counted():
+        return counted
     if not layout.branches and found.branches(layout.input_dims):
         return BRANCHES
     for index, rule in enumerate(layout.outputs):
@@ -260,6 +273,15 @@ def _fault(layout: Layout, found: _Comparison, slack: float = 1.0) -> str:
 
 
 _PLURAL = {"rows": "rows", "mean": "means", "sum": "sums", "same": "constants"}
+
+
+def _same_value(a: Any, b: Any) -> bool:
+    return bool(a == b) or (a != a and b != b)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"a {type(value).__name__}"
 
 
 def _decisions(trial: Trial, dims: Sequence[int | None]) -> list[Any]:

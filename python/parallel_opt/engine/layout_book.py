@@ -9,6 +9,7 @@ import torch
 
 from parallel_opt.engine.layout import NO_BATCH, Layout, find_layout, layout_fault
 from parallel_opt.engine.layout_trial import Run
+from parallel_opt.engine.modes import Key, Modes, Words
 from parallel_opt.engine.structure import Structure
 from parallel_opt.snapshot import has_user_hooks
 
@@ -43,19 +44,28 @@ class LayoutBook:
         self._module, self._forward, self._note = module, forward, note
         self._alone, self._leads = agree is None, leads
         self._agree = agree or (lambda own: own)
-        self._layouts: dict[str, Layout] = {}
+        self.modes = Modes(module)
+        self._words = Words()
+        self._layouts: dict[Key, Layout] = {}
         self._uses: dict[str, int] = {}
+        self._agreed: set[str] = set()
         self._calls = 0
         self._has_hooks = False
 
-    def layout(self, inputs: Sequence[torch.Tensor], structure: Structure) -> Layout:
-        """The layout for this batch. Collective where it is looked for or looked at again."""
-        key = structure.signature
-        self._uses[key] = uses = self._uses.get(key, -1) + 1
+    def layout(
+        self, inputs: Sequence[torch.Tensor], structure: Structure, *, sliced: bool = False
+    ) -> Layout:
+        """The layout for this batch in the module's present mode. Collective where it is looked for
+        or looked at again; where only the mode is new, each rank looks alone."""
+        signature = structure.signature
+        words = self._words.key(signature, structure.constants) if sliced else ()
+        key = (signature, words, self.modes.key)
+        self._uses[signature] = uses = self._uses.get(signature, -1) + 1
         known = self._layouts.get(key)
         run = self._run_of(structure)
         if known is None:
-            known = self._agree(find_layout(self._module, run, inputs))
+            found = find_layout(self._module, run, inputs)
+            known = found if signature in self._agreed else self._agree(found)
         elif not known.whole_because and (uses in CHECKED_AT or uses % CHECKED_EVERY == 0):
             own = layout_fault(known, self._module, run, inputs) if self._leads else ""
             fault = self._agree(own)
@@ -68,6 +78,7 @@ class LayoutBook:
                 known = Layout((None,) * len(inputs), whole_because=fault)
         if known.whole_because != NO_BATCH:  # a later batch may have more samples
             self._layouts[key] = known
+            self._agreed.add(signature)
         return known
 
     def whole_or(
@@ -77,7 +88,7 @@ class LayoutBook:
         or change values of the batch. Collective."""
         if sliced and self._hooked():
             return Layout((None,) * len(inputs), whole_because=HOOKS)
-        return self.layout(inputs, structure)
+        return self.layout(inputs, structure, sliced=sliced)
 
     def _hooked(self) -> bool:
         """Collective every so many calls: ranks must not go different ways, and one of them alone

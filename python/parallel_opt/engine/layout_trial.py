@@ -39,6 +39,10 @@ class Trial:
     written: dict[str, torch.Tensor]
     """Buffers and attributes that the forward wrote, as it left them, by their words: "the buffer
     'x'"."""
+    constants: tuple[Any, ...] = ()
+    """What it returned beside tensors."""
+    overwritten: tuple[int, ...] = ()
+    """Inputs that the forward wrote to."""
 
 
 class _Watch(TorchFunctionMode):
@@ -133,6 +137,7 @@ _READS = {
 def run_trial(module: torch.nn.Module, run: Run, inputs: Sequence[torch.Tensor]) -> Trial:
     """``run(inputs)`` on copies, in `module` as it was before."""
     inputs = [tensor.detach().clone() for tensor in inputs]  # the forward may write to them
+    versions = [tensor._version for tensor in inputs]
     draws, watch = SettledDraws(), _Watch(inputs)
     with undisturbed(module):
         before = {name: (id(value), value._version) for name, value in _state(module)}
@@ -155,6 +160,8 @@ def run_trial(module: torch.nn.Module, run: Run, inputs: Sequence[torch.Tensor])
         watch.batch_norm,
         bool(draws.draws) or draws.fused,
         written,
+        structure.constants,
+        tuple(i for i, (t, v) in enumerate(zip(inputs, versions, strict=True)) if t._version != v),
     )
 
 
@@ -179,8 +186,8 @@ _OWN_ATTRIBUTES = frozenset(vars(torch.nn.Module()))
 def _tensors_of(value: Any) -> list[torch.Tensor]:
     if isinstance(value, (list, tuple, dict)) and len(value) > MOST_ITEMS:
         return []  # a table of the user's, not what one forward leaves
-    if isinstance(value, float):
-        return [_number(value)]
+    if isinstance(value, (int, float)):
+        return [_number(float(value if isinstance(value, float) else hash(value)))]
     found, _ = flatten(value)
     return [tensor for tensor in found if not isinstance(tensor, torch.nn.Parameter)]
 

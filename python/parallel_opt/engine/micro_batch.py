@@ -74,6 +74,10 @@ class MicroBatchForward:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.refused is not None or not torch.is_grad_enabled() or self._count < 2:
             return self._forward(*args, **kwargs)
+        with self._layouts.modes.forward(notice=True):
+            return self._by_parts(args, kwargs)
+
+    def _by_parts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         inputs, structure = flatten((args, kwargs))
         layout = self._layouts.whole_or(inputs, structure, sliced=True)
         why = "it normalises over the batch" if layout.batch_norm else layout.whole_because

@@ -25,6 +25,8 @@ class Structure:
 
     build: _Build
     signature: str
+    constants: tuple[Any, ...] = ()
+    """Numbers, words and the like beside the tensors, in order."""
 
     @property
     def opaque(self) -> str:
@@ -39,28 +41,37 @@ class Structure:
 
 def flatten(value: Any) -> tuple[list[torch.Tensor], Structure]:
     """The tensors of a nested list, tuple, dict or dataclass, in a fixed order, and the rest."""
-    tensors: list[torch.Tensor] = []
-    build, signature = _take_apart(value, tensors)
-    return tensors, Structure(build, signature)
+    found = _Found([], [])
+    build, signature = _take_apart(value, found)
+    return found.tensors, Structure(build, signature, tuple(found.constants))
 
 
-def _take_apart(value: Any, tensors: list[torch.Tensor]) -> tuple[_Build, str]:
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    tensors: list[torch.Tensor]
+    constants: list[Any]
+
+
+def _take_apart(value: Any, found: _Found) -> tuple[_Build, str]:
     if isinstance(value, torch.Tensor):
-        tensors.append(value)
+        found.tensors.append(value)
         return next, f"{value.dtype}[{value.dim()}]"
     if isinstance(value, dict):
-        return _take_apart_dict(value, tensors)
+        return _take_apart_dict(value, found)
     if isinstance(value, (list, tuple)):
-        return _take_apart_sequence(value, tensors)
+        return _take_apart_sequence(value, found)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _take_apart_dataclass(value, tensors)
+        return _take_apart_dataclass(value, found)
     name = type(value).__name__
-    simple = isinstance(value, (*_SIMPLE, type)) or callable(value)
+    if isinstance(value, _SIMPLE):
+        found.constants.append(value)
+        return (lambda _: value), name
+    simple = isinstance(value, type) or callable(value)
     return (lambda _: value), name if simple else f"{_OPAQUE}{name}{_OPAQUE}"
 
 
-def _take_apart_dict(value: dict[Any, Any], tensors: list[torch.Tensor]) -> tuple[_Build, str]:
-    parts = {key: _take_apart(item, tensors) for key, item in value.items()}
+def _take_apart_dict(value: dict[Any, Any], found: _Found) -> tuple[_Build, str]:
+    parts = {key: _take_apart(item, found) for key, item in value.items()}
     kind = type(value)
 
     def build(source: Iterator[torch.Tensor]) -> Any:
@@ -79,8 +90,8 @@ def _take_apart_dict(value: dict[Any, Any], tensors: list[torch.Tensor]) -> tupl
     return build, f"{kind.__name__}{{{inside}}}"
 
 
-def _take_apart_sequence(value: Any, tensors: list[torch.Tensor]) -> tuple[_Build, str]:
-    parts = [_take_apart(item, tensors) for item in value]
+def _take_apart_sequence(value: Any, found: _Found) -> tuple[_Build, str]:
+    parts = [_take_apart(item, found) for item in value]
     kind = type(value)
 
     def build(source: Iterator[torch.Tensor]) -> Any:
@@ -90,9 +101,9 @@ def _take_apart_sequence(value: Any, tensors: list[torch.Tensor]) -> tuple[_Buil
     return build, f"{kind.__name__}({','.join(signature for _, signature in parts)})"
 
 
-def _take_apart_dataclass(value: Any, tensors: list[torch.Tensor]) -> tuple[_Build, str]:
+def _take_apart_dataclass(value: Any, found: _Found) -> tuple[_Build, str]:
     parts = {
-        field.name: _take_apart(getattr(value, field.name), tensors)
+        field.name: _take_apart(getattr(value, field.name), found)
         for field in dataclasses.fields(value)
     }
 

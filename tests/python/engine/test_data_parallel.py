@@ -97,17 +97,18 @@ def test_no_sync_defers_the_average(ranks: RankPool, engine: str, end_in_sync: b
 
 
 class Checkpointed(nn.Module):
-    def __init__(self, norm_last: bool) -> None:
+    def __init__(self, norm_last: bool, reentrant: bool = False) -> None:
         super().__init__()
+        self.stem, self.reentrant = nn.Linear(3, 3), reentrant
         layers = [nn.BatchNorm1d(4), nn.Dropout(0.5)]
         self.body = nn.Sequential(nn.Linear(3, 4), *(layers[::-1] if norm_last else layers))
         self.head = nn.Linear(4, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(checkpoint(self.body, x, use_reentrant=False))
+        return self.head(checkpoint(self.body, self.stem(x), use_reentrant=self.reentrant))
 
 
-def recompute(group: Group, engine: str, norm_last: bool) -> None:
+def recompute(group: Group, engine: str, norm_last: bool, reentrant: bool) -> None:
     """Recomputation in backward sees the same statistics and masks as the forward, and updates
     running averages again."""
 
@@ -118,7 +119,7 @@ def recompute(group: Group, engine: str, norm_last: bool) -> None:
         return loss.detach()
 
     torch.manual_seed(0)
-    plain = Checkpointed(norm_last).double()
+    plain = Checkpointed(norm_last, reentrant).double()
     shared = copy.deepcopy(plain)
     parallel = DataParallel(shared, group, engine=engine, shares=(3, 1))
     parallel.apply()
@@ -130,10 +131,31 @@ def recompute(group: Group, engine: str, norm_last: bool) -> None:
     assert parallel.notes == []
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("norm_last", [False, True])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_checkpointed_blocks_recompute_alike(ranks: RankPool, engine: str, norm_last: bool) -> None:
-    ranks.run(recompute, 2, engine, norm_last)
+def test_checkpointed_blocks_recompute_alike(
+    ranks: RankPool, engine: str, norm_last: bool, reentrant: bool
+) -> None:
+    ranks.run(recompute, 2, engine, norm_last, reentrant)
+
+
+def unreached(group: Group) -> None:
+    """No input of a reentrant checkpoint requires a gradient: its part gets none, as plain's."""
+    plain = Checkpointed(False, reentrant=True).double()
+    plain.stem.requires_grad_(False)
+    shared = copy.deepcopy(plain)
+    parallel = DataParallel(shared, group, engine="ddp")
+    parallel.apply()
+    for forward in (plain, parallel):
+        forward(batch()).square().mean().backward()
+    assert shared.body[0].weight.grad is None
+    assert plain.body[0].weight.grad is None
+    parallel.unapply()
+
+
+def test_a_reentrant_checkpoint_that_gives_no_gradient_gives_none(ranks: RankPool) -> None:
+    ranks.run(unreached, 2)
 
 
 def double_backward(group: Group, engine: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from local_models import ConvNet, Mlp, Settings
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from parallel_opt import trial as trial_module
 from parallel_opt.measure import resident_bytes
@@ -34,14 +35,28 @@ class Eventful(ConvNet):
         self.calls = 0
         self.log: list[float] = [0.5]
         self.last = torch.zeros(1)
+        self.noise, self.choice = torch.Generator().manual_seed(1), random.Random(2)
+        self.others = {"numpy": [np.random.default_rng(3), np.random.RandomState(4)]}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.calls += 1
         self.log.append(random.random() + float(np.random.rand()))
+        self.log[-1] += self.choice.random() + sum(g.normal() for g in self.others["numpy"])
+        x = x + torch.randn(x.shape, generator=self.noise)
         y = super().forward(nn.functional.dropout(x, 0.1, self.training))
         self.last = y.detach()
         self.extra = len(self.log)
         return y
+
+
+def own_generators(module: nn.Module) -> list[Any]:
+    if not isinstance(module, Eventful):
+        return []
+    states = [
+        str(g.get_state() if isinstance(g, np.random.RandomState) else g.bit_generator.state)
+        for g in module.others["numpy"]
+    ]
+    return [module.noise.get_state().tolist(), module.choice.getstate(), *states]
 
 
 def fingerprint(module: nn.Module, optimizer: torch.optim.Optimizer) -> str:
@@ -55,6 +70,7 @@ def fingerprint(module: nn.Module, optimizer: torch.optim.Optimizer) -> str:
         [[len(m._forward_hooks), len(m._backward_hooks)] for m in module.modules()],
         torch.get_rng_state().tolist(),
         random.getstate(),
+        own_generators(module),
         pickle.dumps(np.random.get_state()),
         pickle.dumps(optimizer.state_dict()),
         torch.get_num_threads(),
@@ -88,6 +104,35 @@ def test_nothing_the_user_can_see_changes(compiled: bool) -> None:
     assert torch.equal(x, x_before)
     assert x.grad is None
     assert [t.error or t.skipped for t in trials] == [None] * (len(candidates) + 1)
+
+
+class Reentrant(nn.Module):
+    """Its checkpoint takes ``backward()`` only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = checkpoint(nn.functional.dropout, self.first(x), 0.5, use_reentrant=True)
+        result: torch.Tensor = self.last(hidden)
+        return result
+
+
+def test_a_model_with_reentrant_checkpoints_is_tried() -> None:
+    module, calls = Reentrant(), []
+    x = torch.randn(3, 4)
+    module(x).sum().backward()
+    module.last.weight.register_post_accumulate_grad_hook(lambda p: calls.append("accumulated"))
+    before = [(p.grad, p.grad.clone()) for p in module.parameters()]
+    random_state = torch.get_rng_state()
+    trials = run_trials(module, (x,), {}, [Settings(fused_optimizer=True)], budget_s=60)
+    assert [t.error or t.skipped for t in trials] == [None, None]
+    assert trials[1].max_relative_difference == 0.0  # the same masks as plain's
+    for p, (grad, value) in zip(module.parameters(), before, strict=True):
+        assert p.grad is grad and torch.equal(grad, value)
+    assert calls == []
+    assert torch.equal(torch.get_rng_state(), random_state)
 
 
 def test_every_trial_carries_its_numbers(conv_net: ConvNet) -> None:

@@ -168,6 +168,24 @@ def test_nan_loss_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     assert told[0] in model.explain()
 
 
+class TwoOutputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.first(x), self.second(x)
+
+
+def test_a_loss_may_leave_out_the_first_output() -> None:
+    """Two ways of one node: autograd hands None to the hook on the one without gradient."""
+    model = OptimizedParallel(TwoOutputs(), **{**PLAIN, "micro_batch": 2})
+    _, second = model(torch.randn(4, 2))
+    second.sum().backward()
+    assert model.first.weight.grad is None or not model.first.weight.grad.any()
+    assert model.second.weight.grad.any()
+
+
 def test_error_of_the_users_forward_comes_out_unchanged() -> None:
     class Broken(nn.Module):
         def __init__(self) -> None:
