@@ -21,7 +21,8 @@ std::vector<HfFamily> all_families() {
   for (const std::span<const HfFamily> part :
        {hf::decoder_families(), hf::early_decoder_families(), hf::expert_families(),
         hf::encoder_families(), hf::sequence_families(), hf::vision_families(),
-        hf::state_space_families()}) {
+        hf::further_vision_families(), hf::convnext_families(), hf::multimodal_families(),
+        hf::speech_families(), hf::state_space_families()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;
@@ -149,7 +150,8 @@ Graph read_hf_config(std::string_view json, const std::string& name) {
   std::vector<std::string> notes;
   hf::ConfigReader reader(tree.root(), name, faults, notes);
   const DType dtype = reader.dtype();
-  const auto write = family.read(reader);
+  const auto write =
+      family.decoder != nullptr ? hf::writing(family.decoder(reader)) : family.read(reader);
   reader.ignore({"model_type", "architectures"});
   note_training(reader);
   note_quantization(reader, dtype);

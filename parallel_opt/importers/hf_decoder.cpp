@@ -201,16 +201,19 @@ Graph build_decoder(GraphWriter& w, const DecoderSpec& s) {
   const Dim batch = w.symbol("batch", 1);
   const Dim length = w.symbol("sequence", s.sequence_hint, learned ? s.max_positions : 0);
   const TensorId ids = w.input("input_ids", DType::i64, {batch, length});
+  const bool bare = s.head == DecoderSpec::Head::none;
+  const bool asked = s.head == DecoderSpec::Head::questions && !s.names.question_base.empty();
+  const std::string& model = bare    ? s.names.bare_base
+                             : asked ? s.names.question_base
+                                     : s.names.base;
   Embedded embedded;
-  TensorId x;
   {
-    const bool bare = s.head == DecoderSpec::Head::none;
-    const bool asked = s.head == DecoderSpec::Head::questions && !s.names.question_base.empty();
-    const GraphWriter::Scope base(w, bare    ? s.names.bare_base
-                                     : asked ? s.names.question_base
-                                             : s.names.base);
+    const GraphWriter::Scope base(w, model);
     embedded = embed(w, s, ids);
-    x = embedded.hidden;
+  }
+  TensorId x = s.merge ? s.merge(w, ids, embedded.hidden) : embedded.hidden;
+  {
+    const GraphWriter::Scope base(w, model);
     const PositionTensors positions = position_tensors(w, s, batch, length);
     std::string name;
     GraphWriter::Mark mark = w.mark();

@@ -150,6 +150,8 @@ struct DecoderSpec {
   double head_dropout = 0;  ///< of the token classifier
   std::int64_t labels = 2;
   std::int64_t sequence_hint = 2048;
+  /// What other inputs make of the words' embeddings [b, s, hidden], at the root: images, sounds.
+  std::function<TensorId(GraphWriter&, TensorId ids, TensorId hidden)> merge;
 
   bool slides(std::int64_t layer) const;
   /// Whether sequences of the usual length reach beyond the window: then its layers have a mask.
@@ -183,6 +185,7 @@ struct AttentionCall {
   TensorId mask;     ///< added to the scores; may be invalid
   double scale = 0;  ///< 0: 1/sqrt(d)
   double dropout = 0;
+  bool eager = false;  ///< as products and a softmax
 };
 /// [b, h, q, d], [b, g, k, d], [b, g, k, e] -> [b, q, h * e]: one fused operator and the views.
 TensorId fused_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,

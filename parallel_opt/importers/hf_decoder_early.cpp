@@ -7,8 +7,6 @@
 namespace parallel_opt::hf {
 namespace {
 
-using Writing = std::function<Graph(GraphWriter&)>;
-
 /// For families that call the sizes otherwise: the checks and the fields all share.
 void finish_sizes(ConfigReader& c, DecoderSpec& s, std::string_view heads_key,
                   std::string_view hidden_key) {
@@ -18,7 +16,7 @@ void finish_sizes(ConfigReader& c, DecoderSpec& s, std::string_view heads_key,
   read_head(c, s);
 }
 
-Writing gpt2(ConfigReader& c) {
+DecoderSpec gpt2(ConfigReader& c) {
   DecoderSpec s;
   s.names = {.base = "transformer",
              .embed = "wte",
@@ -48,10 +46,10 @@ Writing gpt2(ConfigReader& c) {
   s.tied = c.flag({"tie_word_embeddings"}, true);
   c.ignore({"scale_attn_by_inverse_layer_idx"});  // another number in the same operator
   c.not_built("add_cross_attention", "a decoder of an encoder-decoder model: capture it");
-  return writing(std::move(s));
+  return s;
 }
 
-Writing gptj(ConfigReader& c) {
+DecoderSpec gptj(ConfigReader& c) {
   DecoderSpec s;
   s.names = {.base = "transformer",
              .embed = "wte",
@@ -82,10 +80,10 @@ Writing gptj(ConfigReader& c) {
   s.residual_dropout = c.real({"resid_pdrop"}, 0);
   s.embed_dropout = c.real({"embd_pdrop"}, 0);
   s.tied = c.flag({"tie_word_embeddings"}, false);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing gpt_neox(ConfigReader& c) {
+DecoderSpec gpt_neox(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {50432, 6144, 24576, 44, 64, 0, 2048, 0, false, "gelu"});
   layer_norms(c, s, {"layer_norm_eps"});
   s.names.base = "gpt_neox";
@@ -101,10 +99,10 @@ Writing gpt_neox(ConfigReader& c) {
   s.residual_dropout = c.real({"hidden_dropout"}, 0);
   s.embed_dropout = s.residual_dropout;
   partly_rotary(c, s, {"rotary_pct", "partial_rotary_factor"}, 0.25);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing opt(ConfigReader& c) {
+DecoderSpec opt(ConfigReader& c) {
   DecoderSpec s;
   s.names.positions = "embed_positions";
   s.names.o = "out_proj";
@@ -137,10 +135,10 @@ Writing opt(ConfigReader& c) {
   s.attention_dropout = c.real({"attention_dropout"}, 0);
   s.residual_dropout = c.real({"dropout"}, 0.1);
   s.tied = c.flag({"tie_word_embeddings"}, true);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing bloom(ConfigReader& c) {
+DecoderSpec bloom(ConfigReader& c) {
   DecoderSpec s;
   s.names = {.base = "transformer",
              .embed = "word_embeddings",
@@ -167,10 +165,10 @@ Writing bloom(ConfigReader& c) {
   s.attention_dropout = c.real({"attention_dropout"}, 0);
   s.residual_dropout = c.real({"hidden_dropout"}, 0);
   s.tied = c.flag({"tie_word_embeddings"}, true);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing falcon(ConfigReader& c) {
+DecoderSpec falcon(ConfigReader& c) {
   DecoderSpec s;
   s.names = {.base = "transformer",
              .embed = "word_embeddings",
@@ -212,7 +210,7 @@ Writing falcon(ConfigReader& c) {
   } else {
     s.attention_dropout = 0;  // the class drops under alibi alone
   }
-  return writing(std::move(s));
+  return s;
 }
 
 constexpr HfFamily kFamilies[] = {

@@ -8,8 +8,6 @@
 namespace parallel_opt::hf {
 namespace {
 
-using Writing = std::function<Graph(GraphWriter&)>;
-
 /// Heads that some families lack in transformers, and names that differ.
 struct HeadTraits {
   std::string_view type;
@@ -74,29 +72,29 @@ DecoderSpec read_llama(ConfigReader& c, const DecoderDefaults& d) {
   return s;
 }
 
-Writing llama(ConfigReader& c) {
+DecoderSpec llama(ConfigReader& c) {
   DecoderSpec s = read_llama(c, {32000, 4096, 11008, 32, 32});
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.mlp_bias = c.flag({"mlp_bias"}, false);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing mistral(ConfigReader& c) {
+DecoderSpec mistral(ConfigReader& c) {
   DecoderSpec s = read_llama(c, {32000, 4096, 14336, 32, 32, 8, 131072});
-  return writing(std::move(s));
+  return s;
 }
 
-Writing qwen2(ConfigReader& c) {
+DecoderSpec qwen2(ConfigReader& c) {
   DecoderSpec s = read_llama(c, {151936, 4096, 22016, 32, 32, 32, 32768});
   s.qkv_bias = true;
-  return writing(std::move(s));
+  return s;
 }
 
-Writing qwen3(ConfigReader& c) {
+DecoderSpec qwen3(ConfigReader& c) {
   DecoderSpec s = read_llama(c, {151936, 4096, 22016, 32, 32, 32, 32768, 128});
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.qk_norm = QkNorm::per_head;
-  return writing(std::move(s));
+  return s;
 }
 
 DecoderSpec read_gemma(ConfigReader& c, const DecoderDefaults& d) {
@@ -109,9 +107,8 @@ DecoderSpec read_gemma(ConfigReader& c, const DecoderDefaults& d) {
   return s;
 }
 
-Writing gemma(ConfigReader& c) {
-  return writing(
-      read_gemma(c, {256000, 3072, 24576, 28, 16, 16, 8192, 256, true, "gelu_pytorch_tanh"}));
+DecoderSpec gemma(ConfigReader& c) {
+  return read_gemma(c, {256000, 3072, 24576, 28, 16, 16, 8192, 256, true, "gelu_pytorch_tanh"});
 }
 
 void sandwiched(ConfigReader& c, DecoderSpec& s, double attention_cap, double logit_cap) {
@@ -122,14 +119,14 @@ void sandwiched(ConfigReader& c, DecoderSpec& s, double attention_cap, double lo
   if (s.softcap > 0) s.attention = AttentionKind::eager;
 }
 
-Writing gemma2(ConfigReader& c) {
+DecoderSpec gemma2(ConfigReader& c) {
   DecoderSpec s =
       read_gemma(c, {256000, 2304, 9216, 26, 8, 4, 8192, 256, true, "gelu_pytorch_tanh"});
   sandwiched(c, s, 50, 30);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing gemma3(ConfigReader& c) {
+DecoderSpec gemma3(ConfigReader& c) {
   DecoderSpec s =
       read_gemma(c, {262208, 2304, 9216, 26, 8, 4, 131072, 256, true, "gelu_pytorch_tanh"});
   sandwiched(c, s, 0, 0);
@@ -137,10 +134,10 @@ Writing gemma3(ConfigReader& c) {
   s.qk_norm_kind = NormKind::rms_plus1;
   s.two_rotary = true;
   s.layer_is_local = s.layer_slides;
-  return writing(std::move(s));
+  return s;
 }
 
-Writing phi(ConfigReader& c) {
+DecoderSpec phi(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {51200, 2048, 8192, 24, 32, 0, 2048, 0, false, "gelu_new"});
   layer_norms(c, s, {"layer_norm_eps"});
   plain_mlp(s, "fc1", "fc2");
@@ -155,10 +152,10 @@ Writing phi(ConfigReader& c) {
   s.residual_dropout = c.real({"resid_pdrop"}, 0);
   s.embed_dropout = c.real({"embd_pdrop"}, 0);
   partly_rotary(c, s, {"partial_rotary_factor"}, 0.5);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing phi3(ConfigReader& c) {
+DecoderSpec phi3(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {32064, 3072, 8192, 32, 32, 0, 4096});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
   s.names.qkv = "qkv_proj";
@@ -166,19 +163,19 @@ Writing phi3(ConfigReader& c) {
   s.residual_dropout = c.real({"resid_pdrop"}, 0);
   c.ignore({"embd_pdrop"});  // transformers 5 reads it and uses it nowhere
   partly_rotary(c, s, {"partial_rotary_factor"}, 1);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing olmo(ConfigReader& c) {
+DecoderSpec olmo(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {50304, 4096, 11008, 32, 32});
   s.norm = NormKind::layer_plain;
   s.norm_eps = 1e-5;
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.clip_qkv = c.real({"clip_qkv"}, 0);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing olmo2(ConfigReader& c) {
+DecoderSpec olmo2(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {50304, 4096, 11008, 32, 32});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
@@ -186,10 +183,10 @@ Writing olmo2(ConfigReader& c) {
   s.block = BlockKind::post_inner;
   s.names.norm1 = "post_attention_layernorm";
   s.names.norm2 = "post_feedforward_layernorm";
-  return writing(std::move(s));
+  return s;
 }
 
-Writing granite(ConfigReader& c) {
+DecoderSpec granite(ConfigReader& c) {
   DecoderSpec s = read_llama(c, {32000, 4096, 11008, 32, 32});
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.mlp_bias = c.flag({"mlp_bias"}, false);
@@ -197,10 +194,10 @@ Writing granite(ConfigReader& c) {
   s.residual_scale = c.real({"residual_multiplier"}, 1);
   s.attention_scale = c.real({"attention_multiplier"}, 1);
   s.logit_scale = 1 / std::max(c.real({"logits_scaling"}, 1), 1e-6);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing starcoder2(ConfigReader& c) {
+DecoderSpec starcoder2(ConfigReader& c) {
   DecoderSpec s =
       read_decoder(c, {49152, 3072, 12288, 30, 24, 2, 4096, 0, true, "gelu_pytorch_tanh"});
   layer_norms(c, s, {"norm_epsilon"});
@@ -208,10 +205,10 @@ Writing starcoder2(ConfigReader& c) {
   s.qkv_bias = s.o_bias = s.mlp_bias = c.flag({"use_bias"}, true);
   s.residual_dropout = c.real({"residual_dropout"}, 0);
   s.embed_dropout = c.real({"embedding_dropout"}, 0);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing stablelm(ConfigReader& c) {
+DecoderSpec stablelm(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {50304, 2560, 6912, 32, 32, 32, 4096});
   layer_norms(c, s, {"layer_norm_eps"});
   s.qkv_bias = c.flag({"use_qkv_bias"}, false);
@@ -228,10 +225,10 @@ Writing stablelm(ConfigReader& c) {
   if (c.flag({"use_parallel_residual"}, false)) s.block = BlockKind::parallel;
   partly_rotary(c, s, {"partial_rotary_factor"}, 0.25);
   s.residual_dropout = c.real({"hidden_dropout"}, 0);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing cohere(ConfigReader& c) {
+DecoderSpec cohere(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {256000, 8192, 22528, 40, 64, 0, 8192, 0, true});
   s.norm = NormKind::layer_parts;
   s.norm_eps = c.real({"layer_norm_eps"}, 1e-5);
@@ -240,10 +237,10 @@ Writing cohere(ConfigReader& c) {
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   if (c.flag({"use_qk_norm"}, false)) s.qk_norm = QkNorm::head_table;
   s.logit_scale = c.real({"logit_scale"}, 0.0625);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing cohere2(ConfigReader& c) {
+DecoderSpec cohere2(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {256000, 8192, 22528, 40, 64, 0, 8192, 0, true});
   s.norm = NormKind::layer_parts;
   s.norm_eps = c.real({"layer_norm_eps"}, 1e-5);
@@ -252,10 +249,10 @@ Writing cohere2(ConfigReader& c) {
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.logit_scale = c.real({"logit_scale"}, 0.0625);
   s.layer_turns = s.layer_slides;
-  return writing(std::move(s));
+  return s;
 }
 
-Writing smollm3(ConfigReader& c) {
+DecoderSpec smollm3(ConfigReader& c) {
   DecoderSpec s = read_llama(c, {128256, 2048, 11008, 36, 16, 4, 32768, 0, true});
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.mlp_bias = c.flag({"mlp_bias"}, false);
@@ -272,24 +269,24 @@ Writing smollm3(ConfigReader& c) {
   if (!c.has("layer_types")) {
     s.layer_slides = [turns = s.layer_turns](std::int64_t i) { return !turns(i); };
   }
-  return writing(std::move(s));
+  return s;
 }
 
-Writing ministral(ConfigReader& c) {
+DecoderSpec ministral(ConfigReader& c) {
   DecoderSpec s = read_llama(c, {32000, 4096, 14336, 32, 32, 8, 131072});
-  return writing(std::move(s));
+  return s;
 }
 
-Writing arcee(ConfigReader& c) {
+DecoderSpec arcee(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {32000, 2560, 18432, 32, 32, 0, 4096, 0, false, "relu2"});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
   plain_mlp(s, "up_proj", "down_proj");
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.mlp_bias = c.flag({"mlp_bias"}, false);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing seed_oss(ConfigReader& c) {
+DecoderSpec seed_oss(ConfigReader& c) {
   DecoderSpec s = read_llama(c, {155136, 4096, 27648, 64, 80, 8, 524288, 128});
   s.qkv_bias = c.flag({"attention_bias"}, true);
   s.o_bias = c.flag({"attention_out_bias"}, false);
@@ -297,17 +294,17 @@ Writing seed_oss(ConfigReader& c) {
   s.attention_dropout = c.real({"attention_dropout"}, 0.1);
   s.residual_dropout = c.real({"residual_dropout"}, 0.1);
   c.ignore({"pretraining_tp"});
-  return writing(std::move(s));
+  return s;
 }
 
-Writing glm(ConfigReader& c) {
+DecoderSpec glm(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {151552, 4096, 13696, 40, 32, 2, 131072, 128});
   s.norm_eps = c.real({"rms_norm_eps"}, 1.5625e-7);
   s.names.gate_up = "gate_up_proj";
   s.positions = Positions::rotary_interleaved;
   s.qkv_bias = c.flag({"attention_bias"}, true);
   partly_rotary(c, s, {"partial_rotary_factor"}, 0.5);
-  return writing(std::move(s));
+  return s;
 }
 
 constexpr HfFamily kFamilies[] = {

@@ -68,6 +68,29 @@ TensorId shared_layers(GraphWriter& w, const EncoderSpec& s, TensorId x) {
   return x;
 }
 
+/// Distances as bucket numbers, the bias of each looked up: [batch, heads, n, n].
+TensorId distance_bias(GraphWriter& w, const EncoderSpec& s, const Dim& batch, const Dim& length) {
+  const GraphWriter::Scope scope(w, "encoder");
+  const std::int64_t heads = s.attention.heads;
+  const TensorId table = w.parameter("relative_attention_bias.weight", {s.buckets, heads});
+  const TensorId range = w.op("aten.arange.default", DType::i64, {}, {length});
+  const TensorId distance =
+      w.op("aten.sub.Tensor", {{"self", w.unsqueeze(range, 0)}, {"other", w.unsqueeze(range, 1)}},
+           {length, length});
+  const TensorId near = w.unary("aten.abs.default", distance);
+  const TensorId far = w.to(
+      w.mul(w.unary("aten.log.default", w.div(w.to(near, DType::fp32), 8)), 2.885), DType::i64);
+  const TensorId small = w.op("aten.lt.Scalar", DType::boolean, {{"self", near}}, {length, length});
+  const TensorId bucket =
+      w.op("aten.where.self", DType::i64, {{"condition", small}, {"self", near}, {"other", far}},
+           {length, length});
+  const TensorId values = w.embedding(bucket, table, "relative_attention_bias");
+  const TensorId first = w.view_op("aten.permute.default", values, {fixed(heads), length, length},
+                                   {{"dims", std::vector<std::int64_t>{2, 0, 1}}});
+  const Shape shape{batch, fixed(heads), length, length};
+  return w.op("aten.clone.default", {{"self", w.expand(w.unsqueeze(first, 0), shape)}}, shape);
+}
+
 TensorId pooled(GraphWriter& w, const EncoderSpec& s, TensorId x) {
   const TensorId dense = w.linear(first_token(w, x), s.pooler_dense, s.hidden, true);
   return w.unary("aten.tanh.default", dense);
@@ -78,7 +101,7 @@ bool asks_for_pooler(Head head) {
          head == Head::next_sentence || head == Head::multiple_choice;
 }
 
-Graph build_encoder(GraphWriter& w, const EncoderSpec& s) {
+Graph build_encoder(GraphWriter& w, EncoderSpec s) {
   const Dim batch = w.symbol("batch", 1);
   const bool choosing = s.head == Head::multiple_choice;
   const Dim choices = choosing ? w.symbol("choices", 4) : fixed(1);
@@ -93,6 +116,7 @@ Graph build_encoder(GraphWriter& w, const EncoderSpec& s) {
     encoded.table = embedded.table;
     TensorId x = embedded.hidden;
     if (!s.embeddings_project.empty()) x = w.linear(x, s.embeddings_project, s.hidden, true);
+    if (s.buckets > 0) s.attention.call.mask = distance_bias(w, s, w.dim(ids, 0), length);
     if (s.groups > 0) {
       x = shared_layers(w, s, x);
     } else {
@@ -140,6 +164,10 @@ constexpr auto kBertHeads = {Head::masked_lm,
                              Head::question_answering,
                              Head::multiple_choice,
                              Head::base};
+
+constexpr auto kMpnetHeads = {
+    Head::masked_lm,          Head::sequence_classification, Head::token_classification,
+    Head::question_answering, Head::multiple_choice,         Head::base};
 
 /// Answers are a first and a last token: the class splits its labels in these two.
 void read_labels(ConfigReader& c, EncoderSpec& s) {
@@ -293,13 +321,33 @@ Writing distilbert(ConfigReader& c) {
   return writing(std::move(s));
 }
 
-constexpr HfFamily kFamilies[] = {{"bert", bert},
-                                  {"roberta", roberta},
-                                  {"xlm-roberta", xlm_roberta},
-                                  {"camembert", camembert},
-                                  {"electra", electra},
-                                  {"albert", albert},
-                                  {"distilbert", distilbert}};
+Writing mpnet(ConfigReader& c) {
+  EncoderSpec s = read_bert(c, kMpnetHeads, 30527, 768, 12, 3072, 0.1, "gelu");
+  s.base = "mpnet";
+  s.types = 0;
+  s.padding = 1;
+  s.longest = s.positions - 2;
+  if (s.longest < 1) c.fault("max_position_embeddings", "leaves no position after padding");
+  s.buckets = c.whole({"relative_attention_num_buckets"}, 32);
+  s.attention.q = "attention.attn.q";
+  s.attention.k = "attention.attn.k";
+  s.attention.v = "attention.attn.v";
+  s.attention.o = "attention.attn.o";
+  s.attention.call.eager = true;
+  s.attention_norm = "attention.LayerNorm";
+  s.pooler = s.head == Head::base || s.head == Head::multiple_choice;
+  s.token_dropout = s.choice_dropout = s.head_dropout = s.dropout;
+  s.choice = pooled_choice;
+  s.masked_lm = roberta_lm;
+  s.head_activation = "gelu";
+  s.classifier = dense_classifier;
+  return writing(std::move(s));
+}
+
+constexpr HfFamily kFamilies[] = {{"bert", bert},           {"mpnet", mpnet},
+                                  {"roberta", roberta},     {"xlm-roberta", xlm_roberta},
+                                  {"camembert", camembert}, {"electra", electra},
+                                  {"albert", albert},       {"distilbert", distilbert}};
 
 }  // namespace
 

@@ -25,6 +25,7 @@ struct EncoderSpec {
   std::string ffn_norm = "output.LayerNorm";
   std::int64_t vocab = 0, hidden = 0, embedding = 0, count = 0, positions = 0, types = 0;
   std::int64_t groups = 0, inner_layers = 1;  ///< albert: parameter sets, layers of each
+  std::int64_t buckets = 0;                   ///< mpnet: of distances that bias the scores
   std::int64_t padding = -1;                  ///< not negative: positions count from here (roberta)
   double eps = 1e-12, dropout = 0;
   double head_dropout = 0, token_dropout = 0, question_dropout = 0, choice_dropout = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -12,9 +13,17 @@ namespace parallel_opt::hf {
 /// A model_type: how its configuration is read and its graph is written. Reading stops before the
 /// graph is written when a fault was found.
 struct HfFamily {
+  using Writing = std::function<Graph(GraphWriter&)>;
   std::string_view type;
   /// Reads every field; the result writes the graph. Called only when no fault was found.
-  std::function<Graph(GraphWriter&)> (*read)(ConfigReader&);
+  Writing (*read)(ConfigReader&) = nullptr;
+  /// Of a decoder in place of that: what writing() takes.
+  DecoderSpec (*decoder)(ConfigReader&) = nullptr;
+
+  constexpr HfFamily(std::string_view name, Writing (*reader)(ConfigReader&))
+      : type(name), read(reader) {}
+  constexpr HfFamily(std::string_view name, DecoderSpec (*reader)(ConfigReader&))
+      : type(name), decoder(reader) {}
 };
 
 // One table per file; hf_config.cpp joins them.
@@ -24,6 +33,10 @@ std::span<const HfFamily> expert_families();
 std::span<const HfFamily> encoder_families();
 std::span<const HfFamily> sequence_families();
 std::span<const HfFamily> vision_families();
+std::span<const HfFamily> further_vision_families();
+std::span<const HfFamily> convnext_families();
+std::span<const HfFamily> multimodal_families();
+std::span<const HfFamily> speech_families();
 std::span<const HfFamily> state_space_families();
 
 /// Fields that decoders share, under the names most families use.
@@ -36,6 +49,9 @@ struct DecoderDefaults {
   std::string_view activation = "silu";
 };
 DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& defaults);
+/// The text model of a file's text_config, of the family that it names or of the usual one;
+/// nothing, with a fault, where it is no decoder that can be part of another model.
+std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usual);
 /// What follows the last layer, as far as transformers has it for the family.
 void read_head(ConfigReader& c, DecoderSpec& spec);
 /// Which layers attend within a window, and how wide it is.

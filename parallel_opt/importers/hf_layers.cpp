@@ -224,6 +224,17 @@ TensorId repeat_heads(GraphWriter& w, TensorId x, std::int64_t heads) {
   return w.op("aten.reshape.default", {{"self", expanded}}, std::move(shape));
 }
 
+/// Of as many heads everywhere, without the types that decoders pass through: [b, q, h * e].
+TensorId attention_in_steps(GraphWriter& w, TensorId q, TensorId k, TensorId v,
+                            const AttentionCall& call) {
+  const double root = std::sqrt(static_cast<double>(w.last(q).size));
+  TensorId scores = w.matmul(q, w.transpose(k, 2, 3), w.with_last(q, w.dim(k, 2)));
+  scores = w.div(scores, call.scale > 0 ? 1 / call.scale : root);
+  if (call.mask.valid()) scores = w.add(scores, call.mask);
+  const TensorId shares = w.dropout(w.softmax(scores), call.dropout);
+  return merge_heads(w, w.matmul(shares, v, w.with_last(q, w.last(v))));
+}
+
 /// Scores, softmax and values as three operators; needed where scores are capped.
 TensorId eager_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,
                          const DecoderSpec& spec, TensorId mask) {
@@ -250,6 +261,7 @@ TensorId eager_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,
 
 TensorId fused_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,
                          const AttentionCall& call) {
+  if (call.eager) return attention_in_steps(w, q, k, v, call);
   const bool grouped = w.dim(k, 1).size != w.dim(q, 1).size && w.dim(k, 1).size > 1;
   if (grouped && call.mask.valid()) {
     k = repeat_heads(w, k, w.dim(q, 1).size);

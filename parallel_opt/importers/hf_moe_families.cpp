@@ -7,8 +7,6 @@
 namespace parallel_opt::hf {
 namespace {
 
-using Writing = std::function<Graph(GraphWriter&)>;
-
 void check_choice(ConfigReader& c, const MixtureOfExperts& m, std::string_view experts_key) {
   if (m.top_k > m.experts) {
     c.fault("num_experts_per_tok",
@@ -17,7 +15,7 @@ void check_choice(ConfigReader& c, const MixtureOfExperts& m, std::string_view e
   }
 }
 
-Writing mixtral(ConfigReader& c) {
+DecoderSpec mixtral(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {32000, 4096, 14336, 32, 32, 8, 131072});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
   MixtureOfExperts m;
@@ -27,7 +25,7 @@ Writing mixtral(ConfigReader& c) {
   m.renormalise = true;
   check_choice(c, m, "num_local_experts");
   s.moe = m;
-  return writing(std::move(s));
+  return s;
 }
 
 /// Layers with experts: every `step`-th, but not those listed.
@@ -39,7 +37,7 @@ void sparse_layers(ConfigReader& c, DecoderSpec& s) {
   };
 }
 
-Writing qwen2_moe(ConfigReader& c) {
+DecoderSpec qwen2_moe(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {151936, 2048, 5632, 24, 16, 16, 32768});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-6);
   s.qkv_bias = c.flag({"qkv_bias"}, true);
@@ -54,10 +52,10 @@ Writing qwen2_moe(ConfigReader& c) {
   check_choice(c, m, "num_experts");
   s.moe = m;
   sparse_layers(c, s);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing qwen3_moe(ConfigReader& c) {
+DecoderSpec qwen3_moe(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {151936, 2048, 6144, 24, 32, 4, 32768});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-6);
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
@@ -70,10 +68,10 @@ Writing qwen3_moe(ConfigReader& c) {
   check_choice(c, m, "num_experts");
   s.moe = m;
   sparse_layers(c, s);
-  return writing(std::move(s));
+  return s;
 }
 
-Writing olmoe(ConfigReader& c) {
+DecoderSpec olmoe(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {50304, 2048, 2048, 16, 16, 0, 4096});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
@@ -86,7 +84,7 @@ Writing olmoe(ConfigReader& c) {
   m.renormalise = c.flag({"norm_topk_prob"}, false);
   check_choice(c, m, "num_experts");
   s.moe = m;
-  return writing(std::move(s));
+  return s;
 }
 
 struct DeepseekDefaults {
@@ -135,7 +133,7 @@ void check_groups(ConfigReader& c, const MixtureOfExperts& m) {
   if (m.top_groups > m.groups) c.fault("topk_group", "is more than n_group");
 }
 
-Writing deepseek_v3(ConfigReader& c) {
+DecoderSpec deepseek_v3(ConfigReader& c) {
   DecoderSpec s =
       read_deepseek(c, {{129280, 7168, 18432, 61, 128, 128, 4096}, 256, 1, 2048, 8, 3, 2.5});
   MixtureOfExperts& moe = s.moe.value();
@@ -146,10 +144,10 @@ Writing deepseek_v3(ConfigReader& c) {
   if (moe.groups > 0 && moe.experts / moe.groups < 2) {
     c.fault("n_group", "a group needs two experts");
   }
-  return writing(std::move(s));
+  return s;
 }
 
-Writing deepseek_v2(ConfigReader& c) {
+DecoderSpec deepseek_v2(ConfigReader& c) {
   DecoderSpec s = read_deepseek(c, {{102400, 4096, 11008, 32, 32, 0, 2048}, 64, 2, 1407, 0, 0, 1});
   MixtureOfExperts& moe = s.moe.value();
   s.latent.value().complex_rotary = true;
@@ -161,7 +159,7 @@ Writing deepseek_v2(ConfigReader& c) {
     moe.router = RouterKind::softmax_groups;
     check_groups(c, moe);
   }
-  return writing(std::move(s));
+  return s;
 }
 
 constexpr HfFamily kFamilies[] = {

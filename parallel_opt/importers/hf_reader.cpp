@@ -51,6 +51,7 @@ constexpr std::array kSuffixes = {
     ArchitectureSuffix{"ForImageClassificationWithTeacher",
                        HeadKind::image_classification_with_teacher},
     ArchitectureSuffix{"ForMaskedImageModeling", HeadKind::masked_image},
+    ArchitectureSuffix{"ForCTC", HeadKind::ctc},
     ArchitectureSuffix{"ForAudioClassification", HeadKind::audio_classification},
     ArchitectureSuffix{"ForPreTraining", HeadKind::pretraining},
     ArchitectureSuffix{"ForNextSentencePrediction", HeadKind::next_sentence},
@@ -284,6 +285,12 @@ std::optional<ConfigReader> ConfigReader::object(std::string_view key) {
     return std::nullopt;
   }
   return ConfigReader(node, at(key), *faults_, *notes_);
+}
+
+ConfigReader ConfigReader::object_or_empty(std::string_view key) {
+  static const JsonTree kNothing("{}", "nothing");
+  std::optional<ConfigReader> given = object(key);
+  return given ? *given : ConfigReader(kNothing.root(), at(key), *faults_, *notes_);
 }
 
 DType ConfigReader::dtype() {

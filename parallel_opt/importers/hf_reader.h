@@ -30,6 +30,7 @@ enum class HeadKind {
   conditional_generation,
   image_classification,
   image_classification_with_teacher,
+  ctc,  ///< a letter for each frame
   audio_classification,
   text,  ///< one side of a model of two
   text_with_projection,
@@ -80,6 +81,8 @@ class ConfigReader {
   std::vector<std::string> text_list(std::string_view key);
   /// An object below; nothing when it is absent.
   std::optional<ConfigReader> object(std::string_view key);
+  /// The same, without members when it is absent: all defaults.
+  ConfigReader object_or_empty(std::string_view key);
 
   /// "dtype" or "torch_dtype"; fp32 when absent.
   DType dtype();

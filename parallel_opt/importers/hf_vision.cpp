@@ -1,6 +1,5 @@
-#include <array>
+#include "parallel_opt/importers/hf_vision.h"
 
-#include "parallel_opt/importers/hf_attention.h"
 #include "parallel_opt/importers/hf_families.h"
 
 // Image models: vit, deit, and clip with its text side. Images have the size of the configuration;
@@ -11,29 +10,23 @@ namespace {
 using Writing = std::function<Graph(GraphWriter&)>;
 using Head = HeadKind;
 
-/// Pre-norm layers with biases: what vit, deit and both sides of clip are made of.
-struct TowerSpec {
-  std::int64_t hidden = 0, ffn = 0, layers = 0, heads = 0;
-  double eps = 1e-12, dropout = 0, attention_dropout = 0;
-  std::string activation = "gelu";
-  bool causal = false, qkv_bias = true;
-  std::string attention = "attention", o = "o_proj";
-  std::string norm1 = "layernorm_before", norm2 = "layernorm_after";
-};
+}  // namespace
 
-struct ImageSpec {
-  TowerSpec tower;
-  std::array<std::int64_t, 2> image = {224, 224}, patch = {16, 16};  ///< height, width
-  std::int64_t channels = 3, extra_tokens = 1;
-  std::int64_t rows() const { return image[0] / patch[0]; }
-  std::int64_t columns() const { return image[1] / patch[1]; }
-  std::int64_t patches() const { return rows() * columns(); }
-};
+static TensorId tower_mlp(GraphWriter& w, TensorId x, const TowerSpec& s) {
+  const GraphWriter::Scope mlp(w, "mlp");
+  if (!s.swiglu) return two_layers(w, x, {"fc1", "fc2", s.ffn, s.hidden, s.activation});
+  const TensorId gate = w.unary("aten.silu.default", w.linear(x, "gate_proj", s.ffn, true));
+  return w.linear(w.mul(gate, w.linear(x, "up_proj", s.ffn, true)), "down_proj", s.hidden, true);
+}
 
-TensorId tower(GraphWriter& w, TensorId x, const TowerSpec& s, const std::string& layers) {
-  for (std::int64_t i = 0; i < s.layers; ++i) {
+TensorId run_tower(GraphWriter& w, TensorId x, const TowerSpec& s, const std::string& layers,
+                   std::int64_t first, std::int64_t end) {
+  for (std::int64_t i = first; i < end; ++i) {
     const GraphWriter::Mark mark = w.mark();
     const GraphWriter::Scope scope(w, layers + "." + std::to_string(i));
+    const auto scaled = [&](TensorId h, const char* name) {
+      return s.layer_scale ? w.mul(h, w.parameter(name, {s.hidden})) : h;
+    };
     AttentionParts p{"q_proj", "k_proj", "v_proj", s.o, s.heads, s.hidden / s.heads};
     p.q_bias = p.k_bias = p.v_bias = s.qkv_bias;
     p.call = {s.causal, TensorId(), 0, s.attention_dropout};
@@ -42,21 +35,20 @@ TensorId tower(GraphWriter& w, TensorId x, const TowerSpec& s, const std::string
       const GraphWriter::Scope attention(w, s.attention);
       h = attend(w, h, h, p, s.hidden);
     }
-    x = w.add(w.dropout(h, s.dropout), x);
-    h = w.layer_norm(x, s.norm2, s.eps);
-    {
-      const GraphWriter::Scope mlp(w, "mlp");
-      h = two_layers(w, h, {"fc1", "fc2", s.ffn, s.hidden, s.activation});
-    }
-    x = w.add(w.dropout(h, s.dropout), x);
-    if (i == 1) w.reserve_repeats(mark, s.layers - 2);
+    x = w.add(scaled(w.dropout(h, s.dropout), "layer_scale1.lambda1"), x);
+    h = tower_mlp(w, w.layer_norm(x, s.norm2, s.eps), s);
+    x = w.add(scaled(w.dropout(h, s.dropout), "layer_scale2.lambda1"), x);
+    if (i == 1) w.reserve_repeats(mark, end - 2);
   }
   return x;
 }
 
-/// Patches as a strided convolution: [b, patches, hidden].
-TensorId patches(GraphWriter& w, TensorId pixels, const ImageSpec& s, std::string_view name,
-                 bool bias) {
+TensorId run_tower(GraphWriter& w, TensorId x, const TowerSpec& s, const std::string& layers) {
+  return run_tower(w, x, s, layers, 0, s.layers);
+}
+
+TensorId image_patches(GraphWriter& w, TensorId pixels, const ImageSpec& s, std::string_view name,
+                       bool bias) {
   TensorId grid;
   {
     const GraphWriter::Scope scope(w, name);
@@ -80,6 +72,31 @@ TensorId pixel_input(GraphWriter& w, const ImageSpec& s, const Dim& batch) {
   return w.input("pixel_values", w.dtype(),
                  {batch, fixed(s.channels), fixed(s.image[0]), fixed(s.image[1])});
 }
+
+void read_image(ConfigReader& c, ImageSpec& s, std::int64_t patch, bool cut) {
+  s.image = c.pair("image_size", s.image[0], 1 << 14);
+  s.patch = c.pair("patch_size", patch, 1 << 14);
+  s.channels = c.whole({"num_channels"}, 3, 1, 1 << 12);
+  const bool square = s.image[0] == s.image[1] && s.patch[0] == s.patch[1];
+  for (std::size_t side = 0; side < (square ? 1 : 2); ++side) {
+    if (cut && s.patch[side] <= s.image[side]) continue;
+    c.divides("patch_size", s.patch[side], "image_size", s.image[side]);
+  }
+}
+
+void read_tower(ConfigReader& c, TowerSpec& t, const TowerSpec& defaults) {
+  t = defaults;
+  t.hidden = c.whole({"hidden_size"}, defaults.hidden);
+  t.ffn = c.whole({"intermediate_size"}, defaults.ffn, 1, limits::kFeedForward);
+  t.layers = c.whole({"num_hidden_layers"}, defaults.layers > 0 ? defaults.layers : 12, 1,
+                     limits::kLayers);
+  t.heads = c.whole({"num_attention_heads"}, defaults.heads, 1, limits::kHeads);
+  c.divides("num_attention_heads", t.heads, "hidden_size", t.hidden);
+  t.eps = c.real({"layer_norm_eps"}, defaults.eps);
+  t.activation = c.activation({"hidden_act"}, defaults.activation);
+}
+
+namespace {
 
 struct VitSpec {
   ImageSpec image;
@@ -132,10 +149,10 @@ Graph build_vit(GraphWriter& w, const VitSpec& s) {
         const TensorId distilled = w.parameter("distillation_token", {1, 1, t.hidden});
         parts.push_back(w.expand(distilled, {batch, fixed(1), fixed(t.hidden)}));
       }
-      parts.push_back(patches(w, pixels, s.image, "patch_embeddings.projection", true));
+      parts.push_back(image_patches(w, pixels, s.image, "patch_embeddings.projection", true));
       x = w.dropout(w.add(w.cat(parts, 1), places), t.dropout);
     }
-    x = w.layer_norm(tower(w, x, t, "layers"), "layernorm", t.eps);
+    x = w.layer_norm(run_tower(w, x, t, "layers"), "layernorm", t.eps);
     if (s.head == Head::base) {
       const TensorId dense = w.linear(w.select(x, 1, 0), "pooler.dense", s.pooler, true);
       return w.finish({x, activate(w, dense, s.pooler_activation)});
@@ -149,27 +166,6 @@ Graph build_vit(GraphWriter& w, const VitSpec& s) {
     return w.finish({both, own, taught});
   }
   return w.finish({w.linear(w.select(x, 1, 0), "classifier", s.labels, true)});
-}
-
-void read_image(ConfigReader& c, ImageSpec& s, std::int64_t patch) {
-  s.image = c.pair("image_size", 224, 1 << 14);
-  s.patch = c.pair("patch_size", patch, 1 << 14);
-  s.channels = c.whole({"num_channels"}, 3, 1, 1 << 12);
-  const bool square = s.image[0] == s.image[1] && s.patch[0] == s.patch[1];
-  for (std::size_t side = 0; side < (square ? 1 : 2); ++side) {
-    c.divides("patch_size", s.patch[side], "image_size", s.image[side]);
-  }
-}
-
-void read_tower(ConfigReader& c, TowerSpec& t, const TowerSpec& defaults) {
-  t = defaults;
-  t.hidden = c.whole({"hidden_size"}, defaults.hidden);
-  t.ffn = c.whole({"intermediate_size"}, defaults.ffn, 1, limits::kFeedForward);
-  t.layers = c.whole({"num_hidden_layers"}, 12, 1, limits::kLayers);
-  t.heads = c.whole({"num_attention_heads"}, defaults.heads, 1, limits::kHeads);
-  c.divides("num_attention_heads", t.heads, "hidden_size", t.hidden);
-  t.eps = c.real({"layer_norm_eps"}, defaults.eps);
-  t.activation = c.activation({"hidden_act"}, defaults.activation);
 }
 
 Writing read_vit(ConfigReader& c, const char* base, std::int64_t extra_tokens) {
@@ -225,7 +221,7 @@ Side text_side(GraphWriter& w, const ClipSpec& s, TensorId ids, const char* name
     x = w.add(w.embedding(ids, table, "token_embedding"),
               w.embedding(here, rows, "position_embedding"));
   }
-  x = w.layer_norm(tower(w, x, s.text, "encoder.layers"), "final_layer_norm", s.text.eps);
+  x = w.layer_norm(run_tower(w, x, s.text, "encoder.layers"), "final_layer_norm", s.text.eps);
   // The token with the largest id ends a sentence: its state stands for the sentence.
   const TensorId range = w.op("aten.arange.default", DType::i64, {}, {batch});
   const TensorId end = w.op("aten.argmax.default", DType::i64, {{"self", ids}}, {batch},
@@ -234,23 +230,31 @@ Side text_side(GraphWriter& w, const ClipSpec& s, TensorId ids, const char* name
                   {batch, fixed(s.text.hidden)})};
 }
 
-Side image_side(GraphWriter& w, const ClipSpec& s, TensorId pixels, const char* name) {
-  const GraphWriter::Scope scope(w, name);
-  const TowerSpec& t = s.image.tower;
+}  // namespace
+
+TensorId clip_image_states(GraphWriter& w, const ImageSpec& s, TensorId pixels,
+                           std::int64_t layers) {
+  const TowerSpec& t = s.tower;
   TensorId x;
   {
     const GraphWriter::Scope embeddings(w, "embeddings");
-    const std::int64_t count = s.image.patches() + 1;
+    const std::int64_t count = s.patches() + 1;
     const TensorId places = w.buffer("position_ids", DType::i64, {1, count});
     const TensorId cls = w.parameter("class_embedding", {t.hidden});
     const TensorId rows = w.parameter("position_embedding.weight", {count, t.hidden});
-    const TensorId image = patches(w, pixels, s.image, "patch_embedding", false);
+    const TensorId image = image_patches(w, pixels, s, "patch_embedding", false);
     const TensorId first = w.expand(cls, {w.dim(pixels, 0), fixed(1), fixed(t.hidden)});
     x = w.add(w.cat({first, image}, 1), w.embedding(places, rows, "position_embedding"));
   }
-  x = w.layer_norm(x, "pre_layrnorm", t.eps);
-  x = tower(w, x, t, "encoder.layers");
-  return {x, w.layer_norm(w.select(x, 1, 0), "post_layernorm", t.eps)};
+  return run_tower(w, w.layer_norm(x, "pre_layrnorm", t.eps), t, "encoder.layers", 0, layers);
+}
+
+namespace {
+
+Side image_side(GraphWriter& w, const ClipSpec& s, TensorId pixels, const char* name) {
+  const GraphWriter::Scope scope(w, name);
+  const TensorId x = clip_image_states(w, s.image, pixels, s.image.tower.layers);
+  return {x, w.layer_norm(w.select(x, 1, 0), "post_layernorm", s.image.tower.eps)};
 }
 
 Graph build_text(GraphWriter& w, const ClipSpec& s) {
@@ -307,24 +311,45 @@ Graph build_clip(GraphWriter& w, const ClipSpec& s) {
   return w.finish({per_image, logits});
 }
 
+TowerSpec clip_style() {
+  return {.hidden = 512,
+          .ffn = 2048,
+          .layers = 12,
+          .heads = 8,
+          .eps = 1e-5,
+          .activation = "quick_gelu",
+          .attention = "self_attn",
+          .o = "out_proj",
+          .norm1 = "layer_norm1",
+          .norm2 = "layer_norm2"};
+}
+
+}  // namespace
+
+ImageSpec clip_image_defaults() {
+  ImageSpec s;
+  s.tower = clip_style();
+  s.tower.hidden = 768;
+  s.tower.ffn = 3072;
+  s.tower.heads = 12;
+  s.patch = {32, 32};
+  return s;
+}
+
+void read_clip_image(ConfigReader& c, ImageSpec& s) {
+  const TowerSpec defaults = s.tower;
+  read_tower(c, s.tower, defaults);
+  read_image(c, s, s.patch[0]);
+  s.tower.attention_dropout = c.real({"attention_dropout"}, 0);
+}
+
+namespace {
+
 ClipSpec clip_defaults() {
-  const TowerSpec style{.hidden = 512,
-                        .ffn = 2048,
-                        .layers = 12,
-                        .heads = 8,
-                        .eps = 1e-5,
-                        .activation = "quick_gelu",
-                        .attention = "self_attn",
-                        .o = "out_proj",
-                        .norm1 = "layer_norm1",
-                        .norm2 = "layer_norm2"};
   ClipSpec s;
-  s.text = s.image.tower = style;
+  s.text = clip_style();
   s.text.causal = true;
-  s.image.tower.hidden = 768;
-  s.image.tower.ffn = 3072;
-  s.image.tower.heads = 12;
-  s.image.patch = {32, 32};
+  s.image = clip_image_defaults();
   return s;
 }
 
@@ -336,13 +361,6 @@ void read_text(ConfigReader& c, ClipSpec& s) {
   s.text.attention_dropout = c.real({"attention_dropout"}, 0);
 }
 
-void read_vision(ConfigReader& c, ClipSpec& s) {
-  const TowerSpec defaults = s.image.tower;
-  read_tower(c, s.image.tower, defaults);
-  read_image(c, s.image, 32);
-  s.image.tower.attention_dropout = c.real({"attention_dropout"}, 0);
-}
-
 Writing clip(ConfigReader& c) {
   ClipSpec s = clip_defaults();
   s.projection = c.whole({"projection_dim"}, 512);
@@ -352,7 +370,7 @@ Writing clip(ConfigReader& c) {
     t->note_unread();
   }
   if (std::optional<ConfigReader> v = c.object("vision_config")) {
-    read_vision(*v, s);
+    read_clip_image(*v, s.image);
     v->ignore({"projection_dim", "model_type"});
     v->note_unread();
   }
@@ -372,7 +390,7 @@ Writing clip_text(ConfigReader& c) {
 
 Writing clip_vision(ConfigReader& c) {
   ClipSpec s = clip_defaults();
-  read_vision(c, s);
+  read_clip_image(c, s.image);
   s.projection = c.whole({"projection_dim"}, 512);
   s.head = c.head(Head::vision, {Head::vision, Head::vision_with_projection});
   return [s](GraphWriter& w) { return build_vision(w, s); };

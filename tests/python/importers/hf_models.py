@@ -15,9 +15,14 @@ from torch import nn
 from parallel_opt import _core
 from parallel_opt.capture import capture
 
-ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "albert", "distilbert")
+ENCODERS = (
+    *("bert", "roberta", "xlm-roberta", "camembert", "electra", "albert", "distilbert", "mpnet"),
+    *("vit", "deit", "clip", "clip_text_model", "clip_vision_model"),
+    *("siglip", "siglip_text_model", "siglip_vision_model", "dinov2", "dinov2_with_registers"),
+    *("convnext", "convnextv2", "wav2vec2", "hubert"),
+)
 GROUPED = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2", "deepseek_v3")
-SIZES = {"batch": 2, "choices": 3, "sequence": 16, "target_sequence": 12}
+SIZES = {"batch": 2, "choices": 3, "sequence": 16, "target_sequence": 12, "samples": 2000}
 
 
 @functools.cache
@@ -53,6 +58,8 @@ def shallow(config: Config, layers: int = 3) -> Config:
         small["first_k_dense_replace"] = 1
     key = LAYER_KEY.get(config["model_type"], "num_hidden_layers")
     found = [name for name in (*LAYERS, "decoder_layers") if name in config] or [key]
+    if "depths" in config:
+        return {**small, "depths": [layers] * len(config["depths"])}
     for name in found:
         small[name] = layers
     for side in ("text_config", "vision_config"):
@@ -95,9 +102,7 @@ class _TensorOutputs(nn.Module):
 
 def captured(config: Config, graph: _core.Graph) -> _core.Graph:
     named = inputs(graph)
-    encoder = config["model_type"] in ENCODERS
-    image = config["model_type"] in ("vit", "deit", "clip", "clip_text_model", "clip_vision_model")
-    options = {} if encoder or image else {"use_cache": False}
+    options = {} if config["model_type"] in ENCODERS else {"use_cache": False}
     model = reference(config)
     if config["model_type"] in GROUPED:  # torch's grouped product has no other type on meta
         model = model.to(torch.bfloat16)

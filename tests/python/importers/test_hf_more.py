@@ -5,57 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hf_image_configs import Config
-from hf_image_configs import config as _config
 from hf_models import bound, captured, read, reference, shallow
+from hf_more_configs import MORE
 
 from parallel_opt import _core
-
-# Published sizes of each.
-MORE: dict[str, Config] = {
-    "ministral-8b": _config(
-        "ministral",
-        "MinistralForCausalLM",
-        hidden_size=4096,
-        intermediate_size=12288,
-        num_hidden_layers=36,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        head_dim=128,
-        vocab_size=131072,
-    ),
-    "afm-4.5b": _config(
-        "arcee",
-        "ArceeForCausalLM",
-        hidden_size=2560,
-        intermediate_size=18432,
-        num_hidden_layers=36,
-        num_attention_heads=20,
-        num_key_value_heads=4,
-        vocab_size=128004,
-    ),
-    "seed-oss-36b": _config(
-        "seed_oss",
-        "SeedOssForCausalLM",
-        hidden_size=5120,
-        intermediate_size=27648,
-        num_hidden_layers=64,
-        num_attention_heads=80,
-        num_key_value_heads=8,
-        head_dim=128,
-        vocab_size=155136,
-    ),
-    "glm-4-9b": _config(
-        "glm",
-        "GlmForCausalLM",
-        hidden_size=4096,
-        intermediate_size=13696,
-        num_hidden_layers=40,
-        num_attention_heads=32,
-        num_key_value_heads=2,
-        vocab_size=151552,
-    ),
-}
 
 
 @pytest.mark.parametrize("name", MORE)
