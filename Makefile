@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 RELEASE := build/release
 JOBS ?= $(shell nproc)
+OPTIONS := -DPARALLEL_OPT_PYTHON=ON -DPARALLEL_OPT_BENCH=ON -DPython_EXECUTABLE=$(CURDIR)/.venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export NINJA_STATUS := [%f/%t %es]$(subst ,, )
 export CCACHE_BASEDIR := $(CURDIR)
@@ -25,8 +26,7 @@ program: configure  ## the same without the tests
 
 configure: setup
 	@mkdir -p build
-	@cmake --preset release -G Ninja -DPARALLEL_OPT_PYTHON=ON -DPARALLEL_OPT_BENCH=ON \
-	  -DPython_EXECUTABLE=$(CURDIR)/.venv/bin/python >build/configure.log 2>&1 || { tail -n 20 build/configure.log; exit 1; }
+	@cmake --preset release -G Ninja $(OPTIONS) >build/configure.log 2>&1 || { tail -n 20 build/configure.log; exit 1; }
 
 test:  ## build, then run the C++ tests (ctest) and the Python tests (pytest)
 	@tools/setup.sh --test
@@ -49,6 +49,8 @@ sanitize: setup  ## run the C++ tests under the address and undefined-behaviour 
 lint:  ## check format, names, types and layers
 	@tools/setup.sh --lint
 	@$(MAKE) --no-print-directory build
+	@cmake --preset release -B build/lint -G Ninja -DPARALLEL_OPT_UNITY=OFF $(OPTIONS) >build/configure-lint.log 2>&1 || \
+	  { tail -n 20 build/configure-lint.log; exit 1; }
 	@python tools/lint.py
 
 format:  ## rewrite the sources in the house format

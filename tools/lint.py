@@ -1,5 +1,5 @@
-"""`make lint`: format, types, layers, sizes and clang-tidy; one line per check. `--quick`: all but
-clang-tidy, in half a minute."""
+"""`make lint`: format, types, layers, names, sizes and clang-tidy; a line per check. `--quick`: all
+but clang-tidy, in half a minute."""
 
 import ast
 import hashlib
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-BUILD = ROOT / "build/release"
+BUILD = ROOT / "build/lint"
 CACHE = ROOT / "build/lint-cache"
 LINES_ALLOWED = {".h": 250, ".cpp": 600, ".py": 400}
 FUNCTION_LINES_ALLOWED = 60  # Python; clang-tidy counts those of C++
@@ -72,7 +72,7 @@ def check_clang_tidy(files: list[Path]) -> str:
     ours = [entry for entry in compiled if Path(entry["file"]) in files]
     with ThreadPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:
         failed = sum(map(bool, pool.map(lambda entry: tidy(entry, salt), ours)))
-    hint = "clang-tidy -p build/release FILE shows how it got there"
+    hint = "clang-tidy -p build/lint FILE shows how it got there"
     return f"{failed} of {len(ours)} sources have faults; {hint}" if failed else ""
 
 
@@ -107,6 +107,7 @@ def main(quick: bool) -> int:
         "ruff format": lambda: run(["ruff", "format", "--check", "--quiet", "."]),
         "mypy": lambda: run(["mypy", "--no-error-summary"]),
         "layers": lambda: run([sys.executable, "tools/check_layers.py"]),
+        "unity": lambda: run([sys.executable, "tools/check_unity.py"]),
         "sizes": lambda: check_sizes(files),
     }
     if not quick:

@@ -13,8 +13,8 @@
 namespace parallel_opt {
 namespace {
 
-void write_output(const std::string& path, const std::string& content, const Console& console) {
-  parallel_opt::write_output(path, content);
+void write_and_say(const std::string& path, const std::string& content, const Console& console) {
+  write_output(path, content);
   console.log("wrote " + path);
 }
 
@@ -26,16 +26,16 @@ void write_pictures(const Graph& graph, const Args& args, const Console& console
       timed ? graph_view(graph, load_cluster(args.get_or("cluster", "local")).devices.front())
             : graph_view(graph);
   if (const auto svg = args.get("svg")) {
-    write_output(*svg, graph_svg(view, by), console);
+    write_and_say(*svg, graph_svg(view, by), console);
   }
-  if (const auto html = args.get("html")) write_output(*html, graph_html(view), console);
+  if (const auto html = args.get("html")) write_and_say(*html, graph_html(view), console);
 }
 
 ExitCode run_graph(const Args& args, const Console& console) {
   const Graph graph =
       bind_sizes(with_operator_flag(load_model_argument(args.at("MODEL"), console), args),
                  args.whole("batch", 1), args.whole("seq", 1), bound_sizes(args));
-  if (const auto path = args.get("output")) write_output(*path, to_json(graph), console);
+  if (const auto path = args.get("output")) write_and_say(*path, to_json(graph), console);
   if (args.has("svg") || args.has("html")) write_pictures(graph, args, console);
   const bool operators = args.has("per-operator");
   if (operators || args.has("analysis")) {

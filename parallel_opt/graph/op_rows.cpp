@@ -11,7 +11,7 @@ using enum OpClass;
 constexpr double kFree = 0;
 constexpr double kTranscendental = 10;
 
-constexpr OpRow kRows[] = {
+constexpr OpRow kCommonRows[] = {
     // --- contractions: 2 FLOPs per point of the space
     {"aten.linear", contraction, "input=b* k, weight=n k, bias=n -> b* n", "", "",
      "input<weight weight<input", "", kFree},
@@ -521,6 +521,6 @@ constexpr OpRow kRows[] = {
 
 }  // namespace
 
-std::span<const OpRow> common_rows() { return kRows; }
+std::span<const OpRow> common_rows() { return kCommonRows; }
 
 }  // namespace parallel_opt::op_rows_detail

@@ -7,7 +7,7 @@ namespace {
 
 using enum OpClass;
 
-constexpr OpRow kRows[] = {
+constexpr OpRow kBackwardRows[] = {
     // --- products: as many gradients as results that somebody wants
     {"aten.convolution_backward", convolution, "@convolution_backward", "", "", "", "", 0},
     {"aten.convolution_backward_overrideable", convolution, "@convolution_backward", "", "", "", "",
@@ -219,6 +219,6 @@ constexpr OpRow kRows[] = {
 
 }  // namespace
 
-std::span<const OpRow> backward_rows() { return kRows; }
+std::span<const OpRow> backward_rows() { return kBackwardRows; }
 
 }  // namespace parallel_opt::op_rows_detail

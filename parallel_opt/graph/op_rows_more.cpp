@@ -9,7 +9,7 @@ using enum OpClass;
 
 constexpr double kTranscendental = 10;
 
-constexpr OpRow kRows[] = {
+constexpr OpRow kMoreRows[] = {
     // --- elementwise, one operand
     {"aten.acosh", elementwise, "... -> ...", "", "", "self", "", kTranscendental},
     {"aten.arccosh", elementwise, "... -> ...", "", "", "self", "", kTranscendental},
@@ -256,6 +256,6 @@ constexpr OpRow kRows[] = {
 
 }  // namespace
 
-std::span<const OpRow> more_rows() { return kRows; }
+std::span<const OpRow> more_rows() { return kMoreRows; }
 
 }  // namespace parallel_opt::op_rows_detail

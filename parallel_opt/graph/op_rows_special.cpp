@@ -8,7 +8,7 @@ namespace {
 
 using enum OpClass;
 
-constexpr OpRow kRows[] = {
+constexpr OpRow kSpecialRows[] = {
     // --- grouped and quantised products: integer multiply-adds count as FLOPs do
     {"aten._grouped_mm", contraction, "@grouped", "", "", "self<mat2 mat2<self offs", "", 0},
     {"transformers.grouped_mm_fallback", contraction, "@grouped", "", "",
@@ -439,6 +439,6 @@ constexpr OpRow kRows[] = {
 
 }  // namespace
 
-std::span<const OpRow> special_rows() { return kRows; }
+std::span<const OpRow> special_rows() { return kSpecialRows; }
 
 }  // namespace parallel_opt::op_rows_detail

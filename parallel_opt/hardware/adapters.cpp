@@ -13,10 +13,6 @@ constexpr Uncertain kReached{0.9, 0.7, 0.97, Quality::database};
 constexpr double kInfinibandLatencyS = 5e-6;
 constexpr double kEthernetLatencyS = 30e-6;
 
-std::string text_in(const FileSystem& files, const std::string& path) {
-  return std::string(trim(files.read(path).value_or("")));
-}
-
 /// Type and Gbit/s of a port -> how many there are.
 using Ports = std::map<std::pair<std::string, double>, int>;
 

@@ -15,7 +15,7 @@ namespace {
 constexpr int kSuccess = 0;
 constexpr std::uint64_t kAmdGpus = 2;  // AMDSMI_INIT_AMD_GPUS
 constexpr int kVram = 0;
-constexpr double kMicro = 1e-6;
+constexpr double kOfMicro = 1e-6;
 
 /// An open library; closed with the last user.
 class Library {
@@ -99,7 +99,7 @@ class NewInterface final : public AmdSmi {
                                      Fn<void*, std::uint64_t*, float*, std::uint64_t*>(),
                                      handle(index), &steps, &step_uj, &time);
     if (!told || !(step_uj > 0)) return std::nullopt;
-    return double(steps) * double(step_uj) * kMicro;
+    return double(steps) * double(step_uj) * kOfMicro;
   }
 
   /// The power calls of this library fill structs whose layout changed: /sys tells it instead.
@@ -164,7 +164,7 @@ class OldInterface final : public AmdSmi {
                                      Fn<std::uint32_t, std::uint64_t*, float*, std::uint64_t*>(),
                                      number(index), &steps, &step_uj, &time);
     if (!told || !(step_uj > 0)) return std::nullopt;
-    return double(steps) * double(step_uj) * kMicro;
+    return double(steps) * double(step_uj) * kOfMicro;
   }
 
   std::optional<double> power_w(int index) const override {
@@ -172,7 +172,7 @@ class OldInterface final : public AmdSmi {
     const bool told =
         library_->call("rsmi_dev_power_ave_get", Fn<std::uint32_t, std::uint32_t, std::uint64_t*>(),
                        number(index), 0U, &microwatts);
-    return told ? std::optional(double(microwatts) * kMicro) : std::nullopt;
+    return told ? std::optional(double(microwatts) * kOfMicro) : std::nullopt;
   }
 
   std::optional<bool> peer(int a, int b) const override {

@@ -17,10 +17,6 @@ constexpr char kVendor[] = "0x1002";
 constexpr double kMicro = 1e-6;
 constexpr std::int64_t kXgmi = 11;  // type of a link in KFD's topology
 
-std::string text_in(const FileSystem& files, const std::string& path) {
-  return std::string(trim(files.read(path).value_or("")));
-}
-
 /// "key value" lines.
 std::optional<std::int64_t> property(const std::string& text, const std::string& key) {
   std::istringstream lines(text);

@@ -148,6 +148,10 @@ void read_cpuset(const FileSystem& files, const std::vector<std::string>& own_an
 
 }  // namespace
 
+std::string text_in(const FileSystem& files, const std::string& path) {
+  return std::string(trim(files.read(path).value_or("")));
+}
+
 std::optional<std::int64_t> leading_integer(std::string_view text) {
   text = trim(text);
   std::int64_t value = 0;

@@ -27,6 +27,9 @@ CgroupLimits read_cgroup_limits(const FileSystem& files);
 /// "0-3,8" -> 0 1 2 3 8, sorted. Empty when the text is no such list.
 std::vector<int> parse_cpu_list(std::string_view text);
 
+/// What a file holds, without white space at both ends; empty when there is no such file.
+std::string text_in(const FileSystem& files, const std::string& path);
+
 /// The whole number at the start of a text ("4096\n", "24684092 kB"); empty when there is none.
 std::optional<std::int64_t> leading_integer(std::string_view text);
 

@@ -152,7 +152,7 @@ void add_other_memory(const Source& source, const JsonView& part, const std::str
   for (auto& [degree, row] : rows) source.profile.rows.push_back(std::move(row));
 }
 
-void add_memory(const Source& source) {
+void add_stage_memory(const Source& source) {
   const std::string device = source.device();
   int raw = 0;
   for (const auto& [key, part] : source.members(source.root)) {
@@ -253,7 +253,7 @@ void convert_galvatron(const Source& source) {
   } else if (has_key(root, "allreduce_size_") || has_key(root, "pp_size_")) {
     add_bandwidths(source);
   } else if (has_key(root, "", "_sp") || has_key(root, "other_memory_")) {
-    add_memory(source);
+    add_stage_memory(source);
   } else {
     add_times(source);
   }

@@ -13,7 +13,7 @@
 namespace parallel_opt {
 namespace {
 
-std::set<std::string> devices_of(const ImportedProfile& profile) {
+std::set<std::string> merged_devices(const ImportedProfile& profile) {
   std::set<std::string> names;
   for (const ProfileRow& row : profile.rows) names.insert(row.device);
   for (const ProfiledRate& rate : profile.rates) names.insert(rate.device);
@@ -21,7 +21,7 @@ std::set<std::string> devices_of(const ImportedProfile& profile) {
   return names;
 }
 
-std::set<std::string> devices_of(const Cluster& cluster) {
+std::set<std::string> merged_devices(const Cluster& cluster) {
   std::set<std::string> names;
   for (const Device& device : cluster.devices) names.insert(device.name);
   return names;
@@ -186,9 +186,9 @@ std::vector<Fault> add_profile(Cluster& cluster, ImportedProfile profile,
                         "give it a name of its own"});
     }
   }
-  const std::set<std::string> here = devices_of(cluster);
+  const std::set<std::string> here = merged_devices(cluster);
   const std::vector<std::string> known(here.begin(), here.end());
-  const std::set<std::string> named = devices_of(profile);
+  const std::set<std::string> named = merged_devices(profile);
   const bool fits = std::ranges::any_of(named, [&](const auto& n) { return here.contains(n); });
   if (!fits && !named.empty()) {
     const std::vector<std::string> names(named.begin(), named.end());

@@ -11,6 +11,9 @@
 /// How importers say what is wrong with a file, and where. Private to importers/.
 namespace parallel_opt {
 
+/// A name from the file, as messages show it.
+inline std::string in_quotes(std::string_view name) { return '"' + std::string(name) + '"'; }
+
 /// Where in a file a value stands; a chain on the stack, made text only when needed.
 struct Place {
   const Place* parent = nullptr;

@@ -71,7 +71,7 @@ const HfFamily& family_of(const JsonTree::Node& root, const std::string& name,
 
 /// Sizes are each believable; their product may still not be.
 void check_size(const Graph& graph, const std::string& name) {
-  constexpr double kMost = 1e15;
+  constexpr double kMostParameters = 1e15;
   double parameters = 0;
   for (const Tensor& tensor : graph.tensors) {
     if (tensor.role != TensorRole::parameter) continue;
@@ -79,7 +79,7 @@ void check_size(const Graph& graph, const std::string& name) {
     for (const Dim& dim : tensor.shape) count *= static_cast<double>(dim.size);
     parameters += count;
   }
-  if (parameters > kMost) {
+  if (parameters > kMostParameters) {
     throw InputError(name, "describes " + show(parameters) + " parameters", "at most 1e15");
   }
 }

@@ -173,10 +173,10 @@ std::function<Graph(GraphWriter&)> convnextv2(ConfigReader& c) {
   return read_convnext(c, {.base = "convnextv2", .layer_scale = false, .response_norm = true});
 }
 
-constexpr HfFamily kFamilies[] = {{"convnext", convnext}, {"convnextv2", convnextv2}};
+constexpr HfFamily kConvnextFamilies[] = {{"convnext", convnext}, {"convnextv2", convnextv2}};
 
 }  // namespace
 
-std::span<const HfFamily> convnext_families() { return kFamilies; }
+std::span<const HfFamily> convnext_families() { return kConvnextFamilies; }
 
 }  // namespace parallel_opt::hf

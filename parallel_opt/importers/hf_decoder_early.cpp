@@ -213,13 +213,13 @@ DecoderSpec falcon(ConfigReader& c) {
   return s;
 }
 
-constexpr HfFamily kFamilies[] = {
+constexpr HfFamily kEarlyDecoderFamilies[] = {
     {"gpt2", gpt2}, {"gptj", gptj},   {"gpt_neox", gpt_neox},
     {"opt", opt},   {"bloom", bloom}, {"falcon", falcon},
 };
 
 }  // namespace
 
-std::span<const HfFamily> early_decoder_families() { return kFamilies; }
+std::span<const HfFamily> early_decoder_families() { return kEarlyDecoderFamilies; }
 
 }  // namespace parallel_opt::hf

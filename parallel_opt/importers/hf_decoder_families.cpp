@@ -307,7 +307,7 @@ DecoderSpec glm(ConfigReader& c) {
   return s;
 }
 
-constexpr HfFamily kFamilies[] = {
+constexpr HfFamily kDecoderFamilies[] = {
     {"llama", llama},
     {"mistral", mistral},
     {"qwen2", qwen2},
@@ -409,6 +409,6 @@ DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& d) {
   return s;
 }
 
-std::span<const HfFamily> decoder_families() { return kFamilies; }
+std::span<const HfFamily> decoder_families() { return kDecoderFamilies; }
 
 }  // namespace parallel_opt::hf

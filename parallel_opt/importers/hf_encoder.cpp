@@ -11,7 +11,7 @@ namespace {
 using Writing = std::function<Graph(GraphWriter&)>;
 using Head = HeadKind;
 
-struct Embedded {
+struct EncoderInput {
   TensorId hidden, table;
 };
 
@@ -26,7 +26,7 @@ TensorId counted_positions(GraphWriter& w, TensorId ids, std::int64_t padding) {
   return w.add(w.mul(count, mask), static_cast<double>(padding));
 }
 
-Embedded embed(GraphWriter& w, const EncoderSpec& s, TensorId ids) {
+EncoderInput embed_encoder(GraphWriter& w, const EncoderSpec& s, TensorId ids) {
   const GraphWriter::Scope scope(w, "embeddings");
   const Dim batch = w.dim(ids, 0), length = w.dim(ids, 1);
   const TensorId places = w.buffer("position_ids", DType::i64, {1, s.positions});
@@ -112,7 +112,7 @@ Graph build_encoder(GraphWriter& w, EncoderSpec s) {
   Encoded encoded;
   {
     const GraphWriter::Scope base(w, s.head == Head::base ? "" : s.base);
-    const Embedded embedded = embed(w, s, ids);
+    const EncoderInput embedded = embed_encoder(w, s, ids);
     encoded.table = embedded.table;
     TensorId x = embedded.hidden;
     if (!s.embeddings_project.empty()) x = w.linear(x, s.embeddings_project, s.hidden, true);
@@ -344,13 +344,13 @@ Writing mpnet(ConfigReader& c) {
   return writing(std::move(s));
 }
 
-constexpr HfFamily kFamilies[] = {{"bert", bert},           {"mpnet", mpnet},
-                                  {"roberta", roberta},     {"xlm-roberta", xlm_roberta},
-                                  {"camembert", camembert}, {"electra", electra},
-                                  {"albert", albert},       {"distilbert", distilbert}};
+constexpr HfFamily kEncoderFamilies[] = {{"bert", bert},           {"mpnet", mpnet},
+                                         {"roberta", roberta},     {"xlm-roberta", xlm_roberta},
+                                         {"camembert", camembert}, {"electra", electra},
+                                         {"albert", albert},       {"distilbert", distilbert}};
 
 }  // namespace
 
-std::span<const HfFamily> encoder_families() { return kFamilies; }
+std::span<const HfFamily> encoder_families() { return kEncoderFamilies; }
 
 }  // namespace parallel_opt::hf

@@ -289,10 +289,10 @@ Writing mamba2(ConfigReader& c) {
   return [s](GraphWriter& w) { return build_mamba(w, s); };
 }
 
-constexpr HfFamily kFamilies[] = {{"mamba", mamba}, {"mamba2", mamba2}};
+constexpr HfFamily kStateSpaceFamilies[] = {{"mamba", mamba}, {"mamba2", mamba2}};
 
 }  // namespace
 
-std::span<const HfFamily> state_space_families() { return kFamilies; }
+std::span<const HfFamily> state_space_families() { return kStateSpaceFamilies; }
 
 }  // namespace parallel_opt::hf

@@ -162,13 +162,13 @@ DecoderSpec deepseek_v2(ConfigReader& c) {
   return s;
 }
 
-constexpr HfFamily kFamilies[] = {
+constexpr HfFamily kExpertFamilies[] = {
     {"mixtral", mixtral}, {"qwen2_moe", qwen2_moe},     {"qwen3_moe", qwen3_moe},
     {"olmoe", olmoe},     {"deepseek_v2", deepseek_v2}, {"deepseek_v3", deepseek_v3},
 };
 
 }  // namespace
 
-std::span<const HfFamily> expert_families() { return kFamilies; }
+std::span<const HfFamily> expert_families() { return kExpertFamilies; }
 
 }  // namespace parallel_opt::hf

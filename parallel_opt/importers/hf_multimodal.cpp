@@ -180,7 +180,7 @@ std::function<Graph(GraphWriter&)> gemma3(ConfigReader& c) {
   return seeing(std::move(*text), std::move(s));
 }
 
-constexpr HfFamily kFamilies[] = {{"llava", llava}, {"gemma3", gemma3}};
+constexpr HfFamily kMultimodalFamilies[] = {{"llava", llava}, {"gemma3", gemma3}};
 
 }  // namespace
 
@@ -202,6 +202,6 @@ std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usu
   return std::nullopt;
 }
 
-std::span<const HfFamily> multimodal_families() { return kFamilies; }
+std::span<const HfFamily> multimodal_families() { return kMultimodalFamilies; }
 
 }  // namespace parallel_opt::hf

@@ -456,11 +456,11 @@ Writing whisper(ConfigReader& c) {
   return [s](GraphWriter& w) { return build_whisper(w, s); };
 }
 
-constexpr HfFamily kFamilies[] = {
+constexpr HfFamily kSequenceFamilies[] = {
     {"t5", t5}, {"mt5", mt5}, {"bart", bart}, {"mbart", mbart}, {"whisper", whisper}};
 
 }  // namespace
 
-std::span<const HfFamily> sequence_families() { return kFamilies; }
+std::span<const HfFamily> sequence_families() { return kSequenceFamilies; }
 
 }  // namespace parallel_opt::hf

@@ -27,7 +27,8 @@ constexpr std::size_t kMostFilters = 64;
 constexpr std::int64_t kMostOfFilter = 1 << 14;  // channels, places
 
 /// Outputs of a convolution over `length` samples: (length + 2 padding - kernel) // stride + 1.
-Dim convolved(const Dim& length, std::int64_t kernel, std::int64_t stride, std::int64_t padding) {
+Dim convolved_length(const Dim& length, std::int64_t kernel, std::int64_t stride,
+                     std::int64_t padding) {
   const std::int64_t more = 2 * padding - kernel;
   const std::int64_t size = (length.size + more) / stride + 1;
   if (!length.symbolic()) return fixed(size);
@@ -44,7 +45,7 @@ TensorId wave_filters(GraphWriter& w, const SpeechSpec& s, TensorId x) {
       const GraphWriter::Scope scope(w, "conv");
       const TensorId weight = w.parameter("weight", {width, w.dim(x, 1).size, s.kernels[i]});
       const Shape shape{w.dim(x, 0), fixed(width),
-                        convolved(w.dim(x, 2), s.kernels[i], s.strides[i], 0)};
+                        convolved_length(w.dim(x, 2), s.kernels[i], s.strides[i], 0)};
       const std::vector<std::int64_t> stride{s.strides[i]};
       x = s.filter_bias
               ? w.op("aten.conv1d.default",
@@ -107,12 +108,12 @@ TensorId convolved_positions(GraphWriter& w, const SpeechSpec& s, TensorId x) {
         s.batch_norm
             ? w.parameter("weight", {s.hidden, s.hidden / s.position_groups, s.position_kernel})
             : normed_filter(w, s);
-    out =
-        w.op("aten.conv1d.default", {{"input", turned}, {"weight", weight}, {"bias", bias}},
-             {w.dim(x, 0), fixed(s.hidden), convolved(w.dim(x, 1), s.position_kernel, 1, padding)},
-             {{"stride", std::vector<std::int64_t>{1}},
-              {"padding", std::vector<std::int64_t>{padding}},
-              {"groups", s.position_groups}});
+    out = w.op("aten.conv1d.default", {{"input", turned}, {"weight", weight}, {"bias", bias}},
+               {w.dim(x, 0), fixed(s.hidden),
+                convolved_length(w.dim(x, 1), s.position_kernel, 1, padding)},
+               {{"stride", std::vector<std::int64_t>{1}},
+                {"padding", std::vector<std::int64_t>{padding}},
+                {"groups", s.position_groups}});
   }
   if (s.position_kernel % 2 == 0) out = w.slice(out, 2, 0, w.dim(x, 1));
   return w.transpose(activate(w, out, s.feature_activation), 1, 2);
@@ -255,10 +256,10 @@ std::function<Graph(GraphWriter&)> hubert(ConfigReader& c) {
   return read_speech(c, std::move(s));
 }
 
-constexpr HfFamily kFamilies[] = {{"wav2vec2", wav2vec2}, {"hubert", hubert}};
+constexpr HfFamily kSpeechFamilies[] = {{"wav2vec2", wav2vec2}, {"hubert", hubert}};
 
 }  // namespace
 
-std::span<const HfFamily> speech_families() { return kFamilies; }
+std::span<const HfFamily> speech_families() { return kSpeechFamilies; }
 
 }  // namespace parallel_opt::hf

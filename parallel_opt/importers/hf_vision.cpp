@@ -396,14 +396,14 @@ Writing clip_vision(ConfigReader& c) {
   return [s](GraphWriter& w) { return build_vision(w, s); };
 }
 
-constexpr HfFamily kFamilies[] = {{"vit", vit},
-                                  {"deit", deit},
-                                  {"clip", clip},
-                                  {"clip_text_model", clip_text},
-                                  {"clip_vision_model", clip_vision}};
+constexpr HfFamily kVisionFamilies[] = {{"vit", vit},
+                                        {"deit", deit},
+                                        {"clip", clip},
+                                        {"clip_text_model", clip_text},
+                                        {"clip_vision_model", clip_vision}};
 
 }  // namespace
 
-std::span<const HfFamily> vision_families() { return kFamilies; }
+std::span<const HfFamily> vision_families() { return kVisionFamilies; }
 
 }  // namespace parallel_opt::hf

@@ -245,11 +245,11 @@ Writing dinov2_with_registers(ConfigReader& c) {
   return read_dino(c, std::move(s));
 }
 
-constexpr HfFamily kFamilies[] = {{"siglip", siglip},
-                                  {"siglip_text_model", siglip_text},
-                                  {"siglip_vision_model", siglip_vision},
-                                  {"dinov2", dinov2},
-                                  {"dinov2_with_registers", dinov2_with_registers}};
+constexpr HfFamily kFurtherVisionFamilies[] = {{"siglip", siglip},
+                                               {"siglip_text_model", siglip_text},
+                                               {"siglip_vision_model", siglip_vision},
+                                               {"dinov2", dinov2},
+                                               {"dinov2_with_registers", dinov2_with_registers}};
 
 }  // namespace
 
@@ -307,6 +307,6 @@ TensorId siglip_pool(GraphWriter& w, const ImageSpec& s, TensorId x) {
   return w.select(w.add(pooled, out), 1, 0);
 }
 
-std::span<const HfFamily> further_vision_families() { return kFamilies; }
+std::span<const HfFamily> further_vision_families() { return kFurtherVisionFamilies; }
 
 }  // namespace parallel_opt::hf

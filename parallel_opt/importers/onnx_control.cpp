@@ -101,7 +101,7 @@ void add_region(Call& call, Region region) {
 }
 
 /// Result `i` of the node as a join of tensors that leave regions.
-void join(Call& call, std::size_t i, const std::vector<int>& leaving) {
+void join_leaving(Call& call, std::size_t i, const std::vector<int>& leaving) {
   if (!call.wants(i)) return;
   Operands operands;
   for (const int id : leaving) operands.push_back({"inputs", call.importer.tensor(id)});
@@ -155,7 +155,7 @@ void read_if(Call& call) {
     const std::int64_t element = a.element != 0 ? a.element : b.element;
     call.result(i).kind = a.kind;
     call.set(i, element, widened(a.shape, b.shape));
-    join(call, i, {first[i], second[i]});
+    join_leaving(call, i, {first[i], second[i]});
   }
 }
 
@@ -265,7 +265,7 @@ void read_loop_body(Call& call, const Loop& loop, const std::vector<std::int64_t
       shape->insert(shape->begin() + static_cast<std::ptrdiff_t>(axis), loop.trips);
     }
     call.set(i, leaving.element, std::move(shape));
-    join(call, i, {results[loop.skipped + i]});
+    join_leaving(call, i, {results[loop.skipped + i]});
   }
 }
 

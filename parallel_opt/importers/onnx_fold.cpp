@@ -194,7 +194,7 @@ const Data* foldable(Call& call, std::size_t i) {
   return call.data(i);
 }
 
-std::size_t count_of(const Shape& shape) {
+std::size_t elements_of(const Shape& shape) {
   for (const Dim& dim : shape) {
     if (!is_fixed(dim)) return SIZE_MAX;
   }
@@ -207,7 +207,7 @@ std::optional<Data> pointwise(Call& call, const Pointwise& row) {
     return std::nullopt;
   }
   const Shape& result = *call.result_shape();
-  const std::size_t count = count_of(result);
+  const std::size_t count = elements_of(result);
   if (count > kMostFolded) return std::nullopt;
   std::array<const Data*, 3> operands{};
   std::array<std::vector<std::size_t>, 3> positions;
@@ -339,7 +339,7 @@ std::optional<Data> concatenated(Call& call) {
 std::optional<Data> ranged(Call& call) {
   const auto start = call.number(0), limit = call.number(1), step = call.number(2);
   const Shape* shape = call.result_shape();
-  if (!start || !limit || !step || shape == nullptr || count_of(*shape) > kMostFolded ||
+  if (!start || !limit || !step || shape == nullptr || elements_of(*shape) > kMostFolded ||
       is_float(call.result().element)) {
     return std::nullopt;
   }
@@ -353,7 +353,7 @@ std::optional<Data> ranged(Call& call) {
 /// ConstantOfShape: its value, 0 by default.
 std::optional<Data> filled(Call& call) {
   const Shape* shape = call.result_shape();
-  if (shape == nullptr || count_of(*shape) > kMostFolded) return std::nullopt;
+  if (shape == nullptr || elements_of(*shape) > kMostFolded) return std::nullopt;
   Element element = is_float(call.result().element) ? number(0) : whole(fixed(0));
   if (const ProtoAttribute* given = call.attribute("value");
       given != nullptr && !given->tensors.empty()) {
@@ -366,17 +366,17 @@ std::optional<Data> filled(Call& call) {
   }
   Data data;
   data.real = element.real;
-  for (std::size_t i = 0; i < count_of(*shape); ++i) append(data, element);
+  for (std::size_t i = 0; i < elements_of(*shape); ++i) append(data, element);
   return data;
 }
 
 std::optional<Data> expanded(Call& call) {
   const Data* from = foldable(call, 0);
   const Shape* shape = call.result_shape();
-  if (from == nullptr || shape == nullptr || count_of(*shape) > kMostFolded) return std::nullopt;
+  if (from == nullptr || shape == nullptr || elements_of(*shape) > kMostFolded) return std::nullopt;
   Data data;
   data.real = from->real;
-  for (const std::size_t at : broadcast_positions(*call.shape(0), *shape, count_of(*shape))) {
+  for (const std::size_t at : broadcast_positions(*call.shape(0), *shape, elements_of(*shape))) {
     if (at >= from->size()) return std::nullopt;
     append(data, element_of(*from, at));
   }
@@ -387,7 +387,7 @@ template <Dim (*Combine)(const Dim&, const Dim&)>
 std::optional<Data> reduced(Call& call) {
   const Data* from = foldable(call, 0);
   if (from == nullptr || from->real || from->whole.empty() || call.result_shape() == nullptr ||
-      count_of(*call.result_shape()) != 1) {
+      elements_of(*call.result_shape()) != 1) {
     return std::nullopt;
   }
   Dim total = from->whole.front();
@@ -434,25 +434,25 @@ struct FoldRule {
   std::optional<Data> (*apply)(Call&);
 };
 
-constexpr auto kRules = std::to_array<FoldRule>({{"Shape", shape_of_operand},
-                                                 {"Size", size_of_operand},
-                                                 {"Cast", cast},
-                                                 {"CastLike", cast},
-                                                 {"Gather", gathered},
-                                                 {"Slice", sliced},
-                                                 {"Concat", concatenated},
-                                                 {"Range", ranged},
-                                                 {"ConstantOfShape", filled},
-                                                 {"Expand", expanded},
-                                                 {"Squeeze", same_elements},
-                                                 {"Unsqueeze", same_elements},
-                                                 {"Reshape", same_elements},
-                                                 {"Flatten", same_elements},
-                                                 {"Transpose", transposed},
-                                                 {"ReduceProd", reduced<multiply>},
-                                                 {"ReduceSum", reduced<add>},
-                                                 {"ReduceMax", reduced<maximum>},
-                                                 {"ReduceMin", reduced<minimum>}});
+constexpr auto kFoldRules = std::to_array<FoldRule>({{"Shape", shape_of_operand},
+                                                     {"Size", size_of_operand},
+                                                     {"Cast", cast},
+                                                     {"CastLike", cast},
+                                                     {"Gather", gathered},
+                                                     {"Slice", sliced},
+                                                     {"Concat", concatenated},
+                                                     {"Range", ranged},
+                                                     {"ConstantOfShape", filled},
+                                                     {"Expand", expanded},
+                                                     {"Squeeze", same_elements},
+                                                     {"Unsqueeze", same_elements},
+                                                     {"Reshape", same_elements},
+                                                     {"Flatten", same_elements},
+                                                     {"Transpose", transposed},
+                                                     {"ReduceProd", reduced<multiply>},
+                                                     {"ReduceSum", reduced<add>},
+                                                     {"ReduceMax", reduced<maximum>},
+                                                     {"ReduceMin", reduced<minimum>}});
 
 }  // namespace
 
@@ -465,7 +465,7 @@ void fold(Call& call) {
   for (const Pointwise& row : kPointwise) {
     if (row.type == call.node.type) data = pointwise(call, row);
   }
-  for (const FoldRule& rule : kRules) {
+  for (const FoldRule& rule : kFoldRules) {
     if (rule.type == call.node.type) data = rule.apply(call);
   }
   if (!data || data->size() > kMostFolded) return;

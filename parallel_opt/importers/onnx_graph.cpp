@@ -10,8 +10,6 @@
 namespace parallel_opt::onnx {
 namespace {
 
-std::string quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
-
 std::string_view metadata(const std::vector<KeyValue>& entries, std::string_view key) {
   for (const KeyValue& entry : entries) {
     if (entry.key == key) return entry.value;
@@ -126,7 +124,7 @@ void Importer::open(Scope& scope, const ProtoGraph& graph, const Place& place) {
                         const Place& at, bool dense) {
     const int id = add_value(printable(tensor.name));
     if (!scope.values.try_emplace(tensor.name, id).second) {
-      return findings_.fault(at, "the initializer " + quoted(tensor.name) + " is made twice");
+      return findings_.fault(at, "the initializer " + in_quotes(tensor.name) + " is made twice");
     }
     Value& made = value(id);
     made.element = tensor.data_type;
@@ -147,7 +145,7 @@ void Importer::open(Scope& scope, const ProtoGraph& graph, const Place& place) {
   for (std::size_t i = 0; i < graph.sparse_initializers.size(); ++i) {
     const ProtoSparseTensor& tensor = graph.sparse_initializers[i];
     keep(tensor.values, tensor.dims, {&sparse, "", i}, false);
-    findings_.note("the sparse initializer " + quoted(printable(tensor.values.name)) +
+    findings_.note("the sparse initializer " + in_quotes(printable(tensor.values.name)) +
                    " is counted as if it were dense");
   }
 }
@@ -166,7 +164,8 @@ void Importer::read_inputs(Scope& scope) {
     Value& made = value(id);
     type_of(made, info.type, place, true);
     if (made.kind == Value::Kind::tensor && !made.shape) {
-      findings_.note("input " + quoted(made.name) + " has no shape: it is counted as one element");
+      findings_.note("input " + in_quotes(made.name) +
+                     " has no shape: it is counted as one element");
     }
     name_unknown(made);
     made.tensor =
@@ -178,7 +177,7 @@ void Importer::read_inputs(Scope& scope) {
 void Importer::compare_default(const ProtoValueInfo& info, const Value& stored,
                                const Place& place) {
   if (!stored.weight) {  // two inputs of one name
-    findings_.fault(place, "the input " + quoted(info.name) + " is made twice");
+    findings_.fault(place, "the input " + in_quotes(info.name) + " is made twice");
     return;
   }
   Value stated;
@@ -194,7 +193,7 @@ void Importer::compare_default(const ProtoValueInfo& info, const Value& stored,
   const auto text = [](const Value& v) {
     return "type " + std::to_string(v.element) + " " + (v.shape ? show(*v.shape) : "");
   };
-  findings_.fault(place, "the input " + quoted(info.name) + " is stated as " + text(stated) +
+  findings_.fault(place, "the input " + in_quotes(info.name) + " is stated as " + text(stated) +
                              " and its initializer is " + text(stored));
 }
 
@@ -204,7 +203,8 @@ void Importer::read_outputs(const Scope& scope) {
     const ProtoValueInfo& info = model_.graph.outputs[i];
     const auto id = find(scope, info.name);
     if (!id) {
-      findings_.fault({&outputs, "", i}, "the output " + quoted(info.name) + " is made by no node",
+      findings_.fault({&outputs, "", i},
+                      "the output " + in_quotes(info.name) + " is made by no node",
                       "is the file complete?");
       continue;
     }
@@ -250,7 +250,7 @@ void Importer::read_node(Scope& scope, const ProtoNode& node, const Place& place
     const auto id = name.empty() ? std::nullopt : find(scope, name);
     if (!name.empty() && !id) {
       const Place inputs{&place, "input", SIZE_MAX};
-      findings_.fault({&inputs, "", i}, quoted(name) + " is made by no earlier node",
+      findings_.fault({&inputs, "", i}, in_quotes(name) + " is made by no earlier node",
                       "are the nodes sorted, is the file complete?");
       // Faults that follow from this one say nothing new.
       const int stand_in = add_value(printable(name));
@@ -273,7 +273,7 @@ void Importer::read_node(Scope& scope, const ProtoNode& node, const Place& place
     const std::string_view name = node.outputs[i];
     if (name.empty() || scope.values.try_emplace(name, call.out[i]).second) continue;
     const Place outputs{&place, "output", SIZE_MAX};
-    findings_.fault({&outputs, "", i}, quoted(name) + " is made twice");
+    findings_.fault({&outputs, "", i}, in_quotes(name) + " is made twice");
   }
 }
 
@@ -316,7 +316,7 @@ void Importer::declared_types(Call& call) {
       continue;
     }
     if (made.shape->size() != declared.shape->size()) {
-      findings_.note("the file says that " + quoted(made.name) + " is " + show(*declared.shape) +
+      findings_.note("the file says that " + in_quotes(made.name) + " is " + show(*declared.shape) +
                      ", its operator makes " + show(*made.shape));
       continue;
     }
@@ -328,7 +328,7 @@ void Importer::declared_types(Call& call) {
       differs = differs || (is_fixed(dim) && is_fixed(stated) && dim.size != stated.size);
     }
     if (differs) {
-      findings_.note("the file says that " + quoted(made.name) + " is " + show(*declared.shape) +
+      findings_.note("the file says that " + in_quotes(made.name) + " is " + show(*declared.shape) +
                      ", its operator makes " + show(*made.shape));
     }
   }

@@ -133,7 +133,7 @@ void linear_attention_shape(Call& call) {
            Shape{(*q)[0], fixed(heads), depth, wide});
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kAttentionRules = std::to_array<OpRule>({
     {"Attention", attention_shape, {}, {}, attention},
     {"RotaryEmbedding", same_shape},
     {"LinearAttention", linear_attention_shape},
@@ -173,7 +173,7 @@ constexpr auto kPreview = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> attention_rules() { return kRules; }
+std::span<const OpRule> attention_rules() { return kAttentionRules; }
 std::span<const OpRule> preview_rules() { return kPreview; }
 
 }  // namespace parallel_opt::onnx

@@ -179,7 +179,7 @@ void det_shape(Call& call) {
   call.set(0, call.element(0), Shape(shape->begin(), shape->end() - 2));
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kContractionRules = std::to_array<OpRule>({
     {"MatMul", matmul_shape, "aten.matmul.default", "self other"},
     {"Gemm", gemm_shape, {}, {}, gemm},
     {"Einsum", einsum_shape, {}, {}, einsum},
@@ -188,6 +188,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> contraction_rules() { return kRules; }
+std::span<const OpRule> contraction_rules() { return kContractionRules; }
 
 }  // namespace parallel_opt::onnx

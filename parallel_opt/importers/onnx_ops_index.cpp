@@ -174,7 +174,7 @@ void mel_shape(Call& call) {
                  bins ? fixed(std::max<std::int64_t>(*bins, 0)) : unknown_size()});
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kIndexRules = std::to_array<OpRule>({
     {"Gather", gather_shape, {}, {}, gather},
     {"GatherElements",
      gather_elements_shape,
@@ -204,6 +204,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> index_rules() { return kRules; }
+std::span<const OpRule> index_rules() { return kIndexRules; }
 
 }  // namespace parallel_opt::onnx

@@ -266,7 +266,7 @@ void split_shape(Call& call) {
   }
 }
 
-void split(Call& call) {
+void split_tensor(Call& call) {
   const auto axis = call.axis("axis", 0);
   std::vector<std::int64_t> sizes;
   for (std::size_t i = 0; i < call.out.size() && axis; ++i) {
@@ -417,7 +417,7 @@ void shape_shape(Call& call) {
   call.set(0, kInt64, Shape{fixed(std::max<std::int64_t>(count, 0))});
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kLayoutRules = std::to_array<OpRule>({
     {"Reshape", reshape_shape, {}, {}, reshape},
     {"Flatten", flatten_shape, {}, {}, reshape},
     {"Transpose", transpose_shape, {}, {}, transpose},
@@ -432,7 +432,7 @@ constexpr auto kRules = std::to_array<OpRule>({
      }},
     {"Tile", tile_shape, "aten.tile.default", "self"},
     {"Concat", concat_shape, {}, {}, concat},
-    {"Split", split_shape, {}, {}, split},
+    {"Split", split_shape, {}, {}, split_tensor},
     {"Slice", slice_shape, "aten.slice.Tensor", "self - - - -"},
     {"Pad", pad_shape, "aten.pad.default", "self - - -"},
     {"CenterCropPad", crop_shape, "aten.pad.default", "self -"},
@@ -443,6 +443,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> layout_rules() { return kRules; }
+std::span<const OpRule> layout_rules() { return kLayoutRules; }
 
 }  // namespace parallel_opt::onnx

@@ -65,7 +65,7 @@ void skip_norm(Call& call, bool mean) {
   call.emit_one(3, "aten.clone.default", {{"self", sum}});
 }
 
-void rms_norm(Call& call) {
+void rms_norm_of_last(Call& call) {
   const std::int64_t size = call.shape_out().empty() ? 1 : call.shape_out().back().size;
   call.emit("aten.rms_norm.default", call.operands("input weight"),
             {{"normalized_shape", std::vector<std::int64_t>{size}}});
@@ -246,7 +246,7 @@ void dynamic_matmul(Call& call) {
   call.emit("aten.matmul.default", {{"self", call.tensor(0)}, {"other", call.tensor(1)}});
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kMicrosoftRules = std::to_array<OpRule>({
     {"FusedMatMul", fused_matmul_shape, {}, {}, fused_matmul},
     {"SkipLayerNormalization", skip_norm_shape, {}, {}, [](Call& c) { skip_norm(c, true); }},
     {"SkipSimplifiedLayerNormalization",
@@ -254,7 +254,7 @@ constexpr auto kRules = std::to_array<OpRule>({
      {},
      {},
      [](Call& c) { skip_norm(c, false); }},
-    {"SimplifiedLayerNormalization", same_shape, {}, {}, rms_norm},
+    {"SimplifiedLayerNormalization", same_shape, {}, {}, rms_norm_of_last},
     {"BiasGelu", same_shape, {}, {}, [](Call& c) { bias_gelu(c, "aten.gelu.default"); }},
     {"FastGelu", same_shape, {}, {}, [](Call& c) { bias_gelu(c, "aten.gelu.default"); }},
     {"Gelu", same_shape, "aten.gelu.default", "self"},
@@ -282,6 +282,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> microsoft_rules() { return kRules; }
+std::span<const OpRule> microsoft_rules() { return kMicrosoftRules; }
 
 }  // namespace parallel_opt::onnx

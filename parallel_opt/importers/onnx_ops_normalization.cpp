@@ -100,7 +100,7 @@ void mean_variance(Call& call) {
   call.emit("aten.div.Tensor", {{"self", centred}, {"other", deviation}});
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kNormalizationRules = std::to_array<OpRule>({
     {"BatchNormalization", batch_norm_shape, {}, {}, batch_norm},
     {"LayerNormalization", layer_norm_shape, {}, {}, layer_norm},
     {"RMSNormalization", same_shape, {}, {}, rms_norm},
@@ -127,6 +127,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> normalization_rules() { return kRules; }
+std::span<const OpRule> normalization_rules() { return kNormalizationRules; }
 
 }  // namespace parallel_opt::onnx

@@ -113,7 +113,7 @@ void multinomial_shape(Call& call) {
            Shape{(*x)[0], fixed(std::max<std::int64_t>(call.whole("sample_size", 1), 0))});
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kOtherRules = std::to_array<OpRule>({
     {"DFT", dft_shape, {}, {}, dft},
     {"STFT", stft_shape, "aten.stft.default", "self - window -"},
     {"Multinomial", multinomial_shape, "aten.multinomial.default", "self"},
@@ -199,7 +199,7 @@ constexpr auto kMl = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> other_rules() { return kRules; }
+std::span<const OpRule> other_rules() { return kOtherRules; }
 std::span<const OpRule> ml_rules() { return kMl; }
 
 }  // namespace parallel_opt::onnx

@@ -147,7 +147,7 @@ void like_shape(Call& call) {
   if (call.wants(0)) call.result().element = call.whole("dtype", call.element(0));
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kPointwiseRules = std::to_array<OpRule>({
     {"Abs", same_shape, "aten.abs.default", "self"},
     {"Acos", same_shape, "aten.acos.default", "self"},
     {"Acosh", same_shape, "aten.acosh.default", "self"},
@@ -262,6 +262,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> pointwise_rules() { return kRules; }
+std::span<const OpRule> pointwise_rules() { return kPointwiseRules; }
 
 }  // namespace parallel_opt::onnx

@@ -207,7 +207,7 @@ void causal_convolution(Call& call) {
   call.emit_one(1, "aten.slice.Tensor", {{"self", all}}, {{"dim", axis}});
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kQuantizedRules = std::to_array<OpRule>({
     {"Conv",
      convolution_shape,
      {},
@@ -253,6 +253,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> quantized_rules() { return kRules; }
+std::span<const OpRule> quantized_rules() { return kQuantizedRules; }
 
 }  // namespace parallel_opt::onnx

@@ -124,7 +124,7 @@ void recurrent(Call& call) {
                 {{"dims", std::vector<std::int64_t>{0, 2, 1, 3}}});
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kRecurrentRules = std::to_array<OpRule>({
     {"LSTM", recurrent_shape, {}, {}, recurrent},
     {"GRU", recurrent_shape, {}, {}, recurrent},
     {"RNN", recurrent_shape, {}, {}, recurrent},
@@ -132,6 +132,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> recurrent_rules() { return kRules; }
+std::span<const OpRule> recurrent_rules() { return kRecurrentRules; }
 
 }  // namespace parallel_opt::onnx

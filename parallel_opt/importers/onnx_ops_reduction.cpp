@@ -202,7 +202,7 @@ void unique_shape(Call& call) {
   }
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kReductionRules = std::to_array<OpRule>({
     {"ReduceSum", reduce_shape, {}, {}, reduce},
     {"ReduceMean", reduce_shape, {}, {}, reduce},
     {"ReduceMax", reduce_shape, {}, {}, reduce},
@@ -235,6 +235,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> reduction_rules() { return kRules; }
+std::span<const OpRule> reduction_rules() { return kReductionRules; }
 
 }  // namespace parallel_opt::onnx

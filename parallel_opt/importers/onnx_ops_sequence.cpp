@@ -153,7 +153,7 @@ void join_shape(Call& call) {
   call.set(0, first.element, std::move(shape));
 }
 
-void join(Call& call) {
+void concat_from_sequence(Call& call) {
   const bool stack = call.whole("new_axis", 0) != 0;
   call.emit(stack ? "aten.stack.default" : "aten.cat.default", call.operands("tensors"),
             {{"dim", call.whole("axis", 0)}});
@@ -197,7 +197,7 @@ void optional_has(Call& call) {
   call.result().data = Data{.real = false, .whole = {fixed(full ? 1 : 0)}, .reals = {}};
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kSequenceRules = std::to_array<OpRule>({
     {"SequenceConstruct", construct},
     {"SequenceEmpty", empty},
     {"SequenceInsert", insert},
@@ -205,7 +205,7 @@ constexpr auto kRules = std::to_array<OpRule>({
     {"SequenceAt", at},
     {"SequenceLength", length},
     {"SplitToSequence", split_to_sequence},
-    {"ConcatFromSequence", join_shape, {}, {}, join},
+    {"ConcatFromSequence", join_shape, {}, {}, concat_from_sequence},
     {"Optional", optional},
     {"OptionalGetElement", optional_get},
     {"OptionalHasElement", optional_has},
@@ -213,6 +213,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> sequence_rules() { return kRules; }
+std::span<const OpRule> sequence_rules() { return kSequenceRules; }
 
 }  // namespace parallel_opt::onnx

@@ -307,7 +307,7 @@ void col2im_shape(Call& call) {
   call.set(0, call.element(0), std::move(shape));
 }
 
-constexpr auto kRules = std::to_array<OpRule>({
+constexpr auto kSpatialRules = std::to_array<OpRule>({
     {"MaxPool", pool_shape, {}, {}, [](Call& c) { pool(c, "max"); }},
     {"AveragePool", pool_shape, {}, {}, [](Call& c) { pool(c, "avg"); }},
     {"LpPool", pool_shape},
@@ -343,6 +343,6 @@ constexpr auto kRules = std::to_array<OpRule>({
 
 }  // namespace
 
-std::span<const OpRule> spatial_rules() { return kRules; }
+std::span<const OpRule> spatial_rules() { return kSpatialRules; }
 
 }  // namespace parallel_opt::onnx

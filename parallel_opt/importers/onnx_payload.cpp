@@ -165,8 +165,8 @@ std::optional<DType> dtype_of(std::int64_t element) {
 }
 
 bool is_element(std::int64_t element) {
-  constexpr std::int64_t kString = 8;
-  return element == kString || dtype_of(element).has_value();
+  constexpr std::int64_t kText = 8;
+  return element == kText || dtype_of(element).has_value();
 }
 
 bool is_float(std::int64_t element) {

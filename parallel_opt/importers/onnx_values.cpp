@@ -12,8 +12,6 @@
 namespace parallel_opt::onnx {
 namespace {
 
-std::string quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
-
 /// The value that an input's open size has until a user binds it, since files hold none: by its
 /// name, or else by its place, as images [n, c, h, w], volumes and sequences [n, s, ...] have them.
 std::int64_t usual_value(std::string_view name, std::size_t axis, std::size_t rank) {
@@ -147,7 +145,7 @@ void Importer::name_unknown(Value& of) {
     if (dim.size < 0) dim.size = 0;
     if (!is_unknown(dim)) continue;
     if (unknown_ < kMostNotes) {
-      findings_.note("a size of " + quoted(of.name) + " depends on data: taken as " +
+      findings_.note("a size of " + in_quotes(of.name) + " depends on data: taken as " +
                      std::to_string(dim.size) + ", bind \"unknown_" + std::to_string(unknown_) +
                      "\" to change it");
     }
@@ -171,7 +169,7 @@ TensorId Importer::add_tensor(std::string name, TensorRole role, std::int64_t el
   tensor.shape = shape;
   if (!element_count(shape)) {
     findings_.fault({nullptr, "graph", SIZE_MAX},
-                    quoted(tensor.name) + " has more than 2^58 elements");
+                    in_quotes(tensor.name) + " has more than 2^58 elements");
     tensor.shape.clear();
   }
   const TensorId id(graph_.tensors.size());
@@ -183,7 +181,7 @@ TensorId Importer::result_tensor(int id) {
   Value& of = value(id);
   if (of.tensor.valid()) return of.tensor;
   if (of.kind == Value::Kind::tensor && !of.shape) {
-    findings_.note("the shape of " + quoted(of.name) +
+    findings_.note("the shape of " + in_quotes(of.name) +
                    " is not known: it is counted as one element");
   }
   if (of.element == 8) findings_.note("strings are counted as one byte each");

@@ -14,8 +14,6 @@ using Kind = JsonTree::Kind;
 
 constexpr std::int64_t kMostElements = std::int64_t(1) << 58;  // 16 bytes each still fit int64
 
-std::string quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
-
 /// Nodes that compute a size, check something or read one value on the host: no tensor comes out
 /// and none is changed, so they are no operators of ours. Sizes are in `sym_int_values`.
 bool is_scalar_node(std::string_view target) {
@@ -113,12 +111,12 @@ void GraphReader::read_input(Scope& scope, Node spec_node, const Place& place) {
   }
   if (spec.key == "constant_input") {
     const Node name = spec.value["name"];
-    findings_.note("the input " + quoted(name.is(Kind::string) ? name.string() : "") +
+    findings_.note("the input " + in_quotes(name.is(Kind::string) ? name.string() : "") +
                    " is fixed at " + variant_of(spec.value["value"]).value.dump());
     return;
   }
   if (spec.key == "token") return;  // orders side effects, holds no data
-  findings_.note("an input of kind " + quoted(spec.key) + " was left out");
+  findings_.note("an input of kind " + in_quotes(spec.key) + " was left out");
 }
 
 void GraphReader::read_outputs(const Scope& scope, Node signature) {
@@ -144,14 +142,14 @@ TensorId GraphReader::add_tensor(Scope& scope, std::string_view name, TensorRole
                                  std::string fqn, const Place& place) {
   const auto meta = scope.tensors.find(name);
   if (meta == scope.tensors.end()) {
-    findings_.fault(place, "tensor " + quoted(name) + " has no entry in tensor_values",
+    findings_.fault(place, "tensor " + in_quotes(name) + " has no entry in tensor_values",
                     "is the file complete?");
     return {};
   }
   const TensorId id(graph_.tensors.size());
   std::string full = scope.prefix + std::string(name);
   if (!scope.values.try_emplace(name, id).second || !tensor_names_.insert(full).second) {
-    findings_.fault(place, "tensor " + quoted(name) + " is made twice");
+    findings_.fault(place, "tensor " + in_quotes(name) + " is made twice");
     return {};
   }
   Tensor tensor;
@@ -208,7 +206,7 @@ void GraphReader::read_meta(Tensor& tensor, Node meta, const Place& place) {
   read_strides(tensor, strides, strides_place);
   const Node layout = meta["layout"];
   if (layout.is(Kind::integer) && layout.integer() != 7) {
-    findings_.note("tensor " + quoted(tensor.name) + " is " + layout_name(layout.integer()) +
+    findings_.note("tensor " + in_quotes(tensor.name) + " is " + layout_name(layout.integer()) +
                    ": counted as if it were dense");
   }
 }
@@ -239,7 +237,7 @@ std::optional<TensorId> GraphReader::find(const Scope& scope, Node argument, con
   }
   const auto it = scope.values.find(name.string());
   if (it == scope.values.end()) {
-    findings_.fault(place, "tensor " + quoted(name.string()) + " is made by no earlier node",
+    findings_.fault(place, "tensor " + in_quotes(name.string()) + " is made by no earlier node",
                     "is the file complete?");
     return std::nullopt;
   }
@@ -290,7 +288,7 @@ void GraphReader::read_node(Scope& scope, Node node, const Place& place) {
   add_results(scope, op, node["outputs"], place);
   if (op.outputs.empty() && (!is_op || is_scalar_node(target))) {
     if (reads_a_value(target)) {
-      findings_.note("module " + quoted(op.module) +
+      findings_.note("module " + in_quotes(op.module) +
                      " reads a tensor's value on the host: the operators that follow may depend "
                      "on data");
     }
@@ -317,7 +315,7 @@ void GraphReader::check_required(std::string_view target, Node inputs, const Pla
   }
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (given[i]) continue;
-    findings_.fault(place, std::string(target) + " needs the tensor " + quoted(names[i]));
+    findings_.fault(place, std::string(target) + " needs the tensor " + in_quotes(names[i]));
   }
 }
 
@@ -370,7 +368,7 @@ std::int64_t GraphReader::size_argument(const Scope& scope, Node argument, const
     const auto it = scope.sizes.find(size.value.string());
     if (it != scope.sizes.end()) return symbols_.read(it->second, place).size;
     findings_.fault(place,
-                    "size " + quoted(size.value.string()) + " has no entry in sym_int_values",
+                    "size " + in_quotes(size.value.string()) + " has no entry in sym_int_values",
                     "is the file complete?");
     return 0;
   }
@@ -441,7 +439,7 @@ std::optional<Attribute> GraphReader::read_attribute(const Scope& scope, Variant
     findings_.fault(place, "the argument has no value");
     return std::nullopt;
   }
-  findings_.note("an argument of unknown kind " + quoted(key) + " is kept as text");
+  findings_.note("an argument of unknown kind " + in_quotes(key) + " is kept as text");
   return value.dump();
 }
 

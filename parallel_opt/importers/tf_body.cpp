@@ -24,7 +24,7 @@ bool repeats(const Node& node) {
   return node.op == "NextIteration" || node.op == "RefNextIteration";
 }
 
-int number_of(std::string_view text) {
+int place_of(std::string_view text) {
   int value = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size() ? value : -1;
@@ -45,13 +45,13 @@ Source resolve(std::string_view input, const std::vector<Node>& nodes, const Nam
   if (colon == std::string_view::npos) return source;
   const std::string_view rest = input.substr(colon + 1);
   const std::size_t second = rest.find(':');
-  if (second == std::string_view::npos && number_of(rest) >= 0) {
-    source.output = number_of(rest);
+  if (second == std::string_view::npos && place_of(rest) >= 0) {
+    source.output = place_of(rest);
     return source;
   }
   const Node& node = nodes[static_cast<std::size_t>(at->second)];
   const auto definition = definitions.find(node.op);
-  const int index = second == std::string_view::npos ? 0 : number_of(rest.substr(second + 1));
+  const int index = second == std::string_view::npos ? 0 : place_of(rest.substr(second + 1));
   source.output = output_place(node, rest.substr(0, second), index,
                                definition == definitions.end() ? nullptr : definition->second);
   if (source.output < 0) {
@@ -290,7 +290,7 @@ Source find_source(const Body& body, std::string_view name, const std::string& w
   const std::size_t colon = name.find(':');
   for (std::size_t i = 0; i < body.nodes->size(); ++i) {
     if ((*body.nodes)[i].name != name.substr(0, colon)) continue;
-    const int output = colon == std::string_view::npos ? 0 : number_of(name.substr(colon + 1));
+    const int output = colon == std::string_view::npos ? 0 : place_of(name.substr(colon + 1));
     return {false, static_cast<int>(i), std::max(output, 0)};
   }
   throw InputError(where, "names '" + std::string(name) + "', which is not in the graph",

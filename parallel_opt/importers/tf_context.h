@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <initializer_list>
 #include <map>
@@ -66,6 +67,9 @@ class Context {
   const Shape& shape(ValueId id) const { return values_[id].shape; }
   ResultType type(ValueId id) const { return {values_[id].dtype, values_[id].shape}; }
   bool ranked(ValueId id) const { return values_[id].ranked; }
+  bool any_unranked(const Values& in) const {
+    return std::ranges::any_of(in, [this](ValueId id) { return !ranked(id); });
+  }
   /// Elements when they are known; a variable or tensor never is.
   const std::optional<Shape>& elements(ValueId id) const { return values_[id].known; }
   /// Known and free of symbols.

@@ -9,10 +9,6 @@
 namespace parallel_opt::tf {
 namespace {
 
-bool any_unranked(const Context& c, const Values& in) {
-  return std::ranges::any_of(in, [&](ValueId id) { return !c.ranked(id); });
-}
-
 bool channels_first(const Node& node) { return node.text("data_format").starts_with("NC"); }
 
 /// [n, spatial..., c] -> [n, c, spatial...]
@@ -86,7 +82,7 @@ std::string conv_target(const char* kind, std::size_t axes) {
 
 /// Filters [spatial..., c_in / groups, c_out].
 Values convolution(Context& c, const Node& node, const Values& in) {
-  if (in.size() < 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() < 2 || c.any_unranked(in)) return c.opaque(node, in);
   const std::size_t rank = c.shape(in[0]).size();
   if (rank < 3 || rank > 5 || c.shape(in[1]).size() != rank) return c.opaque(node, in);
   const std::size_t axes = rank - 2;
@@ -115,7 +111,7 @@ Values convolution(Context& c, const Node& node, const Values& in) {
 
 /// Filters [h, w, c_in, multiplier]: one group per channel.
 Values depthwise(Context& c, const Node& node, const Values& in) {
-  if (in.size() < 2 || any_unranked(c, in) || c.shape(in[0]).size() != 4 ||
+  if (in.size() < 2 || c.any_unranked(in) || c.shape(in[0]).size() != 4 ||
       c.shape(in[1]).size() != 4) {
     return c.opaque(node, in);
   }
@@ -145,7 +141,7 @@ struct Blocks {
 };
 
 std::optional<Blocks> blocks_of(Context& c, const Values& in) {
-  if (in.size() != 3 || any_unranked(c, in)) return std::nullopt;
+  if (in.size() != 3 || c.any_unranked(in)) return std::nullopt;
   const auto size = c.integers(in[1]);
   const auto& margins = c.elements(in[2]);
   if (!size || !margins || size->empty() || size->size() + 1 > c.shape(in[0]).size() ||
@@ -257,7 +253,7 @@ Values transposed_convolution(Context& c, const Node& node, const Values& in) {
 
 /// The gradient of the filters: as many multiply-adds as the forward.
 Values filter_gradient(Context& c, const Node& node, const Values& in) {
-  if (in.size() < 3 || any_unranked(c, in) || c.shape(in[2]).size() < 3) return c.opaque(node, in);
+  if (in.size() < 3 || c.any_unranked(in) || c.shape(in[2]).size() < 3) return c.opaque(node, in);
   const auto& filter = c.elements(in[1]);
   if (!filter) return c.opaque(node, in);
   const Shape& gradient = c.shape(in[2]);
@@ -293,7 +289,7 @@ Values pool(Context& c, const Node& node, const Values& in) {
 
 /// Results y, mean, variance and up to three more for the gradient.
 Values batch_norm(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 5 || any_unranked(c, in) || c.shape(in[0]).size() < 3) return c.opaque(node, in);
+  if (in.size() != 5 || c.any_unranked(in) || c.shape(in[0]).size() < 3) return c.opaque(node, in);
   const bool first = channels_first(node);
   const bool training = node.flag("is_training", true);
   const ValueId data = first ? in[0] : to_channels_first(c, in[0]);
@@ -313,8 +309,7 @@ Values batch_norm(Context& c, const Node& node, const Values& in) {
 }
 
 Values local_response_norm(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 1 || any_unranked(c, in) || c.shape(in[0]).size() != 4)
-    return c.opaque(node, in);
+  if (in.size() != 1 || c.any_unranked(in) || c.shape(in[0]).size() != 4) return c.opaque(node, in);
   const ValueId data = to_channels_first(c, in[0]);
   return {to_channels_last(
       c, c.emit("aten.local_response_norm.default", {{"self", data}}, c.type(data)))};
@@ -338,7 +333,7 @@ Values resize(Context& c, const Node& node, const Values& in) {
 /// Fused recurrent layers keep all weights in one vector: no row describes them, but their work is
 /// known: per step and sample two products with the gates' matrices.
 Values fused_rnn(Context& c, const Node& node, const Values& in) {
-  if (in.size() < 3 || any_unranked(c, in) || c.shape(in[0]).size() != 3 ||
+  if (in.size() < 3 || c.any_unranked(in) || c.shape(in[0]).size() != 3 ||
       c.shape(in[1]).size() != 3) {
     return c.opaque(node, in);
   }
@@ -362,7 +357,7 @@ Values fused_rnn(Context& c, const Node& node, const Values& in) {
   return results;
 }
 
-constexpr auto kRows =
+constexpr auto kLayerHandlers =
     std::to_array<HandlerRow>({{"SpaceToBatchND", space_to_batch},
                                {"BatchToSpaceND", batch_to_space},
                                {"Conv2D", convolution},
@@ -390,6 +385,6 @@ constexpr auto kRows =
 
 }  // namespace
 
-std::span<const HandlerRow> layer_handlers() { return kRows; }
+std::span<const HandlerRow> layer_handlers() { return kLayerHandlers; }
 
 }  // namespace parallel_opt::tf

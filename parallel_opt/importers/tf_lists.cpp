@@ -207,32 +207,33 @@ Values assign(Context& c, const Node& node, const Values& in) {
   return {result};
 }
 
-constexpr auto kRows = std::to_array<HandlerRow>({{"TensorListFromTensor", list_from_tensor},
-                                                  {"TensorListReserve", reserve},
-                                                  {"EmptyTensorList", reserve},
-                                                  {"TensorListGetItem", get_item},
-                                                  {"TensorListSetItem", set_item},
-                                                  {"TensorListPushBack", push_back},
-                                                  {"TensorListPopBack", pop_back},
-                                                  {"TensorListStack", stack},
-                                                  {"TensorListGather", stack},
-                                                  {"TensorListLength", length},
-                                                  {"TensorListConcatV2", concatenated},
-                                                  {"TensorArrayV3", array},
-                                                  {"TensorArrayScatterV3", array_scatter},
-                                                  {"TensorArrayWriteV3", array_write},
-                                                  {"TensorArrayReadV3", array_read},
-                                                  {"TensorArrayGatherV3", array_gather},
-                                                  {"TensorArraySizeV3", array_size},
-                                                  {"AssignVariableOp", assign},
-                                                  {"AssignAddVariableOp", assign},
-                                                  {"AssignSubVariableOp", assign},
-                                                  {"Assign", assign},
-                                                  {"AssignAdd", assign},
-                                                  {"AssignSub", assign}});
+constexpr auto kListHandlers =
+    std::to_array<HandlerRow>({{"TensorListFromTensor", list_from_tensor},
+                               {"TensorListReserve", reserve},
+                               {"EmptyTensorList", reserve},
+                               {"TensorListGetItem", get_item},
+                               {"TensorListSetItem", set_item},
+                               {"TensorListPushBack", push_back},
+                               {"TensorListPopBack", pop_back},
+                               {"TensorListStack", stack},
+                               {"TensorListGather", stack},
+                               {"TensorListLength", length},
+                               {"TensorListConcatV2", concatenated},
+                               {"TensorArrayV3", array},
+                               {"TensorArrayScatterV3", array_scatter},
+                               {"TensorArrayWriteV3", array_write},
+                               {"TensorArrayReadV3", array_read},
+                               {"TensorArrayGatherV3", array_gather},
+                               {"TensorArraySizeV3", array_size},
+                               {"AssignVariableOp", assign},
+                               {"AssignAddVariableOp", assign},
+                               {"AssignSubVariableOp", assign},
+                               {"Assign", assign},
+                               {"AssignAdd", assign},
+                               {"AssignSub", assign}});
 
 }  // namespace
 
-std::span<const HandlerRow> list_handlers() { return kRows; }
+std::span<const HandlerRow> list_handlers() { return kListHandlers; }
 
 }  // namespace parallel_opt::tf

@@ -112,12 +112,8 @@ std::string target_of(std::span<const Pair> rows, std::string_view op) {
   return std::string(at->target);
 }
 
-bool any_unranked(const Context& c, const Values& in) {
-  return std::ranges::any_of(in, [&](ValueId id) { return !c.ranked(id); });
-}
-
 Values unary(Context& c, const Node& node, const Values& in) {
-  if (in.empty() || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.empty() || c.any_unranked(in)) return c.opaque(node, in);
   ResultType type = c.type(in[0]);
   if (node.op == "IsNan" || node.op == "IsInf" || node.op == "IsFinite") {
     type.dtype = DType::boolean;
@@ -132,7 +128,7 @@ Values unary(Context& c, const Node& node, const Values& in) {
 
 Values elementwise(Context& c, const Node& node, const Values& in, std::span<const Pair> rows,
                    bool flag) {
-  if (in.size() != 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 2 || c.any_unranked(in)) return c.opaque(node, in);
   const Shape shape = sizes::broadcast(c.shape(in[0]), c.shape(in[1]));
   return {c.emit(target_of(rows, node.op), {{"self", in[0]}, {"other", in[1]}},
                  {flag ? DType::boolean : c.at(in[0]).dtype, shape})};
@@ -147,14 +143,14 @@ Values compare(Context& c, const Node& node, const Values& in) {
 }
 
 Values squared_difference(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 2 || c.any_unranked(in)) return c.opaque(node, in);
   const ResultType type{c.at(in[0]).dtype, sizes::broadcast(c.shape(in[0]), c.shape(in[1]))};
   const ValueId difference = c.emit("aten.sub.Tensor", {{"self", in[0]}, {"other", in[1]}}, type);
   return {c.emit("aten.square.default", {{"self", difference}}, type)};
 }
 
 Values add_many(Context& c, const Node& node, const Values& in) {
-  if (in.empty() || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.empty() || c.any_unranked(in)) return c.opaque(node, in);
   ValueId sum = in[0];
   for (std::size_t i = 1; i < in.size(); ++i) {
     sum = c.emit("aten.add.Tensor", {{"self", sum}, {"other", in[i]}}, c.type(in[0]));
@@ -163,7 +159,7 @@ Values add_many(Context& c, const Node& node, const Values& in) {
 }
 
 Values bias_add(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 2 || c.any_unranked(in)) return c.opaque(node, in);
   ValueId bias = in[1];
   const std::size_t axes = c.shape(in[0]).size();
   if (node.text("data_format").starts_with("NC") && axes > 2 && c.shape(bias).size() == 1) {
@@ -175,7 +171,7 @@ Values bias_add(Context& c, const Node& node, const Values& in) {
 }
 
 Values select(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 3 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 3 || c.any_unranked(in)) return c.opaque(node, in);
   Shape shape = sizes::broadcast(c.shape(in[1]), c.shape(in[2]));
   // The first form takes a condition for each row.
   if (node.op != "Select") shape = sizes::broadcast(shape, c.shape(in[0]));
@@ -184,7 +180,7 @@ Values select(Context& c, const Node& node, const Values& in) {
 }
 
 Values clip(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 3 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 3 || c.any_unranked(in)) return c.opaque(node, in);
   return {c.emit("aten.clamp.Tensor", {{"self", in[0]}, {"min", in[1]}, {"max", in[2]}},
                  c.type(in[0]))};
 }
@@ -203,7 +199,7 @@ std::optional<std::vector<std::int64_t>> axes_of(const Context& c, ValueId value
 }
 
 Values reduce(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 2 || c.any_unranked(in)) return c.opaque(node, in);
   const auto axes = axes_of(c, in[0], in[1]);
   if (!axes) return c.opaque(node, in);
   const bool position = node.op.starts_with("Arg");
@@ -222,13 +218,13 @@ Values reduce(Context& c, const Node& node, const Values& in) {
 }
 
 Values l2_loss(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 1 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 1 || c.any_unranked(in)) return c.opaque(node, in);
   const ValueId square = c.emit("aten.square.default", {{"self", in[0]}}, c.type(in[0]));
   return {c.emit("aten.sum.default", {{"self", square}}, {c.at(in[0]).dtype, {}})};
 }
 
 Values scan(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 2 || c.any_unranked(in)) return c.opaque(node, in);
   const auto axes = axes_of(c, in[0], in[1]);
   if (!axes || axes->size() != 1) return c.opaque(node, in);
   return {c.emit(node.op == "Cumsum" ? "aten.cumsum.default" : "aten.cumprod.default",
@@ -246,7 +242,7 @@ ValueId transposed(Context& c, ValueId id) {
 /// MatMul and the batched forms; operands of complex numbers may be conjugated, which costs
 /// nothing.
 Values matmul(Context& c, const Node& node, const Values& in) {
-  if (in.size() < 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() < 2 || c.any_unranked(in)) return c.opaque(node, in);
   ValueId a = in[0];
   ValueId b = in[1];
   if (c.shape(a).size() < 2 || c.shape(b).size() < 2)
@@ -320,7 +316,7 @@ Values einsum(Context& c, const Node& node, const Values& in) {
   }
   const std::size_t arrow = equation.find("->");
   const std::vector<std::string> terms = split(equation.substr(0, arrow), ',');
-  if (arrow == std::string::npos || terms.size() != in.size() || any_unranked(c, in)) {
+  if (arrow == std::string::npos || terms.size() != in.size() || c.any_unranked(in)) {
     return c.opaque(node, in);
   }
   EquationSizes known;
@@ -351,14 +347,14 @@ Values einsum(Context& c, const Node& node, const Values& in) {
 }
 
 Values softmax(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 1 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 1 || c.any_unranked(in)) return c.opaque(node, in);
   return {c.emit(node.op == "Softmax" ? "aten.softmax.int" : "aten.log_softmax.int",
                  {{"self", in[0]}}, c.type(in[0]), {{"dim", std::int64_t{-1}}})};
 }
 
 /// Losses with their gradient as a second result, which only a training graph uses.
 Values cross_entropy(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 2 || any_unranked(c, in) || c.shape(in[0]).empty()) return c.opaque(node, in);
+  if (in.size() != 2 || c.any_unranked(in) || c.shape(in[0]).empty()) return c.opaque(node, in);
   const ResultType rows{c.at(in[0]).dtype, {c.shape(in[0]).front()}};
   const ValueId loss =
       c.emit("aten.cross_entropy_loss.default", {{"self", in[0]}, {"target", in[1]}}, rows,
@@ -370,13 +366,13 @@ Values cross_entropy(Context& c, const Node& node, const Values& in) {
 
 Values cast(Context& c, const Node& node, const Values& in) {
   const auto dtype = dtype_of(node.type(node.op == "Bitcast" ? "type" : "DstT"));
-  if (in.size() != 1 || any_unranked(c, in) || !dtype) return c.opaque(node, in);
+  if (in.size() != 1 || c.any_unranked(in) || !dtype) return c.opaque(node, in);
   if (*dtype == c.at(in[0]).dtype) return {in[0]};
   return {c.emit("aten._to_copy.default", {{"self", in[0]}}, {*dtype, c.shape(in[0])})};
 }
 
 Values complex_part(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 1 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 1 || c.any_unranked(in)) return c.opaque(node, in);
   const ResultType type{dtype_of(node.type("Tout")).value_or(DType::fp32), c.shape(in[0])};
   const std::string target = node.op == "Real"    ? "aten.real.default"
                              : node.op == "Imag"  ? "aten.imag.default"
@@ -386,7 +382,7 @@ Values complex_part(Context& c, const Node& node, const Values& in) {
 }
 
 Values complex_make(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 2 || c.any_unranked(in)) return c.opaque(node, in);
   return {c.emit("aten.complex.default", {{"real", in[0]}, {"imag", in[1]}},
                  {dtype_of(node.type("Tout")).value_or(DType::complex64),
                   sizes::broadcast(c.shape(in[0]), c.shape(in[1]))})};
@@ -423,7 +419,7 @@ constexpr auto kOthers =
 }  // namespace
 
 std::span<const HandlerRow> math_handlers() {
-  static const std::vector<HandlerRow> kRows = [] {
+  static const std::vector<HandlerRow> kMathHandlers = [] {
     std::vector<HandlerRow> rows(kOthers.begin(), kOthers.end());
     for (const Pair& pair : kUnary) rows.push_back({pair.op, unary});
     for (const Pair& pair : kBinary) rows.push_back({pair.op, binary});
@@ -431,7 +427,7 @@ std::span<const HandlerRow> math_handlers() {
     for (const Pair& pair : kReductions) rows.push_back({pair.op, reduce});
     return rows;
   }();
-  return kRows;
+  return kMathHandlers;
 }
 
 }  // namespace parallel_opt::tf

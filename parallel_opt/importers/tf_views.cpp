@@ -7,10 +7,6 @@
 namespace parallel_opt::tf {
 namespace {
 
-bool any_unranked(const Context& c, const Values& in) {
-  return std::ranges::any_of(in, [&](ValueId id) { return !c.ranked(id); });
-}
-
 /// An axis counted from the front of `rank` axes.
 std::size_t axis_of(const Context& c, std::int64_t axis, std::size_t rank) {
   const auto axes = static_cast<std::int64_t>(rank);
@@ -55,7 +51,7 @@ Values reshape(Context& c, const Node& node, const Values& in) {
 
 Values transpose(Context& c, const Node& node, const Values& in) {
   const auto order = in.size() == 2 ? c.integers(in[1]) : std::nullopt;
-  if (!order || any_unranked(c, in)) return c.opaque(node, in);
+  if (!order || c.any_unranked(in)) return c.opaque(node, in);
   const std::size_t rank = c.shape(in[0]).size();
   std::vector<bool> seen(rank);
   for (const std::int64_t axis : *order) seen[axis_of(c, axis, rank)] = true;
@@ -68,7 +64,7 @@ Values transpose(Context& c, const Node& node, const Values& in) {
 
 Values expand_dims(Context& c, const Node& node, const Values& in) {
   const auto axis = in.size() == 2 ? c.integer(in[1]) : std::nullopt;
-  if (!axis || any_unranked(c, in)) return c.opaque(node, in);
+  if (!axis || c.any_unranked(in)) return c.opaque(node, in);
   Shape shape = c.shape(in[0]);
   const std::size_t at = axis_of(c, *axis, shape.size() + 1);
   shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(at), sizes::fixed(1));
@@ -77,7 +73,7 @@ Values expand_dims(Context& c, const Node& node, const Values& in) {
 }
 
 Values squeeze(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 1 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 1 || c.any_unranked(in)) return c.opaque(node, in);
   const Shape& before = c.shape(in[0]);
   const std::vector<std::int64_t> chosen = node.integers("squeeze_dims");
   std::vector<bool> removed(before.size());
@@ -91,7 +87,7 @@ Values squeeze(Context& c, const Node& node, const Values& in) {
 }
 
 Values concatenate(Context& c, const Node& node, const Values& in) {
-  if (in.size() < 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() < 2 || c.any_unranked(in)) return c.opaque(node, in);
   const bool first = node.op == "Concat";
   const auto axis = c.integer(first ? in.front() : in.back());
   if (!axis) return c.opaque(node, in);
@@ -243,7 +239,7 @@ Values strided_slice(Context& c, const Node& node, const Values& in) {
 }
 
 Values pack(Context& c, const Node& node, const Values& in) {
-  if (in.empty() || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.empty() || c.any_unranked(in)) return c.opaque(node, in);
   Shape shape = c.shape(in[0]);
   const std::size_t at = axis_of(c, node.integer("axis", 0), shape.size() + 1);
   shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(at),
@@ -255,7 +251,7 @@ Values pack(Context& c, const Node& node, const Values& in) {
 }
 
 Values unpack(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 1 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 1 || c.any_unranked(in)) return c.opaque(node, in);
   Shape shape = c.shape(in[0]);
   const std::size_t at = axis_of(c, node.integer("axis", 0), shape.size());
   const std::int64_t parts = node.integer("num", shape[at].size);
@@ -269,7 +265,7 @@ Values unpack(Context& c, const Node& node, const Values& in) {
 
 Values tile(Context& c, const Node& node, const Values& in) {
   const auto counts = in.size() == 2 ? c.elements(in[1]) : std::nullopt;
-  if (!counts || any_unranked(c, in) || counts->size() != c.shape(in[0]).size()) {
+  if (!counts || c.any_unranked(in) || counts->size() != c.shape(in[0]).size()) {
     return c.opaque(node, in);
   }
   Shape shape = c.shape(in[0]);
@@ -279,7 +275,7 @@ Values tile(Context& c, const Node& node, const Values& in) {
 
 Values pad(Context& c, const Node& node, const Values& in) {
   const auto margins = in.size() >= 2 ? c.elements(in[1]) : std::nullopt;
-  if (!margins || any_unranked(c, in) || margins->size() != 2 * c.shape(in[0]).size()) {
+  if (!margins || c.any_unranked(in) || margins->size() != 2 * c.shape(in[0]).size()) {
     return c.opaque(node, in);
   }
   Shape shape = c.shape(in[0]);
@@ -352,7 +348,7 @@ Values one_hot(Context& c, const Node& node, const Values& in) {
 
 /// table[indices] along one axis; of a table's rows it is an embedding.
 Values gather(Context& c, const Node& node, const Values& in) {
-  if (in.size() < 2 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() < 2 || c.any_unranked(in)) return c.opaque(node, in);
   const auto axis = in.size() > 2 ? c.integer(in[2]) : std::optional<std::int64_t>(0);
   const Shape table = c.shape(in[0]);
   const Shape indices = c.shape(in[1]);
@@ -383,7 +379,7 @@ Values gather(Context& c, const Node& node, const Values& in) {
 }
 
 Values gather_nd(Context& c, const Node& node, const Values& in) {
-  if (in.size() < 2 || any_unranked(c, in) || c.shape(in[1]).empty()) return c.opaque(node, in);
+  if (in.size() < 2 || c.any_unranked(in) || c.shape(in[1]).empty()) return c.opaque(node, in);
   const Shape& table = c.shape(in[0]);
   const Shape& indices = c.shape(in[1]);
   const Dim depth = indices.back();
@@ -403,13 +399,13 @@ Values scatter(Context& c, const Node& node, const Values& in) {
   if (in.size() != 3) return c.opaque(node, in);
   if (node.op == "ScatterNd") {
     const auto target = listed(c, in[2]);
-    if (!target || any_unranked(c, in)) return c.opaque(node, in);
+    if (!target || c.any_unranked(in)) return c.opaque(node, in);
     const ResultType type{c.at(in[1]).dtype, *target};
     const ValueId zeros = c.emit("aten.zeros.default", {}, type);
     return {c.emit("aten.index_put.default",
                    {{"self", zeros}, {"indices", in[0]}, {"values", in[1]}}, type)};
   }
-  if (any_unranked(c, in)) return c.opaque(node, in);
+  if (c.any_unranked(in)) return c.opaque(node, in);
   const bool sum = node.op.find("Add") != std::string_view::npos;
   return {c.emit(
       sum ? "aten.index_add.default" : "aten.index_put.default",
@@ -419,7 +415,7 @@ Values scatter(Context& c, const Node& node, const Values& in) {
 
 /// Sums of rows by segment.
 Values segments(Context& c, const Node& node, const Values& in) {
-  if (in.size() < 2 || any_unranked(c, in) || c.shape(in[0]).empty()) return c.opaque(node, in);
+  if (in.size() < 2 || c.any_unranked(in) || c.shape(in[0]).empty()) return c.opaque(node, in);
   Shape shape(c.shape(in[0]).begin() + static_cast<std::ptrdiff_t>(
                                            std::min(c.shape(in[1]).size(), c.shape(in[0]).size())),
               c.shape(in[0]).end());
@@ -433,7 +429,7 @@ Values segments(Context& c, const Node& node, const Values& in) {
 }
 
 Values where(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 1 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 1 || c.any_unranked(in)) return c.opaque(node, in);
   const auto rank = static_cast<std::int64_t>(c.shape(in[0]).size());
   const Dim found = c.new_size(sizes::product(c.shape(in[0])));
   return {
@@ -441,7 +437,7 @@ Values where(Context& c, const Node& node, const Values& in) {
 }
 
 Values unique(Context& c, const Node& node, const Values& in) {
-  if (in.empty() || any_unranked(c, in) || c.shape(in[0]).empty()) return c.opaque(node, in);
+  if (in.empty() || c.any_unranked(in) || c.shape(in[0]).empty()) return c.opaque(node, in);
   const DType index = dtype_of(node.type("out_idx")).value_or(DType::i32);
   const Dim count = c.new_size(c.shape(in[0]).front());
   Shape shape = c.shape(in[0]);
@@ -452,7 +448,7 @@ Values unique(Context& c, const Node& node, const Values& in) {
 }
 
 Values top_k(Context& c, const Node& node, const Values& in) {
-  if (in.empty() || any_unranked(c, in) || c.shape(in[0]).empty()) return c.opaque(node, in);
+  if (in.empty() || c.any_unranked(in) || c.shape(in[0]).empty()) return c.opaque(node, in);
   const auto count = in.size() > 1 ? c.elements(in[1]) : std::nullopt;
   Shape shape = c.shape(in[0]);
   shape.back() = count && count->size() == 1 ? count->front()
@@ -464,7 +460,7 @@ Values top_k(Context& c, const Node& node, const Values& in) {
 
 /// Same sizes, elements in other places.
 Values moved(Context& c, const Node& node, const Values& in) {
-  if (in.empty() || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.empty() || c.any_unranked(in)) return c.opaque(node, in);
   const std::string target = node.op == "MatrixBandPart" ? "aten.tril.default"
                              : node.op == "Roll"         ? "aten.roll.default"
                                                          : "aten.flip.default";
@@ -506,7 +502,7 @@ Values depth_space(Context& c, const Node& node, const Values& in) {
 }
 
 Values invert(Context& c, const Node& node, const Values& in) {
-  if (in.size() != 1 || any_unranked(c, in)) return c.opaque(node, in);
+  if (in.size() != 1 || c.any_unranked(in)) return c.opaque(node, in);
   const auto order = c.integers(in[0]);
   if (!order || order->size() > 254) {
     return {c.emit("aten.argsort.default", {{"self", in[0]}}, c.type(in[0]))};
@@ -518,73 +514,73 @@ Values invert(Context& c, const Node& node, const Values& in) {
   return {c.known(result, c.shape(in[0]), c.at(in[0]).dtype)};
 }
 
-constexpr auto kRows = std::to_array<HandlerRow>({{"Reshape", reshape},
-                                                  {"Transpose", transpose},
-                                                  {"ExpandDims", expand_dims},
-                                                  {"Squeeze", squeeze},
-                                                  {"Concat", concatenate},
-                                                  {"ConcatV2", concatenate},
-                                                  {"Split", split},
-                                                  {"SplitV", split},
-                                                  {"Slice", slice},
-                                                  {"StridedSlice", strided_slice},
-                                                  {"Pack", pack},
-                                                  {"Unpack", unpack},
-                                                  {"Tile", tile},
-                                                  {"Pad", pad},
-                                                  {"PadV2", pad},
-                                                  {"MirrorPad", pad},
-                                                  {"BroadcastTo", broadcast_to},
-                                                  {"Fill", fill},
-                                                  {"Range", range},
-                                                  {"LinSpace", made},
-                                                  {"RandomUniform", made},
-                                                  {"RandomUniformInt", made},
-                                                  {"RandomStandardNormal", made},
-                                                  {"TruncatedNormal", made},
-                                                  {"StatelessRandomUniform", made},
-                                                  {"StatelessRandomUniformV2", made},
-                                                  {"StatelessRandomUniformInt", made},
-                                                  {"StatelessRandomUniformIntV2", made},
-                                                  {"StatelessRandomNormal", made},
-                                                  {"StatelessRandomNormalV2", made},
-                                                  {"StatelessTruncatedNormal", made},
-                                                  {"StatelessTruncatedNormalV2", made},
-                                                  {"StatefulUniform", made},
-                                                  {"StatefulStandardNormalV2", made},
-                                                  {"OneHot", one_hot},
-                                                  {"Gather", gather},
-                                                  {"GatherV2", gather},
-                                                  {"ResourceGather", gather},
-                                                  {"GatherNd", gather_nd},
-                                                  {"ResourceGatherNd", gather_nd},
-                                                  {"ScatterNd", scatter},
-                                                  {"TensorScatterUpdate", scatter},
-                                                  {"TensorScatterAdd", scatter},
-                                                  {"SegmentSum", segments},
-                                                  {"SegmentMean", segments},
-                                                  {"UnsortedSegmentSum", segments},
-                                                  {"UnsortedSegmentMax", segments},
-                                                  {"Where", where},
-                                                  {"Unique", unique},
-                                                  {"UniqueWithCounts", unique},
-                                                  {"TopK", top_k},
-                                                  {"TopKV2", top_k},
-                                                  {"MatrixBandPart", moved},
-                                                  {"Roll", moved},
-                                                  {"Reverse", moved},
-                                                  {"ReverseV2", moved},
-                                                  {"ReverseSequence", moved},
-                                                  {"MatrixDiag", matrix_diag},
-                                                  {"MatrixDiagV3", matrix_diag},
-                                                  {"MatrixDiagPart", matrix_diag},
-                                                  {"MatrixDiagPartV3", matrix_diag},
-                                                  {"SpaceToDepth", depth_space},
-                                                  {"DepthToSpace", depth_space},
-                                                  {"InvertPermutation", invert}});
+constexpr auto kShapeHandlers = std::to_array<HandlerRow>({{"Reshape", reshape},
+                                                           {"Transpose", transpose},
+                                                           {"ExpandDims", expand_dims},
+                                                           {"Squeeze", squeeze},
+                                                           {"Concat", concatenate},
+                                                           {"ConcatV2", concatenate},
+                                                           {"Split", split},
+                                                           {"SplitV", split},
+                                                           {"Slice", slice},
+                                                           {"StridedSlice", strided_slice},
+                                                           {"Pack", pack},
+                                                           {"Unpack", unpack},
+                                                           {"Tile", tile},
+                                                           {"Pad", pad},
+                                                           {"PadV2", pad},
+                                                           {"MirrorPad", pad},
+                                                           {"BroadcastTo", broadcast_to},
+                                                           {"Fill", fill},
+                                                           {"Range", range},
+                                                           {"LinSpace", made},
+                                                           {"RandomUniform", made},
+                                                           {"RandomUniformInt", made},
+                                                           {"RandomStandardNormal", made},
+                                                           {"TruncatedNormal", made},
+                                                           {"StatelessRandomUniform", made},
+                                                           {"StatelessRandomUniformV2", made},
+                                                           {"StatelessRandomUniformInt", made},
+                                                           {"StatelessRandomUniformIntV2", made},
+                                                           {"StatelessRandomNormal", made},
+                                                           {"StatelessRandomNormalV2", made},
+                                                           {"StatelessTruncatedNormal", made},
+                                                           {"StatelessTruncatedNormalV2", made},
+                                                           {"StatefulUniform", made},
+                                                           {"StatefulStandardNormalV2", made},
+                                                           {"OneHot", one_hot},
+                                                           {"Gather", gather},
+                                                           {"GatherV2", gather},
+                                                           {"ResourceGather", gather},
+                                                           {"GatherNd", gather_nd},
+                                                           {"ResourceGatherNd", gather_nd},
+                                                           {"ScatterNd", scatter},
+                                                           {"TensorScatterUpdate", scatter},
+                                                           {"TensorScatterAdd", scatter},
+                                                           {"SegmentSum", segments},
+                                                           {"SegmentMean", segments},
+                                                           {"UnsortedSegmentSum", segments},
+                                                           {"UnsortedSegmentMax", segments},
+                                                           {"Where", where},
+                                                           {"Unique", unique},
+                                                           {"UniqueWithCounts", unique},
+                                                           {"TopK", top_k},
+                                                           {"TopKV2", top_k},
+                                                           {"MatrixBandPart", moved},
+                                                           {"Roll", moved},
+                                                           {"Reverse", moved},
+                                                           {"ReverseV2", moved},
+                                                           {"ReverseSequence", moved},
+                                                           {"MatrixDiag", matrix_diag},
+                                                           {"MatrixDiagV3", matrix_diag},
+                                                           {"MatrixDiagPart", matrix_diag},
+                                                           {"MatrixDiagPartV3", matrix_diag},
+                                                           {"SpaceToDepth", depth_space},
+                                                           {"DepthToSpace", depth_space},
+                                                           {"InvertPermutation", invert}});
 
 }  // namespace
 
-std::span<const HandlerRow> shape_handlers() { return kRows; }
+std::span<const HandlerRow> shape_handlers() { return kShapeHandlers; }
 
 }  // namespace parallel_opt::tf

@@ -17,7 +17,7 @@ namespace {
 using graph_boxes::Geometry;
 
 constexpr double kLegendHeight = 66;
-constexpr double kMargin = 16;
+constexpr double kPageMargin = 16;
 
 double value_of(const GraphBox& box, HeatBy by) {
   switch (by) {
@@ -111,8 +111,8 @@ class SvgDrawing {
 
   std::string run(std::string_view style) {
     const auto& root = geometry_.places.front();
-    const double width = std::max(root.width + 2 * kMargin, 620.0);
-    const double height = root.height + 2 * kMargin + kLegendHeight;
+    const double width = std::max(root.width + 2 * kPageMargin, 620.0);
+    const double height = root.height + 2 * kPageMargin + kLegendHeight;
     text_ = fmt::format(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"graph\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
         "width=\"{0:.0f}\" height=\"{1:.0f}\" role=\"img\" aria-label=\"{2}\">",
@@ -123,7 +123,7 @@ class SvgDrawing {
     }
     legend();
     text_ += fmt::format("<g transform=\"translate({:.1f} {:.1f})\">", (width - root.width) / 2,
-                         kMargin + kLegendHeight);
+                         kPageMargin + kLegendHeight);
     for (std::size_t i = 1; i < view_.boxes.size(); ++i) {
       if (geometry_.places[i].seen && geometry_.places[i].open) frame(i);
     }
@@ -144,9 +144,10 @@ class SvgDrawing {
     text_ += fmt::format(
         "<text class=\"title\" x=\"{0:.0f}\" y=\"24\">{1}</text><text class=\"soft\" x=\"{0:.0f}\" "
         "y=\"42\">{2}: {3} in all{4}</text>",
-        kMargin, escape_html(view_.name), metric_words(by_), metric_text(total_of(view_, by_), by_),
+        kPageMargin, escape_html(view_.name), metric_words(by_),
+        metric_text(total_of(view_, by_), by_),
         by_ == HeatBy::time ? " on " + escape_html(view_.timed_on) : "");
-    double x = kMargin;
+    double x = kPageMargin;
     for (std::size_t i = 0; i < kHeatWords.size(); ++i) {
       text_ += fmt::format(
           "<rect class=\"box h{0}\" x=\"{1:.0f}\" y=\"51\" width=\"12\" height=\"12\" rx=\"2\"/>"

@@ -3,6 +3,7 @@
 #include <tuple>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/search/explain.h"
 #include "parallel_opt/search/trials.h"
 #include "parallel_opt/search/variants.h"
 
@@ -15,8 +16,6 @@ constexpr int kFewRuns = 3;           // below it quantiles say nothing
 // time slice of another process.
 constexpr double kRunSpread = 0.15;
 constexpr double kRunHiccupS = 2e-3;
-
-std::string percent(double share) { return show(std::round(std::abs(share) * 1000) / 10) + " %"; }
 
 /// Settings that the trials allow to judge: forward and backward of one, optimizer of any.
 struct Option {
@@ -196,11 +195,11 @@ void Decider::reject(Option& option, const Option& plain) const {
   const double noise = option.noise_s / plain.step.value;
   const double gain = 1 - worth(option, option.step.value) / worth(plain, plain.step.value);
   if (job_.objective != Objective::memory && slowdown > job_.max_slowdown.value_or(0)) {
-    option.rejected = percent(slowdown) + " slower than " + yardstick_;
+    option.rejected = show_percent(slowdown) + " slower than " + yardstick_;
   } else if (job_.objective == Objective::memory && gain <= 0) {
     option.rejected = "needs no less memory than " + yardstick_;
   } else if (gain <= std::max(noise, kLeastGain)) {
-    option.rejected = "its gain of " + percent(std::max(0.0, gain)) + " over " + yardstick_ +
+    option.rejected = "its gain of " + show_percent(std::max(0.0, gain)) + " over " + yardstick_ +
                       " is within the noise of the measurement";
   } else if (worth(option, option.total_s) >= worth(plain, plain.total_s)) {
     option.rejected = "its warm-up of " + show(Seconds(trial.warm_up_s)) + " is not paid back in " +
@@ -309,7 +308,7 @@ std::string Decider::loss(const Option& option, const Option& chosen) const {
                            : job_.objective == Objective::energy ? " more energy"
                                                                  : " slower, measured";
   if (its <= mine) return "measured equal; the chosen plan changes less";
-  return percent(its / mine - 1) + what;
+  return show_percent(its / mine - 1) + what;
 }
 
 void Decider::add_candidates(std::size_t chosen, Decision& decision) const {

@@ -13,11 +13,6 @@ namespace {
 constexpr double kWorthALine = 0.005;  // of the step, the peak or the energy
 constexpr std::size_t kMostLines = 8;
 
-std::string percent(double share) {
-  const double rounded = std::round(std::abs(share) * 1000) / 10;
-  return show(rounded) + " %";
-}
-
 std::string show_joules(double joules) { return show(joules) + " J"; }
 std::string show_bytes(double bytes) { return show(Bytes(std::int64_t(std::llround(bytes)))); }
 std::string show_seconds(double seconds) { return show(Seconds(seconds)); }
@@ -40,7 +35,7 @@ std::map<std::string, Line> lines_of(const Estimate& estimate, double sign,
 /// "12.3 ms less (3.1 %)": a difference, relative to the other plan's total.
 std::string difference(double delta, double total, const std::string& shown) {
   std::string text = shown + (delta < 0 ? " less" : " more");
-  if (total > 0) text += " (" + percent(delta / total) + ")";
+  if (total > 0) text += " (" + show_percent(delta / total) + ")";
   return text;
 }
 
@@ -87,6 +82,10 @@ void add_totals(const Plan& plan, const Plan& other, std::vector<Reason>& reason
 }
 
 }  // namespace
+
+std::string show_percent(double share) {
+  return show(std::round(std::abs(share) * 1000) / 10) + " %";
+}
 
 std::vector<Reason> explain(const Plan& plan, const Plan& other) {
   std::vector<Reason> reasons;
@@ -137,15 +136,15 @@ std::string why_it_lost(const Plan& chosen, const Plan& other, const Job& job, b
     text = show_bytes(its.peak_memory_bytes.value - mine.peak_memory_bytes.value) +
            " more at the peak";
   } else if (job.objective == Objective::energy && mine.energy_j && its.energy_j) {
-    text = percent(its.energy_j->value / mine.energy_j->value - 1) + " more energy";
+    text = show_percent(its.energy_j->value / mine.energy_j->value - 1) + " more energy";
   } else {
     const double share = its.step_time_s.value / mine.step_time_s.value - 1;
     if (share < 0 && job.steps) {
-      return percent(share) + " faster per step, but its warm-up is not paid back in " +
+      return show_percent(share) + " faster per step, but its warm-up is not paid back in " +
              std::to_string(*job.steps) + " steps";
     }
     if (share <= 1e-9) return "as fast as the chosen plan, which changes less";
-    text = percent(share) + " slower";
+    text = show_percent(share) + " slower";
   }
   const std::vector<Reason> reasons = explain(other, chosen);
   for (const Reason& reason : reasons) {
@@ -319,7 +318,7 @@ std::vector<std::string> why_nothing_fits(const CostModel& model, const SearchRe
           "normalisation), so they would change its results.");
     }
   } else if (model.job().max_slowdown) {
-    lines.push_back("Time: no plan stays within " + percent(*model.job().max_slowdown) +
+    lines.push_back("Time: no plan stays within " + show_percent(*model.job().max_slowdown) +
                     " of the fastest one.");
   }
   return lines;
@@ -337,8 +336,8 @@ std::vector<std::string> binding_constraints(const CostModel& model, const Searc
     const double mine = plan.estimate.step_time_s.value,
                  its = unlimited->estimate.step_time_s.value;
     if (its < mine) {
-      lines.push_back("Memory: " + one_line(*unlimited) + " would be " + percent(1 - its / mine) +
-                      " faster, but needs " +
+      lines.push_back("Memory: " + one_line(*unlimited) + " would be " +
+                      show_percent(1 - its / mine) + " faster, but needs " +
                       show_bytes(unlimited->estimate.peak_memory_bytes.value) + " of " +
                       show_bytes(limit_of(model, *unlimited)) + ".");
     }
@@ -352,8 +351,9 @@ std::vector<std::string> binding_constraints(const CostModel& model, const Searc
     }
   }
   if (const EstimateItem* item = largest(plan, &EstimateItem::seconds)) {
-    lines.push_back("Time: " + percent(item->seconds.value() / plan.estimate.step_time_s.value) +
-                    " of the step is " + item->name + ".");
+    lines.push_back(
+        "Time: " + show_percent(item->seconds.value() / plan.estimate.step_time_s.value) +
+        " of the step is " + item->name + ".");
   }
   return lines;
 }

@@ -20,6 +20,9 @@ struct Reason {
   bool operator==(const Reason&) const = default;
 };
 
+/// "12.3 %", without its sign.
+std::string show_percent(double share);
+
 /// Why this plan and not the other: totals first, then the lines of both bills that differ most.
 /// Works on the estimates that the plans carry.
 std::vector<Reason> explain(const Plan& plan, const Plan& other);

@@ -6,8 +6,6 @@
 namespace parallel_opt {
 namespace {
 
-std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
-
 /// The end of a stream's task, or the arrival of a task's result at those who wait for it.
 struct Event {
   double time_s = 0;

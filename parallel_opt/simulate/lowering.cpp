@@ -10,8 +10,6 @@
 namespace parallel_opt {
 namespace {
 
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
-
 /// Two that run side by side, each at 1/slowdown while both do.
 double beside(double a_s, double b_s, double slowdown) {
   return std::max(a_s, b_s) + (slowdown - 1) * std::min(a_s, b_s);

@@ -8,8 +8,6 @@
 namespace parallel_opt {
 namespace {
 
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
-
 bool is_action(TaskKind kind) { return kind <= TaskKind::overlapped; }
 
 /// What an action keeps from its first slice on, and lets go after its last.

@@ -6,8 +6,6 @@
 namespace parallel_opt {
 namespace {
 
-std::size_t at(std::int64_t i) { return static_cast<std::size_t>(i); }
-
 /// Numbers of streams as CUDA programs have them: 7 computes.
 constexpr int kComputeStream = 7, kInsideStream = 13, kGatherStream = 17, kReduceStream = 21;
 constexpr int kCopyOutStream = 25, kCopyInStream = 27, kFirstWireStream = 29;

@@ -3,11 +3,7 @@
 #include <algorithm>
 
 namespace parallel_opt {
-namespace {
-
-std::size_t at(std::int32_t i) { return static_cast<std::size_t>(i); }
-
-}  // namespace
+namespace {}  // namespace
 
 std::int32_t TaskGraph::add_stream(const TaskStream& stream) {
   streams.push_back(stream);

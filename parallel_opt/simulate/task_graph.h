@@ -5,6 +5,9 @@
 
 namespace parallel_opt {
 
+/// A number that is not negative, as a place in a vector.
+constexpr std::size_t at(std::int64_t number) { return static_cast<std::size_t>(number); }
+
 /// What a task of the simulator is.
 enum class TaskKind : std::uint8_t {
   forward,

@@ -59,7 +59,7 @@ void fields(Visitor& visit, T& outer) {
   visit.optional("losses", outer.losses, "numbers, null where there is none");
 }
 
-std::string error_of(std::string_view text) {
+std::string outer_error(std::string_view text) {
   try {
     (void)from_json<Outer>(text, "outer.json");
   } catch (const InputError& e) {
@@ -116,7 +116,7 @@ TEST(Json, AbsentIsAbsentAndDefaultsAreKept) {
 }
 
 TEST(Json, EveryFaultIsNamedWithItsPath) {
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3", "count": 1.5, "on": 1,
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 1.5, "on": 1,
                          "inners": [{"op": 1}, {"op": "x", "dtype": "fp31"}],
                          "rates": {"a": "fast"}})"),
             "outer.json:count: expected a whole number, found a number\n"
@@ -129,73 +129,73 @@ TEST(Json, EveryFaultIsNamedWithItsPath) {
 }
 
 TEST(Json, UnknownFieldNamesTheNearestOne) {
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3", "count": 1, "ration": 2})"),
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 1, "ration": 2})"),
             "outer.json: unknown field \"ration\" (did you mean \"ratio\"?)");
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3", "count": 1, "inners": [{"op": 1,
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 1, "inners": [{"op": 1,
                          "zzzzzzzz": 2}]})"),
             "outer.json:inners[0]: unknown field \"zzzzzzzz\" (known: op, dtype)");
 }
 
 TEST(Json, MissingFieldIsNamed) {
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3"})"),
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3"})"),
             "outer.json: field \"count\" is missing");
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3", "count": null})"),
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": null})"),
             "outer.json: field \"count\" is missing");
 }
 
 TEST(Json, SchemaMustBeThereAndKnown) {
-  EXPECT_EQ(error_of(R"({"count": 1})"),
+  EXPECT_EQ(outer_error(R"({"count": 1})"),
             "outer.json: field \"schema\" is missing (this file should start with \"schema\": "
             "\"parallel-opt/outer/3\")");
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/4", "count": 1})"),
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/4", "count": 1})"),
             "outer.json:schema: version 4 is newer than the known version 3 (update parallel_opt)");
   for (const char* id : {"parallel-opt/plan/3", "outer", "parallel-opt/outer/3x",
                          "parallel-opt/outer/0", "parallel-opt/outer/99999999999"}) {
-    EXPECT_EQ(error_of(std::string(R"({"schema": ")") + id + R"(", "count": 1})"),
+    EXPECT_EQ(outer_error(std::string(R"({"schema": ")") + id + R"(", "count": 1})"),
               std::string("outer.json:schema: is \"") + id +
                   "\", expected \"parallel-opt/outer/3\" (is this the right file?)");
   }
 }
 
 TEST(Json, AnOlderVersionOfTheSchemaIsRead) {
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/2", "count": 1})"), "accepted");
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/2", "count": 1})"), "accepted");
 }
 
 TEST(Json, BrokenTextIsLocatedByLineAndColumn) {
-  EXPECT_EQ(error_of("{\n  \"count\": 1,\n  oops\n}"),
+  EXPECT_EQ(outer_error("{\n  \"count\": 1,\n  oops\n}"),
             "outer.json:3:3: not valid JSON (the first character that does not fit stands there)");
-  EXPECT_EQ(error_of(""),
+  EXPECT_EQ(outer_error(""),
             "outer.json:1:1: not valid JSON (the first character that does not fit stands there)");
-  EXPECT_THAT(error_of("{} {}"), HasSubstr("outer.json:1:4: not valid JSON"));
-  EXPECT_THAT(error_of("{\"a\": NaN}"), HasSubstr("outer.json:1:7: not valid JSON"));
-  EXPECT_THAT(error_of("{\"name\": \"\xff\"}"), HasSubstr("not valid JSON"));
+  EXPECT_THAT(outer_error("{} {}"), HasSubstr("outer.json:1:4: not valid JSON"));
+  EXPECT_THAT(outer_error("{\"a\": NaN}"), HasSubstr("outer.json:1:7: not valid JSON"));
+  EXPECT_THAT(outer_error("{\"name\": \"\xff\"}"), HasSubstr("not valid JSON"));
 }
 
 TEST(Json, WrongRootNamesTheFileAlone) {
-  EXPECT_EQ(error_of("[1]"), "outer.json: expected an object, found a list");
-  EXPECT_EQ(error_of("null"), "outer.json: expected an object, found null");
+  EXPECT_EQ(outer_error("[1]"), "outer.json: expected an object, found a list");
+  EXPECT_EQ(outer_error("null"), "outer.json: expected an object, found null");
 }
 
 TEST(Json, AFieldThatStandsTwiceIsRefused) {
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3", "count": 1, "count": 2})"),
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 1, "count": 2})"),
             "outer.json: field \"count\" stands twice in one object (keep one)");
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3", "count": 1, "rates": {"count": 2}})"),
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 1, "rates": {"count": 2}})"),
             "accepted");
 }
 
 TEST(Json, NumbersOutOfRangeAreRefused) {
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3", "count": 1, "small": 4294967296})"),
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 1, "small": 4294967296})"),
             "outer.json:small: 4294967296 is out of range (from -2147483648 to 2147483647)");
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3", "count": 9223372036854775808})"),
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 9223372036854775808})"),
             "outer.json:count: expected a whole number, found a number");
-  EXPECT_EQ(error_of(R"({"schema": "parallel-opt/outer/3", "count": 1, "ratio": 1e999})"),
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 1, "ratio": 1e999})"),
             "outer.json: a number is too large for a 64-bit floating number (the largest is "
             "1.8e308)");
 }
 
 TEST(Json, DeepNestingDoesNotExhaustTheStack) {
   const std::string deep = std::string(200'000, '[') + std::string(200'000, ']');
-  EXPECT_EQ(error_of(deep), "outer.json: expected an object, found a list");
+  EXPECT_EQ(outer_error(deep), "outer.json: expected an object, found a list");
 }
 
 TEST(Json, DoublesReadBackBitForBit) {

@@ -114,8 +114,8 @@ TEST_F(HardwareCommands, ABundleIsListedAndReadAgain) {
   ASSERT_EQ(copy.cluster.devices.size(), here.devices.size());
   EXPECT_EQ(copy.cluster.devices[0].name, here.devices[0].name);
   EXPECT_EQ(copy.cluster.devices[0].cores, here.devices[0].cores);
-  const CliRun json = run_cli({"doctor", "--bundle", at("b.tar"), "--json"});
-  EXPECT_THAT(json.out, StartsWith("{\n  \"schema\": \"parallel-opt/bundle/1\",\n"));
+  const CliRun listed = run_cli({"doctor", "--bundle", at("b.tar"), "--json"});
+  EXPECT_THAT(listed.out, StartsWith("{\n  \"schema\": \"parallel-opt/bundle/1\",\n"));
 }
 
 }  // namespace

@@ -100,7 +100,7 @@ TEST(OperatorFile, ReadsBackEqual) {
   EXPECT_EQ(operators_from_json(to_json(file), "ops.json"), file);
 }
 
-std::string faults_of(const std::string& text) {
+std::string file_faults(const std::string& text) {
   try {
     operators_from_json(text, "ops.json");
   } catch (const InputError& error) {
@@ -113,7 +113,7 @@ std::string faults_of(const std::string& text) {
 
 TEST(OperatorFile, EveryFaultNamesFileAndPath) {
   EXPECT_EQ(
-      faults_of(R"({"schema": "parallel-opt/operators/1", "operators": [
+      file_faults(R"({"schema": "parallel-opt/operators/1", "operators": [
         {"target": "mylib::f", "class": "opaque", "space": "x=b* k* -> b*", "mixed": "kk",
          "saves": "x +rows", "flops": "2*b*m", "other_flops": "2*(", "cost": -1, "kernels": -1},
         {"target": "mylib.g", "class": "elementwise", "space": "reduce", "flops": "b"},
@@ -144,17 +144,17 @@ TEST(OperatorFile, WhatIsSavedAndCountedMustExist) {
       "class": "contraction", "space": "x=b* k, w=n k -> b* n", )" +
            rest + "}]}";
   };
-  EXPECT_EQ(faults_of(row(R"("saves": "x<nope out1")")),
+  EXPECT_EQ(file_faults(row(R"("saves": "x<nope out1")")),
             "ops.json:operators[0].saves: 'nope' is no argument of the space and no result (there "
             "are: w x out)\n"
             "ops.json:operators[0].saves: 'out1' is no argument of the space and no result (there "
             "are: w x out)\n");
-  EXPECT_EQ(faults_of(row(R"("flops": "0 - b", "other_flops": "b**n**k**n")")),
+  EXPECT_EQ(file_faults(row(R"("flops": "0 - b", "other_flops": "b**n**k**n")")),
             "ops.json:operators[0].flops: '0 - b' is no count when every size is 1 (operations are "
             "0 or more, and finite)\n"
             "ops.json:operators[0].other_flops: 'b**n**k**n' is no count when every size is 4096 "
             "(operations are 0 or more, and finite)\n");
-  EXPECT_EQ(faults_of(row(R"("saves": "x<w w<x out out0", "flops": "2*b*n*k")")), "accepted");
+  EXPECT_EQ(file_faults(row(R"("saves": "x<w w<x out out0", "flops": "2*b*n*k")")), "accepted");
 }
 
 TEST(OperatorFile, AGraphWithABrokenRowIsRefused) {

@@ -9,7 +9,9 @@
 namespace parallel_opt {
 namespace {
 
-const DeviceRecord& device(const std::string& name) { return *find_device(load_database(), name); }
+const DeviceRecord& device_named(const std::string& name) {
+  return *find_device(load_database(), name);
+}
 
 /// What validation/fit_efficiency.py computed with the same curves.
 double predicted(const JsonView& test) {
@@ -101,7 +103,7 @@ TEST(GemmTime, MemoryLaunchAndThrottleBoundIt) {
 
 TEST(GemmTime, MoreWorkNeverTakesLessTime) {
   Random rng(20261125);
-  const MatmulCurve curve = *matmul_curve(device("H100-SXM-80GB"), "matmul", "bf16");
+  const MatmulCurve curve = *matmul_curve(device_named("H100-SXM-80GB"), "matmul", "bf16");
   for (int i = 0; i < 2000; ++i) {
     const double m = 256 * double(1 + rng.next() % 64);
     const double n = 256 * double(1 + rng.next() % 64);
@@ -114,14 +116,14 @@ TEST(GemmTime, MoreWorkNeverTakesLessTime) {
 
 TEST(Efficiency, LargeMultipliesReachWhatWasMeasured) {
   // 8192 cubed in bf16: 797.5 TFLOP/s on the H100 of gemm.csv, a row that the fit did not see.
-  const MatmulCurve h100 = *matmul_curve(device("H100-SXM-80GB"), "matmul", "bf16");
+  const MatmulCurve h100 = *matmul_curve(device_named("H100-SXM-80GB"), "matmul", "bf16");
   EXPECT_EQ(h100.quality, Quality::calibrated);
   const double rate = 2 * 8192.0 * 8192 * 8192 / gemm_time(h100, 1, 8192, 8192, 8192).value;
   EXPECT_NEAR(rate / 797.5e12, 1, 0.08);
 }
 
 TEST(Efficiency, DevicesNobodyMeasuredGetTheMedianCurveWithTheirOwnPeak) {
-  const DeviceRecord& b200 = device("B200-SXM-180GB");
+  const DeviceRecord& b200 = device_named("B200-SXM-180GB");
   const MatmulCurve curve = *matmul_curve(b200, "matmul", "bf16");
   EXPECT_EQ(curve.quality, Quality::modelled);
   EXPECT_EQ(curve.device, "B200-SXM-180GB");
@@ -130,7 +132,7 @@ TEST(Efficiency, DevicesNobodyMeasuredGetTheMedianCurveWithTheirOwnPeak) {
   EXPECT_DOUBLE_EQ(curve.bytes_per_s, 0.85 * 8e12);
   const OperatorCurve norm = *operator_curve(b200, "norm", "fp16");
   EXPECT_EQ(norm.bytes_per_s, 8e12);
-  EXPECT_FALSE(matmul_curve(device("TPU-v4"), "matmul", "fp16").has_value());  // no such peak
+  EXPECT_FALSE(matmul_curve(device_named("TPU-v4"), "matmul", "fp16").has_value());  // no such peak
   EXPECT_FALSE(operator_curve(b200, "fft", "fp16").has_value());
   EXPECT_EQ(collective_curve("B200-SXM-180GB", "all_reduce", 8), nullptr);
 }

@@ -5,7 +5,7 @@
 namespace parallel_opt {
 namespace {
 
-std::string error_of(const std::string& spec) {
+std::string preset_error(const std::string& spec) {
   try {
     preset_cluster(spec);
   } catch (const InputError& error) {
@@ -60,23 +60,23 @@ TEST(Preset, ANameAloneIsOneDeviceAndCaseDoesNotMatter) {
 }
 
 TEST(Preset, EveryFaultIsNamedWithTheNearestDevice) {
-  EXPECT_EQ(error_of("2n8xH100-SXM-80G"),
+  EXPECT_EQ(preset_error("2n8xH100-SXM-80G"),
             "cluster 2n8xH100-SXM-80G: unknown device \"H100-SXM-80G\" (did you mean "
             "H100-SXM-80GB?)");
-  EXPECT_EQ(error_of("0xH100"), "cluster 0xH100: \"0xH100\" has a count outside 1 .. 100000");
-  EXPECT_EQ(error_of("2nH100"),
+  EXPECT_EQ(preset_error("0xH100"), "cluster 0xH100: \"0xH100\" has a count outside 1 .. 100000");
+  EXPECT_EQ(preset_error("2nH100"),
             "cluster 2nH100: \"2nH100\" has no device count (write NODESnCOUNTxDEVICE, as "
             "2n8xH100-SXM-80GB)");
-  EXPECT_EQ(error_of("60000xH100+60000xA100"),
+  EXPECT_EQ(preset_error("60000xH100+60000xA100"),
             "cluster 60000xH100+60000xA100: has more than 100000 devices");
-  const std::string both = error_of("4xA10O-40GB+0xL4");
+  const std::string both = preset_error("4xA10O-40GB+0xL4");
   EXPECT_NE(both.find("did you mean A100-40GB?"), std::string::npos) << both;
   EXPECT_NE(both.find("\"0xL4\" has a count outside"), std::string::npos) << both;
   EXPECT_EQ(
-      error_of("qqqqqqqqqqqqqqqqqqqq"),
+      preset_error("qqqqqqqqqqqqqqqqqqqq"),
       "cluster qqqqqqqqqqqqqqqqqqqq: unknown device \"qqqqqqqqqqqqqqqqqqqq\" (name one such as "
       "A100-SXM-80GB, H100-SXM-80GB, MI300X or T4, or give the file of a cluster)");
-  EXPECT_NE(error_of("").find("unknown device \"\""), std::string::npos);
+  EXPECT_NE(preset_error("").find("unknown device \"\""), std::string::npos);
 }
 
 TEST(Preset, EveryDeviceOfTheDatabaseWorks) {
@@ -139,10 +139,10 @@ TEST(Preset, APlusThatEndsANameIsPartOfIt) {
 }
 
 TEST(Preset, BrokenNetworksAreNamed) {
-  EXPECT_EQ(error_of("2n8xH100@fast"),
+  EXPECT_EQ(preset_error("2n8xH100@fast"),
             "cluster 2n8xH100@fast: \"@fast\" is no network (write @400Gbps or @8x400Gbps behind "
             "the devices)");
-  EXPECT_EQ(error_of("2n8xH100@0Gbps"),
+  EXPECT_EQ(preset_error("2n8xH100@0Gbps"),
             "cluster 2n8xH100@0Gbps: \"@0Gbps\" is no network (write @400Gbps or @8x400Gbps "
             "behind the devices)");
 }

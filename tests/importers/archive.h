@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "parallel_opt/base/error.h"
+#include "parallel_opt/importers/pt2.h"
 
 /// Archives and models made by hand, small enough to read.
 namespace parallel_opt::testing {
@@ -153,6 +154,11 @@ inline Model linear_model() {
              "linear", "L__self__,,Net;L__self__fc,fc,torch.nn.modules.linear.Linear");
   model.output("linear");
   return model;
+}
+
+/// The graph of a model, by way of its file.
+inline Graph read_model(const Model& model) {
+  return read_pt2(make_pt2(model.json()), "model.pt2");
 }
 
 }  // namespace parallel_opt::testing

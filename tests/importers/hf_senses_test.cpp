@@ -16,31 +16,31 @@ using testing::error_of;
 
 Graph senses(const std::string& members) { return read_hf_config("{" + members + "}", "c.json"); }
 
-std::int64_t parameters(const std::string& members) {
+std::int64_t parameters_in(const std::string& members) {
   return count_parameters(senses(members)).parameters;
 }
 
-std::string fault(const std::string& members) {
+std::string config_fault(const std::string& members) {
   return error_of([&] { senses(members); });
 }
 
 TEST(HfSenses, PublishedTotals) {
-  EXPECT_EQ(parameters(R"("model_type": "dinov2", "architectures": ["Dinov2Model"],
+  EXPECT_EQ(parameters_in(R"("model_type": "dinov2", "architectures": ["Dinov2Model"],
                           "hidden_size": 1536, "num_hidden_layers": 40, "num_attention_heads": 24,
                           "image_size": 518, "use_swiglu_ffn": true)"),
             1'136'480'768);
-  EXPECT_EQ(parameters(R"("model_type": "convnext", "num_labels": 1000, "depths": [3, 3, 27, 3],
+  EXPECT_EQ(parameters_in(R"("model_type": "convnext", "num_labels": 1000, "depths": [3, 3, 27, 3],
                           "hidden_sizes": [128, 256, 512, 1024])"),
             88'591'464);
-  EXPECT_EQ(parameters(R"("model_type": "convnextv2", "num_labels": 1000)"), 28'635'496);
-  EXPECT_EQ(parameters(R"("model_type": "wav2vec2")"), 94'396'320);
+  EXPECT_EQ(parameters_in(R"("model_type": "convnextv2", "num_labels": 1000)"), 28'635'496);
+  EXPECT_EQ(parameters_in(R"("model_type": "wav2vec2")"), 94'396'320);
   // So400m sees 27 by 27 whole patches of 14 in 384 pixels.
   const std::string so400m = R"({"hidden_size": 1152, "intermediate_size": 4304,
                                  "num_hidden_layers": 27, "num_attention_heads": 16)";
-  EXPECT_EQ(
-      parameters(R"("model_type": "siglip", "text_config": )" + so400m + R"(}, "vision_config": )" +
-                 so400m + R"(, "image_size": 384, "patch_size": 14})"),
-      877'960'498);
+  EXPECT_EQ(parameters_in(R"("model_type": "siglip", "text_config": )" + so400m +
+                          R"(}, "vision_config": )" + so400m +
+                          R"(, "image_size": 384, "patch_size": 14})"),
+            877'960'498);
 }
 
 TEST(HfSenses, ATextThatSeesHasTheTowerTheProjectorAndItsOwnNames) {
@@ -78,34 +78,36 @@ TEST(HfSenses, TheLengthOfAWaveIsASymbol) {
 }
 
 TEST(HfSenses, FaultsNameTheirKeys) {
-  EXPECT_EQ(fault(R"("model_type": "convnext", "depths": [3, 3, 9])"),
+  EXPECT_EQ(config_fault(R"("model_type": "convnext", "depths": [3, 3, 9])"),
             "c.json:num_stages: is 4 with 4 hidden_sizes and 3 depths");
-  EXPECT_EQ(fault(R"("model_type": "convnext", "depths": [2000, 2000, 1, 1])"),
+  EXPECT_EQ(config_fault(R"("model_type": "convnext", "depths": [2000, 2000, 1, 1])"),
             "c.json:depths: are 4002 layers together (at most 2048)");
-  EXPECT_EQ(fault(R"("model_type": "convnext", "image_size": 16)"),
+  EXPECT_EQ(config_fault(R"("model_type": "convnext", "image_size": 16)"),
             "c.json:image_size: leaves nothing of the image for the last stage");
-  EXPECT_EQ(fault(R"("model_type": "wav2vec2", "conv_dim": [512, 512])"),
+  EXPECT_EQ(config_fault(R"("model_type": "wav2vec2", "conv_dim": [512, 512])"),
             "c.json:conv_kernel: and conv_stride must name as many filters as conv_dim");
-  EXPECT_EQ(fault(R"("model_type": "wav2vec2", "conv_stride": [5, 2, 2, 2, 2, 2, 2000])"),
+  EXPECT_EQ(config_fault(R"("model_type": "wav2vec2", "conv_stride": [5, 2, 2, 2, 2, 2, 2000])"),
             "no error");
-  EXPECT_EQ(fault(R"("model_type": "wav2vec2", "conv_kernel": [10, 3, 3, 3, 3, 2, 16000])"),
+  EXPECT_EQ(config_fault(R"("model_type": "wav2vec2", "conv_kernel": [10, 3, 3, 3, 3, 2, 16000])"),
             "c.json:conv_kernel: leaves nothing of 160000 samples, which are 10 s");
-  EXPECT_EQ(fault(R"("model_type": "hubert", "conv_dim": [0])"),
+  EXPECT_EQ(config_fault(R"("model_type": "hubert", "conv_dim": [0])"),
             "c.json:conv_dim: must be at most 64 numbers of 1 to 16384");
-  EXPECT_EQ(fault(R"("model_type": "llava", "text_config": {"model_type": "t5"})"),
+  EXPECT_EQ(config_fault(R"("model_type": "llava", "text_config": {"model_type": "t5"})"),
             "c.json:text_config.model_type: 't5' is not built inside another model "
             "(capture the model)");
-  EXPECT_EQ(fault(R"("model_type": "llava", "text_config": {},
+  EXPECT_EQ(config_fault(R"("model_type": "llava", "text_config": {},
                      "vision_config": {"model_type": "pixtral"})"),
             "c.json:vision_config.model_type: 'pixtral' is not built inside another model "
             "(known here: clip_vision_model, siglip_vision_model; or capture the model)");
-  EXPECT_EQ(fault(R"("model_type": "llava", "text_config": {}, "vision_feature_layer": -40)"),
-            "c.json:vision_feature_layer: is no layer of the image tower, which has 24");
-  EXPECT_EQ(fault(R"("model_type": "gemma3", "text_config": {}, "mm_tokens_per_image": 255)"),
-            "c.json:mm_tokens_per_image: 255 tokens are no square that divides 14 by 14 patches");
-  EXPECT_EQ(fault(R"("model_type": "siglip", "vision_config": {"vision_use_head": false})"),
+  EXPECT_EQ(
+      config_fault(R"("model_type": "llava", "text_config": {}, "vision_feature_layer": -40)"),
+      "c.json:vision_feature_layer: is no layer of the image tower, which has 24");
+  EXPECT_EQ(
+      config_fault(R"("model_type": "gemma3", "text_config": {}, "mm_tokens_per_image": 255)"),
+      "c.json:mm_tokens_per_image: 255 tokens are no square that divides 14 by 14 patches");
+  EXPECT_EQ(config_fault(R"("model_type": "siglip", "vision_config": {"vision_use_head": false})"),
             "c.json:vision_config.vision_use_head: false leaves no image to compare");
-  EXPECT_EQ(fault(R"("model_type": "mpnet", "max_position_embeddings": 2)"),
+  EXPECT_EQ(config_fault(R"("model_type": "mpnet", "max_position_embeddings": 2)"),
             "c.json:max_position_embeddings: leaves no position after padding");
 }
 

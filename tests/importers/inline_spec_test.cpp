@@ -10,7 +10,7 @@ namespace {
 
 using testing::error_of;
 
-std::string error(const std::string& keys) {
+std::string error_of_keys(const std::string& keys) {
   return error_of([&] { read_inline_spec("transformer:" + keys); });
 }
 
@@ -74,32 +74,34 @@ TEST(InlineSpec, LearnedPositionsLimitTheSequence) {
 }
 
 TEST(InlineSpec, UnknownKeyNamesTheNearest) {
-  EXPECT_EQ(error("layer=2"), "transformer:layer: unknown key (did you mean 'layers'?)");
-  EXPECT_EQ(error("norm=rmsnorm"), "transformer:norm: unknown 'rmsnorm' (one of layer, rms)");
-  EXPECT_EQ(error("activation=silo"),
+  EXPECT_EQ(error_of_keys("layer=2"), "transformer:layer: unknown key (did you mean 'layers'?)");
+  EXPECT_EQ(error_of_keys("norm=rmsnorm"),
+            "transformer:norm: unknown 'rmsnorm' (one of layer, rms)");
+  EXPECT_EQ(error_of_keys("activation=silo"),
             "transformer:activation: unknown 'silo' (did you mean 'silu'?)");
 }
 
 TEST(InlineSpec, EveryFaultIsNamedAtOnce) {
-  EXPECT_EQ(error("layers=0,hidden=abc,heads=5,bias=yes,layers=3"),
+  EXPECT_EQ(error_of_keys("layers=0,hidden=abc,heads=5,bias=yes,layers=3"),
             "transformer:layers: is given twice\n"
             "transformer:layers: must be 1 to 2048, is 0\n"
             "transformer:hidden: must be a whole number, is 'abc'\n"
             "transformer:heads: 5 does not divide hidden 768 (give head_dim where heads have a "
             "width of their own)\n"
             "transformer:bias: unknown 'yes' (one of true, false)");
-  EXPECT_EQ(error("layers"),
+  EXPECT_EQ(error_of_keys("layers"),
             "transformer:: 'layers' is not key=value "
             "(as in transformer:layers=32,hidden=4096)");
-  EXPECT_EQ(error("top_k=2"),
+  EXPECT_EQ(error_of_keys("top_k=2"),
             "transformer:top_k: belongs to a mixture of experts "
             "(give experts too)");
-  EXPECT_EQ(error("experts=4,top_k=5"), "transformer:top_k: 5 of 4 experts");
-  EXPECT_EQ(error("kv_heads=5"), "transformer:kv_heads: 5 does not divide heads 12");
-  EXPECT_EQ(error("rope_dim=64"),
+  EXPECT_EQ(error_of_keys("experts=4,top_k=5"), "transformer:top_k: 5 of 4 experts");
+  EXPECT_EQ(error_of_keys("kv_heads=5"), "transformer:kv_heads: 5 does not divide heads 12");
+  EXPECT_EQ(error_of_keys("rope_dim=64"),
             "transformer:rope_dim: belongs to latent attention "
             "(give kv_rank too)");
-  EXPECT_EQ(error("dropout=1"), "transformer:dropout: must be at least 0 and below 1, is '1'");
+  EXPECT_EQ(error_of_keys("dropout=1"),
+            "transformer:dropout: must be at least 0 and below 1, is '1'");
 }
 
 }  // namespace

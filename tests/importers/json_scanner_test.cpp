@@ -24,9 +24,15 @@ TEST(JsonScanner, TellsEveryTokenAndWhereItBegins) {
   do {
     tokens.push_back(scanner.next());
     places.push_back(scanner.place());
-    if (tokens.back() == Token::string) EXPECT_EQ(scanner.string(), "a\n");
-    if (tokens.back() == Token::integer) EXPECT_EQ(scanner.integer(), -12);
-    if (tokens.back() == Token::number) EXPECT_EQ(scanner.number(), 25);
+    if (tokens.back() == Token::string) {
+      EXPECT_EQ(scanner.string(), "a\n");
+    }
+    if (tokens.back() == Token::integer) {
+      EXPECT_EQ(scanner.integer(), -12);
+    }
+    if (tokens.back() == Token::number) {
+      EXPECT_EQ(scanner.number(), 25);
+    }
   } while (tokens.back() != Token::wrong && tokens.back() != Token::end);
   const Token comma = Token::comma;
   EXPECT_EQ(tokens, (std::vector<Token>{Token::begin_object, Token::string, Token::colon,

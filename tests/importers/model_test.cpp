@@ -23,7 +23,7 @@ const std::string kFormats =
     "GraphDef .pb, a StableHLO .mlir, a Hugging Face config.json, a graph's .json, "
     "transformer:layers=32,..., or file.py:factory)";
 
-std::string error(const std::string& spec) {
+std::string error_of_spec(const std::string& spec) {
   return error_of([&] { load_model(spec); });
 }
 
@@ -40,20 +40,21 @@ TEST(LoadModel, ReadsPt2WhateverItIsCalled) {
 }
 
 TEST(LoadModel, MissingFileIsASystemError) {
-  EXPECT_EQ(error("/nowhere/m.pt2"),
+  EXPECT_EQ(error_of_spec("/nowhere/m.pt2"),
             "system: /nowhere/m.pt2: No such file or directory (is the path right?)");
 }
 
 TEST(LoadModel, WhatIsNotReadSaysTheWay) {
-  EXPECT_EQ(error("m.pb"), "system: m.pb: No such file or directory (is the path right?)");
-  EXPECT_EQ(error("m.mlir"), "system: m.mlir: No such file or directory (is the path right?)");
-  EXPECT_EQ(error("weights.safetensors"),
+  EXPECT_EQ(error_of_spec("m.pb"), "system: m.pb: No such file or directory (is the path right?)");
+  EXPECT_EQ(error_of_spec("m.mlir"),
+            "system: m.mlir: No such file or directory (is the path right?)");
+  EXPECT_EQ(error_of_spec("weights.safetensors"),
             "weights.safetensors: holds weights without a graph" + kWay);
-  EXPECT_EQ(error("model.keras"),
+  EXPECT_EQ(error_of_spec("model.keras"),
             "model.keras: .keras files are not read (write a SavedModel in Keras: "
             "model.export(\"DIR\"))");
-  EXPECT_EQ(error("nothing"), "nothing: no such model" + kFormats);
-  EXPECT_EQ(error(""), "model: the name is empty" + kWay);
+  EXPECT_EQ(error_of_spec("nothing"), "nothing: no such model" + kFormats);
+  EXPECT_EQ(error_of_spec(""), "model: the name is empty" + kWay);
 }
 
 TEST(LoadModel, AnUnknownSuffixNamesEveryFormat) {
@@ -62,7 +63,7 @@ TEST(LoadModel, AnUnknownSuffixNamesEveryFormat) {
                                         path + ".caffemodel", "has the unknown suffix .caffemodel"},
                                     {path, "has no suffix and is no archive of torch.export"}}) {
     std::ofstream(name) << "x";
-    EXPECT_EQ(error(name), name + ": " + fault + kFormats);
+    EXPECT_EQ(error_of_spec(name), name + ": " + fault + kFormats);
     std::filesystem::remove(name);
   }
 }
@@ -70,7 +71,7 @@ TEST(LoadModel, AnUnknownSuffixNamesEveryFormat) {
 TEST(LoadModel, ADirectoryHoldsAConfigurationOrASavedModel) {
   const std::filesystem::path directory = ::testing::TempDir() + "load_model_checkpoint";
   std::filesystem::create_directories(directory);
-  EXPECT_EQ(error(directory.string()),
+  EXPECT_EQ(error_of_spec(directory.string()),
             directory.string() + ": is a directory with neither saved_model.pb nor config.json" +
                 kFormats);
   std::ofstream(directory / "config.json") << R"({"model_type": "llama", "num_hidden_layers": 1})";
@@ -86,7 +87,8 @@ TEST(LoadModel, JsonIsAGraphDocumentOrAConfiguration) {
   std::ofstream(path) << R"({"model_type": "llama", "num_hidden_layers": 1})";
   EXPECT_EQ(load_model(path).name, "llama");
   std::ofstream(path) << "{}";
-  EXPECT_EQ(error(path), path + ":model_type: is missing (is this a Hugging Face config.json?)");
+  EXPECT_EQ(error_of_spec(path),
+            path + ":model_type: is missing (is this a Hugging Face config.json?)");
   std::filesystem::remove(path);
 }
 
@@ -94,7 +96,7 @@ TEST(LoadModel, SavedModelDirectoryIsRecognised) {
   const std::filesystem::path directory = ::testing::TempDir() + "load_model_saved";
   std::filesystem::create_directories(directory);
   std::ofstream(directory / "saved_model.pb") << "x";
-  EXPECT_EQ(error(directory.string()),
+  EXPECT_EQ(error_of_spec(directory.string()),
             (directory / "saved_model.pb").string() +
                 ": is damaged: end of buffer exception (is the download complete?)");
   std::filesystem::remove_all(directory);
@@ -105,10 +107,10 @@ TEST(LoadModel, PythonFactoriesAreCapturedByPython) {
   EXPECT_FALSE(is_python_factory("train.py"));
   EXPECT_FALSE(is_python_factory("train.py:"));
   EXPECT_FALSE(is_python_factory(".py:build"));
-  EXPECT_EQ(error("train.py:build"),
+  EXPECT_EQ(error_of_spec("train.py:build"),
             "train.py:build: a Python factory is captured by Python, not read by this program "
             "(python -m parallel_opt.capture train.py:build -o model.pt2)");
-  EXPECT_EQ(error("train.py"),
+  EXPECT_EQ(error_of_spec("train.py"),
             "train.py: names no factory in the Python file "
             "(name the function that returns the model: train.py:build_model)");
 }

@@ -134,7 +134,7 @@ TEST(OnnxControl, ScanRunsOverAnAxis) {
   EXPECT_EQ(sizes(made, made.outputs[1]), "[seq, 4]");
 }
 
-std::string fault_of(const OnnxGraph& graph) {
+std::string control_fault(const OnnxGraph& graph) {
   return error_of([&] { read(graph); });
 }
 
@@ -144,22 +144,23 @@ TEST(OnnxControl, BranchesLeaveAsManyValuesAsTheyMake) {
       message("else_branch", 6,
               body({{"Identity", {"x"}, {"b"}}, {"Identity", {"x"}, {"c"}}}, {}, {"b", "c"}));
   graph.nodes[0].attributes[1] = two;
-  EXPECT_EQ(fault_of(graph), "model.onnx:graph.node[0]: If: its branches leave 1 and 2 values");
+  EXPECT_EQ(control_fault(graph),
+            "model.onnx:graph.node[0]: If: its branches leave 1 and 2 values");
   graph = branch();
   graph.nodes[0].outputs.push_back("z");
-  EXPECT_EQ(fault_of(graph),
+  EXPECT_EQ(control_fault(graph),
             "model.onnx:graph.node[0]: If: \"then_branch\" leaves 1 value, the operator makes 2");
 }
 
 TEST(OnnxControl, BodiesTakeWhatTheirOperatorGives) {
   OnnxGraph graph = loop(number("trips", 5));
   graph.nodes[0].inputs.emplace_back("x");
-  EXPECT_EQ(fault_of(graph),
+  EXPECT_EQ(control_fault(graph),
             "model.onnx:graph.node[0]: Loop: \"body\" takes 3 values, it is given 4");
   graph = loop(number("trips", 5));
   graph.nodes[0].outputs.pop_back();
   graph.outputs.pop_back();
-  EXPECT_EQ(fault_of(graph),
+  EXPECT_EQ(control_fault(graph),
             "model.onnx:graph.node[0]: Loop: \"body\" leaves 3 values, the operator makes 2");
 }
 
@@ -174,7 +175,8 @@ TEST(OnnxControl, AScanRunsOverOneLength) {
                  "scan"}},
       .inputs = {value_info("x", {"3", "4"}), value_info("y", {"5", "4"})},
       .outputs = {value_info("all", {})}};
-  EXPECT_EQ(fault_of(graph), "model.onnx:graph.node[0]: Scan: scans operands of 3 and 5 slices");
+  EXPECT_EQ(control_fault(graph),
+            "model.onnx:graph.node[0]: Scan: scans operands of 3 and 5 slices");
   graph.inputs[0] = value_info("x", {"n", "4"});
   EXPECT_EQ(read(graph).regions[0].runs, 5);
 }
@@ -193,7 +195,7 @@ TEST(OnnxControl, SubgraphsMayBeThirtyDeep) {
     OnnxGraph graph{.nodes = {inner},
                     .inputs = {value_info("p", {}, kBool), value_info("x", {"2", "4"})},
                     .outputs = {value_info("r", {})}};
-    return fault_of(graph);
+    return control_fault(graph);
   };
   EXPECT_EQ(nested(30), "no error");
   EXPECT_NE(nested(32).find("functions and subgraphs are nested more than 32 deep"),

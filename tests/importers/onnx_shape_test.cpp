@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/importers/archive.h"
+#include "tests/importers/graph_views.h"
 #include "tests/importers/onnx_writer.h"
 
 // What the table infers for one node: the backend tests of the ONNX package check every operator
@@ -8,15 +9,11 @@
 namespace parallel_opt {
 namespace {
 
+using testing::sizes_of;
+
 using namespace testing;
 
 using Sizes = std::vector<std::int64_t>;
-
-Sizes sizes_of(const Tensor& tensor) {
-  Sizes sizes;
-  for (const Dim& dim : tensor.shape) sizes.push_back(dim.size);
-  return sizes;
-}
 
 std::string fault_of(const OnnxGraph& graph, std::int64_t version = 18) {
   return error_of([&] { read(graph, version); });

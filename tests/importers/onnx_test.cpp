@@ -13,7 +13,7 @@ namespace {
 
 using namespace testing;
 
-std::string named(const std::string& name) {
+std::string proto_with_name(const std::string& name) {
   std::string bytes;
   protozero::pbf_writer(bytes).add_string(1, name);
   return bytes;
@@ -85,7 +85,7 @@ TEST(Onnx, ModulesComeFromTheExportersMetadata) {
 
 TEST(Onnx, RepeatedBlocksAreFound) {
   OnnxGraph graph{
-      .nodes = {}, .inputs = {value_info("x", {"batch", "8"})}, .outputs = {named("h6")}};
+      .nodes = {}, .inputs = {value_info("x", {"batch", "8"})}, .outputs = {proto_with_name("h6")}};
   graph.nodes.push_back({"Tanh", {"x"}, {"h0"}, {}, "", "/Tanh"});
   std::string from = "h0";
   for (int i = 0; i < 6; ++i) {
@@ -113,7 +113,7 @@ TEST(Onnx, RolesOfInitializers) {
       .nodes = {{"BatchNormalization", {"x", "bn.weight", "bn.bias", "bn.mean", "bn.var"}, {"h"}},
                 {"Gather", {"h", "index"}, {"y"}}},
       .inputs = {value_info("x", {"n", "4", "8"})},
-      .outputs = {named("y")},
+      .outputs = {proto_with_name("y")},
       .initializers = {weight("bn.weight", {4}), weight("bn.bias", {4}), weight("bn.mean", {4}),
                        weight("bn.var", {4}), list("index", {0, 1}), weight("unused", {100})}};
   const Graph made = read(graph);
@@ -129,7 +129,7 @@ TEST(Onnx, EmbeddingsSoftmaxAndNormsHaveTheirRows) {
                 {"LayerNormalization", {"e", "g", "b"}, {"n"}},
                 {"Softmax", {"n"}, {"y"}}},
       .inputs = {value_info("ids", {"batch", "seq"}, kInt64)},
-      .outputs = {named("y")},
+      .outputs = {proto_with_name("y")},
       .initializers = {weight("table", {100, 16}), weight("g", {16}), weight("b", {16})}};
   const Graph made = read(graph);
   EXPECT_EQ(targets(made),

@@ -11,6 +11,7 @@
 
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/importers/onnx.h"
+#include "tests/importers/graph_views.h"
 #include "tests/importers/onnx_attribute.h"
 
 /// ONNX files made by hand, one message at a time (onnx.proto's field numbers).
@@ -198,12 +199,6 @@ inline std::string sizes(const Graph& graph, TensorId id) {
 inline std::string result_of(const OnnxGraph& graph, std::int64_t version = 18) {
   const Graph made = read(graph, version);
   return sizes(made, made.outputs.at(0));
-}
-
-inline Names targets(const Graph& graph) {
-  Names result;
-  for (const Op& op : graph.ops) result.push_back(op.target);
-  return result;
 }
 
 }  // namespace parallel_opt::testing

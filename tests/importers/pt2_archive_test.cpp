@@ -4,21 +4,15 @@
 
 #include "parallel_opt/importers/pt2.h"
 #include "tests/importers/archive.h"
+#include "tests/importers/graph_views.h"
 
 namespace parallel_opt {
 namespace {
 
 using namespace testing;
 
-std::string error(const std::string& archive) {
+std::string error_of_archive(const std::string& archive) {
   return error_of([&] { read_pt2(archive, "model.pt2"); });
-}
-
-const Tensor& named(const Graph& graph, const std::string& name) {
-  for (const Tensor& tensor : graph.tensors) {
-    if (tensor.name == name) return tensor;
-  }
-  throw std::runtime_error("no tensor " + name);
 }
 
 TEST(Pt2Archive, RootFolderStoredOrDeflatedMakesNoDifference) {
@@ -54,37 +48,37 @@ TEST(Pt2Archive, ZipOfPyTorch24To27IsRead) {
 }
 
 TEST(Pt2Archive, SeveralModelsAreAmbiguous) {
-  EXPECT_EQ(error(make_zip({{"r/models/a.json", "{}"}, {"r/models/b.json", "{}"}})),
+  EXPECT_EQ(error_of_archive(make_zip({{"r/models/a.json", "{}"}, {"r/models/b.json", "{}"}})),
             "model.pt2: holds 2 models: models/a.json, models/b.json "
             "(save one model per file, or name one of them \"model\")");
 }
 
 TEST(Pt2Archive, MissingModelSaysWhatTheFileIs) {
-  EXPECT_EQ(error(make_zip({{"r/archive_format", "pt2"}, {"r/archive_version", "0"}})),
+  EXPECT_EQ(error_of_archive(make_zip({{"r/archive_format", "pt2"}, {"r/archive_version", "0"}})),
             "model.pt2: no models/model.json in the archive "
             "(a .pt2 file is written by torch.export.save(program, file))");
-  EXPECT_EQ(error(make_zip({{"r/data.pkl", ""}, {"r/data/0", ""}})),
+  EXPECT_EQ(error_of_archive(make_zip({{"r/data.pkl", ""}, {"r/data/0", ""}})),
             "model.pt2: no models/model.json in the archive: this is a torch.save checkpoint, "
             "weights without a graph (export the model: "
             "torch.export.save(torch.export.export(model, args), \"model.pt2\"))");
-  EXPECT_EQ(error(make_zip({{"r/data.pkl", ""}, {"r/constants.pkl", ""}})),
+  EXPECT_EQ(error_of_archive(make_zip({{"r/data.pkl", ""}, {"r/constants.pkl", ""}})),
             "model.pt2: no models/model.json in the archive: this is a TorchScript file "
             "(export the model with torch.export instead)");
   EXPECT_EQ(
-      error(make_zip({{"r/data/aotinductor/model/x.so", ""}, {"r/version", ""}})),
+      error_of_archive(make_zip({{"r/data/aotinductor/model/x.so", ""}, {"r/version", ""}})),
       "model.pt2: no models/model.json in the archive: this is a compiled AOTInductor "
       "package, without a graph (a .pt2 file is written by torch.export.save(program, file))");
 }
 
 TEST(Pt2Archive, TruncatedFileSaysSo) {
   const std::string bytes = make_pt2(linear_model().json());
-  EXPECT_EQ(error(bytes.substr(0, bytes.size() - 100)),
+  EXPECT_EQ(error_of_archive(bytes.substr(0, bytes.size() - 100)),
             "model.pt2: truncated or damaged zip archive: Not a zip archive "
             "(is the download complete?)");
 }
 
 TEST(Pt2Archive, CorruptJsonNamesLineAndColumn) {
-  EXPECT_EQ(error(make_pt2("{\"graph_module\":\n oops}")),
+  EXPECT_EQ(error_of_archive(make_pt2("{\"graph_module\":\n oops}")),
             "model.pt2:models/model.json:2:2: not valid JSON "
             "(the first character that does not fit stands there)");
 }
@@ -92,14 +86,14 @@ TEST(Pt2Archive, CorruptJsonNamesLineAndColumn) {
 TEST(Pt2Archive, OtherSchemasAreRefusedByName) {
   Model model = linear_model();
   model.version = R"({"major": 9, "minor": 0})";
-  EXPECT_EQ(error(make_pt2(model.json())),
+  EXPECT_EQ(error_of_archive(make_pt2(model.json())),
             "model.pt2:schema_version.major: schema 9 is not supported, only 5 to 8 "
             "(update parallel_opt)");
   model.version = R"({"major": 4, "minor": 0})";
-  EXPECT_EQ(error(make_pt2(model.json())),
+  EXPECT_EQ(error_of_archive(make_pt2(model.json())),
             "model.pt2:schema_version.major: schema 4 is not supported, only 5 to 8 "
             "(export the model again with PyTorch 2.4 or later)");
-  EXPECT_EQ(error(make_pt2("{}")),
+  EXPECT_EQ(error_of_archive(make_pt2("{}")),
             "model.pt2:schema_version: is missing (is the file written by torch.export.save?)");
 }
 
@@ -112,7 +106,7 @@ TEST(Pt2Archive, NewerMinorIsReadWithANote) {
 }
 
 TEST(Pt2Archive, MissingPartsAreNamedAllAtOnce) {
-  EXPECT_EQ(error(make_pt2(R"({"schema_version": {"major": 8, "minor": 20}})")),
+  EXPECT_EQ(error_of_archive(make_pt2(R"({"schema_version": {"major": 8, "minor": 20}})")),
             "model.pt2:graph.tensor_values: is missing or no object "
             "(is the file written by torch.export.save?)\n"
             "model.pt2:signature.input_specs: is missing or no list "
@@ -178,8 +172,8 @@ TEST(Pt2Ties, ViewsOfOneStorageAreTwoParameters) {
 
 TEST(Pt2Archive, StoredWeightsHoldTheirTensors) {
   const auto fault = [](int offset, std::size_t bytes) {
-    return error(make_pt2(tied_model().json(),
-                          weights(offset, std::string(bytes, 'w'), "model_weights_config.json")));
+    return error_of_archive(make_pt2(tied_model().json(), weights(offset, std::string(bytes, 'w'),
+                                                                  "model_weights_config.json")));
   };
   EXPECT_EQ(fault(0, 60), "no error");  // 5 x 3 of 4 bytes
   EXPECT_EQ(fault(0, 59),
@@ -192,10 +186,10 @@ TEST(Pt2Archive, StoredWeightsHoldTheirTensors) {
             "complete?)");
   Model other = tied_model();
   other.values[1] = "\"p_head_weight\": " + meta({"7", "3"}, 7, {}, true);
-  EXPECT_EQ(
-      error(make_pt2(other.json(), weights(0, std::string(60, 'w'), "model_weights_config.json"))),
-      "model.pt2:config.head.weight.tensor_meta: its sizes are not those of the graph's "
-      "tensor \"head.weight\"");
+  EXPECT_EQ(error_of_archive(make_pt2(
+                other.json(), weights(0, std::string(60, 'w'), "model_weights_config.json"))),
+            "model.pt2:config.head.weight.tensor_meta: its sizes are not those of the graph's "
+            "tensor \"head.weight\"");
 }
 
 TEST(Pt2Ties, WithoutWeightsTheFileCannotTell) {
@@ -211,10 +205,10 @@ TEST(Pt2Ties, WithoutWeightsTheFileCannotTell) {
 TEST(Pt2Ties, PathsOutOfTheArchiveAreRefused) {
   for (const char* path : {"../../etc/passwd", "/etc/passwd", "a/../../b"}) {
     const std::string config = "{\"config\": {" + payload("head.weight", path, 0) + "}}";
-    EXPECT_EQ(
-        error(make_pt2(tied_model().json(), {{"data/weights/model_weights_config.json", config}})),
-        std::string("model.pt2:config.head.weight.path_name: \"") + path +
-            "\" leads out of the archive (do not trust this file)");
+    EXPECT_EQ(error_of_archive(make_pt2(tied_model().json(),
+                                        {{"data/weights/model_weights_config.json", config}})),
+              std::string("model.pt2:config.head.weight.path_name: \"") + path +
+                  "\" leads out of the archive (do not trust this file)");
   }
 }
 

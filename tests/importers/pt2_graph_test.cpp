@@ -5,23 +5,15 @@
 
 #include "parallel_opt/importers/pt2.h"
 #include "tests/importers/archive.h"
+#include "tests/importers/graph_views.h"
 
 namespace parallel_opt {
 namespace {
 
 using namespace testing;
 
-Graph read(const Model& model) { return read_pt2(make_pt2(model.json()), "model.pt2"); }
-
 std::string error(const Model& model) {
-  return error_of([&] { read(model); });
-}
-
-const Tensor& named(const Graph& graph, const std::string& name) {
-  for (const Tensor& tensor : graph.tensors) {
-    if (tensor.name == name) return tensor;
-  }
-  throw std::runtime_error("no tensor " + name);
+  return error_of([&] { read_model(model); });
 }
 
 /// {"as_expr": ...} of a size with its value at capture.
@@ -38,7 +30,7 @@ std::string unknown_size(const std::string& expression) {
 const std::string kBatch = "Symbol('s77', positive=True, integer=True)";
 
 TEST(Pt2Graph, ReadsOneLayer) {
-  const Graph graph = read(linear_model());
+  const Graph graph = read_model(linear_model());
   ASSERT_EQ(graph.tensors.size(), 3u);
   EXPECT_EQ(graph.tensors[0].role, TensorRole::parameter);
   EXPECT_EQ(graph.tensors[0].fqn, "fc.weight");
@@ -86,7 +78,7 @@ TEST(Pt2Graph, ElementTypesAreNotC10s) {
   for (const auto& [code, dtype] : codes) {
     model.input("x" + std::to_string(code), meta({"1"}, code));
   }
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   for (std::size_t i = 0; i < codes.size(); ++i) {
     EXPECT_EQ(graph.tensors[i].dtype, codes[i].second) << codes[i].first;
   }
@@ -116,7 +108,7 @@ TEST(Pt2Graph, SignatureTellsRolesApart) {
   model.outputs.push_back(
       R"({"buffer_mutation": {"arg": {"name": "b"}, "buffer_name": "bn.mean"}})");
   model.outputs.push_back(R"({"user_output": {"arg": {"as_none": true}}})");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(named(graph, "b").role, TensorRole::buffer);
   EXPECT_EQ(named(graph, "n").fqn, "mask");
   EXPECT_EQ(named(graph, "c").role, TensorRole::constant);
@@ -135,7 +127,7 @@ TEST(Pt2Graph, SymbolicSizesKeepExpressionRangeAndValue) {
              {tensor("self", "x"),
               argument("size", "as_sym_ints", R"([{"as_name": "n"}, {"as_int": -1}])")},
              "y");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(named(graph, "x").shape[0], (Dim{8, "s77"}));
   EXPECT_EQ(named(graph, "y").shape[0], (Dim{17, "2*s77 + 1"}));
   ASSERT_EQ(graph.symbols.size(), 1u);
@@ -151,7 +143,7 @@ TEST(Pt2Graph, RangesWithoutLimitComeInThreeSpellings) {
   model.ranges = R"("a": {"min_val": 0, "max_val": 9223372036854775806},
                     "b": {"min_val": null, "max_val": 9223372036854775807},
                     "c": {"min_val": 3, "max_val": 64})";
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(graph.symbols[0], (Symbol{"a", 0, INT64_MAX, 1}));
   EXPECT_EQ(graph.symbols[1], (Symbol{"b", 0, INT64_MAX, 1}));
   EXPECT_EQ(graph.symbols[2], (Symbol{"c", 3, 64, 3}));
@@ -160,7 +152,7 @@ TEST(Pt2Graph, RangesWithoutLimitComeInThreeSpellings) {
 TEST(Pt2Graph, HintOfADerivedSizeTellsTheSymbol) {
   Model model;
   model.input("x", meta({size("Add(Mul(Integer(2), " + kBatch + "), Integer(1))", 17)}));
-  EXPECT_EQ(read(model).symbols[0].hint, 8);  // (17 - 1) / 2
+  EXPECT_EQ(read_model(model).symbols[0].hint, 8);  // (17 - 1) / 2
 }
 
 TEST(Pt2Graph, SizesThatDependOnDataTakeTheirSmallest) {
@@ -169,7 +161,7 @@ TEST(Pt2Graph, SizesThatDependOnDataTakeTheirSmallest) {
   model.input("x", meta({"4"}));
   model.value("y", meta({unknown_size("Add(Symbol('u0', integer=True), Integer(1))")}));
   model.node("torch.ops.aten.nonzero.default", {tensor("self", "x")}, "y");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(named(graph, "y").shape[0], (Dim{4, "u0 + 1"}));
   EXPECT_EQ(graph.notes,
             (std::vector<std::string>{"the size u0 depends on data: taken as 3; bind it to count "
@@ -180,7 +172,7 @@ TEST(Pt2Graph, SizesOfOlderFilesArePlain) {
   Model model;
   model.version = R"({"major": 5, "minor": 1})";
   model.input("x", meta({size("s0 + 1", 5)}));
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(graph.tensors[0].shape[0], (Dim{5, "s0 + 1"}));
   EXPECT_EQ(graph.symbols[0].hint, 4);
 }
@@ -188,7 +180,7 @@ TEST(Pt2Graph, SizesOfOlderFilesArePlain) {
 TEST(Pt2Graph, SizeNotUnderstoodIsFixedWithANoteOrRefused) {
   Model model;
   model.input("x", meta({size("Mystery(s0)", 5)}));
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(graph.tensors[0].shape[0], (Dim{5, ""}));
   EXPECT_EQ(graph.notes,
             (std::vector<std::string>{"the size Mystery(s0) is not understood: fixed at 5"}));
@@ -246,7 +238,7 @@ TEST(Pt2Graph, EveryKindOfArgument) {
                        R"({"t": {"as_tensor": {"name": "x"}}, "k": {"as_int": 4}})"),
               argument("new", "as_from_the_future", R"({"a": [1]})")},
              "y");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   const Op& op = graph.ops[0];
   const auto& a = op.attributes;
   EXPECT_EQ(a.at("none"), Attribute());
@@ -296,7 +288,7 @@ TEST(Pt2Graph, OperatorsMayHaveSeveralResults) {
                         tensor("self", "x") +
                         R"(], "outputs": [{"as_tensor": {"name": "values"}},)"
                         R"( {"as_tensor": {"name": "max_unused_1"}}], "metadata": {}})");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(graph.ops[0].outputs.size(), 2u);
   EXPECT_EQ(graph.ops[0].name, "getitem");  // older files do not name nodes
   EXPECT_EQ(named(graph, "getitem_1").alias_of, TensorId(0));
@@ -315,7 +307,7 @@ TEST(Pt2Graph, ViewsAndInPlaceOperatorsShareStorage) {
              "add_");
   model.node("torch.ops.aten.reshape.default",
              {tensor("self", "t"), argument("shape", "as_ints", "[-1]")}, "copy");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(named(graph, "t").alias_of, TensorId(0));
   EXPECT_EQ(named(graph, "t").strides, (std::vector<std::int64_t>{1, 6}));
   EXPECT_EQ(graph.tensor(named(graph, "add_").alias_of).name, "t");
@@ -333,13 +325,14 @@ TEST(Pt2Graph, ScalarNodesAreNoOperators) {
                              "torch.ops.aten._assert_tensor_metadata.default"}) {
     scalar(target);
   }
-  EXPECT_EQ(read(model).ops.size(), 1u);
-  EXPECT_TRUE(read(model).notes.empty());
+  EXPECT_EQ(read_model(model).ops.size(), 1u);
+  EXPECT_TRUE(read_model(model).notes.empty());
   scalar("torch.ops.aten.item.default");
-  EXPECT_EQ(read(model).ops.size(), 1u);
-  EXPECT_EQ(read(model).notes, (std::vector<std::string>{
-                                   "module \"\" reads a tensor's value on the host: the operators "
-                                   "that follow may depend on data"}));
+  EXPECT_EQ(read_model(model).ops.size(), 1u);
+  EXPECT_EQ(
+      read_model(model).notes,
+      (std::vector<std::string>{"module \"\" reads a tensor's value on the host: the operators "
+                                "that follow may depend on data"}));
 }
 
 TEST(Pt2Graph, ModuleAndCallComeFromTheStack) {
@@ -357,7 +350,7 @@ TEST(Pt2Graph, ModuleAndCallComeFromTheStack) {
     model.value(name, meta({"2"}));
     model.node("torch.ops.aten.relu.default", {tensor("self", "x")}, name, stack);
   }
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   const auto call = [&](std::size_t i) {
     const Op& op = graph.ops[i];
     return op.module + "#" + std::to_string(op.call) + ":" + op.module_type;

@@ -11,8 +11,6 @@ namespace {
 
 using namespace testing;
 
-Graph read(const Model& model) { return read_pt2(make_pt2(model.json()), "model.pt2"); }
-
 /// A body v -> linear(v, w) [2, 3] x [4, 3], `repeats` times over.
 std::string linear_body(const std::string& name, int repeats) {
   Model body;
@@ -63,7 +61,7 @@ TEST(Pt2HigherOrder, BothWaysOfACondAreRegions) {
               argument("", "as_graph", linear_body("false_graph_0", 3)),
               argument("", "as_tensors", kOperands)},
              "y");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(placed(graph), (Lines{"y.true: aten.linear.default", "y.false: aten.linear.default",
                                   "y.false: aten.linear.default", "y.false: aten.linear.default",
                                   "main: parallel_opt.join"}));
@@ -90,7 +88,7 @@ TEST(Pt2HigherOrder, AWhileLoopRunsItsConditionAndItsBody) {
               argument("", "as_tensors", R"([{"name": "x"}])"),
               argument("", "as_tensors", R"([{"name": "p_w"}])")},
              "y");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(placed(graph), (Lines{"y.body: parallel_opt.join", "y.body: aten.linear.default",
                                   "y.body: aten.linear.default", "y.body: aten.linear.default",
                                   "main: parallel_opt.join"}));
@@ -113,7 +111,7 @@ TEST(Pt2HigherOrder, AMapRunsOncePerRow) {
              "ys");
   model.outputs.clear();
   model.output("ys");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(placed(graph), (Lines{"ys.body: aten.select.int", "ys.body: aten.linear.default",
                                   "main: parallel_opt.join"}));
   EXPECT_EQ(graph.regions, (std::vector<Region>{{"ys.body", RegionKind::loop, "ys", 6, "", true,
@@ -129,7 +127,7 @@ TEST(Pt2HigherOrder, AScanCarriesAndCombinationsAreOneFewer) {
               argument("", "as_tensors", R"([{"name": "x"}])"),
               argument("", "as_tensors", R"([{"name": "ws"}])"), argument("", "as_tensors", "[]")},
              "y");
-  Graph graph = read(model);
+  Graph graph = read_model(model);
   EXPECT_EQ(placed(graph), (Lines{"y.body: parallel_opt.join", "y.body: aten.select.int",
                                   "y.body: aten.linear.default", "main: parallel_opt.join"}));
   EXPECT_EQ(graph.regions[0].runs, 6);
@@ -140,7 +138,7 @@ TEST(Pt2HigherOrder, AScanCarriesAndCombinationsAreOneFewer) {
              {argument("", "as_graph", linear_body("body", 1)),
               argument("", "as_tensors", R"([{"name": "xs"}])"), argument("", "as_tensors", "[]")},
              "y");
-  graph = read(model);
+  graph = read_model(model);
   EXPECT_EQ(placed(graph), (Lines{"y.body: aten.select.int", "y.body: aten.select.int",
                                   "y.body: aten.linear.default", "main: parallel_opt.join"}));
   EXPECT_EQ(graph.regions[0].runs, 5);  // 6 elements, 5 combinations
@@ -153,7 +151,7 @@ TEST(Pt2HigherOrder, BodiesThatDoNotFitStayOneOpaqueOperator) {
               argument("", "as_graph", linear_body("false_graph_0", 3)),
               argument("", "as_tensors", R"([{"name": "x"}])")},
              "y");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_EQ(placed(graph), Lines{"main: higher_order.cond"});
   EXPECT_TRUE(graph.regions.empty());
   // 3 linears of 2 * 2 * 4 * 3 FLOPs
@@ -168,7 +166,7 @@ TEST(Pt2HigherOrder, BodiesThatRunOnceAreReadInPlace) {
              {argument("", "as_string", R"("cpu")"),
               argument("", "as_graph", linear_body("part", 2)), tensor("", "x"), tensor("", "p_w")},
              "y");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   ASSERT_EQ(graph.ops.size(), 2u);
   EXPECT_EQ(graph.ops[1].target, "aten.linear.default");
   EXPECT_EQ(graph.ops[1].inputs,
@@ -183,7 +181,7 @@ TEST(Pt2HigherOrder, PartsWithoutGradientsHaveNoBackward) {
              {argument("", "as_bool", "false"), argument("", "as_graph", linear_body("part", 1)),
               tensor("", "x"), tensor("", "p_w")},
              "y");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   EXPECT_TRUE(graph.notes.empty());
   ASSERT_EQ(graph.ops.size(), 1u);
   EXPECT_EQ(attribute(graph.ops[0], kNoGrad, 0), 1);
@@ -198,14 +196,14 @@ TEST(Pt2HigherOrder, PartsWithGradientsInsidePartsWithoutHaveThem) {
              {argument("", "as_bool", "true"), argument("", "as_graph", linear_body("part", 1)),
               tensor("", "x"), tensor("", "p_w")},
              "y");
-  EXPECT_EQ(attribute(read(model).ops[0], kNoGrad, 1), 0);
+  EXPECT_EQ(attribute(read_model(model).ops[0], kNoGrad, 1), 0);
 }
 
 TEST(Pt2HigherOrder, BodyThatDoesNotFitItsOperandsStaysOpaque) {
   Model model = outer();
   model.node("torch.ops.higher_order.wrap_with_autocast",
              {argument("", "as_graph", linear_body("part", 1)), tensor("", "x")}, "y");
-  const Graph graph = read(model);
+  const Graph graph = read_model(model);
   ASSERT_EQ(graph.ops.size(), 1u);
   EXPECT_EQ(graph.ops[0].target, "higher_order.wrap_with_autocast");
 }
@@ -217,7 +215,7 @@ TEST(Pt2HigherOrder, FaultInsideABodyNamesItsPlace) {
   model.node("torch.ops.higher_order.wrap_with_autocast",
              {argument("", "as_graph", body), tensor("", "x"), tensor("", "p_w")}, "y");
   EXPECT_EQ(
-      error_of([&] { read(model); }),
+      error_of([&] { read_model(model); }),
       "model.pt2:graph.nodes[0].inputs[0].arg.as_graph.graph.nodes[0].inputs[0]: tensor \"v\" "
       "is made by no earlier node (is the file complete?)");
 }

@@ -10,84 +10,77 @@
 #include "parallel_opt/graph/work.h"
 #include "parallel_opt/importers/model.h"
 #include "tests/importers/archive.h"
+#include "tests/importers/graph_views.h"
 #include "tests/importers/tf_builder.h"
 
 namespace parallel_opt {
 namespace {
 
+using testing::forward_flops;
+using testing::sizes_of;
+using testing::targets;
+
 namespace tf = testing::tf;
 using testing::error_of;
-using tf::Bytes;
 
-Graph read(const std::vector<Bytes>& nodes, const std::vector<Bytes>& library = {}) {
+Graph read_nodes(const std::vector<tf::Bytes>& nodes, const std::vector<tf::Bytes>& library = {}) {
   return read_graph_def(tf::graph(nodes, library), "m.pb");
 }
 
-std::string fault(const std::vector<Bytes>& nodes, const std::vector<Bytes>& library = {}) {
-  return error_of([&] { read(nodes, library); });
+std::string graph_def_fault(const std::vector<tf::Bytes>& nodes,
+                            const std::vector<tf::Bytes>& library = {}) {
+  return error_of([&] { read_nodes(nodes, library); });
 }
-
-std::vector<std::string> targets(const Graph& graph) {
-  std::vector<std::string> list;
-  for (const Op& op : graph.ops) list.push_back(op.target);
-  return list;
-}
-
-std::vector<std::int64_t> sizes_of(const Tensor& tensor) {
-  std::vector<std::int64_t> list;
-  for (const Dim& dim : tensor.shape) list.push_back(dim.size);
-  return list;
-}
-
-double flops(const Graph& graph) { return summarize(graph).flops.forward.value; }
 
 using Sizes = std::vector<std::int64_t>;
 
 TEST(GraphDef, DenseLayerHasItsWeightsNamesAndSymbols) {
   const Graph graph =
-      read({tf::placeholder("x", {-1, 64}), tf::weight("w", {64, 10}), tf::weight("b", {10}),
-            tf::node("model/head/MatMul", "MatMul", {"x", "w"}),
-            tf::node("model/head/BiasAdd", "BiasAdd", {"model/head/MatMul", "b"})});
+      read_nodes({tf::placeholder("x", {-1, 64}), tf::weight("w", {64, 10}), tf::weight("b", {10}),
+                  tf::node("model/head/MatMul", "MatMul", {"x", "w"}),
+                  tf::node("model/head/BiasAdd", "BiasAdd", {"model/head/MatMul", "b"})});
   EXPECT_EQ(targets(graph), (std::vector<std::string>{"aten.mm.default", "aten.add.Tensor"}));
   EXPECT_EQ(graph.ops[0].module, "model.head");
   EXPECT_EQ(count_parameters(graph).parameters, 650);  // 64*10 + 10
   EXPECT_EQ(graph.tensor(graph.outputs[0]).shape[0].expression, "batch");
-  EXPECT_EQ(flops(bind(graph, {{"batch", 8}})), 2.0 * 8 * 64 * 10);
+  EXPECT_EQ(forward_flops(bind(graph, {{"batch", 8}})), 2.0 * 8 * 64 * 10);
 }
 
 TEST(GraphDef, ConvolutionOfChannelsLastCountsEveryPosition) {
   const tf::Attributes same = {{"strides", tf::wholes({1, 2, 2, 1})},
                                {"padding", tf::text("SAME")}};
-  const Graph graph = read({tf::placeholder("x", {2, 33, 32, 3}), tf::weight("w", {3, 3, 3, 16}),
-                            tf::node("conv", "Conv2D", {"x", "w"}, same)});
+  const Graph graph =
+      read_nodes({tf::placeholder("x", {2, 33, 32, 3}), tf::weight("w", {3, 3, 3, 16}),
+                  tf::node("conv", "Conv2D", {"x", "w"}, same)});
   // ceil(33/2) = 17, ceil(32/2) = 16 positions
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{2, 17, 16, 16}));
-  EXPECT_EQ(flops(graph), 2.0 * 2 * 17 * 16 * 16 * 3 * 3 * 3);
+  EXPECT_EQ(forward_flops(graph), 2.0 * 2 * 17 * 16 * 16 * 3 * 3 * 3);
 }
 
 TEST(GraphDef, DilatedConvolutionsGoThroughTheBatch) {
   const tf::Attributes valid = {{"strides", tf::wholes({1, 1, 1, 1})},
                                 {"padding", tf::text("VALID")}};
   const Graph graph =
-      read({tf::placeholder("x", {-1, 8, 6, 3}), tf::weight("w", {3, 3, 3, 16}),
-            tf::numbers("block", {2, 2}, {2}), tf::numbers("pads", {2, 2, 2, 2}, {2, 2}),
-            tf::numbers("crops", {0, 0, 0, 0}, {2, 2}),
-            tf::node("apart", "SpaceToBatchND", {"x", "block", "pads"}),
-            tf::node("conv", "Conv2D", {"apart", "w"}, valid),
-            tf::node("back", "BatchToSpaceND", {"conv", "block", "crops"})});
+      read_nodes({tf::placeholder("x", {-1, 8, 6, 3}), tf::weight("w", {3, 3, 3, 16}),
+                  tf::numbers("block", {2, 2}, {2}), tf::numbers("pads", {2, 2, 2, 2}, {2, 2}),
+                  tf::numbers("crops", {0, 0, 0, 0}, {2, 2}),
+                  tf::node("apart", "SpaceToBatchND", {"x", "block", "pads"}),
+                  tf::node("conv", "Conv2D", {"apart", "w"}, valid),
+                  tf::node("back", "BatchToSpaceND", {"conv", "block", "crops"})});
   const Graph two = bind(graph, {{"batch", 2}});
   // (8 + 4) / 2 - 2 = 4 and (6 + 4) / 2 - 2 = 3 positions, times 2 again
   EXPECT_EQ(sizes_of(two.tensor(two.outputs[0])), (Sizes{2, 8, 6, 16}));
   EXPECT_EQ(graph.tensor(graph.outputs[0]).shape[0].expression, "batch");
-  EXPECT_EQ(flops(two), 2.0 * 2 * 8 * 6 * 16 * 3 * 3 * 3);  // as a dilated one of the same output
+  EXPECT_EQ(forward_flops(two),
+            2.0 * 2 * 8 * 6 * 16 * 3 * 3 * 3);  // as a dilated one of the same output
 }
 
 TEST(GraphDef, BlocksThatWereAddedToAreCutOff) {
   const Graph graph =
-      read({tf::placeholder("x", {1, 5, 4}), tf::numbers("block", {2}, {1}),
-            tf::numbers("pads", {0, 1}, {1, 2}), tf::numbers("crops", {0, 1}, {1, 2}),
-            tf::node("apart", "SpaceToBatchND", {"x", "block", "pads"}),
-            tf::node("back", "BatchToSpaceND", {"apart", "block", "crops"})});
+      read_nodes({tf::placeholder("x", {1, 5, 4}), tf::numbers("block", {2}, {1}),
+                  tf::numbers("pads", {0, 1}, {1, 2}), tf::numbers("crops", {0, 1}, {1, 2}),
+                  tf::node("apart", "SpaceToBatchND", {"x", "block", "pads"}),
+                  tf::node("back", "BatchToSpaceND", {"apart", "block", "crops"})});
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{1, 5, 4}));  // 5 + 1 = 2 * 3
 }
 
@@ -96,7 +89,7 @@ TEST(GraphDef, ValidWindowsAreWhole) {
                                 {"strides", tf::wholes({1, 2, 2, 1})},
                                 {"padding", tf::text("VALID")}};
   const Graph graph =
-      read({tf::placeholder("x", {2, 9, 8, 3}), tf::node("pool", "MaxPool", {"x"}, valid)});
+      read_nodes({tf::placeholder("x", {2, 9, 8, 3}), tf::node("pool", "MaxPool", {"x"}, valid)});
   // (9-3)/2 + 1 = 4, (8-3)/2 + 1 = 3
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{2, 4, 3, 3}));
 }
@@ -104,92 +97,94 @@ TEST(GraphDef, ValidWindowsAreWhole) {
 TEST(GraphDef, DepthwiseFiltersAreOneGroupPerChannel) {
   const tf::Attributes same = {{"strides", tf::wholes({1, 1, 1, 1})},
                                {"padding", tf::text("SAME")}};
-  const Graph graph = read({tf::placeholder("x", {1, 8, 8, 6}), tf::weight("w", {3, 3, 6, 2}),
-                            tf::node("conv", "DepthwiseConv2dNative", {"x", "w"}, same)});
+  const Graph graph = read_nodes({tf::placeholder("x", {1, 8, 8, 6}), tf::weight("w", {3, 3, 6, 2}),
+                                  tf::node("conv", "DepthwiseConv2dNative", {"x", "w"}, same)});
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{1, 8, 8, 12}));
-  EXPECT_EQ(flops(graph), 2.0 * 8 * 8 * 12 * 3 * 3);  // one input channel for each output
+  EXPECT_EQ(forward_flops(graph), 2.0 * 8 * 8 * 12 * 3 * 3);  // one input channel for each output
 }
 
 TEST(GraphDef, TransposedConvolutionVisitsItsInput) {
   const tf::Attributes same = {{"strides", tf::wholes({1, 2, 2, 1})},
                                {"padding", tf::text("SAME")}};
-  const Graph graph = read({tf::placeholder("x", {1, 4, 4, 8}), tf::weight("w", {2, 2, 5, 8}),
-                            tf::numbers("sizes", {1, 8, 8, 5}, {4}),
-                            tf::node("up", "Conv2DBackpropInput", {"sizes", "w", "x"}, same)});
+  const Graph graph =
+      read_nodes({tf::placeholder("x", {1, 4, 4, 8}), tf::weight("w", {2, 2, 5, 8}),
+                  tf::numbers("sizes", {1, 8, 8, 5}, {4}),
+                  tf::node("up", "Conv2DBackpropInput", {"sizes", "w", "x"}, same)});
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{1, 8, 8, 5}));
-  EXPECT_EQ(flops(graph), 2.0 * 4 * 4 * 8 * 5 * 2 * 2);
+  EXPECT_EQ(forward_flops(graph), 2.0 * 4 * 4 * 8 * 5 * 2 * 2);
 }
 
 TEST(GraphDef, SizesAreComputedWithSymbols) {
   // reshape(x, [shape(x)[0] * shape(x)[1], 64]), then a product
   const tf::Attributes first = {{"shrink_axis_mask", tf::whole(1)}};
-  const Graph graph =
-      read({tf::placeholder("x", {-1, -1, 64}), tf::node("shape", "Shape", {"x"}),
-            tf::numbers("0", {0}, {1}), tf::numbers("1", {1}, {1}), tf::numbers("2", {2}, {1}),
-            tf::node("b", "StridedSlice", {"shape", "0", "1", "1"}, first),
-            tf::node("s", "StridedSlice", {"shape", "1", "2", "1"}, first),
-            tf::node("rows", "Mul", {"b", "s"}), tf::number("d", 64),
-            tf::node("target", "Pack", {"rows", "d"}), tf::node("flat", "Reshape", {"x", "target"}),
-            tf::weight("w", {64, 3}), tf::node("y", "MatMul", {"flat", "w"})});
+  const Graph graph = read_nodes(
+      {tf::placeholder("x", {-1, -1, 64}), tf::node("shape", "Shape", {"x"}),
+       tf::numbers("0", {0}, {1}), tf::numbers("1", {1}, {1}), tf::numbers("2", {2}, {1}),
+       tf::node("b", "StridedSlice", {"shape", "0", "1", "1"}, first),
+       tf::node("s", "StridedSlice", {"shape", "1", "2", "1"}, first),
+       tf::node("rows", "Mul", {"b", "s"}), tf::number("d", 64),
+       tf::node("target", "Pack", {"rows", "d"}), tf::node("flat", "Reshape", {"x", "target"}),
+       tf::weight("w", {64, 3}), tf::node("y", "MatMul", {"flat", "w"})});
   EXPECT_EQ(targets(graph), (std::vector<std::string>{"aten.reshape.default", "aten.mm.default"}));
   EXPECT_EQ(graph.tensor(graph.outputs[0]).shape[0].expression, "batch*seq");
-  EXPECT_EQ(flops(bind(graph, {{"batch", 2}, {"seq", 5}})), 2.0 * 10 * 64 * 3);
+  EXPECT_EQ(forward_flops(bind(graph, {{"batch", 2}, {"seq", 5}})), 2.0 * 10 * 64 * 3);
 }
 
 TEST(GraphDef, FreeSizeOfAReshapeIsAQuotient) {
-  const Graph graph = read({tf::placeholder("x", {-1, 4, 6}), tf::numbers("t", {-1, 8}, {2}),
-                            tf::node("y", "Reshape", {"x", "t"})});
+  const Graph graph = read_nodes({tf::placeholder("x", {-1, 4, 6}), tf::numbers("t", {-1, 8}, {2}),
+                                  tf::node("y", "Reshape", {"x", "t"})});
   EXPECT_EQ(graph.tensor(graph.outputs[0]).shape[0].expression, "3*batch");  // b*4*6 / 8
 }
 
 TEST(GraphDef, EinsumKeepsItsEquation) {
   const Graph graph =
-      read({tf::placeholder("x", {2, 5, 12}), tf::weight("w", {12, 3, 4}),
-            tf::node("q", "Einsum", {"x", "w"}, {{"equation", tf::text("abc,cde->abde")}})});
+      read_nodes({tf::placeholder("x", {2, 5, 12}), tf::weight("w", {12, 3, 4}),
+                  tf::node("q", "Einsum", {"x", "w"}, {{"equation", tf::text("abc,cde->abde")}})});
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{2, 5, 3, 4}));
-  EXPECT_EQ(flops(graph), 2.0 * 2 * 5 * 12 * 3 * 4);
+  EXPECT_EQ(forward_flops(graph), 2.0 * 2 * 5 * 12 * 3 * 4);
 }
 
 TEST(GraphDef, TableLookupIsAnEmbedding) {
   const Graph graph =
-      read({tf::placeholder("ids", {2, 7}, tf::kInt32), tf::weight("table", {100, 16}),
-            tf::number("axis", 0), tf::node("y", "GatherV2", {"table", "ids", "axis"})});
+      read_nodes({tf::placeholder("ids", {2, 7}, tf::kInt32), tf::weight("table", {100, 16}),
+                  tf::number("axis", 0), tf::node("y", "GatherV2", {"table", "ids", "axis"})});
   EXPECT_EQ(targets(graph), (std::vector<std::string>{"aten.embedding.default"}));
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{2, 7, 16}));
 }
 
 TEST(GraphDef, UnknownOperatorsStayAndAreListed) {
-  const Graph graph =
-      read({tf::placeholder("x", {2, 3}),
-            tf::node("y", "MyOp", {"x"},
-                     {{"T", tf::type(tf::kFloat)}, {"_output_shapes", tf::shapes({{2, 9}})}})});
+  const Graph graph = read_nodes(
+      {tf::placeholder("x", {2, 3}),
+       tf::node("y", "MyOp", {"x"},
+                {{"T", tf::type(tf::kFloat)}, {"_output_shapes", tf::shapes({{2, 9}})}})});
   EXPECT_EQ(targets(graph), (std::vector<std::string>{"tensorflow.MyOp"}));
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{2, 9}));
   EXPECT_EQ(summarize(graph).opaque.at(0).operator_name, "tensorflow.MyOp");
 }
 
 TEST(GraphDef, FunctionsAreInlinedByOutputName) {
-  const Bytes twice = tf::function_def(
+  const tf::Bytes twice = tf::function_def(
       "twice", {{"a", tf::kFloat}}, {{"r", "sum:z:0"}},
       {tf::node("parts", "Split", {"axis:output:0", "a"}, {{"num_split", tf::whole(2)}}),
        tf::number("axis", 1), tf::node("sum", "AddV2", {"parts:output:0", "parts:output:1"})});
-  const Graph graph = read({tf::placeholder("x", {2, 8}),
-                            tf::node("block/StatefulPartitionedCall", "StatefulPartitionedCall",
-                                     {"x"}, {{"f", tf::function("twice")}})},
-                           {twice});
+  const Graph graph =
+      read_nodes({tf::placeholder("x", {2, 8}),
+                  tf::node("block/StatefulPartitionedCall", "StatefulPartitionedCall", {"x"},
+                           {{"f", tf::function("twice")}})},
+                 {twice});
   EXPECT_EQ(targets(graph),
             (std::vector<std::string>{"aten.split_with_sizes.default", "aten.add.Tensor"}));
   EXPECT_EQ(graph.ops[1].module, "block");
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{2, 4}));
 }
 
-Bytes counting_condition() {
+tf::Bytes counting_condition() {
   return tf::function_def(
       "cond", {{"i", tf::kInt32}, {"h", tf::kFloat}}, {{"r", "less:z:0"}},
       {tf::number("limit", 7), tf::node("less", "Less", {"i", "limit:output:0"})});
 }
 
-Bytes counting_body() {
+tf::Bytes counting_body() {
   return tf::function_def(
       "body", {{"i", tf::kInt32}, {"h", tf::kFloat}}, {{"j", "next:z:0"}, {"g", "step:product:0"}},
       {tf::number("one", 1), tf::node("next", "AddV2", {"i", "one:output:0"}),
@@ -198,32 +193,32 @@ Bytes counting_body() {
 
 TEST(GraphDef, WhileLoopIsARegionWithItsTripCount) {
   const Graph graph =
-      read({tf::placeholder("x", {2, 3}), tf::number("zero", 0),
-            tf::node("loop", "StatelessWhile", {"zero", "x"},
-                     {{"cond", tf::function("cond")}, {"body", tf::function("body")}}),
-            tf::node("y", "Relu", {"loop:1"})},
-           {counting_condition(), counting_body()});
+      read_nodes({tf::placeholder("x", {2, 3}), tf::number("zero", 0),
+                  tf::node("loop", "StatelessWhile", {"zero", "x"},
+                           {{"cond", tf::function("cond")}, {"body", tf::function("body")}}),
+                  tf::node("y", "Relu", {"loop:1"})},
+                 {counting_condition(), counting_body()});
   ASSERT_EQ(graph.regions.size(), 1u);
   EXPECT_EQ(graph.regions[0].runs, 7);
   EXPECT_TRUE(graph.regions[0].observed);
-  EXPECT_EQ(flops(graph), 7 * 2.0 * 2 * 3 * 3);
+  EXPECT_EQ(forward_flops(graph), 7 * 2.0 * 2 * 3 * 3);
   // What the loop carries enters and leaves by a join; the counter leaves no operator.
   EXPECT_EQ(targets(graph), (std::vector<std::string>{"parallel_opt.join", "aten.mm.default",
                                                       "parallel_opt.join", "aten.relu.default"}));
 }
 
 TEST(GraphDef, LoopThatDataEndRunsOnceAndSaysSo) {
-  const Bytes condition =
+  const tf::Bytes condition =
       tf::function_def("cond", {{"i", tf::kInt32}, {"h", tf::kFloat}}, {{"r", "less:z:0"}},
                        {tf::weight("limit", {}), tf::numbers("axes", {0, 1}, {2}),
                         tf::node("sum", "Sum", {"h", "axes:output:0"}),
                         tf::node("less", "Less", {"sum:output:0", "limit:output:0"})});
   const Graph graph =
-      read({tf::placeholder("x", {2, 3}), tf::number("zero", 0),
-            tf::node("loop", "While", {"zero", "x"},
-                     {{"cond", tf::function("cond")}, {"body", tf::function("body")}}),
-            tf::node("y", "Relu", {"loop:1"})},
-           {condition, counting_body()});
+      read_nodes({tf::placeholder("x", {2, 3}), tf::number("zero", 0),
+                  tf::node("loop", "While", {"zero", "x"},
+                           {{"cond", tf::function("cond")}, {"body", tf::function("body")}}),
+                  tf::node("y", "Relu", {"loop:1"})},
+                 {condition, counting_body()});
   EXPECT_EQ(graph.regions.at(0).runs, 1);
   EXPECT_FALSE(graph.regions.at(0).observed);
   EXPECT_NE(std::ranges::find(graph.notes,
@@ -234,15 +229,15 @@ TEST(GraphDef, LoopThatDataEndRunsOnceAndSaysSo) {
 }
 
 TEST(GraphDef, BranchesAreAlternativesThatJoin) {
-  const Bytes yes = tf::function_def("yes", {{"a", tf::kFloat}}, {{"r", "y:y:0"}},
-                                     {tf::node("y", "Tanh", {"a"})});
-  const Bytes no = tf::function_def("no", {{"a", tf::kFloat}}, {{"r", "y:activations:0"}},
-                                    {tf::node("y", "Relu", {"a"})});
-  const Graph graph =
-      read({tf::placeholder("x", {2, 3}), tf::placeholder("p", {}, tf::kBool),
-            tf::node("if", "StatelessIf", {"p", "x"},
-                     {{"then_branch", tf::function("yes")}, {"else_branch", tf::function("no")}})},
-           {yes, no});
+  const tf::Bytes yes = tf::function_def("yes", {{"a", tf::kFloat}}, {{"r", "y:y:0"}},
+                                         {tf::node("y", "Tanh", {"a"})});
+  const tf::Bytes no = tf::function_def("no", {{"a", tf::kFloat}}, {{"r", "y:activations:0"}},
+                                        {tf::node("y", "Relu", {"a"})});
+  const Graph graph = read_nodes(
+      {tf::placeholder("x", {2, 3}), tf::placeholder("p", {}, tf::kBool),
+       tf::node("if", "StatelessIf", {"p", "x"},
+                {{"then_branch", tf::function("yes")}, {"else_branch", tf::function("no")}})},
+      {yes, no});
   ASSERT_EQ(graph.regions.size(), 2u);
   EXPECT_EQ(graph.regions[0].runs, 0.5);
   EXPECT_EQ(graph.regions[0].group, graph.regions[1].group);
@@ -252,25 +247,27 @@ TEST(GraphDef, BranchesAreAlternativesThatJoin) {
 
 TEST(GraphDef, ConstantConditionTakesOneWay) {
   const tf::Attributes flag = {{"dtype", tf::type(tf::kBool)}};
-  const Graph graph = read({tf::placeholder("x", {2, 3}), tf::number("one", 1),
-                            tf::number("two", 2), tf::node("p", "Less", {"one", "two"}),
-                            tf::node("s", "Switch", {"x", "p"}), tf::node("a", "Relu", {"s"}),
-                            tf::node("b", "Tanh", {"s:1"}), tf::node("m", "Merge", {"a", "b"})});
+  const Graph graph =
+      read_nodes({tf::placeholder("x", {2, 3}), tf::number("one", 1), tf::number("two", 2),
+                  tf::node("p", "Less", {"one", "two"}), tf::node("s", "Switch", {"x", "p"}),
+                  tf::node("a", "Relu", {"s"}), tf::node("b", "Tanh", {"s:1"}),
+                  tf::node("m", "Merge", {"a", "b"})});
   EXPECT_EQ(targets(graph), (std::vector<std::string>{"aten.tanh.default"}));
   EXPECT_TRUE(graph.regions.empty());
 }
 
 TEST(GraphDef, SwitchAndMergeAreABranch) {
-  const Graph graph = read({tf::placeholder("x", {2, 3}), tf::placeholder("p", {}, tf::kBool),
-                            tf::node("s", "Switch", {"x", "p"}), tf::node("a", "Relu", {"s"}),
-                            tf::node("b", "Tanh", {"s:1"}), tf::node("m", "Merge", {"a", "b"})});
+  const Graph graph =
+      read_nodes({tf::placeholder("x", {2, 3}), tf::placeholder("p", {}, tf::kBool),
+                  tf::node("s", "Switch", {"x", "p"}), tf::node("a", "Relu", {"s"}),
+                  tf::node("b", "Tanh", {"s:1"}), tf::node("m", "Merge", {"a", "b"})});
   ASSERT_EQ(graph.regions.size(), 2u);
   EXPECT_EQ(targets(graph), (std::vector<std::string>{"aten.relu.default", "aten.tanh.default",
                                                       "parallel_opt.join"}));
   EXPECT_EQ(graph.region(graph.ops[0].region).name.substr(0, 7), "s.false");
 }
 
-std::vector<Bytes> first_generation_loop() {
+std::vector<tf::Bytes> first_generation_loop() {
   const tf::Attributes frame = {{"frame_name", tf::text("f")}};
   tf::Attributes constant = frame;
   constant.emplace_back("is_constant", tf::flag(true));
@@ -299,16 +296,16 @@ std::vector<Bytes> first_generation_loop() {
 }
 
 TEST(GraphDef, LoopOfTensorFlow1IsARegionToo) {
-  const Graph graph = read(first_generation_loop());
+  const Graph graph = read_nodes(first_generation_loop());
   ASSERT_EQ(graph.regions.size(), 1u);
   EXPECT_EQ(graph.regions[0].runs, 5);
-  EXPECT_EQ(flops(graph), 5 * 2.0 * 2 * 3 * 3);
+  EXPECT_EQ(forward_flops(graph), 5 * 2.0 * 2 * 3 * 3);
   EXPECT_EQ(targets(graph), (std::vector<std::string>{"parallel_opt.join", "aten.mm.default",
                                                       "parallel_opt.join", "aten.relu.default"}));
 }
 
 TEST(GraphDef, ListsOfALoopAreItsRunsStacked) {
-  const Bytes body =
+  const tf::Bytes body =
       tf::function_def("body", {{"i", tf::kInt32}, {"xs", tf::kVariant}, {"ys", tf::kVariant}},
                        {{"j", "next:z:0"}, {"a", "xs"}, {"b", "write:output_handle:0"}},
                        {tf::number("one", 1), tf::node("next", "AddV2", {"i", "one:output:0"}),
@@ -316,10 +313,10 @@ TEST(GraphDef, ListsOfALoopAreItsRunsStacked) {
                         tf::node("x", "TensorListGetItem", {"xs", "i", "shape:output:0"}),
                         tf::node("h", "Tanh", {"x:item:0"}),
                         tf::node("write", "TensorListSetItem", {"ys", "i", "h:y:0"})});
-  const Bytes condition = tf::function_def(
+  const tf::Bytes condition = tf::function_def(
       "cond", {{"i", tf::kInt32}, {"xs", tf::kVariant}, {"ys", tf::kVariant}}, {{"r", "less:z:0"}},
       {tf::number("limit", 4), tf::node("less", "Less", {"i", "limit:output:0"})});
-  const Graph graph = read(
+  const Graph graph = read_nodes(
       {tf::placeholder("x", {4, 2, 3}), tf::number("zero", 0), tf::number("four", 4),
        tf::numbers("shape", {2, 3}, {2}), tf::node("in", "TensorListFromTensor", {"x", "shape"}),
        tf::node("room", "TensorListReserve", {"shape", "four"},
@@ -337,41 +334,41 @@ TEST(GraphDef, DamagedFilesNameTheirFault) {
   EXPECT_EQ(error_of([] { read_graph_def("", "m.pb"); }),
             "m.pb: holds no operators (TensorFlow writes models with tf.saved_model.save(model, "
             "directory) or model.export(directory))");
-  const Bytes whole = tf::graph({tf::placeholder("x", {2, 3})});
+  const tf::Bytes whole = tf::graph({tf::placeholder("x", {2, 3})});
   EXPECT_EQ(error_of([&] { read_graph_def(whole.substr(0, whole.size() - 1), "m.pb"); }),
             "m.pb:graph_def: is damaged: end of buffer exception (is the download complete?)");
-  EXPECT_EQ(fault({tf::node("y", "Relu", {"x"})}),
+  EXPECT_EQ(graph_def_fault({tf::node("y", "Relu", {"x"})}),
             "m.pb:node 'y': uses 'x', which is not there (is the graph complete?)");
-  EXPECT_EQ(fault({tf::node("y", "", {})}),
+  EXPECT_EQ(graph_def_fault({tf::node("y", "", {})}),
             "m.pb:graph_def.node[0]: a node has no operator (is this a TensorFlow graph?)");
-  EXPECT_EQ(fault({tf::placeholder("x", {2}), tf::placeholder("x", {2})}),
+  EXPECT_EQ(graph_def_fault({tf::placeholder("x", {2}), tf::placeholder("x", {2})}),
             "m.pb:node 'x': is there twice");
-  EXPECT_EQ(fault({tf::placeholder("x", {1LL << 60, 4}), tf::node("y", "Relu", {"x"})}),
+  EXPECT_EQ(graph_def_fault({tf::placeholder("x", {1LL << 60, 4}), tf::node("y", "Relu", {"x"})}),
             "m.pb:input 'x': sizes [1152921504606846976, 4] are out of range");
-  EXPECT_EQ(fault({tf::placeholder("x", {2, 3}), tf::weight("w", {4, 5}),
-                   tf::node("d/MatMul", "MatMul", {"x", "w"})}),
+  EXPECT_EQ(graph_def_fault({tf::placeholder("x", {2, 3}), tf::weight("w", {4, 5}),
+                             tf::node("d/MatMul", "MatMul", {"x", "w"})}),
             "m.pb:node 'd/MatMul': inner sizes 3 and 4 differ");
 }
 
 TEST(GraphDef, CirclesAreRefused) {
-  EXPECT_EQ(fault({tf::placeholder("x", {2}), tf::node("a", "AddV2", {"x", "b"}),
-                   tf::node("b", "Relu", {"a"}), tf::node("y", "Relu", {"b"})}),
+  EXPECT_EQ(graph_def_fault({tf::placeholder("x", {2}), tf::node("a", "AddV2", {"x", "b"}),
+                             tf::node("b", "Relu", {"a"}), tf::node("y", "Relu", {"b"})}),
             "m.pb:node 'a': stands in a circle of operators (only loops may go round)");
 }
 
 TEST(GraphDef, RecursionIsRefused) {
-  const Bytes self =
+  const tf::Bytes self =
       tf::function_def("f", {{"a", tf::kFloat}}, {{"r", "call:output:0"}},
                        {tf::node("call", "PartitionedCall", {"a"}, {{"f", tf::function("f")}})});
-  EXPECT_EQ(fault({tf::placeholder("x", {2}),
-                   tf::node("y", "PartitionedCall", {"x"}, {{"f", tf::function("f")}})},
-                  {self}),
+  EXPECT_EQ(graph_def_fault({tf::placeholder("x", {2}),
+                             tf::node("y", "PartitionedCall", {"x"}, {{"f", tf::function("f")}})},
+                            {self}),
             "m.pb:node 'y/call': the function 'f' calls itself (recursive functions have no fixed "
             "graph)");
 }
 
 TEST(GraphDef, FunctionsThatMultiplyAreRefused) {
-  std::vector<Bytes> library;
+  std::vector<tf::Bytes> library;
   for (int i = 0; i < 40; ++i) {  // each calls the next one twice: 2^40 calls
     const std::string next = "f" + std::to_string(i + 1);
     library.push_back(tf::function_def(
@@ -382,16 +379,16 @@ TEST(GraphDef, FunctionsThatMultiplyAreRefused) {
   library.push_back(tf::function_def("f40", {{"a", tf::kFloat}}, {{"r", "y:activations:0"}},
                                      {tf::node("y", "Relu", {"a"})}));
   const std::string error =
-      fault({tf::placeholder("x", {2}),
-             tf::node("y", "PartitionedCall", {"x"}, {{"f", tf::function("f0")}})},
-            library);
+      graph_def_fault({tf::placeholder("x", {2}),
+                       tf::node("y", "PartitionedCall", {"x"}, {{"f", tf::function("f0")}})},
+                      library);
   EXPECT_NE(error.find("the functions unfold to too many operators"), std::string::npos) << error;
 }
 
 // --- SavedModel
 
-Bytes served_graph(const std::vector<Bytes>& more = {}) {
-  std::vector<Bytes> nodes = {
+tf::Bytes served_graph(const std::vector<tf::Bytes>& more = {}) {
+  std::vector<tf::Bytes> nodes = {
       tf::placeholder("in", {-1, 4}),
       tf::node("dense/kernel", "VarHandleOp", {},
                {{"dtype", tf::type(tf::kFloat)}, {"shape", tf::shape_value({4, 2})}}),
@@ -402,7 +399,7 @@ Bytes served_graph(const std::vector<Bytes>& more = {}) {
 }
 
 TEST(SavedModel, SignatureSaysWhatIsComputed) {
-  const Bytes bytes =
+  const tf::Bytes bytes =
       tf::saved_model(served_graph({tf::node("unused", "MyOp", {"read"})}), "serving_default",
                       tf::tensor_info("in:0", tf::kFloat, {-1, 4}), "dense/MatMul:0");
   const Graph graph = read_saved_model(bytes, {}, "", "saved_model.pb");
@@ -414,7 +411,7 @@ TEST(SavedModel, SignatureSaysWhatIsComputed) {
 }
 
 TEST(SavedModel, MissingSignatureNamesThoseThatAreThere) {
-  const Bytes bytes = tf::saved_model(
+  const tf::Bytes bytes = tf::saved_model(
       served_graph(), "predict", tf::tensor_info("in:0", tf::kFloat, {-1, 4}), "dense/MatMul:0");
   EXPECT_EQ(read_saved_model(bytes, {}, "", "m").ops.size(), 1u) << "the only one needs no name";
   EXPECT_EQ(error_of([&] { read_saved_model(bytes, {}, "train", "m"); }),
@@ -422,11 +419,11 @@ TEST(SavedModel, MissingSignatureNamesThoseThatAreThere) {
 }
 
 TEST(SavedModel, AssetsStayInTheirDirectory) {
-  Bytes asset;
+  tf::Bytes asset;
   tf::pbf_writer(asset).add_bytes(2, "../../etc/passwd");
-  Bytes more;
+  tf::Bytes more;
   tf::pbf_writer(more).add_message(6, asset);
-  const Bytes bytes =
+  const tf::Bytes bytes =
       tf::saved_model(served_graph(), "serving_default",
                       tf::tensor_info("in:0", tf::kFloat, {-1, 4}), "dense/MatMul:0", more);
   EXPECT_EQ(error_of([&] { read_saved_model(bytes, {}, "", "m"); }),

@@ -58,26 +58,26 @@ TEST(VariableIndex, KeysShareTheirBeginnings) {
   EXPECT_EQ(read.shards, 1);
 }
 
-std::string fault(const std::string& bytes) {
+std::string variables_fault(const std::string& bytes) {
   return error_of([&] { read_variable_index(bytes, "v.index"); });
 }
 
 TEST(VariableIndex, DamageIsNamed) {
   const std::string good = table(kHeader + entry(0, "a", bundle(1, {2})));
-  EXPECT_EQ(fault(""), "v.index: is no table of variables (is the download complete?)");
-  EXPECT_EQ(fault(good.substr(0, good.size() - 1)),
+  EXPECT_EQ(variables_fault(""), "v.index: is no table of variables (is the download complete?)");
+  EXPECT_EQ(variables_fault(good.substr(0, good.size() - 1)),
             "v.index: is no table of variables (is the download complete?)");
-  EXPECT_EQ(fault(good.substr(20)),
+  EXPECT_EQ(variables_fault(good.substr(20)),
             "v.index: ends in the middle of an entry (is the download complete?)");
-  EXPECT_EQ(fault(table(kHeader, 1)),
+  EXPECT_EQ(variables_fault(table(kHeader, 1)),
             "v.index: a block is compressed (TensorFlow writes such tables uncompressed: save the "
             "model again)");
-  EXPECT_EQ(fault(table(entry(3, "a", ""))),
+  EXPECT_EQ(variables_fault(table(entry(3, "a", ""))),
             "v.index: a key shares more than the one before it has (is the file damaged?)");
 }
 
 TEST(VariableIndex, ShardsOutsideOfTheModelAreRefused) {
-  EXPECT_EQ(fault(table(kHeader + entry(0, "a", bundle(1, {2}, 7)))),
+  EXPECT_EQ(variables_fault(table(kHeader + entry(0, "a", bundle(1, {2}, 7)))),
             "v.index:a: lies in shard 7 of 1 (is the file damaged?)");
 }
 

@@ -7,7 +7,7 @@
 namespace parallel_opt {
 namespace {
 
-Timeline small() {
+Timeline small_timeline() {
   return {.source = "measured",
           .spans = {{"backward", "backward", "rank 0", 0.002, 0.003},
                     {"step", "forward", "rank 0", 0.0, 0.002},
@@ -19,7 +19,7 @@ Timeline small() {
 
 TEST(ChromeTrace, SmallCaseByteForByte) {
   // Tracks by name: "host" gets process 3 after ranks 0 and 1 (processes 1 and 2).
-  EXPECT_EQ(chrome_trace(small()), R"({
+  EXPECT_EQ(chrome_trace(small_timeline()), R"({
   "schemaVersion": 1,
   "displayTimeUnit": "ms",
   "traceName": "parallel_opt, measured",
@@ -88,7 +88,7 @@ TEST(ChromeTrace, SpansThatTouchStillTouchAfterRounding) {
   }
 }
 
-TEST(TimelineCheck, ATimelineOfNestedSpansIsFine) { EXPECT_TRUE(check(small()).empty()); }
+TEST(TimelineCheck, ATimelineOfNestedSpansIsFine) { EXPECT_TRUE(check(small_timeline()).empty()); }
 
 TEST(TimelineCheck, OverlapsAndImpossibleTimesAreNamed) {
   const Timeline timeline{.source = "measured",
