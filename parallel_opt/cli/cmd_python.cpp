@@ -30,7 +30,7 @@ std::vector<std::string> passed_on(const Args& args, const std::vector<std::stri
 ExitCode run_run(const Args& args, const Console& console) {
   if (const auto ranks = args.get("ranks"); ranks && *ranks != "auto") (void)args.whole("ranks", 1);
   std::vector<std::string> words =
-      passed_on(args, {"ranks", "report", "plan", "json", "quiet", "verbose"});
+      passed_on(args, {"ranks", "report", "plan", "module", "json", "quiet", "verbose"});
   words.insert(words.end(), args.rest.begin(), args.rest.end());
   return become(console, "launch", words);
 }
@@ -53,10 +53,12 @@ Command run_command() {
       .description = "Starts the ranks, passes signals on, and exits with the script's exit code.",
       .flags = {{"ranks", "N|auto", "processes (default: auto, as planned)"},
                 {"report", "DIR", "write run.json, timeline.json and report.html there"},
-                {"plan", "FILE", "run this plan instead of searching"}},
+                {"plan", "FILE", "run this plan instead of searching"},
+                {"module", "", "SCRIPT is the name of a module, as of python -m", 'm'}},
       .passes_on = "SCRIPT [ARGS]",
       .examples = {"parallel-opt run train.py --epochs 3",
-                   "parallel-opt run --ranks 2 --report run/ train.py"},
+                   "parallel-opt run --ranks 2 --report run/ train.py",
+                   "parallel-opt run -m package.train --epochs 3"},
       .run = run_run,
   };
 }

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print run.json on stdout at the end")
     parser.add_argument("--quiet", action="store_true", help="no messages but warnings and errors")
     parser.add_argument("--verbose", action="store_true", help="more messages")
+    parser.add_argument("-m", "--module", action="store_true", help="script names a module")
     parser.add_argument("script", help="the training script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="passed to the script")
     return parser
@@ -229,7 +230,7 @@ def _last_words(logs: Path, rank: int) -> str | None:
 
 
 def _run(options: argparse.Namespace, run_dir: Path) -> Ending:
-    if not Path(options.script).is_file():
+    if not options.module and not Path(options.script).is_file():
         raise MachineError(options.script, "no such script", "is the path right?")
     pinned = _ranks(options.ranks)
     plan = Path(options.plan).resolve() if options.plan else None
@@ -239,7 +240,8 @@ def _run(options: argparse.Namespace, run_dir: Path) -> Ending:
     ranks = pinned or (_planned_ranks(plan) if plan else _first_ranks())
     if ranks > _usable_cores():
         log.warning("%d ranks share %d cores: one thread each", ranks, _usable_cores())
-    command = ["-m", "parallel_opt.worker", options.script, *options.arguments]
+    module = ["-m"] if options.module else []
+    command = ["-m", "parallel_opt.worker", *module, options.script, *options.arguments]
     while True:
         os.environ.update(_environment(run_dir, ranks, pinned is not None, plan, given))
         # A report directory may hold the logs of earlier runs.

@@ -37,16 +37,17 @@ def _log_to_stderr() -> None:
 
 
 def _run_script() -> None:
-    script = sys.argv[1]
-    sys.argv = sys.argv[1:]
-    sys.path[0] = str(Path(script).resolve().parent)
+    named = sys.argv[1] == "-m"
+    script = sys.argv[2 if named else 1]
+    sys.argv = sys.argv[2 if named else 1 :]
+    sys.path[0] = os.getcwd() if named else str(Path(script).resolve().parent)
     # Ranks of an unchanged script must shuffle and initialise alike. While rank 0 plans, the others
     # wait: as long as they do at planning.
     group = process_group.start(timeout_s=resolve({})[0].timeout_s)
     if group.size > 1:
         process_group.share_seed(group)
         script_files.save_whole()
-    script_end.run_script(script)
+    (script_end.run_module if named else script_end.run_script)(script)
 
 
 def _note_error(words: str) -> None:
@@ -59,7 +60,8 @@ def _note_error(words: str) -> None:
 
 
 def main() -> None:
-    """Run ``sys.argv[1]`` with the rest as its arguments. Does not return."""
+    """Run ``sys.argv[1]``, or the module after ``-m``, with the rest as its arguments. Does not
+    return."""
     _die_with_parent()
     _log_to_stderr()
     hidden = (__file__, script_end.__file__)

@@ -232,6 +232,12 @@ TEST_F(Commands, RunBecomesPythonWithTheScriptsOwnArguments) {
                                       "--report", "out", "train.py", "--ranks", "9", "--json"}));
 }
 
+TEST_F(Commands, RunTakesAModuleAsPythonDoes) {
+  const CliRun run = run_cli({"run", "-m", "package.train", "-m", "x"}, {{0, "\n"}, {0, ""}});
+  EXPECT_EQ(run.started.at(1), (std::vector<std::string>{"/opt/python", "-m", "parallel_opt.launch",
+                                                         "--module", "package.train", "-m", "x"}));
+}
+
 TEST_F(Commands, RunWithoutTorchIsAMissingPart) {
   const CliRun run = run_cli({"run", "train.py"}, {{0, "torch,parallel_opt\n"}});
   EXPECT_EQ(run.code, 5);

@@ -11,12 +11,17 @@ import builtins
 import contextlib
 import ctypes
 import gc
+import importlib.util
 import io
 import sys
 import threading
 import traceback
 import types
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+from parallel_opt.errors import MachineError
 
 _STANDARD = (0, 1, 2)
 
@@ -35,9 +40,43 @@ def run_script(path: str) -> None:
     """Runs a file as ``__main__``, which stays there until ``drop_script()``."""
     with io.open_code(path) as file:
         code = compile(file.read(), path, "exec")
+    _run_as_main(code, __file__=path)
+
+
+def run_module(name: str) -> None:
+    """The same for a module by its name, or the ``__main__`` of a package, as ``python -m``.
+
+    Raises:
+        MachineError: There is no such module.
+    """
+    spec = _spec_of(name)
+    if spec is not None and spec.submodule_search_locations is not None:
+        name = f"{name}.__main__"
+        spec = _spec_of(name)
+    code = spec.loader.get_code(spec.name) if spec is not None else None  # type: ignore[union-attr]
+    if spec is None or code is None:
+        raise MachineError(name, "no such module", "is it below this directory, or installed?")
+    sys.argv[0] = spec.origin or name
+    own = {"__file__": spec.origin, "__package__": spec.parent, "__loader__": spec.loader}
+    _run_as_main(code, __spec__=spec, **own)
+
+
+def _spec_of(name: str) -> ModuleSpec | None:
+    """Imports the packages around it."""
+    try:
+        return None if name.startswith(".") else importlib.util.find_spec(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if name == missing or name.startswith(f"{missing}."):
+            return None
+        raise
+    except ValueError:  # of modules that hide what they are
+        return None
+
+
+def _run_as_main(code: types.CodeType, **names: Any) -> None:
     module = types.ModuleType("__main__")
-    module.__file__ = path
-    module.__dict__["__builtins__"] = builtins
+    module.__dict__.update(names, __builtins__=builtins)
     sys.modules["__main__"] = module
     exec(code, module.__dict__)
 
