@@ -14,14 +14,18 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
 setup:
-	@tools/setup.sh
+	@tools/setup.sh --build
+
+# Compiling needs neither torch nor what tests and linters need ($(PART)): that is fetched meanwhile.
+build_and_fetch = tools/setup.sh $(PART) & fetching=$$!; \
+  cmake --build $(RELEASE) -j $(JOBS) $(1); built=$$?; wait $$fetching && exit $$built
 
 build: configure  ## install what is missing, build everything; the program and the Python module go into .venv
-	@cmake --build $(RELEASE) -j $(JOBS)
+	@$(call build_and_fetch)
 	@cmake -E copy_if_different $(RELEASE)/parallel-opt .venv/bin/parallel-opt
 
 program: configure  ## the same without the tests
-	@cmake --build $(RELEASE) -j $(JOBS) --target parallel-opt python_package
+	@$(call build_and_fetch,--target parallel-opt python_package)
 	@cmake -E copy_if_different $(RELEASE)/parallel-opt .venv/bin/parallel-opt
 
 configure: setup
@@ -29,8 +33,7 @@ configure: setup
 	@cmake --preset release -G Ninja $(OPTIONS) >build/configure.log 2>&1 || { tail -n 20 build/configure.log; exit 1; }
 
 test:  ## build, then run the C++ tests (ctest) and the Python tests (pytest)
-	@tools/setup.sh --test
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build PART=--test
 	@tools/test.sh
 
 demo: program  ## build, then train two real models plain and optimized, and compare
@@ -47,8 +50,7 @@ sanitize: setup  ## run the C++ tests under the address and undefined-behaviour 
 	@ctest --test-dir build/dev --output-on-failure -j $(JOBS)
 
 lint:  ## check format, names, types and layers
-	@tools/setup.sh --lint
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build PART=--lint
 	@cmake --preset release -B build/lint -G Ninja -DPARALLEL_OPT_UNITY=OFF $(OPTIONS) >build/configure-lint.log 2>&1 || \
 	  { tail -n 20 build/configure-lint.log; exit 1; }
 	@python tools/lint.py

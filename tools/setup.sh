@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prepares this checkout: system packages, .venv, torch, Python packages. Does nothing when nothing has changed.
 #
-#   tools/setup.sh          what building needs
+#   tools/setup.sh --build  what compiling needs, and no more
+#   tools/setup.sh          what running needs
 #   tools/setup.sh --test   also the libraries whose models the tests read and count
 #   tools/setup.sh --lint   also the linters
 #
@@ -107,14 +108,14 @@ install_torch() {
 }
 
 python=$(find_python)
-readonly part=${1:+-${1#--}}  # empty, -test or -lint
-requirements=(-r tools/requirements.txt)
-if [ -n "$part" ]; then requirements+=(-r "tools/requirements$part.txt"); fi
+readonly part=${1:+-${1#--}}  # empty, -build, -test or -lint
+requirements=(-r "tools/requirements$part.txt")
+case $part in -test | -lint) requirements+=(-r tools/requirements.txt) ;; esac
 
 # The stamps hold everything the result depends on; the Python version also guards against a replaced interpreter.
-key_of() { (echo "$python"; "$python" -V; cat tools/setup.sh tools/requirements.txt "$@") | sha256sum; }
-base_key=$(key_of)
-key=$([ -z "$part" ] || key_of "tools/requirements$part.txt")
+key_of() { (echo "$python"; "$python" -V; cat tools/setup.sh tools/requirements-build.txt "$@") | sha256sum; }
+base_key=$(key_of tools/requirements.txt)
+key=$([ -z "$part" ] || key_of tools/requirements.txt "tools/requirements$part.txt")
 is_done() { [ -x "$venv/bin/python" ] && [ "$(cat "$venv/setup$1.stamp" 2>/dev/null)" = "$2" ]; }
 if is_done "$part" "${key:-$base_key}"; then exit 0; fi
 
@@ -125,9 +126,9 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
   rm -rf "$venv" build/release/CMakeCache.txt
   step "making $venv with $("$python" -V)" "$python" -m venv "$venv"
 fi
-install_torch
-step "installing Python packages" "$venv/bin/python" -m pip install --disable-pip-version-check "${requirements[@]}"
+if [ "$part" != -build ]; then install_torch; fi
+step "installing Python packages${part:+ (${part#-})}" "$venv/bin/python" -m pip install --disable-pip-version-check "${requirements[@]}"
 "$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' |
   while read -r site; do echo "$PWD/python" >"$site/parallel_opt_source.pth"; done
-echo "$base_key" >"$venv/setup.stamp"
+if [ "$part" != -build ]; then echo "$base_key" >"$venv/setup.stamp"; fi
 if [ -n "$part" ]; then echo "$key" >"$venv/setup$part.stamp"; fi
