@@ -11,8 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
-from parallel_opt import record
-from parallel_opt.engine import process_group, script_end, script_files
+from parallel_opt import compat, record
+from parallel_opt.engine import endings, process_group, script_end, script_files
+from parallel_opt.errors import InputError, exit_code, fault_lines
 from parallel_opt.launch import LOG_DIR, LOG_LEVEL, worker_error_file
 from parallel_opt.options import resolve
 
@@ -47,6 +48,7 @@ def _run_script() -> None:
     if group.size > 1:
         process_group.share_seed(group)
         script_files.save_whole()
+        endings.watch(compat.default_store(), group.rank, group.size, _stop)
     (script_end.run_module if named else script_end.run_script)(script)
 
 
@@ -57,6 +59,15 @@ def _note_error(words: str) -> None:
         path = worker_error_file(Path(directory), int(os.environ.get("RANK", "0")))
         with contextlib.suppress(OSError):  # the error itself stands on stderr
             path.write_text(words)
+
+
+def _stop(fault: InputError) -> None:
+    """From a thread, while the script waits for ranks that have ended."""
+    words = fault_lines(fault)[0]
+    print(words, file=sys.stderr, flush=True)
+    _note_error(words)
+    sys.stdout.flush()
+    os._exit(exit_code(fault))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from parallel_opt import compat
-from parallel_opt.engine import optimizers
+from parallel_opt.engine import endings, optimizers
 from parallel_opt.engine.batch_norm import CrossRankBatchNorm
 from parallel_opt.engine.checkpoints import without_reentrant_checkpoints
 from parallel_opt.engine.draws import FullBatchDraws, align_generators, own_stream
@@ -172,6 +172,7 @@ class DataParallel:
         if self._forwards == 0 and view == "global" and align_generators(self.group):
             self._note("random states differed between ranks: all continue from rank 0's")
         self._forwards += 1
+        endings.count(self._name, self._forwards)
         layout = self._layouts.whole_or(inputs, structure, sliced=view == "global")
         if view == "local":
             return self._forward_local(inputs, structure, layout)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 
-from parallel_opt.engine import script_end
+from parallel_opt.engine import endings, script_end
 from parallel_opt.engine.script_group import accept_own_setup
 from parallel_opt.errors import (
     InputError,
@@ -149,6 +149,7 @@ def finish(code: int = 0) -> NoReturn:
     if dist.is_available() and dist.is_initialized():
         try:
             if code == 0:
+                endings.wait_for_all()
                 dist.barrier()
             dist.destroy_process_group()
         except Exception as error:
