@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import enum
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -88,10 +91,59 @@ def checkpointed(
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         # Compiled code writes to buffers once anyway.
-        plain = torch.compiler.is_compiling() or (again is None and not buffers)
-        more = {} if plain else contexts
+        compiling = torch.compiler.is_compiling()
+        more = {} if compiling or (again is None and not buffers) else contexts
+        twice = forward if compiling else _with_first_states(forward, args, kwargs)
         return checkpoint(
-            forward, *args, use_reentrant=False, preserve_rng_state=True, **more, **kwargs
+            twice, *args, use_reentrant=False, preserve_rng_state=True, **more, **kwargs
         )
 
     return run
+
+
+def _with_first_states(forward: Forward, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forward:
+    """``forward`` that gets objects such as a cache of keys and values, which it may fill, as they
+    were at first when it runs again: they would be filled twice."""
+    kept = {id(v): _state_of(v) for v in (*args, *kwargs.values()) if _has_state(v)}
+    if not kept:
+        return forward
+    calls = itertools.count()
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 0:
+            return forward(*args, **kwargs)
+
+        def as_first(value: Any) -> Any:
+            return _state_of(kept[id(value)]) if id(value) in kept else value
+
+        return forward(*map(as_first, args), **{k: as_first(v) for k, v in kwargs.items()})
+
+    return run
+
+
+def _has_state(value: Any) -> bool:
+    plain = isinstance(value, (torch.Tensor, nn.Module, type, enum.Enum)) or callable(value)
+    return not plain and hasattr(value, "__dict__")
+
+
+def _state_of(value: Any) -> Any:
+    """A copy that holds the same tensors; the object itself where it has none."""
+    tensors: dict[int, Any] = {}
+    waiting, seen = [value], set()
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, torch.Tensor):
+            tensors[id(item)] = item
+        elif id(item) not in seen:
+            seen.add(id(item))
+            parts = item if isinstance(item, (list, tuple, set)) else _vars_of(item)
+            waiting += parts
+    try:
+        return copy.deepcopy(value, tensors)
+    except Exception:  # no object of this kind can be copied: recompute sees what became of it
+        return value
+
+
+def _vars_of(item: Any) -> list[Any]:
+    found = list(item.values()) if isinstance(item, dict) else []
+    return found + list(getattr(item, "__dict__", {}).values())

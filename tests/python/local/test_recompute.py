@@ -62,3 +62,53 @@ def test_fewer_bytes_are_saved(dropout_mlp: Mlp) -> None:
 )
 def test_entries_name_blocks_or_parts_of_them(entry: Any, names: list[str]) -> None:
     assert recompute_names([entry, entry]) == names
+
+
+class Cache:
+    """As of keys and values: each block appends to it, and attends to all of it."""
+
+    def __init__(self) -> None:
+        self.layers: list[torch.Tensor] = []
+        self.seen = {"blocks": 0}
+
+
+class Filling(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Block(), Block()
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, Cache]:
+        cache = Cache()
+        return self.second(self.first(x, cache), cache=cache), cache
+
+
+class Block(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, cache: Cache) -> torch.Tensor:
+        cache.layers.append(self.linear(x).tanh())
+        cache.seen["blocks"] += 1
+        return (torch.stack(cache.layers).sum(0) * cache.seen["blocks"]).square()
+
+
+def test_a_cache_that_blocks_fill_is_filled_once() -> None:
+    torch.manual_seed(0)
+    module, x = Filling(), torch.randn(3, 4)
+
+    def run() -> tuple[list[torch.Tensor], int, int]:
+        module.zero_grad()
+        output, cache = module(x)
+        output.square().sum().backward()
+        gradients = [p.grad.clone() for p in module.parameters() if p.grad is not None]
+        return gradients, len(cache.layers), cache.seen["blocks"]
+
+    expected = run()
+    engine = LocalEngine(module, Settings(recompute=["first", "second"]))
+    engine.apply()
+    found = run()
+    engine.unapply()
+    assert found[1:] == expected[1:] == (2, 2)
+    for a, b in zip(found[0], expected[0], strict=True):
+        assert torch.equal(a, b)
