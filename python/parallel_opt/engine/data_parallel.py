@@ -28,6 +28,7 @@ from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.reducers import DdpReducer, LateReducer, Reducer, ddp_fault
 from parallel_opt.engine.shares import Share, split_batch
 from parallel_opt.engine.structure import Structure, flatten
+from parallel_opt.engine.user_hooks import refuse_early_hooks
 from parallel_opt.engine.views import Call, GlobalCall, LocalCall, ViewCheck, pass_boundary
 from parallel_opt.errors import InputError
 
@@ -328,6 +329,7 @@ class DataParallel:
 
     def _start_reducer(self) -> None:
         self._parameters = list(self.module.parameters())
+        refuse_early_hooks(self._parameters)
         self._known = _fingerprint(self.module)
         self._trained = {}
         trained = [p for p in self._parameters if p.requires_grad]

@@ -337,3 +337,25 @@ def test_unknown_names_and_shares_are_refused() -> None:
         assert str(caught.value) == text
     assert data_parallel.ENGINES == ("auto", "ddp", "late")
     assert optimizers.find_optimizers([]) == []
+
+
+def stepping_in_a_hook(group: Group, engine: str) -> str:
+    module = linear()
+    module.weight.register_post_accumulate_grad_hook(lambda p: None)
+    parallel = DataParallel(module, group, engine=engine)
+    try:
+        parallel.apply()
+    except InputError as error:
+        return str(error)
+    parallel.unapply()
+    return "accepted"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_hook_that_would_step_before_the_average_is_refused(ranks: RankPool, engine: str) -> None:
+    expected = (
+        "register_post_accumulate_grad_hook: on several ranks the hook would get this rank's part "
+        "of the gradient (step after the backward, or run on one rank)"
+    )
+    assert ranks.run(stepping_in_a_hook, 2, engine) == [expected] * 2
+    assert ranks.run(stepping_in_a_hook, 1, engine) == ["accepted"]
