@@ -81,8 +81,9 @@ void print_set(const ProbeSet& set, std::ostream& out) {
       best = curve.points.back().per_second;  // small ones run in caches
     std::string dtype;
     if (const std::optional<DType> known = curve.dtype; known) dtype = name_of(*known);
-    constexpr std::array<std::string_view, 6> kBytes = {
-        "memory", "elementwise", "reduce", "copy", "host_to_device", "device_to_host"};
+    constexpr std::array<std::string_view, 9> kBytes = {
+        "memory",  "elementwise", "reduce",         "activation",    "activation_backward",
+        "pooling", "copy",        "host_to_device", "device_to_host"};
     const bool bytes = std::ranges::find(kBytes, curve.kernel) != kBytes.end();
     table.rows.push_back(
         {curve.kernel, dtype, curve.threads == 0 ? "all" : std::to_string(curve.threads),

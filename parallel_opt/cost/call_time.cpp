@@ -8,6 +8,10 @@
 namespace parallel_opt {
 namespace {
 
+/// An exponential counts as 10 FLOPs or more, read and written once in fp32: 8 bytes, 12 with the
+/// gradient. Sums and comparisons stay below 0.2.
+constexpr double kHeavyFlopsPerByte = 0.7;
+
 bool is_low(const Graph& graph, const Op& op) {
   if (op.outputs.empty() || !op.outputs.front().valid()) return false;
   const DType dtype = graph.tensor(op.outputs.front()).dtype;
@@ -27,6 +31,7 @@ double seconds_of(const OpWork& work, const RankRates& rates, bool backward, boo
   Work entry;
   entry.op_class = work.op_class;
   entry.backward = backward;
+  entry.heavy = is_heavy(work);
   entry.low = low;
   const double flops =
       is_arithmetic(work.op_class) ? (work.contraction + work.recomputed).value : 0;
@@ -37,12 +42,18 @@ double seconds_of(const OpWork& work, const RankRates& rates, bool backward, boo
 
 }  // namespace
 
+bool is_heavy(const OpWork& work) {
+  const double bytes = double((work.read + work.written).value);
+  return work.op_class == OpClass::elementwise && work.other.value >= kHeavyFlopsPerByte * bytes;
+}
+
 CallTime call_time(const Work& work, const RankRates& rates, double samples, bool channels_last) {
   const Kernel kernel = kernel_of(work.op_class, work.backward, channels_last);
   CallTime time;
   const double flops = work.flops.at(samples), bytes = work.bytes.at(samples);
   const double arithmetic = flops > 0 ? flops / rates.arithmetic(kernel, work.low).at(flops) : 0;
-  const double memory = bytes > 0 ? bytes / rates.bytes(work.op_class).at(bytes) : 0;
+  const double memory =
+      bytes > 0 ? bytes / rates.bytes(work.op_class, work.heavy, work.backward).at(bytes) : 0;
   time.arithmetic_bound = arithmetic > memory;
   time.kernel_s = std::max(arithmetic, memory);
   const double launch = work.launches * rates.launch_s;

@@ -2,6 +2,7 @@
 
 #include "parallel_opt/cost/profile.h"
 #include "parallel_opt/cost/rates.h"
+#include "parallel_opt/graph/work.h"
 
 namespace parallel_opt {
 
@@ -12,6 +13,9 @@ struct CallTime {
   bool arithmetic_bound = false;
   double total() const { return kernel_s + host_s; }
 };
+
+/// Elementwise work that evaluates exponentials and the like: bound by arithmetic on a CPU.
+bool is_heavy(const OpWork& work);
 
 /// The larger of arithmetic and memory at the rates measured for their sizes, and the launch.
 CallTime call_time(const Work& work, const RankRates& rates, double samples, bool channels_last);

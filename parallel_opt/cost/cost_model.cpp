@@ -26,7 +26,7 @@ std::size_t profile_index(const Policy& policy) {
 
 double Bill::time_s() const {
   return forward_s + backward_s + second_forward_s + recompute_s + loss_s + gather_s +
-         all_reduce_s + optimizer_s;
+         statistics_s + all_reduce_s + optimizer_s;
 }
 
 double Bill::memory_bytes() const {
@@ -143,7 +143,8 @@ CostModel::Point CostModel::prepare(const Setting& setting, const RankRates& rat
   use_profiles(point, samples);
   point.link = link_of(setting);
   point.warm_up_s = warm_up(setting.policy);
-  point.loss_s = job_.training && outputs > 0 ? outputs / rates.reduce.at(outputs) : 0;
+  point.loss_s =
+      job_.training && outputs > 0 ? outputs / rates.reduce.at(outputs / 2) : 0;  // two kernels
   return point;
 }
 
@@ -192,10 +193,13 @@ double CostModel::optimizer_time(const RankRates& rates, const Setting&, bool fu
   double seconds = 0, tensors = 0;
   for (const auto& [size, count] : facts_.trainable) {
     const double moved = size * (fused ? cost.fused_passes : cost.passes);
-    seconds += count * moved / rates.elementwise.at(moved);
+    // A list of tensors is one call to a GPU.
+    const double calls = fused ? 1 : cost.kernels / (rates.overlaps_launch ? count : 1);
+    seconds += count * moved / rates.elementwise.at(moved / calls);
     tensors += count;
   }
-  const double kernels = fused ? 1 : cost.kernels * (rates.overlaps_launch ? 1 : tensors);
+  const double calls = rates.overlaps_launch ? 1 : tensors;
+  const double kernels = fused ? calls : cost.kernels * calls * param::kOptimizerLaunches;
   return seconds + (tensors > 0 ? kernels * rates.launch_s : 0);
 }
 
@@ -214,7 +218,12 @@ LinkModel CostModel::link_of(const Setting& setting) const noexcept {
     worst = {Seconds(link.latency_s.value), BytesPerSecond(link.bytes_per_s.value)};
     found = true;
   }
-  return found || setting.devices <= 1 ? worst : switch_of(setting).value_or(worst);
+  if (!found && setting.devices > 1) worst = switch_of(setting).value_or(worst);
+  if (cluster_.devices[std::size_t(setting.device)].kind == DeviceKind::cpu) {
+    const double per_byte = 1 / worst.bandwidth.value + 1 / param::kGlooBytesPerS;
+    worst = {worst.latency + Seconds(param::kGlooLatencyS), BytesPerSecond(1 / per_byte)};
+  }
+  return worst;
 }
 
 /// The fastest switch inside the node that joins devices like the setting's.
@@ -258,6 +267,11 @@ Bill CostModel::bill(const Point& point, const Switches& switches) const noexcep
       const double whole = ring_all_reduce_time(facts_.trainable_bytes, ranks, link).value;
       const double buckets = std::ceil(facts_.trainable_bytes / param::kBucketBytes);
       const bool hides = cluster_.devices[std::size_t(setting.device)].kind == DeviceKind::gpu;
+      // Every batch norm gathers its statistics, and sums two in the backward.
+      const double runs = pieces + (pieces > 1 ? pieces : 0);
+      bill.statistics_s =
+          facts_.batch_norms * (runs * ring_all_gather_time(0, ranks, link).value +
+                                pieces * ring_all_reduce_time(0, ranks, link).value);
       bill.all_reduce_s =
           hides ? std::max(whole / std::max(1.0, buckets), whole - bill.backward_s) : whole;
     }

@@ -29,6 +29,7 @@ struct Bill {
   double recompute_s = 0;
   double loss_s = 0;
   double gather_s = 0;      ///< outputs of all ranks, for the global view
+  double statistics_s = 0;  ///< collectives of synchronised batch norms
   double all_reduce_s = 0;  ///< gradients; the part that the backward does not hide
   double optimizer_s = 0;
 

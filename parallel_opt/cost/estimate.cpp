@@ -88,6 +88,7 @@ struct EstimateWriter {
     time("recomputed blocks", b.recompute_s);
     time("loss", b.loss_s);
     time("gather of outputs", b.gather_s);
+    time("synchronised batch norms", b.statistics_s);
     time("all-reduce of gradients", b.all_reduce_s);
     time("optimizer", b.optimizer_s);
     const double ranks = setting.ranks_per_device;

@@ -127,6 +127,13 @@ ModelFacts model_facts(const Graph& graph, bool training) {
       break;
     }
   }
+  facts.batch_norms = training ? int(std::ranges::count_if(graph.ops,
+                                                           [](const Op& op) {
+                                                             return op.phase == Phase::forward &&
+                                                                    op.target.find("batch_norm") !=
+                                                                        std::string::npos;
+                                                           }))
+                               : 0;
   facts.mixes_batch = !batch_mixing_op(graph, training).empty();
   find_classes(graph, facts);
   return facts;

@@ -5,6 +5,7 @@
 #include <set>
 #include <tuple>
 
+#include "parallel_opt/cost/call_time.h"
 #include "parallel_opt/cost/parameters.h"
 #include "parallel_opt/cost/policy_graph.h"
 #include "parallel_opt/graph/work.h"
@@ -18,9 +19,10 @@ using cost_detail::PolicyGraph;
 class WorkList {
  public:
   void add(const Work& work) {
-    const auto key = std::tuple(work.op_class, work.backward, work.low, work.cast, work.layout,
-                                work.block_class, work.flops.fixed, work.flops.per_sample,
-                                work.bytes.fixed, work.bytes.per_sample, work.launches);
+    const auto key =
+        std::tuple(work.op_class, work.backward, work.low, work.heavy, work.cast, work.layout,
+                   work.block_class, work.flops.fixed, work.flops.per_sample, work.bytes.fixed,
+                   work.bytes.per_sample, work.launches);
     const auto [it, fresh] = index_.try_emplace(key, list_.size());
     if (fresh) {
       list_.push_back(work);
@@ -31,7 +33,8 @@ class WorkList {
   std::vector<Work> take() { return std::move(list_); }
 
  private:
-  std::map<std::tuple<OpClass, bool, bool, bool, bool, int, double, double, double, double, double>,
+  std::map<std::tuple<OpClass, bool, bool, bool, bool, bool, int, double, double, double, double,
+                      double>,
            std::size_t>
       index_;
   std::vector<Work> list_;
@@ -73,6 +76,7 @@ void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backwar
   entry.op_class = work.op_class;
   entry.backward = backward;
   entry.low = g.low_op[i];
+  entry.heavy = is_heavy(work);
   entry.block_class = op_class_of[i];
   const double flops =
       is_arithmetic(work.op_class) ? (work.contraction + work.recomputed).value / calls : 0;
@@ -250,34 +254,114 @@ class RunBuilder {
       if (k.storage.valid()) kept_storages.insert(k.storage);
     }
     std::size_t next_kept = 0;
+    const std::vector<Affine> gradients_alive = live_gradients();
     std::set<TensorId> weights, inputs;
     std::pair<int, int> current{-2, -2};
     for (std::size_t i = 0; i < g_.graph.ops.size(); ++i) {
       const std::pair<int, int> at{facts_.op_class[i], facts_.op_block[i]};
       if (at != current) {
+        close_segment();
         segments_.push_back({.block_class = at.first});
         inputs.clear();
         begin_ = i;
         current = at;
       }
       Run& run = segments_.back();
+      Moment& moment = moments_.emplace_back();
+      const Affine saved = run.saved;
+      const double gradients_before = run.gradients;
       for (; next_kept < kept.size() && kept[next_kept].op == i; ++next_kept) {
         run.saved += kept[next_kept].bytes;
       }
-      operator_sets(i, kept_storages, run);
+      moment.backward = gradients_alive[i];
+      operator_sets(i, kept_storages, moment);
       gradients(i, weights, run);
+      moment.saved = run.saved - saved;
+      moment.gradients = run.gradients - gradients_before;
       block_inputs(i, inputs, run);
     }
+    close_segment();
     return merged();
   }
 
  private:
-  void operator_sets(std::size_t i, const std::set<TensorId>& kept, Run& run) const {
-    Affine forward, backward;
+  /// What one operator of a segment keeps, leaves and holds while it runs.
+  struct Moment {
+    Affine saved, forward, backward;
+    double gradients = 0;
+  };
+
+  /// The fullest moments of the segment that ends, beside all that it keeps and, in the backward,
+  /// all its gradients: operators before one have kept theirs, those after it have freed them.
+  void close_segment() {
+    if (!segments_.empty()) {
+      Run& run = segments_.back();
+      Affine before;
+      double gradients_after = run.gradients;
+      bool first = true;
+      for (const Moment& at : moments_) {
+        const Affine held = before + at.saved;
+        const Affine forward = held + at.forward - run.saved;
+        const Affine backward =
+            held + at.backward - run.saved + Affine{gradients_after - run.gradients, 0};
+        if (first) {
+          run.forward = forward;
+          run.backward = backward;
+        } else {
+          larger(run.forward, forward);
+          larger(run.backward, backward);
+        }
+        first = false;
+        before = held;
+        gradients_after -= at.gradients;
+      }
+    }
+    moments_.clear();
+  }
+
+  /// Gradients of activations while each operator runs backward: one lives from the backward of its
+  /// last reader to that of its producer. Those of tensors that were joined are views of the
+  /// whole's.
+  std::vector<Affine> live_gradients() const {
+    const std::size_t count = g_.graph.ops.size();
+    std::vector<Affine> change(count + 1);
+    if (!training_) return change;
+    std::map<TensorId, std::pair<std::size_t, std::size_t>> span;  // by storage: first, last
+    for (std::size_t i = 0; i < count; ++i) {
+      for (const TensorId storage : g_.touched(i)) {
+        if (g_.needs[storage.index()]) span.try_emplace(storage, i, i).first->second.second = i;
+      }
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const Op& op = g_.graph.ops[i];
+      if (!joins(op) || g_.group_of[i] >= 0 || op.outputs.empty()) continue;
+      const auto whole = span.find(g_.owner[op.outputs.front().index()]);
+      if (whole == span.end()) continue;
+      for (const Operand& operand : op.inputs) {
+        const auto part = span.find(g_.owner[operand.tensor.index()]);
+        if (part == span.end() || part->second.second != i) continue;
+        whole->second.first = std::min(whole->second.first, part->second.first);
+        span.erase(part);
+      }
+    }
+    for (const auto& [storage, range] : span) {
+      const Affine bytes = g_.tensor_affine(storage);
+      change[range.first] += bytes;
+      change[range.second + 1] += Affine{} - bytes;
+    }
+    for (std::size_t i = 1; i < count; ++i) change[i] += change[i - 1];
+    return change;
+  }
+  static bool joins(const Op& op) {
+    return op.target.starts_with("aten.cat.") || op.target.starts_with("aten.stack.");
+  }
+
+  void operator_sets(std::size_t i, const std::set<TensorId>& kept, Moment& moment) const {
+    Affine& forward = moment.forward;
+    Affine& backward = moment.backward;
     for (const TensorId storage : g_.touched(i)) {
       const Affine bytes = g_.tensor_affine(storage);
       if (!kept.contains(storage)) forward += bytes;
-      if (training_ && g_.needs[storage.index()]) backward += bytes;
     }
     if (g_.unfuses(i)) {
       const Affine scores = g_.scores(i);
@@ -287,8 +371,6 @@ class RunBuilder {
     const Affine reordered = reordered_images(i);
     forward += reordered;
     if (training_ && backward.at(1) > 0) backward += reordered;
-    larger(run.forward, forward);
-    larger(run.backward, backward);
   }
   /// Convolutions wider than 1x1 copy operands and result to blocked layouts (oneDNN, cuDNN).
   Affine reordered_images(std::size_t i) const {
@@ -361,6 +443,7 @@ class RunBuilder {
   bool training_;
   std::size_t begin_ = 0;
   std::vector<Run> segments_;
+  std::vector<Moment> moments_;  ///< of the last segment
 };
 
 }  // namespace

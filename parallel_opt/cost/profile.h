@@ -21,6 +21,8 @@ struct Affine {
     per_sample += o.per_sample;
     return *this;
   }
+  Affine operator+(const Affine& o) const { return {fixed + o.fixed, per_sample + o.per_sample}; }
+  Affine operator-(const Affine& o) const { return {fixed - o.fixed, per_sample - o.per_sample}; }
   bool operator==(const Affine&) const = default;
 };
 
@@ -33,6 +35,7 @@ struct Work {
   OpClass op_class = OpClass::elementwise;
   bool backward = false;
   bool low = false;      ///< runs in the low precision
+  bool heavy = false;    ///< elementwise, with exponentials
   bool cast = false;     ///< a change of precision, not an operator of the model
   bool layout = false;   ///< a change of layout that channels_last does without
   int block_class = -1;  ///< repeated block it belongs to; -1: none
@@ -49,8 +52,8 @@ struct Run {
   int count = 1;
   Affine saved{};        ///< kept for the backward
   Affine input{};        ///< what recompute keeps instead
-  Affine forward{};      ///< largest working set of an operator beyond what is kept
-  Affine backward{};     ///< likewise in the backward: gradients of its operands and results
+  Affine forward{};      ///< the most that is held at once beyond all that is kept; may be negative
+  Affine backward{};     ///< likewise in the backward, beyond all gradients too
   double gradients = 0;  ///< bytes of parameter gradients that its backward leaves
   int before = 0;        ///< blocks of its class in earlier runs
 };
@@ -89,6 +92,7 @@ struct ModelFacts {
   std::vector<int> op_class;        ///< per operator: its class, -1
   std::vector<int> op_block;        ///< per operator: index of its block within the class, -1
   double tokens_per_sample = 0;     ///< 0: the model reads no tokens
+  int batch_norms = 0;              ///< that ranks synchronise: those of training
   bool mixes_batch = false;         ///< cutting the batch changes results
 };
 

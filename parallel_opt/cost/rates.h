@@ -41,6 +41,9 @@ struct RankRates {
   ScaledCurve memory;                      ///< streaming, bytes/s
   ScaledCurve elementwise;
   ScaledCurve reduce;
+  ScaledCurve pooling;
+  /// Elementwise operators that evaluate exponentials: forward, backward.
+  std::array<ScaledCurve, 2> activation;
   double launch_s = 0;                  ///< overhead of one eager operator
   bool overlaps_launch = false;         ///< gpu: the host runs ahead of the device
   Quality quality = Quality::measured;  ///< the worst curve in use
@@ -51,7 +54,8 @@ struct RankRates {
   const ScaledCurve& arithmetic(Kernel kernel, bool low_precision) const {
     return (low_precision ? low : full)[static_cast<std::size_t>(kernel)];
   }
-  const ScaledCurve& bytes(OpClass op_class) const;
+  /// `heavy`: it evaluates exponentials.
+  const ScaledCurve& bytes(OpClass op_class, bool heavy, bool backward) const;
 };
 
 /// `low` may be fp32 where no low precision is meant. Pre: threads >= 1, ranks_on_device >= 1.

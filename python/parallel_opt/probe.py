@@ -153,7 +153,7 @@ class Prober:
                 break
             if timing.spread > BUSY_SPREAD and curve not in self.busy:
                 self.busy.append(curve)
-            rates[point.size] = point.size / timing.fast_s
+            rates[point.size] = point.calls * point.size / timing.fast_s
             if curve.dtype == "fp16" and known and rates[point.size] < SLOW_FP16 * known[-1]:
                 break
         return rates

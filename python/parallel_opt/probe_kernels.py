@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 from torch.nn import functional
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LAUNCH_OPERATORS = 100
+COLD_BYTES = 64 << 20
+"""Operands of a call are not those of the call before, as in a training step: so many bytes pass
+before they come again, in at most COLD_COPIES copies."""
+COLD_COPIES = 8
 
 Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One size of a kernel; ``size`` in FLOPs of a call or bytes moved by it."""
+    """One size of a kernel; ``size`` in FLOPs of a call or bytes moved by it, ``calls`` of that
+    size at once."""
 
     size: float
     make: Callable[[torch.device], Call]
+    calls: int = 1
 
 
 @dataclass(frozen=True)
@@ -41,17 +48,31 @@ def _random(device: torch.device, dtype: str, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, device=device, generator=generator).to(DTYPES[dtype])
 
 
+def _in_turns(nbytes: float, make: Callable[[], Call]) -> Call:
+    """Calls on copies of operands that take so many bytes, one after the other."""
+    copies = cycle([make() for _ in range(max(1, min(COLD_COPIES, int(COLD_BYTES // nbytes))))])
+    return lambda: next(copies)()
+
+
 def _matmul(dtype: str, n: int) -> Point:
+    """n rows through a layer n / 2 wide to 2 n, and the two products of its backward: kernels are
+    slower at such shapes than at squares."""
+
     def make(device: torch.device) -> Call:
-        x, weight = _random(device, dtype, n, n), _random(device, dtype, n, n)
+        def one() -> Call:
+            x, weight = _random(device, dtype, n, n // 2), _random(device, dtype, 2 * n, n // 2)
+            gradient = _random(device, dtype, n, 2 * n)
 
-        def call() -> object:
-            with torch.no_grad():
-                return functional.linear(x, weight)
+            def products() -> object:
+                functional.linear(x, weight)
+                torch.mm(gradient, weight)
+                return torch.mm(gradient.t(), x)
 
-        return call
+            return _forward(products)
 
-    return Point(2.0 * n**3, make)
+        return _in_turns(3.5 * DTYPES[dtype].itemsize * n * n, one)
+
+    return Point(2.0 * n**3, make, calls=3)
 
 
 @dataclass(frozen=True)
@@ -69,14 +90,18 @@ def _convolution(dtype: str, shape: _Image, channels_last: bool, backward: bool)
     def make(device: torch.device) -> Call:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         c = shape.channels
-        x = _random(device, dtype, shape.batch, c, shape.side, shape.side)
-        x = x.to(memory_format=layout).requires_grad_(backward)
-        weight = _random(device, dtype, c, c, 3, 3).to(memory_format=layout)
-        weight.requires_grad_(backward)
-        if not backward:
-            return _forward(lambda: functional.conv2d(x, weight, padding=1))
-        out = functional.conv2d(x, weight, padding=1)
-        return _backward(out, [x, weight])
+
+        def one() -> Call:
+            x = _random(device, dtype, shape.batch, c, shape.side, shape.side)
+            x = x.to(memory_format=layout).requires_grad_(backward)
+            weight = _random(device, dtype, c, c, 3, 3).to(memory_format=layout)
+            weight.requires_grad_(backward)
+            if not backward:
+                return _forward(lambda: functional.conv2d(x, weight, padding=1))
+            return _backward(functional.conv2d(x, weight, padding=1), [x, weight])
+
+        image_bytes = DTYPES[dtype].itemsize * shape.batch * c * shape.side**2
+        return _in_turns(2.0 * image_bytes, one)
 
     # The backward is two convolutions of the same cost: to the input and to the weight.
     return Point(shape.flops * (2 if backward else 1), make)
@@ -112,8 +137,11 @@ def _backward(out: torch.Tensor, inputs: list[torch.Tensor]) -> Call:
 
 def _elementwise(elements: int) -> Point:
     def make(device: torch.device) -> Call:
-        a, b = (torch.full((elements,), 0.5, device=device) for _ in range(2))
-        return _forward(lambda: a * b)  # the result is allocated, as in a real step
+        def one() -> Call:
+            a, b = (torch.full((elements,), 0.5, device=device) for _ in range(2))
+            return _forward(lambda: a * b)  # the result is allocated, as in a real step
+
+        return _in_turns(8.0 * elements, one)
 
     return Point(3.0 * 4 * elements, make)
 
@@ -144,6 +172,31 @@ def _reduce(elements: int) -> Point:
     return Point(2.0 * 4 * elements, make)
 
 
+def _activation(elements: int, backward: bool) -> Point:
+    """GELU: an error function, and an exponential more in the backward."""
+
+    def make(device: torch.device) -> Call:
+        def one() -> Call:
+            x = torch.full((elements,), 0.5, device=device, requires_grad=backward)
+            return _backward(functional.gelu(x), [x]) if backward else _forward(lambda: gelu(x))
+
+        gelu = functional.gelu
+        return _in_turns((12.0 if backward else 4.0) * elements, one)
+
+    return Point((12.0 if backward else 8.0) * elements, make)
+
+
+def _pooling(elements: int) -> Point:
+    def make(device: torch.device) -> Call:
+        # Images of 64 x 64 or, where there are fewer elements, of half the side.
+        side = 64 if elements >= 1 << 14 else 32
+        x = torch.full((1, elements // side**2, side, side), 0.5, device=device)
+        return _forward(lambda: functional.max_pool2d(x, 2, return_indices=True))
+
+    # Read, and a quarter of it written with 8-byte indices.
+    return Point((4.0 + 12 / 4) * elements, make)
+
+
 def plan_curves(device: torch.device, cores: int, *, quick: bool) -> list[Curve]:
     """Every curve for a device, the most telling first: a short budget cuts the tail."""
     gpu = device.type == "cuda"
@@ -158,7 +211,7 @@ def plan_curves(device: torch.device, cores: int, *, quick: bool) -> list[Curve]
 def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Point]]]:
     scale = 4 if gpu else 1
     matmul = [128, 512, 1024] if quick else [64, 128, 256, 512, 1024, 2048]
-    images = [_Image(16, 32, 16), _Image(32, 64, 16)]
+    images = [_Image(16, 16, 32), _Image(32, 64, 16)]
     heads = [(4, 4, 128, 64)] if quick else [(2, 4, 64, 32), (4, 4, 128, 64), (4, 8, 256, 64)]
     if not quick:
         images = [_Image(4, 16, 16), *images, _Image(64, 64, 32)]
@@ -168,11 +221,16 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
         if not quick:
             images = [_Image(16, 32, 16), *images, _Image(128, 256, 56)]
             heads.append((8, 16, 2048, 128))
-    elements = [1 << 16, 1 << 22] if quick else [1 << 12, 1 << 16, 1 << 20, 1 << 23]
+    elements = [1 << 16, 1 << 22] if quick else [1 << k for k in (12, 16, 20, 22, 23)]
     for dtype in ("fp32", "bf16"):
         yield "matmul", dtype, [_matmul(dtype, n * scale) for n in matmul]
     yield "elementwise", None, [_elementwise(n * scale) for n in elements]
     yield "reduce", None, [_reduce(n * scale) for n in elements]
+    few = elements if quick else elements[1:3]
+    for reverse, suffix in ((False, ""), (True, "_backward")):
+        points = [_activation(n * scale, reverse) for n in few]
+        yield "activation" + suffix, None, points
+    yield "pooling", None, [_pooling(n * scale) for n in few]
     yield "copy", None, [_copy(n * scale, "device", "device") for n in elements]
     if gpu:
         transfers = [1 << 12, 1 << 18, 1 << 24]

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 
 # Kernels whose sizes are bytes.
-BYTES = ("memory", "elementwise", "reduce", "copy", "host_to_device", "device_to_host")
+BYTES = (
+    *("memory", "elementwise", "reduce", "activation", "activation_backward", "pooling"),
+    *("copy", "host_to_device", "device_to_host"),
+)
 
 
 def software() -> str:

@@ -76,5 +76,26 @@ TEST(CallTime, AGpuHidesLaunchesBehindItsWork) {
   EXPECT_DOUBLE_EQ(call_time(work, rates, 1, false).total(), kLaunch);
 }
 
+/// One operator on 1024 x 1024 numbers: 4 MiB read, as much written.
+double seconds_of_one(const char* target, const Device& device) {
+  GraphBuilder b;
+  const TensorId x = b.input({1024, 1024});
+  const Graph graph = b.done(b.op(target, {{"self", x}}, {1024, 1024}), "one");
+  return operator_times(graph, device).seconds[0];
+}
+
+TEST(OperatorTimes, ExponentialsHaveACurveOfTheirOwn) {
+  constexpr double kMoved = 2.0 * 4 * 1024 * 1024;
+  Device device = cpu(2);
+  EXPECT_DOUBLE_EQ(seconds_of_one("aten.gelu.default", device), kMoved / kBytes + kLaunch);
+  device.rates.push_back(testing::flat("activation", std::nullopt, 2, 5e9));
+  for (const char* heavy : {"aten.gelu.default", "aten.silu.default", "aten.tanh.default"}) {
+    EXPECT_DOUBLE_EQ(seconds_of_one(heavy, device), kMoved / 5e9 + kLaunch) << heavy;
+  }
+  for (const char* light : {"aten.relu.default", "aten.neg.default"}) {
+    EXPECT_DOUBLE_EQ(seconds_of_one(light, device), kMoved / kBytes + kLaunch) << light;
+  }
+}
+
 }  // namespace
 }  // namespace parallel_opt
