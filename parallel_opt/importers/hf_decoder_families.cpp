@@ -45,6 +45,10 @@ constexpr HeadTraits kHeadTraits[] = {
     {.type = "arcee", .question_base = "transformer"},
     {.type = "seed_oss", .question_base = "transformer"},
     {.type = "glm", .questions = false},
+    {.type = "glm4", .questions = false},
+    {.type = "helium", .questions = false},
+    {.type = "ernie4_5", .tokens = false, .questions = false},
+    {.type = "olmo3", .tokens = false, .questions = false},
     {.type = "deepseek_v2", .tokens = false, .questions = false},
 };
 
@@ -307,6 +311,49 @@ DecoderSpec glm(ConfigReader& c) {
   return s;
 }
 
+DecoderSpec glm4(ConfigReader& c) {
+  DecoderSpec s = glm(c);
+  s.block = BlockKind::sandwich;
+  s.names.norm1_after = "post_self_attn_layernorm";
+  s.names.norm2_before = "post_attention_layernorm";
+  s.names.norm2_after = "post_mlp_layernorm";
+  return s;
+}
+
+DecoderSpec nemotron(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {256000, 6144, 24576, 32, 48, 0, 4096, 0, false, "relu2"});
+  layer_norms(c, s, {"norm_eps"});
+  plain_mlp(s, "up_proj", "down_proj");
+  s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
+  s.mlp_bias = c.flag({"mlp_bias"}, false);
+  partly_rotary(c, s, {"partial_rotary_factor", "rope_percent"}, 0.5);
+  return s;
+}
+
+DecoderSpec ernie4_5(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {103424, 1024, 3072, 18, 16, 2, 131072, 128, true});
+  s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
+  s.positions = Positions::rotary_interleaved;
+  s.qkv_bias = s.o_bias = s.mlp_bias = c.flag({"use_bias"}, false);
+  return s;
+}
+
+DecoderSpec helium(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {48000, 2560, 7040, 24, 20, 20, 4096, 128});
+  s.norm_eps = c.real({"rms_norm_eps"}, 1e-8);
+  s.positions = Positions::rotary_interleaved;
+  s.qkv_bias = c.flag({"attention_bias"}, false);
+  s.mlp_bias = c.flag({"mlp_bias"}, false);
+  return s;
+}
+
+DecoderSpec olmo3(ConfigReader& c) {
+  DecoderSpec s = olmo2(c);
+  s.two_rotary = true;
+  s.layer_is_local = s.layer_slides;
+  return s;
+}
+
 constexpr HfFamily kDecoderFamilies[] = {
     {"llama", llama},
     {"mistral", mistral},
@@ -329,6 +376,11 @@ constexpr HfFamily kDecoderFamilies[] = {
     {"arcee", arcee},
     {"seed_oss", seed_oss},
     {"glm", glm},
+    {"glm4", glm4},
+    {"nemotron", nemotron},
+    {"ernie4_5", ernie4_5},
+    {"helium", helium},
+    {"olmo3", olmo3},
 };
 
 }  // namespace

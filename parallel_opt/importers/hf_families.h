@@ -35,6 +35,8 @@ std::span<const HfFamily> sequence_families();
 std::span<const HfFamily> vision_families();
 std::span<const HfFamily> further_vision_families();
 std::span<const HfFamily> convnext_families();
+std::span<const HfFamily> swin_families();
+std::span<const HfFamily> deberta_families();
 std::span<const HfFamily> multimodal_families();
 std::span<const HfFamily> speech_families();
 std::span<const HfFamily> state_space_families();

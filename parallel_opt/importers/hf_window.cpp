@@ -32,6 +32,7 @@ constexpr WindowRule kWindowRules[] = {
     {.type = "smollm3", .asked = true},
     {.type = "gemma2", .window = kUsualWindow, .full = 2},
     {.type = "gemma3_text", .window = kUsualWindow, .full = 6},
+    {.type = "olmo3", .window = kUsualWindow, .full = 4},
     {.type = "cohere2", .window = kUsualWindow, .full = 4},
 };
 

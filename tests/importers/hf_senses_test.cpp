@@ -77,6 +77,19 @@ TEST(HfSenses, TheLengthOfAWaveIsASymbol) {
   EXPECT_EQ(short_wave.tensor(short_wave.outputs[0]).shape[1].size, 1);
 }
 
+/// Scores of contents, then with distances: each further kind is a product of its own.
+TEST(HfSenses, DistancesAreProductsOfTheirOwn) {
+  const auto products = [](const std::string& kinds) {
+    const Graph graph = senses(R"("model_type": "deberta-v2", "num_hidden_layers": 1,
+                                  "relative_attention": true, "pos_att_type": ")" +
+                               kinds + "\"");
+    return std::ranges::count_if(graph.ops,
+                                 [](const Op& op) { return op.target == "aten.bmm.default"; });
+  };
+  EXPECT_EQ(products("c2p"), 3);      // scores, distances, values
+  EXPECT_EQ(products("p2c|c2p"), 4);  // and distances the other way
+}
+
 TEST(HfSenses, FaultsNameTheirKeys) {
   EXPECT_EQ(config_fault(R"("model_type": "convnext", "depths": [3, 3, 9])"),
             "c.json:num_stages: is 4 with 4 hidden_sizes and 3 depths");

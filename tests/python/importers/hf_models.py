@@ -19,7 +19,7 @@ ENCODERS = (
     *("bert", "roberta", "xlm-roberta", "camembert", "electra", "albert", "distilbert", "mpnet"),
     *("vit", "deit", "clip", "clip_text_model", "clip_vision_model"),
     *("siglip", "siglip_text_model", "siglip_vision_model", "dinov2", "dinov2_with_registers"),
-    *("convnext", "convnextv2", "wav2vec2", "hubert"),
+    *("convnext", "convnextv2", "swin", "wav2vec2", "hubert", "deberta-v2"),
 )
 GROUPED = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2", "deepseek_v3")
 SIZES = {"batch": 2, "choices": 3, "sequence": 16, "target_sequence": 12, "samples": 2000}
@@ -62,6 +62,8 @@ def shallow(config: Config, layers: int = 3) -> Config:
         return {**small, "depths": [layers] * len(config["depths"])}
     for name in found:
         small[name] = layers
+    if "layer_types" in config:
+        small["layer_types"] = config["layer_types"][-layers:]
     for side in ("text_config", "vision_config"):
         if side in config:
             small[side] = {**config[side], "num_hidden_layers": layers}

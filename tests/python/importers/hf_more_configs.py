@@ -8,6 +8,21 @@ from hf_image_configs import config as _config
 # Layers and frames that training leaves out at random are data: no graph has them.
 FIXED_LAYERS = {"layerdrop": 0.0, "apply_spec_augment": False}
 
+DEBERTA_V3 = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "relative_attention": True,
+    "max_relative_positions": -1,
+    "position_buckets": 256,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": "p2c|c2p",
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
+
 # Published sizes of each.
 MORE: dict[str, Config] = {
     "ministral-8b": _config(
@@ -173,5 +188,69 @@ MORE: dict[str, Config] = {
             "patch_size": 14,
             "vision_use_head": False,
         },
+    ),
+    "deberta-v3-base": _config("deberta-v2", "DebertaV2ForMaskedLM", **DEBERTA_V3),
+    "deberta-v3-base-labels": _config(
+        "deberta-v2", "DebertaV2ForSequenceClassification", num_labels=3, **DEBERTA_V3
+    ),
+    "deberta-v2-xlarge": _config(
+        "deberta-v2",
+        "DebertaV2Model",
+        relative_attention=True,
+        position_buckets=256,
+        norm_rel_ebd="layer_norm",
+        pos_att_type="c2p|p2c",
+        position_biased_input=False,
+        conv_kernel_size=3,
+        conv_act="gelu",
+    ),
+    "swin-base": _config(
+        "swin",
+        "SwinForImageClassification",
+        embed_dim=128,
+        depths=[2, 2, 18, 2],
+        num_heads=[4, 8, 16, 32],
+        num_labels=1000,
+        drop_path_rate=0.0,
+    ),
+    "swin-large-384": _config(
+        "swin",
+        "SwinModel",
+        embed_dim=192,
+        depths=[2, 2, 18, 2],
+        num_heads=[6, 12, 24, 48],
+        image_size=384,
+        window_size=12,
+        drop_path_rate=0.0,
+    ),
+    "glm-4-9b-0414": _config(
+        "glm4",
+        "Glm4ForCausalLM",
+        hidden_size=4096,
+        intermediate_size=13696,
+        num_hidden_layers=40,
+        num_attention_heads=32,
+        num_key_value_heads=2,
+        vocab_size=151552,
+        attention_bias=False,
+    ),
+    "nemotron-4-15b": _config("nemotron", "NemotronForCausalLM", num_key_value_heads=8),
+    "ernie-4.5-0.3b": _config("ernie4_5", "Ernie4_5ForCausalLM"),
+    "helium-1-2b": _config(
+        "helium",
+        "HeliumForCausalLM",
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=28,
+        num_attention_heads=16,
+        num_key_value_heads=8,
+        vocab_size=64000,
+    ),
+    "olmo-3-7b": _config(
+        "olmo3",
+        "Olmo3ForCausalLM",
+        vocab_size=100278,
+        max_position_embeddings=65536,
+        layer_types=(["sliding_attention"] * 3 + ["full_attention"]) * 8,
     ),
 }
