@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from parallel_opt import trial as trial_module
 from parallel_opt.measure import resident_bytes
 from parallel_opt.trial import Plain, run_trials
+from parallel_opt.trial_batch import ForwardBackward
 
 CANDIDATES = [
     Settings(precision="bf16", fused_optimizer=True),
@@ -225,17 +226,17 @@ def test_a_slow_compilation_costs_nobody_a_turn(mlp: Mlp, monkeypatch: pytest.Mo
         predicted_compile_s: float = 5.0
 
     now = [0.0]
-    run_once, start = trial_module._Bench._run_once, trial_module._Bench._start
+    run_once, start = ForwardBackward.__call__, trial_module._Bench._start
 
-    def one_run(bench: Any) -> Any:
+    def one_run(run: Any) -> Any:
         now[0] += 0.1
-        return run_once(bench)
+        return run_once(run)
 
     def slow_start(bench: Any, entry: Any, *left: float) -> None:
         start(bench, entry, *left)
         now[0] += 100 if entry.trial.settings.compile and entry.live else 0
 
-    monkeypatch.setattr(trial_module._Bench, "_run_once", one_run)
+    monkeypatch.setattr(ForwardBackward, "__call__", one_run)
     monkeypatch.setattr(trial_module._Bench, "_start", slow_start)
     settings = [Compiled(), Compiled(precision="bf16"), Settings(precision="bf16")]
     _, first, second, quick = run_trials(
@@ -288,13 +289,13 @@ def test_clearly_worse_candidates_stop_early(mlp: Mlp, monkeypatch: pytest.Monke
     def clock() -> float:
         return now[0]
 
-    original = trial_module._Bench._run_once
+    original = ForwardBackward.__call__
 
-    def run_once(bench: Any) -> Any:
+    def run_once(run: Any) -> Any:
         now[0] += 10.0 if torch.get_num_threads() == 1 else 2.0
-        return original(bench)
+        return original(run)
 
-    monkeypatch.setattr(trial_module._Bench, "_run_once", run_once)
+    monkeypatch.setattr(ForwardBackward, "__call__", run_once)
     monkeypatch.setattr(trial_module, "_calm", lambda entries: False)
     torch.set_num_threads(2)
     trials = run_trials(
