@@ -134,7 +134,7 @@ TEST(HfConfig, RelativesAreNamedByWhatTheyShare) {
   EXPECT_EQ(nearest("qwen2_vl"), "qwen2");
   EXPECT_EQ(nearest("llama4_text"), "llama");
   EXPECT_EQ(nearest("xlm-roberta-xl"), "xlm-roberta");
-  EXPECT_EQ(nearest("deberta-v2"), "bert");
+  EXPECT_EQ(nearest("visual_bert"), "bert");
   EXPECT_EQ(nearest("mobilebert"), "bert");
   EXPECT_EQ(nearest("sam"), "");
 }
