@@ -2,6 +2,7 @@
 #include <ostream>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/output_file.h"
 #include "parallel_opt/cli/checks.h"
 #include "parallel_opt/cli/commands.h"
 #include "parallel_opt/hardware/bundle.h"
@@ -31,7 +32,7 @@ ExitCode write_bundle(const std::string& path, const Console& console) {
   DiscoverOptions options = this_machine();
   options.cross_check = false;
   const std::vector<BundledFile> bundle = make_bundle(files, options, names_here(files));
-  write_file(path, to_tar(bundle));
+  write_output(path, to_tar(bundle));
   BundleDocument document;
   document.output = path;
   for (const BundledFile& file : bundle) {

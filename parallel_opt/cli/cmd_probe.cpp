@@ -6,6 +6,7 @@
 #include <set>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/output_file.h"
 #include "parallel_opt/cli/commands.h"
 #include "parallel_opt/hardware/discover.h"
 #include "parallel_opt/hardware/probe_cache.h"
@@ -134,7 +135,7 @@ void print_profile(const ImportedProfile& profile, std::ostream& out) {
 
 void give_profile(const ImportedProfile& profile, const Args& args, const Console& console) {
   const std::optional<std::string> output = args.get("output");
-  if (output) write_file(*output, to_json(profile));
+  if (output) write_output(*output, to_json(profile));
   if (console.json) {
     print_json(console, profile);
   } else {

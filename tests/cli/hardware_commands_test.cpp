@@ -118,5 +118,20 @@ TEST_F(HardwareCommands, ABundleIsListedAndReadAgain) {
   EXPECT_THAT(listed.out, StartsWith("{\n  \"schema\": \"parallel-opt/bundle/1\",\n"));
 }
 
+TEST_F(HardwareCommands, NoFileIsWrittenIntoAMissingDirectory) {
+  const std::string times = write("times.json", kTimes);
+  const std::vector<std::vector<std::string>> calls = {
+      {"doctor", "--bundle"}, {"probe", "--import", times, "--device", "A100-40GB", "-o"}};
+  for (std::vector<std::string> call : calls) {
+    call.push_back(at("none/b.tar"));
+    const CliRun run = run_cli(call);
+    EXPECT_EQ(run.code, 4);
+    EXPECT_EQ(run.out, "");
+    EXPECT_EQ(run.err, "error: " + at("none/b.tar") + ": there is no directory " + at("none") +
+                           " (make it, or name another)\n");
+    EXPECT_FALSE(std::filesystem::exists(at("none")));
+  }
+}
+
 }  // namespace
 }  // namespace parallel_opt
