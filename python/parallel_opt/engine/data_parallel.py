@@ -23,7 +23,7 @@ from parallel_opt.engine.checkpoints import without_reentrant_checkpoints
 from parallel_opt.engine.draws import FullBatchDraws, align_generators, own_stream
 from parallel_opt.engine.layout import Layout
 from parallel_opt.engine.layout_book import LayoutBook
-from parallel_opt.engine.parted import failing_together
+from parallel_opt.engine.parted import failing_together, switching_together
 from parallel_opt.engine.process_group import Group
 from parallel_opt.engine.reducers import DdpReducer, LateReducer, Reducer, ddp_fault
 from parallel_opt.engine.shares import Share, split_batch
@@ -87,7 +87,12 @@ class DataParallel:
         self._sync_batch_norm = sync_batch_norm
         self._draws = draws
         self._layouts = LayoutBook(
-            module, module, self._note, agree=self._first, leads=group.rank == 0
+            module,
+            module,
+            self._note,
+            agree=self._first,
+            leads=group.rank == 0,
+            meet=lambda name: switching_together(group, f"{self._name}/{name}"),
         )
         self._reducer: Reducer | None = None
         self._parameters: list[torch.Tensor] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,8 @@ class LayoutBook:
         forward: Runs it; kept apart from the module so that it need not be compiled.
         agree: Makes one value of what each rank found. Collective. None: there is one rank.
         leads: Whether this rank's findings count.
+        meet: Called with a name, alike on all ranks, where a new mode of the module brings a layout
+            under which ranks in the mode before would wait for each other.
         note: Takes what the user should know.
     """
 
@@ -40,15 +43,17 @@ class LayoutBook:
         *,
         agree: Callable[[Any], Any] | None = None,
         leads: bool = True,
+        meet: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._module, self._forward, self._note = module, forward, note
         self._alone, self._leads = agree is None, leads
         self._agree = agree or (lambda own: own)
+        self._meet = meet
         self.modes = Modes(module)
         self._words = Words()
         self._layouts: dict[Key, Layout] = {}
         self._uses: dict[str, int] = {}
-        self._agreed: set[str] = set()
+        self._agreed: dict[str, Layout] = {}  # by the form of the inputs: of the last call
         self._calls = 0
         self._has_hooks = False
 
@@ -63,10 +68,18 @@ class LayoutBook:
         self._uses[signature] = uses = self._uses.get(signature, -1) + 1
         known = self._layouts.get(key)
         run = self._run_of(structure)
+        due = uses in CHECKED_AT or uses % CHECKED_EVERY == 0
         if known is None:
-            found = find_layout(self._module, run, inputs)
-            known = found if signature in self._agreed else self._agree(found)
-        elif not known.whole_because and (uses in CHECKED_AT or uses % CHECKED_EVERY == 0):
+            before = self._agreed.get(signature)
+            known = find_layout(self._module, run, inputs)
+            if before is None:
+                known, due = self._agree(known), False
+            elif not sliced or known.whole_because == NO_BATCH:
+                due = False
+            elif not _goes_with(known, before):
+                self._meet(f"{signature}/{uses}")
+                due = False
+        if due and not known.whole_because:
             own = layout_fault(known, self._module, run, inputs) if self._leads else ""
             fault = self._agree(own)
             if fault:
@@ -78,7 +91,7 @@ class LayoutBook:
                 known = Layout((None,) * len(inputs), whole_because=fault)
         if known.whole_because != NO_BATCH:  # a later batch may have more samples
             self._layouts[key] = known
-            self._agreed.add(signature)
+            self._agreed[signature] = known
         return known
 
     def whole_or(
@@ -111,3 +124,11 @@ class LayoutBook:
             return self._forward(*args, **kwargs)
 
         return run
+
+
+def _goes_with(layout: Layout, other: Layout) -> bool:
+    """Whether a rank under one of them and a rank under the other exchange the same values."""
+    if layout.whole_because or other.whole_because:
+        return bool(layout.whole_because) == bool(other.whole_because)
+    mine, theirs = (dataclasses.replace(each, branches=False) for each in (layout, other))
+    return mine == theirs

@@ -1,4 +1,4 @@
-"""A forward that fails on some ranks and not on others.
+"""What happens on some ranks and not on others: a forward that fails, a switch of the model.
 
 Each rank computes its own samples, so a bad one (an index out of range, say) raises on one rank
 only, while the others go on to exchange what they computed. A loop that catches the error and takes
@@ -16,6 +16,8 @@ from parallel_opt.engine.process_group import Group, is_peer_lost
 
 PATIENCE_S = 20.0
 """How much later than this rank the others may fail in the same forward."""
+SWITCH_PATIENCE_S = 40.0
+"""How much later they may come to it: less than what a collective waits."""
 
 
 class RanksParted(BaseException):
@@ -44,14 +46,35 @@ def failing_together(group: Group, forward: str) -> Iterator[None]:
         raise
 
 
+def switching_together(group: Group, switch: str) -> None:
+    """Waits until every rank has switched its model in the same way.
+
+    Args:
+        switch: Its name, alike on all ranks and used once.
+
+    Raises:
+        RanksParted: Other ranks have not within `SWITCH_PATIENCE_S`.
+    """
+    if not _all_meet(group, f"switched/{switch}", SWITCH_PATIENCE_S):
+        raise RanksParted(
+            f"rank {group.rank} alone has switched something on the model (an attribute, or "
+            "train() or eval() of a part): the ranks cannot go on together (switch it on every "
+            "rank)"
+        )
+
+
 def _all_fail(group: Group, forward: str) -> bool:
+    return _all_meet(group, f"failed/{forward}", PATIENCE_S)
+
+
+def _all_meet(group: Group, name: str, patience_s: float) -> bool:
     store = compat.default_store()
     if store is None:
         return True  # nobody to ask
-    keys = [f"parallel_opt/failed/{forward}/{rank}" for rank in range(group.size)]
+    keys = [f"parallel_opt/{name}/{rank}" for rank in range(group.size)]
     store.set(keys[group.rank], "1")
     try:
-        store.wait(keys, datetime.timedelta(seconds=PATIENCE_S))
+        store.wait(keys, datetime.timedelta(seconds=patience_s))
     except Exception:  # a timeout's type depends on the store and on torch's version
         return False
     return True

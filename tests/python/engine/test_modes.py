@@ -12,9 +12,11 @@ from torch import nn
 
 from harness import RankPool
 from parallel_opt.engine.data_parallel import DataParallel
+from parallel_opt.engine.layout_book import LayoutBook
 from parallel_opt.engine.micro_batch import MicroBatchForward
 from parallel_opt.engine.modes import Modes, Words
 from parallel_opt.engine.process_group import Group
+from parallel_opt.engine.structure import flatten
 
 
 class Switched(nn.Module):
@@ -187,3 +189,30 @@ def test_words_and_switches_tell_calls_apart_and_names_of_samples_do_not() -> No
     assert words.key("f", ["train", 0]) != words.key("f", ["train", 2])
     assert words.key("f", [True]) != words.key("f", [1])
     assert [words.key("names", [f"sample {i}"]) for i in range(12)][8:] == [()] * 4
+
+
+def test_a_switch_under_which_ranks_would_part_is_met() -> None:
+    module = model()
+    met: list[str] = []
+    asked: list[Any] = []
+
+    def agree(own: Any) -> Any:
+        asked.append(own)
+        return own
+
+    book = LayoutBook(module, module, lambda note: None, agree=agree, meet=met.append)
+    inputs, structure = flatten(((torch.randn(7, 4, dtype=torch.float64),), {}))
+
+    def use(**attributes: Any) -> int:
+        vars(module).update(attributes)
+        with book.modes.forward(notice=True):
+            book.layout(inputs, structure, sliced=True)
+        return len(asked)
+
+    # looked for together, then looked at together at uses 1, 2, 4, 8 ... by a rank that does not
+    # see the others' labels too
+    assert [use(), use(), use()] == [1, 2, 3]
+    assert [use(label="good"), use(label="best")] == [3, 4] and met == []
+    assert use(centred=True) == 4  # each rank looks alone, and waits for those that need not
+    assert met == [f"{structure.signature}/5"]
+    assert [use(), use(), use()] == [4, 4, 4]  # whole from here on

@@ -1,4 +1,4 @@
-"""Errors in a forward: on all ranks the loop may go on, on one of them it must not."""
+"""Errors and switches: where all ranks have them the loop may go on, with one alone it must not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from harness import RankPool
 from parallel_opt.engine import parted
 from parallel_opt.engine.data_parallel import DataParallel
-from parallel_opt.engine.parted import failing_together
+from parallel_opt.engine.parted import failing_together, switching_together
 from parallel_opt.engine.process_group import Group
 
 
@@ -71,6 +71,27 @@ def test_a_rank_that_fails_alone_ends(ranks: RankPool) -> None:
         "sample out of the data, or run on one rank) from index out of range",
     ]
     assert not issubclass(parted.RanksParted, Exception)  # what loops catch
+
+
+def switches(group: Group, name: str, both: bool) -> str:
+    parted.SWITCH_PATIENCE_S = 0.5 if not both else 40.0
+    try:
+        if both or group.rank == 0:
+            switching_together(group, name)
+    except parted.RanksParted as error:
+        return str(error)
+    finally:
+        parted.SWITCH_PATIENCE_S = 40.0
+    return "goes on"
+
+
+def test_a_rank_that_switches_its_model_alone_ends(ranks: RankPool) -> None:
+    assert ranks.run(switches, 2, "both", True) == ["goes on", "goes on"]
+    assert ranks.run(switches, 2, "one", False) == [
+        "rank 0 alone has switched something on the model (an attribute, or train() or eval() of a "
+        "part): the ranks cannot go on together (switch it on every rank)",
+        "goes on",
+    ]
 
 
 def unshared(group: Group) -> str:
