@@ -91,17 +91,13 @@ def _convolution(dtype: str, shape: _Image, channels_last: bool, backward: bool)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         c = shape.channels
 
-        def one() -> Call:
-            x = _random(device, dtype, shape.batch, c, shape.side, shape.side)
-            x = x.to(memory_format=layout).requires_grad_(backward)
-            weight = _random(device, dtype, c, c, 3, 3).to(memory_format=layout)
-            weight.requires_grad_(backward)
-            if not backward:
-                return _forward(lambda: functional.conv2d(x, weight, padding=1))
-            return _backward(functional.conv2d(x, weight, padding=1), [x, weight])
-
-        image_bytes = DTYPES[dtype].itemsize * shape.batch * c * shape.side**2
-        return _in_turns(2.0 * image_bytes, one)
+        x = _random(device, dtype, shape.batch, c, shape.side, shape.side)
+        x = x.to(memory_format=layout).requires_grad_(backward)
+        weight = _random(device, dtype, c, c, 3, 3).to(memory_format=layout)
+        weight.requires_grad_(backward)
+        if not backward:
+            return _forward(lambda: functional.conv2d(x, weight, padding=1))
+        return _backward(functional.conv2d(x, weight, padding=1), [x, weight])
 
     # The backward is two convolutions of the same cost: to the input and to the weight.
     return Point(shape.flops * (2 if backward else 1), make)
