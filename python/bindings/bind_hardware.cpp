@@ -70,6 +70,7 @@ void bind_probes(nb::module_& m) {
       },
       "device"_a, "software"_a = "",
       "The newest usable probe of a device, or None; and why other entries were passed over.");
+  m.def("probe_directory", &probe_directory, "Where probes are filed.");
   m.def(
       "store_probes", [](const ProbeSet& set) { return store_probes(probe_directory(), set); },
       "probes"_a, "File a probe in the cache; returns its path. Raises SystemError.");

@@ -8,6 +8,7 @@ bfloat16, say, is fast here is decided by these rates alone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +41,7 @@ HOST_SHARE = 0.15  # of the budget: memory bandwidth and transfers, measured in 
 LAUNCH_SHARE = 0.05
 RETRY_SHARE = 0.2  # kept for points whose times scattered
 BUSY_SPREAD = 0.25  # interquartile range over median, above which the machine was not ours alone
+BUSY_SERVES_S = 600.0  # how long a probe that others disturbed serves before it is taken again
 SLOW_FP16 = 0.8  # below this share of the fp32 rate fp16 is not worth more of the budget
 
 Document = dict[str, Any]
@@ -266,11 +269,23 @@ def _types(cluster: _core.Cluster, kind: str | None = None) -> list[_core.Device
 
 def cached(cluster: _core.Cluster | None = None, *, kind: str | None = None) -> bool:
     """True when every type of device of this host, or those of one kind, has a probe of this torch
-    version that is worth keeping: not old, not damaged, not taken while others used the
-    machine."""
+    version that is worth keeping: not old, not damaged, not taken while others used the machine, or
+    taken minutes ago, as they are likely still there."""
     cluster = cluster or _core.discover()
-    found = (_core.cached_probes(device, software())[0] for device in _types(cluster, kind))
-    return all(probes is not None and not probes.busy for probes in found)
+    found = [_core.cached_probes(device, software())[0] for device in _types(cluster, kind)]
+    return all(
+        probes is not None and (not probes.busy or _just_filed(probes.uuid)) for probes in found
+    )
+
+
+def _just_filed(uuid: str) -> bool:
+    """Whether a probe of the device was filed within the last minutes."""
+    latest = 0.0
+    for file in Path(_core.probe_directory()).glob("*.json"):
+        with contextlib.suppress(OSError):
+            if uuid in file.read_text(encoding="utf-8"):
+                latest = max(latest, file.stat().st_mtime)
+    return time.time() - latest < BUSY_SERVES_S
 
 
 def run(
