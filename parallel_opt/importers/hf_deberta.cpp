@@ -185,19 +185,13 @@ TensorId run_layers(GraphWriter& w, const DebertaSpec& s, TensorId x) {
 
 Graph build_deberta(GraphWriter& w, const DebertaSpec& s) {
   const EncoderSpec& e = s.encoder;
-  const Dim batch = w.symbol("batch", 1);
-  const bool choosing = e.head == Head::multiple_choice;
-  const Dim choices = choosing ? w.symbol("choices", 4) : fixed(1);
-  const Dim length = w.symbol("sequence", std::min<std::int64_t>(e.positions, 2048), e.longest);
-  const TensorId given = choosing ? w.input("input_ids", DType::i64, {batch, choices, length})
-                                  : w.input("input_ids", DType::i64, {batch, length});
-  const TensorId ids = choosing ? w.view(given, {times(batch, choices), length}) : given;
+  const auto [batch, choices, length, ids] = read_tokens(w, e, e.positions);
   Encoded encoded;
   {
     const GraphWriter::Scope base(w, e.head == Head::base ? "" : e.base);
     encoded.hidden = run_layers(w, s, embed_words(w, s, ids, encoded.table));
   }
-  if (choosing || e.head == Head::sequence_classification) {
+  if (e.head == Head::multiple_choice || e.head == Head::sequence_classification) {
     const TensorId first = w.dropout(first_token(w, encoded.hidden), s.pooler_dropout);
     encoded.pooled =
         activate(w, w.linear(first, "pooler.dense", e.hidden, true), s.pooler_activation);

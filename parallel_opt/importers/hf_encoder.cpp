@@ -102,13 +102,7 @@ bool asks_for_pooler(Head head) {
 }
 
 Graph build_encoder(GraphWriter& w, EncoderSpec s) {
-  const Dim batch = w.symbol("batch", 1);
-  const bool choosing = s.head == Head::multiple_choice;
-  const Dim choices = choosing ? w.symbol("choices", 4) : fixed(1);
-  const Dim length = w.symbol("sequence", std::min<std::int64_t>(s.longest, 2048), s.longest);
-  const TensorId given = choosing ? w.input("input_ids", DType::i64, {batch, choices, length})
-                                  : w.input("input_ids", DType::i64, {batch, length});
-  const TensorId ids = choosing ? w.view(given, {times(batch, choices), length}) : given;
+  const auto [batch, choices, length, ids] = read_tokens(w, s, s.longest);
   Encoded encoded;
   {
     const GraphWriter::Scope base(w, s.head == Head::base ? "" : s.base);
@@ -350,6 +344,19 @@ constexpr HfFamily kEncoderFamilies[] = {{"bert", bert},           {"mpnet", mpn
                                          {"albert", albert},       {"distilbert", distilbert}};
 
 }  // namespace
+
+EncoderTokens read_tokens(GraphWriter& w, const EncoderSpec& spec, std::int64_t usual) {
+  const bool choosing = spec.head == Head::multiple_choice;
+  EncoderTokens tokens;
+  tokens.batch = w.symbol("batch", 1);
+  tokens.choices = choosing ? w.symbol("choices", 4) : fixed(1);
+  tokens.length = w.symbol("sequence", std::min<std::int64_t>(usual, 2048), spec.longest);
+  const auto& [batch, choices, length, ids] = tokens;
+  tokens.ids = choosing ? w.view(w.input("input_ids", DType::i64, {batch, choices, length}),
+                                 {times(batch, choices), length})
+                        : w.input("input_ids", DType::i64, {batch, length});
+  return tokens;
+}
 
 std::span<const HfFamily> encoder_families() { return kEncoderFamilies; }
 

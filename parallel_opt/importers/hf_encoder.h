@@ -46,6 +46,14 @@ struct EncoderSpec {
   TensorId (*choice)(GraphWriter&, const EncoderSpec&, const Encoded&) = nullptr;
 };
 
+/// What an encoder is given: tokens [batch, length], or [batch, choices, length] viewed as
+/// [batch x choices, length].
+struct EncoderTokens {
+  Dim batch, choices, length;
+  TensorId ids;
+};
+/// `usual` is the length where nobody states one.
+EncoderTokens read_tokens(GraphWriter& w, const EncoderSpec& spec, std::int64_t usual);
 /// The hidden state of the first token, [batch, hidden].
 TensorId first_token(GraphWriter& w, TensorId x);
 /// Writes the head that `spec` names; `choices` are those of each sample, where there are any.

@@ -69,7 +69,7 @@ TensorId pooling_projector(GraphWriter& w, const SightSpec& s, TensorId x) {
   return w.matmul(normed, weight, w.with_last(normed, fixed(s.text_width)));
 }
 
-/// The words with the image's tokens where the text has its placeholder.
+/// The words, with the image's tokens in the places that the text keeps for them.
 TensorId with_images(GraphWriter& w, const SightSpec& s, TensorId ids, TensorId hidden) {
   const TensorId pixels = pixel_input(w, s.image, w.dim(ids, 0));
   const TensorId states = tower_states(w, s, pixels);
