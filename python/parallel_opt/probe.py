@@ -40,6 +40,7 @@ QUICK_BUDGET_S = 2.0
 HOST_SHARE = 0.15  # of the budget: memory bandwidth and transfers, measured in C++
 LAUNCH_SHARE = 0.05
 RETRY_SHARE = 0.2  # kept for points whose times scattered
+CHEAP_S = 3e-3  # a GPU's calls below this are timed late too: one size alone tells it far too slow
 BUSY_SPREAD = 0.25  # interquartile range over median, above which the machine was not ours alone
 BUSY_SERVES_S = 600.0  # how long a probe that others disturbed serves before it is taken again
 SLOW_FP16 = 0.8  # below this share of the fp32 rate fp16 is not worth more of the budget
@@ -142,10 +143,10 @@ class Prober:
             share_s = max(0.0, self.left_s() - reserve_s) / max(1, points_left)
             points_left -= 1
             known = [rate for size, rate in reference.items() if size <= point.size]
-            if rates and known and point.size / known[-1] > 1.5 * share_s:
-                break  # flat beyond: a larger call would eat the others' time
-            if rates and self.left_s() <= 0:
-                break
+            likely_s = point.size / known[-1] if known else 0.0
+            cheap = bool(known) and self.device.type == "cuda" and likely_s < CHEAP_S
+            if rates and not cheap and (likely_s > 1.5 * share_s or self.left_s() <= 0):
+                break  # a larger call would eat the others' time
             try:
                 timing = self.time(point.make(self.device), share_s)
             except (RuntimeError, NotImplementedError) as error:

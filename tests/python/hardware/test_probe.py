@@ -15,7 +15,7 @@ import torch
 from parallel_opt import _core, probe
 from parallel_opt.probe_kernels import Curve, Point, plan_curves
 from parallel_opt.probe_text import driver_version
-from parallel_opt.probe_timing import Timing
+from parallel_opt.probe_timing import Timing, time_calls
 
 CPU = torch.device("cpu")
 
@@ -223,6 +223,19 @@ def test_sizes_that_would_eat_the_budget_are_left_out(monkeypatch: pytest.Monkey
     assert [point["size"] for point in found[0]["points"]] == [1.0, 10.0]
     assert found[0]["points"][1]["per_s"] == pytest.approx(10.0)
     assert prober.notes == []
+
+
+def test_cheap_sizes_on_a_gpu_are_measured_when_the_time_is_spent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = _Clock(monkeypatch)
+    monkeypatch.setattr(
+        probe, "time_queued", lambda call, budget_s, _: time_calls(call, budget_s, lambda: None)
+    )
+    prober = probe.Prober(torch.device("cuda", 0), 0.0, 0.0)
+    # 1 FLOP in 0.1 ms: 10 should take 1 ms and are cheap, 100 should take 10 ms.
+    found = prober.rates([_curve(0, _points(clock, 1e-4, 1e-3, 1e-2))])
+    assert [point["size"] for point in found[0]["points"]] == [1.0, 10.0]
 
 
 def test_cores_that_others_use_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
