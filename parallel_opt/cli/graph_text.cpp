@@ -191,7 +191,7 @@ void print_summary(const GraphSummary& s, std::ostream& out) {
   std::vector<std::string> inputs;
   inputs.reserve(s.inputs.size());
   for (const InputSummary& input : s.inputs) inputs.push_back(shape_text(input));
-  const Table facts{
+  Table facts{
       {{"", Align::left}, {"", Align::left}},
       {{"model", s.name + " (" + s.source + ")"},
        {"inputs", join(inputs, ", ")},
@@ -204,6 +204,9 @@ void print_summary(const GraphSummary& s, std::ostream& out) {
        {"backward", show(s.flops.backward) + "; " + show(s.flops_all.backward) + " in all"},
        {"saved", show(s.saved_bytes) + " kept for the backward"},
        {"critical path", show(s.critical_path_flops)}}};
+  if (s.live_peak) {
+    facts.rows.push_back({"peak", show(s.live_peak->bytes) + " at " + s.live_peak->at});
+  }
   out << to_text(facts);
   Table blocks{{{"block"}, {"repeats", Align::right}, {"operators", Align::right}}, {}};
   for (const Block& block : s.blocks) {

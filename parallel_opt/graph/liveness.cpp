@@ -7,20 +7,12 @@
 #include <unordered_map>
 
 #include "parallel_opt/graph/alias.h"
+#include "parallel_opt/graph/liveness_impl.h"
 #include "parallel_opt/graph/step_dtypes.h"
 #include "parallel_opt/graph/work.h"
 
 namespace parallel_opt {
 namespace {
-
-/// A storage that lives from operation `first` to operation `last`, both inclusive.
-struct Buffer {
-  std::string name;
-  MemoryKind kind = MemoryKind::activations;
-  std::int64_t bytes = 0;
-  std::size_t first = 0;
-  std::size_t last = 0;
-};
 
 struct Workspace {
   std::int64_t forward = 0;
@@ -90,7 +82,7 @@ class Step {
       backward();
       optimizer();
     }
-    return sweep();
+    return result();
   }
 
  private:
@@ -108,7 +100,7 @@ class Step {
 
   void extend(int buffer, std::size_t time) {
     if (buffer < 0) return;
-    Buffer& b = buffers_[static_cast<std::size_t>(buffer)];
+    LiveBuffer& b = buffers_[static_cast<std::size_t>(buffer)];
     b.last = std::max(b.last, time);
   }
 
@@ -177,8 +169,9 @@ class Step {
       if (enters_loop(op)) id = owners_[id.index()];  // made by the run before
       if (owners_[id.index()] != id || storage_[id.index()] >= 0) continue;
       if (graph_.tensor(id).role != TensorRole::activation) continue;
-      storage_[id.index()] = static_cast<int>(
-          add(graph_.tensor(id).name, MemoryKind::activations, tensor_bytes(id), p, p));
+      storage_[id.index()] =
+          static_cast<int>(add(graph_.tensor(id).name, MemoryKind::activations,
+                               storage_bytes(graph_, op, id, tensor_bytes(id)), p, p));
     }
     const Workspace inner = workspace(graph_, op);
     if (inner.forward > 0) {
@@ -236,7 +229,7 @@ class Step {
       if (!inner) {
         hold_runs(buffer, until);
       } else if (recomputed_.insert(owner).second) {
-        const Buffer copy = buffers_[static_cast<std::size_t>(buffer)];
+        const LiveBuffer copy = buffers_[static_cast<std::size_t>(buffer)];
         add(copy.name + " again", copy.kind, copy.bytes, again, backward_time(made));
       }
     }
@@ -262,7 +255,7 @@ class Step {
   /// Keeps a storage until the backward; one made in a loop has as many companions as runs, one of
   /// an alternative that keeps less than another is not counted beside that.
   void hold_runs(int buffer, std::size_t until) {
-    const Buffer made = buffers_[static_cast<std::size_t>(buffer)];
+    const LiveBuffer made = buffers_[static_cast<std::size_t>(buffer)];
     const double runs = made.first < n_ ? runs_alive(graph_.ops[order_[made.first]].region) : 1;
     if (runs == 0) return;
     extend(buffer, until);
@@ -364,7 +357,7 @@ class Step {
     }
     hold(held, id);
     if (t.role == TensorRole::parameter) {
-      Buffer& b = buffers_[static_cast<std::size_t>(held)];
+      LiveBuffer& b = buffers_[static_cast<std::size_t>(held)];
       b.last = options_.gradients_before ? std::max(b.last, time) : end_;
     }
   }
@@ -397,35 +390,11 @@ class Step {
 
   // --- result
 
-  Liveness sweep() {
+  Liveness result() {
     Liveness live;
     live.forward_operations = n_;
     live.backward_operations = options_.training ? n_ : 0;
-    std::vector<std::int64_t> change(end_ + 2, 0);
-    for (const Buffer& b : buffers_) {
-      change[std::min(b.first, end_)] += b.bytes;
-      change[std::min(b.last, end_) + 1] -= b.bytes;
-    }
-    std::int64_t now = 0;
-    std::size_t peak = 0;
-    for (std::size_t t = 0; t < end_; ++t) {
-      now += change[t];
-      live.curve.push_back(Bytes(now));
-      if (now > live.peak.value) {
-        live.peak = Bytes(now);
-        peak = t;
-      }
-    }
-    live.peak_at = time_name(peak);
-    for (const Buffer& b : buffers_) {
-      if (b.first > peak || b.last < peak) continue;
-      live.at_peak[static_cast<std::size_t>(b.kind)] += Bytes(b.bytes);
-      live.largest.push_back({b.name, b.kind, Bytes(b.bytes)});
-    }
-    std::stable_sort(live.largest.begin(), live.largest.end(),
-                     [](const LiveTensor& a, const LiveTensor& b) { return a.bytes > b.bytes; });
-    constexpr std::size_t kMostListed = 20;
-    if (live.largest.size() > kMostListed) live.largest.resize(kMostListed);
+    live.peak_at = time_name(sweep_buffers(buffers_, end_, live));
     return live;
   }
 
@@ -446,7 +415,7 @@ class Step {
   std::size_t n_ = 0;
   std::size_t updates_ = 0;
   std::size_t end_ = 0;
-  std::vector<Buffer> buffers_;
+  std::vector<LiveBuffer> buffers_;
   std::vector<int> storage_;   ///< per owning tensor: its buffer
   std::vector<int> gradient_;  ///< per tensor: the buffer of its gradient so far
   std::unordered_map<int, std::set<TensorId>> holders_;
@@ -458,6 +427,48 @@ class Step {
 };
 
 }  // namespace
+
+std::size_t sweep_buffers(const std::vector<LiveBuffer>& buffers, std::size_t end, Liveness& live) {
+  std::vector<std::int64_t> change(end + 2, 0);
+  for (const LiveBuffer& b : buffers) {
+    change[std::min(b.first, end)] += b.bytes;
+    change[std::min(b.last, end) + 1] -= b.bytes;
+  }
+  std::int64_t now = 0;
+  std::size_t peak = 0;
+  for (std::size_t t = 0; t < end; ++t) {
+    now += change[t];
+    live.curve.push_back(Bytes(now));
+    if (now > live.peak.value) {
+      live.peak = Bytes(now);
+      peak = t;
+    }
+  }
+  for (const LiveBuffer& b : buffers) {
+    if (b.first > peak || b.last < peak) continue;
+    live.at_peak[static_cast<std::size_t>(b.kind)] += Bytes(b.bytes);
+    live.largest.push_back({b.name, b.kind, Bytes(b.bytes)});
+  }
+  std::stable_sort(live.largest.begin(), live.largest.end(),
+                   [](const LiveTensor& a, const LiveTensor& b) { return a.bytes > b.bytes; });
+  constexpr std::size_t kMostListed = 20;
+  if (live.largest.size() > kMostListed) live.largest.resize(kMostListed);
+  return peak;
+}
+
+std::int64_t storage_bytes(const Graph& graph, const Op& op, TensorId id, std::int64_t bytes) {
+  static constexpr std::array<std::string_view, 4> kKeepTheirSum = {
+      "aten.mse_loss", "aten.smooth_l1_loss", "aten.binary_cross_entropy", "aten.soft_margin_loss"};
+  const std::string_view target = std::string_view(op.target).substr(0, op.target.rfind('.'));
+  if (std::ranges::find(kKeepTheirSum, target) == kKeepTheirSum.end()) return bytes;
+  const Tensor& result = graph.tensor(id);
+  for (const Operand& input : op.inputs) {
+    if (!input.tensor.valid() || !result.shape.empty()) continue;
+    const Tensor& operand = graph.tensor(input.tensor);
+    bytes = std::max(bytes, elements(operand) * size_of(result.dtype));
+  }
+  return bytes;
+}
 
 Liveness live_bytes(const Graph& graph, const StepOptions& options) {
   return Step(graph, options).run();

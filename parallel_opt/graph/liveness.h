@@ -68,4 +68,11 @@ struct Liveness {
 /// the allocator holds. Linear in operators.
 Liveness live_bytes(const Graph& graph, const StepOptions& options);
 
+/// The same of a step recorded with its backward (capture at level "step"), replayed: every storage
+/// lives from the operator that makes it to the last one that reads it; parameters, buffers,
+/// inputs, optimizer states and the model's outputs to the end, and so does what the backward
+/// leaves to the optimizer. What no operator shows (workspaces, references held by Python code or
+/// by a node of autograd until it is done) is not in it. Pre: has_backward(step).
+Liveness replay_live_bytes(const Graph& step);
+
 }  // namespace parallel_opt

@@ -9,7 +9,6 @@ namespace {
 using enum OpClass;
 
 constexpr double kFree = 0;
-constexpr double kTranscendental = 10;
 
 constexpr OpRow kCommonRows[] = {
     // --- contractions: 2 FLOPs per point of the space

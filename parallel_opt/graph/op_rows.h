@@ -8,6 +8,9 @@
 /// The parts of the operator table, one file each. Private to graph/.
 namespace parallel_opt::op_rows_detail {
 
+inline constexpr double kTranscendental =
+    10;  ///< FLOPs of an exponential, a logarithm and the like
+
 std::span<const OpRow> common_rows();
 std::span<const OpRow> special_rows();
 std::span<const OpRow> more_rows();

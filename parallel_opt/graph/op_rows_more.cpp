@@ -7,8 +7,6 @@ namespace {
 
 using enum OpClass;
 
-constexpr double kTranscendental = 10;
-
 constexpr OpRow kMoreRows[] = {
     // --- elementwise, one operand
     {"aten.acosh", elementwise, "... -> ...", "", "", "self", "", kTranscendental},

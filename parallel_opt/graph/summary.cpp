@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "parallel_opt/graph/liveness.h"
 #include "parallel_opt/graph/work.h"
 
 namespace parallel_opt {
@@ -81,6 +82,10 @@ GraphSummary summarize(const Graph& graph) {
         Flops(std::max(summary.critical_path_flops.value, longest + all.value));
   }
   summary.saved_bytes = graph.observed_saved_bytes.value_or(saved_bytes(graph));
+  if (recorded) {
+    const Liveness live = replay_live_bytes(graph);
+    summary.live_peak = LivePeak{live.peak, live.peak_at};
+  }
   summary.blocks = find_blocks(graph);
   summary.opaque =
       opaque_list(opaque, summary.flops_all.forward.value + summary.flops_all.backward.value);

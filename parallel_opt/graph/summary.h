@@ -24,6 +24,13 @@ struct StepFlops {
   bool operator==(const StepFlops&) const = default;
 };
 
+/// Where a recorded step holds most.
+struct LivePeak {
+  Bytes bytes;
+  std::string at;  ///< name of the operator that runs then
+  bool operator==(const LivePeak&) const = default;
+};
+
 /// An operator that the table does not know: counted, never dropped.
 struct OpaqueSummary {
   std::string operator_name;
@@ -46,6 +53,8 @@ struct GraphSummary {
   StepFlops flops;      ///< contractions, convolutions, attention; 2 per multiply-add
   StepFlops flops_all;  ///< and everything else
   Bytes saved_bytes;
+  /// Of a step recorded with its backward: `replay_live_bytes` (graph/liveness.h).
+  std::optional<LivePeak> live_peak;
   Flops critical_path_flops;  ///< of the forward: the costliest chain of dependent operators
   std::vector<Block> blocks;
   std::vector<OpaqueSummary> opaque;
@@ -69,6 +78,13 @@ template <class Visitor, class T>
 void fields(Visitor& visit, T& flops) {
   visit("forward", flops.forward, "floating-point operations of one forward");
   visit("backward", flops.backward, "of the gradients that are needed");
+}
+
+template <class Visitor, class T>
+  requires SameAs<T, LivePeak>
+void fields(Visitor& visit, T& peak) {
+  visit("bytes", peak.bytes, "parameters, buffers, inputs and optimizer states included");
+  visit("at", peak.at, "name of the operator that runs then");
 }
 
 template <class Visitor, class T>
@@ -96,6 +112,8 @@ void fields(Visitor& visit, T& s) {
   visit("flops_all", s.flops_all, "and every other operator");
   visit("saved_bytes", s.saved_bytes,
         "kept by the forward for the backward; what was observed, where it was");
+  visit.optional("live_peak", s.live_peak,
+                 "where a step that was recorded with its backward holds most");
   visit("critical_path_flops", s.critical_path_flops,
         "forward: the costliest chain of dependent operators");
   visit("blocks", s.blocks, "repeated parts, largest share of operators first");

@@ -43,7 +43,8 @@ void bind_liveness(nb::module_& m) {
             for (const Bytes b : l.curve) curve.push_back(b.value);
             return curve;
           },
-          "During each operation: forward, backward, one per updated parameter.");
+          "During each operation: forward, backward, one per updated parameter; of a replay, "
+          "during each operator.");
   m.def(
       "live_bytes",
       [](const Graph& graph, double optimizer_states, double optimizer_temporaries,
@@ -65,6 +66,8 @@ void bind_liveness(nb::module_& m) {
       "optimizer_stepped"_a = true, "gradients_before"_a = false, "training"_a = true,
       "compute"_a = "fp32", "recompute"_a = std::vector<std::string>(),
       "Live bytes of one training step; the defaults are AdamW's, not fused.");
+  m.def("replay_live_bytes", &replay_live_bytes, "step"_a,
+        "Live bytes of a step recorded with its backward, operator by operator as recorded.");
 }
 
 nb::list axes_of(const std::vector<std::vector<int>>& tensors) {
@@ -124,6 +127,7 @@ void bind_analysis(nb::module_& m) {
   bind_struct<InputSummary>(m, "InputSummary", "A tensor that the caller passes.");
   bind_struct<StepFlops>(m, "StepFlops", "FLOPs of one step's halves.");
   bind_struct<OpaqueSummary>(m, "OpaqueSummary", "An operator that the table does not know.");
+  bind_struct<LivePeak>(m, "LivePeak", "Where a recorded step holds most.");
   bind_struct<GraphSummary>(m, "GraphSummary", "One look at a model.");
   bind_graph_analysis(m);
   m.def("summarize", &summarize, "graph"_a, nb::call_guard<nb::gil_scoped_release>(),

@@ -115,6 +115,50 @@ TEST(Liveness, ListsTheLargestFirst) {
   EXPECT_EQ(sum, live.peak);
 }
 
+/// x [32 8] -> mm w [8 4] -> mse_loss against t; its backward and the update, as recorded.
+Graph recorded_step() {
+  GraphBuilder b;
+  const TensorId x = b.input("x", {32, 8});
+  const TensorId w = b.parameter("w", {8, 4});
+  const TensorId t = b.input("t", {32, 4});
+  const TensorId y = b.op("aten.mm.default", {{"self", x}, {"mat2", w}}, {32, 4});
+  const TensorId loss = b.op("aten.mse_loss.default", {{"self", y}, {"target", t}}, {});
+  const TensorId seed = b.op("aten.ones_like.default", {{"self", loss}}, {});
+  const TensorId dy = b.op("aten.mse_loss_backward.default",
+                           {{"grad_output", seed}, {"self", y}, {"target", t}}, {32, 4});
+  const TensorId dw = b.op("aten.mm.default", {{"self", x}, {"mat2", dy}}, {8, 4});
+  const TensorId small = b.op("aten.mul.Tensor", {{"self", dw}}, {8, 4});
+  b.op("aten.sub_.Tensor", {{"self", w}, {"other", small}}, {8, 4});
+  b.output(loss);
+  for (std::size_t i = 0; i < 7; ++i) {
+    b.raw().ops[i].phase = i < 2 ? Phase::forward : i < 5 ? Phase::backward : Phase::optimizer;
+  }
+  return b.build();
+}
+
+TEST(Liveness, ARecordedStepIsReplayed) {
+  constexpr std::int64_t kIn = 32 * 8 * 4, kWeight = 8 * 4 * 4, kY = 32 * 4 * 4;
+  constexpr std::int64_t rest = kIn + kWeight + kY;  // x, w, t
+  const Liveness live = replay_live_bytes(recorded_step());
+  const std::vector<Bytes> expected = {
+      Bytes(rest + kY),                    // y
+      Bytes(rest + 2 * kY),                // y and the loss, whose storage is y's size
+      Bytes(rest + 2 * kY + 4),            // y is read later
+      Bytes(rest + 3 * kY + 4),            // y, loss, seed, dy
+      Bytes(rest + 2 * kY + 4 + kWeight),  // loss, seed until the backward ends, dy, dw
+      Bytes(rest + kY + 2 * kWeight),      // loss, dw, small
+      Bytes(rest + kY + 2 * kWeight)};     // dw stays: it is the parameter's gradient
+  EXPECT_EQ(live.curve, expected);
+  EXPECT_EQ(live.peak_at, "op3");
+  EXPECT_EQ(live.kind(MemoryKind::gradients), Bytes(kY + 4));
+  EXPECT_EQ(live.forward_operations, 2u);
+  EXPECT_EQ(live.backward_operations, 3u);
+}
+
+TEST(Liveness, ReplayOfAnEmptyGraphIsEmpty) {
+  EXPECT_EQ(replay_live_bytes(Graph{}).peak, Bytes(0));
+}
+
 TEST(Liveness, AnEmptyGraphIsEmpty) { EXPECT_EQ(live_bytes(Graph{}, {}).peak, Bytes(0)); }
 
 TEST(StepDtypes, ContractionsAreLoweredOthersFollow) {
