@@ -27,6 +27,11 @@ std::vector<OpaqueSummary> opaque_list(const std::map<std::string, OpaqueCount>&
   return list;
 }
 
+LivePeak replayed_peak(const Graph& step) {
+  const Liveness live = replay_live_bytes(step);
+  return {live.peak, live.peak_at};
+}
+
 }  // namespace
 
 GraphSummary summarize(const Graph& graph) {
@@ -82,10 +87,7 @@ GraphSummary summarize(const Graph& graph) {
         Flops(std::max(summary.critical_path_flops.value, longest + all.value));
   }
   summary.saved_bytes = graph.observed_saved_bytes.value_or(saved_bytes(graph));
-  if (recorded) {
-    const Liveness live = replay_live_bytes(graph);
-    summary.live_peak = LivePeak{live.peak, live.peak_at};
-  }
+  if (recorded) summary.live_peak = replayed_peak(graph);
   summary.blocks = find_blocks(graph);
   summary.opaque =
       opaque_list(opaque, summary.flops_all.forward.value + summary.flops_all.backward.value);
