@@ -96,8 +96,8 @@ ExitCode run_estimate(const Args& args, const Console& console) {
     throw UsageError("parallel-opt estimate", "one model is needed", "name it once");
   }
   const std::string model = args.has("MODEL") ? args.at("MODEL") : args.at("model");
-  const Graph graph =
-      bind_sizes(load_model_argument(model, console), std::nullopt, args.whole("seq", 1));
+  const std::optional<std::int64_t> seq = args.whole("seq", 1);
+  const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
   const bool accelerators = std::ranges::any_of(
       cluster.devices, [](const Device& device) { return device.kind == DeviceKind::gpu; });
   const EstimateDocument document = accelerators ? estimate_on_accelerators(args, graph, cluster)

@@ -65,7 +65,8 @@ std::vector<Reason> answer_wish(const Args& args, const Plan& plan, const Consol
   if (origin.job) job = *origin.job;
   const std::string source = origin.cluster_source.value_or("local");
   const Cluster cluster = load_cluster(args.get_or("cluster", source));
-  const Graph graph = bind_sizes(load_model_argument(model, console), std::nullopt, origin.seq);
+  const Graph graph =
+      bind_sizes(load_model_argument(model, console, origin.seq), std::nullopt, origin.seq);
   throw_if_any(validate(graph, cluster, job, plan));
   SearchResult result = search(graph, cluster, job);
   result.plan = plan;

@@ -32,9 +32,10 @@ void write_pictures(const Graph& graph, const Args& args, const Console& console
 }
 
 ExitCode run_graph(const Args& args, const Console& console) {
+  const std::optional<std::int64_t> seq = args.whole("seq", 1);
   const Graph graph =
-      bind_sizes(with_operator_flag(load_model_argument(args.at("MODEL"), console), args),
-                 args.whole("batch", 1), args.whole("seq", 1), bound_sizes(args));
+      bind_sizes(with_operator_flag(load_model_argument(args.at("MODEL"), console, seq), args),
+                 args.whole("batch", 1), seq, bound_sizes(args));
   if (const auto path = args.get("output")) write_and_say(*path, to_json(graph), console);
   if (args.has("svg") || args.has("html")) write_pictures(graph, args, console);
   const bool operators = args.has("per-operator");

@@ -36,8 +36,8 @@ ExitCode run_plan(const Args& args, const Console& console) {
   const Job job = job_from(args);
   const std::string model = args.at("model"), cluster_name = args.get_or("cluster", "local");
   const Cluster cluster = load_cluster(cluster_name);
-  const Graph graph =
-      bind_sizes(load_model_argument(model, console), std::nullopt, args.whole("seq", 1));
+  const std::optional<std::int64_t> seq = args.whole("seq", 1);
+  const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
   const SearchLimits limits{.deadline_s = args.positive("deadline").value_or(60)};
   const auto start = std::chrono::steady_clock::now();
   SearchResult result = search(graph, cluster, job, limits);
@@ -47,7 +47,7 @@ ExitCode run_plan(const Args& args, const Console& console) {
     Provenance& provenance = result.plan->provenance;
     provenance.model_source = model;
     provenance.cluster_source = cluster_name;
-    provenance.seq = args.whole("seq", 1);
+    provenance.seq = seq;
     provenance.job = job;
   }
   if (const auto output = args.get("output"); output && result.plan) {

@@ -111,8 +111,8 @@ AskedStep step_of_model(const Args& args, const Console& console) {
                      "name a preset such as 8xH100-SXM-80GB, or give --work");
   }
   const std::string model = args.has("MODEL") ? args.at("MODEL") : args.at("model");
-  const Graph graph =
-      bind_sizes(load_model_argument(model, console), std::nullopt, args.whole("seq", 1));
+  const std::optional<std::int64_t> seq = args.whole("seq", 1);
+  const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
   const Job job = job_from(args, Layouts::all);
   const ScheduleKind kind = kind_of(args, args.whole("virtual-stages", 1).value_or(1) > 1);
   Args layout_args = args;  // its stages are the schedule's, whose name has no closed form

@@ -11,6 +11,7 @@
 #include "parallel_opt/cli/documents.h"
 #include "parallel_opt/graph/batch_dim.h"
 #include "parallel_opt/graph/operator_file.h"
+#include "parallel_opt/importers/inline_spec.h"
 #include "parallel_opt/importers/model.h"
 
 namespace parallel_opt {
@@ -92,8 +93,10 @@ Graph with_operator_flag(Graph graph, const Args& args) {
   return with_operators(std::move(graph), operators_from_json(read_file(*file), *file).operators);
 }
 
-Graph load_model_argument(const std::string& spec, const Console& console) {
-  return is_python_factory(spec) ? capture(spec, console) : load_model(spec);
+Graph load_model_argument(const std::string& spec, const Console& console,
+                          std::optional<std::int64_t> seq) {
+  if (is_python_factory(spec)) return capture(spec, console);
+  return load_model(seq ? with_sequence(spec, *seq) : spec);
 }
 
 Flag bind_flag() { return {"bind", "NAME=N,...", "other symbolic sizes by their names"}; }

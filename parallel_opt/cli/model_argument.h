@@ -22,9 +22,11 @@ Flag operators_flag();
 /// The graph with the rows of the file that the flag names, if any.
 Graph with_operator_flag(Graph graph, const Args& args);
 
-/// The graph that MODEL names. "file.py:factory" is captured by Python first. Throws what the
+/// The graph that MODEL names; `seq` is what it will be bound to, which an inline specification may
+/// leave to the flag. "file.py:factory" is captured by Python first. Throws what the
 /// importer throws, and MissingPart when Python or PyTorch is needed and not there.
-Graph load_model_argument(const std::string& spec, const Console& console);
+Graph load_model_argument(const std::string& spec, const Console& console,
+                          std::optional<std::int64_t> seq);
 
 /// The graph with the batch and the sequence length that the flags ask for, and with the sizes of
 /// `named`. An encoder-decoder's target sequence follows `seq` unless it is named. Throws

@@ -119,6 +119,7 @@ class SpecReader {
 
 constexpr std::int64_t kHeadWidth = 64;  // GPT-2's and GPT-3's smaller models
 constexpr std::int64_t kMostHeadWidth = 1 << 16;
+constexpr std::int64_t kSequence = 1024;  // GPT-2's
 
 /// LLaMA's rule: the parameters of 4 * hidden in three matrices, rounded up to 256.
 std::int64_t gated_width(std::int64_t hidden) { return (8 * hidden / 3 + 255) / 256 * 256; }
@@ -143,7 +144,7 @@ void read_sizes(SpecReader& r, DecoderSpec& s) {
   s.gated = r.flag("gated", false);
   s.ffn = r.whole("ffn", s.gated ? gated_width(s.hidden) : 4 * s.hidden, limits::kFeedForward);
   s.vocab = r.whole("vocab", 50257, limits::kVocabulary);
-  s.max_positions = r.whole("seq", 1024, limits::kSequence);
+  s.max_positions = r.whole("seq", kSequence, limits::kSequence);
   s.sequence_hint = s.max_positions;
 }
 
@@ -224,6 +225,13 @@ Graph read_inline_spec(const std::string& spec) {
   r.finish();
   hf::GraphWriter writer("transformer", spec, enum_from<DType>(dtype).value_or(DType::fp32));
   return build_decoder(writer, s);
+}
+
+std::string with_sequence(const std::string& spec, std::int64_t sequence) {
+  if (!spec.starts_with(kPrefix) || sequence <= kSequence) return spec;
+  if (SpecReader(spec).has("seq")) return spec;
+  const bool none = trim(std::string_view(spec).substr(kPrefix.size())).empty();
+  return spec + (none ? "" : ",") + "seq=" + std::to_string(sequence);
 }
 
 }  // namespace parallel_opt

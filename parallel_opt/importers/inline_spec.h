@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "parallel_opt/graph/graph.h"
@@ -14,5 +15,9 @@ namespace parallel_opt {
 /// `sequence`, whose value is `seq` until it is bound. Throws one InputError with every fault; an
 /// unknown key names the nearest known one.
 Graph read_inline_spec(const std::string& spec);
+
+/// `spec` for sequences of `sequence` tokens: where it is an inline one that states no `seq`, its
+/// default counts for shorter ones only. Any other text comes back as it is.
+std::string with_sequence(const std::string& spec, std::int64_t sequence);
 
 }  // namespace parallel_opt

@@ -156,6 +156,22 @@ TEST_F(Commands, GraphWritesTheGraphItself) {
   EXPECT_THAT(none.err, HasSubstr("there is no directory " + at("none")));
 }
 
+TEST_F(Commands, SeqMayBeLongerThanAnInlineModelsDefault) {
+  const std::string model = "transformer:layers=1,hidden=64,vocab=16";
+  EXPECT_THAT(run_cli({"graph", model, "--seq", "2048"}).out, HasSubstr("input_ids i64[1, 2048]"));
+  const std::vector<std::string> job = {
+      "--cluster", "2xH100-SXM-80GB", "--global-batch", "4", "--seq", "2048", "--model", model};
+  for (const std::string command : {"plan", "estimate", "simulate"}) {
+    std::vector<std::string> words = {command};
+    words.insert(words.end(), job.begin(), job.end());
+    EXPECT_EQ(run_cli(words).code, 0) << command;
+  }
+  std::vector<std::string> words = {"plan", "-o", at("plan.json")};
+  words.insert(words.end(), job.begin(), job.end());
+  ASSERT_EQ(run_cli(words).code, 0);
+  EXPECT_EQ(run_cli({"explain", at("plan.json")}).code, 0);
+}
+
 TEST_F(Commands, AFileThatIsNoArchiveIsBadInput) {
   write_file(at("bad.pt2"), "not a zip");
   EXPECT_EQ(run_cli({"graph", at("bad.pt2")}).code, 4);

@@ -73,6 +73,14 @@ TEST(InlineSpec, LearnedPositionsLimitTheSequence) {
             "transformer: symbol 'sequence' cannot be 17 (at least 1 and at most 16)");
 }
 
+TEST(InlineSpec, ALongerSequenceIsTheDefaultOfWhoStatesNone) {
+  EXPECT_EQ(with_sequence("transformer:layers=2", 4096), "transformer:layers=2,seq=4096");
+  EXPECT_EQ(with_sequence("transformer:", 4096), "transformer:seq=4096");
+  EXPECT_EQ(with_sequence("transformer:layers=2", 128), "transformer:layers=2");
+  EXPECT_EQ(with_sequence("transformer:seq=16", 4096), "transformer:seq=16");
+  EXPECT_EQ(with_sequence("model.pt2", 4096), "model.pt2");
+}
+
 TEST(InlineSpec, UnknownKeyNamesTheNearest) {
   EXPECT_EQ(error_of_keys("layer=2"), "transformer:layer: unknown key (did you mean 'layers'?)");
   EXPECT_EQ(error_of_keys("norm=rmsnorm"),
