@@ -130,8 +130,8 @@ Check check_cores(const Cluster& cluster) {
   for (const Node& node : cluster.nodes) {
     check.found += fmt::format("{}{} usable of {} physical", check.found.empty() ? "" : "; ",
                                node.threads, node.cores);
-    if (node.cpu_quota > 0 && node.cpu_quota < node.cores) {
-      check.found += fmt::format(", quota {} cores' worth of time", show(node.cpu_quota));
+    if (node.cpu_quota && *node.cpu_quota < node.cores) {
+      check.found += fmt::format(", quota {} cores' worth of time", show(*node.cpu_quota));
       check.status = CheckStatus::warning;
       check.costs = "more threads than the quota grants are throttled; plans stay within it";
       check.remedy = "raise the CPU limit of the container, if more is wanted";

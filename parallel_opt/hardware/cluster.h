@@ -65,7 +65,7 @@ struct Node {
   int cores = 1;  ///< physical cores
   int threads =
       1;  ///< logical cores that may be used: affinity and cgroup quota applied, rounded up
-  double cpu_quota = 0;  ///< cores' worth of time that the cgroup grants; 0: no limit
+  std::optional<double> cpu_quota;  ///< cores' worth of time that the cgroup grants, if it limits
   int numa_nodes = 1;
   std::vector<Cache> caches;
   Uncertain memory_bytes;

@@ -59,7 +59,9 @@ class Checker {
     if (n.cores < 1) fault(where + ".cores", "is less than 1");
     if (n.threads < 1) fault(where + ".threads", "is less than 1");
     if (n.numa_nodes < 1) fault(where + ".numa_nodes", "is less than 1");
-    if (n.cpu_quota < 0) fault(where + ".cpu_quota", "is negative", "0 means no limit");
+    if (n.cpu_quota && !(*n.cpu_quota > 0)) {
+      fault(where + ".cpu_quota", "is not positive", "leave it out where nothing is limited");
+    }
     number(n.memory_bytes, where + ".memory_bytes", false);
     if (!node_names_.insert(n.name).second) {
       fault(where + ".name", "two nodes are called \"" + n.name + "\"");

@@ -47,7 +47,10 @@ void fields(Visitor& visit, T& node) {
   visit.optional("sockets", node.sockets, "CPU packages");
   visit.optional("cores", node.cores, "physical cores");
   visit.optional("threads", node.threads, "logical cores that may be used");
-  visit.optional("cpu_quota", node.cpu_quota, "cores' worth of time granted; 0: no limit");
+  visit("cpu_quota", node.cpu_quota, "cores' worth of time granted; absent: no limit");
+  if constexpr (std::is_same_v<Visitor, FieldReader>) {
+    if (node.cpu_quota == 0.0) node.cpu_quota.reset();  // what files before 2026-11-26 say instead
+  }
   visit.optional("numa_nodes", node.numa_nodes, "memory regions");
   visit.optional("caches", node.caches, "data caches");
   visit("memory_bytes", node.memory_bytes, "host memory that may be used");

@@ -235,7 +235,7 @@ Device device_of(const DeviceRecord& record) {
 
 void fill_cpu_rates(Device& device, const CpuGuess& guess) {
   const double share =
-      guess.quota > 0 ? std::min(1.0, guess.quota / double(std::max(1, guess.cores))) : 1.0;
+      guess.quota ? std::min(1.0, *guess.quota / double(std::max(1, guess.cores))) : 1.0;
   const double cores = double(std::max(1, guess.cores)) * share;
   const DeviceRecord* record = guess.record;
   const CpuFacts* cpu = record != nullptr && record->cpu ? &*record->cpu : nullptr;

@@ -44,8 +44,8 @@ struct CpuGuess {
   const DeviceRecord* record = nullptr;  ///< may be null: instruction sets decide then
   std::vector<std::string> instruction_sets;
   double hz = 0;
-  int cores = 1;     ///< physical
-  double quota = 0;  ///< cores' worth of time; 0: no limit
+  int cores = 1;                ///< physical
+  std::optional<double> quota;  ///< cores' worth of time, where it is limited
 };
 
 /// Fills rates, launch overhead and power of a CPU device: `database` for a known line of

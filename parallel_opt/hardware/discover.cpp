@@ -231,7 +231,9 @@ void add_cpu_devices(const Host& host, const Groups& groups, const DeviceDatabas
     guess.hz = topology.nominal_hz.value_or(kAssumedHertz);
     guess.cores = device.physical_cores;
     // Groups share a quota by their cores.
-    guess.quota = host.limits.cpu_quota.value_or(0) * double(cpus.size()) / all_cores;
+    if (const auto& quota = host.limits.cpu_quota) {
+      guess.quota = *quota * double(cpus.size()) / all_cores;
+    }
     fill_cpu_rates(device, guess);
     cluster.devices.push_back(std::move(device));
   }
@@ -273,7 +275,7 @@ Node node_of(const Host& host, const Groups& groups, int usable) {
   node.sockets = static_cast<int>(packages.size());
   node.numa_nodes = static_cast<int>(numa.size());
   node.threads = usable;
-  node.cpu_quota = host.limits.cpu_quota.value_or(0);
+  node.cpu_quota = host.limits.cpu_quota;
   node.caches = topology.caches;
   node.memory_bytes = {host.memory.total, host.memory.available, host.memory.total,
                        host.memory.quality};

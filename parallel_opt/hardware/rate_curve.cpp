@@ -22,6 +22,7 @@ std::vector<Fault> check(const RateCurve& curve, const std::string& where) {
   };
   if (curve.kernel.empty()) fault(where + ".kernel", "is empty");
   if (curve.threads < 0) fault(where + ".threads", "is negative", "0 means the whole device");
+  if (curve.spread && !(*curve.spread >= 0)) fault(where + ".spread", "is negative");
   if (curve.points.empty()) fault(where + ".points", "is empty", "a curve has a point");
   for (std::size_t i = 0; i < curve.points.size(); ++i) {
     const std::string point = where + ".points[" + std::to_string(i) + "]";

@@ -27,6 +27,8 @@ struct RateCurve {
   std::vector<RatePoint> points;  ///< by rising size, at least one
   Quality quality = Quality::assumed;
   std::string source;  ///< "probe 2026-11-21", "data sheet"
+  std::optional<double> spread =
+      std::nullopt;  ///< between repeats of a probe: interquartile range over median
   bool operator==(const RateCurve&) const = default;
 };
 
@@ -87,6 +89,7 @@ void fields(Visitor& visit, T& curve) {
   visit("points", curve.points, "rate by size, rising");
   visit("quality", curve.quality, "how the curve was obtained");
   visit.optional("source", curve.source, "where it comes from, with its date");
+  visit("spread", curve.spread, "between repeats of a probe: interquartile range over median");
 }
 
 // In JSON the curves are a plain list.

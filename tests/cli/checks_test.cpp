@@ -63,7 +63,7 @@ TEST_F(DoctorPython, AnOldTorchIsAFault) {
   }
 }
 
-Cluster host(int cores, double quota, double memory_bytes) {
+Cluster host(int cores, std::optional<double> quota, double memory_bytes) {
   Cluster cluster;
   Node& node = cluster.nodes.emplace_back();
   node.cores = node.threads = cores;
@@ -73,7 +73,7 @@ Cluster host(int cores, double quota, double memory_bytes) {
 }
 
 TEST(Doctor, AQuotaBelowTheCoresIsToldWithItsPrice) {
-  EXPECT_EQ(text(check_cores(host(8, 0, 1))), "cores ok: 8 usable of 8 physical |  | ");
+  EXPECT_EQ(text(check_cores(host(8, std::nullopt, 1))), "cores ok: 8 usable of 8 physical |  | ");
   EXPECT_EQ(
       text(check_cores(host(8, 2.5, 1))),
       "cores warning: 8 usable of 8 physical, quota 2.50 cores' worth of time | more threads than "
@@ -83,16 +83,17 @@ TEST(Doctor, AQuotaBelowTheCoresIsToldWithItsPrice) {
 }
 
 TEST(Doctor, MemoryLoadAndSharedMemoryHaveLimits) {
-  EXPECT_EQ(check_memory(host(2, 0, 8e9)).status, CheckStatus::ok);
-  EXPECT_EQ(check_memory(host(2, 0, 1e9)).status, CheckStatus::warning);
+  EXPECT_EQ(check_memory(host(2, std::nullopt, 8e9)).status, CheckStatus::ok);
+  EXPECT_EQ(check_memory(host(2, std::nullopt, 1e9)).status, CheckStatus::warning);
   EXPECT_EQ(check_shared_memory(Bytes(1 << 30)).status, CheckStatus::ok);
   EXPECT_EQ(check_shared_memory(Bytes(64 << 20)).found, "64.0 MiB free in /dev/shm");
   EXPECT_EQ(check_shared_memory(std::nullopt).status, CheckStatus::warning);
   MemoryFileSystem files;
-  EXPECT_EQ(check_load(files, host(2, 0, 1)).found, "unknown");
+  EXPECT_EQ(check_load(files, host(2, std::nullopt, 1)).found, "unknown");
   files.files["/proc/loadavg"] = "3.50 2.0 1.0 5/300 1234\n";
-  EXPECT_EQ(check_load(files, host(2, 0, 1)).status, CheckStatus::warning);  // 3.5 > 0.5 * 2
-  EXPECT_EQ(check_load(files, host(8, 0, 1)).status, CheckStatus::ok);       // 3.5 < 0.5 * 8
+  EXPECT_EQ(check_load(files, host(2, std::nullopt, 1)).status,
+            CheckStatus::warning);                                                 // 3.5 > 0.5 * 2
+  EXPECT_EQ(check_load(files, host(8, std::nullopt, 1)).status, CheckStatus::ok);  // 3.5 < 0.5 * 8
 }
 
 TEST(Doctor, NetworkGpusAndCountersAreReadFromFiles) {
@@ -101,7 +102,7 @@ TEST(Doctor, NetworkGpusAndCountersAreReadFromFiles) {
   files.files["/sys/class/net/lo/operstate"] = "unknown";
   EXPECT_EQ(check_network(files, true).status, CheckStatus::ok);
   EXPECT_EQ(check_network(files, false).status, CheckStatus::warning);
-  Cluster cluster = host(2, 0, 1);
+  Cluster cluster = host(2, std::nullopt, 1);
   EXPECT_EQ(check_gpus(files, cluster).found, "none");
   files.files["/proc/driver/nvidia/version"] = "x";
   EXPECT_EQ(check_gpus(files, cluster).status, CheckStatus::warning);
@@ -122,14 +123,14 @@ TEST(Doctor, NetworkGpusAndCountersAreReadFromFiles) {
 TEST(Doctor, AnAmdDriverWithoutDevicesIsTold) {
   MemoryFileSystem files;
   files.files["/dev/kfd"] = "";
-  const Check check = check_gpus(files, host(2, 0, 1));
+  const Check check = check_gpus(files, host(2, std::nullopt, 1));
   EXPECT_EQ(check.status, CheckStatus::warning);
   EXPECT_EQ(check.remedy, "see amd-smi; is /sys/class/drm in this container?");
 }
 
 TEST(Doctor, PerfEventsCountWherePowercapMayNotBeRead) {
   MemoryFileSystem files;
-  const Cluster cluster = host(2, 0, 1);
+  const Cluster cluster = host(2, std::nullopt, 1);
   files.files["/sys/bus/event_source/devices/power/type"] = "9\n";
   files.files["/proc/sys/kernel/perf_event_paranoid"] = "2\n";
   const Check forbidden = check_energy_counters(files, cluster);
@@ -147,7 +148,7 @@ TEST(Doctor, ACacheThatCannotBeWrittenIsToldWithTheReason) {
 }
 
 TEST(Doctor, WithoutProbesTheRemedyIsToProbe) {
-  Cluster cluster = host(2, 0, 1);
+  Cluster cluster = host(2, std::nullopt, 1);
   cluster.devices.emplace_back().uuid = "cpu-1";
   const Check check = check_probes(MemoryFileSystem(), "/cache", cluster, "2026-11-21");
   EXPECT_EQ(

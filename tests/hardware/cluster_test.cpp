@@ -54,7 +54,7 @@ TEST(Check, NamesEveryBrokenRule) {
   cluster.links.push_back({DeviceId(0), DeviceId(7), "wire", exact(-1), exact(0)});
   EXPECT_EQ(lines(check(cluster, "c")),
             (Lines{"c.nodes[0].threads: is less than 1",
-                   "c.nodes[0].cpu_quota: is negative (0 means no limit)",
+                   "c.nodes[0].cpu_quota: is not positive (leave it out where nothing is limited)",
                    "c.devices[0].node: is 3, but there are 1 nodes (nodes count from 0)",
                    kNoInterval, "c.devices[1].name: is empty",
                    "c.devices[1].rates[0].points[1].per_s: is not positive",
@@ -66,6 +66,16 @@ TEST(Check, NamesEveryBrokenRule) {
                    "c.links[1].b: is 7, but there are 2 devices (devices count from 0)",
                    "c.links[1].latency_s.value: is negative",
                    "c.links[1].bytes_per_s.value: is not positive"}));
+}
+
+TEST(ClusterJson, AnAbsentQuotaIsAbsentAndAnOldZeroIsReadAsNone) {
+  Cluster cluster = two_cpus();
+  EXPECT_EQ(to_json(cluster).find("cpu_quota"), std::string::npos);
+  cluster.nodes[0].cpu_quota = 1.5;
+  std::string text = to_json(cluster);
+  EXPECT_EQ(from_json<Cluster>(text, "c"), cluster);
+  text.replace(text.find("1.5"), 3, "0");
+  EXPECT_EQ(from_json<Cluster>(text, "c").nodes[0].cpu_quota, std::nullopt);
 }
 
 TEST(Check, ACoreBelongsToOneDevice) {

@@ -25,7 +25,7 @@ TEST(Discover, TwoSocketsAreTwoDevices) {
   EXPECT_EQ(node.cores, 8);
   EXPECT_EQ(node.threads, 16);
   EXPECT_EQ(node.numa_nodes, 2);
-  EXPECT_EQ(node.cpu_quota, 0);
+  EXPECT_EQ(node.cpu_quota, std::nullopt);
   EXPECT_EQ(node.virtualization, std::nullopt);
   EXPECT_EQ(node.memory_bytes, (Uncertain{96 * kGiB, 48 * kGiB, 96 * kGiB, Quality::reported}));
   EXPECT_EQ(node.caches, (std::vector<Cache>{{1, 32768, 2}, {2, 1 << 20, 2}, {3, 32 << 20, 8}}));
