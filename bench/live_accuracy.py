@@ -5,7 +5,8 @@ core.
 Plans are pinned to plain PyTorch (eager, fp32), so that the prediction is the cost model's alone:
 no trial has measured the model. All cases of a number of ranks are in memory and take turns; a time
 is the median over rounds, the peak what torch's allocator held at most during a step, all ranks
-summed.
+summed. A product is timed before and after each turn: turns in which it took longer than the probe
+of this machine says, as it does for seconds on end when others use the machine, are not counted.
 
     python bench/live_accuracy.py [--models a,b] [--ranks 1,2] [--rounds 7] [--json FILE]
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import socket
 import subprocess
@@ -35,9 +37,12 @@ from parallel_opt import OptimizedParallel, _core, probe
 from parallel_opt.engine import process_group
 from parallel_opt.measure import resident_bytes, transient_peak_bytes
 from parallel_opt.probe_text import software
+from parallel_opt.probe_timing import time_burst
 
 PARTS = ("forward", "loss", "backward", "optimizer")
-STEP_BATCH = 2  # steps of one round, after one that warms the caches
+STEPS, TURN_S = 2, 0.1  # least of one turn, after a step that warms the caches
+QUIET = 1.05  # times what the probe says of the reference, whose operands are in the caches
+ROWS, WIDTH = 256, 512  # of the reference
 PINS: dict[str, Any] = {
     "compile": False,
     "precision": "fp32",
@@ -56,6 +61,28 @@ def part_of(item: str) -> str:
     return "forward" if item.startswith(("forward", "gather of outputs")) else "backward"
 
 
+class Reference:
+    """A product on all threads of every rank at once."""
+
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
+        self._x, self._y = torch.randn(ROWS, WIDTH), torch.randn(WIDTH, WIDTH)
+
+    def seconds(self) -> float:
+        """Of the slowest rank."""
+        if self._ranks > 1:
+            dist.barrier()
+        return self.slowest(time_burst(lambda: torch.mm(self._x, self._y), 0.02, lambda: None))
+
+    def slowest(self, seconds: float) -> float:
+        """The largest over ranks, on all of them."""
+        if self._ranks == 1:
+            return seconds
+        found = torch.tensor(seconds, dtype=torch.float64)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return float(found)
+
+
 @dataclass
 class Live:
     """A case in training."""
@@ -65,6 +92,7 @@ class Live:
     model: OptimizedParallel
     optimizer: torch.optim.Optimizer
     rounds: list[list[float]]
+    references: list[float]  # seconds of the reference, the slower one around each round
 
     def step(self) -> list[float]:
         """Seconds of each of PARTS."""
@@ -80,14 +108,17 @@ class Live:
         marks.append(time.perf_counter())
         return [b - a for a, b in pairwise(marks)]
 
-    def round(self, ranks: int) -> None:
-        self.step()
-        if ranks > 1:
-            dist.barrier()
-        self.rounds.append([median(part) for part in zip(*self._steps(), strict=True)])
+    def round(self, reference: Reference) -> None:
+        before = reference.seconds()
+        once = reference.slowest(sum(self.step()))
+        steps = [self.step() for _ in range(max(STEPS, int(TURN_S / once)))]
+        self.rounds.append([median(part) for part in zip(*steps, strict=True)])
+        self.references.append(max(before, reference.seconds()))
 
-    def _steps(self) -> list[list[float]]:
-        return [self.step() for _ in range(STEP_BATCH)]
+    def quiet(self, limit: float) -> list[list[float]]:
+        """Rounds whose reference was within ``limit``."""
+        both = zip(self.rounds, self.references, strict=True)
+        return [parts for parts, seconds in both if seconds <= limit]
 
     def peak_bytes(self, ranks: int) -> int:
         """DDP holds every gradient once more, in buckets that it made before the first step."""
@@ -96,6 +127,25 @@ class Live:
         buckets = sum(p.nbytes for p in parameters if p.requires_grad) if ranks > 1 else 0
         resident = resident_bytes(self.model.module, [self.optimizer]) + buckets
         return resident + self.case.batch.nbytes + transient_peak_bytes(self.step)
+
+
+def probed_seconds(cluster: str, threads: int) -> float:
+    """Of the reference, by the curve of products."""
+    device = _core.load_cluster(cluster).devices[0]
+    whole = threads >= len(device.cores)
+    curve = next(
+        c
+        for c in device.rates
+        if c.kernel == "matmul" and str(c.dtype) == "fp32" and (c.threads == 0) == whole
+    )
+    flops = 2.0 * ROWS * WIDTH * WIDTH
+    points = [(math.log(point.size), math.log(point.per_s)) for point in curve.points]
+    if len(points) == 1:
+        return flops / curve.points[0].per_s
+    below = max(i for i, (size, _) in enumerate(points[:-1]) if i == 0 or size <= math.log(flops))
+    (a, rate_a), (b, rate_b) = points[below : below + 2]
+    share = min(1.0, (math.log(flops) - a) / (b - a))
+    return flops / math.exp(rate_a + share * (rate_b - rate_a))
 
 
 def start(name: str, large: bool, threads: int, ranks: int, cluster: str) -> Live:
@@ -110,7 +160,7 @@ def start(name: str, large: bool, threads: int, ranks: int, cluster: str) -> Liv
         micro_batch=len(case.batch) // ranks,
         cluster=cluster,
     )
-    live = Live(f"{name}, {'large' if large else 'small'}", case, model, optimizer, [])
+    live = Live(f"{name}, {'large' if large else 'small'}", case, model, optimizer, [], [])
     for _ in range(3):
         live.step()
     return live
@@ -141,30 +191,35 @@ def worker(names: Sequence[str], rounds: int, cluster: str, output: str) -> None
         start(name, large, threads, ranks, cluster) for name in names for large in (False, True)
     ]
     peaks = [float(live.peak_bytes(ranks)) for live in cases]
+    reference = Reference(ranks)
     for _ in range(rounds):
         for live in cases:
-            live.round(ranks)
+            live.round(reference)
+    limit = QUIET * probed_seconds(cluster, threads)
     if ranks > 1:
         total = torch.tensor(peaks, dtype=torch.float64)
         dist.all_reduce(total)
         peaks = total.tolist()
         dist.barrier()
     if rank == 0:
-        found = [row_of(live, ranks, peak) for live, peak in zip(cases, peaks, strict=True)]
+        found = [row_of(live, ranks, peak, limit) for live, peak in zip(cases, peaks, strict=True)]
         Path(output).write_text(json.dumps(found), encoding="utf-8")
 
 
-def row_of(live: Live, ranks: int, peak: float) -> dict[str, Any]:
-    times = sorted(sum(parts) for parts in live.rounds)
+def row_of(live: Live, ranks: int, peak: float, limit: float) -> dict[str, Any]:
+    quiet = live.quiet(limit)
+    counted = quiet or live.rounds
+    times = sorted(sum(parts) for parts in counted)
     middle = len(times) // 4
     return {
         "case": live.name,
         "ranks": ranks,
-        "rounds": len(times),
+        "rounds": len(live.rounds),
+        "quiet": len(quiet),
         "time_s": median(times),
         "spread": (times[-1 - middle] - times[middle]) / median(times),
         "parts": dict(
-            zip(PARTS, (median(part) for part in zip(*live.rounds, strict=True)), strict=True)
+            zip(PARTS, (median(part) for part in zip(*counted, strict=True)), strict=True)
         ),
         "memory_bytes": peak,
         "predicted": predicted(live),
@@ -202,9 +257,9 @@ def error(row: dict[str, Any], name: str) -> float:
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
-        "| case | ranks | step, ms | spread | predicted | error | forward | loss | backward "
-        "| optimizer | peak, MB | predicted | error |",
-        "|---|---:" + "|---:" * 11 + "|",
+        "| case | ranks | quiet turns | step, ms | spread | predicted | error | forward | loss "
+        "| backward | optimizer | peak, MB | predicted | error |",
+        "|---|---:" + "|---:" * 12 + "|",
     ]
     for row in rows:
         guess = row["predicted"]
@@ -212,7 +267,8 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"{1e3 * row['parts'][p]:.1f} : {1e3 * guess['parts'][p]:.1f}" for p in PARTS
         )
         lines.append(
-            f"| {row['case']} | {row['ranks']} | {1e3 * row['time_s']:.1f} "
+            f"| {row['case']} | {row['ranks']} | {row['quiet']} of {row['rounds']} "
+            f"| {1e3 * row['time_s']:.1f} "
             f"| {100 * row['spread']:.0f} % | {1e3 * guess['time_s']:.1f} "
             f"| {100 * error(row, 'time_s'):+.1f} % | {parts} | {row['memory_bytes'] / 1e6:.1f} "
             f"| {guess['memory_bytes'] / 1e6:.1f} | {100 * error(row, 'memory_bytes'):+.1f} % |"

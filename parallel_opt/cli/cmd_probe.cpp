@@ -74,7 +74,12 @@ ProbeReport probe(const Args& args, const Console& console) {
 void print_set(const ProbeSet& set, std::ostream& out) {
   out << fmt::format("{}{}, {}, {}\n", set.device, set.software.empty() ? "" : ", " + set.software,
                      set.date, show(Seconds(set.wall_s)));
-  Table table{{{"kernel"}, {"type"}, {"threads", Align::right}, {"best", Align::right}}, {}};
+  Table table{{{"kernel"},
+               {"type"},
+               {"threads", Align::right},
+               {"best", Align::right},
+               {"spread", Align::right}},
+              {}};
   for (const RateCurve& curve : set.rates) {
     double best = 0;
     for (const RatePoint& point : curve.points) best = std::max(best, point.per_second);
@@ -82,21 +87,29 @@ void print_set(const ProbeSet& set, std::ostream& out) {
       best = curve.points.back().per_second;  // small ones run in caches
     std::string dtype;
     if (const std::optional<DType> known = curve.dtype; known) dtype = name_of(*known);
-    constexpr std::array<std::string_view, 9> kBytes = {
-        "memory",  "elementwise", "reduce",         "activation",    "activation_backward",
-        "pooling", "copy",        "host_to_device", "device_to_host"};
+    constexpr std::array<std::string_view, 11> kBytes = {
+        "memory",         "elementwise",         "reduce",
+        "activation",     "activation_backward", "pooling",
+        "embedding",      "embedding_backward",  "copy",
+        "host_to_device", "device_to_host"};
+    std::string scatter;
+    if (const std::optional<double> known = curve.spread; known) {
+      scatter = fmt::format("{:.0f} %", 100 * *known);
+    }
     const bool bytes = std::ranges::find(kBytes, curve.kernel) != kBytes.end();
     table.rows.push_back(
         {curve.kernel, dtype, curve.threads == 0 ? "all" : std::to_string(curve.threads),
-         (bytes ? show(Bytes(static_cast<std::int64_t>(best))) : show(Flops(best))) + "/s"});
+         (bytes ? show(Bytes(static_cast<std::int64_t>(best))) : show(Flops(best))) + "/s",
+         scatter});
   }
   for (const Link& link : set.links) {
     table.rows.push_back({"transfer, " + link.type, "", "",
                           show(Bytes(static_cast<std::int64_t>(link.bytes_per_s.value))) +
-                              "/s after " + show(Seconds(link.latency_s.value))});
+                              "/s after " + show(Seconds(link.latency_s.value)),
+                          ""});
   }
   const auto launch = [&](const char* name, const std::optional<Uncertain>& seconds) {
-    if (seconds) table.rows.push_back({name, "", "", show(Seconds(seconds->value))});
+    if (seconds) table.rows.push_back({name, "", "", show(Seconds(seconds->value)), ""});
   };
   launch("launch, forward", set.launch_s);
   launch("launch, forward and backward", set.launch_autograd_s);

@@ -8,6 +8,7 @@
 #include "parallel_opt/cost/optimizer.h"
 #include "parallel_opt/cost/parameters.h"
 #include "parallel_opt/cost/profiled.h"
+#include "parallel_opt/hardware/efficiency.h"
 #include "parallel_opt/plan/batch.h"
 #include "parallel_opt/plan/capabilities.h"
 
@@ -141,10 +142,22 @@ CostModel::Point CostModel::prepare(const Setting& setting, const RankRates& rat
   const double batch_share = double(setting.share) * setting.ranks();
   const double outputs = profile(setting.policy).outputs.at(batch_share) * param::kLossPasses;
   use_profiles(point, samples);
+  if (setting.ranks() > 1 && facts_.batch_norms > 0) {
+    const double each = facts_.batch_norm_bytes * samples / facts_.batch_norms;
+    const double pass = facts_.batch_norms * each / rates.elementwise.at(3 * each);
+    const double launches = facts_.batch_norms * param::kRankNormLaunches * rates.launch_s / 2;
+    point.rank_norms_s = {param::kRankNormPassesForward * pass + launches,
+                          param::kRankNormPassesBackward * pass + launches};
+  }
   point.link = link_of(setting);
+  point.all_reduce = fitted(setting, "all_reduce");
+  point.all_gather = fitted(setting, "all_gather");
   point.warm_up_s = warm_up(setting.policy);
-  point.loss_s =
-      job_.training && outputs > 0 ? outputs / rates.reduce.at(outputs / 2) : 0;  // two kernels
+  if (job_.training && outputs > 0) {  // two large kernels
+    const double seconds = outputs / rates.reduce.at(outputs / 2);
+    const double launches = param::kLossLaunches * rates.launch_s;
+    point.loss_s = rates.overlaps_launch ? std::max(seconds, launches) : seconds + launches;
+  }
   return point;
 }
 
@@ -199,8 +212,11 @@ double CostModel::optimizer_time(const RankRates& rates, const Setting&, bool fu
     tensors += count;
   }
   const double calls = rates.overlaps_launch ? 1 : tensors;
-  const double kernels = fused ? calls : cost.kernels * calls * param::kOptimizerLaunches;
-  return seconds + (tensors > 0 ? kernels * rates.launch_s : 0);
+  const bool cpu = !rates.overlaps_launch;
+  const double each = cpu ? param::kOptimizerLaunchesCpu : param::kOptimizerLaunches;
+  const double kernels = fused ? calls * (cpu ? each : 1) : cost.kernels * calls * each;
+  const double launches = kernels + (cpu ? param::kOptimizerStepLaunches : 0);
+  return seconds + (tensors > 0 ? launches * rates.launch_s : 0);
 }
 
 LinkModel CostModel::link_of(const Setting& setting) const noexcept {
@@ -224,6 +240,32 @@ LinkModel CostModel::link_of(const Setting& setting) const noexcept {
     worst = {worst.latency + Seconds(param::kGlooLatencyS), BytesPerSecond(1 / per_byte)};
   }
   return worst;
+}
+
+/// Curves of NCCL on this device, fitted to published measurements, for as many ranks. None where
+/// the links of the node were measured: what is here counts.
+const CollectiveCurve* CostModel::fitted(const Setting& setting, const char* collective) const {
+  const Device& mine = cluster_.devices[std::size_t(setting.device)];
+  if (mine.kind != DeviceKind::gpu || setting.devices < 2 || setting.ranks_per_device > 1) {
+    return nullptr;
+  }
+  const auto known_here = [](Quality quality) {
+    return quality == Quality::measured || quality == Quality::calibrated;
+  };
+  for (const Link& link : cluster_.links) {
+    const Device& a = cluster_.devices[link.a.index()];
+    if (a.node == mine.node && a.kind == mine.kind && known_here(link.bytes_per_s.quality)) {
+      return nullptr;
+    }
+  }
+  for (const Network& network : cluster_.networks) {
+    const bool joins = network.scope == NetworkScope::node && covers(network, mine.node);
+    if (joins && network.bytes_per_s.quality != Quality::database &&
+        network.bytes_per_s.quality != Quality::assumed) {
+      return nullptr;
+    }
+  }
+  return collective_curve(mine.name, collective, setting.ranks());
 }
 
 /// The fastest switch inside the node that joins devices like the setting's.
@@ -264,19 +306,25 @@ Bill CostModel::bill(const Point& point, const Switches& switches) const noexcep
   if (ranks > 1) {
     const LinkModel& link = point.link;
     if (job_.training) {
-      const double whole = ring_all_reduce_time(facts_.trainable_bytes, ranks, link).value;
+      const double whole =
+          (point.all_reduce != nullptr ? collective_time(*point.all_reduce, facts_.trainable_bytes)
+                                       : ring_all_reduce_time(facts_.trainable_bytes, ranks, link))
+              .value;
       const double buckets = std::ceil(facts_.trainable_bytes / param::kBucketBytes);
       const bool hides = cluster_.devices[std::size_t(setting.device)].kind == DeviceKind::gpu;
       // Every batch norm gathers its statistics, and sums two in the backward.
       const double runs = pieces + (pieces > 1 ? pieces : 0);
       bill.statistics_s =
           facts_.batch_norms * (runs * ring_all_gather_time(0, ranks, link).value +
-                                pieces * ring_all_reduce_time(0, ranks, link).value);
+                                pieces * ring_all_reduce_time(0, ranks, link).value) +
+          runs * point.rank_norms_s[0] + pieces * point.rank_norms_s[1];
       bill.all_reduce_s =
           hides ? std::max(whole / std::max(1.0, buckets), whole - bill.backward_s) : whole;
     }
     const double outputs = profile(setting.policy).outputs.at(double(setting.share) * ranks);
-    bill.gather_s = ring_all_gather_time(outputs, ranks, link).value;
+    bill.gather_s = (point.all_gather != nullptr ? collective_time(*point.all_gather, outputs)
+                                                 : ring_all_gather_time(outputs, ranks, link))
+                        .value;
   }
   fill_memory(point, switches, bill);
   return bill;

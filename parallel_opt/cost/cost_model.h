@@ -29,7 +29,7 @@ struct Bill {
   double recompute_s = 0;
   double loss_s = 0;
   double gather_s = 0;      ///< outputs of all ranks, for the global view
-  double statistics_s = 0;  ///< collectives of synchronised batch norms
+  double statistics_s = 0;  ///< batch norms over ranks: collectives, and more passes
   double all_reduce_s = 0;  ///< gradients; the part that the backward does not hide
   double optimizer_s = 0;
 
@@ -78,6 +78,8 @@ struct SettingCost {
   double compute_s = 0, memory_s = 0, host_s = 0;  ///< the same time by what bounds it
 };
 
+struct CollectiveCurve;
+
 /// Prepared once for a graph, cluster and job; then judges plans in closed form, without
 /// allocation, I/O or exceptions. Keeps references: lives no longer than its arguments. Threads may
 /// share it.
@@ -116,8 +118,12 @@ class CostModel {
     SettingCost cost;
     std::array<double, 2> optimizer_s{};  ///< single-tensor, fused
     double loss_s = 0;
+    std::array<double, 2> rank_norms_s{};  ///< of one micro-batch: forward, backward
     double warm_up_s = 0;
     LinkModel link{};
+    /// Fitted curves of the device for so many ranks, where no link was measured here.
+    const CollectiveCurve* all_reduce = nullptr;
+    const CollectiveCurve* all_gather = nullptr;
     Quality quality = Quality::measured;
   };
 
@@ -131,6 +137,7 @@ class CostModel {
   const Profile& profile(const Policy& policy) const;
   std::size_t point_index(const LocalChoice& choice) const noexcept;
   LinkModel link_of(const Setting& setting) const noexcept;
+  const CollectiveCurve* fitted(const Setting& setting, const char* collective) const;
   std::optional<LinkModel> switch_of(const Setting& setting) const noexcept;
   double warm_up(const Policy& policy) const noexcept;
 

@@ -127,13 +127,14 @@ ModelFacts model_facts(const Graph& graph, bool training) {
       break;
     }
   }
-  facts.batch_norms = training ? int(std::ranges::count_if(graph.ops,
-                                                           [](const Op& op) {
-                                                             return op.phase == Phase::forward &&
-                                                                    op.target.find("batch_norm") !=
-                                                                        std::string::npos;
-                                                           }))
-                               : 0;
+  for (const Op& op : graph.ops) {
+    const bool norm = op.target.find("batch_norm") != std::string::npos;
+    if (!training || op.phase != Phase::forward || !norm) continue;
+    ++facts.batch_norms;
+    if (op.outputs.empty() || !op.outputs.front().valid()) continue;
+    facts.batch_norm_bytes +=
+        double(bytes(graph.tensor(op.outputs.front())).value) / double(facts.batch);
+  }
   facts.mixes_batch = !batch_mixing_op(graph, training).empty();
   find_classes(graph, facts);
   return facts;

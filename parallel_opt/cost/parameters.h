@@ -9,8 +9,14 @@ namespace parallel_opt::cost_parameter {
 /// the overhead of an operator. Assumed; views show 1-2 us beside 4-6 us in torch's profiler.
 inline constexpr double kViewLaunchShare = 0.3;
 /// A call of an optimizer's loop over its parameters, in eager operators: Python prepares scalars
-/// and looks states up. Measured 3.5 to 4.8 us a call for SGD, Adam and AdamW beside 2.3 us.
+/// and looks states up. On a CPU an operator's overhead is that of code which kernels have pushed
+/// out of the caches, and a loop runs warm: 3.5 to 4.8 us a call for SGD, Adam and AdamW beside 12.
 inline constexpr double kOptimizerLaunches = 2;
+inline constexpr double kOptimizerLaunchesCpu = 0.4;
+/// The first parameter of a step finds that code cold: hooks, scalars, the loop itself. Measured
+/// 0.3 to 0.5 ms on the same machine for SGD of 8 tensors, whose loop takes 0.04 ms when it is
+/// repeated.
+inline constexpr double kOptimizerStepLaunches = 25;
 /// Overhead of one eager operator where the cluster does not state it. Assumed.
 inline constexpr double kAssumedLaunchS = 6e-6;
 
@@ -37,6 +43,11 @@ inline constexpr double kBucketBytes = 25.0 * 1024 * 1024;
 /// all-reduce and all-gather over a loopback of 19 us and 6.4 GB/s.
 inline constexpr double kGlooLatencyS = 220e-6;
 inline constexpr double kGlooBytesPerS = 1.5e9;
+/// A batch norm over ranks (engine/batch_norm.py) is operators of its own in place of one kernel:
+/// how often they pass over the values beyond what that kernel does, forward and backward, and
+/// their launches, which run warm one after the other.
+inline constexpr double kRankNormPassesForward = 12, kRankNormPassesBackward = 15;
+inline constexpr double kRankNormLaunches = 60 * kOptimizerLaunchesCpu;
 /// A link between ranks of one machine where the cluster states none: gloo over loopback. Assumed.
 inline constexpr double kAssumedLatencyS = 60e-6;
 inline constexpr double kAssumedLinkBytesPerS = 1.5e9;
@@ -49,9 +60,12 @@ inline constexpr double kAssumedGpuFlops = 1e13;
 inline constexpr double kAssumedGpuBytesPerS = 5e11;
 
 // --- loss in the user's loop ---------------------------------------------------------------------
-/// Passes over the outputs by a loss that is not in the graph: cross-entropy reads them, writes and
-/// reads log-probabilities, writes the gradient; its reductions are free beside these.
-inline constexpr double kLossPasses = 4.0;
+/// Passes over the outputs by a loss that is not in the graph: cross-entropy reads them and writes
+/// log-probabilities; backward it clears the gradient of those, reads both and writes its own; its
+/// reductions are free beside these. Mean squares read two, and read two and write one.
+inline constexpr double kLossPasses = 6.0;
+/// Kernels of it, forward and backward.
+inline constexpr double kLossLaunches = 6;
 
 // --- power ---------------------------------------------------------------------------------------
 /// Share of the dynamic power range that a core draws while it computes, waits for memory, runs

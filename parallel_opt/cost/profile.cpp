@@ -56,6 +56,8 @@ struct WorkBuilder {
     return {fixed, (bytes - fixed) / double(g.batch)};
   }
   void operator_calls(std::size_t i, const OpWork& work, bool backward);
+  bool sums_bias(const Op& op) const;
+  void bias_sum(std::size_t i);
   void unfused_attention(std::size_t i);
   void casts(std::size_t i);
   void layout_changes(std::size_t i);
@@ -67,7 +69,9 @@ struct WorkBuilder {
 void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backward) {
   if (work.kernels <= 0) return;
   const Op& op = g.graph.ops[i];
-  const double calls = std::max(1, work.kernels);
+  const bool sums = backward && work.kernels > 1 && sums_bias(op);
+  if (sums) bias_sum(i);
+  const double calls = std::max(1, work.kernels - (sums ? 1 : 0));
   const double bytes = double((work.read + work.written).value) * g.bytes_ratio(op);
   // Weights are read once whatever the batch; the backward reads them and writes their gradients.
   const double weights = g.constant_bytes(op) * (backward ? 2 : 1);
@@ -84,6 +88,27 @@ void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backwar
   entry.bytes = {all_bytes.fixed / calls, all_bytes.per_sample / calls};
   entry.launches = launch_share();
   entry.calls = calls * expected_runs(g.graph, op);
+  list.add(entry);
+}
+
+/// A product's bias takes the sum of the result's gradient over its rows.
+bool WorkBuilder::sums_bias(const Op& op) const {
+  if (op_class(g.graph, op) != OpClass::contraction) return false;
+  const bool added = operand(op, "mat1").valid() || operand(op, "batch1").valid();
+  const TensorId bias = operand(op, added ? "self" : "bias");
+  if (!bias.valid() || !g.needs[bias.index()] || op.outputs.empty()) return false;
+  return elements(g.graph.tensor(bias)) < elements(g.graph.tensor(op.outputs.front()));
+}
+
+void WorkBuilder::bias_sum(std::size_t i) {
+  const Op& op = g.graph.ops[i];
+  Work entry;
+  entry.op_class = OpClass::reduction;
+  entry.backward = true;
+  entry.block_class = op_class_of[i];
+  entry.bytes = g.tensor_affine(op.outputs.front());
+  entry.launches = launch_share();
+  entry.calls = expected_runs(g.graph, op);
   list.add(entry);
 }
 

@@ -93,6 +93,7 @@ struct ModelFacts {
   std::vector<int> op_block;        ///< per operator: index of its block within the class, -1
   double tokens_per_sample = 0;     ///< 0: the model reads no tokens
   int batch_norms = 0;              ///< that ranks synchronise: those of training
+  double batch_norm_bytes = 0;      ///< of their results, for one sample
   bool mixes_batch = false;         ///< cutting the batch changes results
 };
 

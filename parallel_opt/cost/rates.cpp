@@ -105,7 +105,8 @@ Kernel kernel_of(OpClass op_class, bool backward, bool channels_last) {
 
 const ScaledCurve& RankRates::bytes(OpClass op_class, bool heavy, bool backward) const {
   if (heavy) return activation[backward ? 1 : 0];
-  if (op_class == OpClass::pooling) return pooling;
+  if (op_class == OpClass::pooling && !backward) return pooling;
+  if (op_class == OpClass::embedding) return embedding[backward ? 1 : 0];
   if (is_arithmetic(op_class) || op_class == OpClass::copy) return memory;
   if (op_class == OpClass::reduction || op_class == OpClass::normalization ||
       op_class == OpClass::softmax || op_class == OpClass::loss) {
@@ -166,6 +167,8 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
   rates.elementwise = shared({"elementwise", "memory"});
   rates.reduce = shared({"reduce", "elementwise", "memory"});
   rates.pooling = shared({"pooling", "elementwise", "memory"});
+  rates.embedding = {shared({"embedding", "elementwise", "memory"}),
+                     shared({"embedding_backward", "elementwise", "memory"})};
   rates.activation = {shared({"activation", "elementwise", "memory"}),
                       shared({"activation_backward", "activation", "elementwise", "memory"})};
   return rates;

@@ -41,7 +41,8 @@ struct RankRates {
   ScaledCurve memory;                      ///< streaming, bytes/s
   ScaledCurve elementwise;
   ScaledCurve reduce;
-  ScaledCurve pooling;
+  ScaledCurve pooling;                   ///< forward; its backward scatters, as elementwise work
+  std::array<ScaledCurve, 2> embedding;  ///< rows picked by index: forward, backward
   /// Elementwise operators that evaluate exponentials: forward, backward.
   std::array<ScaledCurve, 2> activation;
   double launch_s = 0;                  ///< overhead of one eager operator

@@ -23,27 +23,19 @@ import torch
 
 from parallel_opt import _core
 from parallel_opt.errors import MachineError
-from parallel_opt.probe_hosts import merged_hosts
-from parallel_opt.probe_kernels import Curve, launch_rounds, plan_curves
+from parallel_opt.probe_hosts import UNSTEADY, merged_hosts
+from parallel_opt.probe_kernels import Curve, plan_curves
+from parallel_opt.probe_launch import Launches
+from parallel_opt.probe_passes import PASSES, Passes, Sampled
 from parallel_opt.probe_text import show, software
-from parallel_opt.probe_timing import (
-    Timing,
-    own_state,
-    raise_clocks,
-    threads_set,
-    time_calls,
-    time_queued,
-)
+from parallel_opt.probe_timing import own_state, raise_clocks
 
 BUDGET_S = 30.0
 QUICK_BUDGET_S = 2.0
 HOST_SHARE = 0.15  # of the budget: memory bandwidth and transfers, measured in C++
-LAUNCH_SHARE = 0.05
-RETRY_SHARE = 0.2  # kept for points whose times scattered
-CHEAP_S = 3e-3  # a GPU's calls below this are timed late too: one size alone tells it far too slow
-BUSY_SPREAD = 0.25  # interquartile range over median, above which the machine was not ours alone
+LAUNCH_SHARE = 0.1
+MOST_BUSY = 1 / 3  # of the curves may scatter in a probe that is kept
 BUSY_SERVES_S = 600.0  # how long a probe that others disturbed serves before it is taken again
-SLOW_FP16 = 0.8  # below this share of the fp32 rate fp16 is not worth more of the budget
 
 Document = dict[str, Any]
 
@@ -56,7 +48,7 @@ def _overloaded(curve: Curve, rates: dict[float, float], alone: dict[float, floa
 
 @dataclass
 class Prober:
-    """Measures one device within a budget that the points share as they come."""
+    """Measures one device within a budget that all points share."""
 
     device: torch.device
     budget_s: float
@@ -66,53 +58,30 @@ class Prober:
     raised: list[Curve] = field(default_factory=list)  # to the rates of one core
     tell: Callable[[str], None] | None = None  # progress
 
-    def sync(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def time(self, call: Callable[[], object], budget_s: float) -> Timing:
-        """Of the kernels alone: what a GPU's host adds to them is `launch`."""
-        if self.device.type == "cuda":
-            return time_queued(call, budget_s, self.device)
-        return time_calls(call, budget_s, self.sync)
-
     def left_s(self) -> float:
         return self.budget_s - (time.perf_counter() - self.started)
 
-    def rates(self, curves: Sequence[Curve]) -> list[Document]:
-        """One curve after another; each point gets an equal part of what is left. What scattered,
-        and everything when time is left, is measured once more, and the faster time counts:
-        others on the machine come and go within seconds."""
-        found: dict[Curve, dict[float, float]] = {}
-        reserve_s = RETRY_SHARE * max(0.0, self.left_s())
-        points = sum(len(curve.points) for curve in curves)
-        for index, curve in enumerate(curves):
-            if self.tell:
-                self.tell(f"{curve.label} ({index + 1} of {len(curves)})")
-            with threads_set(curve.threads):
-                found[curve] = self._curve(curve, points, reserve_s, found)
-            points -= len(curve.points)
-        again = sorted(curves, key=lambda curve: curve not in self.busy)
-        if self.left_s() < RETRY_SHARE * self.budget_s:
-            again = [curve for curve in curves if curve in self.busy]
-        again = [curve for curve in again if found[curve]]  # not what does not run here
-        left = sum(len(curve.points) for curve in again)
-        for curve in again:
-            if self.left_s() <= 0:
-                break
-            with threads_set(curve.threads):
-                rates = self._curve(curve, left, 0.0, found)
-            left -= len(curve.points)
-            for size, rate in rates.items():
-                found[curve][size] = max(rate, found[curve].get(size, 0.0))
-        self._tell_busy(found)
+    def rates(
+        self, curves: Sequence[Curve], between: Callable[[], None] = lambda: None
+    ) -> list[Document]:
+        """In passes, see probe_passes.py; ``between`` is called before each."""
+        sampled = Passes(self.device, self.left_s, self.notes, self.tell).run(curves, between)
+        sampled = [one for one in sampled if one.bursts]
+        found = {one.curve: one.rates() for one in sampled}
+        self._tell_busy(sampled, found)
         return [
-            _document(curve, rates, "assumed" if curve in self.raised else "measured")
-            for curve, rates in found.items()
-            if rates
+            _document(one, found[one.curve], "assumed" if one.curve in self.raised else "measured")
+            for one in sampled
         ]
 
-    def _tell_busy(self, found: dict[Curve, dict[float, float]]) -> None:
+    def disturbed(self, curves: int) -> bool:
+        """Whether quiet moments were too rare to trust: cores were taken, or much scattered."""
+        return bool(self.raised) or len(self.busy) > MOST_BUSY * curves
+
+    def _tell_busy(
+        self, sampled: Sequence[Sampled], found: dict[Curve, dict[float, float]]
+    ) -> None:
+        self.busy += [one.curve for one in sampled if one.spread() > UNSTEADY]
         alone = {(c.kernel, c.dtype): rates for c, rates in found.items() if c.threads == 1}
         for curve, rates in found.items():
             one = alone.get((curve.kernel, curve.dtype), {})
@@ -127,64 +96,21 @@ class Prober:
             load = os.getloadavg()[0]
             self.notes.append(f"probe: the machine was busy (load {load:.1f}): {kernels} scattered")
 
-    def _curve(
-        self,
-        curve: Curve,
-        points_left: int,
-        reserve_s: float,
-        found: dict[Curve, dict[float, float]],
-    ) -> dict[float, float]:
-        rates: dict[float, float] = {}
-        # More threads and other types are no slower than this, or not worth the time.
-        reference: dict[float, float] = next(
-            (r for c, r in found.items() if c.kernel == curve.kernel and r and c != curve), rates
-        )
-        for point in curve.points:
-            share_s = max(0.0, self.left_s() - reserve_s) / max(1, points_left)
-            points_left -= 1
-            known = [rate for size, rate in reference.items() if size <= point.size]
-            likely_s = point.size / known[-1] if known else 0.0
-            cheap = bool(known) and self.device.type == "cuda" and likely_s < CHEAP_S
-            if rates and not cheap and (likely_s > 1.5 * share_s or self.left_s() <= 0):
-                break  # a larger call would eat the others' time
-            try:
-                timing = self.time(point.make(self.device), share_s)
-            except (RuntimeError, NotImplementedError) as error:
-                reason = str(error).splitlines()[0]
-                told = f"probe: {curve.label} does not run here: {reason}"
-                if told not in self.notes:
-                    self.notes.append(told)
-                break
-            if timing.spread > BUSY_SPREAD and curve not in self.busy:
-                self.busy.append(curve)
-            rates[point.size] = point.calls * point.size / timing.fast_s
-            if curve.dtype == "fp16" and known and rates[point.size] < SLOW_FP16 * known[-1]:
-                break
-        return rates
 
-    def launch(self, budget_s: float) -> dict[str, Document]:
-        """Seconds of one eager operator without work: forward alone, and with autograd."""
-        found = {}
-        with threads_set(1):
-            for name, call, operators in launch_rounds(self.device):
-                timing = time_calls(call, budget_s / 2, self.sync)
-                found[name] = {
-                    "value": timing.fast_s / operators,
-                    "low": timing.fast_s / operators,
-                    "high": timing.median_s / operators,
-                    "quality": "measured",
-                }
-        return found
-
-
-def _document(curve: Curve, rates: dict[float, float], quality: str) -> Document:
+def _document(one: Sampled, rates: dict[float, float], quality: str) -> Document:
+    curve = one.curve
     # The whole device is written as 0, so that the curve holds for every view of it.
     whole = curve.threads == 0 or curve.threads >= curve.all_threads
     document: Document = {"kernel": curve.kernel, "threads": 0 if whole else curve.threads}
     if curve.dtype:
         document["dtype"] = curve.dtype
     points = [{"size": size, "per_s": rate} for size, rate in sorted(rates.items())]
-    return document | {"points": points, "quality": quality, "source": f"probe {_core.today()}"}
+    return document | {
+        "points": points,
+        "spread": one.spread(),
+        "quality": quality,
+        "source": f"probe {_core.today()}",
+    }
 
 
 def measure(
@@ -213,26 +139,23 @@ def measure(
         "date": _core.today(),
     }
     hosts: list[Document] = []
+    launches = Launches(target)
 
-    def probe_host() -> None:
+    def between() -> None:
         if target.type == "cpu":
-            part_s = budget_s * HOST_SHARE / 2
+            part_s = budget_s * HOST_SHARE / PASSES
             hosts.append(json.loads(_core.probe_host(device, part_s).to_json()))
+        launches.measure(budget_s * LAUNCH_SHARE / PASSES)
 
-    probe_host()
     prober = Prober(target, budget_s, started, tell=tell)
     cores = max(1, min(device.physical_cores or len(device.cores), len(device.cores) or 1))
     with own_state():
-        launch = prober.launch(budget_s * LAUNCH_SHARE)
-        rates = prober.rates(plan_curves(target, cores, quick=quick))
-        for name, later in prober.launch(budget_s * LAUNCH_SHARE).items():
-            launch[name] = min(launch[name], later, key=lambda found: found["value"])
-    probe_host()  # again: others on the machine come and go
+        rates = prober.rates(plan_curves(target, cores, quick=quick), between)
     host, varied = merged_hosts(hosts)
     document["wall_s"] = time.perf_counter() - started
     document["rates"] = rates + host.get("rates", [])
-    document |= launch
-    document["busy"] = bool(prober.busy) or bool(varied)
+    document |= launches.found()
+    document["busy"] = prober.disturbed(len(rates))
     document["links"] = host.get("links", [])
     document["notes"] = prober.notes + host.get("notes", []) + varied
     return document
@@ -275,8 +198,16 @@ def cached(cluster: _core.Cluster | None = None, *, kind: str | None = None) -> 
     cluster = cluster or _core.discover()
     found = [_core.cached_probes(device, software())[0] for device in _types(cluster, kind)]
     return all(
-        probes is not None and (not probes.busy or _just_filed(probes.uuid)) for probes in found
+        probes is not None
+        and _says_spread(probes)
+        and (not probes.busy or _just_filed(probes.uuid))
+        for probes in found
     )
+
+
+def _says_spread(probes: _core.ProbeSet) -> bool:
+    """Probes of versions that took the fast end of one burst do not."""
+    return any(curve.spread is not None for curve in probes.rates)
 
 
 def _just_filed(uuid: str) -> bool:

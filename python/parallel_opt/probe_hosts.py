@@ -1,73 +1,80 @@
-"""Two measurements of one host's memory and transfers, minutes or seconds apart, as one."""
+"""Measurements of one host's memory and transfers, seconds apart, as one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from parallel_opt.probe_timing import QUIET, percentile, spread
+
 Document = dict[str, Any]
 
-STEADY = 0.1
-"""Rates that differ by more within one probe are not this machine's alone."""
+UNSTEADY = 0.25
+"""Interquartile range over median above which a machine was not the probe's alone."""
 
 
 def merged_hosts(sets: Sequence[Document]) -> tuple[Document, list[str]]:
-    """The faster of each rate and link, since others on a machine only ever add time; and what
-    varied by more than STEADY, at the largest size of each curve. Pre: of the same device."""
+    """Of each rate and link what the quieter moments show (see probe_timing), with its spread; and
+    what was unsteady, at the largest size of each curve. Pre: of the same device."""
     if not sets:
         return {}, []
     merged: Document = dict(sets[0])
-    varied: dict[str, float] = {}
-    for later in sets[1:]:
-        merged["rates"] = [
-            _faster_curve(
-                curve, _same(curve, later["rates"], ("kernel", "dtype", "threads")), varied
-            )
-            for curve in merged.get("rates", [])
-        ]
-        merged["links"] = [
-            _faster_link(link, _same(link, later["links"], ("a", "b", "type")), varied)
-            for link in merged.get("links", [])
-        ]
+    unsteady: dict[str, float] = {}
+    curve_key, link_key = ("kernel", "dtype", "threads"), ("a", "b", "type")
+    merged["rates"] = [
+        _curve(_same(curve, [one["rates"] for one in sets], curve_key), unsteady)
+        for curve in merged.get("rates", [])
+    ]
+    merged["links"] = [
+        _link(_same(link, [one["links"] for one in sets], link_key), unsteady)
+        for link in merged.get("links", [])
+    ]
     notes = [
         f"probe: {name} varied by {100 * change:.0f} % within the probe: others use the machine"
-        for name, change in varied.items()
+        for name, change in unsteady.items()
     ]
     return merged, notes
 
 
-def _same(one: Document, others: Sequence[Document], keys: Sequence[str]) -> Document | None:
+def _same(
+    one: Document, lists: Sequence[Sequence[Document]], keys: Sequence[str]
+) -> list[Document]:
+    """The like of ``one`` in each list that has it."""
     key = [one.get(name) for name in keys]
-    return next((o for o in others if [o.get(name) for name in keys] == key), None)
+    return [o for others in lists for o in others if [o.get(name) for name in keys] == key]
 
 
-def _note(name: str, first: float, second: float, varied: dict[str, float]) -> None:
-    change = max(first, second) / min(first, second) - 1
-    if change > STEADY:
-        varied[name] = max(change, varied.get(name, 0.0))
+def _curve(curves: Sequence[Document], unsteady: dict[str, float]) -> Document:
+    first = curves[0]
+    points = []
+    scatter = 0.0
+    for point in first["points"]:
+        size = point["size"]
+        rates = [p["per_s"] for curve in curves for p in curve["points"] if p["size"] == size]
+        points.append({**point, "per_s": percentile(sorted(rates), 1 - QUIET)})
+        scatter = spread(rates)
+    _note(f"{first['kernel']} bandwidth", scatter, unsteady)
+    return {**first, "points": points, "spread": scatter}
 
 
-def _faster_curve(curve: Document, later: Document | None, varied: dict[str, float]) -> Document:
-    if later is None:
-        return curve
-    rates = {point["size"]: point["per_s"] for point in later["points"]}
-    largest = curve["points"][-1]
-    if largest["size"] in rates:
-        _note(f"{curve['kernel']} bandwidth", largest["per_s"], rates[largest["size"]], varied)
-    points = [
-        {**point, "per_s": max(point["per_s"], rates.get(point["size"], 0.0))}
-        for point in curve["points"]
-    ]
-    return {**curve, "points": points}
-
-
-def _faster_link(link: Document, later: Document | None, varied: dict[str, float]) -> Document:
-    if later is None:
-        return link
-    rate, again = link["bytes_per_s"], later["bytes_per_s"]
-    _note(f"{link['type']} bandwidth", rate["value"], again["value"], varied)
+def _link(links: Sequence[Document], unsteady: dict[str, float]) -> Document:
+    first = links[0]
+    _note(
+        f"{first['type']} bandwidth", spread([x["bytes_per_s"]["value"] for x in links]), unsteady
+    )
     return {
-        **link,
-        "bytes_per_s": max(rate, again, key=lambda found: found["value"]),
-        "latency_s": min(link["latency_s"], later["latency_s"], key=lambda found: found["value"]),
+        **first,
+        "bytes_per_s": _quiet([link["bytes_per_s"] for link in links], 1 - QUIET),
+        "latency_s": _quiet([link["latency_s"] for link in links], QUIET),
     }
+
+
+def _quiet(numbers: Sequence[Document], share: float) -> Document:
+    """The number at that share of the order, with its own interval."""
+    ordered = sorted(numbers, key=lambda number: float(number["value"]))
+    return ordered[round(share * (len(ordered) - 1))]
+
+
+def _note(name: str, scatter: float, unsteady: dict[str, float]) -> None:
+    if scatter > UNSTEADY:
+        unsteady[name] = max(scatter, unsteady.get(name, 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
@@ -10,11 +11,11 @@ import torch
 from torch.nn import functional
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-LAUNCH_OPERATORS = 100
 COLD_BYTES = 64 << 20
 """Operands of a call are not those of the call before, as in a training step: so many bytes pass
 before they come again, in at most COLD_COPIES copies."""
 COLD_COPIES = 8
+RANDOM_BLOCK = 1 << 16
 
 Call = Callable[[], object]
 
@@ -43,9 +44,13 @@ class Curve:
 
 
 def _random(device: torch.device, dtype: str, *shape: int) -> torch.Tensor:
-    # A generator of our own: the user's random numbers must not move.
+    # A generator of our own: the user's random numbers must not move. One block of them over and
+    # over: drawing all would take longer than measuring does.
     generator = torch.Generator(device).manual_seed(0)
-    return torch.randn(*shape, device=device, generator=generator).to(DTYPES[dtype])
+    count = math.prod(shape)
+    block = torch.randn(min(count, RANDOM_BLOCK), device=device, generator=generator)
+    whole = block.to(DTYPES[dtype]).repeat(-(-count // len(block)))
+    return whole[:count].view(shape).clone()
 
 
 def _in_turns(nbytes: float, make: Callable[[], Call]) -> Call:
@@ -186,11 +191,30 @@ def _pooling(elements: int) -> Point:
     def make(device: torch.device) -> Call:
         # Images of 64 x 64 or, where there are fewer elements, of half the side.
         side = 64 if elements >= 1 << 14 else 32
-        x = torch.full((1, elements // side**2, side, side), 0.5, device=device)
+        # Equal values would never surprise the branch that looks for the largest.
+        x = _random(device, "fp32", 1, elements // side**2, side, side)
         return _forward(lambda: functional.max_pool2d(x, 2, return_indices=True))
 
-    # Read, and a quarter of it written with 8-byte indices.
-    return Point((4.0 + 12 / 4) * elements, make)
+    # Read, and a quarter of it written: the graph does not show the indices.
+    return Point((4.0 + 4 / 4) * elements, make)
+
+
+def _embedding(rows: int, backward: bool) -> Point:
+    """Rows of a table picked at random; their gradients into a table of zeros."""
+    width, table_rows = 64, 4096
+
+    def make(device: torch.device) -> Call:
+        generator = torch.Generator(device).manual_seed(0)
+        index = torch.randint(table_rows, (rows,), device=device, generator=generator)
+        table = _random(device, "fp32", table_rows, width).requires_grad_(backward)
+        if backward:
+            return _backward(functional.embedding(index, table), [table])
+        return _forward(lambda: functional.embedding(index, table))
+
+    picked = 4.0 * rows * width
+    table_bytes = 4.0 * table_rows * width
+    moved = picked + table_bytes if backward else picked + min(picked, table_bytes)
+    return Point(8.0 * rows + moved, make)
 
 
 def plan_curves(device: torch.device, cores: int, *, quick: bool) -> list[Curve]:
@@ -227,6 +251,9 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
         points = [_activation(n * scale, reverse) for n in few]
         yield "activation" + suffix, None, points
     yield "pooling", None, [_pooling(n * scale) for n in few]
+    rows = [1 << 9, 1 << 12] if quick else [1 << 9, 1 << 11, 1 << 13]
+    for reverse, suffix in ((False, ""), (True, "_backward")):
+        yield "embedding" + suffix, None, [_embedding(n * scale, reverse) for n in rows]
     yield "copy", None, [_copy(n * scale, "device", "device") for n in elements]
     if gpu:
         transfers = [1 << 12, 1 << 18, 1 << 24]
@@ -248,27 +275,3 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
             yield "convolution_backward" + suffix, dtype, points
     if not quick:
         yield "matmul", "fp16", [_matmul("fp16", n * scale) for n in (256, 1024)]
-
-
-def launch_rounds(device: torch.device) -> Iterator[tuple[str, Call, int]]:
-    """Chains of operators with nothing to compute: field name, call, operators in a call."""
-    x = _random(device, "fp32", 16)
-    factor = _random(device, "fp32", 16)
-    leaf = x.clone().requires_grad_()
-    gradient = torch.ones_like(x)
-
-    def forward() -> object:
-        with torch.no_grad():
-            y = x
-            for _ in range(LAUNCH_OPERATORS):
-                y = y * factor
-        return y
-
-    def training() -> object:
-        y = leaf
-        for _ in range(LAUNCH_OPERATORS):
-            y = y * factor
-        return torch.autograd.grad(y, [leaf], gradient)
-
-    yield "launch_s", forward, LAUNCH_OPERATORS
-    yield "launch_autograd_s", training, LAUNCH_OPERATORS

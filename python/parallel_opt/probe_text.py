@@ -12,7 +12,7 @@ import torch
 # Kernels whose sizes are bytes.
 BYTES = (
     *("memory", "elementwise", "reduce", "activation", "activation_backward", "pooling"),
-    *("copy", "host_to_device", "device_to_host"),
+    *("embedding", "embedding_backward", "copy", "host_to_device", "device_to_host"),
 )
 
 
@@ -47,7 +47,8 @@ def show(sets: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
             unit = "GB/s" if curve["kernel"] in BYTES else "GFLOP/s"
             threads = f"{curve['threads']} thread" if curve["threads"] else "all cores"
             name = f"{curve['kernel']} {curve.get('dtype', '')}".strip()
-            lines.append(f"  {name:<34} {threads:<10} {best / 1e9:8.1f} {unit}")
+            scatter = f"  +-{50 * curve['spread']:.0f} %" if "spread" in curve else ""
+            lines.append(f"  {name:<34} {threads:<10} {best / 1e9:8.1f} {unit}{scatter}")
         for link in one["links"]:
             latency, rate = link["latency_s"]["value"], link["bytes_per_s"]["value"]
             lines.append(f"  {link['type']:<34} {latency * 1e6:7.1f} us  {rate / 1e9:6.1f} GB/s")

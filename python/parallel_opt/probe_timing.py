@@ -1,60 +1,73 @@
-"""Timing of one call on a machine that others use too."""
+"""Timing of calls on a machine that others use too.
+
+One definition for every number of a probe: seconds of a call in the middle of steady work, as a
+training step meets it. Rounds come in bursts, and a burst's middle counts; bursts of a call are
+spread over the whole probe, and the lower quartile of them counts: others come and go within
+seconds, and only ever add time.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
 from parallel_opt.compat import keep_gpu_busy
 
-STABLE_SPREAD = 0.03  # interquartile range over median: enough rounds
+LEAST_ROUNDS, MOST_ROUNDS = 3, 60
+ROUND_S = 3e-4  # a round lasts long enough that the clock and the synchronisation do not count
+QUIET = 0.25  # which of the bursts counts
 
 
-@dataclass
-class Timing:
-    """Seconds of one call over rounds. Others on the machine only ever add time, so that the fast
-    end (10th percentile) is the number to use; the median tells how much they added."""
-
-    fast_s: float
-    median_s: float
-    spread: float
+def steady(bursts: Sequence[float]) -> float:
+    """What a machine of one's own would show. Pre: at least one burst."""
+    return percentile(sorted(bursts), QUIET)
 
 
-def time_calls(call: Callable[[], object], budget_s: float, sync: Callable[[], None]) -> Timing:
-    """Repeat ``call`` for about ``budget_s`` seconds, after one that is thrown away."""
-    call()  # compiles, starts pools, touches pages
-    sync()
+def time_burst(
+    call: Callable[[], object],
+    budget_s: float,
+    sync: Callable[[], None],
+    *,
+    warm: bool = False,
+) -> float:
+    """Median seconds of ``call`` over rounds of about ``budget_s`` in all.
+
+    The first call is thrown away: it wakes threads, touches pages and, the first time, compiles.
+    Not where it took the budget and the code is ``warm``: a call so long does not notice.
+    """
     begin = time.perf_counter()
     call()
     sync()
-    rounds = [time.perf_counter() - begin]
-    # A round lasts long enough that the clock and the synchronisation do not count.
-    inner = max(1, min(200, int(3e-4 / max(rounds[0], 1e-7))))
-    least = 1 if rounds[0] > 0.2 * budget_s and rounds[0] > 2e-3 else 5
-    if inner > 1:
-        rounds = []
-    while len(rounds) < least or (len(rounds) < 60 and time.perf_counter() - begin < budget_s):
+    first_s = time.perf_counter() - begin
+    if warm and first_s >= budget_s:
+        return first_s
+    start = time.perf_counter()
+    call()
+    sync()
+    once_s = time.perf_counter() - start
+    inner = max(1, min(200, int(ROUND_S / max(once_s, 1e-7))))
+    rounds = [once_s] if inner == 1 else []
+    least = 1 if first_s >= budget_s else LEAST_ROUNDS
+    while len(rounds) < least or (
+        len(rounds) < MOST_ROUNDS and time.perf_counter() - begin < budget_s
+    ):
         start = time.perf_counter()
         for _ in range(inner):
             call()
         sync()
         rounds.append((time.perf_counter() - start) / inner)
-        if len(rounds) >= 7 and spread(sorted(rounds)) < STABLE_SPREAD:
-            break
-    rounds.sort()
-    return Timing(percentile(rounds, 0.1), percentile(rounds, 0.5), spread(rounds))
+    return percentile(sorted(rounds), 0.5)
 
 
 COVER_S = 50e-6  # least time that the device is kept busy while calls queue up
 MOST_COVER_S = 0.05
 
 
-def time_queued(call: Callable[[], object], budget_s: float, device: torch.device) -> Timing:
-    """Seconds that a GPU takes for ``call``, the host's time left out: calls queue up behind
+def time_queued(call: Callable[[], object], budget_s: float, device: torch.device) -> float:
+    """Median seconds that a GPU takes for ``call``, the host's time left out: calls queue up behind
     something that keeps the device busy, and events in the queue tell the time."""
     call()
     torch.cuda.synchronize(device)
@@ -66,7 +79,10 @@ def time_queued(call: Callable[[], object], budget_s: float, device: torch.devic
     inner = max(1, min(50, int(1e-3 / call_s)))
     cover_s = COVER_S + 2 * host_s * inner
     rounds: list[float] = []
-    while len(rounds) < 5 or (len(rounds) < 60 and time.perf_counter() - begin < budget_s):
+    least = 1 if call_s >= budget_s else LEAST_ROUNDS
+    while len(rounds) < least or (
+        len(rounds) < MOST_ROUNDS and time.perf_counter() - begin < budget_s
+    ):
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         keep_gpu_busy(min(cover_s, MOST_COVER_S))
         first.record()
@@ -79,12 +95,7 @@ def time_queued(call: Callable[[], object], budget_s: float, device: torch.devic
             cover_s *= 2
             continue
         rounds.append(first.elapsed_time(last) * 1e-3 / inner)
-        if len(rounds) >= 7 and spread(sorted(rounds)) < STABLE_SPREAD:
-            break
-        if call_s > 0.2 * budget_s and call_s > 2e-3:
-            break
-    rounds.sort()
-    return Timing(percentile(rounds, 0.1), percentile(rounds, 0.5), spread(rounds))
+    return percentile(sorted(rounds), 0.5)
 
 
 def raise_clocks(device: torch.device, seconds: float = 0.3) -> None:
@@ -103,7 +114,9 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def spread(ordered: Sequence[float]) -> float:
+def spread(values: Sequence[float]) -> float:
+    """Interquartile range over median. Pre: at least one value, none of them 0."""
+    ordered = sorted(values)
     return (percentile(ordered, 0.75) - percentile(ordered, 0.25)) / percentile(ordered, 0.5)
 
 

@@ -8,6 +8,8 @@
 #include "parallel_opt/cost/estimate.h"
 #include "parallel_opt/cost/optimizer.h"
 #include "parallel_opt/cost/parameters.h"
+#include "parallel_opt/hardware/efficiency.h"
+#include "parallel_opt/hardware/preset.h"
 #include "tests/cost/models.h"
 
 namespace parallel_opt {
@@ -55,10 +57,10 @@ TEST(CostModel, OneLinearByHand) {
   EXPECT_NEAR(item(e, "forward contraction"), 5e-6 + 11264 / 20e9, 1e-12);
   // Backward: all operands and dy count as read, dw is written: 11264 + 8192 B, one launch.
   EXPECT_NEAR(item(e, "backward contraction"), 5e-6 + (11264 + 8192) / 20e9, 1e-12);
-  // Loss in the loop: 4 passes over 1024 B at 20 GB/s.
-  EXPECT_NEAR(item(e, "loss"), 4 * 1024 / 20e9, 1e-12);
-  // SGD: 3 passes over 8192 B, one launch with its Python: as much as two.
-  EXPECT_NEAR(item(e, "optimizer"), 3 * 8192 / 20e9 + 2 * 5e-6, 1e-12);
+  // Loss in the loop: 6 passes over 1024 B at 20 GB/s, 6 launches.
+  EXPECT_NEAR(item(e, "loss"), 6 * 1024 / 20e9 + 6 * 5e-6, 1e-12);
+  // SGD: 3 passes over 8192 B, one warm call at 0.4 launches, and 25 of them until it runs.
+  EXPECT_NEAR(item(e, "optimizer"), 3 * 8192 / 20e9 + (0.4 + 25) * 5e-6, 1e-12);
   double sum = 0;
   for (const EstimateItem& line : e.items) sum += line.seconds.value_or(0);
   EXPECT_NEAR(e.step_time_s.value, sum, 1e-15);
@@ -222,7 +224,10 @@ TEST(CostModel, RanksSynchroniseTheirBatchNorms) {
     return item(model.estimate(model.plan(model.plain())), "synchronised batch norms");
   };
   // Four of them gather once and sum once, a step of gloo's ring 230 us: 4 * (1 + 2) * 230 us.
-  EXPECT_NEAR(statistics_s(cnn(), 2), 4 * 3 * 230e-6, 1e-12);
+  // Each passes 12 + 15 times more than one kernel over 32 * 64 * 8 * 8 * 4 B = 512 KiB at 10 GB/s,
+  // and launches 60 warm operators at 0.4 * 5 us.
+  const double one = 3 * 230e-6 + 27 * 524288 / 10e9 + 60 * 0.4 * 5e-6;
+  EXPECT_NEAR(statistics_s(cnn(), 2), 4 * one, 1e-12);
   EXPECT_EQ(statistics_s(cnn(), 1), 0);
   EXPECT_EQ(statistics_s(mlp(), 2), 0);
 }
@@ -237,7 +242,55 @@ TEST(CostModel, AnOptimizerReadsOneTensorAtATime) {
   const CostModel model(graph, cluster, {});
   const double expected = 20 * 1024 / rate_at(curve, 1024 * 20 / 9.0) + 20 * 64 / 4e10;
   EXPECT_NEAR(item(model.estimate(model.plan(model.plain())), "optimizer"),
-              expected + 2 * 9 * 2 * 5e-6, 1e-9);
+              expected + (2 * 9 * 0.4 + 25) * 5e-6, 1e-9);
+}
+
+TEST(CostModel, AGpusOptimizerRunsOverLists) {
+  Device gpu = cpu();
+  gpu.kind = DeviceKind::gpu;
+  gpu.cores.clear();
+  const Graph graph = mlp(8, 16, 1);
+  const Cluster cluster = machine({gpu});
+  const CostModel model(graph, cluster, {});
+  // AdamW: 20 passes over 1024 + 64 B at 10 GB/s, 9 calls with their Python for all tensors.
+  EXPECT_NEAR(item(model.estimate(model.plan(model.plain())), "optimizer"),
+              20 * 1088 / 10e9 + 9 * 2 * 5e-6, 1e-12);
+}
+
+TEST(CostModel, ABiasTakesTheSumOfItsGradientOverRows) {
+  const Graph graph = mlp(8, 16, 1);
+  const Profile profile = make_profile(graph, model_facts(graph, true), {}, true);
+  const auto calls = [&](OpClass op_class) {
+    std::vector<std::pair<double, double>> found;  // calls, bytes of one
+    for (const Work& work : profile.work) {
+      if (work.backward && work.op_class == op_class)
+        found.emplace_back(work.calls, work.bytes.at(8));
+    }
+    return found;
+  };
+  using Calls = std::vector<std::pair<double, double>>;
+  EXPECT_EQ(calls(OpClass::reduction), (Calls{{1, 8 * 16 * 4}}));  // reads dy
+  // dx is not wanted: one product, whose weight's gradient has 16 * 16 numbers, and the bias'.
+  // It reads dy, x, w, b: 512 + 512 + 1024 + 64 B.
+  EXPECT_EQ(calls(OpClass::contraction), (Calls{{1, 2112 + 1024 + 64}}));
+}
+
+TEST(CostModel, FittedCollectivesServeWhereNoLinkWasMeasured) {
+  const Graph graph = mlp(8, 16, 1);
+  Cluster cluster = preset_cluster("2xA100-40GB");
+  Job job;
+  job.pins.data = 2;
+  const auto all_reduce_s = [&] {
+    const CostModel model(graph, cluster, job);
+    return item(model.estimate(model.plan(model.plain())), "all-reduce of gradients");
+  };
+  const CollectiveCurve* curve = collective_curve("A100-SXM-40GB", "all_reduce", 2);
+  ASSERT_NE(curve, nullptr);
+  // One bucket of (256 + 16) * 4 B, which nothing hides.
+  EXPECT_NEAR(all_reduce_s(), collective_time(*curve, 1088).value, 1e-12);
+  cluster.links.push_back(
+      {DeviceId(0), DeviceId(1), "NVLink3", exact(5e-6), exact(2e11, Quality::measured)});
+  EXPECT_NEAR(all_reduce_s(), 2 * 5e-6 + 1088 / 2e11, 1e-12);
 }
 
 TEST(CostModel, MicroBatchesRunTheForwardTwice) {

@@ -41,6 +41,21 @@ TEST(Rates, ConvolutionFallsBackToMatmul) {
       rank_rates(device, 2, 1, DType::fp32).arithmetic(Kernel::convolution, false).at(1e9), 5e10);
 }
 
+TEST(Rates, PickedRowsAndMaximaHaveCurvesOfTheirOwn) {
+  Device device = cpu(2);
+  const auto rate = [&](OpClass c, bool backward) {
+    return rank_rates(device, 2, 1, DType::bf16).bytes(c, false, backward).at(1e6);
+  };
+  EXPECT_DOUBLE_EQ(rate(OpClass::embedding, true), 2e10);  // no curve: elementwise
+  device.rates.push_back(flat("embedding", std::nullopt, 2, 7e9));
+  device.rates.push_back(flat("embedding_backward", std::nullopt, 2, 3e9));
+  device.rates.push_back(flat("pooling", std::nullopt, 2, 5e9));
+  EXPECT_DOUBLE_EQ(rate(OpClass::embedding, false), 7e9);
+  EXPECT_DOUBLE_EQ(rate(OpClass::embedding, true), 3e9);
+  EXPECT_DOUBLE_EQ(rate(OpClass::pooling, false), 5e9);
+  EXPECT_DOUBLE_EQ(rate(OpClass::pooling, true), 2e10);  // gradients go where the maxima were
+}
+
 TEST(Rates, LowPrecisionWithoutACurveRunsLikeFp32) {
   Device device = cpu(2);
   std::erase_if(device.rates.edit(),

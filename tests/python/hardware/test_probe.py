@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from parallel_opt import _core, probe
+from parallel_opt import _core, probe, probe_passes
 from parallel_opt.probe_kernels import Curve, Point, plan_curves
+from parallel_opt.probe_passes import PASSES, Passes, Sampled
 from parallel_opt.probe_text import driver_version
-from parallel_opt.probe_timing import Timing, time_calls
+from parallel_opt.probe_timing import steady, time_burst
 
 CPU = torch.device("cpu")
 
@@ -59,30 +60,13 @@ def test_every_kernel_that_the_cost_model_knows_is_measured(measured: dict[str, 
     )
 
 
-def test_progress_names_every_curve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "plan_curves", lambda *a, **k: plan_curves(*a, **k)[:2])
+def test_progress_names_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "plan_curves", lambda *a, **k: plan_curves(*a, **k)[:3])
     told: list[str] = []
     probe.measure(_core.discover().devices[0], budget_s=0.01, quick=True, tell=told.append)
-    assert told[-1].endswith("(2 of 2)")
-    assert told[0].startswith("matmul fp32 (1 of 2)")
-
-
-def test_time_left_measures_everything_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    point = Point(1.0, lambda device: lambda: calls.append("called"))
-    curve = Curve("matmul", "fp32", 1, 1, (point,))
-    rounds: list[float] = []
-
-    def timed(call: Callable[[], object], share_s: float, sync: Callable[[], None]) -> object:
-        rounds.append(share_s)
-        # Others used the machine the first time: the second, faster one counts.
-        return Timing(0.5 if len(rounds) == 1 else 0.25, 0.5, 0.0)
-
-    monkeypatch.setattr(probe, "time_calls", timed)
-    prober = probe.Prober(CPU, budget_s=1000.0)
-    rates = prober.rates([curve])
-    assert len(rounds) == 2
-    assert rates[0]["points"] == [{"size": 1.0, "per_s": 4.0}]  # 1 / 0.25 s
+    # One core and all cores take turns on the same operands.
+    assert told[:2] == ["matmul fp32 (1 of 2)", "matmul bf16 (2 of 2)"]
+    assert told[2].startswith("pass 1 of at most ")
 
 
 def test_copies_and_transfers_are_curves_of_bytes() -> None:
@@ -173,6 +157,20 @@ def test_attention_counts_two_products_forward_and_five_backward() -> None:
     assert sizes["attention_backward"] == 5 * 2 * 4 * 4 * 128 * 128 * 64
 
 
+def test_an_embeddings_bytes_are_those_of_the_cost_model() -> None:
+    sizes = {c.kernel: c.points[0].size for c in plan_curves(CPU, 1, quick=True)}
+    rows, width, table = 512, 64, 4 * 4096 * 64
+    # 8-byte indices, rows read and written; backward their gradients read, the table's written
+    assert sizes["embedding"] == 8 * rows + 2 * 4 * rows * width
+    assert sizes["embedding_backward"] == 8 * rows + 4 * rows * width + table
+
+
+def test_maxima_are_looked_for_among_values_that_differ() -> None:
+    pooling = next(c for c in plan_curves(CPU, 1, quick=True) if c.kernel == "pooling")
+    values, _ = pooling.points[0].make(CPU)()  # type: ignore[misc]
+    assert len(values.unique()) > 100
+
+
 class _Clock:
     """time.perf_counter that moves only when a call under test says how long it took."""
 
@@ -190,18 +188,25 @@ class _Clock:
         return call
 
 
-def test_the_fast_end_of_the_rounds_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_middle_of_a_burst_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _Clock(monkeypatch)
-    call = clock.takes(9.0, 0.010, 0.010, 0.030, 0.010, 0.030, 0.010)
-    timing = probe.time_calls(call, 0.5, lambda: None)
-    assert timing.fast_s == pytest.approx(0.010)
+    # Thrown away, then 10, 12, 30: half a second is over.
+    call = clock.takes(0.460, 0.010, 0.012, 0.030)
+    assert time_burst(call, 0.5, lambda: None) == pytest.approx(0.012)
+
+
+def test_the_quieter_bursts_count() -> None:
+    # At a quarter of four steps: the second fastest of five.
+    assert steady([0.5, 0.1, 0.3, 0.2, 0.9]) == 0.2
+    assert steady([0.7]) == 0.7
 
 
 def test_a_slow_call_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _Clock(monkeypatch)
-    timing = probe.time_calls(clock.takes(2.0), 0.5, lambda: None)
-    assert timing.fast_s == timing.median_s == 2.0
+    assert time_burst(clock.takes(2.0), 0.5, lambda: None) == 2.0
     assert clock.now == 4.0  # the lost call and one more
+    assert time_burst(clock.takes(3.0), 0.5, lambda: None, warm=True) == 3.0
+    assert clock.now == 7.0  # its code has run before: not even one is lost
 
 
 def _curve(threads: int, points: tuple[Point, ...], dtype: str = "fp32") -> Curve:
@@ -214,6 +219,38 @@ def _points(clock: _Clock, *seconds: float) -> tuple[Point, ...]:
         Point(10.0**i, lambda _, s=s: clock.takes(s))  # type: ignore[misc]
         for i, s in enumerate(seconds)
     )
+
+
+def test_a_points_bursts_lie_a_pass_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    order: list[str] = []
+
+    def point(name: str, *seconds: float) -> Point:
+        def make(_: torch.device) -> Callable[[], None]:
+            order.append(name)
+            return clock.takes(seconds[min(order.count(name), len(seconds)) - 1])
+
+        return Point(1.0, make)
+
+    # Somebody else has the machine in the first two passes of a.
+    a, b = point("a", 0.09, 0.08, 0.01), point("b", 0.02)
+    curves = [_curve(1, (a,)), _curve(1, (b,), "bf16")]
+    between: list[int] = []
+    passes = Passes(CPU, lambda: 100.0 - clock.now, [])
+    found = passes.run(curves, lambda: between.append(len(order)))
+    assert order == ["a", "b"] * PASSES
+    assert between == [2 * i for i in range(PASSES)]
+    assert found[0].bursts[0] == pytest.approx([0.09, 0.08] + [0.01] * (PASSES - 2))
+    assert found[0].rates() == pytest.approx({1.0: 100.0})
+    assert found[1].spread() == pytest.approx(0.0)
+
+
+def test_the_spread_of_a_curve_is_that_of_its_middle_point() -> None:
+    points = tuple(Point(10.0**i, lambda _: lambda: None) for i in range(3))
+    # (0.75 quantile - 0.25 quantile) / median: 0; (3.25 - 1.75) / 2.5; (4 - 2) / 3
+    bursts = [[1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]]
+    assert Sampled(_curve(1, points), 3, bursts).spread() == pytest.approx(0.6)
+    assert Sampled(_curve(1, points), 3).spread() == 0.0
 
 
 def test_sizes_that_would_eat_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +267,9 @@ def test_cheap_sizes_on_a_gpu_are_measured_when_the_time_is_spent(
 ) -> None:
     clock = _Clock(monkeypatch)
     monkeypatch.setattr(
-        probe, "time_queued", lambda call, budget_s, _: time_calls(call, budget_s, lambda: None)
+        probe_passes,
+        "time_queued",
+        lambda call, budget_s, _: time_burst(call, budget_s, lambda: None),
     )
     prober = probe.Prober(torch.device("cuda", 0), 0.0, 0.0)
     # 1 FLOP in 0.1 ms: 10 should take 1 ms and are cheap, 100 should take 10 ms.
@@ -241,9 +280,16 @@ def test_cheap_sizes_on_a_gpu_are_measured_when_the_time_is_spent(
 def test_cores_that_others_use_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _Clock(monkeypatch)
     prober = probe.Prober(CPU, 100.0, 0.0)
-    one, all_cores = prober.rates(
-        [_curve(1, _points(clock, 0.1, 0.2)), _curve(2, _points(clock, 0.05, 0.5))]
-    )
+    seconds = {1: (0.1, 0.2), 2: (0.05, 0.5)}
+
+    def point(index: int) -> Point:
+        def call() -> None:
+            clock.now += seconds[torch.get_num_threads()][index]
+
+        return Point(10.0**index, lambda _: call)
+
+    points = (point(0), point(1))  # the same operands for both numbers of threads
+    one, all_cores = prober.rates([_curve(1, points), _curve(2, points)])
     assert [curve.threads for curve in prober.busy] == [2]
     assert (one["threads"], one["quality"]) == (1, "measured")
     assert (all_cores["threads"], all_cores["quality"]) == (0, "assumed")
@@ -251,6 +297,14 @@ def test_cores_that_others_use_are_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert [point["per_s"] for point in all_cores["points"]] == pytest.approx([20.0, 50.0])
     assert prober.notes[0].startswith("probe: the machine was busy (load ")
     assert prober.notes[0].endswith("matmul scattered")
+    assert prober.disturbed(2)
+
+
+def test_a_few_curves_that_scatter_do_not_spoil_a_probe() -> None:
+    prober = probe.Prober(CPU, 1.0)
+    prober.busy = [_curve(1, ())] * 3
+    assert not prober.disturbed(9)  # a third of them
+    assert prober.disturbed(8)
 
 
 def test_fp16_that_is_slow_gets_one_point(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
-"""probe_hosts.py: the faster of two measurements, and what varied between them."""
+"""probe_hosts.py: one host from several moments, and what varied between them."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import pytest
 
 from parallel_opt.probe_hosts import merged_hosts
 
@@ -29,21 +31,29 @@ def host(memory: float, small: float, loopback: float, latency: float) -> dict[s
     }
 
 
-def test_each_number_is_the_faster_of_two() -> None:
-    merged, varied = merged_hosts([host(100.0, 9.0, 50.0, 3e-6), host(105.0, 8.0, 49.0, 2e-6)])
-    assert [p["per_s"] for p in merged["rates"][0]["points"]] == [9.0, 105.0]
+def test_each_number_is_that_of_the_quieter_moments() -> None:
+    memory, loopback = (100.0, 105.0, 60.0, 104.0, 103.0), (50.0, 49.0, 48.0, 20.0, 47.0)
+    hosts = [
+        host(m, 9.0 + i, rate, (3 + i) * 1e-6)
+        for i, (m, rate) in enumerate(zip(memory, loopback, strict=True))
+    ]
+    merged, varied = merged_hosts(hosts)
+    # The second largest of five rates, the second smallest of five latencies.
+    assert [p["per_s"] for p in merged["rates"][0]["points"]] == [12.0, 104.0]
     link = merged["links"][0]
-    assert link["bytes_per_s"] == {"value": 50.0, "low": 45.0}
-    assert link["latency_s"]["value"] == 2e-6
+    assert link["bytes_per_s"] == {"value": 49.0, "low": 0.9 * 49.0}
+    assert link["latency_s"]["value"] == 4e-6
     assert merged["notes"] == ["first"]
-    assert varied == []  # 5 %, and the small size says nothing of the bandwidth
+    assert merged["rates"][0]["spread"] == pytest.approx((104 - 100) / 103)
+    assert varied == []  # half of them lie close together
 
 
 def test_what_varied_is_told() -> None:
-    _, varied = merged_hosts([host(100.0, 9.0, 50.0, 3e-6), host(200.0, 9.0, 60.0, 3e-6)])
+    hosts = [host(m, 9.0, rate, 3e-6) for m, rate in ((100.0, 50.0), (200.0, 60.0), (150.0, 55.0))]
+    _, varied = merged_hosts(hosts)
+    # (175 - 125) / 150; loopback (57.5 - 52.5) / 55 is steady enough
     assert varied == [
-        "probe: memory bandwidth varied by 100 % within the probe: others use the machine",
-        "probe: loopback bandwidth varied by 20 % within the probe: others use the machine",
+        "probe: memory bandwidth varied by 33 % within the probe: others use the machine"
     ]
 
 
@@ -51,5 +61,6 @@ def test_a_curve_that_the_second_lacks_stays() -> None:
     first, second = host(100.0, 9.0, 50.0, 3e-6), host(1.0, 1.0, 1.0, 1.0)
     second["rates"], second["links"] = [], []
     merged, varied = merged_hosts([first, second])
-    assert (merged["rates"], merged["links"], varied) == (first["rates"], first["links"], [])
+    assert merged["rates"] == [first["rates"][0] | {"spread": 0.0}]
+    assert (merged["links"], varied) == (first["links"], [])
     assert merged_hosts([]) == ({}, [])

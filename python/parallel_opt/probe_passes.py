@@ -1,0 +1,141 @@
+"""Every point of every curve, in passes over all of them.
+
+What one pass finds of a point depends on who else used the machine in that second. A point's bursts
+lie a whole pass apart, so that no neighbour disturbs all of them but one who stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from statistics import median
+from typing import Any
+
+import torch
+
+from parallel_opt.probe_kernels import Curve
+from parallel_opt.probe_timing import spread, steady, threads_set, time_burst, time_queued
+
+PASSES = 10
+SLOW_FP16 = 0.8  # below this share of the fp32 rate fp16 is not worth more of the budget
+CHEAP_S = 3e-3  # a GPU's calls below this are timed late too: one size alone tells it far too slow
+TOO_LONG = 1.5  # times a point's share of the budget: a larger call would eat the others' time
+
+
+@dataclass
+class Sampled:
+    """What is known of one curve: the bursts of its first points."""
+
+    curve: Curve
+    end: int  # points from here on are left out
+    bursts: list[list[float]] = field(default_factory=list)
+
+    def seconds(self, index: int) -> float:
+        return steady(self.bursts[index])
+
+    def rates(self) -> dict[float, float]:
+        """FLOP/s or bytes/s by size."""
+        points = self.curve.points
+        return {
+            points[i].size: points[i].calls * points[i].size / self.seconds(i)
+            for i in range(len(self.bursts))
+        }
+
+    def spread(self) -> float:
+        """Of the bursts, in the middle of the points."""
+        return median(spread(bursts) for bursts in self.bursts) if self.bursts else 0.0
+
+
+@dataclass
+class Passes:
+    """Measures curves of one device until ``left_s`` is 0, or PASSES times."""
+
+    device: torch.device
+    left_s: Callable[[], float]
+    notes: list[str]
+    tell: Callable[[str], None] | None = None  # progress
+
+    def run(self, curves: Sequence[Curve], between: Callable[[], None]) -> list[Sampled]:
+        """``between`` is called before each pass, and is to measure what is no curve."""
+        found = [Sampled(curve, len(curve.points)) for curve in curves]
+        # Curves that differ in threads alone use the same operands.
+        key: Callable[[Sampled], Any] = lambda one: (one.curve.kernel, one.curve.dtype)  # noqa: E731
+        groups = [list(group) for _, group in groupby(found, key)]
+        points = max(1, sum(len(curve.points) for curve in curves))
+        share_s = max(0.0, self.left_s()) / points
+        for number in range(PASSES):
+            if number > 0 and self.left_s() <= 0:
+                break
+            between()
+            burst_s = max(0.0, self.left_s()) / points / (PASSES - number)
+            for index, group in enumerate(groups):
+                if self.tell and number == 0:
+                    self.tell(f"{group[0].curve.label} ({index + 1} of {len(groups)})")
+                self._pass(group, found, burst_s, share_s)
+            if self.tell:
+                self.tell(f"pass {number + 1} of at most {PASSES} done")
+        return found
+
+    def _pass(
+        self, group: Sequence[Sampled], found: Sequence[Sampled], burst_s: float, share_s: float
+    ) -> None:
+        for index, point in enumerate(group[0].curve.points):
+            wanted = [one for one in group if self._wants(one, index, share_s)]
+            if not wanted:
+                continue
+            try:
+                call = point.make(self.device)
+                for one in wanted:
+                    with threads_set(one.curve.threads):
+                        self._burst(one, index, call, burst_s)
+            except (RuntimeError, NotImplementedError) as error:
+                reason = str(error).splitlines()[0]
+                told = f"probe: {group[0].curve.label} does not run here: {reason}"
+                if told not in self.notes:
+                    self.notes.append(told)
+                for one in wanted:
+                    one.end = min(one.end, index)
+                continue
+            for one in wanted:
+                if one.curve.dtype == "fp16" and self._is_slow(one, index, found):
+                    one.end = min(one.end, index + 1)
+
+    def _wants(self, one: Sampled, index: int, share_s: float) -> bool:
+        if index >= one.end:
+            return False
+        if index < len(one.bursts):
+            return self.left_s() > 0
+        if index == 0:
+            return True  # every curve has a point, whatever the budget
+        if len(one.bursts) < index:
+            return False
+        point, known = one.curve.points[index], one.curve.points[index - 1]
+        ratio = point.calls * point.size / (known.calls * known.size)
+        likely_s = ratio * one.seconds(index - 1)
+        if self.device.type == "cuda" and likely_s < CHEAP_S:
+            return True
+        # Flat beyond. A disturbed first burst may say so wrongly, and a later pass finds out.
+        return likely_s <= TOO_LONG * share_s and self.left_s() > 0
+
+    def _burst(self, one: Sampled, index: int, call: Callable[[], object], burst_s: float) -> None:
+        """Of the kernels alone: what a GPU's host adds to them is `launch`."""
+        if self.device.type == "cuda":
+            seconds = time_queued(call, burst_s, self.device)
+        else:
+            warm = index < len(one.bursts)
+            seconds = time_burst(call, burst_s, lambda: None, warm=warm)
+        if index == len(one.bursts):
+            one.bursts.append([])
+        one.bursts[index].append(seconds)
+
+    @staticmethod
+    def _is_slow(one: Sampled, index: int, found: Sequence[Sampled]) -> bool:
+        """Against another type of the kernel at sizes up to this one."""
+        size = one.curve.points[index].size
+        other = next(
+            (o for o in found if o.curve.kernel == one.curve.kernel and o.bursts and o is not one),
+            None,
+        )
+        known = [rate for s, rate in other.rates().items() if s <= size] if other else []
+        return bool(known) and one.rates()[size] < SLOW_FP16 * known[-1]
