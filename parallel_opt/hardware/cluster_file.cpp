@@ -1,5 +1,6 @@
 #include "parallel_opt/hardware/cluster_file.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -66,14 +67,20 @@ class Builder {
   void read_groups() {
     std::int64_t devices = 0;
     std::set<std::string> names;
-    std::set<std::string> zones;
-    for (const cluster_file::FileZone& zone : file_.zones) zones.insert(zone.name);
+    const std::set<std::string> zones = read_zones();
     for (std::size_t i = 0; i < file_.nodes.size(); ++i) {
       const FileNodes& nodes = file_.nodes[i];
       const std::string where = at("nodes", i);
       if (!names.insert(nodes.name).second) {
         fault(where + ".name", "two groups of nodes are called \"" + nodes.name + "\"");
       }
+      if (nodes.name.empty()) fault(where + ".name", "is empty");
+      if (nodes.name.find('/') != std::string::npos) {
+        fault(where + ".name", "has a slash: \"" + nodes.name + "\"", "links write NODE/INDEX");
+      }
+      if (nodes.cores && *nodes.cores < 1) fault(where + ".cores", "is less than 1");
+      if (nodes.sockets && *nodes.sockets < 1) fault(where + ".sockets", "is less than 1");
+      if (nodes.memory && !(nodes.memory->bytes > 0)) fault(where + ".memory", "is not positive");
       if (nodes.count < 1 || nodes.count > kMostDevices) {
         fault(where + ".count", "is outside 1 .. 100000");
       }
@@ -94,6 +101,23 @@ class Builder {
       for (const DeviceCount& part : group.devices) devices += group.nodes * part.count;
     }
     if (devices > kMostDevices) fault(where_ + ":nodes", "have more than 100000 devices");
+  }
+
+  std::set<std::string> read_zones() {
+    std::set<std::string> zones;
+    for (std::size_t i = 0; i < file_.zones.size(); ++i) {
+      const cluster_file::FileZone& zone = file_.zones[i];
+      const std::string where = at("zones", i);
+      if (!zones.insert(zone.name).second) {
+        fault(where + ".name", "two zones are called \"" + zone.name + "\"");
+      }
+      if (zone.usd_per_kwh && !(*zone.usd_per_kwh >= 0))
+        fault(where + ".usd_per_kwh", "is negative");
+      if (zone.carbon_g_per_kwh && !(*zone.carbon_g_per_kwh >= 0)) {
+        fault(where + ".carbon_g_per_kwh", "is negative");
+      }
+    }
+    return zones;
   }
 
   void read_adapters(const cluster_file::FileAdapters& adapters, const std::string& where,
@@ -182,13 +206,17 @@ class Builder {
       if (!(wanted.oversubscription >= 1)) {
         fault(where + ".oversubscription", "is less than 1", "1 means full bisection");
       }
+      if (wanted.usd_per_gb && !(*wanted.usd_per_gb >= 0)) {
+        fault(where + ".usd_per_gb", "is negative");
+      }
+      check_names(wanted, where);
       between = between || wanted.scope != NetworkScope::node;
       Network network;
       network.name = wanted.name;
       network.type = wanted.type;
       network.scope = wanted.scope;
       network.nodes = ranges_of(wanted, where);
-      network.devices = wanted.devices;
+      for (const std::string& name : wanted.devices) network.devices.push_back(full_name(name));
       network.ports = wanted.ports;
       network.latency_s = known(wanted.latency.seconds, 0.3, wanted.quality);
       network.bytes_per_s = known(wanted.bandwidth.bytes_per_s, 0.2, wanted.quality);
@@ -197,9 +225,46 @@ class Builder {
       if (wanted.usd_per_gb) {
         network.usd_per_byte = exact(*wanted.usd_per_gb / 1e9, Quality::reported);
       }
+      check_zones(network, where);
       replace(std::move(network));
     }
     if (!between && file_.links.empty()) add_networks(groups_, ranges_, cluster_);
+  }
+
+  /// Of a device that is called by an alias or in other letters.
+  std::string full_name(const std::string& name) const {
+    const DeviceRecord* record = find_device(database_, name);
+    return record != nullptr ? record->name : name;
+  }
+
+  void check_names(const FileSwitch& wanted, const std::string& where) {
+    if (!switch_names_.insert(wanted.name).second) {
+      fault(where + ".name", "two switches are called \"" + wanted.name + "\"");
+    }
+    std::vector<std::string> names;
+    for (const Device& device : cluster_.devices) {
+      if (names.empty() || names.back() != device.name) names.push_back(device.name);
+    }
+    for (std::size_t i = 0; i < wanted.devices.size(); ++i) {
+      const std::string& name = wanted.devices[i];
+      if (std::ranges::find(names, full_name(name)) != names.end()) continue;
+      const std::string nearest = nearest_match(name, names);
+      fault(where + ".devices[" + std::to_string(i) + "]",
+            "names no device of these nodes: \"" + name + "\"",
+            nearest.empty() ? "write it as in nodes" : "did you mean " + nearest + "?");
+    }
+  }
+
+  /// A switch of each zone joins nobody where there are no zones.
+  void check_zones(const Network& network, const std::string& where) {
+    if (network.scope != NetworkScope::zone) return;
+    for (std::size_t n = 0; n < cluster_.nodes.size(); ++n) {
+      const Node& node = cluster_.nodes[n];
+      if (!covers(network, static_cast<int>(n)) || node.zone) continue;
+      fault(where + ".scope", "is zone, but node " + node.name + " is in none",
+            "give it a zone, or leave scope out");
+      return;
+    }
   }
 
   /// What the file says of devices of a type wins over what the database assumes of their nodes.
@@ -241,6 +306,10 @@ class Builder {
       const std::optional<DeviceId> b = end_of(link.b, where + ".b");
       if (!(link.bandwidth.bytes_per_s > 0)) fault(where + ".bandwidth", "is not positive");
       if (!a || !b) continue;
+      if (*a == *b) {
+        fault(where, "joins a device with itself: \"" + link.a + "\" and \"" + link.b + "\"");
+        continue;
+      }
       cluster_.links.push_back({*a, *b, link.type, known(link.latency.seconds, 0.3, link.quality),
                                 known(link.bandwidth.bytes_per_s, 0.2, link.quality)});
     }
@@ -252,6 +321,7 @@ class Builder {
   std::vector<NodeGroup> groups_;
   std::vector<NodeRange> ranges_;      // of each group
   std::map<std::string, int> places_;  // name of a node -> index
+  std::set<std::string> switch_names_;
   Cluster cluster_;
   std::vector<Fault> faults_;
 };

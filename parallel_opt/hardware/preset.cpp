@@ -80,6 +80,10 @@ DeviceCount parse_count(const DeviceDatabase& database, const std::string& where
     faults.push_back({where, in_quotes(text) + " has a count outside 1 .. 100000", ""});
     return found;
   }
+  if (rest.empty()) {
+    faults.push_back({where, in_quotes(text) + " names no device", kPresetForm});
+    return found;
+  }
   found.record = find_device(database, std::string(rest));
   if (found.record == nullptr) {
     faults.push_back(unknown_device(database, where, std::string(rest)));

@@ -45,6 +45,13 @@ class energy:  # noqa: N801  (used as a function is: `with energy() as e`)
             raise InputError("energy()", "the window is not over", "read it after the with block")
         return self._reading
 
+    def __repr__(self) -> str:
+        if self._reading is None:
+            return "<energy: the window is not over>"
+        joules = self._reading.energy_j
+        amount = "" if joules is None else f"{joules.value:.4g} J, "
+        return f"<energy: {amount}{self._reading.quality}, over {self._reading.window_s:.4g} s>"
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)

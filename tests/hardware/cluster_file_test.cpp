@@ -137,6 +137,43 @@ TEST(ClusterDescription, EveryFaultIsNamedWithItsPath) {
               "its devices)")}));
 }
 
+TEST(ClusterDescription, FaultsOfPartsAreNamedWhereTheyStandInTheFile) {
+  EXPECT_EQ(
+      faults_of(R"({"nodes": [
+        {"name": "", "devices": "L4", "cores": 0, "sockets": 0, "memory": "0 GB"},
+        {"name": "a/b", "devices": "L4"}],
+        "zones": [{"name": "z", "usd_per_kwh": -1}, {"name": "z", "carbon_g_per_kwh": -2}]})"),
+      (Lines{"c.json:zones[0].usd_per_kwh: is negative",
+             "c.json:zones[1].name: two zones are called \"z\"",
+             "c.json:zones[1].carbon_g_per_kwh: is negative", "c.json:nodes[0].name: is empty",
+             "c.json:nodes[0].cores: is less than 1", "c.json:nodes[0].sockets: is less than 1",
+             "c.json:nodes[0].memory: is not positive",
+             "c.json:nodes[1].name: has a slash: \"a/b\" (links write NODE/INDEX)"}));
+  EXPECT_EQ(
+      faults_of(R"({"nodes": [{"name": "a", "count": 2, "devices": "2xA100-SXM-80GB"}],
+        "switches": [
+          {"name": "s", "type": "t", "bandwidth": "1 GB/s", "usd_per_gb": -1},
+          {"name": "s", "type": "t", "bandwidth": "1 GB/s", "devices": ["A100-SXM-40GB"]},
+          {"name": "r", "type": "t", "bandwidth": "1 GB/s", "scope": "zone"}],
+        "links": [{"a": "a0/1", "b": "a0/1", "bandwidth": "1 GB/s"}]})"),
+      (Lines{"c.json:switches[0].usd_per_gb: is negative",
+             "c.json:switches[1].name: two switches are called \"s\"",
+             ("c.json:switches[1].devices[0]: names no device of these nodes: \"A100-SXM-40GB\" "
+              "(did you mean A100-SXM-80GB?)"),
+             ("c.json:switches[2].scope: is zone, but node a0 is in none (give it a zone, or leave "
+              "scope out)"),
+             "c.json:links[0]: joins a device with itself: \"a0/1\" and \"a0/1\""}));
+}
+
+TEST(ClusterDescription, ASwitchMayCallItsDevicesByAnAlias) {
+  const Cluster cluster = read_cluster_file(
+      R"({"nodes": [{"name": "a", "devices": "2xA100-40GB"}],
+          "switches": [{"name": "s", "type": "t", "scope": "node", "devices": ["a100-40gb"],
+                        "bandwidth": "1 GB/s"}]})",
+      "c.json");
+  EXPECT_EQ(cluster.networks.back().devices, std::vector<std::string>{cluster.devices[0].name});
+}
+
 TEST(ClusterDescription, WrongTypesUnitsAndFieldsAreNamed) {
   EXPECT_EQ(faults_of(R"({"nodes": [{"name": 3, "devices": "L4", "memory": 80}], "swithces": [],
                     "switches": [{"name": "s", "type": "t", "bandwidth": 400,

@@ -29,7 +29,7 @@ TEST(Preset, TwoNodesOfEight) {
   const RateCurve* curve = find_rate(device, "attention", DType::bf16, 0);
   ASSERT_NE(curve, nullptr);
   EXPECT_EQ(curve->quality, Quality::database);
-  EXPECT_NEAR(curve->points.back().per_second, 0.4 * 989.4e12 * 1000 / 1001, 1e6);
+  EXPECT_NEAR(curve->points.back().per_second, 0.6 * 989.4e12 * 1000 / 1001, 1e6);
   EXPECT_EQ(find_rate(device, "matmul", DType::bf16, 0)->quality, Quality::calibrated);
   EXPECT_EQ(device.power->max_w, exact(700, Quality::database));
   // NVSwitch and PCIe inside the nodes, one network between them; no list of pairs
@@ -76,7 +76,10 @@ TEST(Preset, EveryFaultIsNamedWithTheNearestDevice) {
       preset_error("qqqqqqqqqqqqqqqqqqqq"),
       "cluster qqqqqqqqqqqqqqqqqqqq: unknown device \"qqqqqqqqqqqqqqqqqqqq\" (name one such as "
       "A100-SXM-80GB, H100-SXM-80GB, MI300X or T4, or give the file of a cluster)");
-  EXPECT_NE(preset_error("").find("unknown device \"\""), std::string::npos);
+  constexpr char kForm[] = " names no device (write NODESnCOUNTxDEVICE, as 2n8xH100-SXM-80GB)";
+  EXPECT_EQ(preset_error(""), std::string("cluster : \"\"") + kForm);
+  EXPECT_EQ(preset_error("2n8x"), std::string("cluster 2n8x: \"2n8x\"") + kForm);
+  EXPECT_EQ(preset_error("L4,,T4"), std::string("cluster L4,,T4: \"\"") + kForm);
 }
 
 TEST(Preset, EveryDeviceOfTheDatabaseWorks) {

@@ -26,6 +26,15 @@ def test_a_block_is_metered_and_labelled() -> None:
     assert [d.source for d in e.devices]
 
 
+def test_a_meter_shows_its_energy_and_how_it_was_obtained() -> None:
+    e = parallel_opt.energy()
+    assert repr(e) == "<energy: the window is not over>"
+    with e:
+        pass
+    amount = "" if e.energy_j is None else f"{e.energy_j.value:.4g} J, "
+    assert repr(e) == f"<energy: {amount}{e.quality}, over {e.window_s:.4g} s>"
+
+
 def test_a_second_window_starts_anew_and_errors_come_out() -> None:
     meter = parallel_opt.energy()
     with pytest.raises(KeyError), meter:
