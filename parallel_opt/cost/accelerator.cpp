@@ -18,11 +18,11 @@ std::string family_of(const std::string& arch) {
   const auto one_of = [&](std::initializer_list<std::string_view> names) {
     return std::ranges::find(names, std::string_view(arch)) != names.end();
   };
-  if (one_of({"Grace-Hopper", "Ada", "Grace-Blackwell", "CDNA3", "CDNA4", "RDNA3", "RDNA4"})) {
+  if (one_of({"Grace-Hopper", "Ada", "Grace-Blackwell", "RDNA3", "RDNA4"})) {
     return "Hopper";  // 5 nm and newer
   }
   if (arch.find("Blackwell") != std::string::npos) return "Hopper";
-  if (one_of({"CDNA2", "RDNA2"})) return "Ampere";                      // 7 nm
+  if (one_of({"RDNA2"})) return "Ampere";                               // 7 nm
   if (one_of({"Turing", "Pascal", "CDNA1", "Vega20"})) return "Volta";  // 12 nm and older
   return arch;
 }

@@ -22,9 +22,9 @@ constexpr double kCastPasses = 0.5;  // more of the operators' bytes where produ
 
 /// Watts per 16-bit FLOP/s of the device that a generation's efficiency was measured on.
 double reference_watts(const std::string& arch) noexcept {
-  if (arch == "Volta") return 300 / 125e12;   // V100-SXM
-  if (arch == "Ampere") return 400 / 312e12;  // A100-SXM
-  return 700 / 989.4e12;                      // H100-SXM
+  if (arch == "Volta") return 300 / 125e12;                      // V100-SXM
+  if (arch == "Ampere" || arch == "CDNA2") return 400 / 312e12;  // A100-SXM; 7 nm too
+  return 700 / 989.4e12;                                         // H100-SXM
 }
 
 double efficiency_of(const Accelerator& device, const LayoutParameters& p) noexcept {

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <regex>
+#include <set>
 
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/text.h"
@@ -46,16 +47,60 @@ void fields(Visitor& visit, T& table) {
   visit("models", table.models, "longest word first");
 }
 
+/// Lower case without what separates the parts of a name; `edges` are the places between parts.
+std::string joined(const std::string& name, std::set<std::size_t>& edges) {
+  std::string text;
+  for (const char c : lower_case(name)) {
+    if (c == ' ' || c == '-' || c == '_') {
+      edges.insert(text.size());
+    } else {
+      text += c;
+    }
+  }
+  edges.insert({0, text.size()});
+  return text;
+}
+
+/// "deepseek v3" is in "DeepSeek-V3 (fp8)", "gpt2" in "GPT2-24B" and not in "GPT-20B".
+bool names_model(const std::string& name, const std::string& word) {
+  std::set<std::size_t> edges, ignored;
+  const std::string text = joined(name, edges);
+  const std::string part = joined(word, ignored);
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
+    if (edges.contains(at + part.size())) return true;
+  }
+  return false;
+}
+
 const KnownModel* known_model(const std::string& name) {
   static const KnownModels table =
       from_json<KnownModels>(embedded_file("data/models.json").value(), "data/models.json");
-  const std::string text = lower_case(name);
   const KnownModel* best = nullptr;
   for (const KnownModel& model : table.models) {
     const bool longer = best == nullptr || model.word.size() > best->word.size();
-    if (longer && text.find(model.word) != std::string::npos) best = &model;
+    if (longer && names_model(name, model.word)) best = &model;
   }
   return best;
+}
+
+/// Two matrices or three in the feed-forward part: what the parameters as printed speak for.
+std::optional<bool> gated_by_size(const TrainingRow& row) {
+  if (!row.params_b || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden || !row.vocab ||
+      row.experts.value_or(1) > 1) {
+    return std::nullopt;
+  }
+  const double h = *row.hidden;
+  const double attention = (2 + 2 * row.kv_heads.value_or(*row.heads) / *row.heads) * h * h;
+  const auto error = [&](int matrices, int tables) {
+    const double layer = attention + matrices * h * *row.ffn_hidden;
+    const double parameters = *row.layers * layer + tables * *row.vocab * h;
+    return std::abs(parameters / (1e9 * *row.params_b) - 1);
+  };
+  const double plain = std::min(error(2, 1), error(2, 2));
+  const double gated = std::min(error(3, 1), error(3, 2));
+  constexpr double kSame = 0.08;  // sizes in names are rounded
+  if (std::min(plain, gated) > kSame || std::max(plain, gated) < 2 * kSame) return std::nullopt;
+  return gated < plain;
 }
 
 /// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
@@ -81,6 +126,9 @@ std::string model_spec(const TrainingRow& row, const KnownModel* known) {
             {"positions", "rope"},
             {"tied", "false"},
             {"bias", "false"}};
+  }
+  if (const std::optional<bool> gated = gated_by_size(row)) {
+    keys["gated"] = *gated ? "true" : "false";
   }
   if (known != nullptr) {
     for (std::size_t begin = 0; begin < known->spec.size();) {

@@ -79,6 +79,66 @@ TEST(RowModel, BlankShapesFollowTheModelsName) {
   EXPECT_EQ(skipped(row), "the shape of model 'nobody's' is blank");
 }
 
+TEST(RowModel, NamesAreReadWhateverSeparatesTheirParts) {
+  TrainingRow row = full_row();
+  row.layers = row.hidden = row.heads = row.ffn_hidden = row.vocab = std::nullopt;
+  const auto hidden = [&](const std::string& name) {
+    row.model_name = name;
+    const auto found = row_case(row);
+    if (std::holds_alternative<std::string>(found)) return std::string("not known");
+    const std::string spec = std::get<RowCase>(found).model;
+    const std::size_t at = spec.find("hidden=") + 7;
+    return spec.substr(at, spec.find(',', at) - at);
+  };
+  EXPECT_EQ(hidden("DeepSeek-V3"), "7168");
+  EXPECT_EQ(hidden("deepseek_v3 (fp8)"), "7168");
+  EXPECT_EQ(hidden("Llama-3.1-405B"), "16384");
+  EXPECT_EQ(hidden("Llama 3 8B"), "4096");
+  EXPECT_EQ(hidden("Llama-3-80B"), "not known");
+}
+
+TEST(RowModel, AcceleratorsOfOtherMakersReachWhatWasMeasuredOfThem) {
+  TrainingRow row = full_row();
+  row.gpus = row.dp = 1;
+  row.hidden = 8192;
+  row.ffn_hidden = 32768;
+  row.heads = 64;
+  row.layers = 8;
+  row.fsdp_zero = "";
+  const auto seconds = [&](const std::string& gpu) {
+    row.gpu = gpu;
+    return std::get<RowPrediction>(predict(row)).step_time_s.value;
+  };
+  // Of one chip, the one with a higher limit: 51 and 60 % of the same peak in the best shapes.
+  EXPECT_NEAR(seconds("MI300X") / seconds("MI325X"), 0.604 / 0.514, 0.05);
+  // 989 TFLOP/s at 75 %, 1307 at 51 %.
+  EXPECT_NEAR(seconds("MI300X") / seconds("H100-80GB"), (989 * 0.746) / (1307 * 0.511), 0.12);
+}
+
+TEST(RowModel, TheSizeSaysWhetherLayersAreGated) {
+  TrainingRow row = full_row();
+  row.model_name = "Nemotron-4-340B";  // squared ReLU: 96 (2.17 h^2 + 2 h 4 h) + 2 v h = 341e9
+  row.layers = 96;
+  row.hidden = 18432;
+  row.heads = 96;
+  row.kv_heads = 8;
+  row.ffn_hidden = 73728;
+  row.vocab = 256000;
+  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);  // by its name alone
+  row.params_b = 340;
+  EXPECT_NE(case_of(row).model.find("gated=false"), std::string::npos);
+  row.model_name = "Nobody-70B";  // 80 (2.25 h^2 + 3 h 3.5 h) + 2 v h = 70.6e9
+  row.layers = 80;
+  row.hidden = 8192;
+  row.heads = 64;
+  row.ffn_hidden = 28672;
+  row.vocab = 128256;
+  row.params_b = 70;
+  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);
+  row.params_b = 100;  // neither: nothing is concluded
+  EXPECT_EQ(case_of(row).model.find("gated"), std::string::npos);
+}
+
 TEST(RowModel, ModelParallelSizesAreDealtOutAsMegatronDoes) {
   TrainingRow row = full_row();
   row.framework = "Megatron-LM (Jan 2021)";
