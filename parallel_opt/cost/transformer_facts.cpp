@@ -47,6 +47,7 @@ class FactsReader {
   void add_product(const Op& op, const OpWork& work, BlockFacts& facts);
   void add_attention(const Op& op, const OpWork& work, BlockFacts& facts) const;
   void add_moved(const std::vector<OpId>& ops, BlockFacts& facts) const;
+  Saved saved_of_attention(const Op& op) const;
   void add_saved(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const;
   void add_parameters(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const;
   TensorId weight_of(const Op& op) const;
@@ -192,8 +193,25 @@ void FactsReader::add_moved(const std::vector<OpId>& ops, BlockFacts& facts) con
   facts.eager_factor = fused > 0 ? std::max(1.0, eager / fused) : 1;
 }
 
+/// What accelerators' fused kernels keep, whatever the widths of its heads, its mask and its
+/// dropout: no scores. A stack without such kernels adds those (LayoutModel::kept_of_blocks).
+Saved FactsReader::saved_of_attention(const Op& op) const {
+  Saved saved;
+  for (const char* name : {"query", "key", "value"}) {
+    if (const TensorId id = operand(op, name); id.valid()) saved.tensors.push_back(id);
+  }
+  const TensorId result = op.outputs.front();
+  saved.tensors.push_back(result);
+  const Tensor& out = graph_.tensor(result);
+  const double width =
+      out.shape.empty() ? 1 : double(std::max<std::int64_t>(1, out.shape.back().size));
+  saved.extra = Bytes(std::llround(4 * double(elements(out)) / width));  // logarithms of the sums
+  return saved;
+}
+
 void FactsReader::add_saved(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const {
-  const Saved saved = saved_for_backward(graph_, op, needs_);
+  const bool attention = operand(op, "query").valid() && op_class(graph_, op) == OpClass::attention;
+  const Saved saved = attention ? saved_of_attention(op) : saved_for_backward(graph_, op, needs_);
   for (const TensorId id : saved.tensors) {
     const TensorId source = owner(id);
     const Tensor& tensor = graph_.tensor(source);

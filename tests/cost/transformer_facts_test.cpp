@@ -78,6 +78,19 @@ TEST(TransformerFacts, ExpertsKeepTheirRowsAndWeights) {
   EXPECT_EQ(block.dispatched_elements, 32.0 * 64);
 }
 
+TEST(TransformerFacts, LatentAttentionKeepsNoScores) {
+  // Queries of 24 + 8, values of 16 wide: CPU kernels write the scores out, accelerators do not.
+  const auto kept = [](int seq) {
+    return facts_of(
+               "layers=2,hidden=64,heads=4,kv_rank=32,nope_dim=24,rope_dim=8,value_dim=16,"
+               "norm=rms,seq=" +
+               std::to_string(seq))
+        .blocks.at(0)
+        .saved_inner_bytes;
+  };
+  EXPECT_NEAR(kept(64) / kept(16), 4, 1e-9);  // in proportion to the tokens, not to their square
+}
+
 TEST(TransformerFacts, AreThoseOfOneSample) {
   const char* spec = "layers=3,hidden=64,heads=4,seq=32";
   EXPECT_EQ(facts_of(spec, 4).blocks.at(0).products, facts_of(spec, 1).blocks.at(0).products);
