@@ -28,7 +28,7 @@ from parallel_opt.probe_kernels import Curve, plan_curves
 from parallel_opt.probe_launch import Launches
 from parallel_opt.probe_passes import PASSES, Passes, Sampled
 from parallel_opt.probe_text import show, software
-from parallel_opt.probe_timing import own_state, raise_clocks
+from parallel_opt.probe_timing import kept_memory, own_state, raise_clocks
 
 BUDGET_S = 30.0
 QUICK_BUDGET_S = 2.0
@@ -149,7 +149,7 @@ def measure(
 
     prober = Prober(target, budget_s, started, tell=tell)
     cores = max(1, min(device.physical_cores or len(device.cores), len(device.cores) or 1))
-    with own_state():
+    with own_state(), kept_memory():
         rates = prober.rates(plan_curves(target, cores, quick=quick), between)
     host, varied = merged_hosts(hosts)
     document["wall_s"] = time.perf_counter() - started

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from parallel_opt.probe_timing import QUIET, percentile, spread
+from parallel_opt.probe_timing import spread
 
 Document = dict[str, Any]
 
+QUIET = 0.25  # which of the fits of a link counts: the fastest one may have met no wake-up
 UNSTEADY = 0.25
 """Interquartile range over median above which a machine was not the probe's alone."""
 
@@ -51,7 +52,7 @@ def _curve(curves: Sequence[Document], unsteady: dict[str, float]) -> Document:
     for point in first["points"]:
         size = point["size"]
         rates = [p["per_s"] for curve in curves for p in curve["points"] if p["size"] == size]
-        points.append({**point, "per_s": percentile(sorted(rates), 1 - QUIET)})
+        points.append({**point, "per_s": max(rates)})
         scatter = spread(rates)
     _note(f"{first['kernel']} bandwidth", scatter, unsteady)
     return {**first, "points": points, "spread": scatter}

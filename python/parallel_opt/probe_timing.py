@@ -2,8 +2,9 @@
 
 One definition for every number of a probe: seconds of a call in the middle of steady work, as a
 training step meets it. Rounds come in bursts, and a burst's middle counts; bursts of a call are
-spread over the whole probe, and the lower quartile of them counts: others come and go within
-seconds, and only ever add time.
+spread over the whole probe, and the quietest of them counts: others come and go within seconds,
+and only ever add time. Of the same pairs of probes 94 % of all points agreed within 10 % so, 90 %
+with the lower quartile of the bursts, 79 % with their median.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from contextlib import contextmanager
 import torch
 
 from parallel_opt.compat import keep_gpu_busy
+from parallel_opt.engine import allocator
 
 LEAST_ROUNDS, MOST_ROUNDS = 3, 60
 ROUND_S = 3e-4  # a round lasts long enough that the clock and the synchronisation do not count
-QUIET = 0.25  # which of the bursts counts
 
 
 def steady(bursts: Sequence[float]) -> float:
     """What a machine of one's own would show. Pre: at least one burst."""
-    return percentile(sorted(bursts), QUIET)
+    return min(bursts)
 
 
 def time_burst(
@@ -145,3 +146,16 @@ def own_state() -> Iterator[None]:
     finally:
         for kind in autocast:
             torch.set_autocast_enabled(kind, True)
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """What is freed stays with the process, as it does in the middle of training. Otherwise large
+    results take page faults or not, by what the process did before: measured 5 or 25 ms for one
+    norm of 32 MiB."""
+    kept = allocator.keep_memory() is None
+    try:
+        yield
+    finally:
+        if kept:
+            allocator.release()
