@@ -86,6 +86,17 @@ double least_squares(const Call& c) {
   return (c.matrix ? right + pseudoinverse(c) : 0) + (c.right ? right : 0);
 }
 
+/// A Householder product of k reflectors: result times gradient, then per reflector its gradient
+/// (two vectors times the matrix) and its share taken off from both sides, each one row shorter.
+double householder(const Call& c) {
+  const double m = c.rows, k = c.right_columns * c.rows;
+  if (k < 1) return 0;
+  const double rows = k * m - k * (k - 1) / 2;  // of all reflectors
+  const double gradients = 2 * product(1, rows, m) + product(1, rows, 1);
+  const double taken_off = product(1, rows, m) + product(1, rows - (m - k + 1), m);
+  return product(m, c.columns, m) + gradients + taken_off;
+}
+
 struct Formula {
   std::string_view target;
   double (*flops)(const Call&);
@@ -118,6 +129,8 @@ constexpr Formula kFormulas[] = {
     {"aten.linalg_pinv", pseudoinverse},
     {"aten.pinverse", pseudoinverse},
     {"aten.linalg_lstsq", least_squares},
+    {"aten.linalg_householder_product", householder},
+    {"aten.orgqr", householder},
 };
 
 /// cholesky_solve(B, L) has its matrix second; all others first.
@@ -145,11 +158,22 @@ Call call_of(const Graph& graph, const Op& op, std::string_view target,
   return call;
 }
 
+/// Homogeneous points [d + 1, points] times their gradient [points, d], per sample.
+Flops affine_grid(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
+  if (op.inputs.empty() || !op.inputs[0].tensor.valid() || op.outputs.empty()) return Flops(0);
+  const Tensor& theta = graph.tensor(op.inputs[0].tensor);
+  if (!needs_grad[op.inputs[0].tensor.index()] || theta.shape.size() != 3) return Flops(0);
+  const auto numbers = static_cast<double>(elements(graph.tensor(op.outputs[0])));
+  return Flops(product(static_cast<double>(theta.shape[2].size), numbers, 1));
+}
+
 }  // namespace
 
 Flops matrix_backward_flops(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad) {
   const OpRow* row = find_row(op.target);
-  if (row == nullptr || row->space != "@matrix") return Flops(0);
+  if (row == nullptr) return Flops(0);
+  if (row->target == "aten.affine_grid_generator") return affine_grid(graph, op, needs_grad);
+  if (row->space != "@matrix") return Flops(0);
   for (const Formula& formula : kFormulas) {
     if (formula.target != row->target) continue;
     const Call call = call_of(graph, op, row->target, needs_grad);

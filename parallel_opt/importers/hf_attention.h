@@ -28,10 +28,10 @@ struct TwoLayers {
 };
 TensorId two_layers(GraphWriter& w, TensorId x, const TwoLayers& layers);
 
-/// How well each token of x [b, s, c] begins and ends an answer, [b, s] each: "qa_outputs".
+/// How well each token of x [b, s, c] begins and ends an answer, [b, s] each.
 struct Answer {
   TensorId start, end;
 };
-Answer answer_head(GraphWriter& w, TensorId x);
+Answer answer_head(GraphWriter& w, TensorId x, std::string_view name = "qa_outputs");
 
 }  // namespace parallel_opt::hf

@@ -12,18 +12,28 @@ struct Layer {
   GraphWriter& w;
   RotaryTables tables;
   TensorId mask;
-  bool experts = false;
+  bool experts = false, recurs = false;
 
   TensorId attention(TensorId x) const {
+    if (recurs) {
+      const GraphWriter::Scope scope(w, s.names.recurrence);
+      return s.recurrence(w, x);
+    }
     const GraphWriter::Scope scope(w, s.names.attention);
     const TensorId out =
         s.latent ? latent_attention(w, x, s, tables) : decoder_attention(w, x, s, tables, mask);
     return w.dropout(out, s.residual_dropout);
   }
   TensorId ffn(TensorId x) const {
-    const GraphWriter::Scope scope(w, s.names.mlp);
-    const TensorId out = experts ? expert_mixture(w, x, s) : feed_forward(w, x, s, s.ffn);
-    return w.dropout(out, s.residual_dropout);
+    TensorId out;
+    {
+      const GraphWriter::Scope scope(w, s.names.mlp);
+      out = experts ? expert_mixture(w, x, s) : feed_forward(w, x, s, s.ffn);
+      out = w.dropout(out, s.residual_dropout);
+    }
+    if (s.shared_ffn == 0) return out;
+    const GraphWriter::Scope scope(w, "shared_mlp");
+    return w.add(out, feed_forward(w, x, s, s.shared_ffn));
   }
   TensorId normed(TensorId x, const std::string& name) const {
     return norm(w, x, name, s.norm, s.norm_eps);
@@ -134,7 +144,8 @@ TensorId head(GraphWriter& w, const DecoderSpec& s, TensorId x, TensorId table) 
 }
 
 bool is_rotary(const DecoderSpec& s) {
-  return s.positions == Positions::rotary || s.positions == Positions::rotary_interleaved;
+  return s.positions == Positions::rotary || s.positions == Positions::rotary_interleaved ||
+         s.positions == Positions::rotary_complex;
 }
 
 /// cos carries the complex numbers where rotation is complex.
@@ -170,6 +181,9 @@ PositionTensors position_tensors(GraphWriter& w, const DecoderSpec& s, const Dim
   if (s.positions == Positions::alibi) {
     p.bias = alibi(w, s, batch, length);
     if (s.attention == AttentionKind::fused) p.bias = fused_bias(w, s, p.bias, batch, length);
+    if (s.attention == AttentionKind::eager) {
+      p.bias = w.view(p.bias, {batch, fixed(s.heads), fixed(1), length});
+    }
   }
   if (s.masks_window() && any_slides(s)) {
     p.window = w.window_mask(length, s.window, s.causal);
@@ -183,7 +197,9 @@ PositionTensors position_tensors(GraphWriter& w, const DecoderSpec& s, const Dim
   if (s.table_per_layer) return p;
   const GraphWriter::Scope scope(w, "rotary_emb");
   const std::int64_t dim = s.latent ? s.latent->rope : s.rotary_dim > 0 ? s.rotary_dim : s.head_dim;
-  if (s.latent && s.latent->complex_rotary) {
+  const bool complex =
+      s.latent ? s.latent->complex_rotary : s.positions == Positions::rotary_complex;
+  if (complex) {
     p.tables = complex_tables(w, ids, dim);
   } else if (s.two_rotary) {
     p.local = rotary_tables(w, ids, dim, "sliding_attention_inv_freq");
@@ -192,6 +208,26 @@ PositionTensors position_tensors(GraphWriter& w, const DecoderSpec& s, const Dim
     p.tables = rotary_tables(w, ids, dim);
   }
   return p;
+}
+
+TensorId run_layer(GraphWriter& w, const DecoderSpec& s, std::int64_t i, TensorId x,
+                   const PositionTensors& positions) {
+  std::string name = s.names.layers;
+  name.append(".").append(std::to_string(i));
+  const GraphWriter::Scope scope(w, name);
+  const bool experts = s.moe && (!s.layer_has_experts || s.layer_has_experts(i));
+  const bool local = s.layer_is_local && s.layer_is_local(i);
+  const bool turns = !s.layer_turns || s.layer_turns(i);
+  const RotaryTables tables = !turns ? RotaryTables{} : local ? positions.local : positions.tables;
+  const TensorId mask = s.slides(i) ? positions.window : positions.bias;
+  const bool recurs = s.recurrence && s.layer_recurs && s.layer_recurs(i);
+  return Layer{s, w, tables, mask, experts, recurs}.run(x);
+}
+
+TensorId with_deep(GraphWriter& w, TensorId x, TensorId places, TensorId deep) {
+  const TensorId zeros = w.unary("aten.zeros_like.default", x);
+  return w.add(x, w.op("aten.masked_scatter.default",
+                       {{"self", zeros}, {"mask", places}, {"source", deep}}, w.tensor(x).shape));
 }
 
 }  // namespace
@@ -211,23 +247,18 @@ Graph build_decoder(GraphWriter& w, const DecoderSpec& s) {
     const GraphWriter::Scope base(w, model);
     embedded = embed(w, s, ids);
   }
-  TensorId x = s.merge ? s.merge(w, ids, embedded.hidden) : embedded.hidden;
+  const Merged merged =
+      s.merge ? s.merge(w, ids, embedded.hidden) : Merged{embedded.hidden, {}, {}};
+  TensorId x = merged.hidden;
   {
     const GraphWriter::Scope base(w, model);
     const PositionTensors positions = position_tensors(w, s, batch, length);
-    std::string name;
     GraphWriter::Mark mark = w.mark();
     for (std::int64_t i = 0; i < s.layers; ++i) {
-      name.assign(s.names.layers).append(".").append(std::to_string(i));
-      const GraphWriter::Scope scope(w, name);
-      const bool experts = s.moe && (!s.layer_has_experts || s.layer_has_experts(i));
-      const bool local = s.layer_is_local && s.layer_is_local(i);
-      const bool turns = !s.layer_turns || s.layer_turns(i);
-      const RotaryTables tables = !turns  ? RotaryTables{}
-                                  : local ? positions.local
-                                          : positions.tables;
-      const TensorId mask = s.slides(i) ? positions.window : positions.bias;
-      x = Layer{s, w, tables, mask, experts}.run(x);
+      x = run_layer(w, s, i, x, positions);
+      if (i < static_cast<std::int64_t>(merged.deep.size())) {
+        x = with_deep(w, x, merged.places, merged.deep[static_cast<std::size_t>(i)]);
+      }
       if (i <= 1) {  // the second layer tells what one layer needs, the first grew the arrays
         w.reserve_repeats(mark, s.layers - 1 - i);
         mark = w.mark();

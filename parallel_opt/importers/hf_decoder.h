@@ -18,6 +18,7 @@ enum class NormKind {
   layer_no_bias,
   layer_plain,  ///< nothing learnt (olmo)
   layer_parts,  ///< mean and variance written out, weight only (cohere)
+  rms_plain,    ///< nothing learnt (llama4)
 };
 
 /// Layer order: where the norms stand and what the residuals skip.
@@ -36,6 +37,7 @@ enum class Positions {
   none,
   rotary,              ///< halves rotated (llama)
   rotary_interleaved,  ///< pairs rotated (gptj, cohere)
+  rotary_complex,      ///< pairs as complex numbers (llama4)
   learned,
   alibi,  ///< a bias on the scores (bloom)
 };
@@ -64,6 +66,7 @@ struct DecoderNames {
   std::string positions = "";
   std::string layers = "layers";
   std::string attention = "self_attn";
+  std::string recurrence = "mamba";  ///< in place of it, where a layer recurs
   std::string q = "q_proj", k = "k_proj", v = "v_proj", o = "o_proj";
   std::string qkv = "";  ///< not empty: one projection for all three
   std::string q_norm = "q_norm", k_norm = "k_norm";
@@ -90,9 +93,14 @@ struct LatentAttention {
 };
 
 enum class RouterKind {
-  softmax_top,     ///< softmax, top k
-  sigmoid_groups,  ///< sigmoid, best groups, top k in them (deepseek_v3)
-  softmax_groups,  ///< softmax, best groups, top k in them (deepseek_v2)
+  softmax_top,        ///< softmax, top k
+  sigmoid_groups,     ///< sigmoid, best groups, top k in them (deepseek_v3)
+  softmax_groups,     ///< softmax, best groups, top k in them (deepseek_v2)
+  top_softmax,        ///< top k, softmax over these (gpt_oss, granitemoe)
+  sigmoid_top,        ///< sigmoid, top k of the corrected (minimax_m2)
+  softmax_corrected,  ///< softmax, top k of the corrected (ernie4_5_moe)
+  sparse_mixer,       ///< two picks, each by a softmax of its own (phimoe)
+  sigmoid_all,        ///< every expert sees every token, scaled by its score or 0 (llama4)
 };
 
 struct MixtureOfExperts {
@@ -102,10 +110,22 @@ struct MixtureOfExperts {
   bool shared_gate = false;  ///< the shared expert is gated by a sigmoid (qwen2_moe)
   bool renormalise = false;  ///< weights of the chosen experts sum to 1
   bool router_fp32 = false;
+  bool router_weight_fp32 = false;  ///< stored so, whatever the model's type
+  bool router_bias = false, expert_bias = false;
+  bool transposed = false;  ///< experts stored [experts, in, out]
+  bool clamped = false;     ///< gate and value alternate, both are clamped (gpt_oss)
+  std::string router_name = "gate";
   bool gated = true;
   double scale = 1;  ///< on the weights
   RouterKind router = RouterKind::softmax_top;
   std::int64_t groups = 0, top_groups = 0;
+};
+
+/// Words with what other inputs make of them.
+struct Merged {
+  TensorId hidden;             ///< [b, s, hidden]
+  TensorId places = {};        ///< [b, s, 1]: where the other inputs stand
+  std::vector<TensorId> deep;  ///< added there behind the first, second, ... layer (qwen3_vl)
 };
 
 /// A decoder-only language model in neutral terms. Families differ in names and in these choices;
@@ -125,6 +145,10 @@ struct DecoderSpec {
   bool two_rotary = false;      ///< a second table for sliding layers (gemma3)
   QkNorm qk_norm = QkNorm::none;
   NormKind qk_norm_kind = NormKind::rms;
+  bool qk_norm_after = false;    ///< behind the rotation
+  bool qk_norm_turning = false;  ///< only in layers that rotate
+  bool sinks = false;            ///< a learnt score per head that no key has (gpt_oss)
+  bool tempered = false;  ///< layers that do not rotate scale queries by their place (llama4)
   AttentionKind attention = AttentionKind::fused;
   bool causal = true;
   bool repeat_kv_by_view = false;  ///< keys are broadcast to all heads before attention
@@ -141,6 +165,7 @@ struct DecoderSpec {
   bool tied = false;
   std::optional<LatentAttention> latent;
   std::optional<MixtureOfExperts> moe;
+  std::int64_t shared_ffn = 0;  ///< of a "shared_mlp" beside the experts (granitemoeshared)
   std::function<bool(std::int64_t)> layer_has_experts;  ///< empty: all, when `moe` is set
   std::function<bool(std::int64_t)> layer_is_local;     ///< which layers use the second table
   std::function<bool(std::int64_t)> layer_turns;        ///< which rotate at all; empty: all
@@ -150,8 +175,10 @@ struct DecoderSpec {
   double head_dropout = 0;  ///< of the token classifier
   std::int64_t labels = 2;
   std::int64_t sequence_hint = 2048;
+  std::function<TensorId(GraphWriter&, TensorId x)> recurrence;  ///< what layers do that recur
+  std::function<bool(std::int64_t)> layer_recurs;                ///< which; empty: none
   /// What other inputs make of the words' embeddings [b, s, hidden], at the root: images, sounds.
-  std::function<TensorId(GraphWriter&, TensorId ids, TensorId hidden)> merge;
+  std::function<Merged(GraphWriter&, TensorId ids, TensorId hidden)> merge;
 
   bool slides(std::int64_t layer) const;
   /// Whether sequences of the usual length reach beyond the window: then its layers have a mask.
@@ -173,6 +200,8 @@ RotaryTables rotary_tables(GraphWriter& w, TensorId positions, std::int64_t rota
 /// x [b, h, s, d] with the first `rotary_dim` channels rotated.
 TensorId rotate(GraphWriter& w, TensorId x, const RotaryTables& tables, std::int64_t rotary_dim,
                 bool interleaved);
+/// (x0 + i x1) times the unit complex numbers in `tables.cos`; all of x.
+TensorId rotate_complex(GraphWriter& w, TensorId x, const RotaryTables& tables);
 
 /// A norm as submodule `name`.
 TensorId norm(GraphWriter& w, TensorId x, std::string_view name, NormKind kind, double eps);

@@ -50,6 +50,29 @@ constexpr HeadTraits kHeadTraits[] = {
     {.type = "ernie4_5", .tokens = false, .questions = false},
     {.type = "olmo3", .tokens = false, .questions = false},
     {.type = "deepseek_v2", .tokens = false, .questions = false},
+    {.type = "granitemoe", .tokens = false, .questions = false},
+    {.type = "granitemoeshared", .tokens = false, .questions = false},
+    {.type = "phimoe", .tokens = false, .questions = false},
+    {.type = "glm4_moe", .tokens = false, .questions = false},
+    {.type = "dots1", .tokens = false, .questions = false},
+    {.type = "ernie4_5_moe", .tokens = false, .questions = false},
+    {.type = "hunyuan_v1_dense", .tokens = false, .questions = false},
+    {.type = "hunyuan_v1_moe", .tokens = false, .questions = false},
+    {.type = "flex_olmo", .tokens = false, .questions = false},
+    {.type = "llama4_text", .tokens = false, .questions = false},
+    {.type = "codegen", .tokens = false, .questions = false},
+    {.type = "bamba", .tokens = false, .questions = false},
+    {.type = "granitemoehybrid", .tokens = false, .questions = false},
+    {.type = "jamba", .tokens = false, .questions = false},
+    {.type = "lfm2", .tokens = false, .questions = false},
+    {.type = "gpt_oss", .questions = false},
+    {.type = "persimmon", .questions = false},
+    {.type = "gpt_bigcode", .questions = false, .token_head = "classifier"},
+    {.type = "biogpt", .questions = false, .token_head = "classifier"},
+    {.type = "gpt_neo", .token_head = "classifier"},
+    {.type = "mpt", .token_head = "classifier"},
+    {.type = "exaone4", .question_base = "transformer"},
+    {.type = "minimax_m2", .question_base = "transformer"},
 };
 
 HeadTraits head_traits(std::string_view type) {
@@ -192,12 +215,8 @@ DecoderSpec olmo2(ConfigReader& c) {
 
 DecoderSpec granite(ConfigReader& c) {
   DecoderSpec s = read_llama(c, {32000, 4096, 11008, 32, 32});
-  s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.mlp_bias = c.flag({"mlp_bias"}, false);
-  s.embed_scale = c.real({"embedding_multiplier"}, 1);
-  s.residual_scale = c.real({"residual_multiplier"}, 1);
-  s.attention_scale = c.real({"attention_multiplier"}, 1);
-  s.logit_scale = 1 / std::max(c.real({"logits_scaling"}, 1), 1e-6);
+  granite_scales(c, s);
   return s;
 }
 
@@ -422,6 +441,14 @@ void partly_rotary(ConfigReader& c, DecoderSpec& s, ConfigReader::Keys keys, dou
   s.rotary_dim =
       static_cast<std::int64_t>(static_cast<double>(s.head_dim) * c.rotary_share(keys, fallback));
   if (s.rotary_dim < 2) c.fault(*keys.begin(), "leaves nothing of the heads to rotate");
+}
+
+void granite_scales(ConfigReader& c, DecoderSpec& s) {
+  s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
+  s.embed_scale = c.real({"embedding_multiplier"}, 1);
+  s.residual_scale = c.real({"residual_multiplier"}, 1);
+  s.attention_scale = c.real({"attention_multiplier"}, 1);
+  s.logit_scale = 1 / std::max(c.real({"logits_scaling"}, 1), 1e-6);
 }
 
 void layer_norms(ConfigReader& c, DecoderSpec& s, ConfigReader::Keys keys) {

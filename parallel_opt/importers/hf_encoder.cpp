@@ -42,10 +42,17 @@ EncoderInput embed_encoder(GraphWriter& w, const EncoderSpec& s, TensorId ids) {
   const TensorId positions =
       s.padding >= 0 ? counted_positions(w, ids, s.padding) : w.slice(places, 1, 0, length);
   x = w.add(x, w.embedding(positions, rows, "position_embeddings"));
-  return {w.dropout(w.layer_norm(x, "LayerNorm", s.eps), s.dropout), table};
+  if (s.embedding_norm) x = w.layer_norm(x, "LayerNorm", s.eps);
+  return {w.dropout(x, s.dropout), table};
 }
 
 TensorId layer(GraphWriter& w, const EncoderSpec& s, TensorId x) {
+  if (s.norm_first) {
+    const TensorId normed = w.layer_norm(x, s.attention_norm, s.eps);
+    x = w.add(x, w.dropout(attend(w, normed, normed, s.attention, s.hidden), s.dropout));
+    const TensorId out = two_layers(w, w.layer_norm(x, s.ffn_norm, s.eps), s.ffn);
+    return w.add(x, w.dropout(out, s.dropout));
+  }
   const TensorId mixed = w.dropout(attend(w, x, x, s.attention, s.hidden), s.dropout);
   const TensorId middle = w.layer_norm(w.add(mixed, x), s.attention_norm, s.eps);
   const TensorId out = w.dropout(two_layers(w, middle, s.ffn), s.dropout);
@@ -121,6 +128,7 @@ Graph build_encoder(GraphWriter& w, EncoderSpec s) {
         if (i == 1) w.reserve_repeats(mark, s.count - 2);
       }
     }
+    if (!s.last_norm.empty()) x = w.layer_norm(x, s.last_norm, s.eps);
     encoded.hidden = x;
     if (s.pooler && asks_for_pooler(s.head)) encoded.pooled = pooled(w, s, x);
   }
@@ -218,8 +226,9 @@ Writing bert(ConfigReader& c) {
   return writing(std::move(s));
 }
 
-Writing read_roberta(ConfigReader& c, std::int64_t vocab) {
-  EncoderSpec s = read_bert(c, kHeads, vocab, 768, 12, 3072, 0.1, "gelu");
+EncoderSpec roberta_spec(ConfigReader& c, std::int64_t vocab, std::int64_t hidden,
+                         std::int64_t heads, std::int64_t ffn) {
+  EncoderSpec s = read_bert(c, kHeads, vocab, hidden, heads, ffn, 0.1, "gelu");
   s.base = "roberta";
   s.padding = c.maybe_whole({"pad_token_id"}, 0, limits::kVocabulary).value_or(1);
   s.longest = s.positions - s.padding - 1;
@@ -230,12 +239,57 @@ Writing read_roberta(ConfigReader& c, std::int64_t vocab) {
   s.head_activation = "gelu";
   s.masked_lm = roberta_lm;
   s.classifier = dense_classifier;
+  return s;
+}
+
+Writing roberta(ConfigReader& c) { return writing(roberta_spec(c, 50265, 768, 12, 3072)); }
+Writing xlm_roberta(ConfigReader& c) { return writing(roberta_spec(c, 30522, 768, 12, 3072)); }
+Writing camembert(ConfigReader& c) { return writing(roberta_spec(c, 30522, 768, 12, 3072)); }
+
+Writing data2vec_text(ConfigReader& c) {
+  EncoderSpec s = roberta_spec(c, 30522, 768, 12, 3072);
+  s.base = "data2vec_text";
   return writing(std::move(s));
 }
 
-Writing roberta(ConfigReader& c) { return read_roberta(c, 50265); }
-Writing xlm_roberta(ConfigReader& c) { return read_roberta(c, 30522); }
-Writing camembert(ConfigReader& c) { return read_roberta(c, 30522); }
+Writing roberta_prelayernorm(ConfigReader& c) {
+  EncoderSpec s = roberta_spec(c, 50265, 768, 12, 3072);
+  s.base = "roberta_prelayernorm";
+  s.norm_first = true;
+  s.attention_norm = "attention.LayerNorm";
+  s.ffn_norm = "intermediate.LayerNorm";
+  s.last_norm = "LayerNorm";
+  return writing(std::move(s));
+}
+
+Writing xlm_roberta_xl(ConfigReader& c) {
+  EncoderSpec s = roberta_spec(c, 250880, 2560, 32, 10240);
+  s.positions = c.whole({"max_position_embeddings"}, 514, 1, limits::kSequence);
+  s.longest = std::max<std::int64_t>(s.positions - s.padding - 1, 1);
+  s.types = c.whole({"type_vocab_size"}, 1, 1);
+  s.norm_first = true;
+  s.embedding_norm = false;
+  s.attention_norm = "attention.self_attn_layer_norm";
+  s.ffn_norm = "LayerNorm";
+  s.last_norm = "encoder.LayerNorm";
+  return writing(std::move(s));
+}
+
+Writing megatron_bert(ConfigReader& c) {
+  EncoderSpec s = read_bert(c, kBertHeads, 29056, 1024, 16, 4096, 0.1, "gelu");
+  s.base = "bert";
+  s.norm_first = true;
+  s.embedding_norm = false;
+  s.attention_norm = "attention.ln";
+  s.ffn_norm = "ln";
+  s.last_norm = "encoder.ln";
+  s.pooler = true;
+  s.masked_lm = bert_lm;
+  s.sentences = next_sentence;
+  s.choice = pooled_choice;
+  s.classifier = pooled_classifier;
+  return writing(std::move(s));
+}
 
 Writing electra(ConfigReader& c) {
   EncoderSpec s = read_bert(c, kHeadsAndPretraining, 30522, 256, 4, 1024, 0.1, "gelu");
@@ -338,10 +392,18 @@ Writing mpnet(ConfigReader& c) {
   return writing(std::move(s));
 }
 
-constexpr HfFamily kEncoderFamilies[] = {{"bert", bert},           {"mpnet", mpnet},
-                                         {"roberta", roberta},     {"xlm-roberta", xlm_roberta},
-                                         {"camembert", camembert}, {"electra", electra},
-                                         {"albert", albert},       {"distilbert", distilbert}};
+constexpr HfFamily kEncoderFamilies[] = {{"bert", bert},
+                                         {"mpnet", mpnet},
+                                         {"roberta", roberta},
+                                         {"xlm-roberta", xlm_roberta},
+                                         {"camembert", camembert},
+                                         {"electra", electra},
+                                         {"albert", albert},
+                                         {"distilbert", distilbert},
+                                         {"data2vec-text", data2vec_text},
+                                         {"roberta-prelayernorm", roberta_prelayernorm},
+                                         {"xlm-roberta-xl", xlm_roberta_xl},
+                                         {"megatron-bert", megatron_bert}};
 
 }  // namespace
 

@@ -23,6 +23,8 @@ struct EncoderSpec {
   std::string attention_norm = "attention.output.LayerNorm";
   TwoLayers ffn;
   std::string ffn_norm = "output.LayerNorm";
+  bool norm_first = false, embedding_norm = true;
+  std::string last_norm;  ///< behind all layers; "": none
   std::int64_t vocab = 0, hidden = 0, embedding = 0, count = 0, positions = 0, types = 0;
   std::int64_t groups = 0, inner_layers = 1;  ///< albert: parameter sets, layers of each
   std::int64_t buckets = 0;                   ///< mpnet: of distances that bias the scores

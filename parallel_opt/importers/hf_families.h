@@ -29,7 +29,9 @@ struct HfFamily {
 // One table per file; hf_config.cpp joins them.
 std::span<const HfFamily> decoder_families();
 std::span<const HfFamily> early_decoder_families();
+std::span<const HfFamily> further_decoder_families();
 std::span<const HfFamily> expert_families();
+std::span<const HfFamily> further_expert_families();
 std::span<const HfFamily> encoder_families();
 std::span<const HfFamily> sequence_families();
 std::span<const HfFamily> vision_families();
@@ -37,9 +39,13 @@ std::span<const HfFamily> further_vision_families();
 std::span<const HfFamily> convnext_families();
 std::span<const HfFamily> swin_families();
 std::span<const HfFamily> deberta_families();
+std::span<const HfFamily> modernbert_families();
 std::span<const HfFamily> multimodal_families();
+std::span<const HfFamily> qwen_vision_families();
+std::span<const HfFamily> llama4_families();
 std::span<const HfFamily> speech_families();
 std::span<const HfFamily> state_space_families();
+std::span<const HfFamily> hybrid_families();
 
 /// Fields that decoders share, under the names most families use.
 struct DecoderDefaults {
@@ -53,7 +59,11 @@ struct DecoderDefaults {
 DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& defaults);
 /// The text model of a file's text_config, of the family that it names or of the usual one;
 /// nothing, with a fault, where it is no decoder that can be part of another model.
-std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usual);
+/// With `flat` the fields may stand beside vision_config, as older files have them.
+std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usual,
+                                           bool flat = false);
+/// The names of a decoder inside another model, and its head; whether it has none.
+bool put_text_inside(ConfigReader& c, DecoderSpec& text);
 /// What follows the last layer, as far as transformers has it for the family.
 void read_head(ConfigReader& c, DecoderSpec& spec);
 /// Which layers attend within a window, and how wide it is.
@@ -63,6 +73,16 @@ void note_windows(GraphWriter& w, const DecoderSpec& spec);
 void partly_rotary(ConfigReader& c, DecoderSpec& spec, ConfigReader::Keys keys, double fallback);
 /// Layer norms with weight and bias, their epsilon under one of the keys.
 void layer_norms(ConfigReader& c, DecoderSpec& spec, ConfigReader::Keys keys);
+/// Multipliers of embeddings, residuals, scores and logits, and biases (granite).
+void granite_scales(ConfigReader& c, DecoderSpec& spec);
+/// Norms of queries and keys behind their rotation (hunyuan).
+void hunyuan_norms(DecoderSpec& spec);
+/// A fault when a token shall meet more experts than there are.
+void check_choice(ConfigReader& c, const MixtureOfExperts& moe, std::string_view experts_key);
+/// Layers with experts: every `decoder_sparse_step`-th, but not `mlp_only_layers`.
+void sparse_layers(ConfigReader& c, DecoderSpec& spec);
+/// The first layers have no experts: `first_k_dense_replace`.
+void dense_before(ConfigReader& c, DecoderSpec& spec, std::int64_t fallback);
 /// down(activation(up x)) with these names.
 void plain_mlp(DecoderSpec& spec, const char* up, const char* down);
 std::function<Graph(GraphWriter&)> writing(DecoderSpec spec);

@@ -108,6 +108,9 @@ TensorId norm(GraphWriter& w, TensorId x, std::string_view name, NormKind kind, 
   }
   const GraphWriter::Scope scope(w, name);
   if (kind == NormKind::rms) return rms_norm(w, x, eps);
+  if (kind == NormKind::rms_plain) {
+    return w.to(scaled_by_rms(w, w.to(x, DType::fp32), eps), w.tensor(x).dtype);
+  }
   if (kind == NormKind::rms_plus1) return rms_norm_plus1(w, x, eps);
   if (kind == NormKind::layer_parts) {
     return written_layer_norm(w, x, eps, w.parameter("weight", {w.last(x).size}));
@@ -235,6 +238,20 @@ TensorId attention_in_steps(GraphWriter& w, TensorId q, TensorId k, TensorId v,
   return merge_heads(w, w.matmul(shares, v, w.with_last(q, w.last(v))));
 }
 
+/// Shares of [b, h, q, k] scores beside a learnt one per head, which takes its share and no value.
+TensorId without_sinks(GraphWriter& w, TensorId scores) {
+  const Shape shape = w.tensor(scores).shape;
+  const Shape column{shape[0], shape[1], shape[2], fixed(1)};
+  const TensorId sinks = w.parameter("sinks", {shape[1]});
+  const TensorId rows = w.view(sinks, {fixed(1), shape[1], fixed(1), fixed(1)});
+  const TensorId all = w.cat({scores, w.expand(rows, column)}, 3);
+  const TensorId largest = w.op("aten.amax.default", {{"self", all}}, column,
+                                {{"dim", std::vector<std::int64_t>{-1}}, {"keepdim", true}});
+  const TensorId lowered =
+      w.op("aten.sub.Tensor", {{"self", all}, {"other", largest}}, w.tensor(all).shape);
+  return w.slice(w.softmax(lowered), 3, 0, shape[3]);
+}
+
 /// Scores, softmax and values as three operators; needed where scores are capped.
 TensorId eager_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,
                          const DecoderSpec& spec, TensorId mask) {
@@ -250,7 +267,11 @@ TensorId eager_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,
     scores = w.mul(w.unary("aten.tanh.default", w.div(scores, spec.softcap)), spec.softcap);
   }
   if (mask.valid()) scores = w.add(scores, mask);
-  const TensorId shares = w.to(w.softmax(w.to(scores, DType::fp32)), dtype);
+  if (spec.positions == Positions::alibi && spec.causal) {
+    scores = w.add(scores, w.causal_mask(w.dim(q, 2)));
+  }
+  const TensorId shares = spec.sinks ? w.to(without_sinks(w, scores), dtype)
+                                     : w.to(w.softmax(w.to(scores, DType::fp32)), dtype);
   const TensorId kept = w.dropout(shares, spec.attention_dropout);
   return w.op("aten.clone.default",
               {{"self", w.transpose(w.matmul(kept, v, w.with_last(q, w.last(v))), 1, 2)}},
@@ -370,6 +391,31 @@ TensorId alibi_attention(GraphWriter& w, const Projections& p, const DecoderSpec
 
 }  // namespace
 
+/// Norms and rotation of queries and keys, in the family's order.
+static void place_heads(GraphWriter& w, Projections& p, const DecoderSpec& s,
+                        const RotaryTables& tables) {
+  const bool turns = s.table_per_layer || tables.cos.valid();
+  const auto normed = [&] {
+    if (s.qk_norm_turning && !turns) return;
+    p.q = head_norm(w, p.q, s.names.q_norm, s.heads, s);
+    p.k = head_norm(w, p.k, s.names.k_norm, s.kv_heads, s);
+  };
+  if (!s.qk_norm_after) normed();
+  if (turns && s.positions == Positions::rotary_complex) {
+    p.q = rotate_complex(w, p.q, tables);
+    p.k = rotate_complex(w, p.k, tables);
+  } else if (turns) {
+    const std::int64_t dim = s.rotary_dim > 0 ? s.rotary_dim : s.head_dim;
+    const bool pairs = s.positions == Positions::rotary_interleaved;
+    const RotaryTables own = s.table_per_layer ? looked_up_tables(w, s, tables.positions) : tables;
+    p.q = rotate(w, p.q, own, dim, pairs);
+    p.k = rotate(w, p.k, own, dim, pairs);
+  } else if (s.tempered) {
+    p.q = w.mul(p.q, 1.0);  // by a number of each position
+  }
+  if (s.qk_norm_after) normed();
+}
+
 TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
                            const RotaryTables& tables, TensorId mask) {
   const DecoderNames& n = s.names;
@@ -381,18 +427,10 @@ TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
   if (s.clip_qkv > 0) {
     for (TensorId* t : {&p.q, &p.k, &p.v}) *t = w.unary("aten.clamp.default", *t);
   }
-  p.q = head_norm(w, split_heads(w, p.q, s.heads, s.head_dim), n.q_norm, s.heads, s);
-  p.k = head_norm(w, split_heads(w, p.k, s.kv_heads, s.head_dim), n.k_norm, s.kv_heads, s);
+  p.q = split_heads(w, p.q, s.heads, s.head_dim);
+  p.k = split_heads(w, p.k, s.kv_heads, s.head_dim);
   p.v = split_heads(w, p.v, s.kv_heads, s.head_dim);
-  const bool rotary =
-      s.positions == Positions::rotary || s.positions == Positions::rotary_interleaved;
-  if (rotary && (s.table_per_layer || tables.cos.valid())) {
-    const std::int64_t dim = s.rotary_dim > 0 ? s.rotary_dim : s.head_dim;
-    const bool pairs = s.positions == Positions::rotary_interleaved;
-    const RotaryTables own = s.table_per_layer ? looked_up_tables(w, s, tables.positions) : tables;
-    p.q = rotate(w, p.q, own, dim, pairs);
-    p.k = rotate(w, p.k, own, dim, pairs);
-  }
+  place_heads(w, p, s, tables);
   if (s.repeat_kv_by_view) {
     p.k = repeat_heads(w, p.k, s.heads);
     p.v = repeat_heads(w, p.v, s.heads);
@@ -444,8 +482,8 @@ TensorId two_layers(GraphWriter& w, TensorId x, const TwoLayers& layers) {
   return w.linear(w.dropout(inner, layers.dropout), layers.down, layers.out, layers.bias);
 }
 
-Answer answer_head(GraphWriter& w, TensorId x) {
-  const TensorId both = w.linear(x, "qa_outputs", 2, true);
+Answer answer_head(GraphWriter& w, TensorId x, std::string_view name) {
+  const TensorId both = w.linear(x, name, 2, true);
   const auto column = [&](std::int64_t index) {
     const TensorId one = w.slice(both, 2, index, fixed(1));
     const TensorId flat =

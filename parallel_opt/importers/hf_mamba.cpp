@@ -1,3 +1,5 @@
+#include "parallel_opt/importers/hf_mamba.h"
+
 #include <algorithm>
 
 #include "parallel_opt/importers/hf_attention.h"
@@ -8,37 +10,37 @@
 // exp(S) * cumsum(b x * exp(-S)) with S = cumsum(log a). The contraction with C has the FLOPs of
 // the loop's.
 namespace parallel_opt::hf {
+
+TensorId depthwise_convolution(GraphWriter& w, TensorId x, const char* name, std::int64_t kernel,
+                               bool bias) {
+  const Dim channels = w.dim(x, 1);
+  const GraphWriter::Scope scope(w, name);
+  const TensorId weight = w.parameter("weight", {channels.size, 1, kernel});
+  const TensorId addend = bias ? w.parameter("bias", {channels.size}) : TensorId();
+  const std::vector<std::int64_t> padding{kernel - 1};
+  const Shape shape{w.dim(x, 0), channels, plus(w.dim(x, 2), kernel - 1)};
+  return bias ? w.op("aten.conv1d.default", {{"input", x}, {"weight", weight}, {"bias", addend}},
+                     shape, {{"padding", padding}, {"groups", channels.size}})
+              : w.op("aten.conv1d.default", {{"input", x}, {"weight", weight}}, shape,
+                     {{"padding", padding}, {"groups", channels.size}});
+}
+
 namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
 
-struct MambaSpec {
-  std::int64_t vocab = 0, hidden = 0, layers = 0, state = 0, inner = 0, kernel = 4;
-  std::int64_t step_rank = 0;                                   ///< mamba
-  std::int64_t heads = 0, head_dim = 0, groups = 0, chunk = 0;  ///< mamba2
-  double eps = 1e-5;
-  bool bias = false, conv_bias = true, tied = true, residual_fp32 = true;
-  std::string activation = "silu";
-  bool bare = false;
-};
-
-/// Depthwise over positions [b, c, s], looking back only.
+/// The same, and what reaches beyond the sequence cut off.
 TensorId causal_convolution(GraphWriter& w, TensorId x, const MambaSpec& s) {
-  const Dim channels = w.dim(x, 1), length = w.dim(x, 2);
-  TensorId y;
-  {
-    const GraphWriter::Scope scope(w, "conv1d");
-    const TensorId weight = w.parameter("weight", {channels.size, 1, s.kernel});
-    const TensorId bias = s.conv_bias ? w.parameter("bias", {channels.size}) : TensorId();
-    const std::vector<std::int64_t> padding{s.kernel - 1};
-    const Shape shape{w.dim(x, 0), channels, plus(length, s.kernel - 1)};
-    y = s.conv_bias
-            ? w.op("aten.conv1d.default", {{"input", x}, {"weight", weight}, {"bias", bias}}, shape,
-                   {{"padding", padding}, {"groups", channels.size}})
-            : w.op("aten.conv1d.default", {{"input", x}, {"weight", weight}}, shape,
-                   {{"padding", padding}, {"groups", channels.size}});
-  }
+  const Dim length = w.dim(x, 2);
+  const TensorId y = depthwise_convolution(w, x, "conv1d", s.kernel, s.conv_bias);
   return activate(w, w.slice(y, 2, 0, length), s.activation);
+}
+
+/// Steps, and what enters or leaves the state.
+TensorId part_norm(GraphWriter& w, TensorId x, const char* name, const MambaSpec& s) {
+  if (s.part_norms == PartNorms::none) return x;
+  return norm(w, x, name, s.part_norms == PartNorms::learnt ? NormKind::rms : NormKind::rms_plain,
+              s.eps);
 }
 
 TensorId negated_exp(GraphWriter& w, TensorId x) {
@@ -49,7 +51,9 @@ TensorId running_sum(GraphWriter& w, TensorId x, std::int64_t axis) {
   return w.op("aten.cumsum.default", {{"self", x}}, w.tensor(x).shape, {{"dim", axis}});
 }
 
-TensorId mixer(GraphWriter& w, TensorId x, const MambaSpec& s) {
+}  // namespace
+
+TensorId selective_mixer(GraphWriter& w, TensorId x, const MambaSpec& s) {
   const Dim batch = w.dim(x, 0), length = w.dim(x, 1);
   const TensorId log_a = w.parameter("A_log", {s.inner, s.state});
   const TensorId d = w.parameter("D", {s.inner});
@@ -58,9 +62,12 @@ TensorId mixer(GraphWriter& w, TensorId x, const MambaSpec& s) {
   const TensorId mixed = causal_convolution(w, w.slice(both, 1, 0, fixed(s.inner)), s);
   const TensorId rows = w.transpose(mixed, 1, 2);
   const TensorId parts = w.linear(rows, "x_proj", s.step_rank + 2 * s.state, false);
-  const TensorId step = w.slice(parts, 2, 0, fixed(s.step_rank));
-  const TensorId b = w.slice(parts, 2, s.step_rank, fixed(s.state));
-  const TensorId c = w.slice(parts, 2, s.step_rank + s.state, fixed(s.state));
+  const auto part = [&](std::int64_t start, std::int64_t width, const char* name) {
+    return part_norm(w, w.slice(parts, 2, start, fixed(width)), name, s);
+  };
+  const TensorId step = part(0, s.step_rank, "dt_layernorm");
+  const TensorId b = part(s.step_rank, s.state, "b_layernorm");
+  const TensorId c = part(s.step_rank + s.state, s.state, "c_layernorm");
   TensorId dt;
   {
     const GraphWriter::Scope scope(w, "dt_proj");
@@ -87,6 +94,8 @@ TensorId mixer(GraphWriter& w, TensorId x, const MambaSpec& s) {
   return w.linear(w.transpose(out, 1, 2), "out_proj", s.hidden, s.bias);
 }
 
+namespace {
+
 // --- mamba2: chunks of the sequence; quadratic inside, linear between
 
 TensorId einsum(GraphWriter& w, const char* equation, TensorId a, TensorId b, Shape shape) {
@@ -104,11 +113,9 @@ TensorId segment_decay(GraphWriter& w, TensorId x) {
                  running_sum(w, masked, static_cast<std::int64_t>(square.size()) - 2));
 }
 
-Dim chunk_count(const Dim& length, std::int64_t chunk);
-
 TensorId chunk_scan(GraphWriter& w, TensorId x, TensorId dt, TensorId b, TensorId c,
                     const MambaSpec& s) {
-  const Dim batch = w.dim(x, 0), length = w.dim(x, 1), chunks = chunk_count(length, s.chunk);
+  const Dim batch = w.dim(x, 0), length = w.dim(x, 1), chunks = divided_up(length, s.chunk);
   const Dim l = fixed(s.chunk), h = fixed(s.heads), p = fixed(s.head_dim), n = fixed(s.state);
   const TensorId d = w.parameter("D", {s.heads});
   const TensorId a = negated_exp(w, w.parameter("A_log", {s.heads}));
@@ -168,13 +175,6 @@ TensorId chunk_scan(GraphWriter& w, TensorId x, TensorId dt, TensorId b, TensorI
   return w.to(w.add(w.slice(joined, 1, 0, length), skip), w.dtype());
 }
 
-Dim chunk_count(const Dim& length, std::int64_t chunk) {
-  const std::int64_t count = (length.size + chunk - 1) / chunk;
-  if (!length.symbolic()) return fixed(count);
-  return {count, "FloorDiv(" + length.expression + " + " + std::to_string(chunk - 1) + ", " +
-                     std::to_string(chunk) + ")"};
-}
-
 TensorId gated_norm(GraphWriter& w, TensorId x, TensorId gate, const MambaSpec& s) {
   const GraphWriter::Scope scope(w, "norm");
   const Shape shape = w.tensor(x).shape;
@@ -188,7 +188,9 @@ TensorId gated_norm(GraphWriter& w, TensorId x, TensorId gate, const MambaSpec& 
   return w.mul(weight, w.to(w.view(w.mul(groups, inverse), shape), w.dtype()));
 }
 
-TensorId mixer2(GraphWriter& w, TensorId x, const MambaSpec& s) {
+}  // namespace
+
+TensorId chunked_mixer(GraphWriter& w, TensorId x, const MambaSpec& s) {
   const Dim batch = w.dim(x, 0), length = w.dim(x, 1);
   const std::int64_t grouped = s.groups * s.state, channels = s.inner + 2 * grouped;
   const TensorId all = w.linear(x, "in_proj", s.inner + channels + s.heads, s.bias);
@@ -207,6 +209,8 @@ TensorId mixer2(GraphWriter& w, TensorId x, const MambaSpec& s) {
   return w.linear(gated_norm(w, flat, gate, s), "out_proj", s.hidden, s.bias);
 }
 
+namespace {
+
 Graph build_mamba(GraphWriter& w, const MambaSpec& s) {
   const Dim batch = w.symbol("batch", 1), length = w.symbol("sequence", 2048);
   const TensorId ids = w.input("input_ids", DType::i64, {batch, length});
@@ -222,7 +226,8 @@ Graph build_mamba(GraphWriter& w, const MambaSpec& s) {
       const TensorId residual = s.residual_fp32 ? w.to(x, DType::fp32) : x;
       const TensorId normed = norm(w, w.to(x, w.dtype()), "norm", NormKind::rms, s.eps);
       const GraphWriter::Scope mixing(w, "mixer");
-      x = w.add(residual, s.heads > 0 ? mixer2(w, normed, s) : mixer(w, normed, s));
+      x = w.add(residual,
+                s.heads > 0 ? chunked_mixer(w, normed, s) : selective_mixer(w, normed, s));
       if (i == 1) w.reserve_repeats(mark, s.layers - 2);
     }
     x = norm(w, x, "norm_f", NormKind::rms, s.eps);
@@ -267,6 +272,17 @@ Writing mamba(ConfigReader& c) {
   return [s](GraphWriter& w) { return build_mamba(w, s); };
 }
 
+Writing falcon_mamba(ConfigReader& c) {
+  MambaSpec s = read_mamba(c, {.vocab = 50280, .hidden = 768, .layers = 32, .state = 16});
+  s.step_rank = (s.hidden + 15) / 16;
+  if (c.has("time_step_rank") && !c.is_text("time_step_rank")) {
+    s.step_rank = c.whole({"time_step_rank"}, s.step_rank);
+  }
+  s.part_norms = PartNorms::plain;
+  c.ignore({"mixer_rms_eps", "intermediate_size", "use_falcon_mambapy"});
+  return [s](GraphWriter& w) { return build_mamba(w, s); };
+}
+
 Writing mamba2(ConfigReader& c) {
   MambaSpec s =
       read_mamba(c, {.vocab = 32768, .hidden = 4096, .layers = 64, .state = 128, .tied = false});
@@ -289,7 +305,8 @@ Writing mamba2(ConfigReader& c) {
   return [s](GraphWriter& w) { return build_mamba(w, s); };
 }
 
-constexpr HfFamily kStateSpaceFamilies[] = {{"mamba", mamba}, {"mamba2", mamba2}};
+constexpr HfFamily kStateSpaceFamilies[] = {
+    {"mamba", mamba}, {"falcon_mamba", falcon_mamba}, {"mamba2", mamba2}};
 
 }  // namespace
 

@@ -52,29 +52,76 @@ TensorId best_groups(GraphWriter& w, TensorId scores, const MixtureOfExperts& m)
               w.tensor(scores).shape);
 }
 
-Routing route(GraphWriter& w, TensorId rows, const MixtureOfExperts& m) {
-  const GraphWriter::Scope scope(w, "gate");
-  const TensorId weight = w.parameter("weight", {m.experts, w.last(rows).size});
-  const DType dtype = w.dtype();
-  TensorId logits;
-  if (m.router_fp32) {
-    logits = w.linear_with(w.to(rows, DType::fp32), "", w.to(weight, DType::fp32), TensorId());
-  } else {
-    logits = w.to(w.linear_with(rows, "", weight, TensorId()), DType::fp32);
+TensorId gathered(GraphWriter& w, TensorId scores, TensorId experts) {
+  return w.op("aten.gather.default", {{"self", scores}, {"index", experts}},
+              w.tensor(experts).shape, {{"dim", std::int64_t{1}}});
+}
+
+/// One of phimoe's two picks: the best of scores that are not far behind, by chance in training.
+TensorId sparse_pick(GraphWriter& w, TensorId logits, TensorId* expert) {
+  const TensorId near = w.unary("aten.masked_fill.Scalar", logits);
+  const TensorId noise = w.unary("aten.log.default", w.unary("aten.exponential.default", near));
+  top(w, w.op("aten.sub.Tensor", {{"self", near}, {"other", noise}}, w.tensor(near).shape), 1,
+      expert);
+  return gathered(w, w.softmax(near), *expert);
+}
+
+Routing sparse_mixer(GraphWriter& w, TensorId logits) {
+  TensorId first, second;
+  const TensorId share = sparse_pick(w, logits, &first);
+  const TensorId rest = w.op("aten.scatter.value", {{"self", logits}, {"index", first}},
+                             w.tensor(logits).shape, {{"dim", std::int64_t{-1}}, {"value", -1e9}});
+  const TensorId other = sparse_pick(w, rest, &second);
+  return {w.cat({share, other}, 1), w.cat({first, second}, 1)};
+}
+
+/// What is added to scores before the choice and to no weight.
+TensorId correction(GraphWriter& w, const MixtureOfExperts& m) {
+  if (m.router == RouterKind::softmax_corrected) {
+    return w.parameter_of(DType::fp32, "moe_statics.e_score_correction_bias", {1, m.experts},
+                          false);
   }
-  TensorId scores = m.router == RouterKind::sigmoid_groups ? w.unary("aten.sigmoid.default", logits)
-                                                           : w.softmax(logits);
+  return w.buffer("e_score_correction_bias", DType::fp32, {m.experts});
+}
+
+Routing choose(GraphWriter& w, TensorId logits, const MixtureOfExperts& m, TensorId corrected_by) {
   Routing r;
-  if (m.router == RouterKind::sigmoid_groups) {
-    const TensorId bias = w.buffer("e_score_correction_bias", DType::fp32, {m.experts});
-    const TensorId choice = best_groups(w, w.add(scores, bias), m);
-    top(w, choice, m.top_k, &r.experts);
-    r.weights = w.op("aten.gather.default", {{"self", scores}, {"index", r.experts}},
-                     w.tensor(r.experts).shape, {{"dim", std::int64_t{1}}});
-  } else {
-    if (m.router == RouterKind::softmax_groups) scores = best_groups(w, scores, m);
-    r.weights = top(w, scores, m.top_k, &r.experts);
+  if (m.router == RouterKind::sparse_mixer) return sparse_mixer(w, logits);
+  if (m.router == RouterKind::top_softmax) {
+    const TensorId best = top(w, logits, m.top_k, &r.experts);
+    r.weights = w.softmax(best);
+    return r;
   }
+  const bool sigmoid =
+      m.router == RouterKind::sigmoid_groups || m.router == RouterKind::sigmoid_top;
+  TensorId scores = sigmoid ? w.unary("aten.sigmoid.default", logits) : w.softmax(logits);
+  if (sigmoid || m.router == RouterKind::softmax_corrected) {
+    TensorId choice = w.add(scores, corrected_by.valid() ? corrected_by : correction(w, m));
+    if (m.router == RouterKind::sigmoid_groups) choice = best_groups(w, choice, m);
+    top(w, choice, m.top_k, &r.experts);
+    r.weights = gathered(w, scores, r.experts);
+    return r;
+  }
+  if (m.router == RouterKind::softmax_groups) scores = best_groups(w, scores, m);
+  r.weights = top(w, scores, m.top_k, &r.experts);
+  return r;
+}
+
+/// Scores of every expert for every row, in fp32.
+TensorId router_logits(GraphWriter& w, TensorId rows, const MixtureOfExperts& m) {
+  const TensorId weight = w.parameter_of(m.router_weight_fp32 ? DType::fp32 : w.dtype(), "weight",
+                                         {m.experts, w.last(rows).size});
+  const TensorId bias = m.router_bias ? w.parameter("bias", {m.experts}) : TensorId();
+  if (m.router_fp32) {
+    return w.linear_with(w.to(rows, DType::fp32), "", w.to(weight, DType::fp32), bias);
+  }
+  return w.to(w.linear_with(rows, "", weight, bias), DType::fp32);
+}
+
+Routing route(GraphWriter& w, TensorId rows, const MixtureOfExperts& m, TensorId corrected_by) {
+  const GraphWriter::Scope scope(w, m.router_name);
+  const DType dtype = w.dtype();
+  Routing r = choose(w, router_logits(w, rows, m), m, corrected_by);
   if (m.renormalise) {
     r.weights =
         w.op("aten.div.Tensor", {{"self", r.weights}, {"other", sum_last(w, r.weights, true)}},
@@ -85,11 +132,19 @@ Routing route(GraphWriter& w, TensorId rows, const MixtureOfExperts& m) {
   return r;
 }
 
-/// rows [r, k] times the weight of each row's expert, stored [experts, n, k].
-TensorId grouped_product(GraphWriter& w, TensorId rows, TensorId weight, TensorId offsets) {
-  const TensorId transposed = w.transpose(weight, 1, 2);
-  return w.op("aten._grouped_mm.default", {{"self", rows}, {"mat2", transposed}, {"offs", offsets}},
-              {w.dim(rows, 0), w.dim(weight, 1)});
+/// The weights of all experts, `in` to `out` numbers.
+TensorId expert_weight(GraphWriter& w, const MixtureOfExperts& m, const char* name,
+                       std::int64_t out, std::int64_t in) {
+  return m.transposed ? w.parameter(name, {m.experts, in, out})
+                      : w.parameter(name, {m.experts, out, in});
+}
+
+/// rows [r, k] times the weight of each row's expert, stored [experts, n, k] or turned round.
+TensorId grouped_product(GraphWriter& w, TensorId rows, TensorId weight, TensorId offsets,
+                         bool transposed) {
+  const TensorId columns = transposed ? weight : w.transpose(weight, 1, 2);
+  return w.op("aten._grouped_mm.default", {{"self", rows}, {"mat2", columns}, {"offs", offsets}},
+              {w.dim(rows, 0), w.dim(columns, 2)});
 }
 
 TensorId picked(GraphWriter& w, TensorId x, TensorId indices) {
@@ -98,12 +153,31 @@ TensorId picked(GraphWriter& w, TensorId x, TensorId indices) {
   return w.op("aten.index.Tensor", {{"self", x}, {"indices", indices}}, std::move(shape));
 }
 
+/// gpt_oss: (value + 1) * gate * sigmoid(1.702 gate), both within limits.
+TensorId clamped_gate(GraphWriter& w, TensorId both, std::int64_t ffn) {
+  const TensorId gate = w.unary("aten.clamp.default", w.slice(both, 1, 0, fixed(ffn)));
+  const TensorId value = w.unary("aten.clamp.default", w.slice(both, 1, 1, fixed(ffn)));
+  const TensorId open = w.unary("aten.sigmoid.default", w.mul(gate, 1.702));
+  return w.mul(w.add(value, 1.0), w.mul(gate, open));
+}
+
+TensorId expert_activation(GraphWriter& w, TensorId inner, const DecoderSpec& s) {
+  const MixtureOfExperts& m = s.moe.value();
+  if (m.clamped) return clamped_gate(w, inner, m.ffn);
+  if (!m.gated) return activate(w, inner, s.activation);
+  const std::size_t axis = w.tensor(inner).shape.size() - 1;
+  const TensorId gate = w.slice(inner, axis, 0, fixed(m.ffn));
+  const TensorId value = w.slice(inner, axis, m.ffn, fixed(m.ffn));
+  return w.mul(activate(w, gate, s.activation), value);
+}
+
 TensorId run_experts(GraphWriter& w, TensorId rows, const Routing& r, const DecoderSpec& s) {
   const MixtureOfExperts& m = s.moe.value();
   const GraphWriter::Scope scope(w, "experts");
-  const TensorId up = w.parameter(m.gated ? "gate_up_proj" : "up_proj",
-                                  {m.experts, m.gated ? 2 * m.ffn : m.ffn, s.hidden});
-  const TensorId down = w.parameter("down_proj", {m.experts, s.hidden, m.ffn});
+  const std::int64_t wide = m.gated ? 2 * m.ffn : m.ffn;
+  const char* const up_name = m.gated ? "gate_up_proj" : "up_proj";
+  const TensorId up = expert_weight(w, m, up_name, wide, s.hidden);
+  const TensorId down = expert_weight(w, m, "down_proj", s.hidden, m.ffn);
   const Dim tokens = w.dim(rows, 0), pairs = times(tokens, fixed(m.top_k));
   const auto flat = [&](TensorId x) { return w.view_op("aten.reshape.default", x, {pairs}); };
   const TensorId weights = flat(r.weights);
@@ -117,15 +191,15 @@ TensorId run_experts(GraphWriter& w, TensorId rows, const Routing& r, const Deco
                                {fixed(m.experts)}, {{"bins", m.experts}});
   const TensorId offsets = w.op("aten.cumsum.default", DType::i32, {{"self", counts}},
                                 {fixed(m.experts)}, {{"dim", std::int64_t{0}}});
-  TensorId inner = grouped_product(w, chosen, up, offsets);
-  if (m.gated) {
-    const TensorId gate = w.slice(inner, 1, 0, fixed(m.ffn));
-    const TensorId value = w.slice(inner, 1, m.ffn, fixed(m.ffn));
-    inner = w.mul(activate(w, gate, s.activation), value);
-  } else {
-    inner = activate(w, inner, s.activation);
-  }
-  const TensorId out = grouped_product(w, inner, down, offsets);
+  const auto biased = [&](TensorId x, const char* name, std::int64_t width) {
+    if (!m.expert_bias) return x;
+    return w.add(x, picked(w, w.parameter(name, {m.experts, width}), sorted));
+  };
+  const TensorId inner =
+      biased(grouped_product(w, chosen, up, offsets, m.transposed), "gate_up_proj_bias", wide);
+  const TensorId out =
+      biased(grouped_product(w, expert_activation(w, inner, s), down, offsets, m.transposed),
+             "down_proj_bias", s.hidden);
   const TensorId weighted = w.mul(out, w.unsqueeze(chosen_weights, 1));
   const TensorId places =
       w.op("aten.argsort.default", {{"self", order}}, {pairs}, {{"dim", std::int64_t{0}}});
@@ -134,6 +208,44 @@ TensorId run_experts(GraphWriter& w, TensorId rows, const Routing& r, const Deco
   return w.to(w.op("aten.sum.dim_IntList", {{"self", apart}}, {tokens, fixed(s.hidden)},
                    {{"dim", std::vector<std::int64_t>{1}}}),
               w.dtype());
+}
+
+/// Scores of all experts: a sigmoid of the best ones, 0 elsewhere.
+TensorId all_scores(GraphWriter& w, TensorId rows, const MixtureOfExperts& m) {
+  const GraphWriter::Scope scope(w, m.router_name);
+  const TensorId logits = router_logits(w, rows, m);
+  TensorId chosen;
+  const TensorId best = top(w, logits, m.top_k, &chosen);
+  const TensorId least = w.unary("aten.full_like.default", logits);
+  const TensorId kept =
+      w.op("aten.scatter.src", {{"self", least}, {"index", chosen}, {"src", best}},
+           w.tensor(logits).shape, {{"dim", std::int64_t{1}}});
+  return w.to(w.unary("aten.sigmoid.default", kept), w.dtype());
+}
+
+TensorId run_all_experts(GraphWriter& w, TensorId rows, const DecoderSpec& s) {
+  const MixtureOfExperts& m = s.moe.value();
+  const Dim tokens = w.dim(rows, 0), experts = fixed(m.experts), hidden = fixed(s.hidden);
+  const TensorId scores = all_scores(w, rows, m);
+  const Dim pairs = times(tokens, experts);
+  const TensorId repeated = w.op("aten.repeat.default", {{"self", rows}}, {pairs, hidden},
+                                 {{"repeats", std::vector<std::int64_t>{m.experts, 1}}});
+  const TensorId column =
+      w.view_op("aten.reshape.default", w.transpose(scores, 0, 1), {pairs, fixed(1)});
+  const TensorId scaled = w.view(w.mul(repeated, column), {experts, tokens, hidden});
+  TensorId out;
+  {
+    const GraphWriter::Scope scope(w, "experts");
+    const auto product = [&](TensorId x, const char* name, std::int64_t width) {
+      const TensorId weight = expert_weight(w, m, name, width, w.last(x).size);
+      return w.op("aten.bmm.default", {{"self", x}, {"mat2", weight}},
+                  {experts, tokens, fixed(width)});
+    };
+    const TensorId inner = expert_activation(w, product(scaled, "gate_up_proj", 2 * m.ffn), s);
+    out = product(inner, "down_proj", s.hidden);
+  }
+  return w.op("aten.sum.dim_IntList", {{"self", out}}, {tokens, hidden},
+              {{"dim", std::vector<std::int64_t>{0}}});
 }
 
 }  // namespace
@@ -149,8 +261,14 @@ TensorId expert_mixture(GraphWriter& w, TensorId x, const DecoderSpec& s) {
     return feed_forward(w, rows, s, m.shared_ffn);
   };
   if (gated_shared) shared = run_shared();
-  const Routing routing = route(w, rows, m);
-  TensorId out = run_experts(w, rows, routing, s);
+  TensorId out;
+  if (m.router == RouterKind::sigmoid_all) {
+    out = run_all_experts(w, rows, s);
+  } else {
+    const TensorId corrected_by =
+        m.router == RouterKind::sigmoid_top ? correction(w, m) : TensorId();
+    out = run_experts(w, rows, route(w, rows, m, corrected_by), s);
+  }
   if (m.shared_ffn > 0 && !m.shared_gate) shared = run_shared();
   if (gated_shared) {
     const TensorId gate = w.linear(rows, "shared_expert_gate", 1, false);
@@ -160,9 +278,6 @@ TensorId expert_mixture(GraphWriter& w, TensorId x, const DecoderSpec& s) {
   return w.view(out, shape);
 }
 
-namespace {
-
-/// (x0 + i x1) times the unit complex numbers of the positions, as deepseek_v2 does it.
 TensorId rotate_complex(GraphWriter& w, TensorId x, const RotaryTables& tables) {
   Shape pairs = w.tensor(x).shape;
   pairs.back() = fixed(pairs.back().size / 2);
@@ -181,8 +296,6 @@ TensorId rotate_complex(GraphWriter& w, TensorId x, const RotaryTables& tables) 
       w.op("aten.view_as_real.default", DType::fp32, {{"self", turned}}, std::move(back));
   return w.to(w.view(real, whole), w.dtype());
 }
-
-}  // namespace
 
 TensorId latent_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
                           const RotaryTables& tables) {

@@ -7,14 +7,6 @@
 namespace parallel_opt::hf {
 namespace {
 
-void check_choice(ConfigReader& c, const MixtureOfExperts& m, std::string_view experts_key) {
-  if (m.top_k > m.experts) {
-    c.fault("num_experts_per_tok",
-            std::to_string(m.top_k) + " of " + std::to_string(m.experts) + " experts",
-            "at most " + std::string(experts_key));
-  }
-}
-
 DecoderSpec mixtral(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {32000, 4096, 14336, 32, 32, 8, 131072});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
@@ -26,15 +18,6 @@ DecoderSpec mixtral(ConfigReader& c) {
   check_choice(c, m, "num_local_experts");
   s.moe = m;
   return s;
-}
-
-/// Layers with experts: every `step`-th, but not those listed.
-void sparse_layers(ConfigReader& c, DecoderSpec& s) {
-  const std::int64_t step = c.whole({"decoder_sparse_step"}, 1);
-  const std::vector<std::int64_t> dense = c.whole_list("mlp_only_layers");
-  s.layer_has_experts = [step, dense](std::int64_t i) {
-    return std::find(dense.begin(), dense.end(), i) == dense.end() && (i + 1) % step == 0;
-  };
 }
 
 DecoderSpec qwen2_moe(ConfigReader& c) {
@@ -117,11 +100,7 @@ DecoderSpec read_deepseek(ConfigReader& c, const DeepseekDefaults& d) {
       c.maybe_whole({"topk_group"}, 1, limits::kExperts).value_or(d.experts == 256 ? 4 : 0);
   check_choice(c, m, "n_routed_experts");
   s.moe = m;
-  const std::int64_t dense = c.whole({"first_k_dense_replace"}, d.dense_layers, 0, limits::kLayers);
-  s.layer_has_experts = [dense](std::int64_t i) { return i >= dense; };
-  for (const char* key : {"num_nextn_predict_layers", "num_mtp_layers"}) {
-    c.note_when_set(key, "layers that predict further tokens are left out, as by transformers");
-  }
+  dense_before(c, s, d.dense_layers);
   if (c.whole({"moe_layer_freq"}, 1) != 1) {
     c.note("moe_layer_freq: every layer after the dense ones has experts, as in transformers");
   }
@@ -168,6 +147,30 @@ constexpr HfFamily kExpertFamilies[] = {
 };
 
 }  // namespace
+
+void sparse_layers(ConfigReader& c, DecoderSpec& s) {
+  const std::int64_t step = c.whole({"decoder_sparse_step"}, 1);
+  const std::vector<std::int64_t> dense = c.whole_list("mlp_only_layers");
+  s.layer_has_experts = [step, dense](std::int64_t i) {
+    return std::find(dense.begin(), dense.end(), i) == dense.end() && (i + 1) % step == 0;
+  };
+}
+
+void check_choice(ConfigReader& c, const MixtureOfExperts& m, std::string_view experts_key) {
+  if (m.top_k > m.experts) {
+    c.fault("num_experts_per_tok",
+            std::to_string(m.top_k) + " of " + std::to_string(m.experts) + " experts",
+            "at most " + std::string(experts_key));
+  }
+}
+
+void dense_before(ConfigReader& c, DecoderSpec& s, std::int64_t fallback) {
+  const std::int64_t dense = c.whole({"first_k_dense_replace"}, fallback, 0, limits::kLayers);
+  s.layer_has_experts = [dense](std::int64_t i) { return i >= dense; };
+  for (const char* key : {"num_nextn_predict_layers", "num_mtp_layers"}) {
+    c.note_when_set(key, "layers that predict further tokens are left out, as by transformers");
+  }
+}
 
 std::span<const HfFamily> expert_families() { return kExpertFamilies; }
 

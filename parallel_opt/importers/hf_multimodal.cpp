@@ -25,6 +25,7 @@ struct SightSpec {
   std::string activation = "gelu";
   // gemma3: pooled to so many tokens per side, normed, one product
   std::int64_t side = 0;
+  bool single = false;  ///< one linear layer (paligemma)
 };
 
 /// Everything the tower computes; the states that are asked for.
@@ -50,6 +51,10 @@ TensorId two_layer_projector(GraphWriter& w, const SightSpec& s, TensorId x) {
                     {"linear_1", "linear_2", s.text_width, s.text_width, s.activation, s.bias});
 }
 
+TensorId single_projector(GraphWriter& w, const SightSpec& s, TensorId x) {
+  return w.linear(x, s.base + "multi_modal_projector.linear", s.text_width, true);
+}
+
 /// Means over squares of patches, normed, times one matrix: [b, side * side, text width].
 TensorId pooling_projector(GraphWriter& w, const SightSpec& s, TensorId x) {
   const Dim batch = w.dim(x, 0), hidden = w.last(x), side = fixed(s.side);
@@ -73,8 +78,9 @@ TensorId pooling_projector(GraphWriter& w, const SightSpec& s, TensorId x) {
 TensorId with_images(GraphWriter& w, const SightSpec& s, TensorId ids, TensorId hidden) {
   const TensorId pixels = pixel_input(w, s.image, w.dim(ids, 0));
   const TensorId states = tower_states(w, s, pixels);
-  const TensorId image =
-      s.side > 0 ? pooling_projector(w, s, states) : two_layer_projector(w, s, states);
+  const TensorId image = s.single     ? single_projector(w, s, states)
+                         : s.side > 0 ? pooling_projector(w, s, states)
+                                      : two_layer_projector(w, s, states);
   const TensorId places =
       w.op("aten.eq.Scalar", DType::boolean, {{"self", ids}}, w.tensor(ids).shape);
   return w.op("aten.masked_scatter.default",
@@ -82,23 +88,14 @@ TensorId with_images(GraphWriter& w, const SightSpec& s, TensorId ids, TensorId 
               w.tensor(hidden).shape);
 }
 
-/// The names of a decoder inside another model, and its head.
 void put_text(ConfigReader& c, DecoderSpec& text, SightSpec& sight) {
-  const HeadKind head =
-      c.head(HeadKind::conditional_generation, {HeadKind::conditional_generation, HeadKind::base});
-  const bool bare = head == HeadKind::base;
-  text.head = bare ? DecoderSpec::Head::none : DecoderSpec::Head::causal_lm;
-  text.names.base = "model.language_model";
-  text.names.bare_base = "language_model";
-  text.names.head = "lm_head";
-  text.tied = c.flag({"tie_word_embeddings"}, text.tied) || text.tied;
-  sight.base = bare ? "" : "model.";
+  sight.base = put_text_inside(c, text) ? "" : "model.";
   sight.text_width = text.hidden;
 }
 
 std::function<Graph(GraphWriter&)> seeing(DecoderSpec text, SightSpec sight) {
   text.merge = [sight = std::move(sight)](GraphWriter& w, TensorId ids, TensorId hidden) {
-    return with_images(w, sight, ids, hidden);
+    return Merged{with_images(w, sight, ids, hidden), {}, {}};
   };
   return [text = std::move(text)](GraphWriter& w) {
     note_windows(w, text);
@@ -180,20 +177,56 @@ std::function<Graph(GraphWriter&)> gemma3(ConfigReader& c) {
   return seeing(std::move(*text), std::move(s));
 }
 
-constexpr HfFamily kMultimodalFamilies[] = {{"llava", llava}, {"gemma3", gemma3}};
+std::function<Graph(GraphWriter&)> paligemma(ConfigReader& c) {
+  SightSpec s;
+  if (!c.has("vision_config")) c.fault("vision_config", "is missing", "published files have it");
+  read_sight(c, s, "siglip_vision_model", {});
+  std::optional<DecoderSpec> text = read_text_model(c, "gemma");
+  s.single = true;
+  c.ignore({"image_token_index", "image_token_id", "projection_dim", "hidden_size", "vocab_size",
+            "num_image_tokens", "ignore_index"});
+  if (!text) return {};
+  if (!c.object_or_empty("text_config").has("use_bidirectional_attention")) text->causal = false;
+  put_text(c, *text, s);
+  if (c.whole({"projection_dim"}, 2048) != text->hidden) {
+    c.fault("projection_dim", "is not the text's hidden_size, " + std::to_string(text->hidden));
+  }
+  return seeing(std::move(*text), std::move(s));
+}
+
+constexpr HfFamily kMultimodalFamilies[] = {
+    {"paligemma", paligemma}, {"llava", llava}, {"gemma3", gemma3}};
 
 }  // namespace
 
-std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usual) {
-  ConfigReader given = c.object_or_empty("text_config");
-  const std::string type = given.text({"model_type"}, usual);
+bool put_text_inside(ConfigReader& c, DecoderSpec& text) {
+  const HeadKind head =
+      c.head(HeadKind::conditional_generation, {HeadKind::conditional_generation, HeadKind::base});
+  const bool bare = head == HeadKind::base;
+  text.head = bare ? DecoderSpec::Head::none : DecoderSpec::Head::causal_lm;
+  text.names.base = "model.language_model";
+  text.names.bare_base = "language_model";
+  text.names.head = "lm_head";
+  text.tied = c.flag({"tie_word_embeddings"}, text.tied) || text.tied;
+  return bare;
+}
+
+std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usual, bool flat) {
+  const bool beside = flat && !c.has("text_config");
+  ConfigReader given = beside ? c.as_part() : c.object_or_empty("text_config");
+  const std::string type = beside ? std::string(usual) : given.text({"model_type"}, usual);
   for (const std::span<const HfFamily> families :
-       {decoder_families(), early_decoder_families(), expert_families()}) {
+       {decoder_families(), early_decoder_families(), further_decoder_families(), expert_families(),
+        further_expert_families()}) {
     for (const HfFamily& family : families) {
       if (family.type != type || family.decoder == nullptr) continue;
       DecoderSpec spec = family.decoder(given);
       given.ignore({"architectures"});
-      given.note_unread();
+      if (beside) {
+        c.adopt(given);
+      } else {
+        given.note_unread();
+      }
       return spec;
     }
   }

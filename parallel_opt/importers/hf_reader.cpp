@@ -64,6 +64,7 @@ constexpr std::array kSuffixes = {
     ArchitectureSuffix{"DoubleHeadsModel", HeadKind::other},
     ArchitectureSuffix{"TextModel", HeadKind::text},
     ArchitectureSuffix{"VisionModel", HeadKind::vision},
+    ArchitectureSuffix{"MTModel", HeadKind::conditional_generation},
     ArchitectureSuffix{"Model", HeadKind::base},
 };
 
@@ -307,7 +308,7 @@ DType ConfigReader::dtype() {
 
 HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> allowed) {
   const std::vector<std::string> names = text_list("architectures");
-  if (names.empty()) return fallback;
+  if (names.empty() || part_) return fallback;
   const auto known_here = [&](HeadKind kind) {
     return std::find(allowed.begin(), allowed.end(), kind) != allowed.end();
   };
@@ -322,8 +323,10 @@ HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> a
     }
     const std::string_view stem(names.front().data(), names.front().size() - known.suffix.size());
     const std::string type = letters(text({"model_type"}, ""));
-    if (letters(stem).empty() || type.starts_with(letters(stem))) return known.head;
-    if (known.head == HeadKind::base) break;  // anything may end so
+    const std::string of = letters(stem);
+    if (of.empty() || type.starts_with(of)) return known.head;
+    if (std::ranges::is_permutation(of, type)) return known.head;  // HunYuanDenseV1
+    if (known.head == HeadKind::base) break;                       // anything may end so
     notes_->push_back("'" + names.front().substr(0, 60) + "' is read as the " +
                       text({"model_type"}, "") + " of transformers: parts of its own are missing");
     return known.head;
@@ -388,6 +391,12 @@ void ConfigReader::note_when_set(std::string_view key, std::string_view text) {
   const JsonTree::Node node = find({key}, found);
   if (!set(node) || (node.is(Kind::number) && node.number() == 0)) return;
   note(std::string(key) + " " + kind_text(node) + ": " + std::string(text));
+}
+
+ConfigReader ConfigReader::as_part() const {
+  ConfigReader part = *this;
+  part.part_ = true;
+  return part;
 }
 
 void ConfigReader::ignore(Keys keys) { read_.insert(keys.begin(), keys.end()); }

@@ -106,6 +106,10 @@ class ConfigReader {
   /// A note about keys that nobody read, are set and look like structure: "num_experts".
   void note_unread();
   void ignore(Keys keys);
+  /// The same object as that of a model inside this one: its head is not the file's.
+  ConfigReader as_part() const;
+  /// What `part` has read counts as read here.
+  void adopt(const ConfigReader& part) { read_.insert(part.read_.begin(), part.read_.end()); }
   bool is_text(std::string_view key) const { return object_[key].is(JsonTree::Kind::string); }
   bool has(std::string_view key) const { return !object_[key].absent(); }
   const std::string& where() const { return where_; }
@@ -121,6 +125,7 @@ class ConfigReader {
   std::vector<Fault>* faults_;
   std::vector<std::string>* notes_;
   std::set<std::string, std::less<>> read_;
+  bool part_ = false;
 };
 
 }  // namespace parallel_opt::hf

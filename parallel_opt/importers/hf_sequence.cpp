@@ -219,6 +219,13 @@ Writing mt5(ConfigReader& c) {
 
 // --- bart and whisper: the same layers, norms before or after
 
+/// What says where a token stands.
+enum class PlaceKind {
+  learned,
+  frozen,  ///< sines and cosines, stored as a parameter (marian, pegasus)
+  stored,  ///< the same as a buffer (m2m_100)
+};
+
 struct BartSpec {
   std::int64_t vocab = 0, hidden = 0, positions = 0, target_positions = 0, offset = 0;
   std::int64_t encoder_layers = 0, decoder_layers = 0, encoder_heads = 0, decoder_heads = 0;
@@ -226,6 +233,8 @@ struct BartSpec {
   double dropout = 0, attention_dropout = 0, activation_dropout = 0, embed_scale = 0;
   std::string activation = "gelu";
   bool norm_first = false, key_bias = true, tied = true;
+  bool embedding_norm = true, logits_bias = true;
+  PlaceKind places = PlaceKind::learned;
   Head head = Head::conditional_generation;
   SentenceHead classifier = {};
   std::int64_t projection = 256;  ///< whisper: width before the labels
@@ -281,8 +290,17 @@ TensorId bart_layers(GraphWriter& w, const BartSpec& s, TensorId x, TensorId mem
 }
 
 TensorId placed(GraphWriter& w, const BartSpec& s, TensorId x, std::int64_t rows) {
-  const TensorId table = w.parameter("embed_positions.weight", {rows + s.offset, s.hidden});
   const TensorId range = w.op("aten.arange.default", DType::i64, {}, {w.dim(x, 1)});
+  if (s.places == PlaceKind::stored) {
+    const TensorId kept =
+        w.buffer("embed_positions.weights", DType::fp32, {rows + s.offset, s.hidden});
+    const TensorId found = w.op("aten.index_select.default", {{"self", kept}, {"index", range}},
+                                {w.dim(x, 1), fixed(s.hidden)}, {{"dim", std::int64_t{0}}});
+    return w.add(x, w.to(found, w.dtype()));
+  }
+  const bool trains = s.places == PlaceKind::learned;
+  const TensorId table =
+      w.parameter_of(w.dtype(), "embed_positions.weight", {rows + s.offset, s.hidden}, trains);
   return w.add(x, w.embedding(range, table, "embed_positions"));
 }
 
@@ -292,7 +310,8 @@ TensorId bart_side(GraphWriter& w, const BartSpec& s, TensorId ids, TensorId tab
   w.tie("embed_tokens.weight", table);
   TensorId x = w.embedding(ids, table, "embed_tokens");
   if (s.embed_scale > 0) x = w.mul(x, s.embed_scale);
-  x = w.layer_norm(placed(w, s, x, s.positions), "layernorm_embedding", BartLayer::kEps);
+  x = placed(w, s, x, s.positions);
+  if (s.embedding_norm) x = w.layer_norm(x, "layernorm_embedding", BartLayer::kEps);
   return bart_layers(w, s, w.dropout(x, s.dropout), memory);
 }
 
@@ -319,6 +338,7 @@ Graph build_bart(GraphWriter& w, const BartSpec& s) {
   }
   w.tie("lm_head.weight", table);
   const TensorId logits = w.linear_with(x, "lm_head", table, TensorId());
+  if (!s.logits_bias) return w.finish({logits});
   return w.finish({w.add(logits, w.buffer("final_logits_bias", w.dtype(), {1, s.vocab}))});
 }
 
@@ -395,40 +415,135 @@ void read_sides(ConfigReader& c, BartSpec& s, const BartSpec& d) {
   c.divides("decoder_attention_heads", s.decoder_heads, "d_model", s.hidden);
   s.encoder_ffn = c.whole({"encoder_ffn_dim"}, d.encoder_ffn, 1, limits::kFeedForward);
   s.decoder_ffn = c.whole({"decoder_ffn_dim"}, d.decoder_ffn, 1, limits::kFeedForward);
-  s.activation = c.activation({"activation_function"}, "gelu");
+  s.activation = c.activation({"activation_function"}, d.activation);
   s.dropout = c.real({"dropout"}, d.dropout);
-  s.attention_dropout = c.real({"attention_dropout"}, 0);
+  s.attention_dropout = c.real({"attention_dropout"}, d.attention_dropout);
   s.activation_dropout = c.real({"activation_dropout"}, 0);
-  if (c.flag({"scale_embedding"}, false)) s.embed_scale = std::sqrt(static_cast<double>(s.hidden));
+  if (c.flag({"scale_embedding"}, d.embed_scale > 0))
+    s.embed_scale = std::sqrt(static_cast<double>(s.hidden));
   s.tied = c.flag({"tie_word_embeddings"}, true);
   c.ignore({"is_encoder_decoder"});
 }
 
-Writing read_bart(ConfigReader& c, bool norm_first) {
-  BartSpec d{.vocab = 50265,
-             .hidden = 1024,
-             .encoder_layers = 12,
-             .decoder_layers = 12,
-             .encoder_heads = 16,
-             .decoder_heads = 16,
-             .encoder_ffn = 4096,
-             .decoder_ffn = 4096,
-             .dropout = 0.1};
-  BartSpec s;
+/// The sizes that most of bart's relatives take by default.
+BartSpec bart_sizes() {
+  return {.vocab = 50265,
+          .hidden = 1024,
+          .positions = 1024,
+          .offset = 2,
+          .encoder_layers = 12,
+          .decoder_layers = 12,
+          .encoder_heads = 16,
+          .decoder_heads = 16,
+          .encoder_ffn = 4096,
+          .decoder_ffn = 4096,
+          .dropout = 0.1};
+}
+
+Writing read_bart(ConfigReader& c, const BartSpec& d, std::initializer_list<Head> heads) {
+  BartSpec s = d;
   read_sides(c, s, d);
-  s.positions = c.whole({"max_position_embeddings"}, 1024, 1, limits::kSequence);
-  s.offset = 2;
-  s.norm_first = norm_first;
-  s.head = c.head(Head::conditional_generation,
-                  {Head::conditional_generation, Head::sequence_classification,
-                   Head::question_answering, Head::base});
-  s.classifier = {c.labels(norm_first ? 2 : 3), c.real({"classifier_dropout"}, 0)};
+  s.positions = c.whole({"max_position_embeddings"}, d.positions, 1, limits::kSequence);
+  s.head = c.head(Head::conditional_generation, heads);
+  s.classifier = {c.labels(d.classifier.labels), c.real({"classifier_dropout"}, 0)};
   if (!s.tied) c.fault("tie_word_embeddings", "false is not built here", "capture the model");
   return [s](GraphWriter& w) { return build_bart(w, s); };
 }
 
-Writing bart(ConfigReader& c) { return read_bart(c, false); }
-Writing mbart(ConfigReader& c) { return read_bart(c, true); }
+constexpr auto kBartHeads = {Head::conditional_generation, Head::sequence_classification,
+                             Head::question_answering, Head::base};
+constexpr auto kGenerates = {Head::conditional_generation, Head::base};
+
+Writing bart(ConfigReader& c) {
+  BartSpec d = bart_sizes();
+  d.classifier.labels = 3;
+  return read_bart(c, d, kBartHeads);
+}
+
+Writing mbart(ConfigReader& c) {
+  BartSpec d = bart_sizes();
+  d.norm_first = true;
+  return read_bart(c, d, kBartHeads);
+}
+
+Writing mvp(ConfigReader& c) {
+  BartSpec d = bart_sizes();
+  d.vocab = 50267;
+  c.not_built("use_prompt", "capture the model");
+  c.ignore({"prompt_length", "prompt_mid_dim"});
+  return read_bart(c, d, kBartHeads);
+}
+
+Writing plbart(ConfigReader& c) {
+  BartSpec d = bart_sizes();
+  d.vocab = 50005;
+  d.hidden = 768;
+  d.encoder_layers = d.decoder_layers = 6;
+  d.encoder_heads = d.decoder_heads = 12;
+  d.encoder_ffn = d.decoder_ffn = 3072;
+  d.attention_dropout = 0.1;
+  d.embed_scale = 1;
+  return read_bart(c, d, {Head::conditional_generation, Head::sequence_classification, Head::base});
+}
+
+Writing pegasus(ConfigReader& c) {
+  BartSpec d = bart_sizes();
+  d.offset = 0;
+  d.norm_first = true;
+  d.embedding_norm = false;
+  d.places = PlaceKind::frozen;
+  return read_bart(c, d, kGenerates);
+}
+
+Writing marian(ConfigReader& c) {
+  BartSpec d = bart_sizes();
+  d.vocab = 58101;
+  d.offset = 0;
+  d.embedding_norm = false;
+  d.places = PlaceKind::frozen;
+  if (!c.flag({"share_encoder_decoder_embeddings"}, true)) {
+    c.fault("share_encoder_decoder_embeddings", "false is not built here", "capture the model");
+  }
+  c.ignore({"decoder_vocab_size"});  // read for two tables alone
+  return read_bart(c, d, kGenerates);
+}
+
+Writing m2m_100(ConfigReader& c) {
+  BartSpec d = bart_sizes();
+  d.vocab = 128112;
+  d.norm_first = true;
+  d.embedding_norm = d.logits_bias = false;
+  d.places = PlaceKind::stored;
+  d.activation = "relu";
+  d.attention_dropout = 0.1;
+  d.embed_scale = 1;
+  return read_bart(c, d, kGenerates);
+}
+
+Writing blenderbot(ConfigReader& c) {
+  BartSpec d = bart_sizes();
+  d.vocab = 8008;
+  d.hidden = 2560;
+  d.positions = 128;
+  d.offset = 0;
+  d.encoder_layers = 2;
+  d.decoder_layers = 24;
+  d.encoder_heads = d.decoder_heads = 32;
+  d.encoder_ffn = d.decoder_ffn = 10240;
+  d.norm_first = true;
+  d.embedding_norm = false;
+  return read_bart(c, d, kGenerates);
+}
+
+Writing blenderbot_small(ConfigReader& c) {
+  BartSpec d = bart_sizes();
+  d.hidden = 512;
+  d.positions = 512;
+  d.offset = 0;
+  d.encoder_layers = d.decoder_layers = 8;
+  d.encoder_ffn = d.decoder_ffn = 2048;
+  return read_bart(c, d, kGenerates);
+}
 
 Writing whisper(ConfigReader& c) {
   BartSpec d{.vocab = 51865,
@@ -456,8 +571,18 @@ Writing whisper(ConfigReader& c) {
   return [s](GraphWriter& w) { return build_whisper(w, s); };
 }
 
-constexpr HfFamily kSequenceFamilies[] = {
-    {"t5", t5}, {"mt5", mt5}, {"bart", bart}, {"mbart", mbart}, {"whisper", whisper}};
+constexpr HfFamily kSequenceFamilies[] = {{"t5", t5},
+                                          {"mt5", mt5},
+                                          {"bart", bart},
+                                          {"mbart", mbart},
+                                          {"mvp", mvp},
+                                          {"plbart", plbart},
+                                          {"pegasus", pegasus},
+                                          {"marian", marian},
+                                          {"m2m_100", m2m_100},
+                                          {"blenderbot", blenderbot},
+                                          {"blenderbot-small", blenderbot_small},
+                                          {"whisper", whisper}};
 
 }  // namespace
 

@@ -18,6 +18,9 @@ struct WindowRule {
   std::int64_t full = 0;    ///< every so many layers one sees all; 0: none does
   std::int64_t pause = 0;   ///< the first `max_window_layers` (this many) see all
   std::int64_t end = 0;     ///< only the first `max_window_layers` (this many) slide
+  std::string_view key = "sliding_window";
+  std::string_view word = "sliding_attention";
+  std::string_view recurs = {};  ///< of layers that do not attend
 };
 constexpr WindowRule kWindowRules[] = {
     {.type = "mistral", .window = kUsualWindow},
@@ -34,6 +37,20 @@ constexpr WindowRule kWindowRules[] = {
     {.type = "gemma3_text", .window = kUsualWindow, .full = 6},
     {.type = "olmo3", .window = kUsualWindow, .full = 4},
     {.type = "cohere2", .window = kUsualWindow, .full = 4},
+    {.type = "exaone4", .window = kUsualWindow, .full = 4},
+    {.type = "gpt_oss", .window = 128, .full = 2},
+    {.type = "phimoe"},
+    {.type = "granitemoehybrid", .recurs = "mamba"},
+    {.type = "lfm2", .recurs = "conv"},
+    {.type = "qwen2_vl", .window = kUsualWindow, .asked = true, .pause = 80},
+    {.type = "qwen2_vl_text", .window = kUsualWindow, .asked = true, .pause = 80},
+    {.type = "qwen2_5_vl", .window = kUsualWindow, .asked = true, .pause = 80},
+    {.type = "qwen2_5_vl_text", .window = kUsualWindow, .asked = true, .pause = 80},
+    {.type = "dots1", .window = kUsualWindow, .pause = 62},
+    {.type = "llama4_text",
+     .window = 8192,
+     .key = "attention_chunk_size",
+     .word = "chunked_attention"},
 };
 
 std::optional<WindowRule> window_rule(std::string_view type) {
@@ -44,7 +61,8 @@ std::optional<WindowRule> window_rule(std::string_view type) {
 }
 
 /// One word per layer, "full_attention" or "sliding_attention"; empty when the file has none.
-std::vector<std::string> read_layer_types(ConfigReader& c, std::int64_t layers) {
+std::vector<std::string> read_layer_types(ConfigReader& c, std::int64_t layers,
+                                          const WindowRule& rule) {
   std::vector<std::string> kinds = c.text_list("layer_types");
   static const std::vector<std::string> kKnown = {"full_attention", "sliding_attention"};
   static const std::vector<std::string> kOthers = {"chunked_attention",
@@ -56,6 +74,11 @@ std::vector<std::string> read_layer_types(ConfigReader& c, std::int64_t layers) 
                                                    "hybrid"};
   for (std::size_t i = 0; i < kinds.size(); ++i) {
     if (kinds[i] == "attention") kinds[i] = kKnown[0];  // as older files say it
+    if (kinds[i] == rule.word) kinds[i] = kKnown[1];
+    if (!rule.recurs.empty() && (kinds[i] == rule.recurs || kinds[i] == "linear_attention")) {
+      kinds[i] = "recurs";
+      continue;
+    }
     if (std::find(kKnown.begin(), kKnown.end(), kinds[i]) != kKnown.end()) continue;
     const std::string key = "layer_types[" + std::to_string(i) + "]";
     if (std::find(kOthers.begin(), kOthers.end(), kinds[i]) != kOthers.end()) {
@@ -85,19 +108,25 @@ bool DecoderSpec::slides(std::int64_t layer) const {
 }
 
 void read_windows(ConfigReader& c, DecoderSpec& s) {
-  const std::vector<std::string> kinds = read_layer_types(c, s.layers);
   std::optional<WindowRule> rule = window_rule(c.text({"model_type"}, ""));
+  const std::vector<std::string> kinds = read_layer_types(c, s.layers, rule.value_or(WindowRule{}));
   if (!rule) return;
-  const std::optional<std::int64_t> window =
-      c.maybe_whole({"sliding_window"}, 0, limits::kPositions);
+  const std::optional<std::int64_t> window = c.maybe_whole({rule->key}, 0, limits::kPositions);
   const bool used = c.flag({"use_sliding_window"}, !rule->asked);
-  if (used) s.window = window.value_or(c.has("sliding_window") ? 0 : rule->window);
+  if (used) s.window = window.value_or(c.has(rule->key) ? 0 : rule->window);
   if (rule->pause > 0) {
     rule->pause = c.whole({"max_window_layers"}, rule->pause, 0, limits::kLayers);
   }
   if (rule->end > 0) rule->end = c.whole({"max_window_layers"}, rule->end, 0, limits::kLayers);
   if (rule->full > 0 && rule->end == 0) {
-    rule->full = c.whole({"sliding_window_pattern"}, rule->full);
+    rule->full = c.is_text("sliding_window_pattern")  // "LLLG": every fourth sees all
+                     ? static_cast<std::int64_t>(c.text({"sliding_window_pattern"}, "").size())
+                     : c.whole({"sliding_window_pattern"}, rule->full, 0);
+  }
+  if (!rule->recurs.empty() && !kinds.empty()) {
+    s.layer_recurs = [kinds](std::int64_t i) {
+      return kinds.at(static_cast<std::size_t>(i)) == "recurs";
+    };
   }
   s.layer_slides = [kinds, rule = *rule](std::int64_t i) {
     if (kinds.empty()) return slides_by_rule(rule, i);

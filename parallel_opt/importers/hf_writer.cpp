@@ -40,6 +40,13 @@ Dim plus(const Dim& a, std::int64_t more) {
           to_string(parse_expression(a.expression + " + " + std::to_string(more), "size"))};
 }
 
+Dim divided_up(const Dim& a, std::int64_t size) {
+  const std::int64_t count = (a.size + size - 1) / size;
+  if (!a.symbolic()) return {count, ""};
+  return {count, "FloorDiv(" + a.expression + " + " + std::to_string(size - 1) + ", " +
+                     std::to_string(size) + ")"};
+}
+
 GraphWriter::GraphWriter(std::string name, std::string source, DType dtype) : dtype_(dtype) {
   graph_.name = std::move(name);
   graph_.source = std::move(source);
@@ -111,6 +118,14 @@ TensorId GraphWriter::parameter(std::string_view name, std::initializer_list<std
   shape.reserve(sizes.size());
   for (const std::int64_t size : sizes) shape.push_back(fixed(size));
   return parameter(name, std::move(shape));
+}
+
+TensorId GraphWriter::parameter_of(DType dtype, std::string_view name,
+                                   std::initializer_list<std::int64_t> sizes, bool trains) {
+  const TensorId id = parameter(name, sizes);
+  graph_.tensors.back().dtype = dtype;
+  graph_.tensors.back().requires_grad = trains;
+  return id;
 }
 
 TensorId GraphWriter::buffer(std::string_view name, DType dtype,

@@ -18,6 +18,8 @@ inline Dim fixed(std::int64_t size) { return {size, ""}; }
 /// Product and sum of sizes; symbolic when one of them is.
 Dim times(const Dim& a, const Dim& b);
 Dim plus(const Dim& a, std::int64_t more);
+/// How many parts of `size` cover `a`.
+Dim divided_up(const Dim& a, std::int64_t size);
 
 /// Writes the operators of a model in execution order, as PyTorch's own modules would run them.
 /// Modules are entered by name, so that operators and parameters get the model's own names.
@@ -48,6 +50,9 @@ class GraphWriter {
   /// A parameter of the current module; `name` may lead into submodules ("q_proj.weight").
   TensorId parameter(std::string_view name, Shape shape);
   TensorId parameter(std::string_view name, std::initializer_list<std::int64_t> sizes);
+  /// The same in a type of its own; one that does not train has no gradient.
+  TensorId parameter_of(DType dtype, std::string_view name,
+                        std::initializer_list<std::int64_t> sizes, bool trains = true);
   TensorId buffer(std::string_view name, DType dtype, std::initializer_list<std::int64_t> sizes);
   /// Another name for `first` under the current module.
   void tie(std::string_view name, TensorId first);

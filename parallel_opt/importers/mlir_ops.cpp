@@ -166,6 +166,11 @@ class OpParser {
   /// 3)".
   void parenthesis() {
     const std::string_view text = without_brackets(cursor_.group());
+    if (op_.name == "sdy.manual_computation" && parentheses_++ > 0 && trim(text).starts_with('%')) {
+      reducer_ = parse_arguments(context_, text);  // "(%arg0) ... (%arg1: T) {"
+      expects_region_ = true;
+      return;
+    }
     if (trim(text).starts_with('{')) {
       for (const std::string_view part : parts_of(context_.inside(text))) {
         if (part.starts_with('{')) region(without_brackets(part));
@@ -310,6 +315,7 @@ class OpParser {
   int depth_;
   Op op_;
   bool expects_region_ = false;
+  int parentheses_ = 0;
   std::vector<Argument> reducer_;
 };
 

@@ -40,6 +40,9 @@ std::optional<Shape> broadcast_of(Call& call, std::size_t first, std::size_t las
 /// Numpy's matrix product of operands `a` and `b`; a fault when they do not fit.
 std::optional<Shape> matmul_of(Call& call, const Shape& a, const Shape& b);
 
+/// ONNX Runtime's mixture of experts, weights as they are or in few bits.
+void mixture_of_experts(Call& call);
+
 /// Sizes as attribute values: what a symbol is at its hint.
 std::vector<std::int64_t> sizes_of(const Shape& shape);
 /// [0, 1, ..., n - 1].

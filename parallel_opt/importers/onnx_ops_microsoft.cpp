@@ -263,6 +263,8 @@ constexpr auto kMicrosoftRules = std::to_array<OpRule>({
     {"MultiHeadAttention", split_attention_shape, {}, {}, split_attention_ops},
     {"GroupQueryAttention", split_attention_shape, {}, {}, split_attention_ops},
     {"RotaryEmbedding", same_shape},
+    {"MoE", same_shape, {}, {}, mixture_of_experts},
+    {"QMoE", same_shape, {}, {}, mixture_of_experts},
     {"MatMulNBits", packed_matmul_shape, {}, {}, packed_matmul},
     {"DynamicQuantizeMatMul", dynamic_matmul_shape, {}, {}, dynamic_matmul},
     {"MatMulIntegerToFloat", dynamic_matmul_shape, {}, {}, dynamic_matmul},

@@ -15,7 +15,8 @@ namespace {
 using mlir::Op;
 
 bool is_return(std::string_view name) {
-  return name == "return" || name == "func.return" || name == "stablehlo.return";
+  return name == "return" || name == "func.return" || name == "stablehlo.return" ||
+         name == "sdy.return";
 }
 
 /// "jit(step)/model/block_0/dot_general" -> "model.block_0". Transformations wrap a scope:
@@ -277,6 +278,7 @@ Values Importer::dispatch(const Op& op, const Values& in, Scope& scope) {
     return call(op, callee.substr(std::min<std::size_t>(1, callee.size())), in);
   }
   if (name == "stablehlo.custom_call") return custom_call(op, in);
+  if (name == "sdy.manual_computation") return per_device(op, in, scope);
   if (name == "stablehlo.while") return loop(op, in, scope);
   if (name == "stablehlo.if" || name == "stablehlo.case") return branch(op, in, scope);
   if (const Handler handler = find_handler(name)) return handler(*this, op, in);
@@ -344,10 +346,8 @@ Values Importer::custom_call(const Op& op, const Values& in) {
   const auto is = [&](std::initializer_list<std::string_view> names) {
     return std::ranges::find(names, target) != names.end();
   };
-  if (is({"Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape",
-          "annotate_device_placement"})) {
-    return in;
-  }
+  if (is({"Sharding", "annotate_device_placement"})) return in;
+  if (is({"SPMDFullToShardShape", "SPMDShardToFullShape"})) return resized(op, in);
   if (target.starts_with("shape_assertion")) return {};
   if (is({"__cudnn$fmhaSoftmax", "__cudnn$fmhaScaleBiasSoftmax", "__cudnn$fmhaScaleMaskSoftmax",
           "__cudnn$fmhaSoftmaxDropout"}) &&
@@ -491,7 +491,7 @@ bool is_training_step(const mlir::Module& module, const Graph& graph) {
 Handler find_handler(std::string_view name) {
   static const std::unordered_map<std::string_view, Handler> kHandlers = [] {
     std::unordered_map<std::string_view, Handler> all;
-    for (const auto& rows : {math_handlers(), shape_handlers()}) {
+    for (const auto& rows : {math_handlers(), shape_handlers(), linear_handlers()}) {
       for (const HandlerRow& row : rows) all.emplace(row.op, row.run);
     }
     return all;

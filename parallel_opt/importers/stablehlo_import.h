@@ -102,6 +102,9 @@ class Importer {
   Values custom_call(const mlir::Op& op, const Values& in);
   Values branch(const mlir::Op& op, const Values& in, Scope& scope);
   Values loop(const mlir::Op& op, const Values& in, Scope& scope);
+  Values per_device(const mlir::Op& op, const Values& in, Scope& scope);
+  double parts_of_computation(const mlir::Op& op) const;
+  Values resized(const mlir::Op& op, const Values& in);
   void run_condition(const mlir::Op& op, const Values& entered, Scope& scope);
   RegionId open_loop(std::optional<std::int64_t> runs);
   ValueId leave_loop(ValueId last, std::size_t k, std::optional<std::int64_t> runs, RegionId inside,
@@ -139,6 +142,7 @@ struct HandlerRow {
 };
 std::span<const HandlerRow> math_handlers();
 std::span<const HandlerRow> shape_handlers();
+std::span<const HandlerRow> linear_handlers();
 /// Nullptr for an operator that is not known.
 Handler find_handler(std::string_view name);
 

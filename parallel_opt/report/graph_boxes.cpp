@@ -44,9 +44,9 @@ class Measure {
     p.open = (box.open || index == 0) && !inside_[index].empty();
     if (!p.open) {
       const bool dot = box.kind == BoxKind::entry || box.kind == BoxKind::exit;
-      // A share has room beside any detail.
+      // A share has room beside any detail; titles are bold.
       const double text =
-          std::max(text_width(title_of(box)), 0.9 * text_width(subtitle_of(box, "100.0 %")));
+          std::max(1.12 * text_width(title_of(box)), 0.9 * text_width(subtitle_of(box, "100.0 %")));
       p.width = dot ? kDot : std::max(text + 20, 64.0);
       p.height = dot ? kDot : kBoxHeight;
       return;

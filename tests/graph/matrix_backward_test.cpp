@@ -66,6 +66,28 @@ TEST(MatrixBackward, OnlyTheMatrixOfASolveTakesAProduct) {
   EXPECT_EQ(solved("aten.cholesky_solve.default", false), 0);
 }
 
+TEST(MatrixBackward, ReflectorsAreTakenOffOneByOne) {
+  GraphBuilder b;
+  const TensorId a = b.parameter("a", {6, 4}), tau = b.parameter("tau", {4});
+  b.output(b.op("aten.linalg_householder_product.default", {{"input", a}, {"tau", tau}}, {6, 4}));
+  const Graph g = b.build();
+  // [6 4 6]; four reflectors of 6, 5, 4 and 3 rows: two products with 6 columns and one dot each;
+  // all come off from the left, all but the last from the right.
+  const double rows = 6 + 5 + 4 + 3;
+  const double flops =
+      2 * 6 * 4 * 6 + 2 * (2 * rows * 6) + 2 * rows + 2 * rows * 6 + 2 * (rows - 3) * 6;
+  EXPECT_EQ(flops, 1152);  // what torch's counter sees
+  EXPECT_EQ(backward_work(g, g.ops[0], needs_grad(g)).contraction.value, flops);
+}
+
+TEST(MatrixBackward, AffineGridsContractOverTheirPoints) {
+  GraphBuilder b;
+  const TensorId theta = b.parameter("theta", {2, 2, 3});
+  b.output(b.op("aten.affine_grid_generator.default", {{"theta", theta}}, {2, 5, 7, 2}));
+  const Graph g = b.build();
+  EXPECT_EQ(backward_work(g, g.ops[0], needs_grad(g)).contraction.value, 2 * 2.0 * 3 * 35 * 2);
+}
+
 TEST(MatrixBackward, OtherOperatorsHaveNone) {
   EXPECT_EQ(backward_of("aten.relu.default", 6, 6, 1, {0}), 0);
   EXPECT_EQ(backward_of("aten.linalg_det.default", 6, 6, 1, {0}), 0);  // by a solve

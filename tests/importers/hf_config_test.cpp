@@ -59,6 +59,21 @@ TEST(HfConfig, EveryFamilyIsWellFormedByItsDefaults) {
     if (type == "deepseek_v2") json += R"(, "num_experts_per_tok": 6)";
     if (type == "gemma3") json += R"(, "vision_config": {"image_size": 896, "patch_size": 14})";
     if (type == "mamba2") json += R"(, "expand": 2)";
+    if (type == "llama4") {
+      json += R"(, "vision_config": {"hidden_size": 1408, "vision_output_dim": 4096})";
+    }
+    if (type == "paligemma") {
+      json += R"(, "vision_config": {}, "text_config": {"hidden_size": 2048,
+                   "num_attention_heads": 8, "num_key_value_heads": 1})";
+    }
+    if (type == "glm4_moe") json += R"(, "head_dim": 128)";
+    if (type == "dots1") {
+      json += R"(, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2)";
+    }
+    if (type.starts_with("qwen") && type.find("_vl") != type.npos && !type.ends_with("_text")) {
+      json += R"(, "text_config": {"hidden_size": 3584, "num_attention_heads": 28,
+                                   "num_key_value_heads": 4})";
+    }
     const Graph graph = read(json + "}");
     EXPECT_TRUE(check(graph).empty()) << type;
     EXPECT_TRUE(summarize(graph).opaque.empty()) << type;
@@ -131,9 +146,9 @@ TEST(HfConfig, RelativesAreNamedByWhatTheyShare) {
   };
   EXPECT_EQ(nearest("gemma3_te"), "gemma3_text");
   EXPECT_EQ(nearest("clip_text"), "clip_text_model");
-  EXPECT_EQ(nearest("qwen2_vl"), "qwen2");
-  EXPECT_EQ(nearest("llama4_text"), "llama");
-  EXPECT_EQ(nearest("xlm-roberta-xl"), "xlm-roberta");
+  EXPECT_EQ(nearest("qwen2_audio"), "qwen2");
+  EXPECT_EQ(nearest("llama5_text"), "llama");
+  EXPECT_EQ(nearest("xlm-roberta-xxl"), "xlm-roberta");
   EXPECT_EQ(nearest("visual_bert"), "bert");
   EXPECT_EQ(nearest("mobilebert"), "bert");
   EXPECT_EQ(nearest("sam"), "");

@@ -168,6 +168,31 @@ TEST(Onnx, FewBitWeightsAreALinearLayer) {
   EXPECT_EQ(forward_work(graph, graph.ops[1]).contraction.value, 2.0 * 10 * 64 * 128);
 }
 
+TEST(Onnx, ExpertsOfOnnxRuntimeAreProductsByGroup) {
+  // 16 tokens meet 2 of 4 experts, 32 wide; 64 inside
+  const double pairs = 16 * 2;
+  const auto flops = [](const OnnxGraph& graph) {
+    const Graph made = read(graph);
+    double total = 0;
+    for (const Op& op : made.ops) total += forward_work(made, op).contraction.value;
+    EXPECT_EQ(sizes(made, made.outputs[0]), "[2, 8, 32]");
+    return total;
+  };
+  const auto mixture = [](const char* type, const Names& attributes, const Names& weights) {
+    return one_node(type, {{"2", "8", "32"}, {"16", "4"}}, attributes, weights, "com.microsoft");
+  };
+  EXPECT_EQ(
+      flops(mixture("MoE", {whole("k", 2)},
+                    {weight("c0", {4, 64, 32}), weight("c1", {4, 64}), weight("c2", {4, 32, 64})})),
+      2 * pairs * (32 * 64 + 64 * 32));
+  // Gate and value in one layer, two numbers in a byte.
+  EXPECT_EQ(
+      flops(mixture("QMoE", {whole("k", 2), whole("expert_weight_bits", 4)},
+                    {weight("c0", {4, 128, 16}), weight("c1", {4, 128}), weight("c2", {4, 128}),
+                     weight("c3", {4, 32, 32}), weight("c4", {4, 32})})),
+      2 * pairs * (32 * 128 + 64 * 32));
+}
+
 TEST(Onnx, FusedOperatorsOfOnnxRuntime) {
   const Graph skip =
       read(one_node("SkipLayerNormalization", {{"2", "5", "8"}, {"2", "5", "8"}, {"8"}, {"8"}}, {},

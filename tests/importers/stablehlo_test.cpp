@@ -126,6 +126,67 @@ TEST(StableHlo, ShardingsAreLeftOutAndNoted) {
   EXPECT_EQ(forward_flops(graph), forward_flops(load("mlp.mlir")));
 }
 
+// jax.shard_map: two devices, half of the rows each.
+const char* const kShardMapped = R"(module @jit_f {
+  sdy.mesh @mesh = <["x"=2, "y"=4]>
+  func.func public @main(%arg0: tensor<8x64xf32>, %arg1: tensor<64x32xf32>) -> tensor<8x32xf32> {
+    %0 = sdy.manual_computation(%arg0, %arg1) in_shardings=[<@mesh, [{"x"}, {}]>, <@mesh, [{}, {}]>] out_shardings=[<@mesh, [{"x"}, {}]>] manual_axes={"x", "y"} (%arg2: tensor<4x64xf32>, %arg3: tensor<64x32xf32>) {
+      %1 = stablehlo.dot_general %arg2, %arg3, contracting_dims = [1] x [0] : (tensor<4x64xf32>, tensor<64x32xf32>) -> tensor<4x32xf32>
+      sdy.return %1 : tensor<4x32xf32>
+    } : (tensor<8x64xf32>, tensor<64x32xf32>) -> tensor<8x32xf32>
+    return %0 : tensor<8x32xf32>
+  }
+})";
+
+TEST(StableHlo, WhatEachDeviceComputesCountsForAllOfThem) {
+  const Graph graph = read_stablehlo(kShardMapped, "m.mlir");
+  // Axis y names no sharding: its devices repeat the same work.
+  ASSERT_EQ(graph.regions.size(), 1u);
+  EXPECT_EQ(graph.regions[0].runs, 2);
+  EXPECT_EQ(summarize(graph).flops.forward.value, 2.0 * 8 * 64 * 32);
+  EXPECT_TRUE(noted(graph, "is that of one of 2 devices: counted for all of them"));
+}
+
+TEST(StableHlo, TheOlderFormOfShardsIsOneDevice) {
+  const Graph graph = read(
+      R"(    %0 = stablehlo.custom_call @SPMDFullToShardShape(%arg0) {mhlo.sharding = "{manual}"} : (tensor<4x3xf32>) -> tensor<2x3xf32>
+    %1 = stablehlo.tanh %0 : tensor<2x3xf32>
+    %2 = stablehlo.custom_call @SPMDShardToFullShape(%1) {mhlo.sharding = "{devices=[2,1]<=[2]}"} : (tensor<2x3xf32>) -> tensor<4x3xf32>
+    return %2 : tensor<4x3xf32>)");
+  EXPECT_TRUE(noted(graph, "for one of several devices is counted for one"));
+  EXPECT_TRUE(opaque(graph).empty());
+}
+
+TEST(StableHlo, RaggedProductsTakeEachRowsMatrixOnce) {
+  const Graph graph = read_stablehlo(R"(module @m {
+  func.func public @main(%arg0: tensor<16x64xbf16>, %arg1: tensor<4x64x32xbf16>, %arg2: tensor<4xi32>) -> tensor<16x32xbf16> {
+    %0 = "chlo.ragged_dot"(%arg0, %arg1, %arg2) <{ragged_dot_dimension_numbers = #chlo.ragged_dot<lhs_batching_dimensions = [], rhs_batching_dimensions = [], lhs_contracting_dimensions = [1], rhs_contracting_dimensions = [1], lhs_ragged_dimensions = [0], rhs_group_dimensions = [0]>}> : (tensor<16x64xbf16>, tensor<4x64x32xbf16>, tensor<4xi32>) -> tensor<16x32xbf16>
+    return %0 : tensor<16x32xbf16>
+  }
+})",
+                                     "m.mlir");
+  EXPECT_EQ(targets(graph), std::vector<std::string>{"aten._grouped_mm.default"});
+  EXPECT_EQ(summarize(graph).flops.forward.value, 2.0 * 16 * 64 * 32);
+}
+
+TEST(StableHlo, TriangularSystemsAndQuantisedNumbersHaveRows) {
+  const Graph graph = read_stablehlo(R"(module @m {
+  func.func @main(%arg0: tensor<4x8xf32>, %arg1: tensor<4x4xf32>, %arg2: tensor<4x8x!quant.uniform<i8:f32, 0.1:3>>) -> (tensor<4x8xf32>, tensor<4x8xf32>) {
+    %0 = stablehlo.create_token : !stablehlo.token
+    %1 = stablehlo.cholesky %arg1, lower = true : tensor<4x4xf32>
+    %2 = "stablehlo.triangular_solve"(%1, %arg0) <{left_side = true, lower = true, transpose_a = #stablehlo<transpose NO_TRANSPOSE>, unit_diagonal = false}> : (tensor<4x4xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+    %3 = stablehlo.uniform_dequantize %arg2 : (tensor<4x8x!quant.uniform<i8:f32, 0.1:3>>) -> tensor<4x8xf32>
+    return %2, %3 : tensor<4x8xf32>, tensor<4x8xf32>
+  }
+})",
+                                     "m.mlir");
+  EXPECT_EQ(targets(graph),
+            (std::vector<std::string>{"aten.linalg_cholesky.default",
+                                      "aten.linalg_solve_triangular.default",
+                                      "quantized_decomposed.dequantize_per_tensor.default"}));
+  EXPECT_TRUE(opaque(graph).empty());
+}
+
 TEST(StableHlo, OpenSizesAreABatch) {
   const Graph graph = load("mlp_symbolic.mlir");
   EXPECT_EQ(graph.symbols.at(0).name, "batch");

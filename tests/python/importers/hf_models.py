@@ -20,8 +20,13 @@ ENCODERS = (
     *("vit", "deit", "clip", "clip_text_model", "clip_vision_model"),
     *("siglip", "siglip_text_model", "siglip_vision_model", "dinov2", "dinov2_with_registers"),
     *("convnext", "convnextv2", "swin", "wav2vec2", "hubert", "deberta-v2"),
+    *("modernbert", "data2vec-text", "roberta-prelayernorm", "xlm-roberta-xl", "megatron-bert"),
 )
-GROUPED = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2", "deepseek_v3")
+GROUPED = (
+    *("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2", "deepseek_v3", "gpt_oss"),
+    *("glm4_moe", "granitemoe", "granitemoeshared", "phimoe", "ernie4_5_moe", "dots1"),
+    *("hunyuan_v1_moe", "minimax_m2", "flex_olmo", "jamba", "granitemoehybrid"),
+)
 SIZES = {"batch": 2, "choices": 3, "sequence": 16, "target_sequence": 12, "samples": 2000}
 
 
@@ -62,6 +67,8 @@ def shallow(config: Config, layers: int = 3) -> Config:
         return {**small, "depths": [layers] * len(config["depths"])}
     for name in found:
         small[name] = layers
+    if "attention_types" in config:
+        small["attention_types"] = [[["global", "local"], layers // 2]]
     if "layer_types" in config:
         small["layer_types"] = config["layer_types"][-layers:]
     for side in ("text_config", "vision_config"):

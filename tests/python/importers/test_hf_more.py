@@ -5,22 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hf_further_configs import FURTHER
 from hf_models import bound, captured, read, reference, shallow
 from hf_more_configs import MORE
 
 from parallel_opt import _core
 
+ALL = {**MORE, **FURTHER}
 
-@pytest.mark.parametrize("name", MORE)
+
+@pytest.mark.parametrize("name", ALL)
 def test_parameters_flops_and_blocks_are_transformers(name: str, tmp_path: Path) -> None:
-    graph, model = read(MORE[name], tmp_path), reference(MORE[name])
+    graph, model = read(ALL[name], tmp_path), reference(ALL[name])
     assert graph.count_parameters().parameters == sum(p.numel() for p in model.parameters())
     ours = {(t.fqn, tuple(t.shape)) for t in graph.tensors if t.role == "parameter"}
     theirs = {(fqn, tuple(p.shape)) for fqn, p in model.named_parameters(remove_duplicate=False)}
     assert ours == theirs
-    whole = read({**model.config.to_dict(), **MORE[name]}, tmp_path)
+    whole = read({**model.config.to_dict(), **ALL[name]}, tmp_path)
     assert [note for note in whole.notes if "not understood" in note] == []
-    small = shallow(MORE[name], 2)
+    small = shallow(ALL[name], 2)
     graph = read(small, tmp_path)
     one, other = _core.summarize(bound(graph)), _core.summarize(captured(small, graph))
     assert one.opaque == []
