@@ -147,6 +147,7 @@ struct DecoderSpec {
   NormKind qk_norm_kind = NormKind::rms;
   bool qk_norm_after = false;    ///< behind the rotation
   bool qk_norm_turning = false;  ///< only in layers that rotate
+  bool gated_attention = false;  ///< queries bring a gate for what attention gives (qwen3_next)
   bool sinks = false;            ///< a learnt score per head that no key has (gpt_oss)
   bool tempered = false;  ///< layers that do not rotate scale queries by their place (llama4)
   AttentionKind attention = AttentionKind::fused;

@@ -46,6 +46,7 @@ std::span<const HfFamily> llama4_families();
 std::span<const HfFamily> speech_families();
 std::span<const HfFamily> state_space_families();
 std::span<const HfFamily> hybrid_families();
+std::span<const HfFamily> delta_families();
 
 /// Fields that decoders share, under the names most families use.
 struct DecoderDefaults {

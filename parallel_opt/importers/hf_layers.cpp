@@ -309,6 +309,7 @@ namespace {
 
 struct Projections {
   TensorId q, k, v;
+  TensorId gate = {};  ///< [b, s, heads * width]
 };
 
 TensorId projection(GraphWriter& w, TensorId x, std::string_view name, std::int64_t out, bool bias,
@@ -329,14 +330,24 @@ Projections project(GraphWriter& w, TensorId x, const DecoderSpec& s) {
   const DecoderNames& n = s.names;
   const std::int64_t q_width = s.heads * s.head_dim, kv_width = s.kv_heads * s.head_dim;
   if (n.qkv.empty()) {
-    const TensorId q = w.linear(x, n.q, q_width, s.qkv_bias);
+    TensorId q = w.linear(x, n.q, s.gated_attention ? 2 * q_width : q_width, s.qkv_bias), gate;
+    if (s.gated_attention) {  // head by head
+      const TensorId both =
+          w.view(q, {w.dim(x, 0), w.dim(x, 1), fixed(s.heads), fixed(2 * s.head_dim)});
+      const auto half = [&](std::int64_t start) {
+        const TensorId part = w.slice(both, 3, start, fixed(s.head_dim));
+        return w.view_op("aten.reshape.default", part, w.with_last(x, fixed(q_width)));
+      };
+      q = half(0);
+      gate = half(s.head_dim);
+    }
     const TensorId k = w.linear(x, n.k, kv_width, s.qkv_bias);
-    return {q, k, w.linear(x, n.v, kv_width, s.qkv_bias)};
+    return {q, k, w.linear(x, n.v, kv_width, s.qkv_bias), gate};
   }
   const TensorId all = projection(w, x, n.qkv, q_width + 2 * kv_width, s.qkv_bias, s.conv1d);
   const TensorId q = w.slice(all, 2, 0, fixed(q_width));
   const TensorId k = w.slice(all, 2, q_width, fixed(kv_width));
-  return {q, k, w.slice(all, 2, q_width + kv_width, fixed(kv_width))};
+  return {q, k, w.slice(all, 2, q_width + kv_width, fixed(kv_width)), {}};
 }
 
 TensorId head_norm(GraphWriter& w, TensorId x, std::string_view name, std::int64_t heads,
@@ -446,6 +457,7 @@ TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
     const TensorId rows = eager_attention(w, p.q, p.k, p.v, s, mask);
     mixed = w.view(rows, {w.dim(rows, 0), w.dim(rows, 1), fixed(s.heads * s.head_dim)});
   }
+  if (p.gate.valid()) mixed = w.mul(mixed, w.unary("aten.sigmoid.default", p.gate));
   return projection(w, mixed, n.o, s.hidden, s.o_bias, s.conv1d);
 }
 

@@ -27,7 +27,7 @@ MixtureOfExperts read_mixture(ConfigReader& c, const ExpertKeys& keys, std::int6
 std::int64_t stated(ConfigReader& c, std::string_view key, std::int64_t max) {
   const std::optional<std::int64_t> value = c.maybe_whole({key}, 1, max);
   if (!value) c.fault(key, "is missing", "transformers has no default for it");
-  return value.value_or(1);
+  return value.value_or(2);
 }
 
 /// The router of deepseek_v3, with its groups and its shared experts.

@@ -116,11 +116,11 @@ void read_sight(ConfigReader& c, SightSpec& s, std::string_view usual, const Ima
   s.kind = type == "clip_vision_model" ? TowerKind::clip : TowerKind::siglip;
   if (s.kind == TowerKind::clip) {
     read_clip_image(v, s.image);
-    v.ignore({"projection_dim", "vocab_size"});
   } else {
     s.image = read_siglip_image(v);
     s.pools = v.flag({"vision_use_head"}, true);
   }
+  v.ignore({"projection_dim", "vocab_size"});
   v.note_unread();
   s.layers = s.image.tower.layers;
 }
@@ -217,11 +217,11 @@ std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usu
   const std::string type = beside ? std::string(usual) : given.text({"model_type"}, usual);
   for (const std::span<const HfFamily> families :
        {decoder_families(), early_decoder_families(), further_decoder_families(), expert_families(),
-        further_expert_families()}) {
+        further_expert_families(), delta_families()}) {
     for (const HfFamily& family : families) {
       if (family.type != type || family.decoder == nullptr) continue;
       DecoderSpec spec = family.decoder(given);
-      given.ignore({"architectures"});
+      given.ignore({"architectures", "num_image_tokens"});
       if (beside) {
         c.adopt(given);
       } else {

@@ -191,7 +191,7 @@ TensorId put_in(GraphWriter& w, TensorId hidden, TensorId places, TensorId image
               {{"self", hidden}, {"mask", places}, {"source", image}}, w.tensor(hidden).shape);
 }
 
-QwenSight read_qwen_sight(ConfigReader& c, QwenSightKind kind) {
+QwenSight read_qwen_sight(ConfigReader& c, QwenSightKind kind, bool deep) {
   ConfigReader v = c.object_or_empty("vision_config");
   QwenSight s;
   s.kind = kind;
@@ -222,8 +222,11 @@ QwenSight read_qwen_sight(ConfigReader& c, QwenSightKind kind) {
   }
   if (three) {
     s.positions = v.whole({"num_position_embeddings"}, 2304, 1, limits::kSequence);
-    s.deep_layers = v.has("deepstack_visual_indexes") ? v.whole_list("deepstack_visual_indexes")
-                                                      : std::vector<std::int64_t>{8, 16, 24};
+    s.deep_layers = {8, 16, 24};
+    if (!deep || v.has("deepstack_visual_indexes")) {
+      s.deep_layers = v.whole_list("deepstack_visual_indexes");
+    }
+    if (!deep) s.deep_layers.clear();
     s.deep_layers.erase(std::remove_if(s.deep_layers.begin(), s.deep_layers.end(),
                                        [&](std::int64_t i) { return i >= s.layers; }),
                         s.deep_layers.end());
@@ -236,8 +239,8 @@ QwenSight read_qwen_sight(ConfigReader& c, QwenSightKind kind) {
 }
 
 std::function<Graph(GraphWriter&)> qwen_seeing(ConfigReader& c, QwenSightKind kind,
-                                               std::string_view text_type) {
-  QwenSight sight = read_qwen_sight(c, kind);
+                                               std::string_view text_type, bool deep = false) {
+  QwenSight sight = read_qwen_sight(c, kind, deep);
   std::optional<DecoderSpec> text = read_text_model(c, text_type, true);
   c.ignore({"image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id",
             "vision_token_id"});
@@ -264,16 +267,22 @@ std::function<Graph(GraphWriter&)> qwen2_5_vl(ConfigReader& c) {
   return qwen_seeing(c, QwenSightKind::two_five, "qwen2_5_vl_text");
 }
 std::function<Graph(GraphWriter&)> qwen3_vl(ConfigReader& c) {
-  return qwen_seeing(c, QwenSightKind::three, "qwen3_vl_text");
+  return qwen_seeing(c, QwenSightKind::three, "qwen3_vl_text", true);
 }
 std::function<Graph(GraphWriter&)> qwen3_vl_moe(ConfigReader& c) {
-  return qwen_seeing(c, QwenSightKind::three, "qwen3_vl_moe_text");
+  return qwen_seeing(c, QwenSightKind::three, "qwen3_vl_moe_text", true);
 }
 
-constexpr HfFamily kQwenVisionFamilies[] = {{"qwen2_vl", qwen2_vl},
-                                            {"qwen2_5_vl", qwen2_5_vl},
-                                            {"qwen3_vl", qwen3_vl},
-                                            {"qwen3_vl_moe", qwen3_vl_moe}};
+std::function<Graph(GraphWriter&)> qwen3_5(ConfigReader& c) {
+  return qwen_seeing(c, QwenSightKind::three, "qwen3_5_text");
+}
+std::function<Graph(GraphWriter&)> qwen3_5_moe(ConfigReader& c) {
+  return qwen_seeing(c, QwenSightKind::three, "qwen3_5_moe_text");
+}
+
+constexpr HfFamily kQwenVisionFamilies[] = {{"qwen3_5", qwen3_5},   {"qwen3_5_moe", qwen3_5_moe},
+                                            {"qwen2_vl", qwen2_vl}, {"qwen2_5_vl", qwen2_5_vl},
+                                            {"qwen3_vl", qwen3_vl}, {"qwen3_vl_moe", qwen3_vl_moe}};
 
 }  // namespace
 

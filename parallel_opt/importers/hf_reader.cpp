@@ -333,7 +333,7 @@ HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> a
   }
   std::vector<std::string> endings;
   for (const ArchitectureSuffix& known : kSuffixes) {
-    if (known_here(known.head)) {
+    if (known_here(known.head) && known.suffix != "MTModel") {  // marian's alone
       endings.push_back("..." + std::string(known.suffix));
     }
   }

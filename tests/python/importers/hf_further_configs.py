@@ -268,6 +268,9 @@ HYBRIDS: dict[str, Config] = {
         layer_types=["attention" if i % 10 == 5 else "mamba" for i in range(40)],
     ),
     "jamba-v0.1": _config("jamba", "JambaForCausalLM", num_hidden_layers=32),
+    "qwen3-next-80b-a3b": _config("qwen3_next", "Qwen3NextForCausalLM", num_hidden_layers=48),
+    "qwen3.5-9b text": _config("qwen3_5_text", "Qwen3_5ForCausalLM", num_hidden_layers=32),
+    "qwen3.5-35b-a3b text": _config("qwen3_5_moe_text", "Qwen3_5MoeForCausalLM"),
     "lfm2-1.2b": _config(
         "lfm2",
         "Lfm2ForCausalLM",

@@ -26,6 +26,7 @@ GROUPED = (
     *("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2", "deepseek_v3", "gpt_oss"),
     *("glm4_moe", "granitemoe", "granitemoeshared", "phimoe", "ernie4_5_moe", "dots1"),
     *("hunyuan_v1_moe", "minimax_m2", "flex_olmo", "jamba", "granitemoehybrid"),
+    *("qwen3_next", "qwen3_5_moe_text"),
 )
 SIZES = {"batch": 2, "choices": 3, "sequence": 16, "target_sequence": 12, "samples": 2000}
 

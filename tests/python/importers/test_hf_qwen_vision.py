@@ -57,6 +57,12 @@ REAL: dict[str, Config] = {
             "deepstack_visual_indexes": [5, 11, 17],
         },
     ),
+    "qwen3.5-9b": config(
+        "qwen3_5",
+        "Qwen3_5ForConditionalGeneration",
+        text_config={"num_hidden_layers": 32},
+        vision_config={"out_hidden_size": 4096},
+    ),
     "qwen3-vl-30b-a3b": config(
         "qwen3_vl_moe",
         "Qwen3VLMoeForConditionalGeneration",
