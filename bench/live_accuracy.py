@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,7 +41,8 @@ from parallel_opt.probe_timing import time_burst
 
 PARTS = ("forward", "loss", "backward", "optimizer")
 STEPS, TURN_S = 2, 0.1  # least of one turn, after a step that warms the caches
-QUIET = 1.05  # times what the probe says of the reference, whose operands are in the caches
+QUIET = 1.05  # times what the probe says of the reference
+COPIES = 24  # of its operands, in turns: not those of the call before, as in a probe
 ROWS, WIDTH = 256, 512  # of the reference
 PINS: dict[str, Any] = {
     "compile": False,
@@ -66,13 +67,14 @@ class Reference:
 
     def __init__(self, ranks: int) -> None:
         self._ranks = ranks
-        self._x, self._y = torch.randn(ROWS, WIDTH), torch.randn(WIDTH, WIDTH)
+        pairs = [(torch.randn(ROWS, WIDTH), torch.randn(WIDTH, WIDTH)) for _ in range(COPIES)]
+        self._pairs = cycle(pairs)
 
     def seconds(self) -> float:
         """Of the slowest rank."""
         if self._ranks > 1:
             dist.barrier()
-        return self.slowest(time_burst(lambda: torch.mm(self._x, self._y), 0.02, lambda: None))
+        return self.slowest(time_burst(lambda: torch.mm(*next(self._pairs)), 0.03, lambda: None))
 
     def slowest(self, seconds: float) -> float:
         """The largest over ranks, on all of them."""
