@@ -70,7 +70,8 @@ TEST(HfConfig, EveryFamilyIsWellFormedByItsDefaults) {
     if (type == "dots1") {
       json += R"(, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2)";
     }
-    if (type.starts_with("qwen") && type.find("_vl") != type.npos && !type.ends_with("_text")) {
+    const bool sees = type.find("_vl") != type.npos || type.starts_with("qwen3_5");
+    if (type.starts_with("qwen") && sees && !type.ends_with("_text")) {
       json += R"(, "text_config": {"hidden_size": 3584, "num_attention_heads": 28,
                                    "num_key_value_heads": 4})";
     }
