@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -128,7 +129,7 @@ def make_session(
 ) -> Session:
     """Plan on rank 0 and hand the answer to all ranks.
 
-    Raises InputError, InfeasibleError or MachineError, alike on all ranks.
+    Raises InputError, InfeasibleError, MachineError or what the model raises, alike on all ranks.
     """
     group = process_group.join(timeout_s=options.timeout_s)
     if group.size == 1:
@@ -136,15 +137,19 @@ def make_session(
         _settle_ranks(group)
         return alone
     answer: list[Any] = [None, None]
-    session = None
+    session = own = None
     if group.rank == 0:
         try:
             session = _Planning(module, args, kwargs, options, group).run()
             answer[0] = (session.plan.to_json(), session.reasons, session.notes)
         except _FaultError as error:
             answer[1] = (type(error), error.faults)
+        except Exception as error:  # the other ranks would wait for an answer
+            own, answer[1] = error, _as_sent(error)
     _settle_ranks(group)
     torch.distributed.broadcast_object_list(answer, group_src=0, group=group.handle)
+    if own is not None or isinstance(answer[1], Exception):
+        raise own or answer[1]
     if answer[1] is not None:
         kind, faults = answer[1]
         raise kind.from_faults(faults)
@@ -152,6 +157,15 @@ def make_session(
         text, reasons, notes = answer[0]
         session = Session(Plan.from_json(text), group, reasons=reasons, notes=notes)
     return session
+
+
+def _as_sent(error: Exception) -> Exception:
+    """What other ranks raise where this one raises `error`."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an error of the user's own may not be made for it
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 class _Planning:

@@ -17,6 +17,8 @@ from parallel_opt._core import Estimate, Plan
 from parallel_opt.engine.apply import Engine
 from parallel_opt.engine.methods import UnplannedGuard, routed
 from parallel_opt.engine.optimizers import watch_optimizers
+from parallel_opt.engine.structure import has_borrowed_parameters
+from parallel_opt.engine.sync_batch_norm import normalise_by_engine
 from parallel_opt.errors import CaptureError, InputError
 from parallel_opt.options import Options, resolve
 
@@ -36,6 +38,9 @@ def _check_module(module: object) -> nn.Module:
         raise InputError(where, f"of type {type(module).__name__}, which is no torch.nn.Module", "")
     if isinstance(module, OptimizedParallel):
         raise InputError(where, "the model is wrapped already", "wrap it once")
+    if isinstance(module, torch.jit.ScriptModule):
+        hint = "pass the module that it was made of"
+        raise InputError(where, "the model is a ScriptModule, which cannot be planned", hint)
     name = type(module).__name__
     if name in ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"):
         raise InputError(where, f"the model is in a {name} already", "pass the plain module")
@@ -86,6 +91,7 @@ class OptimizedParallel(nn.Module):
             if hasattr(module, name):
                 log.warning("the model has %r too: reach it as model.module.%s", name, name)
         super().__init__()
+        normalise_by_engine(module)
         state = self.__dict__
         # One set of parameters, buffers and children under two roots: names stay the module's own.
         for name in _SHARED:
@@ -127,10 +133,7 @@ class OptimizedParallel(nn.Module):
     def _po_forward(self, *args: Any, **kwargs: Any) -> Any:
         engine: Engine | None = self.__dict__["_po_engine"]
         if engine is None:
-            # Evaluation before the first training step, and the call that materialises lazy
-            # parameters, run plain.
-            ready = self.training and torch.is_grad_enabled() and not _has_lazy(self.module)
-            if not ready:
+            if not (self.training and torch.is_grad_enabled() and _is_ready(self.module)):
                 return self.module(*args, **kwargs)
             engine = self._po_first_step(args, kwargs)
             if engine is None:
@@ -143,9 +146,9 @@ class OptimizedParallel(nn.Module):
             if self.__dict__["_po_unplanned"] is None:
                 self._po_prepare(args, kwargs)
         except CaptureError as error:
+            self.module(*args, **kwargs)  # when the model itself is wrong, its own error comes out
             if planner.world_size() > 1:  # ranks that run plain would not train one model
                 raise
-            self.module(*args, **kwargs)  # when the model itself is wrong, its own error comes out
             self.__dict__["_po_unplanned"] = str(error)
             log.warning("plain PyTorch runs, nothing is planned: %s", error)
         engine: Engine | None = self.__dict__["_po_engine"]
@@ -311,5 +314,10 @@ def _nothing() -> Any:
     return nullcontext()
 
 
-def _has_lazy(module: nn.Module) -> bool:
-    return any(nn.parameter.is_lazy(parameter) for parameter in module.parameters())
+def _is_ready(module: nn.Module) -> bool:
+    """Whether there is something to train. Before that, as in evaluation, the module runs plain:
+    the call that materialises lazy parameters, a discriminator frozen for its generator."""
+    parameters = list(module.parameters())
+    lazy = any(nn.parameter.is_lazy(parameter) for parameter in parameters)
+    trained = any(parameter.requires_grad for parameter in parameters)
+    return trained and not lazy and not has_borrowed_parameters(parameters)

@@ -147,6 +147,37 @@ def choose(rules: Sequence[OutputRule], cases: Sequence[Case]) -> OutputRule | N
     return rivals[0]
 
 
+def fits(rule: OutputRule, case: Case, slack: float = 1.0) -> bool:
+    """Whether the parts, put together by the rule, make the whole; ``slack`` widens rounding."""
+    whole, parts = case.whole, case.parts
+    if rule.kind == "rows":
+        return _are_rows(case, rule.dim, slack)
+    if any(part.shape != whole.shape for part in parts):
+        return False
+    if rule.kind == "same":
+        return all(torch.equal(part.nan_to_num(), whole.nan_to_num()) for part in parts)
+    if rule.kind == "sum":
+        return close(parts[0] + parts[1], whole, slack)
+    weight = case.weight(rule)
+    if weight is None:  # nothing counts in this batch: it says nothing
+        return True
+    terms = [p * w for p, w in zip(parts, (weight, 1 - weight), strict=True) if w]
+    return close(torch.stack(terms).sum(0), whole, slack)
+
+
+def _are_rows(case: Case, dim: int, slack: float) -> bool:
+    samples = sum(case.rows)
+    factor, rest = divmod(case.whole.shape[dim], samples) if case.whole.dim() > dim else (0, 0)
+    sizes = [part.shape[dim] if part.dim() == case.whole.dim() else -1 for part in case.parts]
+    if rest or factor == 0 or sizes != [factor * rows for rows in case.rows]:
+        return False
+    try:
+        together = torch.cat(list(case.parts), dim)
+    except RuntimeError:  # another dimension differs as well
+        return False
+    return close(together, case.whole, slack)
+
+
 def _score(rule: OutputRule, cases: Sequence[Case]) -> float:
     """Largest residual over the tolerance; infinite when no case says anything."""
     residuals = [(case, case.residual(rule)) for case in cases]

@@ -7,6 +7,7 @@ through this object.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,17 +18,21 @@ import torch.distributed as dist
 from torch.utils.checkpoint import set_checkpoint_early_stop
 
 from parallel_opt import compat
-from parallel_opt.engine import endings, optimizers
+from parallel_opt.engine import endings, optimizers, parted
 from parallel_opt.engine.batch_norm import CrossRankBatchNorm
 from parallel_opt.engine.checkpoints import without_reentrant_checkpoints
 from parallel_opt.engine.draws import FullBatchDraws, align_generators, own_stream
 from parallel_opt.engine.layout import Layout
 from parallel_opt.engine.layout_book import LayoutBook
-from parallel_opt.engine.parted import failing_together, switching_together
 from parallel_opt.engine.process_group import Group
-from parallel_opt.engine.reducers import DdpReducer, LateReducer, Reducer, ddp_fault
+from parallel_opt.engine.reducers import DdpReducer, LateReducer, Reducer, averaged, ddp_fault
 from parallel_opt.engine.shares import Share, split_batch
-from parallel_opt.engine.structure import Structure, flatten
+from parallel_opt.engine.structure import (
+    Structure,
+    fingerprint,
+    flatten,
+    has_borrowed_parameters,
+)
 from parallel_opt.engine.user_hooks import refuse_early_hooks
 from parallel_opt.engine.views import Call, GlobalCall, LocalCall, ViewCheck, pass_boundary
 from parallel_opt.errors import InputError
@@ -92,7 +97,7 @@ class DataParallel:
             self._note,
             agree=self._first,
             leads=group.rank == 0,
-            meet=lambda name: switching_together(group, f"{self._name}/{name}"),
+            meet=lambda name: self._changes.meet(parted.SWITCHED, f"{self._name}/{name}"),
         )
         self._reducer: Reducer | None = None
         self._parameters: list[torch.Tensor] = []
@@ -101,6 +106,7 @@ class DataParallel:
         self._owned: frozenset[int] = frozenset()
         self._reduce = True
         self._forwards = 0
+        self._changes = parted.Changes(group)
         self._name = 0  # alike on all ranks
         self._applied = False
 
@@ -150,6 +156,12 @@ class DataParallel:
         if self._reducer is not None:
             self._reducer.synchronize()
 
+    def averaged(
+        self, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None]
+    ) -> list[torch.Tensor | None]:
+        """The mean over ranks of what ``torch.autograd.grad`` gave. Collective."""
+        return averaged(parameters, gradients, self.group)
+
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
         """Within it, backward adds to this rank's gradients only; a later one averages the sum."""
@@ -174,6 +186,7 @@ class DataParallel:
         inputs, structure = flatten((args, kwargs))
         if not shared:
             return self._forward_unshared(inputs, structure)
+        self._changes.train_in(parted.TRAIN, self._step)
         view = self._view.check(inputs)
         if self._forwards == 0 and view == "global" and align_generators(self.group):
             self._note("random states differed between ranks: all continue from rank 0's")
@@ -239,8 +252,8 @@ class DataParallel:
         result = self._run(inputs, structure)
         if self.view == "local":
             rows = next((t.shape[0] for t in inputs if t.dim()), 1)
-            return self._finish(LocalCall(self.group, self._enter_backward, rows, ()), result)
-        return self._finish(Call(self.group, self._enter_backward), result)
+            return self._finish(LocalCall(self.group, self._enter_eval_backward, rows, ()), result)
+        return self._finish(Call(self.group, self._enter_eval_backward), result)
 
     def _own_samples(self, inputs: Sequence[torch.Tensor], layout: Layout) -> int:
         if layout.whole_because:
@@ -276,8 +289,12 @@ class DataParallel:
         with again, whole, without_reentrant_checkpoints(), modes():
             return self.module(*args, **kwargs)
 
+    @property
+    def _step(self) -> str:
+        return f"{self._name}/{self._forwards}"
+
     def _together(self) -> contextlib.AbstractContextManager[None]:
-        return failing_together(self.group, f"{self._name}/{self._forwards}")
+        return parted.failing_together(self.group, self._step)
 
     def _finish(
         self, call: Call, result: Any, agree: str = "", anchors: Sequence[torch.Tensor] = ()
@@ -300,7 +317,10 @@ class DataParallel:
         known = self._trained[key]
         return [mine or any(known[i : i + 1]) for i, mine in enumerate(own)]
 
-    def _enter_backward(self) -> None:
+    def _enter_eval_backward(self) -> None:
+        self._enter_backward(parted.EVAL)
+
+    def _enter_backward(self, mode: str = parted.TRAIN) -> None:
         if not self._applied:
             raise InputError(
                 "backward",
@@ -308,7 +328,8 @@ class DataParallel:
                 "keep it until the backward",
             )
         if self._reducer is not None:
-            self._reducer.on_backward(self._reduce)
+            begin = functools.partial(self._changes.train_in, mode, self._step)
+            self._reducer.on_backward(self._reduce, begin)
 
     def _first(self, value: Any) -> Any:
         """Rank 0's value. Collective."""
@@ -321,13 +342,15 @@ class DataParallel:
         """Starts the reducer anew when the user has frozen, unfrozen, replaced or converted
         parameters. Asks at every forward: a step on gradients of new parameters that nobody
         averages would part the ranks."""
-        now = _fingerprint(self.module)
-        if now == self._known:
+        now = fingerprint(self.module)
+        if now == self._known or has_borrowed_parameters(list(self.module.parameters())):
             return
         old = {id(p) for p in self._parameters}
+        self._changes.meet("has frozen, unfrozen or replaced parameters", self._step)
         self.synchronize()
         if self._reducer is not None:
             self._reducer.close()
+        self._reducer = None  # it holds what autograd knows of the old shapes
         if any(id(p) not in old for p in self.module.parameters()):
             self._copy_from_first()  # ranks may have drawn other values for new layers
         self._start_reducer()
@@ -335,7 +358,7 @@ class DataParallel:
     def _start_reducer(self) -> None:
         self._parameters = list(self.module.parameters())
         refuse_early_hooks(self._parameters)
-        self._known = _fingerprint(self.module)
+        self._known = fingerprint(self.module)
         self._trained = {}
         trained = [p for p in self._parameters if p.requires_grad]
         self._owned = optimizers.parameter_ids(trained)
@@ -365,24 +388,6 @@ class DataParallel:
             self.notes.append(text)
             if self.group.rank == 0:
                 log.warning("%s", text)
-
-
-def _fingerprint(module: torch.nn.Module) -> list[Any]:
-    """What the module's parameters are: identity, trained or not, type. Equal as long as a reducer
-    that was made for them is right. Made at every step: three times as fast as ``parameters()``."""
-    found: list[Any] = []
-    parts: dict[int, torch.nn.Module] = {id(module): module}
-    waiting = [module]
-    for part in waiting:  # grows as it goes
-        state = part.__dict__
-        for p in state["_parameters"].values():
-            if p is not None:
-                found.append((id(p), p.requires_grad, p.dtype))
-        for child in state["_modules"].values():
-            if child is not None and id(child) not in parts:
-                parts[id(child)] = child
-                waiting.append(child)
-    return found
 
 
 def _one_of(where: str, given: str, known: Sequence[str]) -> None:

@@ -23,14 +23,17 @@ from parallel_opt.engine.averages import (
     average_rules,
     choose,
     close,
+    fits,
 )
 from parallel_opt.engine.draws import DrawRule, match_draws
-from parallel_opt.engine.layout_trial import Run, Trial, run_trial, undisturbed
+from parallel_opt.engine.layout_proof import proof_fault
+from parallel_opt.engine.layout_trial import Run, Trial, narrow, run_trial, undisturbed
 from parallel_opt.engine.layout_variants import variants
 
 MAX_CANDIDATES = 12
 MAX_ALTERED = 8
 """Runs on altered labels, until what an average is over is known."""
+UNEVEN_NORM = "a batch norm sees parts of the batch by themselves"
 BRANCHES = "it branches on values of the whole batch"
 NO_BATCH = "no input tensor has a dimension of two or more samples"
 VARIANT_SLACK = 10.0
@@ -92,6 +95,17 @@ class _Comparison:
                 return f"it returns {_shown(value)}, which part of the batch does not"
         return ""
 
+    def apart(self) -> str:
+        """What of the whole batch the parts would do by themselves, in words; "" for nothing."""
+        if self.whole.coupled:
+            return self.whole.coupled
+        first, second = (part.moments for part in self.parts)
+        if not len(first) == len(second) == len(self.whole.moments):
+            return UNEVEN_NORM
+        pieces = zip(self.whole.moments, first, second, strict=True)
+        even = all(close(a + b, whole, VARIANT_SLACK) for whole, a, b in pieces)
+        return "" if even else UNEVEN_NORM
+
     def branches(self, dims: Sequence[int | None]) -> bool:
         """Whether Python read values of the batch other than row by row."""
         whole, first, second = (_decisions(trial, dims) for trial in (self.whole, *self.parts))
@@ -131,7 +145,7 @@ class _Search:
         """Raises what the user's code raises."""
         samples = Layout(tuple(dims)).samples(inputs)
         cut = samples - max(1, samples // 3)  # unequal parts: a coincidence of sizes shows
-        parts = [_narrow(inputs, dims, 0, cut), _narrow(inputs, dims, cut, samples - cut)]
+        parts = [narrow(inputs, dims, 0, cut), narrow(inputs, dims, cut, samples - cut)]
         whole = whole or run_trial(self._module, self._run, inputs)
         trials = [run_trial(self._module, self._run, part) for part in parts]
         return _Comparison(samples, cut, parts, whole, trials)
@@ -151,8 +165,8 @@ class _Search:
         written = found.written_from_the_batch()
         if written:
             return f"it writes {written} from the batch"
-        if counted := found.counted():
-            return counted
+        if reason := found.counted() or found.apart():
+            return reason
         if whole.unsettled:
             return f"it draws random numbers by {', '.join(sorted(set(whole.unsettled)))}"
         first = next(i for i, dim in enumerate(dims) if dim is not None)
@@ -165,7 +179,10 @@ class _Search:
         if isinstance(rules, str):
             return BRANCHES if branches else rules
         layout = Layout(dims, rules, tuple(draws), whole.batch_norm, whole.random, branches)
-        return self._stress(layout)
+        judged = self._stress(layout)
+        if isinstance(judged, Layout):
+            judged = proof_fault(judged, self._module, self._run, self._inputs) or judged
+        return judged
 
     def _rules(
         self, found: _Comparison, dims: Sequence[int | None]
@@ -179,7 +196,7 @@ class _Search:
                 if more is None:
                     more = list(self._altered(found, dims))
                 rule = _average_rule(index, [found, *more], self._inputs, dims)
-            if rule is None and _fits(OutputRule("sum"), case):
+            if rule is None and fits(OutputRule("sum"), case):
                 rule = OutputRule("sum")
             if rule is None:
                 return f"output {index} is not made of per-sample rows, sums or means"
@@ -262,12 +279,12 @@ def _fault(layout: Layout, found: _Comparison, slack: float = 1.0) -> str:
     written = found.written_from_the_batch()
     if written:
         return f"it writes {written} from the batch"
-    if counted := found.counted():
-        return counted
+    if reason := found.counted() or found.apart():
+        return reason
     if not layout.branches and found.branches(layout.input_dims):
         return BRANCHES
     for index, rule in enumerate(layout.outputs):
-        if not _fits(rule, found.case(index), slack):
+        if not fits(rule, found.case(index), slack):
             return f"output {index} is not made of per-sample {_PLURAL[rule.kind]}"
     return ""
 
@@ -293,12 +310,12 @@ def _plain_rule(case: Case) -> OutputRule | None:
     """Rows, or the same for every batch; None: something else."""
     for dim in range(case.whole.dim()):
         rule = OutputRule("rows", dim)
-        if _fits(rule, case):
+        if fits(rule, case):
             return rule
     if any(part.shape != case.whole.shape for part in case.parts):
         return None
     same = OutputRule("same")
-    return same if _fits(same, case) else None
+    return same if fits(same, case) else None
 
 
 def _average_rule(
@@ -313,36 +330,6 @@ def _average_rule(
         return None
     cases = [comparison.case(index) for comparison in found]
     return choose(list(average_rules(inputs, dims)), cases)
-
-
-def _fits(rule: OutputRule, case: Case, slack: float = 1.0) -> bool:
-    whole, parts = case.whole, case.parts
-    if rule.kind == "rows":
-        return _are_rows(case, rule.dim, slack)
-    if any(part.shape != whole.shape for part in parts):
-        return False
-    if rule.kind == "same":
-        return all(torch.equal(part.nan_to_num(), whole.nan_to_num()) for part in parts)
-    if rule.kind == "sum":
-        return close(parts[0] + parts[1], whole, slack)
-    weight = case.weight(rule)
-    if weight is None:  # nothing counts in this batch: it says nothing
-        return True
-    terms = [p * w for p, w in zip(parts, (weight, 1 - weight), strict=True) if w]
-    return close(torch.stack(terms).sum(0), whole, slack)
-
-
-def _are_rows(case: Case, dim: int, slack: float) -> bool:
-    samples = sum(case.rows)
-    factor, rest = divmod(case.whole.shape[dim], samples) if case.whole.dim() > dim else (0, 0)
-    sizes = [part.shape[dim] if part.dim() == case.whole.dim() else -1 for part in case.parts]
-    if rest or factor == 0 or sizes != [factor * rows for rows in case.rows]:
-        return False
-    try:
-        together = torch.cat(list(case.parts), dim)
-    except RuntimeError:  # another dimension differs as well
-        return False
-    return close(together, case.whole, slack)
 
 
 def _candidates(inputs: Sequence[torch.Tensor]) -> Iterator[tuple[int | None, ...]]:
@@ -363,12 +350,3 @@ def _candidates(inputs: Sequence[torch.Tensor]) -> Iterator[tuple[int | None, ..
             fitting: list[int | None] = [d for d in order if tensor.shape[d] == samples]
             choices.append([*fitting[:2], None])
         yield from itertools.islice(itertools.product(*choices), MAX_CANDIDATES)
-
-
-def _narrow(
-    inputs: Sequence[torch.Tensor], dims: Sequence[int | None], start: int, rows: int
-) -> list[torch.Tensor]:
-    return [
-        tensor if dim is None else tensor.narrow(dim, start, rows)
-        for tensor, dim in zip(inputs, dims, strict=True)
-    ]

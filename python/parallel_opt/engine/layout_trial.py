@@ -43,15 +43,22 @@ class Trial:
     """What it returned beside tensors."""
     overwritten: tuple[int, ...] = ()
     """Inputs that the forward wrote to."""
+    moments: tuple[torch.Tensor, ...] = ()
+    """Of what went into each batch norm."""
+    coupled: str = ""
+    """What looks at the whole batch, in words."""
 
 
-class _Watch(TorchFunctionMode):
-    """Fixes batch statistics; records each value that Python reads from what inputs became."""
+class Watch(TorchFunctionMode):
+    """Fixes batch statistics; records each value that Python reads from what inputs became, what
+    goes into batch norms, and embeddings that look at the whole batch."""
 
     def __init__(self, inputs: Sequence[torch.Tensor]) -> None:
         super().__init__()
         self.decisions: list[Decision] = []
         self.batch_norm = False
+        self.moments: list[torch.Tensor] = []
+        self.coupled = ""
         self._origins: dict[int, tuple[weakref.ref[torch.Tensor], frozenset[int]]] = {}
         for index, tensor in enumerate(inputs):
             self._mark(tensor, frozenset([index]))
@@ -66,6 +73,8 @@ class _Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is functional.batch_norm:
             result = self._batch_norm(*args, **kwargs)
+        elif func in _EMBEDDINGS:
+            result = self._embedding(func, *args, **kwargs)
         else:
             result = func(*args, **kwargs)
         origins = self._origins_of(itertools.chain(args, kwargs.values()))
@@ -104,9 +113,37 @@ class _Watch(TorchFunctionMode):
             return functional.batch_norm(*args, **kwargs)
         self.batch_norm = True
         x, mean, variance = given["input"], given.get("running_mean"), given.get("running_var")
+        self.moments.append(_moments(x))
         if mean is None or variance is None:
             mean, variance = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
         return functional.batch_norm(x, mean, variance, given.get("weight"), given.get("bias"))
+
+    def _embedding(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        given = {**dict(zip(_EMBEDDINGS[func], args, strict=False)), **kwargs}
+        if given.get("max_norm") is not None:
+            # In training it shrinks the entries that stand in the batch, for good.
+            self.coupled = "an embedding with max_norm changes the entries that stand in the batch"
+            given["max_norm"] = None
+        if given.get("scale_grad_by_freq"):
+            self.coupled = "an embedding with scale_grad_by_freq counts entries over the batch"
+        return func(**given)
+
+
+def _moments(x: torch.Tensor) -> torch.Tensor:
+    """Count, sum and sum of squares per channel: those of parts add up to those of the whole."""
+    wide = x.detach().to(torch.promote_types(x.dtype, torch.float32)).transpose(0, 1).flatten(1)
+    count = torch.full_like(wide[:, 0], wide.shape[1])
+    return torch.stack([count, wide.sum(1), wide.square().sum(1)])
+
+
+_COMMON = ("max_norm", "norm_type", "scale_grad_by_freq")
+_EMBEDDINGS = {
+    functional.embedding: ("input", "weight", "padding_idx", *_COMMON, "sparse"),
+    functional.embedding_bag: (
+        *("input", "weight", "offsets", *_COMMON, "mode", "sparse"),
+        *("per_sample_weights", "include_last_offset", "padding_idx"),
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +175,7 @@ def run_trial(module: torch.nn.Module, run: Run, inputs: Sequence[torch.Tensor])
     """``run(inputs)`` on copies, in `module` as it was before."""
     inputs = [tensor.detach().clone() for tensor in inputs]  # the forward may write to them
     versions = [tensor._version for tensor in inputs]
-    draws, watch = SettledDraws(), _Watch(inputs)
+    draws, watch = SettledDraws(), Watch(inputs)
     with undisturbed(module):
         before = {name: (id(value), value._version) for name, value in _state(module)}
         with watch, draws:
@@ -162,6 +199,8 @@ def run_trial(module: torch.nn.Module, run: Run, inputs: Sequence[torch.Tensor])
         written,
         structure.constants,
         tuple(i for i, (t, v) in enumerate(zip(inputs, versions, strict=True)) if t._version != v),
+        tuple(watch.moments),
+        watch.coupled,
     )
 
 
@@ -200,17 +239,21 @@ def _number(value: float) -> torch.Tensor:
 @contextlib.contextmanager
 def undisturbed(module: torch.nn.Module) -> Iterator[None]:
     """Puts back buffers, attributes and random states; no gradients, no compilation, no hooks of
-    the user's."""
+    the user's. Frozen parameters too, which a forward may average others into."""
+    global _depth
     tables = [(table, dict(table)) for part in module.modules() for table in (part._buffers,)]
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    parameters = [(p, p.detach().clone()) for p in module.parameters() if _is_silent(p)]
+    silent = [(p, p.detach().clone()) for p in module.parameters() if _is_silent(p)]
+    parameters = [*silent, *_frozen(module)]
     random = RandomState()
     silenced = user_hooks_silenced(module)
     with torch.no_grad(), attributes_kept(module), _eager(), silenced:
         try:
-            _raise_silent(parameters)
+            _raise_silent(silent)
+            _depth += 1
             yield
         finally:
+            _depth -= 1
             for parameter, value in parameters:
                 parameter.data.copy_(value)  # .data: graphs of earlier forwards stay valid
             for table, entries in tables:
@@ -219,6 +262,22 @@ def undisturbed(module: torch.nn.Module) -> Iterator[None]:
             for buffer, value in buffers:
                 buffer.data.copy_(value)
             random.restore()
+
+
+_depth = 0
+_MOST_FROZEN_BYTES = 256 * 2**20
+"""Beyond that a copy may not fit, and a forward that writes to them is rarer still."""
+
+
+def in_trial() -> bool:
+    """Whether the module runs for a look at it."""
+    return _depth > 0
+
+
+def _frozen(module: torch.nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    found = [p for p in module.parameters() if not p.requires_grad and not _is_silent(p)]
+    size = sum(p.numel() * p.element_size() for p in found)
+    return [] if size > _MOST_FROZEN_BYTES else [(p, p.detach().clone()) for p in found]
 
 
 def _eager() -> contextlib.AbstractContextManager[Any]:
@@ -237,3 +296,13 @@ def _raise_silent(parameters: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> No
     for parameter, _ in parameters:
         noise = torch.linspace(0.05, 0.5, parameter.numel(), device=parameter.device)
         parameter.data.copy_(noise.view(parameter.shape))
+
+
+def narrow(
+    inputs: Sequence[torch.Tensor], dims: Sequence[int | None], start: int, rows: int
+) -> list[torch.Tensor]:
+    """`rows` samples of every input that carries them."""
+    return [
+        tensor if dim is None else tensor.narrow(dim, start, rows)
+        for tensor, dim in zip(inputs, dims, strict=True)
+    ]

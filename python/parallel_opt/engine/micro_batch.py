@@ -16,12 +16,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd import grad as gradients_of
 
 from parallel_opt.compat import cuda_random_state, parameter_hook_tables
 from parallel_opt.engine.averages import OutputRule
 from parallel_opt.engine.layout import NO_BATCH, Layout
 from parallel_opt.engine.layout_book import LayoutBook
-from parallel_opt.engine.structure import Structure, flatten
+from parallel_opt.engine.layout_trial import in_trial
+from parallel_opt.engine.structure import Structure, flatten, has_borrowed_parameters
 from parallel_opt.snapshot import (
     HostRandomState,
     RandomState,
@@ -72,7 +74,8 @@ class MicroBatchForward:
             self._note(f"micro-batches: off: {self.refused}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.refused is not None or not torch.is_grad_enabled() or self._count < 2:
+        idle = self.refused is not None or self._count < 2
+        if idle or not torch.is_grad_enabled() or in_trial():
             return self._forward(*args, **kwargs)
         with self._layouts.modes.forward(notice=True):
             return self._by_parts(args, kwargs)
@@ -86,6 +89,9 @@ class MicroBatchForward:
             self._note(f"micro-batches: off: {why}")
         if why or layout.samples(inputs) < 2:
             return self._forward(*args, **kwargs)
+        parameters = [p for p in self._module.parameters() if p.requires_grad]
+        if has_borrowed_parameters(parameters):  # they are gone when the backward runs parts again
+            return self._forward(*args, **kwargs)
         run = _Run(self._forward, layout, self._count, inputs, structure)
         if not self._looked and self._remembers(run.with_forward(self._plain)):
             return self._forward(*args, **kwargs)
@@ -95,7 +101,6 @@ class MicroBatchForward:
                 "of the whole batch"
             )
         tensors = [x for x in inputs if x.requires_grad]
-        parameters = [p for p in self._module.parameters() if p.requires_grad]
         apply: Any = _MicroBatched.apply
         outputs = apply(run, len(tensors), *tensors, *parameters)
         return run.output.rebuild(list(outputs))
@@ -248,7 +253,7 @@ class _Run:
                 continue
             heads, weights = zip(*pairs, strict=True)
             with hooks_out_of(parameter_hook_tables(wanted)):  # called with the sum, not with parts
-                found = torch.autograd.grad(
+                found = gradients_of(
                     heads, [*sources, *wanted], weights, allow_unused=True, create_graph=twice
                 )
             total = [_add(a, b) for a, b in zip(total, found, strict=True)]
@@ -270,6 +275,7 @@ class _MicroBatched(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: _Run, inputs: int, *tensors: torch.Tensor) -> Any:
         ctx.run, ctx.inputs = run, inputs
+        ctx.set_materialize_grads(False)  # what only an unused output needs gets no gradient
         ctx.save_for_backward(*tensors[inputs:])  # notices parameters that were changed in between
         outputs = run.forward()
         ctx.mark_non_differentiable(*(o for o in outputs if not o.is_floating_point()))

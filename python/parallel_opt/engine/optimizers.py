@@ -18,6 +18,8 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from parallel_opt import compat
+from parallel_opt.engine.reducers import averaging_itself
 from parallel_opt.errors import InputError
 
 
@@ -29,6 +31,11 @@ class GradientOwner(Protocol):
 
     def synchronize(self) -> None:
         """Makes those gradients final. Called on every rank in the same order."""
+
+    def averaged(
+        self, parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None]
+    ) -> list[torch.Tensor | None]:
+        """The means over ranks of what ``torch.autograd.grad`` gave for owned parameters."""
 
 
 _seen: weakref.WeakSet[Optimizer] = weakref.WeakSet()
@@ -157,13 +164,13 @@ def _install() -> None:
     watch_optimizers()
     _undo.append(register_optimizer_step_pre_hook(_before_step).remove)
     for name in ("clip_grad_norm_", "clip_grad_value_"):
-        _patch_function(name)
+        _patch_clip(name)
+    _patch_grad()
     for name in ("unscale_", "step"):
         _patch_scaler(name)
 
 
-def _patch_function(name: str) -> None:
-    """Replaces a clipping function in torch and wherever a module has imported it by name."""
+def _patch_clip(name: str) -> None:
     original = getattr(torch.nn.utils, name)
 
     @functools.wraps(original)
@@ -174,11 +181,43 @@ def _patch_function(name: str) -> None:
         _synchronize(lambda: {id(parameter) for parameter in parameters})
         return original(parameters, *args, **kwargs)
 
+    _replace_everywhere(name, original, clip)
+
+
+def _patch_grad() -> None:
+    """``torch.autograd.grad`` for parameters gives their mean over the ranks. Gradients with a
+    graph of their own are refused in the backward."""
+    original = torch.autograd.grad
+
+    @functools.wraps(original)
+    def grad(outputs: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        wanted = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
+        ids = [id(parameter) for parameter in wanted]
+        owners = [o for o in _owners if not o.owned_parameters().isdisjoint(ids)]
+        if not owners or compat.current_backward_id() >= 0:
+            return original(outputs, inputs, *args, **kwargs)
+        with averaging_itself():
+            found: list[Any] = list(original(outputs, wanted, *args, **kwargs))
+        for owner in owners:
+            places = [i for i, each in enumerate(ids) if each in owner.owned_parameters()]
+            means = owner.averaged([wanted[i] for i in places], [found[i] for i in places])
+            for place, mean in zip(places, means, strict=True):
+                found[place] = mean
+            for place in places:
+                ids[place] = 0  # of two owners of one parameter, one averages
+        return tuple(found)
+
+    _replace_everywhere("grad", original, grad)
+
+
+def _replace_everywhere(name: str, original: Any, replacement: Any) -> None:
+    """In torch and wherever a module has imported it by name, but for the engine's own."""
     for module in list(sys.modules.values()):
         # __dict__, not getattr: lazy modules must not load because of this
         names = getattr(module, "__dict__", {})
-        if names.get(name) is original:
-            _replace(module, name, original, clip)
+        own = str(names.get("__name__")).startswith("parallel_opt.")
+        if names.get(name) is original and not own:
+            _replace(module, name, original, replacement)
 
 
 def _patch_scaler(name: str) -> None:

@@ -46,21 +46,47 @@ def failing_together(group: Group, forward: str) -> Iterator[None]:
         raise
 
 
-def switching_together(group: Group, switch: str) -> None:
+SWITCHED = "has switched something on the model (an attribute, or train() or eval() of a part)"
+
+
+def switching_together(group: Group, switch: str, what: str) -> None:
     """Waits until every rank has switched its model in the same way.
 
     Args:
         switch: Its name, alike on all ranks and used once.
+        what: What this rank does, in words.
 
     Raises:
         RanksParted: Other ranks have not within `SWITCH_PATIENCE_S`.
     """
     if not _all_meet(group, f"switched/{switch}", SWITCH_PATIENCE_S):
         raise RanksParted(
-            f"rank {group.rank} alone has switched something on the model (an attribute, or "
-            "train() or eval() of a part): the ranks cannot go on together (switch it on every "
-            "rank)"
+            f"rank {group.rank} alone {what}: the ranks cannot go on together (do so on every rank)"
         )
+
+
+TRAIN, EVAL = "train", "eval"
+
+
+class Changes:
+    """What this rank changes at some step and the others must change too, or they would wait for
+    each other in the forward and in the backward. Costs nothing where nothing changes."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._count = 0
+        self._mode = TRAIN
+
+    def train_in(self, mode: str, step: str) -> None:
+        """A forward or a backward that trains in train() or eval() mode."""
+        if mode != self._mode:
+            self._mode = mode
+            self.meet(f"trains in {mode}() mode", step)
+
+    def meet(self, what: str, step: str) -> None:
+        """Waits for the others to change the same at the step of this name."""
+        self._count += 1
+        switching_together(self._group, f"{step}/{self._count}/{what}", what)
 
 
 def _all_fail(group: Group, forward: str) -> bool:

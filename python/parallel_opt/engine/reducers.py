@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from parallel_opt import compat
 from parallel_opt.engine.process_group import Group
+from parallel_opt.engine.sync_batch_norm import normalised_by_engine
 from parallel_opt.errors import InputError
 
 BUCKET_BYTES = 25 * 2**20  # DDP's own default
@@ -24,8 +25,10 @@ BUCKET_BYTES = 25 * 2**20  # DDP's own default
 class Reducer(Protocol):
     """Averages the gradients of some parameters over a group."""
 
-    def on_backward(self, reduce: bool) -> None:
-        """Called inside backward, when it enters the model; `reduce` is False under no_sync."""
+    def on_backward(self, reduce: bool, begin: Callable[[], None] = lambda: None) -> None:
+        """Called inside backward, when it enters the model; `reduce` is False under no_sync.
+
+        Calls `begin` once per backward that gives parameters a gradient."""
 
     def synchronize(self) -> None:
         """Makes every gradient the mean over ranks. Collective unless there is nothing to do."""
@@ -74,13 +77,16 @@ class LateReducer:
         self._leaves = _Leaves(self._parameters)
         self._backward = -1
 
-    def on_backward(self, reduce: bool) -> None:
+    def on_backward(self, reduce: bool, begin: Callable[[], None] = lambda: None) -> None:
+        if averages_itself():
+            return
         self._dirty = True
         with contextlib.suppress(compat.MissingTorchName):  # only the refusal is lost then
             this = compat.current_backward_id()
             if this != self._backward:
                 self._backward = this
-                self._leaves.reached()
+                if any(self._leaves.reached()):
+                    begin()
 
     def synchronize(self) -> None:
         # Ranks may differ in whether a backward ran at all, so the first collective is always made.
@@ -100,6 +106,36 @@ def reduce_now(parameters: Sequence[torch.Tensor], group: Group, needed: bool = 
     found = bits.tolist()
     if found[0]:
         average_gradients(parameters, found[1:], group)
+
+
+_itself = False
+
+
+@contextlib.contextmanager
+def averaging_itself() -> Iterator[None]:
+    """Within it, who asks for gradients averages what autograd returns: no backward reduces."""
+    global _itself
+    before, _itself = _itself, True
+    try:
+        yield
+    finally:
+        _itself = before
+
+
+def averages_itself() -> bool:
+    """Whether this is within ``averaging_itself()``."""
+    return _itself
+
+
+def averaged(
+    parameters: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor | None], group: Group
+) -> list[torch.Tensor | None]:
+    """The means over ranks of `gradients`, None where no rank has one. Collective."""
+    holders = [parameter.detach() for parameter in parameters]
+    for holder, gradient in zip(holders, gradients, strict=True):
+        holder.grad = None if gradient is None else gradient.detach().clone()
+    reduce_now(holders, group)
+    return [holder.grad for holder in holders]
 
 
 def average_gradients(
@@ -174,7 +210,7 @@ class DdpReducer:
         self._group = group
         self._parameters = [p for p in module.parameters() if p.requires_grad]
         self._ddp = DistributedDataParallel(
-            module,
+            normalised_by_engine(module),
             process_group=group.handle,
             **compat.no_buffer_broadcast(),
             find_unused_parameters=True,  # no other mode survives a branch that appears later
@@ -190,9 +226,9 @@ class DdpReducer:
             for i, p in enumerate(self._parameters)
         ]
 
-    def on_backward(self, reduce: bool) -> None:
+    def on_backward(self, reduce: bool, begin: Callable[[], None] = lambda: None) -> None:
         this = compat.current_backward_id()
-        if this == self._backward:
+        if this == self._backward or averages_itself():
             return
         self._backward = this
         if not reduce:
@@ -205,6 +241,7 @@ class DdpReducer:
             if hit and i not in done
         ]
         if used:
+            begin()
             compat.prepare_reducer(self._ddp, used)
             self._prepared = this
             self._loose = False  # a reduction takes in what was added before it

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.autograd import grad as gradients_of
 
 from parallel_opt.compat import compiled_node, keeps_graph, say_nothing_donated
 from parallel_opt.snapshot import RandomState
@@ -157,7 +158,7 @@ class _Call:
             if grad is not None and head is not None and head.requires_grad:
                 heads.append(head)
                 weights.append(grad)
-        found = torch.autograd.grad(
+        found = gradients_of(
             heads, [own[i] for i in wanted], weights, create_graph=True, allow_unused=True
         )
         by_input = dict(zip(wanted, found, strict=True))

@@ -36,9 +36,19 @@ def thawed_between(module: nn.Sequential, rank: int, step: int) -> None:
     module[0].requires_grad_(step == 1)
 
 
+def resized(module: nn.Sequential, rank: int, step: int) -> None:
+    """As Hugging Face's resize_token_embeddings: the same parameters, of another shape."""
+    if step != 1:
+        return
+    for parameter in module[1].parameters():
+        parameter.data = torch.cat([parameter.data, parameter.data[:1]])
+        parameter.grad = None
+
+
 CHANGES = {
     "new layer": new_layer,
     "assigned": assigned,
+    "resized": resized,
     "frozen": frozen,
     "frozen but in the second step": thawed_between,
 }

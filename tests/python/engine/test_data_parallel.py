@@ -183,29 +183,38 @@ def test_gradients_of_gradients_are_refused(ranks: RankPool, engine: str) -> Non
     )
 
 
-def gradient_by_hand(group: Group, engine: str) -> str:
-    module = linear()
-    parallel = DataParallel(module, group, engine=engine)
+def gradient_by_hand(group: Group, engine: str, view: str) -> None:
+    """Of some parameters, one that the loss does not reach, and an input; then a step as usual."""
+    plain, shared = (nn.ModuleList([linear(), linear(2, 2), linear()]) for _ in range(2))
+    for module in (plain, shared):
+        module.forward = lambda x, m=module: m[1](torch.tanh(m[0](x)))  # type: ignore[method-assign]
+    parallel = DataParallel(shared, group, engine=engine)
     parallel.apply()
-    try:
-        torch.autograd.grad(parallel(batch()).square().sum(), list(module.parameters()))
-    except InputError as error:
-        return str(error)
-    finally:
-        parallel.unapply()
-    return "accepted"
+    whole = batch(4)
+    own = whole if view == "global" else whole[2 * group.rank : 2 * group.rank + 2].clone()
+    found = []
+    for module, forward, x in ((plain, plain, whole), (shared, parallel, own)):
+        x = x.clone().requires_grad_()
+        wanted = [module[0].weight, module[1].bias, module[2].bias]
+        wanted += [x] if view == "global" else []
+        loss = forward(x).square().mean()
+        first = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
+        (one,) = torch.autograd.grad(loss, module[1].weight)
+        assert all(p.grad is None for p in module.parameters())
+        forward(x.detach()).square().mean().backward()
+        found.append([*first, one])
+    parallel.synchronize()
+    same(found[1], found[0])
+    same(grads(shared), grads(plain))
+    parallel.unapply()
 
 
+@pytest.mark.parametrize("view", ["global", "local"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_autograd_grad_for_parameters_is_refused(ranks: RankPool, engine: str) -> None:
-    assert (
-        ranks.run(gradient_by_hand, 2, engine)
-        == [
-            "torch.autograd.grad: returns this rank's part of a parameter's gradient "
-            "(use loss.backward(), then parameter.grad)"
-        ]
-        * 2
-    )
+def test_autograd_grad_for_parameters_gives_the_mean(
+    ranks: RankPool, engine: str, view: str
+) -> None:
+    ranks.run(gradient_by_hand, 2, engine, view)
 
 
 def mixed_batches(group: Group) -> str:

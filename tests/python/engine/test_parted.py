@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from small import batch, grads, linear, same
 from torch import nn
@@ -77,7 +78,7 @@ def switches(group: Group, name: str, both: bool) -> str:
     parted.SWITCH_PATIENCE_S = 0.5 if not both else 40.0
     try:
         if both or group.rank == 0:
-            switching_together(group, name)
+            switching_together(group, name, "turns left")
     except parted.RanksParted as error:
         return str(error)
     finally:
@@ -88,8 +89,7 @@ def switches(group: Group, name: str, both: bool) -> str:
 def test_a_rank_that_switches_its_model_alone_ends(ranks: RankPool) -> None:
     assert ranks.run(switches, 2, "both", True) == ["goes on", "goes on"]
     assert ranks.run(switches, 2, "one", False) == [
-        "rank 0 alone has switched something on the model (an attribute, or train() or eval() of a "
-        "part): the ranks cannot go on together (switch it on every rank)",
+        "rank 0 alone turns left: the ranks cannot go on together (do so on every rank)",
         "goes on",
     ]
 
@@ -112,3 +112,61 @@ def unshared(group: Group) -> str:
 
 def test_a_rank_may_fail_alone_in_evaluation(ranks: RankPool) -> None:
     assert ranks.run(unshared, 2) == ["not now", "good"]
+
+
+def evaluates(module: torch.nn.Module) -> None:
+    module.eval()
+
+
+def freezes(module: torch.nn.Module) -> None:
+    module.requires_grad_(False)
+    next(iter(module.parameters())).requires_grad_(True)
+
+
+def replaces(module: torch.nn.Module) -> None:
+    name, parameter = next(iter(module.named_parameters()))
+    setattr(module, name, torch.nn.Parameter(parameter.detach().clone()))
+
+
+CHANGES = {"evaluates": evaluates, "freezes": freezes, "replaces": replaces}
+
+
+def changes(group: Group, change: str, everywhere: bool) -> str:
+    """Three steps; before the second one, and back before the third, the loop changes something."""
+    parted.SWITCH_PATIENCE_S = 40.0 if everywhere else 0.5
+    module = linear()
+    parallel = DataParallel(module, group)
+    parallel.apply()
+    try:
+        for step in range(3):
+            if step == 1 and (everywhere or group.rank == 0):
+                CHANGES[change](module)
+            elif step == 1:
+                return "waits"  # in its forward, for rank 0
+            elif step == 2:
+                module.train().requires_grad_(True)
+            parallel(batch()).square().sum().backward()
+    except parted.RanksParted as error:
+        return str(error)
+    finally:
+        parted.SWITCH_PATIENCE_S = 40.0
+        if everywhere:
+            parallel.unapply()
+    return "goes on"
+
+
+@pytest.mark.parametrize(
+    "change, what",
+    [
+        ("evaluates", "trains in eval() mode"),
+        ("freezes", "has frozen, unfrozen or replaced parameters"),
+        ("replaces", "has frozen, unfrozen or replaced parameters"),
+    ],
+)
+def test_a_rank_that_changes_its_model_alone_ends(ranks: RankPool, change: str, what: str) -> None:
+    assert ranks.run(changes, 2, change, True) == ["goes on", "goes on"]
+    assert ranks.run(changes, 2, change, False) == [
+        f"rank 0 alone {what}: the ranks cannot go on together (do so on every rank)",
+        "waits",
+    ]
+    ranks.stop()  # the engine of the run that parted is still applied

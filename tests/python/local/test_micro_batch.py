@@ -226,3 +226,21 @@ def test_other_random_numbers_are_said_once(dropout_mlp: Mlp) -> None:
         "micro-batches: each draws its own random numbers: dropout masks differ from those of the "
         "whole batch"
     ]
+
+
+def test_what_only_an_unused_output_needs_gets_no_gradient() -> None:
+    """Zeros instead of None would let AdamW decay it."""
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(3, 2), nn.Linear(3, 1)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.used(x), self.unused(x)
+
+    heads = Heads()
+    LocalEngine(heads, Settings(micro_batches=2)).apply()
+    heads(torch.ones(4, 3))[0].sum().backward()
+    assert heads.used.weight.grad is not None
+    assert heads.unused.weight.grad is None
