@@ -15,6 +15,7 @@ from parallel_opt.capture_fx import FxLowering
 from parallel_opt.capture_inputs import map_tensors, tensors_in
 from parallel_opt.capture_loss import Loss, loss_of
 from parallel_opt.capture_state import preserved, quiet
+from parallel_opt.compat import gradients_of
 from parallel_opt.trace_modules import ROOT, Call, ModuleStack
 from parallel_opt.trace_saved import SavedTensors
 from parallel_opt.trace_tensors import TensorTable
@@ -136,7 +137,7 @@ class _Step:
         gradients: Sequence[torch.Tensor | None] = []
         if loss is not None and trained:
             self.phase = "backward"
-            gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+            gradients = gradients_of(loss, trained, allow_unused=True)
         if self.optimizer is not None:
             self.phase = "optimizer"
             for parameter, gradient in zip(trained, gradients, strict=True):

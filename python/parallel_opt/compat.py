@@ -61,6 +61,10 @@ class MissingTorchName(RuntimeError):
     """This torch has renamed or removed a private name that an engine needs."""
 
 
+gradients_of = torch.autograd.grad
+"""As torch has it: a run on several ranks averages what the user's calls give."""
+
+
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
     """``tree`` with ``function`` applied to every leaf of its tuples, lists and dicts."""
     return pytree.tree_map(function, tree)

@@ -17,6 +17,7 @@ from parallel_opt.capture_flex import FLEX, flex_operands
 from parallel_opt.capture_inputs import map_tensors, tensors_in
 from parallel_opt.capture_loss import Loss, loss_of
 from parallel_opt.capture_state import preserved
+from parallel_opt.compat import gradients_of
 from parallel_opt.trace_modules import Call, ModuleStack, Path
 from parallel_opt.trace_saved import SavedTensors
 from parallel_opt.trace_tensors import TensorTable, operands
@@ -234,7 +235,7 @@ class Recorder:
             functions.higher_order_seen(self._higher_order),
             compat.DispatchRecorder(self.record, self.undo.before),
         ):
-            torch.autograd.grad(loss, leaves, allow_unused=True)
+            gradients_of(loss, leaves, allow_unused=True)
 
     def record(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any

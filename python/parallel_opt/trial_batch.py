@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from parallel_opt.compat import after_gradient_hook_tables, tree_leaves, tree_map
+from parallel_opt.compat import after_gradient_hook_tables, gradients_of, tree_leaves, tree_map
 from parallel_opt.snapshot import hooks_out_of
 
 
@@ -74,7 +74,7 @@ class ForwardBackward:
                 with gradients_kept(self._parameters):
                     torch.autograd.backward(heads, weights)
             else:
-                torch.autograd.grad(heads, self._parameters, weights, allow_unused=True)
+                gradients_of(heads, self._parameters, weights, allow_unused=True)
         return outputs
 
 

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch.autograd import grad as gradients_of
 
 from parallel_opt import compat
+from parallel_opt.compat import gradients_of
 from parallel_opt.engine.averages import Case, OutputRule, fits
 from parallel_opt.engine.checkpoints import without_reentrant_checkpoints
 from parallel_opt.engine.draws import FullBatchDraws

@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.autograd import grad as gradients_of
 
-from parallel_opt.compat import cuda_random_state, parameter_hook_tables
+from parallel_opt.compat import cuda_random_state, gradients_of, parameter_hook_tables
 from parallel_opt.engine.averages import OutputRule
 from parallel_opt.engine.layout import NO_BATCH, Layout
 from parallel_opt.engine.layout_book import LayoutBook

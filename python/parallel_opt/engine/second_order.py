@@ -12,9 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.autograd import grad as gradients_of
 
-from parallel_opt.compat import compiled_node, keeps_graph, say_nothing_donated
+from parallel_opt.compat import compiled_node, gradients_of, keeps_graph, say_nothing_donated
 from parallel_opt.snapshot import RandomState
 
 _KEY = "_parallel_opt_call"

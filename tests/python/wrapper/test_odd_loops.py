@@ -95,6 +95,11 @@ square = lambda model, x: model(x).square().mean()
 train("picky", OptimizedParallel(Picky(6, 3), **pins), square, (5, 8, 8, 5, 8))
 norm = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3)))
 train("norm", OptimizedParallel(norm, **pins), lambda m, x: m(x).exp().mean(), (8, 8, 7))
+trunk = nn.Linear(6, 4)
+heads = nn.ModuleList(
+    OptimizedParallel(nn.Sequential(trunk, nn.Linear(4, 2)), **pins) for _ in range(2)
+)
+train("shared", heads, lambda m, x: square(m[0], x) + square(m[1], x), (8, 7))
 model = OptimizedParallel(nn.Linear(6, 3), **pins)
 train("borrowed", model, square, (8,))
 train("borrowed", model, both, (8, 7))
@@ -106,5 +111,5 @@ def test_ranks_begin_otherwise_as_one_process_does(tmp_path: Path) -> None:
     assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
     assert one.stdout.count("skips a batch: no fives") == 2
     assert two.stdout.count("skips a batch: no fives") == 2
-    assert len(losses(one.stdout)) == 9  # 3 + 3 + 1 + 2
+    assert len(losses(one.stdout)) == 11  # 3 + 3 + 2 + 1 + 2
     assert losses(two.stdout) == pytest.approx(losses(one.stdout), rel=1e-10)
