@@ -59,6 +59,15 @@ def test_a_backward_by_other_factors_is_sliced() -> None:
     assert layout_of(by(lambda grad: -0.3 * grad), numbers(6, 4)).whole_because == ""
 
 
+def test_gradients_that_are_rounding_alone_are_not_compared() -> None:
+    """A bias before a softmax over all of its entries has none."""
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 3).double()
+    layer.bias = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    model = nn.Sequential(layer, nn.Softmax(dim=1))
+    assert layout_of(model, numbers(6, 4)).whole_because == ""
+
+
 def test_a_loss_over_entries_drawn_at_random_is_noticed() -> None:
     """Settled draws are 0.5: all entries of 24 count, or none and the loss is NaN."""
 
