@@ -1,6 +1,7 @@
 #include "parallel_opt/cost/transformer_facts.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "parallel_opt/graph/alias.h"
