@@ -7,66 +7,60 @@
 namespace parallel_opt::hf {
 namespace {
 
-/// For families that call the sizes otherwise: the checks and the fields all share.
-void finish_sizes(ConfigReader& c, DecoderSpec& s, std::string_view heads_key,
-                  std::string_view hidden_key) {
-  if (c.divides(heads_key, s.heads, hidden_key, s.hidden)) s.head_dim = s.hidden / s.heads;
-  if (s.kv_heads == 0) s.kv_heads = s.heads;
-  s.sequence_hint = std::min<std::int64_t>(s.max_positions, 2048);
-  read_head(c, s);
+/// GPT-2's sizes under its own names.
+void read_gpt_sizes(ConfigReader& c, DecoderSpec& s, const DecoderDefaults& defaults,
+                    std::int64_t most_positions) {
+  read_named_sizes(c, s, defaults,
+                   {{"n_embd", "hidden_size"},
+                    {"n_layer", "num_hidden_layers"},
+                    {"n_head", "num_attention_heads"},
+                    {"n_positions", "max_position_embeddings"},
+                    most_positions});
+  s.ffn = c.maybe_whole({"n_inner"}, 1, limits::kFeedForward).value_or(4 * s.hidden);
+  layer_norms(c, s, {"layer_norm_epsilon"});
+}
+
+void gpt_dropouts(ConfigReader& c, DecoderSpec& s, double fallback) {
+  s.attention_dropout = c.real({"attn_pdrop"}, fallback);
+  s.residual_dropout = c.real({"resid_pdrop"}, fallback);
+  s.embed_dropout = c.real({"embd_pdrop"}, fallback);
+}
+
+DecoderSpec read_gpt2(ConfigReader& c, std::string_view activation) {
+  DecoderSpec s;
+  s.names = gpt_names();
+  s.names.positions = "wpe";
+  s.names.qkv = "c_attn";
+  s.names.o = "c_proj";
+  read_gpt_sizes(c, s, {50257, 768, 0, 12, 12, 0, 1024, 0, true}, limits::kSequence);
+  plain_mlp(s, "c_fc", "c_proj");
+  s.positions = Positions::learned;
+  s.qkv_bias = s.o_bias = s.mlp_bias = true;
+  s.activation = c.activation({"activation_function"}, activation);
+  gpt_dropouts(c, s, 0.1);
+  c.not_built("add_cross_attention", "a decoder of an encoder-decoder model: capture it");
+  return s;
 }
 
 DecoderSpec gpt2(ConfigReader& c) {
-  DecoderSpec s;
-  s.names = {.base = "transformer",
-             .embed = "wte",
-             .positions = "wpe",
-             .layers = "h",
-             .attention = "attn",
-             .o = "c_proj",
-             .qkv = "c_attn",
-             .norm1 = "ln_1",
-             .norm2 = "ln_2",
-             .final_norm = "ln_f"};
-  s.vocab = c.whole({"vocab_size"}, 50257, 1, limits::kVocabulary);
-  s.hidden = c.whole({"n_embd", "hidden_size"}, 768);
-  s.layers = c.whole({"n_layer", "num_hidden_layers"}, 12, 1, limits::kLayers);
-  s.heads = c.whole({"n_head", "num_attention_heads"}, 12, 1, limits::kHeads);
-  s.ffn = c.maybe_whole({"n_inner"}, 1, limits::kFeedForward).value_or(4 * s.hidden);
-  s.max_positions = c.whole({"n_positions", "max_position_embeddings"}, 1024, 1, limits::kSequence);
-  finish_sizes(c, s, "n_head", "n_embd");
-  layer_norms(c, s, {"layer_norm_epsilon"});
-  plain_mlp(s, "c_fc", "c_proj");
-  s.positions = Positions::learned;
-  s.conv1d = s.qkv_bias = s.o_bias = s.mlp_bias = true;
-  s.activation = c.activation({"activation_function"}, "gelu_new");
-  s.attention_dropout = c.real({"attn_pdrop"}, 0.1);
-  s.residual_dropout = c.real({"resid_pdrop"}, 0.1);
-  s.embed_dropout = c.real({"embd_pdrop"}, 0.1);
-  s.tied = c.flag({"tie_word_embeddings"}, true);
+  DecoderSpec s = read_gpt2(c, "gelu_new");
+  s.conv1d = true;
   c.ignore({"scale_attn_by_inverse_layer_idx"});  // another number in the same operator
-  c.not_built("add_cross_attention", "a decoder of an encoder-decoder model: capture it");
+  return s;
+}
+
+DecoderSpec gpt_bigcode(ConfigReader& c) {
+  DecoderSpec s = read_gpt2(c, "gelu_pytorch_tanh");
+  if (c.flag({"multi_query"}, true)) s.kv_heads = 1;
+  c.ignore({"num_key_value_heads"});  // 1 or as many as heads, by multi_query
   return s;
 }
 
 DecoderSpec gptj(ConfigReader& c) {
   DecoderSpec s;
-  s.names = {.base = "transformer",
-             .embed = "wte",
-             .layers = "h",
-             .attention = "attn",
-             .o = "out_proj",
-             .norm1 = "ln_1",
-             .final_norm = "ln_f"};
-  s.vocab = c.whole({"vocab_size"}, 50400, 1, limits::kVocabulary);
-  s.hidden = c.whole({"n_embd", "hidden_size"}, 4096);
-  s.layers = c.whole({"n_layer", "num_hidden_layers"}, 28, 1, limits::kLayers);
-  s.heads = c.whole({"n_head", "num_attention_heads"}, 16, 1, limits::kHeads);
-  s.ffn = c.maybe_whole({"n_inner"}, 1, limits::kFeedForward).value_or(4 * s.hidden);
-  s.max_positions =
-      c.whole({"n_positions", "max_position_embeddings"}, 2048, 1, limits::kPositions);
-  finish_sizes(c, s, "n_head", "n_embd");
-  layer_norms(c, s, {"layer_norm_epsilon"});
+  s.names = gpt_names();
+  s.names.o = "out_proj";
+  read_gpt_sizes(c, s, {50400, 4096, 0, 28, 16, 0, 2048, 0, false}, limits::kPositions);
   plain_mlp(s, "fc_in", "fc_out");
   s.block = BlockKind::parallel;
   s.positions = Positions::rotary_interleaved;
@@ -76,10 +70,15 @@ DecoderSpec gptj(ConfigReader& c) {
   s.attention = AttentionKind::eager;
   s.mlp_bias = s.head_bias = true;
   s.activation = c.activation({"activation_function"}, "gelu_new");
-  s.attention_dropout = c.real({"attn_pdrop"}, 0);
-  s.residual_dropout = c.real({"resid_pdrop"}, 0);
-  s.embed_dropout = c.real({"embd_pdrop"}, 0);
-  s.tied = c.flag({"tie_word_embeddings"}, false);
+  gpt_dropouts(c, s, 0);
+  return s;
+}
+
+/// gptj with one product for queries, keys and values, in four parts.
+DecoderSpec codegen(ConfigReader& c) {
+  DecoderSpec s = gptj(c);
+  s.names.qkv = "qkv_proj";
+  c.divides("4 (parts of n_head)", 4, "n_head", s.heads);
   return s;
 }
 
@@ -214,11 +213,41 @@ DecoderSpec falcon(ConfigReader& c) {
 }
 
 constexpr HfFamily kEarlyDecoderFamilies[] = {
-    {"gpt2", gpt2}, {"gptj", gptj},   {"gpt_neox", gpt_neox},
-    {"opt", opt},   {"bloom", bloom}, {"falcon", falcon},
+    {"gpt2", gpt2},       {"gpt_bigcode", gpt_bigcode}, {"gptj", gptj},
+    {"codegen", codegen}, {"gpt_neox", gpt_neox},       {"opt", opt},
+    {"bloom", bloom},     {"falcon", falcon},
 };
 
 }  // namespace
+
+void finish_sizes(ConfigReader& c, DecoderSpec& s, std::string_view heads_key,
+                  std::string_view hidden_key) {
+  if (c.divides(heads_key, s.heads, hidden_key, s.hidden)) s.head_dim = s.hidden / s.heads;
+  if (s.kv_heads == 0) s.kv_heads = s.heads;
+  s.sequence_hint = std::min<std::int64_t>(s.max_positions, 2048);
+  read_head(c, s);
+}
+
+void read_named_sizes(ConfigReader& c, DecoderSpec& s, const DecoderDefaults& d,
+                      const SizeNames& names) {
+  s.vocab = c.whole({"vocab_size"}, d.vocab, 1, limits::kVocabulary);
+  s.hidden = c.whole(names.hidden, d.hidden);
+  s.layers = c.whole(names.layers, d.layers, 1, limits::kLayers);
+  s.heads = c.whole(names.heads, d.heads, 1, limits::kHeads);
+  s.max_positions = c.whole(names.positions, d.max_positions, 1, names.most_positions);
+  s.tied = c.flag({"tie_word_embeddings"}, d.tied);
+  finish_sizes(c, s, *names.heads.begin(), *names.hidden.begin());
+}
+
+DecoderNames gpt_names() {
+  return {.base = "transformer",
+          .embed = "wte",
+          .layers = "h",
+          .attention = "attn",
+          .norm1 = "ln_1",
+          .norm2 = "ln_2",
+          .final_norm = "ln_f"};
+}
 
 std::span<const HfFamily> early_decoder_families() { return kEarlyDecoderFamilies; }
 

@@ -7,34 +7,6 @@
 namespace parallel_opt::hf {
 namespace {
 
-/// Sizes of families that have no heads for keys of their own.
-void read_sizes(ConfigReader& c, DecoderSpec& s, const DecoderDefaults& d,
-                const ConfigReader::Keys& hidden, const ConfigReader::Keys& layers,
-                const ConfigReader::Keys& heads, const ConfigReader::Keys& positions) {
-  s.vocab = c.whole({"vocab_size"}, d.vocab, 1, limits::kVocabulary);
-  s.hidden = c.whole(hidden, d.hidden);
-  s.layers = c.whole(layers, d.layers, 1, limits::kLayers);
-  s.heads = c.whole(heads, d.heads, 1, limits::kHeads);
-  s.max_positions = c.whole(positions, d.max_positions, 1, limits::kSequence);
-  if (c.divides(*heads.begin(), s.heads, *hidden.begin(), s.hidden)) {
-    s.head_dim = s.hidden / s.heads;
-  }
-  s.kv_heads = s.heads;
-  s.sequence_hint = std::min<std::int64_t>(s.max_positions, 2048);
-  s.tied = c.flag({"tie_word_embeddings"}, d.tied);
-  read_head(c, s);
-}
-
-DecoderNames gpt_names() {
-  return {.base = "transformer",
-          .embed = "wte",
-          .layers = "h",
-          .attention = "attn",
-          .norm1 = "ln_1",
-          .norm2 = "ln_2",
-          .final_norm = "ln_f"};
-}
-
 DecoderSpec exaone4(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {102400, 4096, 16384, 32, 32, 32, 2048});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
@@ -73,39 +45,17 @@ DecoderSpec persimmon(ConfigReader& c) {
   return s;
 }
 
-DecoderSpec gpt_bigcode(ConfigReader& c) {
-  DecoderSpec s;
-  s.names = gpt_names();
-  s.names.positions = "wpe";
-  s.names.qkv = "c_attn";
-  s.names.o = "c_proj";
-  read_sizes(c, s, {50257, 768, 0, 12, 12, 0, 1024, 0, true}, {"n_embd", "hidden_size"},
-             {"n_layer", "num_hidden_layers"}, {"n_head", "num_attention_heads"},
-             {"n_positions", "max_position_embeddings"});
-  s.ffn = c.maybe_whole({"n_inner"}, 1, limits::kFeedForward).value_or(4 * s.hidden);
-  if (c.flag({"multi_query"}, true)) s.kv_heads = 1;
-  layer_norms(c, s, {"layer_norm_epsilon"});
-  plain_mlp(s, "c_fc", "c_proj");
-  s.positions = Positions::learned;
-  s.qkv_bias = s.o_bias = s.mlp_bias = true;
-  s.activation = c.activation({"activation_function"}, "gelu_pytorch_tanh");
-  s.attention_dropout = c.real({"attn_pdrop"}, 0.1);
-  s.residual_dropout = c.real({"resid_pdrop"}, 0.1);
-  s.embed_dropout = c.real({"embd_pdrop"}, 0.1);
-  c.ignore({"num_key_value_heads"});  // 1 or as many as heads, by multi_query
-  c.not_built("add_cross_attention", "a decoder of an encoder-decoder model: capture it");
-  return s;
-}
-
 DecoderSpec gpt_neo(ConfigReader& c) {
   DecoderSpec s;
   s.names = gpt_names();
   s.names.positions = "wpe";
   s.names.attention = "attn.attention";
   s.names.o = "out_proj";
-  read_sizes(c, s, {50257, 2048, 0, 24, 16, 0, 2048, 0, true}, {"hidden_size"},
-             {"num_layers", "num_hidden_layers"}, {"num_heads", "num_attention_heads"},
-             {"max_position_embeddings"});
+  read_named_sizes(c, s, {50257, 2048, 0, 24, 16, 0, 2048, 0, true},
+                   {{"hidden_size"},
+                    {"num_layers", "num_hidden_layers"},
+                    {"num_heads", "num_attention_heads"},
+                    {"max_position_embeddings"}});
   s.ffn = c.maybe_whole({"intermediate_size"}, 1, limits::kFeedForward).value_or(4 * s.hidden);
   layer_norms(c, s, {"layer_norm_epsilon"});
   plain_mlp(s, "c_fc", "c_proj");
@@ -122,32 +72,6 @@ DecoderSpec gpt_neo(ConfigReader& c) {
   return s;
 }
 
-DecoderSpec codegen(ConfigReader& c) {
-  DecoderSpec s;
-  s.names = gpt_names();
-  s.names.qkv = "qkv_proj";
-  s.names.o = "out_proj";
-  read_sizes(c, s, {50400, 4096, 0, 28, 16, 0, 2048, 0, false}, {"n_embd", "hidden_size"},
-             {"n_layer", "num_hidden_layers"}, {"n_head", "num_attention_heads"},
-             {"n_positions", "max_position_embeddings"});
-  s.ffn = c.maybe_whole({"n_inner"}, 1, limits::kFeedForward).value_or(4 * s.hidden);
-  c.divides("4 (parts of n_head)", 4, "n_head", s.heads);
-  layer_norms(c, s, {"layer_norm_epsilon"});
-  plain_mlp(s, "fc_in", "fc_out");
-  s.block = BlockKind::parallel;
-  s.positions = Positions::rotary_interleaved;
-  s.rotary_dim = c.whole({"rotary_dim"}, 64, 2);
-  if (s.rotary_dim > s.head_dim) c.fault("rotary_dim", "is wider than a head");
-  s.table_per_layer = true;
-  s.attention = AttentionKind::eager;
-  s.mlp_bias = s.head_bias = true;
-  s.activation = c.activation({"activation_function"}, "gelu_new");
-  s.attention_dropout = c.real({"attn_pdrop"}, 0);
-  s.residual_dropout = c.real({"resid_pdrop"}, 0);
-  s.embed_dropout = c.real({"embd_pdrop"}, 0);
-  return s;
-}
-
 DecoderSpec mpt(ConfigReader& c) {
   DecoderSpec s;
   s.names = {.base = "transformer",
@@ -160,9 +84,11 @@ DecoderSpec mpt(ConfigReader& c) {
              .norm1 = "norm_1",
              .norm2 = "norm_2",
              .final_norm = "norm_f"};
-  read_sizes(c, s, {50368, 2048, 0, 24, 16, 0, 2048, 0, true}, {"d_model", "hidden_size"},
-             {"n_layers", "num_hidden_layers"}, {"n_heads", "num_attention_heads"},
-             {"max_seq_len"});
+  read_named_sizes(c, s, {50368, 2048, 0, 24, 16, 0, 2048, 0, true},
+                   {{"d_model", "hidden_size"},
+                    {"n_layers", "num_hidden_layers"},
+                    {"n_heads", "num_attention_heads"},
+                    {"max_seq_len"}});
   s.ffn = 4 * s.hidden;  // expansion_ratio is read nowhere
   s.norm = NormKind::layer_no_bias;
   s.norm_eps = c.real({"layer_norm_epsilon"}, 1e-5);
@@ -229,8 +155,6 @@ constexpr HfFamily kFurtherDecoderFamilies[] = {
     {"exaone4", exaone4},
     {"hunyuan_v1_dense", hunyuan_v1_dense},
     {"gpt_neo", gpt_neo},
-    {"gpt_bigcode", gpt_bigcode},
-    {"codegen", codegen},
     {"persimmon", persimmon},
     {"mpt", mpt},
     {"biogpt", biogpt},

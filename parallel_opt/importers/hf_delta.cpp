@@ -194,15 +194,13 @@ DecoderSpec read_delta(ConfigReader& c, const DecoderDefaults& d, bool apart) {
 
 void gated_experts(ConfigReader& c, DecoderSpec& s, std::int64_t experts, std::int64_t top_k,
                    bool renormalise) {
-  MixtureOfExperts m;
-  m.experts = c.whole({"num_experts", "num_local_experts"}, experts, 1, limits::kExperts);
-  m.top_k = c.whole({"num_experts_per_tok"}, top_k, 1, limits::kExperts);
-  m.ffn = c.whole({"moe_intermediate_size"}, 512, 1, limits::kFeedForward);
+  MixtureOfExperts m = read_mixture(
+      c, {{"num_experts", "num_local_experts"}, experts, {"num_experts_per_tok"}, top_k},
+      c.whole({"moe_intermediate_size"}, 512, 1, limits::kFeedForward));
   m.shared_ffn = c.whole({"shared_expert_intermediate_size"}, 512, 1, limits::kFeedForward);
   m.shared_name = "shared_expert";
   m.shared_gate = true;
   m.renormalise = renormalise;
-  check_choice(c, m, "num_experts");
   s.moe = m;
 }
 

@@ -58,6 +58,19 @@ struct DecoderDefaults {
   std::string_view activation = "silu";
 };
 DecoderSpec read_decoder(ConfigReader& c, const DecoderDefaults& defaults);
+/// For families that call the sizes otherwise: the checks and the fields all share.
+void finish_sizes(ConfigReader& c, DecoderSpec& spec, std::string_view heads_key,
+                  std::string_view hidden_key);
+/// What the sizes are called, the usual name first.
+struct SizeNames {
+  ConfigReader::Keys hidden, layers, heads, positions;
+  std::int64_t most_positions = limits::kSequence;
+};
+/// Sizes, all but the inner width, where keys have as many heads as queries.
+void read_named_sizes(ConfigReader& c, DecoderSpec& spec, const DecoderDefaults& defaults,
+                      const SizeNames& names);
+/// GPT-2's names of modules, which others took over; `o` and `qkv` differ.
+DecoderNames gpt_names();
 /// The text model of a file's text_config, of the family that it names or of the usual one;
 /// nothing, with a fault, where it is no decoder that can be part of another model.
 /// With `flat` the fields may stand beside vision_config, as older files have them.
@@ -78,6 +91,14 @@ void layer_norms(ConfigReader& c, DecoderSpec& spec, ConfigReader::Keys keys);
 void granite_scales(ConfigReader& c, DecoderSpec& spec);
 /// Norms of queries and keys behind their rotation (hunyuan).
 void hunyuan_norms(DecoderSpec& spec);
+/// What the numbers of experts, and of those that a token meets, are called; with their defaults.
+struct ExpertKeys {
+  ConfigReader::Keys experts;
+  std::int64_t experts_default;
+  ConfigReader::Keys chosen;
+  std::int64_t chosen_default;
+};
+MixtureOfExperts read_mixture(ConfigReader& c, const ExpertKeys& keys, std::int64_t ffn);
 /// A fault when a token shall meet more experts than there are.
 void check_choice(ConfigReader& c, const MixtureOfExperts& moe, std::string_view experts_key);
 /// Layers with experts: every `decoder_sparse_step`-th, but not `mlp_only_layers`.

@@ -10,12 +10,9 @@ namespace {
 DecoderSpec mixtral(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {32000, 4096, 14336, 32, 32, 8, 131072});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
-  MixtureOfExperts m;
-  m.experts = c.whole({"num_local_experts", "num_experts"}, 8, 1, limits::kExperts);
-  m.top_k = c.whole({"num_experts_per_tok"}, 2, 1, limits::kExperts);
-  m.ffn = s.ffn;
+  MixtureOfExperts m =
+      read_mixture(c, {{"num_local_experts", "num_experts"}, 8, {"num_experts_per_tok"}, 2}, s.ffn);
   m.renormalise = true;
-  check_choice(c, m, "num_local_experts");
   s.moe = m;
   return s;
 }
@@ -24,15 +21,13 @@ DecoderSpec qwen2_moe(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {151936, 2048, 5632, 24, 16, 16, 32768});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-6);
   s.qkv_bias = c.flag({"qkv_bias"}, true);
-  MixtureOfExperts m;
-  m.experts = c.whole({"num_experts"}, 60, 1, limits::kExperts);
-  m.top_k = c.whole({"num_experts_per_tok"}, 4, 1, limits::kExperts);
-  m.ffn = c.whole({"moe_intermediate_size"}, 1408, 1, limits::kFeedForward);
+  MixtureOfExperts m =
+      read_mixture(c, {{"num_experts"}, 60, {"num_experts_per_tok"}, 4},
+                   c.whole({"moe_intermediate_size"}, 1408, 1, limits::kFeedForward));
   m.shared_ffn = c.whole({"shared_expert_intermediate_size"}, 5632, 1, limits::kFeedForward);
   m.shared_name = "shared_expert";
   m.shared_gate = true;
   m.renormalise = c.flag({"norm_topk_prob"}, false);
-  check_choice(c, m, "num_experts");
   s.moe = m;
   sparse_layers(c, s);
   return s;
@@ -43,12 +38,10 @@ DecoderSpec qwen3_moe(ConfigReader& c) {
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-6);
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.qk_norm = QkNorm::per_head;
-  MixtureOfExperts m;
-  m.experts = c.whole({"num_experts", "num_local_experts"}, 128, 1, limits::kExperts);
-  m.top_k = c.whole({"num_experts_per_tok"}, 8, 1, limits::kExperts);
-  m.ffn = c.whole({"moe_intermediate_size"}, 768, 1, limits::kFeedForward);
+  MixtureOfExperts m =
+      read_mixture(c, {{"num_experts", "num_local_experts"}, 128, {"num_experts_per_tok"}, 8},
+                   c.whole({"moe_intermediate_size"}, 768, 1, limits::kFeedForward));
   m.renormalise = c.flag({"norm_topk_prob"}, false);
-  check_choice(c, m, "num_experts");
   s.moe = m;
   sparse_layers(c, s);
   return s;
@@ -60,12 +53,9 @@ DecoderSpec olmoe(ConfigReader& c) {
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
   s.clip_qkv = c.real({"clip_qkv"}, 0);
   s.qk_norm = QkNorm::whole;
-  MixtureOfExperts m;
-  m.experts = c.whole({"num_experts", "num_local_experts"}, 64, 1, limits::kExperts);
-  m.top_k = c.whole({"num_experts_per_tok"}, 8, 1, limits::kExperts);
-  m.ffn = s.ffn;
+  MixtureOfExperts m = read_mixture(
+      c, {{"num_experts", "num_local_experts"}, 64, {"num_experts_per_tok"}, 8}, s.ffn);
   m.renormalise = c.flag({"norm_topk_prob"}, false);
-  check_choice(c, m, "num_experts");
   s.moe = m;
   return s;
 }
@@ -154,6 +144,15 @@ void sparse_layers(ConfigReader& c, DecoderSpec& s) {
   s.layer_has_experts = [step, dense](std::int64_t i) {
     return std::find(dense.begin(), dense.end(), i) == dense.end() && (i + 1) % step == 0;
   };
+}
+
+MixtureOfExperts read_mixture(ConfigReader& c, const ExpertKeys& keys, std::int64_t ffn) {
+  MixtureOfExperts m;
+  m.experts = c.whole(keys.experts, keys.experts_default, 1, limits::kExperts);
+  m.top_k = c.whole(keys.chosen, keys.chosen_default, 1, limits::kExperts);
+  m.ffn = ffn;
+  check_choice(c, m, *keys.experts.begin());
+  return m;
 }
 
 void check_choice(ConfigReader& c, const MixtureOfExperts& m, std::string_view experts_key) {

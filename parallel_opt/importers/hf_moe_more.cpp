@@ -7,22 +7,6 @@
 namespace parallel_opt::hf {
 namespace {
 
-struct ExpertKeys {
-  ConfigReader::Keys experts;
-  std::int64_t experts_default;
-  ConfigReader::Keys chosen;
-  std::int64_t chosen_default;
-};
-
-MixtureOfExperts read_mixture(ConfigReader& c, const ExpertKeys& keys, std::int64_t ffn) {
-  MixtureOfExperts m;
-  m.experts = c.whole(keys.experts, keys.experts_default, 1, limits::kExperts);
-  m.top_k = c.whole(keys.chosen, keys.chosen_default, 1, limits::kExperts);
-  m.ffn = ffn;
-  check_choice(c, m, *keys.experts.begin());
-  return m;
-}
-
 /// A number that transformers has no default for.
 std::int64_t stated(ConfigReader& c, std::string_view key, std::int64_t max) {
   const std::optional<std::int64_t> value = c.maybe_whole({key}, 1, max);

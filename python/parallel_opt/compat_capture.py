@@ -117,7 +117,7 @@ def storage_reference(tensor: torch.Tensor) -> Any:
     tensor = values_of(tensor)
     try:
         return StorageWeakRef(tensor.untyped_storage())
-    except (NotImplementedError, RuntimeError):
+    except RuntimeError:  # NotImplementedError among them
         return None
 
 

@@ -53,6 +53,14 @@ def read(config: Config, directory: Path) -> _core.Graph:
     return _core.load_model(str(path))
 
 
+def assert_same_parameters(graph: _core.Graph, model: nn.Module) -> None:
+    """Names, shapes and their number; a tied parameter has all its names and counts once."""
+    ours = {(t.fqn, tuple(t.shape)) for t in graph.tensors if t.role == "parameter"}
+    theirs = {(fqn, tuple(p.shape)) for fqn, p in model.named_parameters(remove_duplicate=False)}
+    assert ours == theirs
+    assert graph.count_parameters().parameters == sum(p.numel() for p in model.parameters())
+
+
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
 LAYER_KEY = {"gpt2": "n_layer", "gptj": "n_layer", "bloom": "n_layer", "distilbert": "n_layers"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hf_configs import REAL
-from hf_models import bound, captured, read, reference, shallow
+from hf_models import assert_same_parameters, bound, captured, read, reference, shallow
 
 from parallel_opt import _core
 
@@ -14,10 +14,7 @@ from parallel_opt import _core
 @pytest.mark.parametrize("name", REAL)
 def test_parameters_are_exactly_transformers(name: str, tmp_path: Path) -> None:
     graph, model = read(REAL[name], tmp_path), reference(REAL[name])
-    assert graph.count_parameters().parameters == sum(p.numel() for p in model.parameters())
-    ours = {(t.fqn, tuple(t.shape)) for t in graph.tensors if t.role == "parameter"}
-    theirs = {(fqn, tuple(p.shape)) for fqn, p in model.named_parameters(remove_duplicate=False)}
-    assert ours == theirs
+    assert_same_parameters(graph, model)
 
 
 # Totals that the models' publishers state.

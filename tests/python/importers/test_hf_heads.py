@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hf_configs import REAL, Config
-from hf_models import bound, captured, read, reference, shallow
+from hf_models import assert_same_parameters, bound, captured, read, reference, shallow
 from transformers.models.auto import modeling_auto
 
 from parallel_opt import InputError, _core
@@ -59,10 +59,7 @@ BUILT = sorted(set(ARCHITECTURES) - REFUSED)
 def test_parameters_are_exactly_transformers(name: str, tmp_path: Path) -> None:
     config = ARCHITECTURES[name]
     graph, model = read(config, tmp_path), reference(config)
-    ours = {(t.fqn, tuple(t.shape)) for t in graph.tensors if t.role == "parameter"}
-    theirs = {(fqn, tuple(p.shape)) for fqn, p in model.named_parameters(remove_duplicate=False)}
-    assert ours == theirs
-    assert graph.count_parameters().parameters == sum(p.numel() for p in model.parameters())
+    assert_same_parameters(graph, model)
 
 
 @pytest.mark.parametrize("name", BUILT)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hf_further_configs import FURTHER
-from hf_models import bound, captured, read, reference, shallow
+from hf_models import assert_same_parameters, bound, captured, read, reference, shallow
 from hf_more_configs import MORE
 
 from parallel_opt import _core
@@ -17,10 +17,7 @@ ALL = {**MORE, **FURTHER}
 @pytest.mark.parametrize("name", ALL)
 def test_parameters_flops_and_blocks_are_transformers(name: str, tmp_path: Path) -> None:
     graph, model = read(ALL[name], tmp_path), reference(ALL[name])
-    assert graph.count_parameters().parameters == sum(p.numel() for p in model.parameters())
-    ours = {(t.fqn, tuple(t.shape)) for t in graph.tensors if t.role == "parameter"}
-    theirs = {(fqn, tuple(p.shape)) for fqn, p in model.named_parameters(remove_duplicate=False)}
-    assert ours == theirs
+    assert_same_parameters(graph, model)
     whole = read({**model.config.to_dict(), **ALL[name]}, tmp_path)
     assert [note for note in whole.notes if "not understood" in note] == []
     small = shallow(ALL[name], 2)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from hf_image_configs import Config, config
-from hf_models import read, reference
+from hf_models import assert_same_parameters, read, reference
 from torch import Tensor, nn
 
 from parallel_opt import _core
@@ -137,10 +137,7 @@ IMAGE_TOKENS = (SIDE // 2) ** 2
 @pytest.mark.parametrize("name", REAL)
 def test_parameters_are_exactly_transformers(name: str, tmp_path: Path) -> None:
     graph, model = read(REAL[name], tmp_path), reference(REAL[name])
-    assert graph.count_parameters().parameters == sum(p.numel() for p in model.parameters())
-    ours = {(t.fqn, tuple(t.shape)) for t in graph.tensors if t.role == "parameter"}
-    theirs = {(fqn, tuple(p.shape)) for fqn, p in model.named_parameters(remove_duplicate=False)}
-    assert ours == theirs
+    assert_same_parameters(graph, model)
     settings = model.config.to_dict()  # type: ignore[union-attr, operator]
     whole = read({**settings, "architectures": REAL[name]["architectures"]}, tmp_path)
     assert [note for note in whole.notes if "not understood" in note] == []

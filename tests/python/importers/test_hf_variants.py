@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hf_configs import REAL, Config
-from hf_models import bound, captured, read, reference, shallow
+from hf_models import assert_same_parameters, bound, captured, read, reference, shallow
 from hf_variants import VARIANTS
 
 from parallel_opt import InputError, _core
@@ -20,10 +20,7 @@ def _config(name: str) -> Config:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameters_are_exactly_transformers(name: str, tmp_path: Path) -> None:
     graph, model = read(_config(name), tmp_path), reference(_config(name))
-    assert graph.count_parameters().parameters == sum(p.numel() for p in model.parameters())
-    ours = {(t.fqn, tuple(t.shape)) for t in graph.tensors if t.role == "parameter"}
-    theirs = {(fqn, tuple(p.shape)) for fqn, p in model.named_parameters(remove_duplicate=False)}
-    assert ours == theirs
+    assert_same_parameters(graph, model)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
