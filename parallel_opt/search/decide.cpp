@@ -122,6 +122,10 @@ void Decider::build_options(const Plan& plain) {
     option.forward = &forward;
     option.optimizer = &optimizer;
     option.plan = variants_.with(forward.precision, execution, forward.threads);
+    if (&forward != &optimizer) {  // memory that is kept is part of what a forward takes
+      const Plan tried = variants_.with(forward.precision, forward.execution, forward.threads);
+      if (option.plan.execution.keep_memory != tried.execution.keep_memory) return;
+    }
     fill_times(*plain_trial, option);
     options_.push_back(std::move(option));
   };

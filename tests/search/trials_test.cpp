@@ -120,6 +120,17 @@ TEST_F(Decide, OptimizerStepOfAnotherTrialIsUsed) {
             "PyTorch, measured (optimizer step measured apart)");
 }
 
+TEST_F(Decide, AForwardThatKeptMemorySaysNothingOfAPlanThatDoesNot) {
+  // The forward of the fused plan and the optimizer of the bf16 one would make up plain fp32 on one
+  // thread, 50 + 5 = 55 ms; but plain keeps no memory, and no trial ran its forward.
+  std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
+                               trial(Precision::fp32, false, true, 50, 5),
+                               trial(Precision::bf16, false, false, 200, 5)};
+  trials[1].threads = trials[2].threads = 1;
+  const Decision d = with(trials);
+  EXPECT_EQ(one_line(d.plan), "1 rank x 1 thread, fp32, fused optimizer, memory kept");
+}
+
 TEST_F(Decide, WrongNumbersAreRejected) {
   std::vector<Trial> trials = {trial(Precision::fp32, false, false, 100, 10),
                                trial(Precision::fp32, true, false, 50, 10),
