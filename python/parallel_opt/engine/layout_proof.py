@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from parallel_opt.engine.structure import flatten
 
 if TYPE_CHECKING:
     from parallel_opt.engine.layout import Layout
+
+_log = logging.getLogger("parallel_opt")
 
 MOST_SAMPLES = 6
 """Of the batch at hand: the step keeps activations, which those of a whole batch may be too many
@@ -134,7 +137,8 @@ def proof_fault(
         return ""
     try:
         return _Proof(layout, module, run, narrow(inputs, layout.input_dims, 0, few)).fault()
-    except Exception:  # the user's code may refuse a few samples in any way
+    except Exception as error:  # the user's code may refuse a few samples in any way
+        _log.debug("the layout was not held against a step on %d samples: %s", few, error)
         return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,17 @@ def test_a_backward_that_is_not_linear_in_the_samples_is_noticed(model: nn.Modul
 
 def test_a_backward_by_other_factors_is_sliced() -> None:
     assert layout_of(by(lambda grad: -0.3 * grad), numbers(6, 4)).whole_because == ""
+
+
+def test_a_step_that_the_model_refuses_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(_: torch.Tensor) -> torch.Tensor:
+        raise ValueError("not with six samples")
+
+    caplog.set_level(logging.DEBUG, logger="parallel_opt")
+    assert layout_of(by(refuse), numbers(6, 4)).whole_because == ""
+    told = [message for message in caplog.messages if message.startswith("the layout was not held")]
+    assert told
+    assert told[0].endswith("against a step on 6 samples: not with six samples")
 
 
 def test_gradients_that_are_rounding_alone_are_not_compared() -> None:
