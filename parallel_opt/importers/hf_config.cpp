@@ -25,7 +25,8 @@ std::vector<HfFamily> all_families() {
         hf::convnext_families(),   hf::swin_families(),           hf::deberta_families(),
         hf::modernbert_families(), hf::multimodal_families(),     hf::qwen_vision_families(),
         hf::llama4_families(),     hf::speech_families(),         hf::state_space_families(),
-        hf::hybrid_families(),     hf::delta_families()}) {
+        hf::hybrid_families(),     hf::delta_families(),          hf::decoder_kin_families(),
+        hf::expert_kin_families()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

@@ -109,6 +109,14 @@ Embedded embed(GraphWriter& w, const DecoderSpec& s, TensorId ids) {
   } else if (s.embed_scale > 0) {
     x = w.mul(x, s.embed_scale);
   }
+  if (s.positions == Positions::stored) {
+    const TensorId kept =
+        w.buffer(n.positions, DType::fp32, {s.max_positions + s.position_offset, s.hidden});
+    const TensorId found =
+        w.op("aten.index.Tensor", {{"self", kept}, {"indices", position_ids(w, w.dim(ids, 1))}},
+             {fixed(1), w.dim(ids, 1), fixed(s.hidden)});
+    x = w.add(x, w.to(found, w.dtype()));
+  }
   if (s.positions == Positions::learned) {
     const TensorId rows =
         w.parameter(n.positions + ".weight", {s.max_positions + s.position_offset, s.hidden});
@@ -123,7 +131,9 @@ Embedded embed(GraphWriter& w, const DecoderSpec& s, TensorId ids) {
 
 TensorId head(GraphWriter& w, const DecoderSpec& s, TensorId x, TensorId table) {
   if (s.head == DecoderSpec::Head::none) return x;
-  if (s.head == DecoderSpec::Head::classifier) return w.linear(x, "score", s.labels, false);
+  if (s.head == DecoderSpec::Head::classifier) {
+    return w.linear(x, s.names.class_head, s.labels, false);
+  }
   if (s.head == DecoderSpec::Head::tokens) {
     return w.linear(w.dropout(x, s.head_dropout), s.names.token_head, s.labels, true);
   }
@@ -134,6 +144,7 @@ TensorId head(GraphWriter& w, const DecoderSpec& s, TensorId x, TensorId table) 
     weight = w.parameter(s.names.head + ".weight", {s.vocab, w.last(x).size});
   }
   const TensorId bias = s.head_bias ? w.parameter(s.names.head + ".bias", {s.vocab}) : TensorId();
+  if (s.head_scale > 0) x = w.mul(x, s.head_scale);
   TensorId logits = w.linear_with(x, s.names.head, weight, bias);
   if (s.logit_scale > 0) logits = w.mul(logits, s.logit_scale);
   if (s.logit_softcap > 0) {
@@ -233,7 +244,7 @@ TensorId with_deep(GraphWriter& w, TensorId x, TensorId places, TensorId deep) {
 }  // namespace
 
 Graph build_decoder(GraphWriter& w, const DecoderSpec& s) {
-  const bool learned = s.positions == Positions::learned;
+  const bool learned = s.positions == Positions::learned || s.positions == Positions::stored;
   const Dim batch = w.symbol("batch", 1);
   const Dim length = w.symbol("sequence", s.sequence_hint, learned ? s.max_positions : 0);
   const TensorId ids = w.input("input_ids", DType::i64, {batch, length});

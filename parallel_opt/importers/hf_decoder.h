@@ -39,7 +39,8 @@ enum class Positions {
   rotary_interleaved,  ///< pairs rotated (gptj, cohere)
   rotary_complex,      ///< pairs as complex numbers (llama4)
   learned,
-  alibi,  ///< a bias on the scores (bloom)
+  stored,  ///< sines and cosines in a buffer, added as learned ones are (xglm, ctrl)
+  alibi,   ///< a bias on the scores (bloom)
 };
 
 enum class QkNorm {
@@ -70,6 +71,7 @@ struct DecoderNames {
   std::string q = "q_proj", k = "k_proj", v = "v_proj", o = "o_proj";
   std::string qkv = "";  ///< not empty: one projection for all three
   std::string q_norm = "q_norm", k_norm = "k_norm";
+  std::string before_o = "", before_down = "";  ///< norms before the last product; "": none
   std::string mlp = "mlp";
   std::string gate = "gate_proj", up = "up_proj", down = "down_proj";
   std::string gate_up = "";  ///< not empty: one projection for both
@@ -79,7 +81,7 @@ struct DecoderNames {
               norm2_after = "post_feedforward_layernorm";
   std::string final_norm = "norm";
   std::string head = "lm_head";
-  std::string token_head = "score";
+  std::string token_head = "score", class_head = "score";
   std::string question_base = "";  ///< under a question-answering head; "": as elsewhere
 };
 
@@ -114,7 +116,7 @@ struct MixtureOfExperts {
   bool router_bias = false, expert_bias = false;
   bool transposed = false;  ///< experts stored [experts, in, out]
   bool clamped = false;     ///< gate and value alternate, both are clamped (gpt_oss)
-  std::string router_name = "gate";
+  std::string router_name = "gate", correction = "e_score_correction_bias";
   bool gated = true;
   double scale = 1;  ///< on the weights
   RouterKind router = RouterKind::softmax_top;
@@ -149,7 +151,8 @@ struct DecoderSpec {
   bool qk_norm_turning = false;  ///< only in layers that rotate
   bool gated_attention = false;  ///< queries bring a gate for what attention gives (qwen3_next)
   bool sinks = false;            ///< a learnt score per head that no key has (gpt_oss)
-  bool tempered = false;  ///< layers that do not rotate scale queries by their place (llama4)
+  bool tempered = false;      ///< layers that do not rotate scale queries by their place (llama4)
+  bool all_tempered = false;  ///< all do (ministral3)
   AttentionKind attention = AttentionKind::fused;
   bool causal = true;
   bool repeat_kv_by_view = false;  ///< keys are broadcast to all heads before attention
@@ -160,6 +163,7 @@ struct DecoderSpec {
   bool embed_scale_buffer = false;  ///< the scale is a buffer of the embedding (gemma)
   bool table_per_layer = false;     ///< each attention keeps a table of sines and cosines (gptj)
   double embed_scale = 0, residual_scale = 0, logit_scale = 0;  ///< 0: none
+  double head_scale = 0;  ///< of what the head reads (minicpm3)
   bool gated = true;
   std::string activation = "silu";
   double attention_dropout = 0, residual_dropout = 0, embed_dropout = 0;

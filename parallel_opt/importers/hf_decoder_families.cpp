@@ -14,6 +14,8 @@ struct HeadTraits {
   bool tokens = true, questions = true;
   const char* token_head = "score";
   const char* question_base = "";
+  const char* class_head = "score";  ///< nullptr: sentences are not classified
+  bool masked = false;               ///< words are filled in, not continued
 };
 constexpr HeadTraits kHeadTraits[] = {
     {.type = "llama", .question_base = "transformer"},
@@ -76,6 +78,26 @@ constexpr HeadTraits kHeadTraits[] = {
     {.type = "mpt", .token_head = "classifier"},
     {.type = "exaone4", .question_base = "transformer"},
     {.type = "minimax_m2", .question_base = "transformer"},
+    {.type = "apertus", .questions = false, .class_head = nullptr},
+    {.type = "vaultgemma", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "cwm", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "jais2", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "hyperclovax", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "nanochat", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "bitnet", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "granite_swa", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "xglm", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "youtu", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "glm4_moe_lite", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "exaone_moe", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "solar_open", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "lfm2_moe", .tokens = false, .questions = false, .class_head = nullptr},
+    {.type = "ctrl", .tokens = false, .questions = false, .class_head = "classifier"},
+    {.type = "minicpm3", .tokens = false, .questions = false},
+    {.type = "openai-gpt", .tokens = false, .questions = false},
+    {.type = "eurobert", .token_head = "classifier", .masked = true},
+    {.type = "internlm3", .question_base = "transformer"},
+    {.type = "iquestcoder", .question_base = "transformer"},
 };
 
 HeadTraits head_traits(std::string_view type) {
@@ -89,6 +111,13 @@ HeadKind known_head(ConfigReader& c, const HeadTraits& traits) {
   constexpr HeadKind kLm = HeadKind::causal_lm, kClass = HeadKind::sequence_classification,
                      kTokens = HeadKind::token_classification, kBase = HeadKind::base,
                      kQuestions = HeadKind::question_answering;
+  if (traits.masked) {
+    const HeadKind head = c.head(HeadKind::masked_lm, {HeadKind::masked_lm, kBase, kTokens});
+    return head == HeadKind::masked_lm ? kLm : head;
+  }
+  if (traits.class_head == nullptr) {
+    return traits.tokens ? c.head(kLm, {kLm, kBase, kTokens}) : c.head(kLm, {kLm, kBase});
+  }
   if (traits.tokens && traits.questions)
     return c.head(kLm, {kLm, kBase, kClass, kTokens, kQuestions});
   if (traits.tokens) return c.head(kLm, {kLm, kBase, kClass, kTokens});
@@ -153,6 +182,14 @@ DecoderSpec gemma2(ConfigReader& c) {
   DecoderSpec s =
       read_gemma(c, {256000, 2304, 9216, 26, 8, 4, 8192, 256, true, "gelu_pytorch_tanh"});
   sandwiched(c, s, 50, 30);
+  return s;
+}
+
+/// gemma2 without the norms behind each half.
+DecoderSpec vaultgemma(ConfigReader& c) {
+  DecoderSpec s = gemma2(c);
+  s.block = BlockKind::pre;
+  s.names.norm2 = "pre_feedforward_layernorm";
   return s;
 }
 
@@ -383,6 +420,7 @@ constexpr HfFamily kDecoderFamilies[] = {
     {"qwen3", qwen3},
     {"gemma", gemma},
     {"gemma2", gemma2},
+    {"vaultgemma", vaultgemma},
     {"gemma3_text", gemma3},
     {"phi", phi},
     {"phi3", phi3},
@@ -417,6 +455,7 @@ std::function<Graph(GraphWriter&)> writing(DecoderSpec spec) {
 void read_head(ConfigReader& c, DecoderSpec& s) {
   const HeadTraits traits = head_traits(c.text({"model_type"}, ""));
   s.names.token_head = traits.token_head;
+  if (traits.class_head != nullptr) s.names.class_head = traits.class_head;
   s.names.question_base = traits.question_base;
   using Kind = DecoderSpec::Head;
   switch (known_head(c, traits)) {

@@ -182,12 +182,12 @@ void read_labels(ConfigReader& c, EncoderSpec& s) {
 
 EncoderSpec read_bert(ConfigReader& c, std::initializer_list<Head> heads_known, std::int64_t vocab,
                       std::int64_t hidden, std::int64_t heads, std::int64_t ffn, double dropout,
-                      std::string_view activation) {
+                      std::string_view activation, std::int64_t layers = 12) {
   EncoderSpec s;
   s.vocab = c.whole({"vocab_size"}, vocab, 1, limits::kVocabulary);
   s.hidden = c.whole({"hidden_size"}, hidden);
   s.embedding = s.hidden;
-  s.count = c.whole({"num_hidden_layers"}, 12, 1, limits::kLayers);
+  s.count = c.whole({"num_hidden_layers"}, layers, 1, limits::kLayers);
   s.positions = c.whole({"max_position_embeddings"}, 512, 1, limits::kSequence);
   s.longest = s.positions;
   s.types = c.whole({"type_vocab_size"}, 2, 1);
@@ -227,8 +227,8 @@ Writing bert(ConfigReader& c) {
 }
 
 EncoderSpec roberta_spec(ConfigReader& c, std::int64_t vocab, std::int64_t hidden,
-                         std::int64_t heads, std::int64_t ffn) {
-  EncoderSpec s = read_bert(c, kHeads, vocab, hidden, heads, ffn, 0.1, "gelu");
+                         std::int64_t heads, std::int64_t ffn, std::int64_t layers = 12) {
+  EncoderSpec s = read_bert(c, kHeads, vocab, hidden, heads, ffn, 0.1, "gelu", layers);
   s.base = "roberta";
   s.padding = c.maybe_whole({"pad_token_id"}, 0, limits::kVocabulary).value_or(1);
   s.longest = s.positions - s.padding - 1;
@@ -263,7 +263,7 @@ Writing roberta_prelayernorm(ConfigReader& c) {
 }
 
 Writing xlm_roberta_xl(ConfigReader& c) {
-  EncoderSpec s = roberta_spec(c, 250880, 2560, 32, 10240);
+  EncoderSpec s = roberta_spec(c, 250880, 2560, 32, 10240, 36);
   s.positions = c.whole({"max_position_embeddings"}, 514, 1, limits::kSequence);
   s.longest = std::max<std::int64_t>(s.positions - s.padding - 1, 1);
   s.types = c.whole({"type_vocab_size"}, 1, 1);
@@ -276,7 +276,7 @@ Writing xlm_roberta_xl(ConfigReader& c) {
 }
 
 Writing megatron_bert(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, kBertHeads, 29056, 1024, 16, 4096, 0.1, "gelu");
+  EncoderSpec s = read_bert(c, kBertHeads, 29056, 1024, 16, 4096, 0.1, "gelu", 24);
   s.base = "bert";
   s.norm_first = true;
   s.embedding_norm = false;

@@ -30,8 +30,10 @@ struct HfFamily {
 std::span<const HfFamily> decoder_families();
 std::span<const HfFamily> early_decoder_families();
 std::span<const HfFamily> further_decoder_families();
+std::span<const HfFamily> decoder_kin_families();
 std::span<const HfFamily> expert_families();
 std::span<const HfFamily> further_expert_families();
+std::span<const HfFamily> expert_kin_families();
 std::span<const HfFamily> encoder_families();
 std::span<const HfFamily> sequence_families();
 std::span<const HfFamily> vision_families();
@@ -99,8 +101,14 @@ struct ExpertKeys {
   std::int64_t chosen_default;
 };
 MixtureOfExperts read_mixture(ConfigReader& c, const ExpertKeys& keys, std::int64_t ffn);
+/// Ranks and widths of latent attention; absent ones as `usual` has them.
+LatentAttention read_latent(ConfigReader& c, LatentAttention usual);
 /// A fault when a token shall meet more experts than there are.
 void check_choice(ConfigReader& c, const MixtureOfExperts& moe, std::string_view experts_key);
+/// The router of deepseek_v3, with its groups and `shared` experts that every token meets.
+void grouped_mixture(ConfigReader& c, DecoderSpec& s, MixtureOfExperts m, std::int64_t shared);
+/// Layers with experts: those that `mlp_layer_types` calls sparse, or all but the first `dense`.
+void listed_sparse(ConfigReader& c, DecoderSpec& s, std::int64_t dense);
 /// Layers with experts: every `decoder_sparse_step`-th, but not `mlp_only_layers`.
 void sparse_layers(ConfigReader& c, DecoderSpec& spec);
 /// The first layers have no experts: `first_k_dense_replace`.

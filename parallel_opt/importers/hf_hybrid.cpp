@@ -149,10 +149,7 @@ TensorId short_convolution(GraphWriter& w, TensorId x, std::int64_t kernel, bool
                   hidden, bias);
 }
 
-DecoderSpec lfm2(ConfigReader& c) {
-  DecoderSpec s = read_decoder(c, {65536, 2560, 12288, 32, 32, 8, 128000, 0, true});
-  s.norm_eps = c.real({"norm_eps"}, 1e-5);
-  s.tied = c.flag({"tie_word_embeddings", "tie_embedding"}, true);
+void lfm2_names(DecoderSpec& s) {
   s.names.o = "out_proj";
   s.names.q_norm = "q_layernorm";
   s.names.k_norm = "k_layernorm";
@@ -166,6 +163,21 @@ DecoderSpec lfm2(ConfigReader& c) {
   s.names.recurrence = "conv";
   s.qk_norm = QkNorm::per_head;
   s.activation = "silu";
+}
+
+void short_convolutions(ConfigReader& c, DecoderSpec& s) {
+  const std::int64_t kernel = c.whole({"conv_L_cache"}, 3, 1, 1 << 10);
+  const bool bias = c.flag({"conv_bias"}, false);
+  s.recurrence = [kernel, bias](GraphWriter& w, TensorId x) {
+    return short_convolution(w, x, kernel, bias);
+  };
+}
+
+DecoderSpec lfm2(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {65536, 2560, 12288, 32, 32, 8, 128000, 0, true});
+  s.norm_eps = c.real({"norm_eps"}, 1e-5);
+  s.tied = c.flag({"tie_word_embeddings", "tie_embedding"}, true);
+  lfm2_names(s);
   s.ffn = c.whole({"block_ff_dim", "intermediate_size"}, 12288, 1, limits::kFeedForward);
   const double factor = c.real({"block_ffn_dim_multiplier"}, 1);
   const std::int64_t multiple = c.whole({"block_multiple_of"}, 256);
@@ -180,19 +192,41 @@ DecoderSpec lfm2(ConfigReader& c) {
       return std::find(attends.begin(), attends.end(), i) == attends.end();
     };
   }
-  const std::int64_t kernel = c.whole({"conv_L_cache"}, 3, 1, 1 << 10);
-  const bool bias = c.flag({"conv_bias"}, false);
-  s.recurrence = [kernel, bias](GraphWriter& w, TensorId x) {
-    return short_convolution(w, x, kernel, bias);
-  };
+  short_convolutions(c, s);
   c.ignore({"conv_dim", "conv_dim_out", "conv_use_xavier_init", "block_dim", "block_mlp_init_scale",
             "block_norm_eps", "block_out_init_scale", "block_use_swiglu", "block_use_xavier_init",
             "num_heads", "theta"});
   return s;
 }
 
-constexpr HfFamily kHybridFamilies[] = {
-    {"bamba", bamba}, {"granitemoehybrid", granitemoehybrid}, {"jamba", jamba}, {"lfm2", lfm2}};
+DecoderSpec lfm2_moe(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {65536, 2048, 7168, 32, 32, 8, 128000, 0, true});
+  s.norm_eps = c.real({"norm_eps"}, 1e-5);
+  s.tied = c.flag({"tie_word_embeddings", "tie_embedding"}, true);
+  lfm2_names(s);
+  short_convolutions(c, s);
+  if (!s.layer_recurs) c.fault("layer_types", "is missing", "transformers has no default for it");
+  MixtureOfExperts m =
+      read_mixture(c, {{"num_experts", "num_local_experts"}, 32, {"num_experts_per_tok"}, 4},
+                   c.whole({"moe_intermediate_size"}, 1792, 1, limits::kFeedForward));
+  m.router = RouterKind::sigmoid_top;
+  m.renormalise = c.flag({"norm_topk_prob"}, true);
+  m.scale = c.real({"routed_scaling_factor"}, 1);
+  m.correction = "expert_bias";
+  if (!c.flag({"use_expert_bias"}, true)) {
+    c.fault("use_expert_bias", "false is not built here", "capture the model");
+  }
+  s.moe = m;
+  const std::int64_t dense = c.whole({"num_dense_layers"}, 2, 0, limits::kLayers);
+  s.layer_has_experts = [dense](std::int64_t i) { return i >= dense; };
+  return s;
+}
+
+constexpr HfFamily kHybridFamilies[] = {{"bamba", bamba},
+                                        {"granitemoehybrid", granitemoehybrid},
+                                        {"jamba", jamba},
+                                        {"lfm2", lfm2},
+                                        {"lfm2_moe", lfm2_moe}};
 
 }  // namespace
 

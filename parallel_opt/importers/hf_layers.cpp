@@ -55,6 +55,29 @@ TensorId gelu_fast(GraphWriter& w, TensorId x) {
   return w.mul(w.mul(x, 0.5), w.add(w.unary("aten.tanh.default", inner), 1.0));
 }
 
+/// apertus: x (a_p x + b) where x > 0, else (expm1(min(x, eps)) - x) a_n + b x; both a learnt.
+TensorId xielu(GraphWriter& w, TensorId x) {
+  const GraphWriter::Scope scope(w, "act_fn");
+  const TensorId above = w.unary("aten.softplus.default", w.parameter("alpha_p", {1}));
+  const TensorId shift = w.buffer("beta", w.dtype(), {});
+  const TensorId below =
+      w.add(w.unary("aten.softplus.default", w.parameter("alpha_n", {1})), shift);
+  const Shape shape = w.tensor(x).shape;
+  const TensorId least = w.buffer("eps", w.dtype(), {});
+  const auto product = [&](TensorId a, TensorId b) {
+    return w.op("aten.mul.Tensor", {{"self", a}, {"other", b}}, shape);
+  };
+  const TensorId straight = product(x, shift);
+  const TensorId large = w.add(product(w.power(x, 2), above), straight);
+  const TensorId capped = w.op("aten.minimum.default", {{"self", x}, {"other", least}}, shape);
+  const TensorId bent = w.op(
+      "aten.sub.Tensor", {{"self", w.unary("aten.expm1.default", capped)}, {"other", x}}, shape);
+  const TensorId small = w.add(product(bent, below), straight);
+  const TensorId positive = w.op("aten.gt.Scalar", DType::boolean, {{"self", x}}, shape);
+  return w.op("aten.where.self", w.dtype(),
+              {{"condition", positive}, {"self", large}, {"other", small}}, shape);
+}
+
 struct SimpleActivation {
   std::string_view name;
   const char* target;
@@ -93,6 +116,7 @@ TensorId activate(GraphWriter& w, TensorId x, std::string_view activation) {
     return w.op("aten.gelu.default", {{"self", x}}, w.tensor(x).shape,
                 {{"approximate", std::string("tanh")}});
   }
+  if (activation == "xielu") return xielu(w, x);
   PO_CHECK(activation == "linear", "the reader lets no other activation through");
   return x;
 }
@@ -421,9 +445,8 @@ static void place_heads(GraphWriter& w, Projections& p, const DecoderSpec& s,
     const RotaryTables own = s.table_per_layer ? looked_up_tables(w, s, tables.positions) : tables;
     p.q = rotate(w, p.q, own, dim, pairs);
     p.k = rotate(w, p.k, own, dim, pairs);
-  } else if (s.tempered) {
-    p.q = w.mul(p.q, 1.0);  // by a number of each position
   }
+  if (s.all_tempered || (s.tempered && !turns)) p.q = w.mul(p.q, 1.0);  // by each position's number
   if (s.qk_norm_after) normed();
 }
 
@@ -458,6 +481,7 @@ TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
     mixed = w.view(rows, {w.dim(rows, 0), w.dim(rows, 1), fixed(s.heads * s.head_dim)});
   }
   if (p.gate.valid()) mixed = w.mul(mixed, w.unary("aten.sigmoid.default", p.gate));
+  if (!n.before_o.empty()) mixed = norm(w, mixed, n.before_o, s.norm, s.norm_eps);
   return projection(w, mixed, n.o, s.hidden, s.o_bias, s.conv1d);
 }
 
@@ -476,6 +500,7 @@ TensorId feed_forward(GraphWriter& w, TensorId x, const DecoderSpec& s, std::int
     const TensorId gate = activate(w, w.linear(x, n.gate, ffn, s.mlp_bias), s.activation);
     inner = w.mul(gate, w.linear(x, n.up, ffn, s.mlp_bias));
   }
+  if (!n.before_down.empty()) inner = norm(w, inner, n.before_down, s.norm, s.norm_eps);
   return projection(w, inner, n.down, s.hidden, s.mlp_bias, s.conv1d);
 }
 

@@ -81,7 +81,7 @@ TensorId correction(GraphWriter& w, const MixtureOfExperts& m) {
     return w.parameter_of(DType::fp32, "moe_statics.e_score_correction_bias", {1, m.experts},
                           false);
   }
-  return w.buffer("e_score_correction_bias", DType::fp32, {m.experts});
+  return w.buffer(m.correction, DType::fp32, {m.experts});
 }
 
 Routing choose(GraphWriter& w, TensorId logits, const MixtureOfExperts& m, TensorId corrected_by) {

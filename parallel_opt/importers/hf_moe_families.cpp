@@ -71,13 +71,8 @@ DecoderSpec read_deepseek(ConfigReader& c, const DeepseekDefaults& d) {
   DecoderSpec s = read_decoder(c, d.decoder);
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-6);
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
-  LatentAttention a;
-  a.q_rank = c.has("q_lora_rank") ? c.maybe_whole({"q_lora_rank"}).value_or(0) : 1536;
-  a.kv_rank = c.whole({"kv_lora_rank"}, 512);
-  a.nope = c.whole({"qk_nope_head_dim"}, 128, 1, 1 << 16);
-  a.rope = c.whole({"qk_rope_head_dim"}, 64, 2, 1 << 16);
-  a.value = c.whole({"v_head_dim"}, 128, 1, 1 << 16);
-  s.latent = a;
+  s.latent =
+      read_latent(c, {.q_rank = 1536, .kv_rank = 512, .nope = 128, .rope = 64, .value = 128});
   MixtureOfExperts m;
   m.experts = c.whole({"n_routed_experts", "num_local_experts"}, d.experts, 1, limits::kExperts);
   m.top_k = c.maybe_whole({"num_experts_per_tok"}, 1, limits::kExperts).value_or(d.top_k);
@@ -132,11 +127,21 @@ DecoderSpec deepseek_v2(ConfigReader& c) {
 }
 
 constexpr HfFamily kExpertFamilies[] = {
-    {"mixtral", mixtral}, {"qwen2_moe", qwen2_moe},     {"qwen3_moe", qwen3_moe},
-    {"olmoe", olmoe},     {"deepseek_v2", deepseek_v2}, {"deepseek_v3", deepseek_v3},
+    {"kimi_k2", deepseek_v3},     {"mixtral", mixtral}, {"qwen2_moe", qwen2_moe},
+    {"qwen3_moe", qwen3_moe},     {"olmoe", olmoe},     {"deepseek_v2", deepseek_v2},
+    {"deepseek_v3", deepseek_v3},
 };
 
 }  // namespace
+
+LatentAttention read_latent(ConfigReader& c, LatentAttention a) {
+  if (c.has("q_lora_rank")) a.q_rank = c.maybe_whole({"q_lora_rank"}).value_or(0);
+  a.kv_rank = c.whole({"kv_lora_rank"}, a.kv_rank);
+  a.nope = c.whole({"qk_nope_head_dim"}, a.nope, 1, 1 << 16);
+  a.rope = c.whole({"qk_rope_head_dim"}, a.rope, 2, 1 << 16);
+  a.value = c.maybe_whole({"v_head_dim"}, 1, 1 << 16).value_or(a.value);
+  return a;
+}
 
 void sparse_layers(ConfigReader& c, DecoderSpec& s) {
   const std::int64_t step = c.whole({"decoder_sparse_step"}, 1);

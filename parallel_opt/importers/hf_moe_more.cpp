@@ -14,20 +14,6 @@ std::int64_t stated(ConfigReader& c, std::string_view key, std::int64_t max) {
   return value.value_or(2);
 }
 
-/// The router of deepseek_v3, with its groups and its shared experts.
-void grouped_mixture(ConfigReader& c, DecoderSpec& s, MixtureOfExperts m, std::int64_t shared) {
-  m.shared_ffn = m.ffn * shared;
-  m.router = RouterKind::sigmoid_groups;
-  m.router_fp32 = true;
-  m.scale = c.real({"routed_scaling_factor"}, 1);
-  m.groups = c.whole({"n_group"}, 1, 1, limits::kExperts);
-  m.top_groups = c.whole({"topk_group"}, 1, 1, limits::kExperts);
-  c.divides("n_group", m.groups, "n_routed_experts", m.experts);
-  if (m.top_groups > m.groups) c.fault("topk_group", "is more than n_group");
-  if (m.experts / m.groups < 2) c.fault("n_group", "a group needs two experts");
-  s.moe = m;
-}
-
 DecoderSpec granitemoe(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {32000, 4096, 11008, 32, 32});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-6);
@@ -264,6 +250,19 @@ constexpr HfFamily kFurtherExpertFamilies[] = {
 };
 
 }  // namespace
+
+void grouped_mixture(ConfigReader& c, DecoderSpec& s, MixtureOfExperts m, std::int64_t shared) {
+  m.shared_ffn = m.ffn * shared;
+  m.router = RouterKind::sigmoid_groups;
+  m.router_fp32 = true;
+  m.scale = c.real({"routed_scaling_factor"}, 1);
+  m.groups = c.whole({"n_group"}, 1, 1, limits::kExperts);
+  m.top_groups = c.whole({"topk_group"}, 1, 1, limits::kExperts);
+  c.divides("n_group", m.groups, "n_routed_experts", m.experts);
+  if (m.top_groups > m.groups) c.fault("topk_group", "is more than n_group");
+  if (m.experts / m.groups < 2) c.fault("n_group", "a group needs two experts");
+  s.moe = m;
+}
 
 std::span<const HfFamily> further_expert_families() { return kFurtherExpertFamilies; }
 

@@ -216,8 +216,9 @@ std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usu
   ConfigReader given = beside ? c.as_part() : c.object_or_empty("text_config");
   const std::string type = beside ? std::string(usual) : given.text({"model_type"}, usual);
   for (const std::span<const HfFamily> families :
-       {decoder_families(), early_decoder_families(), further_decoder_families(), expert_families(),
-        further_expert_families(), delta_families()}) {
+       {decoder_families(), early_decoder_families(), further_decoder_families(),
+        decoder_kin_families(), expert_families(), further_expert_families(), expert_kin_families(),
+        delta_families(), hybrid_families()}) {
     for (const HfFamily& family : families) {
       if (family.type != type || family.decoder == nullptr) continue;
       DecoderSpec spec = family.decoder(given);

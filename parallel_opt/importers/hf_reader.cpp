@@ -240,7 +240,13 @@ std::string ConfigReader::choice(Keys keys, std::string_view fallback,
 }
 
 std::string ConfigReader::activation(Keys keys, std::string_view fallback) {
-  return choice(keys, fallback, known_activations());
+  const std::vector<std::string>& known = known_activations();
+  if (std::find(known.begin(), known.end(), fallback) != known.end()) {
+    return choice(keys, fallback, known);
+  }
+  std::vector<std::string> with_own = known;  // a family's own one, which no other takes
+  with_own.emplace_back(fallback);
+  return choice(keys, fallback, with_own);
 }
 
 std::vector<std::int64_t> ConfigReader::whole_list(std::string_view key) {

@@ -16,6 +16,7 @@ struct WindowRule {
   std::int64_t window = 0;  ///< 0: none
   bool asked = false;       ///< only with use_sliding_window
   std::int64_t full = 0;    ///< every so many layers one sees all; 0: none does
+  bool first = false;       ///< the first of them, not the last; no key says another number
   std::int64_t pause = 0;   ///< the first `max_window_layers` (this many) see all
   std::int64_t end = 0;     ///< only the first `max_window_layers` (this many) slide
   std::string_view key = "sliding_window";
@@ -38,6 +39,12 @@ constexpr WindowRule kWindowRules[] = {
     {.type = "olmo3", .window = kUsualWindow, .full = 4},
     {.type = "cohere2", .window = kUsualWindow, .full = 4},
     {.type = "exaone4", .window = kUsualWindow, .full = 4},
+    {.type = "cwm", .window = 8192, .full = 4, .first = true},
+    {.type = "granite_swa", .window = 128, .full = 4, .first = true},
+    {.type = "vaultgemma", .window = kUsualWindow, .full = 2},
+    {.type = "ministral3"},
+    {.type = "exaone_moe", .window = kUsualWindow, .full = 4},
+    {.type = "lfm2_moe", .recurs = "conv"},
     {.type = "gpt_oss", .window = 128, .full = 2},
     {.type = "phimoe"},
     {.type = "granitemoehybrid", .recurs = "mamba"},
@@ -100,7 +107,7 @@ std::vector<std::string> read_layer_types(ConfigReader& c, std::int64_t layers,
 }
 
 bool slides_by_rule(const WindowRule& rule, std::int64_t layer) {
-  if (rule.full > 0 && (layer + 1) % rule.full == 0) return false;
+  if (rule.full > 0 && (rule.first ? layer : layer + 1) % rule.full == 0) return false;
   return layer >= rule.pause && (rule.end == 0 || layer < rule.end);
 }
 
@@ -121,7 +128,7 @@ void read_windows(ConfigReader& c, DecoderSpec& s) {
     rule->pause = c.whole({"max_window_layers"}, rule->pause, 0, limits::kLayers);
   }
   if (rule->end > 0) rule->end = c.whole({"max_window_layers"}, rule->end, 0, limits::kLayers);
-  if (rule->full > 0 && rule->end == 0) {
+  if (rule->full > 0 && rule->end == 0 && !rule->first) {
     rule->full = c.is_text("sliding_window_pattern")  // "LLLG": every fourth sees all
                      ? static_cast<std::int64_t>(c.text({"sliding_window_pattern"}, "").size())
                      : c.whole({"sliding_window_pattern"}, rule->full, 0);

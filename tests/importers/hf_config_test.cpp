@@ -66,6 +66,9 @@ TEST(HfConfig, EveryFamilyIsWellFormedByItsDefaults) {
       json += R"(, "vision_config": {}, "text_config": {"hidden_size": 2048,
                    "num_attention_heads": 8, "num_key_value_heads": 1})";
     }
+    if (type == "lfm2_moe") {
+      json += R"(, "num_hidden_layers": 2, "layer_types": ["conv", "full_attention"])";
+    }
     if (type == "glm4_moe") json += R"(, "head_dim": 128)";
     if (type == "dots1") {
       json += R"(, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2)";

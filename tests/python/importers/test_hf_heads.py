@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from hf_configs import REAL, Config
+from hf_kin_configs import KIN
 from hf_models import assert_same_parameters, bound, captured, read, reference, shallow
 from transformers.models.auto import modeling_auto
 
@@ -28,12 +29,16 @@ KINDS = (
 )
 
 # The decoder of an encoder-decoder model alone, with attention to an encoder that is not there.
-REFUSED = {"BartForCausalLM", "MBartForCausalLM", "WhisperForCausalLM"}
+# EuroBert reads sentences by one of three ways to pool them.
+REFUSED = {
+    *("BartForCausalLM", "MBartForCausalLM", "WhisperForCausalLM"),
+    "EuroBertForSequenceClassification",
+}
 
 
 def _first_of_each_type() -> dict[str, Config]:
     types: dict[str, Config] = {}
-    for config in REAL.values():
+    for config in (*REAL.values(), *KIN.values()):
         types.setdefault(config["model_type"], config)
     return types
 
@@ -73,6 +78,6 @@ def test_flops_equal_the_captured_models(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_half_a_model_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_head_that_is_not_built_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"the head of '{name}' is not built"):
         read(ARCHITECTURES[name], tmp_path)

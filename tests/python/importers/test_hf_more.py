@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from hf_further_configs import FURTHER
+from hf_kin_configs import KIN
 from hf_models import assert_same_parameters, bound, captured, read, reference, shallow
 from hf_more_configs import MORE
 
 from parallel_opt import _core
 
-ALL = {**MORE, **FURTHER}
+ALL = {**MORE, **FURTHER, **KIN}
 
 
 @pytest.mark.parametrize("name", ALL)
