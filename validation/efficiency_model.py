@@ -69,6 +69,21 @@ def operator_us(curve: Array, bytes_per_us: float, flops_per_us: float, calls: A
     return overlap(np.full_like(busy, launch), busy)
 
 
+def attention_us(curve: Array, flops_per_us: float, calls: Array, units: float) -> Array:
+    """`curve` = efficiency, k_half, launch_us of a fused kernel.
+
+    `calls` = rows of (products, batch x heads, queries, keys that are seen, head width): 128
+    queries of a head are dealt to a unit at a time, and beside every score's products, which grow
+    with the width, is its exponential, which does not."""
+    efficiency, half, launch = curve[:3]
+    products, batch_heads, queries, keys, width = calls.T
+    tiles = batch_heads * np.ceil(queries / 128)
+    share = tiles / (np.ceil(tiles / units) * units)
+    flops = 2 * products * batch_heads * queries * keys * width
+    busy = flops * (1 + half / width) / (flops_per_us * efficiency * share)
+    return overlap(np.full_like(busy, launch), busy)
+
+
 def collective_us(curve: Array, size: Array) -> Array:
     """`curve` = latency_us, us per byte, us^2 per byte of the pipeline that fills and drains."""
     latency, per_byte, fill = curve

@@ -13,6 +13,8 @@ BEGIN, END = "<!-- efficiency: generated -->", "<!-- efficiency: end -->"
 
 
 def table_of(group: Group) -> str:
+    if group.source.startswith("own"):
+        return "own, H200"
     if group.ranks > 0:
         return "collectives.csv"
     return "gemm.csv" if group.kernel == "matmul" else "op_profiles.csv"
@@ -59,13 +61,14 @@ def by(
 def replace_tables(
     path: Path,
     groups: list[Group],
+    unseen: list[Group],
     held: dict[int, Array],
     transfer: dict[int, Array],
     whole: list[tuple[Group, bool, Array]],
     aside: dict[str, int],
 ) -> None:
     everything = ("all", numbers(held[id(g)] for g in groups))
-    operators = [g for g in groups if table_of(g) == "op_profiles.csv"]
+    operators = [g for g in groups if table_of(g) in ("op_profiles.csv", "own, H200")]
     lines = table("by table", [*by(groups, held, table_of), everything])
     lines += [
         "Left aside, with the reasons above: "
@@ -82,7 +85,7 @@ def replace_tables(
         "data sheet.",
         "",
     ]
-    compute = [g for g in groups if not g.ranks]
+    compute = [g for g in [*groups, *unseen] if not g.ranks and len(transfer[id(g)])]
     lines += table(
         "operator class, unseen device",
         [

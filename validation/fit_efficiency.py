@@ -3,7 +3,8 @@
 
     python validation/fit_efficiency.py --data DIR
 
-DIR holds gemm.csv, op_profiles.csv and collectives.csv. Writes data/efficiency/*.json,
+DIR holds gemm.csv, op_profiles.csv and collectives.csv; this project's own measurements are read
+from bench/results/ (efficiency_own.py). Writes data/efficiency/*.json,
 tests/hardware/efficiency_cases.json (what the C++ evaluation is compared with) and the tables in
 docs/hardware.md. Same input, same bytes.
 """
@@ -18,7 +19,8 @@ from typing import Any
 
 import numpy as np
 from efficiency_data import Group, collective_groups, gemm_groups, profile_groups
-from efficiency_model import Array, collective_us, matmul_us, operator_us
+from efficiency_model import Array, attention_us, collective_us, matmul_us, operator_us
+from efficiency_own import own_groups
 from efficiency_report import replace_tables
 from scipy.optimize import least_squares
 
@@ -38,11 +40,19 @@ OPERATOR_PRIOR = {
     "width_exponent": (0.0, 0.3),
     "efficiency": (np.log(0.4), 1.0),
 }
+ATTENTION_PRIOR = {
+    "efficiency": (np.log(0.8), 0.4),
+    "k_half": (np.log(60.0), 1.0),
+    "launch_us": (np.log(7.0), 1.0),
+    "throttle": (-30.0, 1.0),
+    "passes": (-30.0, 1.0),
+}
 COLLECTIVE_PRIOR = {
     "latency_us": (np.log(100.0), 2.0),
     "us_per_byte": (np.log(1e-5), 4.0),
     "fill_us2_per_byte": (np.log(1e-5), 4.0),
 }
+OWN_KERNELS = ("attention", "optimizer", "optimizer_fused")
 SPREAD = 0.08  # of one row around the curve; weighs rows against the priors
 
 
@@ -70,14 +80,20 @@ def predict(group: Group, theta: Array, calls: Array, devices: dict[str, dict[st
     if kind == "operator":
         curve = np.array([np.exp(theta[0]), np.exp(theta[1]), theta[2], np.exp(theta[3])])
         return operator_us(curve, bandwidth, peak_of(device, run_dtype(group, device)), calls)
+    if kind == "attention":
+        return attention_us(np.exp(theta), peak_of(device, group.dtype), calls, units_of(device))
     size = {"fp32": 4, "tf32": 4, "fp8": 1, "int8": 1}.get(group.dtype, 2)
     return matmul_us(
         np.exp(theta), peak_of(device, run_dtype(group, device)), 0.85 * bandwidth, calls, size
     )
 
 
+def units_of(device: dict[str, Any]) -> float:
+    return float(device["units"]["value"]) if "units" in device else 100.0
+
+
 def run_dtype(group: Group, device: dict[str, Any]) -> str:
-    profiled = group.kernel != "matmul"
+    profiled = group.kernel not in ("matmul", *OWN_KERNELS)
     return (
         "tf32"
         if profiled and group.dtype == "fp32" and "tf32" in device["flops_per_s"]
@@ -88,16 +104,25 @@ def run_dtype(group: Group, device: dict[str, Any]) -> str:
 def kind_of(group: Group) -> str:
     if group.ranks > 0:
         return "collective"
+    if group.kernel == "attention":
+        return "attention"
     return "matmul" if group.kernel in ("linear", "qkv", "matmul") else "operator"
 
 
-PRIORS = {"matmul": MATMUL_PRIOR, "operator": OPERATOR_PRIOR, "collective": COLLECTIVE_PRIOR}
+PRIORS = {
+    "matmul": MATMUL_PRIOR,
+    "attention": ATTENTION_PRIOR,
+    "operator": OPERATOR_PRIOR,
+    "collective": COLLECTIVE_PRIOR,
+}
 
 
 def used(group: Group) -> list[bool]:
     """Parameters that the calls can tell apart; the others stay at a value without effect."""
     if kind_of(group) == "matmul":
         return [True, True, True, True, group.kernel == "qkv"]
+    if kind_of(group) == "attention":
+        return [True, True, True, False, False]
     if kind_of(group) == "operator":
         calls = np.array(group.calls)
         return [True, True, len(set(calls[:, 1])) > 1, bool(calls[:, 2].any())]
@@ -110,7 +135,7 @@ def fit(group: Group, devices: dict[str, dict[str, Any]]) -> Array:
     free = np.array(used(group))
     calls, times = group.part(False)
     start = np.where(free, prior[:, 0], neutral(group))
-    if kind_of(group) != "matmul":
+    if kind_of(group) in ("operator", "collective"):
         index = {"operator": 1, "collective": 0}[kind_of(group)]
         start[index] = np.log(times.min())
         first = predict(group, start, calls, devices)
@@ -130,7 +155,7 @@ def fit(group: Group, devices: dict[str, dict[str, Any]]) -> Array:
 
 
 def neutral(group: Group) -> Array:
-    if kind_of(group) == "matmul":
+    if kind_of(group) in ("matmul", "attention"):
         return np.array([0.0, 0.0, 0.0, -30.0, -30.0])
     return np.array([0.0, 0.0, 0.0, 0.0])[: len(PRIORS[kind_of(group)])]
 
@@ -172,7 +197,7 @@ def curve_of(group: Group, theta: Array, devices: dict[str, dict[str, Any]]) -> 
         **head,
         "peak_flops_per_s": peak_of(device, run_dtype(group, device)) * 1e6,
         "bytes_per_s": 0.85 * bandwidth,
-        "units": int(device["units"]["value"]) if "units" in device else 100,
+        "units": int(units_of(device)),
         "efficiency": efficiency,
         "k_half": k_half,
         "launch_s": launch / 1e6,
@@ -254,7 +279,7 @@ def default_curves(
         )
     curves = []
     for (kernel, dtype, direction, ranks), values in sorted(found.items()):
-        if len(values) < 2 or ranks:
+        if (len(values) < 2 and kernel not in OWN_KERNELS) or ranks:
             continue
         group = next(
             g
@@ -266,7 +291,7 @@ def default_curves(
             "device": "any",
             "rows": 0,
             "quality": "modelled",
-            "source": f"median of {len(values)} devices",
+            "source": f"median of {len(values)} devices" if len(values) > 1 else group.device,
         }
         curve |= {"peak_flops_per_s": 1.0, "bytes_per_s": 0.85 if "units" in curve else 1.0}
         if "units" in curve:
@@ -280,7 +305,7 @@ def write_curves(
 ) -> None:
     everything = list(zip(groups, thetas, strict=True))
     kinds: dict[str, Callable[[Group], bool]] = {
-        "matmul": lambda g: kind_of(g) == "matmul",
+        "matmul": lambda g: kind_of(g) in ("matmul", "attention"),
         "operator": lambda g: kind_of(g) == "operator",
         "collective": lambda g: kind_of(g) == "collective",
     }
@@ -305,6 +330,7 @@ def report(
     groups: list[Group],
     thetas: list[Array],
     best_shape: list[Group],
+    unseen: list[Group],
     devices: dict[str, dict[str, Any]],
     aside: dict[str, int],
 ) -> None:
@@ -333,7 +359,11 @@ def report(
         )
         if theta is not None:
             whole.append((group, own is not None, errors(group, theta, devices, True)))
-    replace_tables(ROOT / "docs/hardware.md", groups, held, transfer, whole, aside)
+    for group in unseen:
+        theta = pooled(groups, thetas, group)
+        if theta is not None:
+            transfer[id(group)] = errors(group, theta, devices, True)
+    replace_tables(ROOT / "docs/hardware.md", groups, unseen, held, transfer, whole, aside)
 
 
 def main() -> None:
@@ -345,13 +375,12 @@ def main() -> None:
     )
     data: Path = parser.parse_args().data
     devices = load_devices()
-    units = {
-        name: float(d["units"]["value"]) if "units" in d else 100.0 for name, d in devices.items()
-    }
+    units = {name: units_of(device) for name, device in devices.items()}
     square, best_shape, gemm_aside = gemm_groups(data / "gemm.csv", units)
     profiled, profile_aside = profile_groups(data / "op_profiles.csv", units)
     collective, collective_aside = collective_groups(data / "collectives.csv")
-    groups = [*square, *profiled, *collective]
+    own, unseen = own_groups(ROOT, units)
+    groups = [*square, *profiled, *collective, *own]
     thetas = [fit(group, devices) for group in groups]
     aside = {
         "gemm.csv": gemm_aside,
@@ -359,7 +388,7 @@ def main() -> None:
         "collectives.csv": collective_aside,
     }
     write_curves(groups, thetas, devices)
-    report(groups, thetas, best_shape, devices, aside)
+    report(groups, thetas, best_shape, unseen, devices, aside)
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ double CostModel::optimizer_time(const RankRates& rates, const Setting&, bool fu
     const double moved = size * (fused ? cost.fused_passes : cost.passes);
     // A list of tensors is one call to a GPU.
     const double calls = fused ? 1 : cost.kernels / (rates.overlaps_launch ? count : 1);
-    seconds += count * moved / rates.elementwise.at(moved / calls);
+    seconds += count * moved / rates.optimizer[fused ? 1 : 0].at(moved / calls);
     tensors += count;
   }
   const double calls = rates.overlaps_launch ? 1 : tensors;

@@ -163,7 +163,8 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
     }
     return curve;
   };
-  rates.memory = shared({"memory", "elementwise"});
+  // Of a GPU a probe times torch's own copies.
+  rates.memory = cpu ? shared({"memory", "elementwise"}) : shared({"copy", "memory"});
   rates.elementwise = shared({"elementwise", "memory"});
   rates.reduce = shared({"reduce", "elementwise", "memory"});
   rates.pooling = shared({"pooling", "elementwise", "memory"});
@@ -171,6 +172,8 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
                      shared({"embedding_backward", "elementwise", "memory"})};
   rates.activation = {shared({"activation", "elementwise", "memory"}),
                       shared({"activation_backward", "activation", "elementwise", "memory"})};
+  rates.optimizer = {shared({"optimizer", "elementwise", "memory"}),
+                     shared({"optimizer_fused", "elementwise", "memory"})};
   return rates;
 }
 

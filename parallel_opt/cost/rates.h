@@ -45,6 +45,8 @@ struct RankRates {
   std::array<ScaledCurve, 2> embedding;  ///< rows picked by index: forward, backward
   /// Elementwise operators that evaluate exponentials: forward, backward.
   std::array<ScaledCurve, 2> activation;
+  /// Steps of an optimizer: over lists of tensors, fused.
+  std::array<ScaledCurve, 2> optimizer;
   double launch_s = 0;                  ///< overhead of one eager operator
   bool overlaps_launch = false;         ///< gpu: the host runs ahead of the device
   Quality quality = Quality::measured;  ///< the worst curve in use

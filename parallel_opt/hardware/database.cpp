@@ -109,6 +109,48 @@ void use_fitted_products(const DeviceRecord& record, std::vector<RateCurve>& rat
   }
 }
 
+/// Batch x heads, sequence, width of a head: what a probe times.
+struct AttentionSize {
+  double batch_heads, sequence, width;
+};
+constexpr AttentionSize kAttentionSizes[] = {
+    {32, 256, 64}, {128, 1024, 64}, {128, 2048, 128}, {256, 4096, 128}};
+
+/// Fused attention: the fitted curve of the device, or that of the one that was measured with the
+/// asking device's peak, which came within 8 % of the sister of that one. Forward and backward are
+/// curves of their own.
+void use_fitted_attention(const DeviceRecord& record, std::vector<RateCurve>& rates) {
+  std::vector<RateCurve> backward;
+  for (RateCurve& curve : rates) {
+    if (curve.kernel != "attention" || !curve.dtype) continue;
+    const std::string_view dtype = name_of(*curve.dtype);
+    for (const Direction direction : {Direction::forward, Direction::backward}) {
+      const auto fitted = matmul_curve(record, "attention", dtype, direction);
+      if (!fitted) continue;
+      const bool forward = direction == Direction::forward;
+      RateCurve found = curve;
+      found.points.clear();
+      const double products = forward ? 2 : 5;
+      for (const auto& [batch_heads, sequence, width] : kAttentionSizes) {
+        const double flops = 2 * products * batch_heads * sequence * sequence * width;
+        const double seconds =
+            attention_time(*fitted, products, batch_heads, sequence, sequence, width).value;
+        found.points.push_back({flops, flops / seconds});
+      }
+      found.quality = fitted->rows > 0 ? Quality::calibrated : Quality::database;
+      found.source = (fitted->rows > 0 ? "fitted: " : "another device's: ") +
+                     std::string("data/efficiency/matmul.json");
+      if (forward) {
+        curve = std::move(found);
+      } else {
+        found.kernel = "attention_backward";
+        backward.push_back(std::move(found));
+      }
+    }
+  }
+  std::ranges::move(backward, std::back_inserter(rates));
+}
+
 /// A kernel family that moves memory: the class of the profiles that stands for it, and how often
 /// the cost model counts the operand's bytes where the fitted curve counts passes over it.
 struct FittedOperator {
@@ -122,10 +164,13 @@ constexpr FittedOperator kFittedOperators[] = {
     {"elementwise", "elementwise", Direction::forward, 2},
     {"reduce", "norm", Direction::forward, 2},
     {"activation", "elementwise", Direction::forward, 2},
-    {"activation_backward", "elementwise", Direction::backward, 3}};
+    {"activation_backward", "elementwise", Direction::backward, 3},
+    {"optimizer", "optimizer", Direction::forward, 20},  // AdamW: passes as the cost model counts
+    {"optimizer_fused", "optimizer_fused", Direction::forward, 7}};
 
-/// Norms and elementwise operators: the fitted curve of the device, or the median one with its
-/// bandwidth, which is within 6 % on devices that the fit did not see. Launches are told apart.
+/// Norms, elementwise operators and optimizer steps: the fitted curve of the device, or the median
+/// one with its bandwidth, which is within 6 % on devices that the fit did not see. Launches are
+/// told apart.
 void use_fitted_operators(const DeviceRecord& record, std::vector<RateCurve>& rates) {
   for (const FittedOperator& family : kFittedOperators) {
     auto fitted = operator_curve(record, family.profiled, "fp16", family.direction);
@@ -143,13 +188,20 @@ void use_fitted_operators(const DeviceRecord& record, std::vector<RateCurve>& ra
     const bool own = fitted->quality == Quality::calibrated;
     curve.quality = own ? Quality::calibrated : Quality::database;
     curve.source = own ? "fitted: data/efficiency/operator.json"
-                       : "median of measured devices: data/efficiency/operator.json";
+                       : "of measured devices: data/efficiency/operator.json";
     if (guessed == rates.end()) {
       rates.push_back(std::move(curve));
     } else {
       *guessed = std::move(curve);
     }
   }
+}
+
+/// "RTX 4090", "rtx_4090" and "RTX-4090" are one name.
+std::string folded(const std::string& name) {
+  std::string letters = lower_case(name);
+  std::erase_if(letters, [](char c) { return c == '-' || c == '_' || c == ' '; });
+  return letters;
 }
 
 bool has(const std::vector<std::string>& names, std::string_view name) {
@@ -192,12 +244,12 @@ const DeviceDatabase& load_database() {
 }
 
 const DeviceRecord* find_device(const DeviceDatabase& database, const std::string& name) {
-  const std::string wanted = lower_case(name);
+  const std::string wanted = folded(name);
+  if (wanted.empty()) return nullptr;
   const auto answers = [&](const DeviceRecord& record) {
-    return lower_case(record.name) == wanted ||
-           std::ranges::any_of(record.aliases, [&](const std::string& alias) {
-             return lower_case(alias) == wanted;
-           });
+    return folded(record.name) == wanted ||
+           std::ranges::any_of(record.aliases,
+                               [&](const std::string& alias) { return folded(alias) == wanted; });
   };
   const auto found = std::ranges::find_if(database.devices, answers);
   return found == database.devices.end() ? nullptr : &*found;
@@ -265,7 +317,10 @@ Device device_of(const DeviceRecord& record) {
   device.rates = curves(peaks_of(record), record.cpu ? kCpuEfficiency : kGpuEfficiency, 0,
                         Quality::database, "data sheet");
   use_fitted_products(record, device.rates.edit());
-  if (!record.cpu) use_fitted_operators(record, device.rates.edit());
+  if (!record.cpu) {
+    use_fitted_attention(record, device.rates.edit());
+    use_fitted_operators(record, device.rates.edit());
+  }
   device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
   if (record.max_w) {
     const double max_w = record.max_w->value;
@@ -292,7 +347,8 @@ void fill_cpu_rates(Device& device, const CpuGuess& guess) {
   const double bf16 = cpu != nullptr && cpu->bf16_flops_per_cycle
                           ? *cpu->bf16_flops_per_cycle
                           : bf16_per_cycle(guess.instruction_sets, fp32);
-  const double socket = record != nullptr ? record->memory_bytes_per_s.value : 40e9;
+  const double socket =
+      guess.socket_share * (record != nullptr ? record->memory_bytes_per_s.value : 40e9);
   const Quality quality = record != nullptr ? Quality::database : Quality::assumed;
   const std::string source =
       record != nullptr ? record->arch + " data sheet" : "instruction sets and clock";

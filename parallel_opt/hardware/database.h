@@ -45,6 +45,7 @@ struct CpuGuess {
   std::vector<std::string> instruction_sets;
   double hz = 0;
   int cores = 1;                ///< physical
+  double socket_share = 1;      ///< of the memory channels: NUMA nodes cut a package
   std::optional<double> quota;  ///< cores' worth of time, where it is limited
 };
 

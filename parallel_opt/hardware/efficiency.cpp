@@ -20,6 +20,7 @@ constexpr Tile kTiles[] = {{256, 128, 1.0}, {128, 256, 1.0}, {128, 128, 0.97}, {
                            {64, 128, 0.85}, {64, 64, 0.7},   {64, 32, 0.5},    {64, 16, 0.3}};
 constexpr double kSettleSeconds = 1e-3;
 constexpr double kMedianUnits = 100;
+constexpr double kQueriesOfATile = 128;
 
 double wave_share(double m, double n, double batch, double units) noexcept {
   double best = 0;
@@ -61,7 +62,8 @@ std::optional<Curve> curve_for(const std::vector<Curve>& curves, const DeviceRec
   if (const Curve* own = find_curve(curves, device.name, kernel, dtype, direction)) return *own;
   const Curve* median = find_curve(curves, "any", kernel, dtype, direction);
   // Eager fp32 matmuls run as tf32 in the profiles where the device has it.
-  const bool eager = kernel != "matmul" && dtype == "fp32" && device.flops_per_s.contains("tf32");
+  const bool alone = kernel == "matmul" || kernel == "attention" || kernel.starts_with("optimizer");
+  const bool eager = !alone && dtype == "fp32" && device.flops_per_s.contains("tf32");
   const auto peak = device.flops_per_s.find(eager ? "tf32" : std::string(dtype));
   if (median == nullptr || peak == device.flops_per_s.end()) return std::nullopt;
   Curve curve = *median;
@@ -123,6 +125,19 @@ Seconds gemm_time(const MatmulCurve& curve, double batch, double m, double n, do
   const double settled = busy * (1 + curve.throttle * busy / (busy + kSettleSeconds));
   const double extra = curve.passes * size * batch * m * n / curve.bytes_per_s;
   return Seconds(overlap(curve.launch_s, settled + extra));
+}
+
+Seconds attention_time(const MatmulCurve& curve, double products, double batch_heads,
+                       double queries, double keys, double width) noexcept {
+  if (!(products > 0 && batch_heads > 0 && queries > 0 && keys > 0 && width > 0)) {
+    return Seconds(curve.launch_s);
+  }
+  const double tiles = batch_heads * std::ceil(queries / kQueriesOfATile);
+  const double share = tiles / (std::ceil(tiles / curve.units) * curve.units);
+  const double flops = 2 * products * batch_heads * queries * keys * width;
+  const double busy =
+      flops * (1 + curve.k_half / width) / (curve.peak_flops_per_s * curve.efficiency * share);
+  return Seconds(overlap(curve.launch_s, busy));
 }
 
 Seconds operator_time(const OperatorCurve& curve, double bytes, double width,

@@ -24,8 +24,10 @@ constexpr auto enum_names(Direction) {
 /// Matrix multiplies of one device, element type and software.
 struct MatmulCurve {
   std::string device;  ///< name in the database; "any": of a device nobody measured
-  std::string kernel;  ///< "matmul": the kernel alone; "linear", "qkv": an eager module around it
-  std::string dtype;   ///< "fp16", "bf16", "fp32", "tf32", "fp8"
+  /// "matmul": the kernel alone; "linear", "qkv": an eager module around it; "attention": fused,
+  /// for attention_time(): `efficiency` is then that of endless heads, `k_half` a width of heads.
+  std::string kernel;
+  std::string dtype;  ///< "fp16", "bf16", "fp32", "tf32", "fp8"
   Direction direction = Direction::forward;
   double peak_flops_per_s = 0;  ///< dense; "any": times that of the device that asks
   double bytes_per_s = 0;       ///< reached from memory
@@ -41,10 +43,13 @@ struct MatmulCurve {
   bool operator==(const MatmulCurve&) const = default;
 };
 
-/// Operators that move memory: norm, softmax, dropout, elementwise, attention's inner parts, loss.
+/// Operators that move memory: norm, softmax, dropout, elementwise, attention's inner parts, loss,
+/// optimizer steps.
 struct OperatorCurve {
   std::string device;
-  std::string kernel;  ///< "norm", "softmax", "dropout", "elementwise", "attention_score", ...
+  /// "norm", "softmax", "dropout", "elementwise", "attention_score", ..., "optimizer" (AdamW over
+  /// lists of tensors, bytes of the parameters), "optimizer_fused"
+  std::string kernel;
   std::string dtype;
   Direction direction = Direction::forward;
   double peak_flops_per_s = 0;
@@ -98,6 +103,12 @@ const CollectiveCurve* collective_curve(std::string_view device, std::string_vie
 /// fill them, the memory's ceiling, the clock under load; the host's launch is hidden when it is
 /// shorter.
 Seconds gemm_time(const MatmulCurve& curve, double batch, double m, double n, double k) noexcept;
+/// One call of a fused attention kernel (matmul_curve() of "attention"): `products` over each head
+/// (2 forward, 5 backward, one of them again), 128 queries of a head dealt to a unit at a time, and
+/// beside every score's products, which grow with the width of a head, its exponential, which does
+/// not. `keys`: as many as a query sees, in the mean.
+Seconds attention_time(const MatmulCurve& curve, double products, double batch_heads,
+                       double queries, double keys, double width) noexcept;
 /// One call over `bytes` (elements times their size) in rows of `width` elements, with `flops` of
 /// multiplies inside (attention's inner parts, the loss's projection).
 Seconds operator_time(const OperatorCurve& curve, double bytes, double width = 1024,
@@ -109,7 +120,7 @@ template <class Visitor, class T>
   requires SameAs<T, MatmulCurve>
 void fields(Visitor& visit, T& curve) {
   visit("device", curve.device, "name in the database, or any");
-  visit("kernel", curve.kernel, "matmul, linear, qkv");
+  visit("kernel", curve.kernel, "matmul, linear, qkv, attention");
   visit("dtype", curve.dtype, "element type");
   visit("direction", curve.direction, "forward or backward");
   visit("peak_flops_per_s", curve.peak_flops_per_s, "dense peak");

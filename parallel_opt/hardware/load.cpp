@@ -17,8 +17,9 @@ bool is_yaml(const std::string& path) { return path.ends_with(".yaml") || path.e
 
 bool is_file_name(const std::string& spec) {
   std::error_code error;
-  return spec.ends_with(".json") || is_yaml(spec) || spec.find('/') != std::string::npos ||
-         std::filesystem::exists(spec, error);
+  if (spec.ends_with(".json") || is_yaml(spec) || std::filesystem::exists(spec, error)) return true;
+  // "2n8xH100-SXM-80GB@400Gbit/s" has a slash too.
+  return spec.find('/') != std::string::npos && spec.find('@') == std::string::npos;
 }
 
 Cluster read_cluster(const std::string& path) {

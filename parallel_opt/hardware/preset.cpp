@@ -43,14 +43,23 @@ std::optional<std::int64_t> take_number(std::string_view& text) {
   return number;
 }
 
+/// Whether `letter`, of either case and between blanks, comes next; then it is moved behind. Text
+/// that goes on in another way stays as it is.
+bool take_letter(std::string_view& text, char letter) {
+  const std::string_view next = trim(text);
+  if (next.empty() || std::tolower(static_cast<unsigned char>(next.front())) != letter)
+    return false;
+  text = trim(next.substr(1));
+  return true;
+}
+
 /// "400Gbps", "8x400Gbps".
 std::optional<Adapters> parse_adapters(std::string_view text) {
   Adapters adapters;
   std::string_view rest = text;
   const std::optional<std::int64_t> count = take_number(rest);
-  if (count && rest.starts_with('x')) {
+  if (count && take_letter(rest, 'x')) {
     adapters.count = static_cast<int>(*count);
-    rest.remove_prefix(1);
   } else {
     rest = text;
   }
@@ -64,11 +73,11 @@ std::optional<Adapters> parse_adapters(std::string_view text) {
 DeviceCount parse_count(const DeviceDatabase& database, const std::string& where,
                         std::string_view text, bool needs_count, std::vector<Fault>& faults) {
   DeviceCount found;
+  text = trim(text);
   std::string_view rest = text;
   const std::optional<std::int64_t> number = take_number(rest);
-  if (number && rest.starts_with('x')) {
+  if (number && take_letter(rest, 'x')) {
     found.count = *number;
-    rest.remove_prefix(1);
   } else {
     rest = text;  // a name may start with a digit; a name alone is one device
     if (needs_count) {
@@ -119,12 +128,14 @@ Node node_of(const NodeGroup& group) {
   node.cores = 64;
   node.numa_nodes = 2;
   double device_bytes = 0;
+  double host_bytes = 16e9;  // what processors that are devices have is the host's
   for (const DeviceCount& part : group.devices) {
     const std::optional<Published>& bytes = part.record->memory_bytes;
     if (bytes) device_bytes += bytes->value * double(part.count);
+    if (is_cpu(part)) host_bytes += device_of(*part.record).memory_bytes.value * double(part.count);
   }
   // Hosts are bought with about twice the memory of their devices.
-  node.memory_bytes = within(std::max(2 * device_bytes, 16e9), 0.5, Quality::assumed);
+  node.memory_bytes = within(std::max(2 * device_bytes, host_bytes), 0.5, Quality::assumed);
   if (const UsualHost* host = usual_host(group)) {
     node.sockets = node.numa_nodes = host->sockets;
     node.cores = host->cores;
@@ -237,8 +248,9 @@ void add_network(const std::string& name, const Reach& reach, std::vector<NodeRa
 std::vector<std::string> split_groups(std::string_view text) {
   std::vector<std::string> groups(1);
   for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view next = trim(text.substr(i + 1));
     const bool before_name =
-        i + 1 < text.size() && std::isalnum(static_cast<unsigned char>(text[i + 1])) != 0;
+        !next.empty() && std::isalnum(static_cast<unsigned char>(next.front())) != 0;
     if (text[i] == '+' && before_name) {
       groups.emplace_back();
     } else {
@@ -251,20 +263,20 @@ std::vector<std::string> split_groups(std::string_view text) {
 NodeGroup parse_group(const DeviceDatabase& database, const std::string& where,
                       std::string_view text, std::vector<Fault>& faults) {
   NodeGroup group;
+  text = trim(text);
   const std::size_t at = text.find('@');
   if (at != std::string_view::npos) {
-    group.adapters = parse_adapters(text.substr(at + 1));
+    group.adapters = parse_adapters(trim(text.substr(at + 1)));
     if (!group.adapters) {
       faults.push_back({where, in_quotes(text.substr(at)) + " is no network", kAdapterForm});
     }
-    text = text.substr(0, at);
+    text = trim(text.substr(0, at));
   }
   std::string_view rest = text;
   const std::optional<std::int64_t> nodes = take_number(rest);
-  const bool has_nodes = nodes && rest.starts_with('n');
+  const bool has_nodes = nodes && take_letter(rest, 'n');
   if (has_nodes) {
     group.nodes = *nodes;
-    rest.remove_prefix(1);
   } else {
     rest = text;
   }

@@ -17,7 +17,13 @@ struct Unit {
 };
 
 constexpr double kBit = 1.0 / 8;
-constexpr std::array<Unit, 17> kBandwidths = {{{"kbps", 1e3 * kBit},
+constexpr std::array<Unit, 23> kBandwidths = {{{"kbps", 1e3 * kBit},
+                                               {"mbps", 1e6 * kBit},
+                                               {"gbps", 1e9 * kBit},
+                                               {"tbps", 1e12 * kBit},
+                                               {"MBps", 1e6},
+                                               {"GBps", 1e9},
+                                               {"TBps", 1e12},
                                                {"Mbps", 1e6 * kBit},
                                                {"Gbps", 1e9 * kBit},
                                                {"Tbps", 1e12 * kBit},

@@ -30,6 +30,10 @@ double predicted(const JsonView& test) {
     const auto curve = matmul_curve(*record, kernel, dtype, direction);
     return curve ? gemm_time(*curve, call(0), call(1), call(2), call(3)).value : 0;
   }
+  if (kind == "attention") {
+    const auto curve = matmul_curve(*record, kernel, dtype, direction);
+    return curve ? attention_time(*curve, call(0), call(1), call(2), call(3), call(4)).value : 0;
+  }
   const auto curve = operator_curve(*record, kernel, dtype, direction);
   return curve ? operator_time(*curve, call(0), call(1), call(2)).value : 0;
 }
@@ -66,6 +70,25 @@ TEST(Efficiency, EveryCurveIsOfAKnownDeviceAndSane) {
     EXPECT_TRUE(known(curve.device)) << curve.device;
     EXPECT_GT(curve.passes, 0) << curve.device << " " << curve.kernel;
   }
+}
+
+TEST(AttentionTime, TilesOfQueriesAreDealtToUnitsAndScoresCostBesideTheirProducts) {
+  MatmulCurve curve;
+  curve.peak_flops_per_s = 1e12;
+  curve.units = 4;
+  curve.efficiency = 0.8;
+  curve.k_half = 64;
+  // 3 heads x 256 queries: 6 tiles of 128 on 4 units are two waves, 6 of 8 places used. Of heads 64
+  // wide the exponentials take as long as the products. 2 * 2 * 3 * 256 * 256 * 64 FLOP = 50.33e6
+  const double flops = 2.0 * 2 * 3 * 256 * 256 * 64;
+  EXPECT_NEAR(attention_time(curve, 2, 3, 256, 256, 64).value, flops * 2 / (1e12 * 0.8 * 0.75),
+              1e-12);
+  // A query sees half of the keys: half of the time. Two and a half times the products backward.
+  EXPECT_NEAR(attention_time(curve, 2, 3, 256, 128, 64).value, flops / (1e12 * 0.8 * 0.75), 1e-12);
+  EXPECT_NEAR(attention_time(curve, 5, 3, 256, 256, 64).value,
+              2.5 * flops * 2 / (1e12 * 0.8 * 0.75), 1e-12);
+  curve.launch_s = 1e-3;
+  EXPECT_EQ(attention_time(curve, 2, 0, 256, 256, 64).value, 1e-3);  // nothing to do
 }
 
 TEST(GemmTime, OneFullWaveOfALongProduct) {

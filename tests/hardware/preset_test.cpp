@@ -26,10 +26,10 @@ TEST(Preset, TwoNodesOfEight) {
   EXPECT_EQ(device.kind, DeviceKind::gpu);
   EXPECT_EQ(device.memory_bytes.value, 80.0 * 1024 * 1024 * 1024);
   EXPECT_EQ(device.memory_bytes.quality, Quality::database);
-  const RateCurve* curve = find_rate(device, "attention", DType::bf16, 0);
+  const RateCurve* curve = find_rate(device, "convolution", DType::bf16, 0);
   ASSERT_NE(curve, nullptr);
   EXPECT_EQ(curve->quality, Quality::database);
-  EXPECT_NEAR(curve->points.back().per_second, 0.6 * 989.4e12 * 1000 / 1001, 1e6);
+  EXPECT_NEAR(curve->points.back().per_second, 0.5 * 989.4e12 * 1000 / 1001, 1e6);
   EXPECT_EQ(find_rate(device, "matmul", DType::bf16, 0)->quality, Quality::calibrated);
   EXPECT_EQ(device.power->max_w, exact(700, Quality::database));
   // NVSwitch and PCIe inside the nodes, one network between them; no list of pairs
@@ -139,6 +139,29 @@ TEST(Preset, APlusThatEndsANameIsPartOfIt) {
   EXPECT_EQ(split_groups("2xXeon-8480++8xL4"), (std::vector<std::string>{"2xXeon-8480+", "8xL4"}));
   EXPECT_EQ(split_groups("Xeon-8480+"), (std::vector<std::string>{"Xeon-8480+"}));
   EXPECT_EQ(preset_cluster("2xXeon-8480++8xL4").nodes.size(), 2u);
+}
+
+TEST(Preset, LettersBlanksAndDashesDoNotMatter) {
+  const Cluster plain = preset_cluster("2n8xA100-SXM-80GB+4xRTX-4090");
+  for (const char* spec : {"2N8XA100-SXM-80GB+4xRTX-4090", " 2n 8 x A100 SXM 80GB + 4 x rtx4090 ",
+                           "2n8xa100_sxm_80gb+4xRTX_4090"}) {
+    Cluster other = preset_cluster(spec);
+    other.name = plain.name;
+    EXPECT_EQ(other, plain) << spec;
+  }
+  const auto adapters = [](const char* spec) {
+    return find_link(preset_cluster(spec), DeviceId(0), DeviceId(15))->bytes_per_s.value;
+  };
+  EXPECT_DOUBLE_EQ(adapters("2n8xH100 @ 8 x 400 gbps"), 0.8 * 50e9);
+  EXPECT_DOUBLE_EQ(adapters("2n8xH100@8x50GBps"), 0.8 * 50e9);
+  EXPECT_DOUBLE_EQ(adapters("2n8xH100@400Gbit/s"), 0.8 * 50e9 / 8);
+}
+
+TEST(Preset, AHostOfProcessorsHasTheirMemory) {
+  const Cluster cluster = preset_cluster("2xXeon-8480+");
+  // 8 GB for each of 56 cores, two processors; 16 GB beside
+  EXPECT_DOUBLE_EQ(cluster.nodes[0].memory_bytes.value, 2 * 56 * 8e9 + 16e9);
+  EXPECT_GE(cluster.nodes[0].memory_bytes.value, 2 * cluster.devices[0].memory_bytes.value);
 }
 
 TEST(Preset, BrokenNetworksAreNamed) {
