@@ -42,15 +42,19 @@ bool joins(const Cluster& cluster, const Network& network, DeviceId a, DeviceId 
          cluster.nodes[std::size_t(from.node)].zone == cluster.nodes[std::size_t(to.node)].zone;
 }
 
-/// What one device gets of a port's rate while all devices of its node use the network.
+/// What one device gets of a port's rate while all devices of its node and kind use the network:
+/// the processors of a machine with GPUs have no part in what those send each other.
 double share_of_ports(const Cluster& cluster, const Network& network, DeviceId a, DeviceId b) {
   if (network.scope == NetworkScope::node) return network.ports / network.oversubscription;
+  const DeviceKind from = cluster.devices[a.index()].kind;
+  const DeviceKind to = cluster.devices[b.index()].kind;
   std::int64_t most = 1;
   for (const DeviceId id : {a, b}) {
     const int node = cluster.devices[id.index()].node;
     most = std::max<std::int64_t>(most,
                                   std::ranges::count_if(cluster.devices, [&](const Device& device) {
-                                    return device.node == node && attached(network, device);
+                                    return device.node == node && attached(network, device) &&
+                                           (device.kind == from || device.kind == to);
                                   }));
   }
   return std::min(1.0, double(network.ports) / double(most)) / network.oversubscription;

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <tuple>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/hardware/cgroup.h"
@@ -34,7 +35,9 @@ class Builder {
     cluster_.name = file_.name;
     database_.devices = file_.device_types;
     for (std::size_t i = 0; i < file_.device_types.size(); ++i) {
-      for (Fault& fault : check(file_.device_types[i], at("device_types", i))) {
+      const std::string where = at("device_types", i);
+      for (Fault& fault : check(file_.device_types[i], where)) {
+        if (fault.where.size() > where.size()) fault.where[where.size()] = '.';
         faults_.push_back(std::move(fault));
       }
     }
@@ -90,6 +93,13 @@ class Builder {
       if (nodes.usd_per_device_hour && !(*nodes.usd_per_device_hour >= 0)) {
         fault(where + ".usd_per_device_hour", "is negative");
       }
+      name_nodes(nodes, where);
+      if (split_groups(nodes.devices).size() > 1) {
+        fault(where + ".devices", "is several groups: \"" + nodes.devices + "\"",
+              "write a comma between devices of one node, an entry of nodes for each kind of node");
+        groups_.emplace_back();
+        continue;
+      }
       groups_.push_back(parse_group(database_, where + ".devices", nodes.devices, faults_));
       NodeGroup& group = groups_.back();
       if (group.nodes != 1) {
@@ -103,11 +113,25 @@ class Builder {
     if (devices > kMostDevices) fault(where_ + ":nodes", "have more than 100000 devices");
   }
 
+  /// "a" of three nodes is a0, a1 and a2, which no other group may make.
+  void name_nodes(const FileNodes& nodes, const std::string& where) {
+    const int count = nodes.count < 1 || nodes.count > kMostDevices ? 0 : int(nodes.count);
+    for (int n = 0; n < count; ++n) {
+      const std::string name = count == 1 ? nodes.name : nodes.name + std::to_string(n);
+      const auto [other, is_new] = made_by_.emplace(name, nodes.name);
+      if (is_new || other->second == nodes.name) continue;  // equal names are told already
+      fault(where + ".name",
+            "makes a node called \"" + name + "\", as group \"" + other->second + "\" does");
+      return;
+    }
+  }
+
   std::set<std::string> read_zones() {
     std::set<std::string> zones;
     for (std::size_t i = 0; i < file_.zones.size(); ++i) {
       const cluster_file::FileZone& zone = file_.zones[i];
       const std::string where = at("zones", i);
+      if (zone.name.empty()) fault(where + ".name", "is empty");
       if (!zones.insert(zone.name).second) {
         fault(where + ".name", "two zones are called \"" + zone.name + "\"");
       }
@@ -188,6 +212,12 @@ class Builder {
   }
 
   void missing_node(const std::string& where, const std::string& name) {
+    for (std::size_t g = 0; g < file_.nodes.size(); ++g) {
+      if (file_.nodes[g].name != name) continue;
+      fault(where, "names a group of several nodes: \"" + name + "\"",
+            "write " + name + "0 to " + name + std::to_string(file_.nodes[g].count - 1));
+      return;
+    }
     std::vector<std::string> names;
     for (const FileNodes& nodes : file_.nodes) names.push_back(nodes.name);
     for (const auto& [node, index] : places_) names.push_back(node);
@@ -238,6 +268,7 @@ class Builder {
   }
 
   void check_names(const FileSwitch& wanted, const std::string& where) {
+    if (wanted.name.empty()) fault(where + ".name", "is empty");
     if (!switch_names_.insert(wanted.name).second) {
       fault(where + ".name", "two switches are called \"" + wanted.name + "\"");
     }
@@ -287,8 +318,9 @@ class Builder {
       missing_node(where, name);
       return std::nullopt;
     }
-    const std::int64_t wanted =
-        slash == std::string::npos ? 0 : leading_integer(text.substr(slash + 1)).value_or(-1);
+    const std::string index = slash == std::string::npos ? "0" : text.substr(slash + 1);
+    const bool whole = index.find_first_not_of("0123456789") == std::string::npos;
+    const std::int64_t wanted = whole ? leading_integer(index).value_or(-1) : -1;
     std::int64_t seen = 0;
     for (std::size_t d = 0; d < cluster_.devices.size(); ++d) {
       if (cluster_.devices[d].node == place->second && seen++ == wanted) return DeviceId(d);
@@ -310,6 +342,14 @@ class Builder {
         fault(where, "joins a device with itself: \"" + link.a + "\" and \"" + link.b + "\"");
         continue;
       }
+      const auto ends = std::minmax(a->value, b->value);
+      if (!links_seen_.emplace(ends.first, ends.second, link.type).second) {
+        fault(where,
+              "is a second link of type \"" + link.type + "\" between \"" + link.a + "\" and \"" +
+                  link.b + "\"",
+              "add their bandwidths");
+        continue;
+      }
       cluster_.links.push_back({*a, *b, link.type, known(link.latency.seconds, 0.3, link.quality),
                                 known(link.bandwidth.bytes_per_s, 0.2, link.quality)});
     }
@@ -319,9 +359,11 @@ class Builder {
   std::string where_;
   DeviceDatabase database_;
   std::vector<NodeGroup> groups_;
-  std::vector<NodeRange> ranges_;      // of each group
-  std::map<std::string, int> places_;  // name of a node -> index
+  std::vector<NodeRange> ranges_;               // of each group
+  std::map<std::string, int> places_;           // name of a node -> index
+  std::map<std::string, std::string> made_by_;  // name of a node -> its group
   std::set<std::string> switch_names_;
+  std::set<std::tuple<std::int32_t, std::int32_t, std::string>> links_seen_;
   Cluster cluster_;
   std::vector<Fault> faults_;
 };
@@ -341,6 +383,9 @@ Cluster read_cluster_file(const std::string& json, const std::string& name) {
   const JsonDocument document(json, name);
   File file;
   std::vector<Fault> faults;
+  if (document.root().kind() == JsonView::Kind::object && document.root().find("schema")) {
+    json_detail::check_schema(document.root(), "parallel-opt/cluster-file/1", faults);
+  }
   read_json(document.root(), file, faults);
   throw_if_any(std::move(faults));
   return Builder(file, name).run();

@@ -81,6 +81,10 @@ bool is_own(const JsonView& root) {
          schema->string().starts_with("parallel-opt/profile/");
 }
 
+Fault unknown_format(const std::string& path) {
+  return {path, "is in no profile format that is known", "one of " + join(profile_formats(), ", ")};
+}
+
 void convert_json(const ProfileText& file, const ProfileFacts& facts, ImportedProfile& profile,
                   std::vector<Fault>& faults) {
   const JsonDocument document(file.text, file.path);
@@ -94,9 +98,14 @@ void convert_json(const ProfileText& file, const ProfileFacts& facts, ImportedPr
   } else if (profile_convert::is_sailor(source.root)) {
     profile_convert::convert_sailor(source);
   } else {
-    faults.push_back({file.path, "is in no profile format that is known",
-                      "one of " + join(profile_formats(), ", ")});
+    faults.push_back(unknown_format(file.path));
   }
+}
+
+/// A table or prose is told apart from broken JSON.
+bool may_be_json(std::string_view text) {
+  text = trim(text);
+  return text.empty() || text.front() == '{' || text.front() == '[';
 }
 
 void convert(const ProfileText& file, const ProfileFacts& facts, ImportedProfile& profile,
@@ -104,6 +113,8 @@ void convert(const ProfileText& file, const ProfileFacts& facts, ImportedProfile
   try {
     if (profile_convert::is_perseus(file.text)) {
       profile_convert::convert_perseus(file.text, file.path, facts, profile, faults);
+    } else if (!may_be_json(file.text)) {
+      faults.push_back(unknown_format(file.path));
     } else {
       convert_json(file, facts, profile, faults);
     }
@@ -134,7 +145,7 @@ ImportedProfile import_profile(const std::vector<ProfileText>& files, const Prof
   profile.name = facts.name.value_or(
       files.empty() ? "profile" : std::filesystem::path(files[0].path).stem().string());
   throw_if_any(std::move(faults));
-  throw_if_any(check(profile, profile.name + ":profile"));
+  throw_if_any(check(profile, (files.size() == 1 ? files[0].path : profile.name) + ":profile"));
   return profile;
 }
 

@@ -128,15 +128,27 @@ class Merger {
     }
   }
 
+  static bool uses(const Network& network, const Device& device) {
+    return covers(network, device.node) &&
+           (network.devices.empty() ||
+            std::ranges::find(network.devices, device.name) != network.devices.end());
+  }
+
+  /// Whether processors count on a network: where GPUs use it, they are who was measured.
+  bool counts(const Network& network, const Device& device) const {
+    if (!uses(network, device)) return false;
+    return device.kind == DeviceKind::gpu ||
+           std::ranges::none_of(cluster_.devices, [&](const Device& other) {
+             return other.kind == DeviceKind::gpu && uses(network, other);
+           });
+  }
+
   /// Names of the devices that a network joins.
   std::set<std::string> attached(const Network& network) const {
     std::set<std::string> names;
     for (const Device& device : cluster_.devices) {
-      if (!covers(network, device.node)) continue;
-      if (network.devices.empty() ||
-          std::ranges::find(network.devices, device.name) != network.devices.end()) {
-        names.insert(device.name);
-      }
+      if (names.contains(device.name)) continue;
+      if (counts(network, device)) names.insert(device.name);
     }
     return names;
   }
@@ -160,11 +172,17 @@ class Merger {
     network.bytes_per_s = slowest->bytes_per_s * (network.oversubscription / part);
   }
 
+  /// Devices of a node that share the ports: those of the kind that was measured.
   std::int64_t most_of_a_node(const Network& network) const {
+    const bool gpus = std::ranges::any_of(cluster_.devices, [&](const Device& device) {
+      return device.kind == DeviceKind::gpu && uses(network, device);
+    });
+    const DeviceKind kind = gpus ? DeviceKind::gpu : DeviceKind::cpu;
     std::map<int, std::int64_t> count;
     std::int64_t most = 1;
     for (const Device& device : cluster_.devices) {
-      if (covers(network, device.node)) most = std::max(most, ++count[device.node]);
+      if (!covers(network, device.node) || device.kind != kind) continue;
+      most = std::max(most, ++count[device.node]);
     }
     return most;
   }

@@ -105,7 +105,12 @@ class Converter {
 std::string yaml_to_json(const std::string& text, const std::string& name) {
   Converter converter(name);
   try {
-    converter.write(YAML::Load(text), 0);
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.size() > 1) {
+      throw InputError(converter.at(documents[1].Mark()), "begins a second document",
+                       "keep one, without ---");
+    }
+    converter.write(documents.empty() ? YAML::Node() : documents[0], 0);
   } catch (const YAML::Exception& error) {
     throw InputError(converter.at(error.mark), error.msg, "is it YAML?");
   }

@@ -165,6 +165,52 @@ TEST(ClusterDescription, FaultsOfPartsAreNamedWhereTheyStandInTheFile) {
              "c.json:links[0]: joins a device with itself: \"a0/1\" and \"a0/1\""}));
 }
 
+TEST(ClusterDescription, EndsGroupsAndSecondLinksAreToldApart) {
+  EXPECT_EQ(faults_of(R"({"nodes": [{"name": "a", "count": 2, "devices": "2xL4"}],
+        "zones": [{"name": ""}],
+        "switches": [{"name": "", "type": "t", "bandwidth": "1 GB/s"}],
+        "links": [{"a": "a", "b": "a0/0x", "bandwidth": "1 GB/s"},
+                  {"a": "a0/0", "b": "a1/1", "type": "t", "bandwidth": "1 GB/s"},
+                  {"a": "a1/1", "b": "a0", "type": "t", "bandwidth": "2 GB/s"}]})"),
+            (Lines{"c.json:zones[0].name: is empty"}));
+  EXPECT_EQ(
+      faults_of(R"({"nodes": [{"name": "a", "count": 2, "devices": "2xL4"}],
+        "switches": [{"name": "", "type": "t", "bandwidth": "1 GB/s"}],
+        "links": [{"a": "a", "b": "a0/0x", "bandwidth": "1 GB/s"},
+                  {"a": "a0/0", "b": "a1/1", "type": "t", "bandwidth": "1 GB/s"},
+                  {"a": "a1/1", "b": "a0", "type": "t", "bandwidth": "2 GB/s"}]})"),
+      (Lines{"c.json:switches[0].name: is empty",
+             "c.json:links[0].a: names a group of several nodes: \"a\" (write a0 to a1)",
+             ("c.json:links[0].b: names no device of node a0: \"a0/0x\" (it has 2, counted from "
+              "0)"),
+             ("c.json:links[2]: is a second link of type \"t\" between \"a1/1\" and \"a0\" (add "
+              "their bandwidths)")}));
+}
+
+TEST(ClusterDescription, GroupsThatMakeTheSameNodeOrAreSeveralAreNamed) {
+  EXPECT_EQ(
+      faults_of(R"({"nodes": [{"name": "c", "count": 2, "devices": "L4"},
+                              {"name": "c1", "devices": "L4"},
+                              {"name": "d", "devices": "2xT4+4xL4"}]})"),
+      (Lines{"c.json:nodes[1].name: makes a node called \"c1\", as group \"c\" does",
+             ("c.json:nodes[2].devices: is several groups: \"2xT4+4xL4\" (write a comma between "
+              "devices of one node, an entry of nodes for each kind of node)")}));
+}
+
+TEST(ClusterDescription, NewerVersionsAndFaultsOfDeviceTypesAreNamed) {
+  EXPECT_EQ(faults_of(R"({"schema": "parallel-opt/cluster-file/2",
+                          "nodes": [{"name": "a", "devices": "L4"}]})"),
+            Lines{"c.json:schema: version 2 is newer than the known version 1 (update "
+                  "parallel_opt)"});
+  EXPECT_EQ(faults_of(R"({"nodes": [{"name": "a", "devices": "L4"}], "device_types": [
+      {"schema": "parallel-opt/device/1", "name": "", "kind": "gpu", "vendor": "V", "arch": "A",
+       "year": 2020, "flops_per_s": {}, "sources": {"s": "sheet"},
+       "memory_bytes": {"value": 1, "quality": "reported", "source": "s"},
+       "memory_bytes_per_s": {"value": 0, "quality": "reported", "source": "s"}}]})"),
+            (Lines{"c.json:device_types[0].name: is empty",
+                   "c.json:device_types[0].memory_bytes_per_s.value: is not positive"}));
+}
+
 TEST(ClusterDescription, ASwitchMayCallItsDevicesByAnAlias) {
   const Cluster cluster = read_cluster_file(
       R"({"nodes": [{"name": "a", "devices": "2xA100-40GB"}],

@@ -149,7 +149,7 @@ TEST(ConvertGalvatron, MemoryIsPerDeviceAndSample) {
   EXPECT_EQ(profile.rows[4].name, "embedding");
   // Raw measurements alone are no profile.
   EXPECT_EQ(faults_of(R"({"1_1_8_sp": {"layernum[1]_bsz8_seq2048_rank0_ms": 904.3}})", kA100),
-            Lines{"f:profile: holds no measurement (rows, transfers or rates)"});
+            Lines{"f.json:profile: holds no measurement (rows, transfers or rates)"});
 }
 
 TEST(ConvertGalvatron, BandwidthsTimesAndOverlap) {
@@ -238,6 +238,22 @@ TEST(ConvertPerseus, BrokenRowsAreNamedByLine) {
                    "(0,forward,1410,0.05,23.8)",
                    "f.json:3: is no row of stage,instruction,frequency,time,energy "
                    "(0,forward,1410,0.05,23.8)"}));
+}
+
+TEST(ImportProfile, TablesOfOtherKindsAndNumbersOutOfRangeAreNamedWithTheirFile) {
+  const auto fault = [](const char* path, const std::string& text) {
+    try {
+      import_profile({{path, text}}, {.device = "A100-40GB", .model = "m"});
+      return std::string("accepted");
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+  };
+  EXPECT_TRUE(fault("t.csv", "stage,time\n0,1\n").starts_with("t.csv: is in no profile format"));
+  EXPECT_TRUE(fault("t.md", "# words\n").starts_with("t.md: is in no profile format"));
+  EXPECT_TRUE(fault("t.json", "{").starts_with("t.json:1:2: not valid JSON"));
+  EXPECT_EQ(fault("t.json", R"({"1": {"1": {"0": [0.1, -0.2, 0.1]}}})"),
+            "t.json:profile.rows[0].backward_s: is negative");
 }
 
 TEST(ImportProfile, UnknownFormatsAreToldWhatIsKnown) {

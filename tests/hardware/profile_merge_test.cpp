@@ -71,6 +71,15 @@ TEST(AddProfile, TransfersReplaceWhatJoinsDevicesOfTheirType) {
   EXPECT_NEAR(between->bytes_per_s.value, 6e9 / 4, 1e5);
 }
 
+TEST(AddProfile, ProcessorsOfTheNodesDoNotHideWhatTheGpusReach) {
+  Cluster cluster = load_cluster("2n4xA100-40GB,2xEPYC-7742");  // as discovery finds such hosts
+  EXPECT_EQ(add_profile(cluster, measured_a100(), "p"), std::vector<Fault>{});
+  const std::optional<Link> between = find_link(cluster, DeviceId(0), DeviceId(6));
+  EXPECT_NEAR(between->bytes_per_s.value, 6e9 / 4, 1e5);
+  EXPECT_EQ(between->bytes_per_s.quality, Quality::calibrated);
+  EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(4))->bytes_per_s.quality, Quality::database);
+}
+
 TEST(AddProfile, NetworksThatJoinOtherDevicesTooStay) {
   Cluster cluster = load_cluster("4xA100-40GB+4xV100-16GB");
   const std::optional<Link> before = find_link(cluster, DeviceId(0), DeviceId(4));

@@ -66,6 +66,13 @@ TEST(Yaml, ErrorsHaveLineAndColumn) {
   EXPECT_EQ(yaml_error("? [1, 2]\n: 3\n"), "c.yaml:1:3: names a field by a list or a map");
 }
 
+TEST(Yaml, ASecondDocumentIsNotLostInSilence) {
+  EXPECT_EQ(yaml_error("a: 1\n---\nb: 2\n"),
+            "c.yaml:3:1: begins a second document (keep one, without ---)");
+  EXPECT_EQ(yaml_to_json("---\na: 1\n", "y"), R"({"a": 1})");
+  EXPECT_EQ(yaml_to_json("", "y"), "null");
+}
+
 TEST(Yaml, AliasesCannotExplode) {
   // 10 lists of 10 of each other: 10^10 scalars from a few lines
   std::string text = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n";
