@@ -166,6 +166,17 @@ std::optional<Accelerator> accelerator_of(const Device& device, Precision precis
   return out;
 }
 
+/// The driver shows each die of a package as a device, with its own memory; the record is of all.
+void keep_one_die(const DeviceRecord& record, const Device& device, Accelerator& out) {
+  const bool whole =
+      !record.memory_bytes || device.memory_bytes.value > 0.75 * record.memory_bytes->value;
+  if (record.dies < 2 || whole) return;
+  for (double* part : {&out.flops_per_s, &out.half_flops_per_s, &out.bytes_per_s, &out.units,
+                       &out.exponentials_per_s}) {
+    *part /= record.dies;
+  }
+}
+
 }  // namespace
 
 Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
@@ -179,6 +190,7 @@ Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
     const std::string type =
         precision == Precision::automatic ? "" : std::string(name_of(precision));
     auto one = record != nullptr ? accelerator_of(*record, type) : std::nullopt;
+    if (one) keep_one_die(*record, device, *one);
     if (!one) one = accelerator_of(device, precision);
     if (!one) {
       throw InputError("cluster.devices[" + std::to_string(i) + "]",

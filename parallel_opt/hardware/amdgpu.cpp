@@ -15,7 +15,8 @@ constexpr char kCards[] = "/sys/class/drm";
 constexpr char kTopology[] = "/sys/class/kfd/kfd/topology/nodes";
 constexpr char kVendor[] = "0x1002";
 constexpr double kMicro = 1e-6;
-constexpr std::int64_t kXgmi = 11;  // type of a link in KFD's topology
+constexpr std::int64_t kLeastBytes = 2LL << 30;  // of an accelerator
+constexpr std::int64_t kXgmi = 11;               // type of a link in KFD's topology
 
 /// "key value" lines.
 std::optional<std::int64_t> property(const std::string& text, const std::string& key) {
@@ -104,6 +105,7 @@ int index_of(const DriverRecord& record, const std::string& pci) {
 /// KFD numbers its nodes by itself: each states the PCI place of its device.
 void read_fabric(const FileSystem& files, DriverRecord& record) {
   std::map<std::int64_t, int> device_of_node;
+  std::map<int, int> parts;
   for (const std::string& node : files.list(kTopology)) {
     const std::string text =
         files.read(std::string(kTopology) + "/" + node + "/properties").value_or("");
@@ -112,9 +114,16 @@ void read_fabric(const FileSystem& files, DriverRecord& record) {
     if (!place || *place == 0 || !number) continue;  // 0: processors
     const auto id = static_cast<std::uint64_t>(*place);
     const auto domain = static_cast<std::uint64_t>(property(text, "domain").value_or(0));
-    device_of_node[*number] =
-        index_of(record, fmt::format("{:04x}:{:02x}:{:02x}.{:x}", domain, (id >> 8) & 0xff,
-                                     (id >> 3) & 0x1f, id & 7));
+    const int device = index_of(record, fmt::format("{:04x}:{:02x}:{:02x}.{:x}", domain,
+                                                    (id >> 8) & 0xff, (id >> 3) & 0x1f, id & 7));
+    // A partitioned device shows one node for each part, all with the links of the whole.
+    if (device >= 0 && ++parts[device] > 1) continue;
+    device_of_node[*number] = device;
+  }
+  for (const auto& [device, count] : parts) {
+    if (count < 2) continue;
+    record.notes.push_back(fmt::format(
+        "amd: device {} is cut into {} partitions: they are taken for one device", device, count));
   }
   for (const auto& [node, from] : device_of_node) {
     const std::string links = std::string(kTopology) + "/" + std::to_string(node) + "/io_links";
@@ -145,8 +154,10 @@ std::optional<DriverRecord> read_amdgpu(const FileSystem& files) {
     // "card0-HDMI-A-1" is a connector, "renderD128" the same device again.
     if (!card.starts_with("card") || card.find('-') != std::string::npos) continue;
     if (text_in(files, device + "vendor") != kVendor) continue;
-    // Processors with graphics have a few hundred MB and no compute driver worth planning for.
-    record.devices.push_back(read_card(files, device));
+    GpuRecord card_record = read_card(files, device);
+    // Graphics of a processor: a few hundred MB of the host's memory.
+    if (card_record.memory_bytes.value_or(kLeastBytes) < kLeastBytes) continue;
+    record.devices.push_back(std::move(card_record));
   }
   if (record.devices.empty()) return std::nullopt;
   std::ranges::sort(record.devices, {}, &GpuRecord::pci);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cstdlib>
 #include <map>
 #include <sstream>
 
@@ -30,7 +31,12 @@ class Recorder : public FileSystem {
     return content;
   }
   std::vector<std::string> list(const std::string& path) const override {
-    return files_.list(path);
+    std::vector<std::string> names = files_.list(path);
+    // What is told by names alone: the interfaces of an adapter.
+    if (path.ends_with("/device/net")) {
+      for (const std::string& name : names) seen.emplace(path + "/" + name + "/present", "");
+    }
+    return names;
   }
   bool exists(const std::string& path) const override {
     const bool there = files_.exists(path);
@@ -86,7 +92,8 @@ class GroupNames {
     return hidden;
   }
 
-  /// Keeps the mounts of control groups: "id parent device root point options - type ..."
+  /// Keeps the mounts of control groups: "id parent device root point options - type ..." Unusual
+  /// places may lie in somebody's directory.
   std::string hide_mounts(const std::string& text) {
     std::string hidden;
     std::istringstream lines(text);
@@ -95,7 +102,10 @@ class GroupNames {
       std::vector<std::string> words = split(line, ' ');
       if (words.size() < 6) continue;
       words[3] = hide(words[3]);
-      points_.push_back(words[4]);
+      std::string& point = points_[words[4]];
+      const bool usual = words[4].starts_with("/sys/fs/cgroup");
+      point = usual ? words[4] : "/sys/fs/cgroup/mount" + std::to_string(points_.size());
+      words[4] = point;
       hidden += join(words, " ") + "\n";
     }
     return hidden;
@@ -103,19 +113,42 @@ class GroupNames {
 
   /// The path of a file below a mount of control groups.
   std::string hide_path(const std::string& path) {
-    std::string best;
-    for (const std::string& point : points_) {
-      if (path.starts_with(point + "/") && point.size() > best.size()) best = point;
+    std::string best, hidden;
+    for (const auto& [point, instead] : points_) {
+      if (!path.starts_with(point + "/") || point.size() <= best.size()) continue;
+      best = point;
+      hidden = instead;
     }
     if (best.empty()) return path;
     const std::size_t name = path.rfind('/');
-    if (name <= best.size()) return path;
-    return best + hide(path.substr(best.size(), name - best.size())) + path.substr(name);
+    if (name <= best.size()) return hidden + path.substr(best.size());
+    return hidden + hide(path.substr(best.size(), name - best.size())) + path.substr(name);
   }
 
  private:
   std::map<std::string, std::string> names_;
-  std::vector<std::string> points_;
+  std::map<std::string, std::string> points_;  ///< where it is mounted -> what is written instead
+};
+
+/// Interfaces may be called by their MAC address or by what they lead to: each becomes net1, ...
+class InterfaceNames {
+ public:
+  /// "/sys/class/net/enx0242ac110002/speed", ".../mlx5_0/device/net/ens1/present"
+  std::string hide_path(const std::string& path) {
+    for (const std::string_view before : {"/sys/class/net/", "/device/net/"}) {
+      const std::size_t at = path.find(before);
+      if (at == std::string::npos) continue;
+      const std::size_t begin = at + before.size();
+      const std::size_t end = std::min(path.find('/', begin), path.size());
+      const auto [name, is_new] = names_.try_emplace(path.substr(begin, end - begin), "");
+      if (is_new) name->second = "net" + std::to_string(names_.size());
+      return path.substr(0, begin) + name->second + path.substr(end);
+    }
+    return path;
+  }
+
+ private:
+  std::map<std::string, std::string> names_;
 };
 
 /// Whether no letter or digit touches the word at `at`: "ann" is not in "channel".
@@ -140,9 +173,16 @@ std::string without(std::string text, const std::set<std::string>& names) {
   return text;
 }
 
+/// Files of words rather than numbers. In all others a host called "node0" or a user called "cpu"
+/// would take away what the kernel calls so.
+bool holds_words(const std::string& path) {
+  return path.starts_with("/sys/class/dmi/") || path.ends_with("/product_name");
+}
+
 /// Uuids and serial numbers become counts.
-void hide_identities(DriverRecords& records) {
+void hide_identities(DriverRecords& records, const std::set<std::string>& names) {
   for (DriverRecord& driver : records.drivers) {
+    for (std::string& note : driver.notes) note = without(note, names);
     for (GpuRecord& gpu : driver.devices) {
       gpu.uuid = "GPU-" + std::to_string(gpu.index);
       for (std::size_t i = 0; i < gpu.slices.size(); ++i) {
@@ -219,7 +259,7 @@ std::vector<BundledFile> make_bundle(const FileSystem& files, const DiscoverOpti
                                      const std::set<std::string>& names) {
   std::vector<std::string> notes;
   DriverRecords drivers = read_drivers(files, options, notes);
-  hide_identities(drivers);
+  hide_identities(drivers, names);
   Recorder recorder(files);
   recorder.drivers = to_json(drivers);
   const Cluster cluster = discover(recorder);
@@ -229,6 +269,7 @@ std::vector<BundledFile> make_bundle(const FileSystem& files, const DiscoverOpti
   quiet.open_perf = [](const PerfEventSpec&) { return nullptr; };
   (void)make_energy_sources(recorder, cluster, quiet, notes);
   GroupNames groups;
+  InterfaceNames interfaces;
   // The mounts first: paths below them are told apart by them.
   std::map<std::string, std::string> kept;
   for (const char* path : {"/proc/self/mountinfo", "/proc/self/cgroup"}) {
@@ -237,13 +278,14 @@ std::vector<BundledFile> make_bundle(const FileSystem& files, const DiscoverOpti
   }
   for (const auto& [path, content] : recorder.seen) {
     if (kept.contains(path)) continue;
-    if (const auto part = needed(path, content, groups)) kept[groups.hide_path(path)] = *part;
+    const auto part = needed(path, content, groups);
+    if (!part) continue;
+    kept[interfaces.hide_path(groups.hide_path(path))] =
+        holds_words(path) ? without(*part, names) : *part;
   }
   kept[kDriverRecordPath] = *recorder.drivers;
   std::vector<BundledFile> bundle;
-  for (const auto& [path, content] : kept) {
-    bundle.push_back({without(path.substr(1), names), without(content, names)});
-  }
+  for (const auto& [path, content] : kept) bundle.push_back({path.substr(1), content});
   return bundle;
 }
 
@@ -251,6 +293,10 @@ std::set<std::string> names_here(const FileSystem& files) {
   std::set<std::string> names;
   if (const passwd* user = ::getpwuid(::getuid()); user != nullptr && user->pw_name != nullptr) {
     if (std::string_view(user->pw_name) != "root") names.insert(user->pw_name);
+  }
+  // Who became root by sudo is still somebody.
+  if (const char* behind = std::getenv("SUDO_USER"); behind != nullptr && *behind != 0) {
+    names.insert(behind);
   }
   const std::string host(trim(files.read("/proc/sys/kernel/hostname").value_or("")));
   if (!host.empty() && host != "localhost") names.insert(host);

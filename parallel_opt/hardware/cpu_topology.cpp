@@ -26,18 +26,16 @@ struct ArmPart {
   std::string_view name;
 };
 // Main ID Register, implementer 0x41 (Arm Ltd).
-constexpr std::array<ArmPart, 12> kArmParts = {{{0xd03, "Cortex-A53"},
-                                                {0xd05, "Cortex-A55"},
-                                                {0xd07, "Cortex-A57"},
-                                                {0xd08, "Cortex-A72"},
-                                                {0xd0b, "Cortex-A76"},
-                                                {0xd0c, "Neoverse-N1"},
-                                                {0xd40, "Neoverse-V1"},
-                                                {0xd46, "Cortex-A510"},
-                                                {0xd47, "Cortex-A710"},
-                                                {0xd49, "Neoverse-N2"},
-                                                {0xd4f, "Neoverse-V2"},
-                                                {0xd8e, "Neoverse-N3"}}};
+constexpr std::array<ArmPart, 26> kArmParts = {
+    {{0xd03, "Cortex-A53"},  {0xd05, "Cortex-A55"},  {0xd07, "Cortex-A57"},
+     {0xd08, "Cortex-A72"},  {0xd09, "Cortex-A73"},  {0xd0a, "Cortex-A75"},
+     {0xd0b, "Cortex-A76"},  {0xd0c, "Neoverse-N1"}, {0xd0d, "Cortex-A77"},
+     {0xd40, "Neoverse-V1"}, {0xd41, "Cortex-A78"},  {0xd42, "Cortex-A78AE"},
+     {0xd44, "Cortex-X1"},   {0xd46, "Cortex-A510"}, {0xd47, "Cortex-A710"},
+     {0xd48, "Cortex-X2"},   {0xd49, "Neoverse-N2"}, {0xd4d, "Cortex-A715"},
+     {0xd4e, "Cortex-X3"},   {0xd4f, "Neoverse-V2"}, {0xd80, "Cortex-A520"},
+     {0xd81, "Cortex-A720"}, {0xd82, "Cortex-X4"},   {0xd84, "Neoverse-V3"},
+     {0xd85, "Cortex-X925"}, {0xd8e, "Neoverse-N3"}}};
 
 /// The blocks of /proc/cpuinfo, one per processor; keys as written there.
 std::vector<std::map<std::string, std::string>> read_cpuinfo(const FileSystem& files) {
@@ -70,6 +68,14 @@ std::string text_of(const std::map<std::string, std::string>& block, const std::
   return it == block.end() ? "" : it->second;
 }
 
+/// Of a core of Arm's own design; empty for others.
+std::string arm_part_of(const std::map<std::string, std::string>& block) {
+  if (text_of(block, "CPU implementer") != "0x41") return "";
+  const int number = integer(block, "CPU part");
+  const auto found = std::ranges::find(kArmParts, number, &ArmPart::part);
+  return found == kArmParts.end() ? "" : std::string(found->name);
+}
+
 void identify(const FileSystem& files, const std::map<std::string, std::string>& block,
               CpuTopology& topology) {
   topology.vendor = text_of(block, "vendor_id");
@@ -78,11 +84,7 @@ void identify(const FileSystem& files, const std::map<std::string, std::string>&
   topology.model = integer(block, "model");
   if (topology.vendor.empty()) topology.vendor = text_of(block, "CPU implementer");
   if (block.contains("CPU part")) topology.model = integer(block, "CPU part");
-  for (const ArmPart& part : kArmParts) {
-    if (topology.model_name.empty() && topology.vendor == "0x41" && part.part == topology.model) {
-      topology.model_name = part.name;
-    }
-  }
+  if (topology.model_name.empty()) topology.model_name = arm_part_of(block);
   if (topology.model_name.empty()) {
     topology.model_name = trim(files.read("/proc/device-tree/model").value_or(""));
     std::erase(topology.model_name, '\0');
@@ -99,9 +101,10 @@ void identify(const FileSystem& files, const std::map<std::string, std::string>&
 }
 
 /// The current clock moves with load, so only constant sources count.
-std::optional<double> read_nominal_hz(const FileSystem& files,
+std::optional<double> read_nominal_hz(const FileSystem& files, int id,
                                       const std::map<std::string, std::string>& block) {
-  const std::string frequencies = std::string(kSystem) + "/cpu/cpu0/cpufreq/";
+  const std::string frequencies =
+      std::string(kSystem) + "/cpu/cpu" + std::to_string(id) + "/cpufreq/";
   for (const char* name : {"base_frequency", "cpuinfo_max_freq"}) {
     const auto khz = leading_integer(files.read(frequencies + name).value_or(""));
     if (khz && *khz > 0) return double(*khz) * 1e3;
@@ -190,6 +193,10 @@ void read_cores(const FileSystem& files,
     cpu.package = package && *package >= 0 ? static_cast<int>(*package)
                   : by_id.contains(id)     ? integer(*by_id[id], "physical id")
                                            : 0;
+    const std::map<std::string, std::string> none;
+    const auto& block = by_id.contains(id) ? *by_id[id] : none;
+    cpu.part = arm_part_of(block);
+    cpu.nominal_hz = read_nominal_hz(files, id, block);
     topology.cpus.push_back(cpu);
   }
   if (topology_missing) {
@@ -212,6 +219,10 @@ void read_numa(const FileSystem& files, CpuTopology& topology) {
     const std::string directory = join({base, name, ""}, "/");
     for (const int id : parse_cpu_list(files.read(directory + "cpulist").value_or(""))) {
       if (LogicalCpu* cpu = find_cpu(topology, id)) cpu->numa = numa;
+    }
+    std::istringstream distances(files.read(directory + "distance").value_or(""));  // "10 21"
+    for (int distance = 0; distances >> distance;) {
+      if (distance > 0) topology.distances[numa].push_back(distance);
     }
     const std::string memory = files.read(directory + "meminfo").value_or("");
     const std::size_t total = memory.find("MemTotal:");  // "Node 0 MemTotal:  8839012 kB"
@@ -281,7 +292,6 @@ CpuTopology read_cpu_topology(const FileSystem& files, std::vector<std::string>&
   const std::map<std::string, std::string> first =
       blocks.empty() ? std::map<std::string, std::string>() : blocks.front();
   identify(files, first, topology);
-  topology.nominal_hz = read_nominal_hz(files, first);
   if (const auto name = read_hypervisor(files);
       name && (topology.virtualization || first.contains("CPU implementer"))) {
     topology.virtualization = name;

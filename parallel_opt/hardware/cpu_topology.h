@@ -18,6 +18,8 @@ struct LogicalCpu {
   int core = 0;  ///< physical core: the lowest logical core among its siblings
   int numa = 0;
   std::string type;  ///< of a hybrid processor: "P-cores", "E-cores", "capacity 512"; else empty
+  std::string part;  ///< of ARM: name of this core, "Cortex-A76"; else empty
+  std::optional<double> nominal_hz;  ///< clock without boost
   bool operator==(const LogicalCpu&) const = default;
 };
 
@@ -29,9 +31,9 @@ struct CpuTopology {
   int family = 0;                             ///< x86 only
   int model = 0;                              ///< x86: model; ARM: part
   std::vector<std::string> instruction_sets;  ///< those that decide speed, in a fixed order
-  std::optional<double> nominal_hz;           ///< clock without boost
   std::vector<Cache> caches;                  ///< data and unified caches of the first core
   std::map<int, std::int64_t> numa_memory;    ///< NUMA node -> bytes
+  std::map<int, std::vector<int>> distances;  ///< NUMA node -> to each node in order; 10: its own
   std::optional<std::string> virtualization;
   bool operator==(const CpuTopology&) const = default;
 };

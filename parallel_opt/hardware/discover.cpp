@@ -21,6 +21,8 @@
 namespace parallel_opt {
 namespace {
 
+/// Before the relative speed of a core of big.LITTLE, in the name of its type.
+constexpr std::string_view kCapacity = "capacity ";
 /// Where neither files nor flags tell the clock.
 constexpr double kAssumedHertz = 2.5e9;
 /// Where /proc/meminfo is missing: enough to plan something small.
@@ -101,8 +103,15 @@ std::vector<int> allowed_cores(const FileSystem& files, const CpuTopology& topol
 using GroupKey = std::tuple<int, int, std::string>;  // package, NUMA node, core type
 using Groups = std::map<GroupKey, std::vector<LogicalCpu>>;
 
+/// Of a hybrid processor: lower is faster.
+std::int64_t slowness(const std::string& type) {
+  if (type == "E-cores") return 1;
+  if (!type.starts_with(kCapacity)) return 0;
+  return -leading_integer(std::string_view(type).substr(kCapacity.size())).value_or(0);
+}
+
 /// Puts one logical core of each physical core before the siblings, and keeps at most `most` cores:
-/// whole groups fill up in order, siblings last.
+/// whole groups fill up in order, the fast ones of a NUMA node first, siblings last.
 Groups group_cores(const CpuTopology& topology, const std::vector<int>& allowed, int most) {
   std::vector<LogicalCpu> primary;
   std::vector<LogicalCpu> siblings;
@@ -112,8 +121,11 @@ Groups group_cores(const CpuTopology& topology, const std::vector<int>& allowed,
     (seen.insert(cpu.core).second ? primary : siblings).push_back(cpu);
   }
   const auto key = [](const LogicalCpu& cpu) { return GroupKey(cpu.package, cpu.numa, cpu.type); };
-  std::ranges::stable_sort(primary, {}, key);
-  std::ranges::stable_sort(siblings, {}, key);
+  const auto order = [](const LogicalCpu& cpu) {
+    return std::tuple(cpu.package, cpu.numa, slowness(cpu.type), cpu.type);
+  };
+  std::ranges::stable_sort(primary, {}, order);
+  std::ranges::stable_sort(siblings, {}, order);
   Groups groups;
   int taken = 0;
   for (const std::vector<LogicalCpu>* list : {&primary, &siblings}) {
@@ -165,8 +177,9 @@ std::string device_name(const Host& host, const std::vector<LogicalCpu>& cpus) {
   const std::string& type = cpus.front().type;
   std::string kind = type.ends_with("-cores") ? type : "cores";
   if (cores == 1) kind.pop_back();
-  std::string name =
-      short_model(host.topology.model_name) + " (" + std::to_string(cores) + " " + kind;
+  const std::string& part = cpus.front().part;
+  std::string name = short_model(part.empty() ? host.topology.model_name : part) + " (" +
+                     std::to_string(cores) + " " + kind;
   if (!type.empty() && kind != type && !type.ends_with("-cores")) name += " of " + type;
   const std::string set = widest(host.topology.instruction_sets);
   if (!set.empty()) name += ", " + set;
@@ -203,6 +216,15 @@ double numa_share(const CpuTopology& topology, const Groups& groups, int numa) {
   return all > 0 && own > 0 ? own / all : 1.0 / double(used.size());
 }
 
+/// NUMA nodes that a package is cut into, each with its part of the memory channels.
+int numa_nodes_of(const CpuTopology& topology, int package) {
+  std::set<int> nodes;
+  for (const LogicalCpu& cpu : topology.cpus) {
+    if (cpu.package == package) nodes.insert(cpu.numa);
+  }
+  return std::max<int>(1, static_cast<int>(nodes.size()));
+}
+
 void add_cpu_devices(const Host& host, const Groups& groups, const DeviceDatabase& database,
                      Cluster& cluster) {
   const CpuTopology& topology = host.topology;
@@ -228,7 +250,8 @@ void add_cpu_devices(const Host& host, const Groups& groups, const DeviceDatabas
     CpuGuess guess;
     guess.record = find_cpu(database, topology.vendor, topology.family, topology.model);
     guess.instruction_sets = topology.instruction_sets;
-    guess.hz = topology.nominal_hz.value_or(kAssumedHertz);
+    guess.hz = cpus.front().nominal_hz.value_or(kAssumedHertz);
+    guess.socket_share = 1.0 / numa_nodes_of(topology, std::get<0>(key));
     guess.cores = device.physical_cores;
     // Groups share a quota by their cores.
     if (const auto& quota = host.limits.cpu_quota) {
@@ -239,9 +262,23 @@ void add_cpu_devices(const Host& host, const Groups& groups, const DeviceDatabas
   }
 }
 
+/// Share of the rate of near memory that memory of another NUMA node is read at: the inverse of the
+/// distance that the firmware states, in tenths of a near access.
+double reach(const CpuTopology& topology, int from, int to) {
+  constexpr double kNear = 10, kUntold = 0.6, kLeast = 0.3;
+  if (from == to) return 1;
+  // Nodes without memory or cores leave gaps in the numbers, not in the list.
+  const auto row = topology.distances.find(from);
+  const auto column = topology.distances.find(to);
+  if (row == topology.distances.end() || column == topology.distances.end()) return kUntold;
+  const auto place = std::distance(topology.distances.begin(), column);
+  if (place >= std::ssize(row->second)) return kUntold;
+  return std::clamp(kNear / row->second[std::size_t(place)], kLeast, 1.0);
+}
+
 /// Copies between ranks on CPU devices. `loopback` is the network stack of one host, which the
 /// usual CPU collectives go through.
-void add_cpu_links(Cluster& cluster) {
+void add_cpu_links(const CpuTopology& topology, Cluster& cluster) {
   constexpr double kSpread = 0.5;
   const auto add = [&](std::size_t a, std::size_t b, const char* type, double latency_s,
                        double bytes_per_s) {
@@ -251,7 +288,7 @@ void add_cpu_links(Cluster& cluster) {
   };
   for (std::size_t a = 0; a < cluster.devices.size(); ++a) {
     for (std::size_t b = a; b < cluster.devices.size(); ++b) {
-      const double across = a == b ? 1.0 : 0.6;  // another socket's memory is farther away
+      const double across = reach(topology, cluster.devices[a].numa, cluster.devices[b].numa);
       add(a, b, "shared-memory", 2e-6 / across, 5e9 * across);
       add(a, b, "loopback", 20e-6 / across, 2e9 * across);
     }
@@ -371,7 +408,7 @@ Cluster discover(const FileSystem& files, const DiscoverOptions& options) {
   cluster.nodes.push_back(node_of(host, groups, usable));
   const DeviceDatabase& database = load_database();
   add_cpu_devices(host, groups, database, cluster);
-  add_cpu_links(cluster);
+  add_cpu_links(host.topology, cluster);
   if (options.cross_check) cross_check(host.topology, allowed, cluster);
   for (const DriverRecord& driver : read_drivers(files, options, cluster.notes).drivers) {
     std::ranges::copy(driver.notes, std::back_inserter(cluster.notes));

@@ -1,8 +1,11 @@
 #include "parallel_opt/hardware/energy_sources.h"
 
 #include <algorithm>
+#include <array>
+#include <map>
 
 #include "parallel_opt/hardware/amdgpu.h"
+#include "parallel_opt/hardware/database.h"
 #include "parallel_opt/hardware/energy_parts.h"
 
 namespace parallel_opt {
@@ -25,11 +28,28 @@ namespace {
 
 using Sources = std::vector<std::unique_ptr<EnergySource>>;
 
-/// Of these modules the counters hold the CPU's energy too.
+/// Of these modules the counters hold the CPU's energy too. AMD's driver may state a number alone.
 bool holds_cpu(const GpuRecord& device) {
+  const DeviceRecord* record = find_gpu_by_driver_name(load_database(), device.name);
   return std::ranges::any_of(
-      std::array{"GH200", "GB200", "GB300", "MI300A"},
-      [&](const char* name) { return device.name.find(name) != std::string::npos; });
+      std::array{"GH200", "GB200", "GB300", "GB10", "MI300A"}, [&](const char* name) {
+        return device.name.find(name) != std::string::npos ||
+               (record != nullptr && record->name.find(name) != std::string::npos);
+      });
+}
+
+/// Of a package of several dies the first one's sensors tell the energy of all; the others' show 0.
+std::vector<GpuRecord> packages_of(const std::vector<GpuRecord>& devices) {
+  std::vector<GpuRecord> packages;
+  std::map<std::string, int> seen;
+  for (const GpuRecord& device : devices) {
+    const DeviceRecord* record = find_gpu_by_driver_name(load_database(), device.name);
+    const int dies = record != nullptr ? record->dies : 1;
+    if (dies > 1 && seen[device.name]++ % dies != 0) continue;
+    packages.push_back(device);
+    if (dies > 1) packages.back().name += " (" + std::to_string(dies) + " dies)";
+  }
+  return packages;
 }
 
 /// NVIDIA and AMD devices; true when their counters hold the CPU's energy.
@@ -51,7 +71,8 @@ bool add_gpu_sources(const FileSystem& files, const EnergyOptions& options,
     std::unique_ptr<AmdSmi> library;
     if (!options.amd_libraries.empty()) library = AmdSmi::open(options.amd_libraries, notes);
     cpu_covered = cpu_covered || std::ranges::any_of(amd->devices, holds_cpu);
-    sources.push_back(energy_parts::make_amd_source(std::move(library), files, amd->devices));
+    sources.push_back(
+        energy_parts::make_amd_source(std::move(library), files, packages_of(amd->devices)));
   }
   return cpu_covered;
 }
@@ -63,7 +84,8 @@ Sources make_energy_sources(const FileSystem& files, const Cluster& cluster,
   Sources sources;
   if (add_gpu_sources(files, options, notes, sources)) return sources;
   bool forbidden = false;
-  if (std::unique_ptr<EnergySource> rapl = energy_parts::open_powercap(files, forbidden)) {
+  std::unique_ptr<EnergySource> rapl = energy_parts::open_powercap(files, forbidden);
+  if (rapl != nullptr && !forbidden) {
     sources.push_back(std::move(rapl));
     return sources;
   }
@@ -73,6 +95,11 @@ Sources make_energy_sources(const FileSystem& files, const Cluster& cluster,
       notes.emplace_back("rapl: energy_uj may be read by root only: perf events are used");
     }
     sources.push_back(std::move(perf));
+    return sources;
+  }
+  if (rapl != nullptr) {
+    notes.emplace_back("rapl: not every energy_uj may be read: the sum lacks what those count");
+    sources.push_back(std::move(rapl));
     return sources;
   }
   if (forbidden) {

@@ -68,6 +68,10 @@ Device make_device(const GpuRecord& seen, GpuVendor vendor, const DeviceDatabase
     device = device_of(*record);
     // A record is of the package, the driver shows each die.
     if (record->dies > 1) scale_rates(device, 1.0 / record->dies, 1.0 / record->dies);
+    if (device.power) {
+      const double share = 1.0 / record->dies;
+      device.power = {device.power->idle_w * share, device.power->max_w * share};
+    }
   } else {
     device.kind = DeviceKind::gpu;
     device.name = seen.name;
@@ -80,12 +84,20 @@ Device make_device(const GpuRecord& seen, GpuVendor vendor, const DeviceDatabase
                             "\" is not in the database: its rates are assumed until it is probed");
   }
   if (seen.power_limit_w && *seen.power_limit_w > 0) {
-    const double limit = *seen.power_limit_w;
+    const double limit = *seen.power_limit_w / (record != nullptr ? record->dies : 1);
     const bool told = record != nullptr && record->idle_w && device.power;
     const Uncertain idle = told ? device.power->idle_w : assumed_idle(DeviceKind::gpu, limit);
     device.power = {idle, exact(limit, Quality::reported)};
   }
   return device;
+}
+
+/// Compute slices of seven that the driver states, else those in the name: 3 in "3g.40gb".
+int compute_slices_of(const GpuSlice& slice) {
+  if (slice.compute_slices > 0) return slice.compute_slices;
+  const auto named = leading_integer(slice.name);
+  const bool profile = named && slice.name.find('g') == std::to_string(*named).size();
+  return profile ? static_cast<int>(*named) : 0;
 }
 
 /// A part of `whole` as the slice states it.
@@ -94,14 +106,17 @@ Device make_slice(const Device& whole, const GpuRecord& seen, const GpuSlice& sl
   Device device = whole;
   device.name = whole.name + " MIG " + slice.name;
   device.uuid = slice.uuid;
-  double compute = slice.compute_slices > 0 ? double(slice.compute_slices) / kComputeSlices : 1;
-  if (slice.multiprocessors > 0 && record != nullptr && record->units) {
-    compute = slice.multiprocessors / record->units->value;
-  }
-  double memory = compute;
+  const int slices = compute_slices_of(slice);
+  double memory = 1;
   if (slice.memory_bytes > 0) {
     if (seen.memory_bytes) memory = double(slice.memory_bytes) / double(*seen.memory_bytes);
     device.memory_bytes = exact(double(slice.memory_bytes), Quality::reported);
+  } else if (slices > 0) {
+    memory = double(slices) / kComputeSlices;
+  }
+  double compute = slices > 0 ? double(slices) / kComputeSlices : memory;
+  if (slice.multiprocessors > 0 && record != nullptr && record->units) {
+    compute = slice.multiprocessors / record->units->value;
   }
   compute = std::clamp(compute, 0.01, 1.0);
   memory = std::clamp(memory, 0.01, 1.0);
@@ -203,9 +218,9 @@ class GpuLinks {
     for (std::size_t k = 0; k < places_[i].count; ++k) {
       const std::size_t gpu = places_[i].first + k;
       for (std::size_t c = 0; c < cpus_; ++c) {
-        if (cluster_.devices[c].numa == cluster_.devices[gpu].numa || cpus_ == 1) {
-          link(c, gpu, pcie.type, pcie.bytes_per_s);
-        }
+        // From another NUMA node there is one hop more, of higher rate than the bus.
+        const bool near = cluster_.devices[c].numa == cluster_.devices[gpu].numa || cpus_ == 1;
+        link(c, gpu, pcie.type, pcie.bytes_per_s, near ? kLinkLatencyS : 2 * kLinkLatencyS);
       }
     }
   }

@@ -31,7 +31,12 @@ class HostMerger {
     }
     for (Device device : host.devices) {
       if (!device.uuid.empty()) {
-        const auto [earlier, is_new] = seen_uuids_.emplace(device.uuid, where);
+        // Machines cloned from one image share what a processor's identity is made of.
+        std::string identity = device.uuid;
+        if (device.kind == DeviceKind::cpu && std::size_t(device.node) < host.nodes.size()) {
+          identity += " of " + host.nodes[std::size_t(device.node)].name;
+        }
+        const auto [earlier, is_new] = seen_uuids_.emplace(identity, where);
         if (!is_new) {
           faults_.push_back({where, "is the same host as " + earlier->second,
                              "device " + device.uuid + " is in both"});

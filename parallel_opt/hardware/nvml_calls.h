@@ -44,6 +44,7 @@ using LinkFunction = int (*)(Handle, unsigned, unsigned*);
 using LinkTypeFunction = int (*)(Handle, unsigned, int*);
 using LinkPciFunction = int (*)(Handle, unsigned, PciInfo*);
 using TwoNumbersFunction = int (*)(Handle, unsigned*, unsigned*);
+using CapabilityFunction = int (*)(Handle, int*, int*);
 using PartFunction = int (*)(Handle, unsigned, Handle*);
 using SystemTextFunction = int (*)(char*, unsigned);
 

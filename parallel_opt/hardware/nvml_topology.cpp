@@ -28,6 +28,19 @@ std::optional<PciPath> path_of(int level) {
   return std::nullopt;
 }
 
+/// Generation of NVLink. The number that the driver states counts another way in each of its
+/// headers (1 1.0, 2 2.0, then 2.2 and 3.0 to 5.0 from 3 or from 4 on; an H100 was seen to state
+/// 7), so the device itself says it; where it does not, the slower reading counts.
+int nvlink_generation(int compute_major, int stated) {
+  if (compute_major >= 10) return 5;
+  if (compute_major == 9) return 4;
+  if (compute_major == 8) return 3;
+  if (compute_major == 7) return 2;
+  if (compute_major == 6) return 1;
+  constexpr std::array<int, 9> kOfStated = {0, 1, 2, 2, 3, 3, 4, 4, 5};
+  return kOfStated[static_cast<std::size_t>(std::clamp(stated, 0, 8))];
+}
+
 }  // namespace
 
 std::string nvml_calls::pci_address(const PciInfo& info) {
@@ -54,6 +67,9 @@ void Nvml::describe_links(void* handle, GpuRecord& device) const {
   const auto version = symbol<LinkFunction>("nvmlDeviceGetNvLinkVersion");
   const auto type = symbol<LinkTypeFunction>("nvmlDeviceGetNvLinkRemoteDeviceType");
   const auto remote = symbol<LinkPciFunction>("nvmlDeviceGetNvLinkRemotePciInfo_v2");
+  const auto capability = symbol<CapabilityFunction>("nvmlDeviceGetCudaComputeCapability");
+  int major = 0, minor = 0;
+  if (capability == nullptr || capability(handle, &major, &minor) != kSuccess) major = 0;
   FabricLinks links;
   bool told = false;
   for (unsigned link = 0; link < kMostLinks; ++link) {
@@ -63,7 +79,7 @@ void Nvml::describe_links(void* handle, GpuRecord& device) const {
     if (up == 0) continue;
     unsigned number = 0;
     if (version != nullptr && version(handle, link, &number) == kSuccess) {
-      links.version = std::max(links.version, static_cast<int>(number));
+      links.version = std::max(links.version, nvlink_generation(major, static_cast<int>(number)));
     }
     int other = 0;
     PciInfo pci{};

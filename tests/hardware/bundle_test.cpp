@@ -63,6 +63,42 @@ TEST(Bundle, HoldsNoNamesAndNoIdentities) {
   EXPECT_EQ(discover(extracted(bundle)).nodes[0].cpu_quota, 5.5);
 }
 
+TEST(Bundle, NamesThatTheKernelUsesTooTakeNothingAway) {
+  // Hosts are called node0, and somebody may be called cpu.
+  const MemoryFileSystem files = hosts::dgx_h100();
+  const Cluster there = discover(extracted(make_bundle(files, {}, {"node0", "cpu", "memory"})));
+  EXPECT_EQ(to_json(anonymous(there)), to_json(anonymous(discover(files))));
+}
+
+TEST(Bundle, InterfacesAndOddMountsLoseTheirNames) {
+  MemoryFileSystem files = hosts::two_sockets();
+  // A RoCE adapter and the interface of the same port; one named after its MAC address.
+  hosts::add_port(files, "mlx5_0", "100 Gb/sec (4X EDR)");
+  files.files["/sys/class/infiniband/mlx5_0/ports/1/link_layer"] = "Ethernet\n";
+  files.files["/sys/class/infiniband/mlx5_0/device/net/enx0242ac110002/mtu"] = "9000\n";
+  for (const char* name : {"enx0242ac110002", "to-customer"}) {
+    const std::string interface = std::string("/sys/class/net/") + name + "/";
+    files.files[interface + "device/vendor"] = "0x15b3\n";
+    files.files[interface + "operstate"] = "up\n";
+    files.files[interface + "speed"] = "100000\n";
+  }
+  files.files["/proc/self/mountinfo"] = "2 1 0:2 / /home/ann/cg rw - cgroup2 cgroup2 rw\n";
+  files.files["/proc/self/cgroup"] = "0::/job\n";
+  files.files["/home/ann/cg/job/cpu.max"] = "550000 100000\n";
+  files.files["/home/ann/cg/memory.max"] = "4294967296\n";
+  const std::vector<BundledFile> bundle = make_bundle(files, {}, {});
+  for (const BundledFile& file : bundle) {
+    for (const char* word : {"0242ac", "customer", "ann", "job"}) {
+      EXPECT_EQ(file.content.find(word), std::string::npos) << file.path << ": " << word;
+      EXPECT_EQ(file.path.find(word), std::string::npos) << file.path;
+    }
+  }
+  const Cluster here = discover(files);
+  EXPECT_EQ(here.networks.size(), 2u);  // RoCE, and the other interface
+  EXPECT_EQ(here.nodes[0].cpu_quota, 5.5);
+  EXPECT_EQ(to_json(anonymous(discover(extracted(bundle)))), to_json(anonymous(here)));
+}
+
 TEST(Bundle, DriversLoseTheirUuids) {
   const std::string drivers =
       content_of(make_bundle(hosts::small_vm(), {.nvml_library = FAKE_NVML_LINKS}, {}),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "parallel_opt/hardware/database.h"
 #include "tests/hardware/hosts.h"
 
 namespace parallel_opt {
@@ -83,6 +84,90 @@ TEST(Discover, HybridCoresAreTwoDevices) {
   // They share 16 GiB by their logical cores.
   EXPECT_EQ(cluster.devices[0].memory_bytes.value, 8 * kGiB);
   EXPECT_EQ(cluster.devices[1].memory_bytes.value, 8 * kGiB);
+}
+
+double fp32_peak(const Device& device) {
+  return find_rate(device, "matmul", DType::fp32, 0)->points.back().per_second;
+}
+
+TEST(Discover, HybridCoresHaveTheirOwnClockAndAQuotaTakesTheFastOnesFirst) {
+  MemoryFileSystem files = hosts::hybrid();
+  for (int i = 0; i < 8; ++i) {
+    files.files["/sys/devices/system/cpu/cpu" + std::to_string(i) + "/cpufreq/base_frequency"] =
+        i < 4 ? "1900000\n" : "1400000\n";
+  }
+  const Cluster cluster = discover(files);
+  // 0.7 of cores * clock * 32 FLOP, reached to 1000 / 1001: four slow cores, two fast ones
+  EXPECT_NEAR(fp32_peak(cluster.devices[0]), 0.7 * 4 * 1.4e9 * 32 * 1000 / 1001, 1e3);
+  EXPECT_NEAR(fp32_peak(cluster.devices[1]), 0.7 * 2 * 1.9e9 * 32 * 1000 / 1001, 1e3);
+  // Both read the same memory: as near as their own.
+  EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(1), "shared-memory")->bytes_per_s,
+            find_link(cluster, DeviceId(0), DeviceId(0), "shared-memory")->bytes_per_s);
+  files.files["/proc/self/mountinfo"] = "1 0 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+  files.files["/sys/fs/cgroup/cpu.max"] = "300000 100000\n";
+  const Cluster limited = discover(files);
+  ASSERT_EQ(limited.devices.size(), 2u);
+  EXPECT_EQ(limited.devices[0].cores, Cores{4});       // one E-core
+  EXPECT_EQ(limited.devices[1].cores, (Cores{0, 2}));  // before it both P-cores
+}
+
+/// Two sockets, each cut into two NUMA nodes (SNC, NPS2) of two cores and two threads each.
+MemoryFileSystem cut_sockets() {
+  MemoryFileSystem files = hosts::two_sockets();
+  const char* const cores[] = {"0-1,8-9", "2-3,10-11", "4-5,12-13", "6-7,14-15"};
+  const char* const distances[] = {"10 12 20 20", "12 10 20 20", "20 20 10 12", "20 20 12 10"};
+  for (int n = 0; n < 4; ++n) {
+    const std::string node = "/sys/devices/system/node/node" + std::to_string(n) + "/";
+    files.files[node + "cpulist"] = std::string(cores[n]) + "\n";
+    files.files[node + "distance"] = std::string(distances[n]) + "\n";
+    files.files[node + "meminfo"] = "Node 0 MemTotal: 25165824 kB\n";
+  }
+  return files;
+}
+
+TEST(Discover, NodesOfASocketShareItsChannelsAndDistancesTellTheWays) {
+  const Cluster cluster = discover(cut_sockets());
+  EXPECT_EQ(check(cluster), std::vector<Fault>{});
+  ASSERT_EQ(cluster.devices.size(), 4u);
+  EXPECT_EQ(cluster.nodes[0].sockets, 2);
+  EXPECT_EQ(cluster.nodes[0].numa_nodes, 4);
+  EXPECT_EQ(cluster.devices[3].memory_bytes.value, 24 * kGiB);
+  const auto way = [&](int a, int b) {
+    return find_link(cluster, DeviceId(a), DeviceId(b), "shared-memory")->bytes_per_s.value;
+  };
+  EXPECT_DOUBLE_EQ(way(0, 0), 5e9);
+  EXPECT_DOUBLE_EQ(way(0, 1), 5e9 * 10 / 12);
+  EXPECT_DOUBLE_EQ(way(1, 2), 5e9 * 10 / 20);
+  // All four cores' memory bandwidth would be 60 GB/s, of two 30: the socket's 460.8 is far.
+  CpuGuess guess;
+  guess.record = find_cpu(load_database(), "AuthenticAMD", 25, 17);
+  guess.hz = 2.4e9;
+  guess.cores = 96;
+  guess.socket_share = 0.25;
+  Device quarter;
+  fill_cpu_rates(quarter, guess);
+  // 0.75 of a quarter of twelve channels, reached to 1000 / 1001
+  EXPECT_NEAR(find_rate(quarter, "memory", std::nullopt, 0)->points.back().per_second,
+              0.75 * 460.8e9 / 4 * 1000 / 1001, 1e3);
+}
+
+TEST(Discover, CoresOfBigLittleHaveTheirOwnNamesAndClocks) {
+  MemoryFileSystem files;
+  for (int i = 0; i < 4; ++i) {
+    const std::string n = std::to_string(i);
+    const std::string cpu = "/sys/devices/system/cpu/cpu" + n + "/";
+    files.files["/proc/cpuinfo"] +=
+        "processor : " + n +
+        "\nFeatures : fp asimd\nCPU implementer : 0x41\nCPU part : " + (i < 2 ? "0xd05" : "0xd0b") +
+        "\n\n";
+    files.files[cpu + "cpu_capacity"] = i < 2 ? "400\n" : "1024\n";
+    files.files[cpu + "cpufreq/cpuinfo_max_freq"] = i < 2 ? "1800000\n" : "2400000\n";
+  }
+  const Cluster cluster = discover(files);
+  ASSERT_EQ(cluster.devices.size(), 2u);
+  EXPECT_EQ(cluster.devices[0].name, "Cortex-A76 (2 cores of capacity 1024, asimd)");
+  EXPECT_EQ(cluster.devices[1].name, "Cortex-A55 (2 cores of capacity 400, asimd)");
+  EXPECT_DOUBLE_EQ(fp32_peak(cluster.devices[0]) / fp32_peak(cluster.devices[1]), 2.4 / 1.8);
 }
 
 TEST(Discover, BigAndLittleArmCoresAreToldApartByCapacity) {

@@ -232,15 +232,41 @@ TEST(EnergyOfNvidia, ACounterThatStepsIsRoughInAShortWindow) {
 }
 
 TEST(EnergySources, AModulesCounterHoldsItsProcessor) {
-  MemoryFileSystem host = hosts::two_mi300x();
-  for (const char* card : {"card0", "card1"}) {
-    host.files[std::string("/sys/class/drm/") + card + "/device/product_name"] =
-        "AMD Instinct MI300A\n";
+  // By name, and where the driver states a number alone.
+  for (const auto& [file, text] :
+       {std::pair("product_name", "AMD Instinct MI300A\n"), std::pair("device", "0x74a0\n")}) {
+    MemoryFileSystem host = hosts::two_mi300x();
+    for (const char* card : {"card0", "card1"}) {
+      host.files[std::string("/sys/class/drm/") + card + "/device/" + file] = text;
+    }
+    host.files["/sys/class/powercap/intel-rapl:0/name"] = "package-0\n";
+    host.files["/sys/class/powercap/intel-rapl:0/energy_uj"] = "5\n";
+    Sources bench(host, quiet());
+    EXPECT_EQ(bench.sources.size(), 1u) << file;  // no second count of the processor
   }
-  host.files["/sys/class/powercap/intel-rapl:0/name"] = "package-0\n";
-  host.files["/sys/class/powercap/intel-rapl:0/energy_uj"] = "5\n";
+}
+
+TEST(EnergySources, APackageOfTwoDiesCountsOnce) {
+  Sources bench(hosts::two_mi250x(), quiet());
+  bench.begin(0);
+  const EnergyReading reading = bench.end(10);
+  ASSERT_EQ(reading.devices.size(), 3u);  // two packages, the processor
+  EXPECT_EQ(reading.devices[0].name, "1002:7408 (2 dies)");
+  EXPECT_DOUBLE_EQ(reading.devices[1].energy_j->value, 90 * 10);
+  EXPECT_EQ(reading.notes, Notes{});  // the second dies are not missed
+}
+
+TEST(EnergySources, ACounterThatMayNotBeReadIsMissedInTheSum) {
+  MemoryFileSystem host = hosts::small_vm();
+  const std::string zone = "/sys/class/powercap/intel-rapl:";
+  for (const char* i : {"0", "1"}) host.files[zone + i + "/name"] = std::string("package-") + i;
+  host.files[zone + "0/energy_uj"] = "5\n";
+  host.files[zone + "1/energy_uj"] = "";  // no digit: not readable
   Sources bench(host, quiet());
-  EXPECT_EQ(bench.sources.size(), 1u);  // no second count of the processor
+  EXPECT_EQ(bench.notes,
+            Notes{"rapl: not every energy_uj may be read: the sum lacks what those count"});
+  bench.begin(0);
+  EXPECT_EQ(bench.end(1).devices.size(), 1u);
 }
 
 }  // namespace

@@ -103,8 +103,16 @@ EXPORT int nvmlDeviceGetNvLinkState(void* device, unsigned link, unsigned* up) {
   *up = index < 2 || link < 4 ? 1 : 0;
   return kSuccess;
 }
+/// As an H100 was seen to state it; the A40 as the header of 2024 counts 3.0.
 EXPORT int nvmlDeviceGetNvLinkVersion(void* device, unsigned, unsigned* version) {
-  *version = index_of(device) < 2 ? 4 : 3;
+  *version = index_of(device) < 2 ? 7 : 4;
+  return kSuccess;
+}
+/// Of the H100s alone: the others' links are told by the stated number.
+EXPORT int nvmlDeviceGetCudaComputeCapability(void* device, int* major, int* minor) {
+  if (index_of(device) >= 2) return kNotSupported;
+  *major = 9;
+  *minor = 0;
   return kSuccess;
 }
 EXPORT int nvmlDeviceGetNvLinkRemoteDeviceType(void* device, unsigned, int* type) {

@@ -94,6 +94,58 @@ TEST(DiscoverGpus, SlicesHaveTheirPartOfTheDevice) {
   EXPECT_EQ(slice.power->max_w.quality, Quality::assumed);
 }
 
+TEST(DiscoverGpus, ASliceWithoutAttributesIsSizedByItsName) {
+  // A container often may not ask for them.
+  MemoryFileSystem files = hosts::small_vm();
+  GpuRecord whole = hosts::gpu(0, "NVIDIA A100-SXM4-40GB", 40);
+  whole.mig = true;
+  whole.slices = {{"3g.20gb", "MIG-a", 20LL << 30}, {"slice", "MIG-b", 10LL << 30}};
+  hosts::add_drivers(files, {.devices = {whole}});
+  const Cluster cluster = discover(files);
+  ASSERT_EQ(cluster.devices.size(), 3u);
+  const Device all = device_of(*find_device(load_database(), "A100-SXM-40GB"));
+  const auto share = [&](int i, const char* kernel, std::optional<DType> dtype) {
+    return find_rate(cluster.devices[std::size_t(i)], kernel, dtype, 0)->points.back().per_second /
+           find_rate(all, kernel, dtype, 0)->points.back().per_second;
+  };
+  EXPECT_DOUBLE_EQ(share(1, "matmul", DType::bf16), 3.0 / 7);
+  EXPECT_DOUBLE_EQ(share(1, "memory", std::nullopt), 20.0 / 40);
+  EXPECT_DOUBLE_EQ(share(2, "matmul", DType::bf16), 10.0 / 40);  // its memory is all that is told
+}
+
+TEST(Amdgpu, GraphicsOfAProcessorAreNoAccelerator) {
+  MemoryFileSystem files = hosts::two_mi300x();
+  files.files["/sys/class/drm/card1/device/mem_info_vram_total"] = "536870912\n";
+  EXPECT_EQ(read_amdgpu(files)->devices.size(), 1u);
+  files.files["/sys/class/drm/card0/device/mem_info_vram_total"] = "536870912\n";
+  EXPECT_EQ(read_amdgpu(files), std::nullopt);
+}
+
+TEST(Amdgpu, DiesOfAPackageShareItsWatts) {
+  const Cluster cluster = discover(hosts::two_mi250x());
+  ASSERT_EQ(cluster.devices.size(), 5u);
+  EXPECT_EQ(cluster.devices[1].name, "MI250X");
+  EXPECT_DOUBLE_EQ(cluster.devices[1].power->max_w.value, 500.0 / 2);  // the enforced limit
+  EXPECT_DOUBLE_EQ(cluster.devices[2].power->max_w.value, 560.0 / 2);  // the data sheet's
+}
+
+TEST(Amdgpu, PartitionsCountNoLinkTwice) {
+  MemoryFileSystem files = hosts::two_mi300x();
+  const std::string nodes = "/sys/class/kfd/kfd/topology/nodes/";
+  for (int i = 0; i < 2; ++i) {  // each device once more, with the links of the whole
+    const std::string from = nodes + std::to_string(i + 1) + "/";
+    const std::string to = nodes + std::to_string(i + 3) + "/";
+    files.files[to + "properties"] = files.files[from + "properties"];
+    files.files[to + "io_links/1/properties"] = files.files[from + "io_links/1/properties"];
+  }
+  const std::optional<DriverRecord> record = read_amdgpu(files);
+  EXPECT_EQ(record->devices[0].fabric, (FabricLinks{0, 0, {{"0000:22:00.0", 1}}}));
+  EXPECT_EQ(record->notes,
+            (Notes{"amd: device 1: memory: not told by amdgpu",
+                   "amd: device 0 is cut into 2 partitions: they are taken for one device",
+                   "amd: device 1 is cut into 2 partitions: they are taken for one device"}));
+}
+
 TEST(AmdSmi, AbsentLibrariesAreNoNews) {
   Notes notes;
   EXPECT_EQ(AmdSmi::open({"/nowhere/libamd_smi.so", "/nowhere/librocm_smi64.so"}, notes), nullptr);

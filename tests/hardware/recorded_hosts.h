@@ -149,4 +149,21 @@ inline MemoryFileSystem two_mi300x() {
   return files;
 }
 
+/// Two packages of two dies, as the driver shows them: power by the first die of each.
+inline MemoryFileSystem two_mi250x() {
+  MemoryFileSystem files = hosts::small_vm();
+  for (int i = 0; i < 4; ++i) {
+    const std::string card = "/sys/class/drm/card" + std::to_string(i) + "/device/";
+    files.files[card + "vendor"] = "0x1002\n";
+    files.files[card + "device"] = "0x7408\n";
+    files.files[card + "uevent"] =
+        "DRIVER=amdgpu\nPCI_SLOT_NAME=0000:c" + std::to_string(i) + ":00.0\n";
+    files.files[card + "mem_info_vram_total"] = "68719476736\n";
+    if (i % 2 == 1) continue;
+    files.files[card + "hwmon/hwmon3/power1_cap"] = "500000000\n";
+    files.files[card + "hwmon/hwmon3/power1_average"] = "90000000\n";
+  }
+  return files;
+}
+
 }  // namespace parallel_opt::hosts

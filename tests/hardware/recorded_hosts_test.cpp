@@ -28,7 +28,8 @@ TEST(RecordedHost, ADgxHasEightDevicesOnOneSwitch) {
   EXPECT_EQ(way(cluster, 2, 9).type, "NVLink4");
   EXPECT_DOUBLE_EQ(way(cluster, 2, 9).bytes_per_s.value, 18 * 25e9 * 0.75);
   EXPECT_EQ(way(cluster, 0, 2).type, "PCIe5x16");  // its own socket
-  EXPECT_EQ(find_link(cluster, DeviceId(1), DeviceId(2)), std::nullopt);
+  EXPECT_EQ(way(cluster, 1, 2).type, "PCIe5x16");  // the other socket: one hop more
+  EXPECT_DOUBLE_EQ(way(cluster, 1, 2).latency_s.value, 2 * way(cluster, 0, 2).latency_s.value);
   // NVSwitch, then adapters by rate: 200 and 400 Gbit/s; what is down does not count
   ASSERT_EQ(cluster.networks.size(), 3u);
   EXPECT_EQ(cluster.networks[1].name, "InfiniBand 200 Gbit/s");
@@ -82,9 +83,10 @@ TEST(MergeHosts, TwoDgxMeetOverTheirAdapters) {
   EXPECT_EQ(merged.networks[0].nodes, (std::vector<NodeRange>{{0, 1}}));
   EXPECT_EQ(way(merged, 12, 19).type, "NVLink4");  // inside the second host
   EXPECT_EQ(way(merged, 0, 2), way(discover(hosts::dgx_h100()), 0, 2));
-  // Ten devices of each host, processors counted, share eight ports.
+  // Eight GPUs of each host share eight ports; with a processor at one end ten devices do.
   EXPECT_EQ(way(merged, 2, 12).type, "InfiniBand");
-  EXPECT_DOUBLE_EQ(way(merged, 2, 12).bytes_per_s.value, 50e9 * 0.9 * 8 / 10);
+  EXPECT_DOUBLE_EQ(way(merged, 2, 12).bytes_per_s.value, 50e9 * 0.9);
+  EXPECT_DOUBLE_EQ(way(merged, 0, 12).bytes_per_s.value, 50e9 * 0.9 * 8 / 10);
   EXPECT_EQ(merged.notes, Notes{});
 }
 
@@ -99,6 +101,18 @@ TEST(MergeHosts, UnlikeHostsAreJoinedByAnAssumption) {
   EXPECT_EQ(merged.notes,
             Notes{"network: no adapters of one kind were found on all hosts: 10 Gbit/s are assumed "
                   "between them until they are probed"});
+}
+
+TEST(MergeHosts, ClonesOfOneImageAreHostsOfTheirOwn) {
+  MemoryFileSystem files = hosts::two_sockets();  // its machine id is in the image
+  const Cluster a = discover(files);
+  files.files["/proc/sys/kernel/hostname"] = "other\n";
+  const Cluster b = discover(files);
+  EXPECT_EQ(a.devices[0].uuid, b.devices[0].uuid);
+  const Cluster merged = merge_hosts({a, b}, {"a.json", "b.json"});
+  EXPECT_EQ(check(merged), std::vector<Fault>{});
+  EXPECT_EQ(merged.nodes.size(), 2u);
+  EXPECT_THROW(merge_hosts({a, b, a}, {"a.json", "b.json", "c.json"}), InputError);
 }
 
 TEST(MergeHosts, OneHostTwiceIsAnError) {
