@@ -5,6 +5,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 
@@ -56,7 +57,7 @@ bool new_enough(const std::string& version) {
   return major > 2 || (major == 2 && minor >= 9);
 }
 
-Check torch_check(const PythonFacts& facts, const std::string& python) {
+Check torch_check(const PythonFacts& facts, const std::string& python, bool gpus) {
   if (!facts.torch) {
     return {"torch", CheckStatus::fault, "not installed", "nothing can be trained or captured",
             python + " -m pip install torch"};
@@ -64,6 +65,11 @@ Check torch_check(const PythonFacts& facts, const std::string& python) {
   if (!new_enough(*facts.torch)) {
     return {"torch", CheckStatus::fault, *facts.torch, "parallel_opt needs PyTorch 2.9 or newer",
             python + " -m pip install --upgrade torch"};
+  }
+  if (gpus && facts.torch->ends_with("+cpu")) {
+    return {"torch", CheckStatus::warning, *facts.torch + ", built without GPUs",
+            "the GPUs of this machine are not used",
+            "install the build for their driver: https://pytorch.org/get-started/locally"};
   }
   return {"torch", CheckStatus::ok, *facts.torch, {}, {}};
 }
@@ -93,6 +99,44 @@ bool host_name_resolves() {
   return true;
 }
 
+/// Interfaces that a variable of gloo or NCCL names and that are not here. NCCL takes the front of
+/// a name, "=" before a whole one and "^" before what it is to leave alone.
+std::vector<std::string> absent_interfaces(const FileSystem& files, const std::string& value) {
+  std::vector<std::string> absent;
+  if (value.empty() || value.starts_with('^')) return absent;
+  const std::vector<std::string> here = files.list("/sys/class/net");
+  const bool whole = value.starts_with('=');
+  for (const std::string& name : split(value.substr(whole ? 1 : 0), ',')) {
+    const bool found = std::ranges::any_of(here, [&](const std::string& interface) {
+      return whole ? interface == name : interface.starts_with(name);
+    });
+    if (!found) absent.push_back(name);
+  }
+  return absent;
+}
+
+std::map<std::string, std::string> named_interfaces() {
+  std::map<std::string, std::string> named;
+  for (const char* variable : {"GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"}) {
+    if (const char* value = std::getenv(variable)) named[variable] = value;
+  }
+  return named;
+}
+
+/// Device files of drivers that are there, and that this user may not open.
+std::vector<std::string> forbidden_devices() {
+  std::vector<std::string> forbidden;
+  for (const char* path : {"/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dri/renderD128"}) {
+    if (::access(path, F_OK) == 0 && ::access(path, R_OK | W_OK) != 0) forbidden.emplace_back(path);
+  }
+  return forbidden;
+}
+
+bool has_gpus(const Cluster& cluster) {
+  return std::ranges::find(cluster.devices, DeviceKind::gpu, &Device::kind) !=
+         cluster.devices.end();
+}
+
 /// Of the usable cores of all nodes.
 int usable_cores(const Cluster& cluster) {
   int cores = 0;
@@ -102,7 +146,7 @@ int usable_cores(const Cluster& cluster) {
 
 }  // namespace
 
-std::vector<Check> check_python(const Processes& processes) {
+std::vector<Check> check_python(const Processes& processes, bool gpus) {
   const std::string python = python_program();
   const ProcessResult look = processes.run({python, "-c", kLook});
   if (look.exit_code != 0) {
@@ -120,7 +164,7 @@ std::vector<Check> check_python(const Processes& processes) {
                       "run, demo and capture do not work",
                       python + " -m pip install parallel_opt"});
   }
-  checks.push_back(torch_check(facts, python));
+  checks.push_back(torch_check(facts, python, gpus));
   checks.push_back(compile_check(facts));
   return checks;
 }
@@ -173,11 +217,21 @@ Check check_shared_memory(std::optional<Bytes> free) {
           "start the container with --shm-size=1g"};
 }
 
-Check check_network(const FileSystem& files, bool host_name_resolves) {
+Check check_network(const FileSystem& files, bool host_name_resolves,
+                    const std::map<std::string, std::string>& interfaces) {
   const bool loopback = files.exists("/sys/class/net/lo");
   if (!loopback) {
     return {"network", CheckStatus::fault, "no loopback interface", "ranks cannot reach each other",
             "ip link set lo up"};
+  }
+  for (const auto& [variable, value] : interfaces) {
+    const std::vector<std::string> absent = absent_interfaces(files, value);
+    if (absent.empty()) continue;
+    return {"network", CheckStatus::fault,
+            fmt::format("{} names {}, which is not here", variable, join(absent, ", ")),
+            "ranks cannot reach each other",
+            fmt::format("unset {}, or name one of: {}", variable,
+                        join(files.list("/sys/class/net"), ", "))};
   }
   if (!host_name_resolves) {
     return {"network", CheckStatus::warning, "the host's own name does not resolve",
@@ -187,7 +241,8 @@ Check check_network(const FileSystem& files, bool host_name_resolves) {
   return {"network", CheckStatus::ok, "loopback, and the host's own name resolves", {}, {}};
 }
 
-Check check_gpus(const FileSystem& files, const Cluster& cluster) {
+Check check_gpus(const FileSystem& files, const Cluster& cluster,
+                 const std::vector<std::string>& forbidden) {
   std::vector<std::string> gpus;
   for (const Device& device : cluster.devices) {
     if (device.kind == DeviceKind::gpu) gpus.push_back(device.name);
@@ -196,6 +251,13 @@ Check check_gpus(const FileSystem& files, const Cluster& cluster) {
   for (const std::string& note : cluster.notes) {
     if (note.starts_with("nvidia:") || note.starts_with("amd:")) untold.push_back(note);
   }
+  if (!forbidden.empty()) {
+    return {"gpus", CheckStatus::warning,
+            (gpus.empty() ? "" : join(gpus, ", ") + ", but ") + join(forbidden, ", ") +
+                " may not be opened",
+            "GPUs are not used",
+            "add this user to the groups video and render, or give the container its devices"};
+  }
   if (!gpus.empty() && !untold.empty()) {
     return {"gpus", CheckStatus::warning, join(gpus, ", ") + " (" + join(untold, "; ") + ")",
             "what the driver does not tell is taken from the data sheet or assumed",
@@ -203,7 +265,8 @@ Check check_gpus(const FileSystem& files, const Cluster& cluster) {
   }
   if (!gpus.empty()) return {"gpus", CheckStatus::ok, join(gpus, ", "), {}, {}};
   if (files.exists("/proc/driver/nvidia") || files.exists("/dev/nvidiactl")) {
-    return {"gpus", CheckStatus::warning, "an NVIDIA driver, but no device that answers",
+    const std::string why = untold.empty() ? "" : " (" + join(untold, "; ") + ")";
+    return {"gpus", CheckStatus::warning, "an NVIDIA driver, but no device that answers" + why,
             "GPUs are not used", "see nvidia-smi; is libnvidia-ml.so.1 in this container?"};
   }
   if (files.exists("/dev/kfd")) {
@@ -228,18 +291,17 @@ Check check_energy_counters(const FileSystem& files, const Cluster& cluster) {
     return {"energy", CheckStatus::ok, "RAPL counters by perf events", {}, {}};
   }
   present = present || perf;
-  for (const Device& device : cluster.devices) {
-    if (device.kind == DeviceKind::gpu) {
-      return {
-          "energy", CheckStatus::ok, "counters of the GPUs; the CPU's energy is modelled", {}, {}};
-    }
+  const std::string remedy =
+      perf ? "sysctl kernel.perf_event_paranoid=0" : "chmod o+r /sys/class/powercap/*/energy_uj";
+  const std::string locked = "RAPL counters are there, but may not be read";
+  if (has_gpus(cluster)) {
+    const std::string found = "counters of the GPUs; the CPU's energy is modelled";
+    if (!present) return {"energy", CheckStatus::ok, found, {}, {}};
+    return {"energy", CheckStatus::warning, "counters of the GPUs; " + locked,
+            "the CPU's energy is modelled from CPU time, +-30 %", remedy};
   }
-  return {"energy", CheckStatus::warning,
-          present ? "RAPL counters are there, but may not be read" : "no energy counters",
-          "energy is modelled from CPU time, +-30 %",
-          !present ? "none on this machine"
-          : perf   ? "sysctl kernel.perf_event_paranoid=0"
-                   : "chmod o+r /sys/class/powercap/*/energy_uj"};
+  return {"energy", CheckStatus::warning, present ? locked : "no energy counters",
+          "energy is modelled from CPU time, +-30 %", present ? remedy : "none on this machine"};
 }
 
 Check check_cache_directory(const std::string& directory) {
@@ -280,13 +342,13 @@ Check check_probes(const FileSystem& files, const std::string& directory, const 
 std::vector<Check> all_checks(const Processes& processes) {
   const DiskFileSystem files;
   const Cluster cluster = discover(files, this_machine());
-  std::vector<Check> checks = check_python(processes);
+  std::vector<Check> checks = check_python(processes, has_gpus(cluster));
   checks.push_back(check_cores(cluster));
   checks.push_back(check_memory(cluster));
   checks.push_back(check_load(files, cluster));
   checks.push_back(check_shared_memory(free_shared_memory()));
-  checks.push_back(check_network(files, host_name_resolves()));
-  checks.push_back(check_gpus(files, cluster));
+  checks.push_back(check_network(files, host_name_resolves(), named_interfaces()));
+  checks.push_back(check_gpus(files, cluster, forbidden_devices()));
   checks.push_back(check_energy_counters(files, cluster));
   checks.push_back(check_cache_directory(cache_directory()));
   checks.push_back(check_probes(files, probe_directory(), cluster, today()));

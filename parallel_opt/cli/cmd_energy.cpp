@@ -33,7 +33,7 @@ ExitCode run_energy(const Args& args, const Console& console) {
   meter.begin();
   const int code = console.processes.follow(args.rest);
   const EnergyReading reading = meter.end();
-  if (code == 127) {
+  if (code == kNotStarted) {
     throw InputError(args.rest.front(), "cannot be started", "is it installed and on PATH?");
   }
   if (console.json) {

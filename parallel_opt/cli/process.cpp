@@ -76,8 +76,8 @@ int follow_process(const std::vector<std::string>& argv) {
   ::posix_spawnattr_setsigdefault(&attributes, &defaults);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   pid_t child = 0;
-  int code = spawn(argv, actions, &attributes, child);
-  if (code == 0) code = exit_code_of(child);
+  const int failed = spawn(argv, actions, &attributes, child);
+  const int code = failed == 0 ? exit_code_of(child) : kNotStarted;
   ::sigaction(SIGINT, &before, nullptr);
   ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
@@ -117,7 +117,10 @@ std::string python_program() {
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   if (!error) {
     const fs::path beside = program.parent_path() / "python";
-    if (::access(beside.c_str(), X_OK) == 0) return beside.string();
+    // A build tree has a directory of that name.
+    if (fs::is_regular_file(beside, error) && ::access(beside.c_str(), X_OK) == 0) {
+      return beside.string();
+    }
   }
   return "python3";
 }

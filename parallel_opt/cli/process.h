@@ -11,6 +11,8 @@ struct ProcessResult {
   std::string output;
 };
 
+inline constexpr int kNotStarted = -1;
+
 /// Other programs, as commands see them; tests put recorders in their place.
 struct Processes {
   /// Becomes the program: returns (an exit code) only when it cannot be started.
@@ -18,7 +20,8 @@ struct Processes {
   /// Runs a program to its end and collects its standard output; its errors go to ours.
   std::function<ProcessResult(const std::vector<std::string>& argv)> run;
   /// Runs a program to its end; what it prints goes to our standard error, and an interrupt from
-  /// the terminal is left to it. Returns its exit code, as in ProcessResult.
+  /// the terminal is left to it. Returns its exit code, as in ProcessResult, or kNotStarted: a
+  /// shell that runs may well end with 127.
   std::function<int(const std::vector<std::string>& argv)> follow = {};
 };
 

@@ -63,6 +63,20 @@ TEST_F(DoctorPython, AnOldTorchIsAFault) {
   }
 }
 
+TEST_F(DoctorPython, ATorchWithoutGpusIsToldWhereThereAreSome) {
+  const auto told = [](const char* version, bool gpus) {
+    const std::string facts = std::string(R"({"version": "3.12", "torch": ")") + version +
+                              R"(", "header": true, "compiler": true})";
+    return text(check_python(answering({0, facts}), gpus).at(2));
+  };
+  EXPECT_EQ(told("2.13.0+cpu", true),
+            "torch warning: 2.13.0+cpu, built without GPUs | the GPUs of this machine are not used "
+            "| install the build for their driver: https://pytorch.org/get-started/locally");
+  EXPECT_EQ(told("2.13.0+cpu", false), "torch ok: 2.13.0+cpu |  | ");
+  EXPECT_EQ(told("2.13.0+rocm7.0", true), "torch ok: 2.13.0+rocm7.0 |  | ");
+  EXPECT_EQ(told("2.13.0", true), "torch ok: 2.13.0 |  | ");  // CUDA, from PyPI
+}
+
 Cluster host(int cores, std::optional<double> quota, double memory_bytes) {
   Cluster cluster;
   Node& node = cluster.nodes.emplace_back();
@@ -118,6 +132,51 @@ TEST(Doctor, NetworkGpusAndCountersAreReadFromFiles) {
   EXPECT_EQ(check_gpus(files, cluster).found,
             "H100 (nvidia: device 0: power limit: not supported)");
   EXPECT_EQ(check_gpus(files, cluster).status, CheckStatus::warning);
+}
+
+TEST(Doctor, InterfacesThatAreNotHereAreAFault) {
+  MemoryFileSystem files;
+  for (const char* name : {"lo", "eth0", "ib0"}) {
+    files.files[std::string("/sys/class/net/") + name + "/operstate"] = "up";
+  }
+  const auto status = [&](const char* variable, const char* value) {
+    return check_network(files, true, {{variable, value}}).status;
+  };
+  EXPECT_EQ(text(check_network(files, true, {{"GLOO_SOCKET_IFNAME", "eth7"}})),
+            "network fault: GLOO_SOCKET_IFNAME names eth7, which is not here | ranks cannot reach "
+            "each other | unset GLOO_SOCKET_IFNAME, or name one of: eth0, ib0, lo");
+  EXPECT_EQ(status("GLOO_SOCKET_IFNAME", "eth0"), CheckStatus::ok);
+  EXPECT_EQ(status("GLOO_SOCKET_IFNAME", ""), CheckStatus::ok);
+  EXPECT_EQ(status("NCCL_SOCKET_IFNAME", "eth,ib"), CheckStatus::ok);  // fronts of names
+  EXPECT_EQ(status("NCCL_SOCKET_IFNAME", "=eth"), CheckStatus::fault);
+  EXPECT_EQ(status("NCCL_SOCKET_IFNAME", "^docker,lo"), CheckStatus::ok);
+}
+
+TEST(Doctor, DriversThatMayNotBeOpenedOrDoNotStartSayWhy) {
+  MemoryFileSystem files;
+  Cluster cluster = host(2, std::nullopt, 1);
+  EXPECT_EQ(text(check_gpus(files, cluster, {"/dev/kfd"})),
+            "gpus warning: /dev/kfd may not be opened | GPUs are not used | add this user to the "
+            "groups video and render, or give the container its devices");
+  files.files["/proc/driver/nvidia/version"] = "x";
+  cluster.notes = {"nvidia: libnvidia-ml.so.1 does not start: Driver/library version mismatch"};
+  EXPECT_EQ(check_gpus(files, cluster).found,
+            "an NVIDIA driver, but no device that answers (nvidia: libnvidia-ml.so.1 does not "
+            "start: Driver/library version mismatch)");
+}
+
+TEST(Doctor, CountersOfTheProcessorAreMissedBesideGpusToo) {
+  MemoryFileSystem files;
+  Cluster cluster = host(2, std::nullopt, 1);
+  cluster.devices.emplace_back().kind = DeviceKind::gpu;
+  EXPECT_EQ(text(check_energy_counters(files, cluster)),
+            "energy ok: counters of the GPUs; the CPU's energy is modelled |  | ");
+  files.files["/sys/bus/event_source/devices/power/type"] = "9\n";
+  files.files["/proc/sys/kernel/perf_event_paranoid"] = "2\n";
+  EXPECT_EQ(text(check_energy_counters(files, cluster)),
+            "energy warning: counters of the GPUs; RAPL counters are there, but may not be read | "
+            "the CPU's energy is modelled from CPU time, +-30 % | sysctl "
+            "kernel.perf_event_paranoid=0");
 }
 
 TEST(Doctor, AnAmdDriverWithoutDevicesIsTold) {

@@ -277,7 +277,7 @@ TEST_F(Commands, EnergyRunsTheCommandAndKeepsItsExitCode) {
   EXPECT_EQ(run.code, 7);
   EXPECT_EQ(run.started.at(0), (std::vector<std::string>{"train", "--json", "x"}));
   EXPECT_TRUE(run.out.starts_with("{\n  \"schema\": \"parallel-opt/energy/1\"")) << run.out;
-  EXPECT_EQ(run_cli({"energy", "nothing"}, {{127, ""}}).err,
+  EXPECT_EQ(run_cli({"energy", "nothing"}, {{kNotStarted, ""}}).err,
             "error: nothing: cannot be started (is it installed and on PATH?)\n");
 }
 

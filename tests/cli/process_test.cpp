@@ -26,7 +26,8 @@ TEST(Processes, AMissingProgramIs127AndAKilledOne128PlusSignal) {
 TEST(Processes, AFollowedProgramKeepsItsExitCode) {
   const Processes real = system_processes();
   EXPECT_EQ(real.follow({"sh", "-c", "exit 3"}), 3);
-  EXPECT_EQ(real.follow({"/no/such/program"}), 127);
+  EXPECT_EQ(real.follow({"/no/such/program"}), kNotStarted);
+  EXPECT_EQ(real.follow({"sh", "-c", "exit 127"}), 127);          // its own word
   EXPECT_EQ(real.follow({"sh", "-c", "kill -INT $$"}), 128 + 2);  // not ignored by the child
 }
 
