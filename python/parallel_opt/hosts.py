@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m parallel_opt.hosts", description=__doc__)
     parser.add_argument("-o", "--output", default="", metavar="FILE", help="write it there")
     options = parser.parse_args(arguments)
+    if options.output and not Path(options.output).absolute().parent.is_dir():
+        parser.error(f"-o {options.output}: there is no such directory")
     if "RANK" not in os.environ:
         parser.error("start it with torchrun, one process of each host or more")
     dist.init_process_group("gloo")

@@ -34,6 +34,7 @@ BUDGET_S = 30.0
 QUICK_BUDGET_S = 2.0
 HOST_SHARE = 0.15  # of the budget: memory bandwidth and transfers, measured in C++
 LAUNCH_SHARE = 0.1
+LEAST_OVERTIME_S = 8.0  # beyond the budget, so that each curve has a point; with more of it, more
 MOST_BUSY = 1 / 3  # of the curves may scatter in a probe that is kept
 BUSY_SERVES_S = 600.0  # how long a probe that others disturbed serves before it is taken again
 
@@ -57,6 +58,7 @@ class Prober:
     busy: list[Curve] = field(default_factory=list)
     raised: list[Curve] = field(default_factory=list)  # to the rates of one core
     tell: Callable[[str], None] | None = None  # progress
+    missed: list[str] = field(default_factory=list)  # curves without a point
 
     def left_s(self) -> float:
         return self.budget_s - (time.perf_counter() - self.started)
@@ -65,7 +67,10 @@ class Prober:
         self, curves: Sequence[Curve], between: Callable[[], None] = lambda: None
     ) -> list[Document]:
         """In passes, see probe_passes.py; ``between`` is called before each."""
-        sampled = Passes(self.device, self.left_s, self.notes, self.tell).run(curves, between)
+        overtime_s = max(LEAST_OVERTIME_S, self.budget_s)
+        passes = Passes(self.device, self.left_s, self.notes, self.tell, overtime_s)
+        sampled = passes.run(curves, between)
+        self.missed = passes.missed
         sampled = [one for one in sampled if one.bursts]
         found = {one.curve: one.rates() for one in sampled}
         self._tell_busy(sampled, found)
@@ -76,7 +81,7 @@ class Prober:
 
     def disturbed(self, curves: int) -> bool:
         """Whether quiet moments were too rare to trust: cores were taken, or much scattered."""
-        return bool(self.raised) or len(self.busy) > MOST_BUSY * curves
+        return bool(self.raised or self.missed) or len(self.busy) > MOST_BUSY * curves
 
     def _tell_busy(
         self, sampled: Sequence[Sampled], found: dict[Curve, dict[float, float]]

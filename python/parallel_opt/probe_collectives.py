@@ -259,6 +259,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.ranks < 2:
         parser.error("--ranks must be at least 2")
+    if options.output and not Path(options.output).absolute().parent.is_dir():
+        parser.error(f"-o {options.output}: there is no such directory")
+    if options.budget is not None and options.budget <= 0:
+        parser.error("--budget must be positive")
     budget_s = options.budget or (QUICK_BUDGET_S if options.quick else BUDGET_S)
     sizes = QUICK_SIZES if options.quick else SIZES
     if "RANK" in os.environ:  # torchrun

@@ -272,6 +272,20 @@ def test_sizes_that_would_eat_the_budget_are_left_out(monkeypatch: pytest.Monkey
     assert prober.notes == []
 
 
+def test_a_machine_too_busy_for_its_curves_ends_the_probe_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = _Clock(monkeypatch)
+    prober = probe.Prober(CPU, 1.0, 0.0)
+    # A call takes 6 s: three of them (to warm up, to time, a round) end the overtime of 8 s.
+    curves = [_curve(1, _points(clock, 6.0)), _curve(1, _points(clock, 6.0), "bf16")]
+    found = prober.rates(curves)
+    assert [curve["dtype"] for curve in found] == ["fp32"]
+    told = "probe: no time was left for matmul bf16: data sheets stand for them"
+    assert told in prober.notes
+    assert prober.disturbed(9)
+
+
 def test_cheap_sizes_on_a_gpu_are_measured_when_the_time_is_spent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

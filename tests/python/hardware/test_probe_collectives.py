@@ -85,3 +85,17 @@ def test_one_host_twice_is_an_error() -> None:
     cluster = _core.discover()
     with pytest.raises(InputError, match=r"b\.json: is the same host as a\.json"):
         _core.merge_hosts([cluster, cluster], ["a.json", "b.json"])
+
+
+def test_directories_that_are_missing_are_told_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for main in (probe_collectives.main, hosts.main):
+        with pytest.raises(SystemExit) as stopped:
+            main(["-o", "/no/such/directory/x.json"])
+        assert stopped.value.code == 2
+        told = capsys.readouterr().err
+        assert "error: -o /no/such/directory/x.json: there is no such directory" in told
+    with pytest.raises(SystemExit):
+        probe_collectives.main(["--budget", "0"])
+    assert "error: --budget must be positive" in capsys.readouterr().err
