@@ -44,7 +44,7 @@ void refuse_beside(const Args& args, const std::string& reason,
 /// `several`: the layout has several stages per rank.
 ScheduleKind kind_of(const Args& args, bool several) {
   const std::string text = args.get_or("schedule", several ? "interleaved" : "1f1b");
-  if (text == "interleaved") return ScheduleKind::interleaved_1f1b;
+  if (const auto named = schedule_by_name(text)) return *named;
   return args.choice<ScheduleKind>("schedule").value_or(ScheduleKind::one_f_one_b);
 }
 

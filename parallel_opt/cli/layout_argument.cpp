@@ -32,16 +32,19 @@ RecomputeRule recompute_from(const Args& args, const SoftwareStack& stack) {
   throw UsageError("--recompute", "'" + *text + "' cannot be estimated", "none, selective or full");
 }
 
-/// Schedules with a closed form; the others are simulated.
+/// Every named schedule has a closed form; tables of actions are simulated.
 void read_schedule(const Args& args, ParallelLayout& layout) {
   const std::string name = args.get_or("schedule", "1f1b");
-  if (name == "gpipe") {
-    layout.keeps_all = true;
-  } else if (name != "1f1b" && name != "interleaved" && name != "none") {
-    throw UsageError("--schedule", "'" + name + "' has no closed form here",
-                     "1f1b, interleaved or gpipe; parallel-opt simulate runs the others");
+  if (name == "none") return;
+  const auto kind = schedule_by_name(name);
+  if (!kind) {
+    std::vector<std::string> known;
+    for (const std::string_view one : enum_names(ScheduleKind{})) known.emplace_back(one);
+    throw UsageError("--schedule", "'" + name + "' has no closed form",
+                     join(known, ", ") + "; parallel-opt simulate runs tables of actions");
   }
-  if (name == "interleaved" && layout.virtual_stages < 2) {
+  layout.schedule = *kind;
+  if (*kind == ScheduleKind::interleaved_1f1b && layout.virtual_stages < 2) {
     throw UsageError("--schedule", "interleaved needs more than one stage per rank",
                      "add --virtual-stages 2");
   }
@@ -112,7 +115,8 @@ double states_of(Optimizer optimizer) {
 void check_degrees(const ParallelLayout& l, const TransformerFacts& facts, int devices) {
   std::vector<Fault> faults;
   const double stages = double(l.pipeline) * l.virtual_stages;
-  if (stages > 1 && facts.layers() < stages) {
+  // The embedding and the head may be stages of their own.
+  if (stages > 1 && facts.layers() + 2 < stages) {
     faults.push_back({"--pipeline",
                       std::to_string(std::int64_t(stages)) + " stages of a model with " +
                           std::to_string(std::int64_t(facts.layers())) + " repeated blocks",

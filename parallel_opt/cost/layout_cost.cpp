@@ -62,7 +62,7 @@ LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& devic
                          const LayoutParameters& p) noexcept
     : facts_(facts), device_(device), stack_(stack), l_(layout), p_(p) {
   const double share = sustained_share(device, p);
-  pace_ = std::min(1.0, share / efficiency_of(device, p));
+  sustained_ = share;
   half_rate_ = device.half_flops_per_s * share;
   rate_ =
       device.narrow ? device.flops_per_s * share * p.narrow_efficiency : device.flops_per_s * share;
@@ -80,18 +80,6 @@ LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& devic
     for (const Product& one : block.products) blocks += block.repeats * one.flops();
   }
   place_blocks(blocks > 0 ? head / (blocks / layers_) : 0);
-}
-
-/// Blocks come whole. `head`: the head's work in blocks.
-void LayoutModel::place_blocks(double head) noexcept {
-  if (pipeline_ <= 1) {
-    first_layers_ = last_layers_ = layers_;
-    return;
-  }
-  const double units = stack_.balances_head ? layers_ + head : layers_;
-  first_layers_ = std::min(layers_, std::ceil(units / pipeline_ - 1e-9));
-  last_layers_ = std::clamp(layers_ - first_layers_ * (pipeline_ - 1), 0.0, first_layers_);
-  if (!stack_.balances_head) last_layers_ = std::max(last_layers_, std::floor(layers_ / pipeline_));
 }
 
 /// `count` equal products in one launch: tiles of all are dealt to the multiprocessors together.
@@ -168,10 +156,13 @@ BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
     const double share = stack_.attention == AttentionFamily::vendor  ? p_.vendor_efficiency
                          : stack_.attention == AttentionFamily::early ? p_.early_efficiency * lag
                                                                       : p_.flash_efficiency * lag;
+    // A power limit slows what would use more of the matrix units than it sustains.
     const double products =
-        attention * block.causal_share / (device_.half_flops_per_s * pace_ * share);
+        attention * block.causal_share / (device_.half_flops_per_s * std::min(share, sustained_));
     time.exponentials = products * exponentials_share(block);
+    const bool beside = stack_.attention == AttentionFamily::vendor;
     time.attention = products + time.exponentials;
+    if (beside) time.exponentials = time.attention - products;
   }
   time.operators = operators(block);
   const double boundary = block.boundary_elements * rows_ * element_bytes();
@@ -184,6 +175,10 @@ BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
     time.tensor = std::max(time.tensor * (1 - p_.tensor_overlap), time.tensor - time.products);
   }
   time.expert = expert_s(block);
+  if (hides_experts()) {
+    const double beside = time.products + time.attention + time.operators;
+    time.expert = std::max(time.expert * (1 - p_.gather_overlap), time.expert - beside);
+  }
   time.context = context_s(block, time.attention);
   const double host = stack_.host_factor * (stack_.eager_host ? p_.host_s : p_.host_fused_s);
   const bool chatty = pipeline_ > 1 && tensor_ > 1 && nodes_ > 1;
@@ -216,28 +211,33 @@ LayoutCost LayoutModel::run() const noexcept {
   LayoutCost cost;
   const double m = std::max(1.0, l_.micro_batches);
   const double head = 3 * products(facts_.outside) + 3 * operators(facts_.outside) + loss_s();
-  double ahead_s = 0, back_s = 0, again_s = 0;  // of all blocks
+  double ahead_s = 0, back_s = 0, again_s = 0, weights_s = 0;  // of all blocks
   for (const BlockFacts& block : facts_.blocks) {
     const BlockTime ahead = forward(block), back = backward(ahead);
     ahead_s += block.repeats * ahead.whole();
     back_s += block.repeats * back.whole();
     again_s += block.repeats * again(ahead);
+    weights_s += block.repeats * ahead.products;
   }
   const double layer_s = layers_ > 0 ? (ahead_s + again_s + back_s) / layers_ : 0;
-  const double first = first_layers_ * layer_s, last = last_layers_ * layer_s + head;
-  const bool with_head = pipeline_ <= 1 || last >= first;
-  const double slow_layers = with_head ? last_layers_ : first_layers_;
+  const double inner = std::max(first_layers_, inner_layers_);
+  const double last = last_layers_ * layer_s + head;
+  const bool with_head = pipeline_ <= 1 || last >= inner * layer_s;
+  const double slow_layers = with_head ? last_layers_ : inner;
   add_blocks(cost, layers_ > 0 ? m * slow_layers / layers_ : 0);
   cost.head_s = with_head ? m * head : 0;
-  const double slow = with_head ? last : first;
+  const double slow = with_head ? last : inner * layer_s;
   const double send = send_s();
   cost.pipeline_s = m * send;
-  // One micro-batch passes through all other stages once; interleaving cuts that wait.
-  const double all = layers_ * layer_s + head;
-  if (pipeline_ > 1) {
-    cost.bubble_s =
-        std::max(0.0, all - slow + (pipeline_ - 1) * send) / std::max(1, l_.virtual_stages);
+  // One micro-batch passes through all other stages once.
+  const double others = layers_ > 0 ? (layers_ - slow_layers) / layers_ : 0;
+  StageTimes rest{others * ahead_s, others * (back_s + again_s), others * weights_s};
+  if (!with_head) {
+    rest.forward_s += head / 3;
+    rest.backward_s += head * 2 / 3;
+    rest.weights_s += products(facts_.outside);
   }
+  cost.bubble_s = bubble_s(rest, send);
   const double body = m * slow + cost.pipeline_s + cost.bubble_s;
   cost.busy_s = m * slow - cost.tensor_s - cost.expert_s - cost.context_s;
   const double share = layers_ > 0 ? slow_layers / layers_ : 0;

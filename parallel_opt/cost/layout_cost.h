@@ -7,6 +7,7 @@
 #include "parallel_opt/cost/software_stack.h"
 #include "parallel_opt/cost/transformer_facts.h"
 #include "parallel_opt/plan/estimate.h"
+#include "parallel_opt/plan/schedule_kind.h"
 
 namespace parallel_opt {
 
@@ -47,8 +48,8 @@ struct ParallelLayout {
   double micro_batches = 1;
   RecomputeRule recompute = RecomputeRule::none;
   bool sequence_parallel = false;
-  bool keeps_all = false;       ///< GPipe: every micro-batch is held before the first backward
-  double element_bytes = 2;     ///< of weights and activations
+  ScheduleKind schedule = ScheduleKind::one_f_one_b;  ///< interleaved by `virtual_stages`
+  double element_bytes = 2;                           ///< of weights and activations
   bool pure_half = false;       ///< weights, gradients and states in 16 bits, no second copy
   double optimizer_states = 2;  ///< per parameter, fp32
   double devices() const { return double(tensor) * pipeline * context * data; }
@@ -118,9 +119,11 @@ struct LayoutCost {
   double optimizer_bytes = 0;
   double activations_bytes = 0;
   double logits_bytes = 0;
-  double other_bytes = 0;  ///< gathered weights, buffers, the allocator's rounding
+  double other_bytes = 0;   ///< gathered weights, buffers, the allocator's rounding
+  double unused_bytes = 0;  ///< of those, what the allocator holds beyond tensors
 
-  double first_stage_bytes = 0;  ///< of the first stage, where memory_bytes() is of the fullest
+  double first_stage_bytes = 0;   ///< of the first stage, where memory_bytes() is of the fullest
+  double first_stage_unused = 0;  ///< of those, what the allocator holds beyond tensors
 
   double busy_s = 0;     ///< of the slowest stage: compute
   double forward_s = 0;  ///< of one micro-batch on the slowest stage, collectives inside
@@ -134,6 +137,7 @@ struct LayoutStage {
   double layers = 0;
   double forward_s = 0;   ///< compute, and what the host makes it wait
   double backward_s = 0;  ///< likewise
+  double weights_s = 0;   ///< of that, gradients of weights
   double recompute_s = 0;
   double forward_exposed_s = 0;  ///< tensor, expert and context collectives that compute waits for
   double backward_exposed_s = 0;

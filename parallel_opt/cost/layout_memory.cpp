@@ -31,9 +31,12 @@ LayoutModel::StageParameters LayoutModel::parameters_of(double layers, bool embe
 /// Of the stage with most.
 LayoutModel::StageParameters LayoutModel::most_parameters() const noexcept {
   if (pipeline_ <= 1) return parameters_of(layers_, true, true);
-  const StageParameters first = parameters_of(first_layers_, true, false);
-  const StageParameters last = parameters_of(last_layers_, false, true);
-  return first.sum() >= last.sum() ? first : last;
+  StageParameters most = parameters_of(first_layers_, true, false);
+  for (const StageParameters& one :
+       {parameters_of(inner_layers_, false, false), parameters_of(last_layers_, false, true)}) {
+    if (one.sum() > most.sum()) most = one;
+  }
+  return most;
 }
 
 /// Bytes of activations of one block that one micro-batch keeps, and the most that one holds while
@@ -41,8 +44,10 @@ LayoutModel::StageParameters LayoutModel::most_parameters() const noexcept {
 LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
   Kept kept;
   for (const BlockFacts& block : facts_.blocks) {
-    double saved = (block.saved_wide_bytes / wide_split_ + block.saved_inner_bytes / tensor_) *
-                   rows_ * p_.saved * wider();
+    const bool fused = stack_.fused_operators || stack_.keeps_fused;
+    const double wide = fused ? block.fused_wide_bytes : block.saved_wide_bytes;
+    const double inner = fused ? block.fused_inner_bytes : block.saved_inner_bytes;
+    double saved = (wide / wide_split_ + inner / tensor_) * rows_ * p_.saved * wider();
     if (stack_.attention == AttentionFamily::unfused) {
       // Softmax, its dropout and the mask.
       const double scores = block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1);
@@ -71,16 +76,21 @@ LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
 void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   const Kept kept = kept_of_blocks();
   const double one_layer = layers_ > 0 ? kept.of_all / layers_ : 0;
-  const double v = std::max(1, l_.virtual_stages);
-  double flying = l_.keeps_all ? l_.micro_batches : std::min(l_.micro_batches, pipeline_);
-  if (v > 1 && pipeline_ > 1) flying *= 1 + (pipeline_ - 1) / (pipeline_ * v);
+  const double flying = in_flight();
   const double logits = facts_.logits_elements * rows_ / tensor_ * stack_.logits_bytes * p_.logits;
-  LayoutCost first, last;
-  add_states(first, parameters_of(first_layers_, true, pipeline_ <= 1).sum(), kept);
+  const bool two_copies = l_.schedule == ScheduleKind::dualpipe && pipeline_ > 1;
+  LayoutCost first, inner, last;
+  // A rank of DualPipe has a stage of either copy of the model: the first and the last together.
+  const double opposite = two_copies ? parameters_of(last_layers_, false, true).sum() : 0;
+  add_states(first, parameters_of(first_layers_, true, pipeline_ <= 1).sum() + opposite, kept);
   first.activations_bytes = one_layer * first_layers_ * flying + kept.again;
-  if (pipeline_ <= 1) first.logits_bytes = logits;
+  if (pipeline_ <= 1 || two_copies) first.logits_bytes = logits;
+  add_states(inner, parameters_of(inner_layers_, false, false).sum() * (two_copies ? 2 : 1), kept);
+  const double second = keeps_less_each_stage() ? std::max(1.0, flying - 1) : flying;
+  inner.activations_bytes = one_layer * inner_layers_ * second + kept.again;
   add_states(last, parameters_of(last_layers_, pipeline_ <= 1, true).sum(), kept);
-  last.activations_bytes = one_layer * last_layers_ + kept.again;
+  last.activations_bytes =
+      one_layer * last_layers_ * (keeps_less_each_stage() ? 1 : flying) + kept.again;
   last.logits_bytes = logits;
   // What lives from step to step is placed once; what comes and goes leaves gaps.
   const auto gaps = [&](const LayoutCost& stage) {
@@ -91,13 +101,17 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
     return stage.memory_bytes() + gaps(stage) + p_.reserve_bytes;
   };
   cost.first_stage_bytes = whole(first);
-  const LayoutCost& most = whole(first) >= whole(last) ? first : last;
+  cost.first_stage_unused = p_.reserve_bytes + gaps(first);
+  const LayoutCost* fullest = whole(first) >= whole(last) ? &first : &last;
+  if (pipeline_ > 2 && whole(inner) > whole(*fullest)) fullest = &inner;
+  const LayoutCost& most = *fullest;
   cost.weights_bytes = most.weights_bytes;
   cost.gradients_bytes = most.gradients_bytes;
   cost.optimizer_bytes = most.optimizer_bytes;
   cost.activations_bytes = most.activations_bytes;
   cost.logits_bytes = most.logits_bytes;
-  cost.other_bytes = most.other_bytes + p_.reserve_bytes + gaps(most);
+  cost.unused_bytes = p_.reserve_bytes + gaps(most);
+  cost.other_bytes = most.other_bytes + cost.unused_bytes;
 }
 
 /// What lives from step to step, and the gathered weights of sharded blocks.

@@ -53,6 +53,25 @@ class LayoutModel {
   BlockTime backward(const BlockTime& ahead) const noexcept;
   double again(const BlockTime& ahead) const noexcept;
   void add_blocks(LayoutCost& cost, double scale) const noexcept;
+  /// Of stages that another one waits for, one micro-batch.
+  struct StageTimes {
+    double forward_s = 0;
+    double backward_s = 0;  ///< with what is computed again
+    double weights_s = 0;   ///< part of the backward: gradients of weights
+  };
+  double bubble_s(const StageTimes& rest, double send_s) const noexcept;
+  double chunks() const noexcept;
+  double in_flight() const noexcept;
+  /// The last stage of 1F1B starts a backward as soon as it can; V shapes, ZB-H2 and those that
+  /// run all forwards first hold as much everywhere.
+  bool keeps_less_each_stage() const noexcept {
+    return l_.schedule == ScheduleKind::one_f_one_b ||
+           l_.schedule == ScheduleKind::interleaved_1f1b || l_.schedule == ScheduleKind::zb_h1;
+  }
+  /// DualPipe runs the transfers of one micro-batch beside the compute of another.
+  bool hides_experts() const noexcept {
+    return l_.schedule == ScheduleKind::dualpipe || l_.schedule == ScheduleKind::dualpipe_v;
+  }
   double send_s() const noexcept;
   /// Parts of a boundary that travel side by side.
   double send_split() const noexcept { return stack_.scatters_sends ? tensor_ : wide_split_; }
@@ -68,10 +87,9 @@ class LayoutModel {
   };
   Exchange exchange(const StageParameters& own) const noexcept;
   double states_owners() const noexcept;
-  /// ZeRO-3, and not whole from micro-batch to micro-batch.
-  bool shards_weights() const noexcept {
-    return l_.shard >= 3 && !(stack_.gathers_once_in_pipelines && pipeline_ > 1);
-  }
+  /// ZeRO-3, and not whole from micro-batch to micro-batch as in pipelines (FSDP2's
+  /// reshard_after_forward is off there, and in Llama 3's training).
+  bool shards_weights() const noexcept { return l_.shard >= 3 && pipeline_ <= 1; }
   void add_data(LayoutCost& cost, double backward_s, double body_s) const noexcept;
   struct Kept {
     double of_all = 0;           ///< bytes, one micro-batch, all blocks
@@ -92,10 +110,11 @@ class LayoutModel {
   const ParallelLayout& l_;
   const LayoutParameters& p_;
   double half_rate_, rate_, memory_rate_;
-  double pace_ = 1;  ///< of matrix units under the power limit
+  double sustained_ = 1;  ///< share of the peak under the power limit
   double tensor_, pipeline_, rows_, wide_split_, replicas_, nodes_;
   double layers_ = 0;
-  double first_layers_ = 0;  ///< of every stage but the last
+  double first_layers_ = 0;  ///< of the stage with the embedding
+  double inner_layers_ = 0;  ///< of every stage between
   double last_layers_ = 0;   ///< of the stage with the head
 };
 

@@ -20,6 +20,7 @@ LayoutStages LayoutModel::stages() const {
     layer.forward_exposed_s += n * ahead_exposed;
     layer.backward_exposed_s += n * back_exposed;
     layer.recompute_s += n * again(ahead);
+    layer.weights_s += n * ahead.products;
     blocks += n;
   }
   const Kept kept = kept_of_blocks();
@@ -30,15 +31,17 @@ LayoutStages LayoutModel::stages() const {
   for (int i = 0; i < count; ++i) {
     const bool is_first = i == 0, is_last = i == count - 1;
     // Whole blocks; where the head is balanced, the last stage takes what the others leave.
+    const double usual = is_first ? first_layers_ : inner_layers_;
     const double ranks_layers = l_.virtual_stages > 1 ? std::ceil(left / (count - i) - 1e-9)
                                 : is_last             ? left
-                                                      : std::min(left, first_layers_);
+                                                      : std::min(left, usual);
     const double share = blocks > 0 ? ranks_layers / blocks : 0;
     left -= ranks_layers;
     LayoutStage stage;
     stage.layers = ranks_layers;
     stage.forward_s = share * layer.forward_s + (is_last ? head_products + loss / 2 : 0);
     stage.backward_s = share * layer.backward_s + (is_last ? 2 * head_products + loss / 2 : 0);
+    stage.weights_s = share * layer.weights_s + (is_last ? products(facts_.outside) : 0);
     stage.recompute_s = share * layer.recompute_s;
     stage.forward_exposed_s = share * layer.forward_exposed_s;
     stage.backward_exposed_s = share * layer.backward_exposed_s;

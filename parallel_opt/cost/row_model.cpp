@@ -83,11 +83,17 @@ const KnownModel* known_model(const std::string& name) {
   return best;
 }
 
-/// Two matrices or three in the feed-forward part: what the parameters as printed speak for.
-std::optional<bool> gated_by_size(const TrainingRow& row) {
+/// What the parameters as printed speak for; absent: they fit more than one shape, or none.
+struct ShapeBySize {
+  std::optional<bool> gated;  ///< three matrices in the feed-forward part, or two
+  std::optional<bool> tied;   ///< the head is the embedding
+};
+
+ShapeBySize shape_by_size(const TrainingRow& row) {
+  ShapeBySize shape;
   if (!row.params_b || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden || !row.vocab ||
       row.experts.value_or(1) > 1) {
-    return std::nullopt;
+    return shape;
   }
   const double h = *row.hidden;
   const double attention = (2 + 2 * row.kv_heads.value_or(*row.heads) / *row.heads) * h * h;
@@ -96,11 +102,17 @@ std::optional<bool> gated_by_size(const TrainingRow& row) {
     const double parameters = *row.layers * layer + tables * *row.vocab * h;
     return std::abs(parameters / (1e9 * *row.params_b) - 1);
   };
-  const double plain = std::min(error(2, 1), error(2, 2));
-  const double gated = std::min(error(3, 1), error(3, 2));
-  constexpr double kSame = 0.08;  // sizes in names are rounded
-  if (std::min(plain, gated) > kSame || std::max(plain, gated) < 2 * kSame) return std::nullopt;
-  return gated < plain;
+  const auto clearly = [](double one, double other, double same) -> std::optional<bool> {
+    if (std::min(one, other) > same || std::max(one, other) < 2 * same) return std::nullopt;
+    return one < other;
+  };
+  constexpr double kSame = 0.08;       // sizes in names are rounded,
+  constexpr double kSameTable = 0.02;  // but not by a table where that one is large
+  shape.gated =
+      clearly(std::min(error(3, 1), error(3, 2)), std::min(error(2, 1), error(2, 2)), kSame);
+  shape.tied =
+      clearly(std::min(error(2, 1), error(3, 1)), std::min(error(2, 2), error(3, 2)), kSameTable);
+  return shape;
 }
 
 /// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
@@ -127,9 +139,9 @@ std::string model_spec(const TrainingRow& row, const KnownModel* known) {
             {"tied", "false"},
             {"bias", "false"}};
   }
-  if (const std::optional<bool> gated = gated_by_size(row)) {
-    keys["gated"] = *gated ? "true" : "false";
-  }
+  const ShapeBySize shape = shape_by_size(row);
+  if (shape.gated) keys["gated"] = *shape.gated ? "true" : "false";
+  if (shape.tied) keys["tied"] = *shape.tied ? "true" : "false";
   if (known != nullptr) {
     for (std::size_t begin = 0; begin < known->spec.size();) {
       std::size_t end = std::min(known->spec.find(',', begin), known->spec.size());
@@ -206,7 +218,9 @@ RecomputeRule recompute_rule(const std::string& text) {
 /// The stack that the framework's name means, with the switches that the notes state.
 SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
   const SoftwareStack* named = stack_of_framework(row.framework);
-  SoftwareStack stack = named != nullptr ? *named : *find_stack("pytorch");
+  // Who splits operators or layers and names no software does what Megatron made usual.
+  const bool splits = row.tp.value_or(1) > 1 || row.pp.value_or(1) > 1;
+  SoftwareStack stack = named != nullptr ? *named : *find_stack(splits ? "megatron" : "pytorch");
   const bool says_compile = has(row.notes, "compile") || has(row.framework, "compile");
   if (stack.name == "torchtitan" && has(row.framework, "torchtitan") && has(row.notes, "fsdp;") &&
       !says_compile) {
@@ -221,6 +235,23 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
   }
   if (has(row.notes, "async tp") || has(row.notes, "asynctp")) stack.overlaps_tensor = true;
   return stack;
+}
+
+/// Of the column, else of the notes or the framework's name; or what is wrong with it.
+std::string fill_schedule(const TrainingRow& row, ParallelLayout& l) {
+  if (!row.schedule.empty()) {
+    const auto named = schedule_by_name(row.schedule);
+    if (!named) return "schedule '" + row.schedule + "' has no closed form";
+    l.schedule = *named;
+  } else if (const auto noted = schedule_mentioned(row.notes)) {
+    l.schedule = *noted;
+  } else if (const auto implied = schedule_mentioned(row.framework)) {
+    l.schedule = *implied;
+  }
+  const bool interleaved =
+      l.schedule == ScheduleKind::interleaved_1f1b || has(row.notes, "interleaved");
+  if (!row.vp && l.pipeline > 1 && interleaved) l.virtual_stages = 2;
+  return "";
 }
 
 /// Degrees and micro-batches, or what is missing.
@@ -240,7 +271,7 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
     l.pipeline = degree(row.pp);
   }
   l.virtual_stages = degree(row.vp);
-  if (!row.vp && l.pipeline > 1 && has(row.notes, "interleaved")) l.virtual_stages = 2;
+  if (std::string wrong = fill_schedule(row, l); !wrong.empty()) return wrong;
   l.context = degree(row.cp);
   l.expert = degree(row.ep);
   const double model = double(l.tensor) * l.pipeline * l.context;
@@ -336,8 +367,10 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
 }
 
 double printed_bytes(const RowCase& row, const LayoutCost& cost) {
-  return (row.stack.prints_first_stage ? cost.first_stage_bytes : cost.memory_bytes()) +
-         row.stack.printed_beyond_bytes;
+  const bool first = row.stack.prints_first_stage;
+  const double held = first ? cost.first_stage_bytes : cost.memory_bytes();
+  const double unused = first ? cost.first_stage_unused : cost.unused_bytes;
+  return held - (row.stack.prints_reserved ? 0 : unused) + row.stack.printed_beyond_bytes;
 }
 
 RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {

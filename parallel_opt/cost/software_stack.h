@@ -56,13 +56,13 @@ struct SoftwareStack {
   bool scatters_sends = false;        ///< each tensor rank sends its part to the next stage
   bool cuts_batch_by_stages = false;  ///< as many micro-batches as stages, where a job does not say
   double bucket_parameters = 1.6e8;   ///< that one collective between replicas carries
-  bool gathers_once_in_pipelines =
-      false;  ///< sharded weights stay whole from micro-batch to micro-batch
   bool dispatches_once_per_node =
       false;                      ///< a token crosses to a node once, whatever its experts there
   double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
-  double kept_gathers = 0;  ///< tensors of a block's full width that sequence parallelism keeps
+  bool keeps_fused = false;  ///< activations as fused kernels keep them, however eager the host
+  double kept_gathers = 0;   ///< tensors of a block's full width that sequence parallelism keeps
   bool prints_first_stage = false;  ///< its log shows the memory of the first rank, not the fullest
+  bool prints_reserved = false;     ///< and what the allocator holds, not only what tensors do
   double printed_beyond_bytes = 0;  ///< what its log counts beside the allocator: context, NCCL
   double host_factor = 1;           ///< Python work per block beside that of other eager stacks
   /// Seconds of host time per block, micro-batch and tensor rank that pipelines over several
@@ -112,16 +112,17 @@ void fields(Visitor& visit, T& stack) {
                  "as many micro-batches as stages by default");
   visit.optional("bucket_parameters", stack.bucket_parameters,
                  "carried by one collective between replicas");
-  visit.optional("gathers_once_in_pipelines", stack.gathers_once_in_pipelines,
-                 "sharded weights stay whole from micro-batch to micro-batch");
   visit.optional("dispatches_once_per_node", stack.dispatches_once_per_node,
                  "a token crosses to a node once, whatever its experts there");
   visit.optional("expert_host_factor", stack.expert_host_factor,
                  "Python work of blocks with experts beside others");
+  visit.optional("keeps_fused", stack.keeps_fused, "activations as fused kernels keep them");
   visit.optional("kept_gathers", stack.kept_gathers,
                  "gathered tensors of a block that sequence parallelism keeps");
   visit.optional("prints_first_stage", stack.prints_first_stage,
                  "its log shows the memory of the first rank");
+  visit.optional("prints_reserved", stack.prints_reserved,
+                 "its log shows what the allocator holds");
   visit.optional("printed_beyond_bytes", stack.printed_beyond_bytes,
                  "what its log counts beside the allocator");
   visit.optional("host_factor", stack.host_factor, "Python work per block beside other stacks'");

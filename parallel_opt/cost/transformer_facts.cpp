@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "parallel_opt/graph/alias.h"
@@ -50,6 +51,8 @@ class FactsReader {
   void add_moved(const std::vector<OpId>& ops, BlockFacts& facts) const;
   Saved saved_of_attention(const Op& op) const;
   void add_saved(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const;
+  void add_fused(const std::vector<OpId>& ops, const std::set<TensorId>& saved,
+                 BlockFacts& facts) const;
   void add_parameters(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const;
   TensorId weight_of(const Op& op) const;
   bool is_wide(const Tensor& tensor) const {
@@ -222,6 +225,48 @@ void FactsReader::add_saved(const Op& op, std::set<TensorId>& seen, BlockFacts& 
   facts.saved_inner_bytes += per_sample(double(saved.extra.value));
 }
 
+/// Of what autograd keeps, what a stack of fused kernels does: operands and results of products and
+/// attention. What lies between is computed again from those inside the kernel that needs it.
+void FactsReader::add_fused(const std::vector<OpId>& ops, const std::set<TensorId>& saved,
+                            BlockFacts& facts) const {
+  std::map<TensorId, OpId> makers;  // of what operators between products make
+  std::set<TensorId> held;          // products and attention read it
+  for (const OpId id : ops) {
+    const Op& op = graph_.op(id);
+    if (group_[id.index()] < 0) {
+      for (const Operand& operand : op.inputs) {
+        if (operand.tensor.valid()) held.insert(owner(operand.tensor));
+      }
+      continue;
+    }
+    for (const TensorId out : op.outputs) {
+      if (out.valid()) makers.emplace(owner(out), id);
+    }
+  }
+  std::set<TensorId> kept;
+  std::vector<TensorId> wanted(saved.begin(), saved.end());
+  while (!wanted.empty()) {
+    const TensorId source = wanted.back();
+    wanted.pop_back();
+    if (graph_.tensor(source).role != TensorRole::activation || kept.contains(source)) continue;
+    kept.insert(source);
+    const auto maker = makers.find(source);
+    if (maker == makers.end() || held.contains(source)) {
+      const Tensor& tensor = graph_.tensor(source);
+      (is_wide(tensor) ? facts.fused_wide_bytes : facts.fused_inner_bytes) += half_bytes(tensor);
+      continue;
+    }
+    for (const Operand& operand : graph_.op(maker->second).inputs) {
+      if (operand.tensor.valid()) wanted.push_back(owner(operand.tensor));
+    }
+  }
+  const double eager = facts.saved_wide_bytes + facts.saved_inner_bytes;
+  if (facts.fused_wide_bytes + facts.fused_inner_bytes > eager) {
+    facts.fused_wide_bytes = facts.saved_wide_bytes;
+    facts.fused_inner_bytes = facts.saved_inner_bytes;
+  }
+}
+
 void FactsReader::add_parameters(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const {
   for (const Operand& operand : op.inputs) {
     if (!operand.tensor.valid()) continue;
@@ -254,6 +299,7 @@ BlockFacts FactsReader::read(const std::vector<OpId>& ops, double repeats) {
     }
     add_saved(op, saved, facts);
   }
+  add_fused(ops, saved, facts);
   // Views of a weight stand before the products that say what it is.
   for (const OpId id : ops) add_parameters(graph_.op(id), parameters, facts);
   add_moved(ops, facts);

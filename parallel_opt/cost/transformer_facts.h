@@ -42,6 +42,8 @@ struct BlockFacts {
   double expert_parameters = 0;    ///< split by expert parallelism
   double saved_wide_bytes = 0;     ///< kept for the backward on the block's own width
   double saved_inner_bytes = 0;    ///< likewise on what tensor parallelism splits
+  double fused_wide_bytes = 0;     ///< kept where operators between products are one kernel
+  double fused_inner_bytes = 0;    ///< likewise on what tensor parallelism splits
   int operators = 0;               ///< that launch something
   double dispatched_elements = 0;  ///< tokens times width that go to the experts
   bool operator==(const BlockFacts&) const = default;

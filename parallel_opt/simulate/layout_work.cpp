@@ -13,8 +13,8 @@ std::int64_t whole(double bytes) { return std::int64_t(std::llround(std::max(0.0
 StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathers) {
   StageWork work;
   work.forward_s = stage.forward_s;
-  work.backward_input_s = stage.backward_s / 2;
-  work.backward_weight_s = stage.backward_s / 2;
+  work.backward_weight_s = std::min(stage.weights_s, stage.backward_s);
+  work.backward_input_s = stage.backward_s - work.backward_weight_s;
   work.recompute_s = stage.recompute_s;
   work.forward_exposed_s = stage.forward_exposed_s;
   work.backward_exposed_s = stage.backward_exposed_s;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "parallel_opt/base/error.h"
+#include "parallel_opt/plan/schedule_kind.h"
 
 namespace parallel_opt {
 
@@ -25,23 +26,6 @@ struct Action {
   bool with_next = false;  ///< runs together with the entry after it, as one (DualPipe's F&B)
   bool operator==(const Action&) const = default;
 };
-
-/// Pipeline schedules that have a name. Sources: docs/simulate.md.
-enum class ScheduleKind {
-  gpipe,
-  one_f_one_b,
-  interleaved_1f1b,
-  looped_bfs,
-  zb_h1,
-  zb_h2,
-  zb_v,
-  dualpipe,
-  dualpipe_v,
-};
-constexpr auto enum_names(ScheduleKind) {
-  return std::to_array<std::string_view>({"gpipe", "1f1b", "interleaved_1f1b", "looped_bfs",
-                                          "zb_h1", "zb_h2", "zb_v", "dualpipe", "dualpipe_v"});
-}
 
 /// Who computes what in which order: one list of actions per rank. Stages are numbered along the
 /// model. With two lanes (DualPipe) the model is there twice: stages of the second half of the

@@ -96,9 +96,10 @@ TEST(Estimate, LayoutsThatCannotBeAreFaultsOfTheFlags) {
   EXPECT_EQ(error({"--global-batch", "16", "--data", "2", "--micro-batch", "3"}),
             "error: --micro-batch: 3 does not divide the 8 samples of a replica (choose a "
             "divisor)\n");
-  EXPECT_EQ(error({"--schedule", "zb-h1"}),
-            "error: --schedule: 'zb-h1' has no closed form here (1f1b, interleaved or gpipe; "
-            "parallel-opt simulate runs the others)\n");
+  EXPECT_EQ(error({"--schedule", "zb"}),
+            "error: --schedule: 'zb' has no closed form (gpipe, 1f1b, interleaved_1f1b, "
+            "looped_bfs, zb_h1, zb_h2, zb_v, dualpipe, dualpipe_v; parallel-opt simulate runs "
+            "tables of actions)\n");
   EXPECT_EQ(error({"--stack", "megatrn"}),
             "error: --stack: 'megatrn' is no known stack (did you mean 'megatron'?)\n");
   EXPECT_EQ(error({"--shard", "4"}), "error: --shard: 4 is no stage (0 to 3)\n");

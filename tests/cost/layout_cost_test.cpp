@@ -90,7 +90,7 @@ TEST_F(LayoutCosts, FirstStageHoldsAsManyMicroBatchesAsThereAreStages) {
   EXPECT_NEAR(cost(pipeline(4, 16)).activations_bytes / one, 1, 1e-9);  // 4 in flight of a quarter
   EXPECT_NEAR(cost(pipeline(4, 2)).activations_bytes / one, 0.5, 0.2);
   ParallelLayout gpipe = pipeline(4, 16);
-  gpipe.keeps_all = true;
+  gpipe.schedule = ScheduleKind::gpipe;
   EXPECT_NEAR(cost(gpipe).activations_bytes / one, 4, 1e-9);
 }
 

@@ -46,15 +46,17 @@ TEST_F(LayoutPhysics, WhatALimitSustainsFollowsFromWattsPerFlop) {
   EXPECT_NEAR(products(700) / products(70000), 0.92 / efficiency, 1e-9);
 }
 
-TEST_F(LayoutPhysics, ALimitSlowsAttentionsProductsToo) {
-  // And not its exponentials; a higher limit than the reference's speeds neither up.
+TEST_F(LayoutPhysics, ALimitSlowsAttentionsProductsBelowTheirOwnShare) {
+  // They use less of the matrix units than a limit of 700 W sustains, and more than one of 350 W.
   const auto attention = [&](double watts) {
     Accelerator device = h100;
     device.max_w = watts;
     device.exponentials_per_s = 1e30;
     return layout_cost(dense, device, stack, {}, p).attention_s;
   };
-  EXPECT_NEAR(attention(350) / attention(700), std::pow(2, p.power_exponent), 1e-9);
+  const double sustained = p.matmul_efficiency.at("Hopper") * std::pow(0.5, p.power_exponent);
+  ASSERT_LT(sustained, p.vendor_efficiency);
+  EXPECT_NEAR(attention(350) / attention(700), p.vendor_efficiency / sustained, 1e-9);
   EXPECT_EQ(attention(1400), attention(700));
 }
 
@@ -133,18 +135,21 @@ TEST_F(LayoutPhysics, ARingPassesEveryRank) {
   EXPECT_EQ(hops(8), 0);  // inside a node
 }
 
-TEST_F(LayoutPhysics, PipelinesMayKeepGatheredWeights) {
+TEST_F(LayoutPhysics, PipelinesKeepGatheredWeights) {
   ParallelLayout l;
   l.data = 8;
-  l.pipeline = 4;
   l.shard = 3;
   l.micro_batches = 8;
-  stack.gathers_once_in_pipelines = false;
-  const LayoutCost each = cost(l);
-  stack.gathers_once_in_pipelines = true;
-  const LayoutCost once = cost(l);
-  EXPECT_NEAR(each.data_s / once.data_s, 8, 1e-9);
-  EXPECT_NEAR(once.weights_bytes, 8 * each.weights_bytes, 1);  // of 8 shards all
+  const LayoutCost alone = cost(l);
+  l.pipeline = 4;
+  l.micro_batches = 1;
+  const LayoutCost one = cost(l);
+  l.micro_batches = 8;
+  const LayoutCost eight = cost(l);
+  EXPECT_NEAR(eight.data_s / one.data_s, 1, 1e-9);  // gathered once a step
+  l.shard = 2;
+  EXPECT_NEAR(eight.weights_bytes, cost(l).weights_bytes, 1);
+  EXPECT_LT(alone.weights_bytes, 0.2 * 4 * eight.weights_bytes);
 }
 
 TEST_F(LayoutPhysics, SelectiveRecomputationRunsItsShareAgain) {

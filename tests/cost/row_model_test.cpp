@@ -218,6 +218,60 @@ TEST(RowModel, PredictsThePeakThatTheSoftwarePrints) {
   EXPECT_EQ(printed_bytes(driver, cost), cost.first_stage_bytes + 2.2e9);
 }
 
+TEST(RowModel, PrintsWhatTensorsHoldUnlessTheSoftwareCountsTheAllocator) {
+  TrainingRow row = full_row();
+  row.framework = "Megatron-LM";
+  const RowCase held = case_of(row);
+  const LayoutCost cost =
+      layout_cost(*held.facts, held.device, held.stack, held.layout, layout_parameters());
+  EXPECT_GT(cost.unused_bytes, layout_parameters().reserve_bytes);
+  EXPECT_EQ(printed_bytes(held, cost), cost.memory_bytes() - cost.unused_bytes);
+  row.framework = "torchtitan";
+  const RowCase reserved = case_of(row);
+  EXPECT_EQ(printed_bytes(reserved, cost), cost.memory_bytes());
+}
+
+TEST(RowModel, ReadsTheScheduleFromItsColumnTheNotesOrTheFramework) {
+  TrainingRow row = full_row();
+  row.pp = 4;
+  row.dp = 2;
+  EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::one_f_one_b);
+  row.framework = "Megatron-LM, zero bubble";
+  EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::zb_h1);
+  row.notes = "schedule ZB-V";
+  EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::zb_v);
+  row.schedule = "Interleaved 1F1B";
+  EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::interleaved_1f1b);
+  EXPECT_EQ(case_of(row).layout.virtual_stages, 2);
+  row.vp = 3;
+  EXPECT_EQ(case_of(row).layout.virtual_stages, 3);
+  row.schedule = "Hanayo";
+  EXPECT_EQ(skipped(row), "schedule 'Hanayo' has no closed form");
+}
+
+TEST(RowModel, UnknownSoftwareThatSplitsModelsIsReadAsMegatron) {
+  TrainingRow row = full_row();
+  row.framework = "in-house";
+  EXPECT_EQ(case_of(row).stack.name, "pytorch");
+  row.tp = 2;
+  row.dp = 4;
+  EXPECT_EQ(case_of(row).stack.name, "megatron");
+}
+
+TEST(RowModel, ParametersSayWhetherTheHeadIsTheEmbedding) {
+  // 24 x (4 h^2 + 3 h f) = 24 x 67.1e6 = 1.61e9, and a table of 131,072 x 2,048 = 0.27e9 once or
+  // twice.
+  TrainingRow row = full_row();
+  row.model_name = "llama-x";
+  row.vocab = 131072;
+  row.params_b = 1.88;
+  EXPECT_NE(case_of(row).model.find("tied=true"), std::string::npos);
+  row.params_b = 2.15;
+  EXPECT_NE(case_of(row).model.find("tied=false"), std::string::npos);
+  row.params_b = 2.0;  // neither: as the family has it
+  EXPECT_NE(case_of(row).model.find("tied=false"), std::string::npos);
+}
+
 TEST(RowModel, WhatMayBeRecomputedMayFit) {
   TrainingRow row = full_row();
   row.framework = "Megatron-Bridge/Megatron-Core";

@@ -1,0 +1,92 @@
+#include <algorithm>
+#include <cmath>
+
+#include "parallel_opt/cost/layout_model.h"
+
+/// What a layout's pipeline schedule decides: who waits how long, and how much is in flight.
+namespace parallel_opt {
+
+/// Blocks come whole. `head`: the head's work in blocks. Models whose depth is two (or one) short
+/// of equal stages are built so that the embedding and the head stand for a block each: Llama 3
+/// has 126 blocks on 16 stages, BLOOM 70 on 12.
+void LayoutModel::place_blocks(double head) noexcept {
+  first_layers_ = inner_layers_ = last_layers_ = layers_;
+  if (pipeline_ <= 1) return;
+  const auto equal = [&](double extra) { return std::fmod(layers_ + extra, pipeline_) == 0; };
+  if (!stack_.balances_head && !equal(0) && pipeline_ > 2 && (equal(2) || equal(1))) {
+    inner_layers_ = std::ceil(layers_ / pipeline_);
+    last_layers_ = inner_layers_ - 1;
+    first_layers_ = equal(2) ? inner_layers_ - 1 : inner_layers_;
+    return;
+  }
+  const double units = stack_.balances_head ? layers_ + head : layers_;
+  first_layers_ = inner_layers_ = std::min(layers_, std::ceil(units / pipeline_ - 1e-9));
+  last_layers_ = std::clamp(layers_ - first_layers_ * (pipeline_ - 1), 0.0, first_layers_);
+  if (!stack_.balances_head) last_layers_ = std::max(last_layers_, std::floor(layers_ / pipeline_));
+}
+
+/// Stages of a rank that a micro-batch comes to one after the other.
+double LayoutModel::chunks() const noexcept {
+  const bool v_shape = l_.schedule == ScheduleKind::zb_v || l_.schedule == ScheduleKind::dualpipe_v;
+  return v_shape ? 2 : std::max(1, l_.virtual_stages);
+}
+
+/// What the slowest stage waits for, once per step: `rest` is what one micro-batch takes on all
+/// other stages. F forward, B whole backward, W its part for weights, p stages:
+///   1F1B, GPipe   (p - 1) (F + B), over the stages per rank when interleaved [narayanan2021]
+///   ZB-H1         (p - 1) (F + B - 2 W)                                      [qi2024]
+///   ZB-H2, ZB-V   (p - 1) (F + B - 3 W)                                      [qi2024, qi2024v]
+///   DualPipe(V)   (p / 2 - 1) (F + 2 B - 3 W)                                [deepseekv3]
+double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexcept {
+  if (pipeline_ <= 1) return 0;
+  const double sends = (pipeline_ - 1) * send_s;
+  const double whole = rest.forward_s + rest.backward_s;
+  double idle = 0;
+  switch (l_.schedule) {
+    case ScheduleKind::gpipe:
+    case ScheduleKind::one_f_one_b:
+    case ScheduleKind::interleaved_1f1b:
+    case ScheduleKind::looped_bfs:
+      return std::max(0.0, whole + sends) / chunks();
+    case ScheduleKind::zb_h1:
+      idle = whole - 2 * rest.weights_s;
+      break;
+    case ScheduleKind::zb_h2:
+    case ScheduleKind::zb_v:
+      idle = whole - 3 * rest.weights_s;
+      break;
+    case ScheduleKind::dualpipe:
+    case ScheduleKind::dualpipe_v:
+      idle = std::max(0.0, pipeline_ / 2 - 1) / (pipeline_ - 1) *
+             (whole + rest.backward_s - 3 * rest.weights_s);
+      break;
+  }
+  return std::max(0.0, idle) + sends;
+}
+
+/// Micro-batches whose activations a rank holds at once, each of all its blocks.
+double LayoutModel::in_flight() const noexcept {
+  const double m = std::max(1.0, l_.micro_batches), p = pipeline_;
+  switch (l_.schedule) {
+    case ScheduleKind::gpipe:
+    case ScheduleKind::looped_bfs:
+      return m;
+    case ScheduleKind::one_f_one_b:
+    case ScheduleKind::interleaved_1f1b: {
+      const double v = chunks();
+      const double interleaved = v > 1 && p > 1 ? 1 + (p - 1) / (p * v) : 1;
+      return std::min(m, p) * interleaved;
+    }
+    case ScheduleKind::zb_h1:
+    case ScheduleKind::zb_v:
+      return std::min(m, p);
+    case ScheduleKind::zb_h2:
+      return std::min(m, 2 * p - 1);
+    case ScheduleKind::dualpipe:
+    case ScheduleKind::dualpipe_v:
+      return std::min(m, p + 1);
+  }
+  return std::min(m, p);
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace parallel_opt {
+
+/// Pipeline schedules that have a name. Sources: docs/simulate.md.
+enum class ScheduleKind {
+  gpipe,
+  one_f_one_b,
+  interleaved_1f1b,
+  looped_bfs,
+  zb_h1,
+  zb_h2,
+  zb_v,
+  dualpipe,
+  dualpipe_v,
+};
+
+constexpr auto enum_names(ScheduleKind) {
+  return std::to_array<std::string_view>({"gpipe", "1f1b", "interleaved_1f1b", "looped_bfs",
+                                          "zb_h1", "zb_h2", "zb_v", "dualpipe", "dualpipe_v"});
+}
+
+/// By its own name or one of those that papers and engines use, whatever its case, dashes and
+/// spaces: "ZB-1p", "Interleaved 1F1B", "DualPipeV".
+std::optional<ScheduleKind> schedule_by_name(std::string_view name);
+
+/// The schedule that a text mentions beside other things; plain and interleaved 1F1B, which every
+/// other schedule is compared with, are not looked for.
+std::optional<ScheduleKind> schedule_mentioned(const std::string& text);
+
+}  // namespace parallel_opt

@@ -1,0 +1,107 @@
+#include <gtest/gtest.h>
+
+#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/importers/model.h"
+
+namespace parallel_opt {
+namespace {
+
+TransformerFacts stack_of_blocks(const std::string& spec) {
+  return transformer_facts(bind(
+      load_model("transformer:hidden=1024,heads=16,seq=1024,dtype=bf16," + spec), {{"batch", 1}}));
+}
+
+/// 32 equal blocks and nothing else; transfers are free.
+class LayoutSchedules : public ::testing::Test {
+ protected:
+  LayoutSchedules() {
+    facts.outside = {};
+    facts.logits_elements = facts.embedding_parameters = 0;
+    p.send = 0;
+  }
+  LayoutCost cost(ScheduleKind kind, int stages, double micro_batches) const {
+    ParallelLayout l;
+    l.pipeline = stages;
+    l.micro_batches = micro_batches;
+    l.schedule = kind;
+    return layout_cost(facts, device, stack, l, p);
+  }
+
+  TransformerFacts facts = stack_of_blocks("layers=32");
+  Accelerator device = *accelerator_of(*find_device(load_database(), "A100-SXM-80GB"), "bf16");
+  const SoftwareStack& stack = *find_stack("megatron");
+  LayoutParameters p = layout_parameters();
+};
+
+TEST_F(LayoutSchedules, BubblesAreTheTextbooks) {
+  // Of one stage and micro-batch: F forward, B backward, W = the products once more.
+  const double m = 32;
+  for (const int stages : {4, 8}) {
+    const LayoutCost plain = cost(ScheduleKind::one_f_one_b, stages, m);
+    const double f = plain.forward_s, b = plain.backward_s, w = plain.products_s / 3 / m;
+    const auto bubble = [&](ScheduleKind kind) { return cost(kind, stages, m).bubble_s; };
+    const double rest = stages - 1;
+    EXPECT_NEAR(plain.bubble_s, rest * (f + b), 1e-9);
+    EXPECT_NEAR(bubble(ScheduleKind::gpipe), rest * (f + b), 1e-9);
+    EXPECT_NEAR(bubble(ScheduleKind::zb_h1), rest * (f + b - 2 * w), 1e-9);
+    EXPECT_NEAR(bubble(ScheduleKind::zb_h2), rest * (f + b - 3 * w), 1e-9);
+    EXPECT_NEAR(bubble(ScheduleKind::zb_v), rest * (f + b - 3 * w), 1e-9);
+    const double both = (stages / 2.0 - 1) * (f + 2 * b - 3 * w);
+    EXPECT_NEAR(bubble(ScheduleKind::dualpipe), both, 1e-9);
+    EXPECT_NEAR(bubble(ScheduleKind::dualpipe_v), both, 1e-9);
+  }
+}
+
+TEST_F(LayoutSchedules, HoldAsMuchAsTheirPapersSay) {
+  // Of 16 micro-batches on 4 stages of 8 blocks, in activations of one whole model.
+  const double one = cost(ScheduleKind::one_f_one_b, 1, 1).activations_bytes;
+  const auto held = [&](ScheduleKind kind) { return cost(kind, 4, 16).activations_bytes / one; };
+  EXPECT_NEAR(held(ScheduleKind::one_f_one_b), 1, 1e-9);     // p of a p-th
+  EXPECT_NEAR(held(ScheduleKind::zb_h1), 1, 1e-9);           // likewise
+  EXPECT_NEAR(held(ScheduleKind::zb_v), 1, 1e-9);            // likewise, on every rank
+  EXPECT_NEAR(held(ScheduleKind::zb_h2), 7 / 4.0, 1e-9);     // 2 p - 1
+  EXPECT_NEAR(held(ScheduleKind::dualpipe), 5 / 4.0, 1e-9);  // p + 1
+  EXPECT_NEAR(held(ScheduleKind::gpipe), 4, 1e-9);           // all
+  const LayoutCost plain = cost(ScheduleKind::one_f_one_b, 4, 16);
+  const LayoutCost twice = cost(ScheduleKind::dualpipe, 4, 16);
+  EXPECT_NEAR(twice.weights_bytes, 2 * plain.weights_bytes, 1);  // the model is there twice
+}
+
+TEST_F(LayoutSchedules, DualPipeRunsExpertsTrafficBesideCompute) {
+  const TransformerFacts mixture = stack_of_blocks("layers=8,experts=64,top_k=8,expert_ffn=512");
+  ParallelLayout l;
+  l.pipeline = 4;
+  l.data = l.expert = 16;
+  l.micro_batches = 32;
+  const double plain = layout_cost(mixture, device, stack, l, p).expert_s;
+  l.schedule = ScheduleKind::dualpipe;
+  const double hidden = layout_cost(mixture, device, stack, l, p).expert_s;
+  EXPECT_GT(plain, 0);
+  EXPECT_LT(hidden, plain);
+  EXPECT_GE(hidden, plain * (1 - p.gather_overlap) - 1e-12);
+}
+
+TEST_F(LayoutSchedules, DepthsTwoShortOfEqualStagesGiveTheEndsOneLess) {
+  // 14 blocks and the two ends on 4 stages: 3 + 4 + 4 + 3, as 126 of Llama 3 on 16. Cut from the
+  // front as far as they go it were 4 + 4 + 4 + 2.
+  facts = stack_of_blocks("layers=14");
+  facts.outside = {};
+  facts.logits_elements = facts.embedding_parameters = 0;
+  const LayoutCost one = cost(ScheduleKind::one_f_one_b, 1, 1);
+  const LayoutCost cut = cost(ScheduleKind::one_f_one_b, 4, 16);
+  EXPECT_NEAR(cut.products_s, 16 * one.products_s * 4 / 14, 1e-9);
+  // The second stage is the fullest: three micro-batches in flight of four blocks; the first holds
+  // four of three.
+  EXPECT_NEAR(cut.activations_bytes, one.activations_bytes * 12 / 14, 1);
+  EXPECT_NEAR(cut.weights_bytes, one.weights_bytes * 4 / 14, 1);
+  facts = stack_of_blocks("layers=15");  // one short: the head alone stands for a block
+  facts.outside = {};
+  facts.logits_elements = facts.embedding_parameters = 0;
+  const LayoutCost whole = cost(ScheduleKind::one_f_one_b, 1, 1);
+  EXPECT_NEAR(cost(ScheduleKind::one_f_one_b, 4, 16).activations_bytes,
+              whole.activations_bytes * 16 / 15, 1);
+}
+
+}  // namespace
+}  // namespace parallel_opt

@@ -1,0 +1,34 @@
+#include "parallel_opt/plan/schedule_kind.h"
+
+#include <gtest/gtest.h>
+
+namespace parallel_opt {
+namespace {
+
+TEST(ScheduleKind, IsFoundByItsOwnNameAndByThoseOfPapers) {
+  for (const std::string_view name : enum_names(ScheduleKind{})) {
+    EXPECT_TRUE(schedule_by_name(name)) << name;
+  }
+  EXPECT_EQ(schedule_by_name("ZB-1p"), ScheduleKind::zb_h1);
+  EXPECT_EQ(schedule_by_name("ZB-2p"), ScheduleKind::zb_h2);
+  EXPECT_EQ(schedule_by_name("ZBVZeroBubble"), ScheduleKind::zb_v);
+  EXPECT_EQ(schedule_by_name("Interleaved 1F1B"), ScheduleKind::interleaved_1f1b);
+  EXPECT_EQ(schedule_by_name("1F1B-I"), ScheduleKind::interleaved_1f1b);
+  EXPECT_EQ(schedule_by_name("DualPipeV"), ScheduleKind::dualpipe_v);
+  EXPECT_EQ(schedule_by_name("breadth-first"), ScheduleKind::looped_bfs);
+  EXPECT_FALSE(schedule_by_name("zb"));
+  EXPECT_FALSE(schedule_by_name(""));
+}
+
+TEST(ScheduleKind, IsFoundInAText) {
+  EXPECT_EQ(schedule_mentioned("recipe 3; schedule ZB-V, 24 layers"), ScheduleKind::zb_v);
+  EXPECT_EQ(schedule_mentioned("Megatron-LM (zero bubble)"), ScheduleKind::zb_h1);
+  EXPECT_EQ(schedule_mentioned("DualPipe"), ScheduleKind::dualpipe);
+  EXPECT_EQ(schedule_mentioned("looped-BFS of torch.distributed"), ScheduleKind::looped_bfs);
+  EXPECT_FALSE(schedule_mentioned("1F1B, interleaved; vpp 4"));  // what others are compared with
+  EXPECT_FALSE(schedule_mentioned("container 26.02 NeMo"));
+  EXPECT_FALSE(schedule_mentioned(""));
+}
+
+}  // namespace
+}  // namespace parallel_opt
