@@ -42,12 +42,24 @@ std::optional<double> share(std::size_t part, std::size_t whole) {
   return static_cast<double>(part) / static_cast<double>(whole);
 }
 
+/// The time of an iteration behind a rate of FLOPs.
+std::optional<double> time_of_rate(const TrainingRow& row, const RowPrediction& prediction) {
+  const double rate =
+      row.flops_per_s.value_or(row.peak_share.value_or(0) * prediction.peak_flops_per_s);
+  const double flops = row.counts_recompute ? prediction.flops_again : prediction.flops;
+  if (!(rate > 0 && flops > 0)) return std::nullopt;
+  return flops / rate;
+}
+
+bool has_rate(const TrainingRow& row) { return row.flops_per_s || row.peak_share; }
+
 /// Why a row cannot be used; empty: it can.
 std::string skip_reason(const MeasuredRow& measured, const RowPredictor& predictor,
                         RowPrediction& prediction) {
   const TrainingRow& row = measured.row;
   if (!measured.unusable.empty()) return measured.unusable;
-  if (measured.truth == RowTruth::ran && !row.iteration_s && !row.peak_memory_bytes) {
+  const bool timed = row.iteration_s || has_rate(row);
+  if (measured.truth == RowTruth::ran && !timed && !row.peak_memory_bytes) {
     return measured.untimed.empty() ? "nothing was measured" : measured.untimed;
   }
   RowAnswer answer = predictor(row);
@@ -268,25 +280,36 @@ const std::vector<std::string>& usual_columns() {
   return kUsual;
 }
 
-Accuracy score_rows(const MeasuredRows& measured, const RowPredictor& predictor,
+Accuracy score_rows(const MeasuredRows& given, const RowPredictor& predictor,
                     const AccuracyOptions& options) {
   Accuracy accuracy;
+  MeasuredRows measured = given;  // times behind rates are filled in
+  std::size_t rates = 0;
   accuracy.notes = measured.notes;
   accuracy.rows = static_cast<std::int64_t>(measured.rows.size());
   std::vector<Answered> answered;
-  for (const MeasuredRow& row : measured.rows) {
+  for (MeasuredRow& row : measured.rows) {
     if (options.progress) {
       options.progress(answered.size() + accuracy.skipped.size(), measured.rows.size());
     }
     Answered answer{&row, {}};
     std::string reason = skip_reason(row, predictor, answer.prediction);
     if (reason.empty()) {
+      if (row.truth == RowTruth::ran && !row.row.iteration_s && has_rate(row.row)) {
+        row.row.iteration_s = time_of_rate(row.row, answer.prediction);
+        rates += std::size_t(row.row.iteration_s.has_value());
+      }
       answered.push_back(answer);
     } else {
       accuracy.skipped.push_back({row.row.id, std::move(reason)});
     }
   }
   accuracy.used = static_cast<std::int64_t>(answered.size());
+  if (rates > 0) {
+    accuracy.notes.push_back(std::to_string(rates) + (rates == 1 ? " row: " : " rows: ") +
+                             "iteration time = FLOPs of the model / the rate stated; attention "
+                             "counts whole, recomputation where the table counts it");
+  }
   std::vector<const Answered*> timed;
   std::size_t covered = 0;
   for (const Answered& row : answered) {

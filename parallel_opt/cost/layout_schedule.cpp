@@ -35,8 +35,8 @@ double LayoutModel::chunks() const noexcept {
 /// other stages. F forward, B whole backward, W its part for weights, p stages:
 ///   1F1B, GPipe   (p - 1) (F + B), over the stages per rank when interleaved [narayanan2021]
 ///   ZB-H1         (p - 1) (F + B - 2 W)                                      [qi2024]
-///   ZB-H2, ZB-V   (p - 1) (F + B - 3 W)                                      [qi2024, qi2024v]
-///   DualPipe(V)   (p / 2 - 1) (F + 2 B - 3 W)                                [deepseekv3]
+///   ZB-H2, ZB-V   (p - 1) (F + B - 3 W)                                      [qi2024]
+///   DualPipe(V)   (p / 2 - 1) (F + 2 B - 3 W)                                [deepseek2024]
 double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexcept {
   if (pipeline_ <= 1) return 0;
   const double sends = (pipeline_ - 1) * send_s;

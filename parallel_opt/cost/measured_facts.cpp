@@ -103,6 +103,14 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured) {
     row.iteration_s = tokens / tokens_per_s;
   } else if (samples > 0 && samples_per_s > 0) {
     row.iteration_s = samples / samples_per_s;
+  } else if (raw.tflops_per_gpu.value_or(0) > 0) {
+    row.flops_per_s = 1e12 * *raw.tflops_per_gpu;
+    row.counts_recompute = lower_case(raw.tflops_kind).starts_with("hardware");
+  } else if (raw.mfu_pct.value_or(0) > 0) {
+    row.peak_share = *raw.mfu_pct / 100;
+  } else if (raw.hfu_pct.value_or(0) > 0) {
+    row.peak_share = *raw.hfu_pct / 100;
+    row.counts_recompute = true;
   } else if (raw.tokens_per_s_per_gpu.value_or(0) > 0) {
     measured.untimed = "tokens/s/GPU is stated, but not global_batch, seq_len and gpus";
   } else if (samples_per_s > 0) {

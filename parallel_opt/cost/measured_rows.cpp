@@ -59,9 +59,9 @@ constexpr auto kOtherColumns = std::to_array<std::string_view>(
      "metric_mfu_pct", "metric_hfu_pct", "source_repo_or_paper", "source_path_or_table",
      "source_path", "source_commit", "derived"});
 
-constexpr auto kMeasuredColumns =
-    std::to_array<std::string_view>({"metric_iter_time_s", "metric_tokens_per_s_per_gpu",
-                                     "metric_samples_per_s", "peak_memory_gb"});
+constexpr auto kMeasuredColumns = std::to_array<std::string_view>(
+    {"metric_iter_time_s", "metric_tokens_per_s_per_gpu", "metric_samples_per_s",
+     "metric_tflops_per_gpu", "metric_mfu_pct", "metric_hfu_pct", "peak_memory_gb"});
 
 const RowColumn* column_named(std::string_view name) {
   const auto* const found = std::ranges::find(kColumns, name, &RowColumn::name);
@@ -124,6 +124,10 @@ class TableReader {
     raw.iteration_s = number(record, "metric_iter_time_s");
     raw.tokens_per_s_per_gpu = number(record, "metric_tokens_per_s_per_gpu");
     raw.samples_per_s = number(record, "metric_samples_per_s");
+    raw.tflops_per_gpu = number(record, "metric_tflops_per_gpu");
+    raw.mfu_pct = number(record, "metric_mfu_pct");
+    raw.hfu_pct = number(record, "metric_hfu_pct");
+    raw.tflops_kind = text(record, "tflops_kind");
     if (raw.row.id.empty()) {
       faults_.push_back({raw.where, "the row has no id", "each row needs a name of its own"});
     }

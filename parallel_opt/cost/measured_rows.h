@@ -42,6 +42,8 @@ struct MeasuredRows {
 ///
 ///   global_batch x seq_len / (tokens/s/GPU x gpus),   else   global_batch / (samples/s)
 ///
+/// Rows that state FLOP/s or a share of the peak alone get theirs where the model is known
+/// (`score_rows`).
 /// What a row leaves blank and other cells of it determine is filled in, with a note. Throws
 /// InputError with every cell that is no number, every missing column and every repeated id.
 MeasuredRows read_measured_rows(const std::vector<CsvTable>& tables);

@@ -17,6 +17,8 @@ struct RawRow {
   TrainingRow row;    ///< without source and what was measured
   std::string provenance, training_id, status, memory_unit;
   std::optional<double> peak_memory_gb, iteration_s, tokens_per_s_per_gpu, samples_per_s;
+  std::optional<double> tflops_per_gpu, mfu_pct, hfu_pct;
+  std::string tflops_kind;
 };
 
 /// Fills in what other cells determine, gives figures their units and says what is known of rows

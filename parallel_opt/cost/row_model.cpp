@@ -366,6 +366,28 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   return out;
 }
 
+namespace {
+
+/// FLOPs of one step as tables count them: products and attention, all positions with all others,
+/// once forward and twice backward.
+void count_flops(const RowCase& row, RowPrediction& answer) {
+  const auto of = [](const BlockFacts& block) {
+    double flops = block.attention_flops;
+    for (const Product& one : block.products) flops += one.flops();
+    return flops * block.repeats;
+  };
+  double blocks = 0;
+  for (const BlockFacts& block : row.facts->blocks) blocks += of(block);
+  const ParallelLayout& l = row.layout;
+  const double samples = l.data * l.micro_batch * l.micro_batches / l.devices();
+  answer.flops = samples * 3 * (blocks + of(row.facts->outside));
+  const bool again = l.recompute == RecomputeRule::full;
+  answer.flops_again = answer.flops + (again ? samples * blocks : 0);
+  answer.peak_flops_per_s = row.device.flops_per_s;
+}
+
+}  // namespace
+
 double printed_bytes(const RowCase& row, const LayoutCost& cost) {
   const bool first = row.stack.prints_first_stage;
   const double held = first ? cost.first_stage_bytes : cost.memory_bytes();
@@ -380,6 +402,7 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   answer.step_time_s = estimate.step_time_s;
   answer.peak_memory_bytes =
       estimate.peak_memory_bytes * (printed_bytes(row, cost) / cost.memory_bytes());
+  count_flops(row, answer);
   answer.capacity_bytes = row.device.memory_bytes * kUsableMemory;
   double least = cost.memory_bytes();
   if (row.may_recompute) {

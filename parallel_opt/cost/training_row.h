@@ -22,6 +22,9 @@ struct TrainingRow {
   std::optional<double> micro_batch, grad_accum, global_batch;
   std::optional<double> iteration_s;        ///< from the time, else tokens/s or samples/s
   std::optional<double> peak_memory_bytes;  ///< `memory_unit` applied
+  /// Where no time is stated: of one device, as FLOP/s or as a share of its peak.
+  std::optional<double> flops_per_s, peak_share;
+  bool counts_recompute = false;  ///< those count what is computed again
 };
 
 /// What the cost model says of a row.
@@ -30,6 +33,9 @@ struct RowPrediction {
   Uncertain peak_memory_bytes;
   double capacity_bytes = 0;  ///< of the device, as far as training may use it
   bool fits = true;           ///< where recomputation is not stated: with it
+  /// Of one step on one device: products and whole attention forward and backward; likewise with
+  /// what is computed again; and the peak rate that shares of it are of.
+  double flops = 0, flops_again = 0, peak_flops_per_s = 0;
 };
 
 /// A prediction, or why the row cannot be expressed.

@@ -77,6 +77,30 @@ TEST(Accuracy, EveryRowIsUsedOrSkippedWithItsReason) {
   EXPECT_EQ(accuracy.notes, std::vector<std::string>{"a note"});
 }
 
+TEST(Accuracy, RatesOfFlopsAreTimesOfTheModelsFlops) {
+  MeasuredRow model = timed("a-1", 1), hardware = timed("a-2", 1), share = timed("a-3", 1);
+  model.row.iteration_s = hardware.row.iteration_s = share.row.iteration_s = std::nullopt;
+  model.row.flops_per_s = hardware.row.flops_per_s = 100;
+  hardware.row.counts_recompute = true;
+  share.row.peak_share = 0.5;
+  RowPrediction answer = prediction(2);
+  answer.flops = 150;
+  answer.flops_again = 200;
+  answer.peak_flops_per_s = 600;
+  AccuracyOptions options;
+  options.rows = true;
+  const Accuracy accuracy =
+      score_rows({{model, hardware, share}, {}},
+                 table_of({{"a-1", answer}, {"a-2", answer}, {"a-3", answer}}), options);
+  ASSERT_EQ(accuracy.used, 3);
+  EXPECT_EQ(accuracy.predictions->at(0).measured_s, 1.5);  // 150 / 100
+  EXPECT_EQ(accuracy.predictions->at(1).measured_s, 2);    // 200 / 100
+  EXPECT_EQ(accuracy.predictions->at(2).measured_s, 0.5);  // 150 / (0.5 * 600)
+  EXPECT_EQ(accuracy.notes.at(0),
+            "3 rows: iteration time = FLOPs of the model / the rate stated; attention counts "
+            "whole, recomputation where the table counts it");
+}
+
 TEST(Accuracy, MemoryErrorsAndUnderEstimates) {
   const Accuracy accuracy = score_rows({{with_memory("a-1", 100), with_memory("a-2", 100),
                                          with_memory("a-3", 100), with_memory("a-4", 100)},

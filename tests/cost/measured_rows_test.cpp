@@ -59,6 +59,23 @@ TEST(MeasuredRows, TheTimeComesFromRatesWhenItIsNotStated) {
   EXPECT_EQ(table.rows[3].untimed, "samples/s is stated, but not global_batch");
 }
 
+TEST(MeasuredRows, RatesOfFlopsWaitForTheModel) {
+  const MeasuredRows table =
+      rows_of({"id,gpus,metric_iter_time_s,metric_tflops_per_gpu,tflops_kind,metric_mfu_pct,metric_"
+               "hfu_pct\n"
+               "a-1,8,2,400,model,40,\n"
+               "a-2,8,,400,\"hardware, factor 4\",40,\n"
+               "a-3,8,,,,40,\n"
+               "a-4,8,,,,,50\n"});
+  EXPECT_EQ(table.rows[0].row.flops_per_s, std::nullopt);  // its time is stated
+  EXPECT_EQ(table.rows[1].row.flops_per_s, 400e12);
+  EXPECT_TRUE(table.rows[1].row.counts_recompute);
+  EXPECT_EQ(table.rows[2].row.peak_share, 0.4);
+  EXPECT_FALSE(table.rows[2].row.counts_recompute);
+  EXPECT_EQ(table.rows[3].row.peak_share, 0.5);
+  EXPECT_TRUE(table.rows[3].row.counts_recompute);
+}
+
 TEST(MeasuredRows, WhatCellsDetermineIsFilledInWithANote) {
   const MeasuredRows table =
       rows_of({"id,gpu,gpus,tp,pp,dp,micro_batch,grad_accum,global_batch,metric_iter_time_s,notes\n"

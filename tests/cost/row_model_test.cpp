@@ -231,6 +231,20 @@ TEST(RowModel, PrintsWhatTensorsHoldUnlessTheSoftwareCountsTheAllocator) {
   EXPECT_EQ(printed_bytes(reserved, cost), cost.memory_bytes());
 }
 
+TEST(RowModel, CountsFlopsAsTablesDo) {
+  // 8 sequences per device of 24 x (12 h^2 weights and 2 x 2,048 x h of attention) and the head.
+  TrainingRow row = full_row();
+  const double tokens = 8 * 2048.0, h = 2048;
+  const double blocks = 24 * (2 * 12 * h * h + 4 * 2048 * h), head = 2 * h * 50368;
+  const auto none = std::get<RowPrediction>(predict(row));
+  EXPECT_NEAR(none.flops / (3 * tokens * (blocks + head)), 1, 1e-9);
+  EXPECT_EQ(none.flops_again, none.flops);
+  EXPECT_EQ(none.peak_flops_per_s, 312e12);
+  row.recompute = "full";
+  const auto full = std::get<RowPrediction>(predict(row));
+  EXPECT_NEAR((full.flops_again - full.flops) / (tokens * blocks), 1, 1e-9);
+}
+
 TEST(RowModel, ReadsTheScheduleFromItsColumnTheNotesOrTheFramework) {
   TrainingRow row = full_row();
   row.pp = 4;
