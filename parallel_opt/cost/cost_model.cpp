@@ -318,8 +318,13 @@ Bill CostModel::bill(const Point& point, const Switches& switches) const noexcep
           facts_.batch_norms * (runs * ring_all_gather_time(0, ranks, link).value +
                                 pieces * ring_all_reduce_time(0, ranks, link).value) +
           runs * point.rank_norms_s[0] + pieces * point.rank_norms_s[1];
-      bill.all_reduce_s =
-          hides ? std::max(whole / std::max(1.0, buckets), whole - bill.backward_s) : whole;
+      // On CPUs each bucket is waited for, the first of them small, and so is the number of samples
+      // on all ranks, by which an output's gradients are weighted.
+      const double first = std::min(facts_.trainable_bytes, param::kFirstBucketBytes);
+      const double more = std::ceil((facts_.trainable_bytes - first) / param::kBucketBytes);
+      const double small = ring_all_reduce_time(0, ranks, link).value;
+      bill.all_reduce_s = hides ? std::max(whole / std::max(1.0, buckets), whole - bill.backward_s)
+                                : whole + (more + 1) * small;
     }
     const double outputs = profile(setting.policy).outputs.at(double(setting.share) * ranks);
     bill.gather_s = (point.all_gather != nullptr ? collective_time(*point.all_gather, outputs)

@@ -208,10 +208,25 @@ TEST(CostModel, TwoRanksPayForGradientsAndOutputs) {
     if (model.space().layouts[l].ranks() == 2) choice.layout = int(l);
   }
   const Estimate e = model.estimate(model.plan(choice));
-  // gloo: 10 + 220 us a step, 1 / (1 / 1 GB/s + 1 / 1.5 GB/s) = 0.6 GB/s.
-  // 2*(2-1)*230 us + 2*1/2*2176 B / 0.6 GB/s; outputs 8*16*4 = 512 B: 230 us + 1/2*512 / 0.6e9.
-  EXPECT_NEAR(item(e, "all-reduce of gradients"), 460e-6 + 2176 / 0.6e9, 1e-12);
-  EXPECT_NEAR(item(e, "gather of outputs"), 230e-6 + 256 / 0.6e9, 1e-12);
+  // gloo: 10 + 800 us a step, 1 / (1 / 1 GB/s + 1 / 1.5 GB/s) = 0.6 GB/s.
+  // 2*(2-1)*810 us + 2*1/2*2176 B / 0.6 GB/s, and once more for the number of samples; outputs
+  // 8*16*4 = 512 B: 810 us + 1/2*512 / 0.6e9.
+  EXPECT_NEAR(item(e, "all-reduce of gradients"), 2 * 1620e-6 + 2176 / 0.6e9, 1e-12);
+  EXPECT_NEAR(item(e, "gather of outputs"), 810e-6 + 256 / 0.6e9, 1e-12);
+}
+
+TEST(CostModel, RanksOnCpusWaitForEveryBucket) {
+  // Two layers of 2,900^2 in fp32 are 64.2 MiB: a bucket of 1 MiB and three of 25 MiB, then the
+  // number of samples: five small waits where the sum alone has one.
+  const Graph graph = mlp(8, 2900, 2);
+  Cluster cluster = machine();
+  cluster.links.push_back({DeviceId(0), DeviceId(0), "loopback", exact(1e-5), exact(1e9)});
+  Job job;
+  job.pins.data = 2;
+  const CostModel model(graph, cluster, job);
+  const double bytes = 4.0 * 2 * (2900.0 * 2900 + 2900);
+  EXPECT_NEAR(item(model.estimate(model.plan(model.plain())), "all-reduce of gradients"),
+              5 * 1620e-6 + bytes / 0.6e9, 1e-9);
 }
 
 TEST(CostModel, RanksSynchroniseTheirBatchNorms) {
@@ -223,10 +238,10 @@ TEST(CostModel, RanksSynchroniseTheirBatchNorms) {
     const CostModel model(graph, cluster, job);
     return item(model.estimate(model.plan(model.plain())), "synchronised batch norms");
   };
-  // Four of them gather once and sum once, a step of gloo's ring 230 us: 4 * (1 + 2) * 230 us.
+  // Four of them gather once and sum once, a step of gloo's ring 810 us: 4 * (1 + 2) * 810 us.
   // Each passes 12 + 15 times more than one kernel over 32 * 64 * 8 * 8 * 4 B = 512 KiB at 10 GB/s,
   // and launches 60 warm operators at 0.4 * 5 us.
-  const double one = 3 * 230e-6 + 27 * 524288 / 10e9 + 60 * 0.4 * 5e-6;
+  const double one = 3 * 810e-6 + 27 * 524288 / 10e9 + 60 * 0.4 * 5e-6;
   EXPECT_NEAR(statistics_s(cnn(), 2), 4 * one, 1e-12);
   EXPECT_EQ(statistics_s(cnn(), 1), 0);
   EXPECT_EQ(statistics_s(mlp(), 2), 0);
