@@ -43,6 +43,11 @@ def test_fitted_and_held_out_rows_are_the_stated_ones() -> None:
         assert sum(group.held_out) == 4
         assert len(group.calls) == 8 + probed
         assert group.device == H200
+    products = {g.dtype: g for g in fitted if g.kernel == "matmul"}
+    assert set(products) == {"bf16", "fp16", "fp32", "tf32"}
+    for group in products.values():
+        assert sum(group.held_out) == len(group.calls) // 3
+        assert not [call for call in group.calls if call[1] <= 256 < call[2]]  # few rows
     steps = [g for g in fitted if g.kernel.startswith("optimizer")]
     assert [g.kernel for g in steps] == ["optimizer", "optimizer_fused"]
     for group in steps:
