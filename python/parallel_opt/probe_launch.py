@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from parallel_opt.probe_timing import percentile, steady, threads_set, time_burst
+from parallel_opt.probe_timing import QUIET_ROUND, percentile, steady, threads_set, time_burst
 
 OPERATORS = 100  # of a round on a GPU
 COLD_OPERATORS = 20
@@ -79,7 +79,7 @@ class Launches:
         begin = time.perf_counter()
         while len(rounds) < 3 or (len(rounds) < 60 and time.perf_counter() - begin < budget_s):
             rounds.append(_round(layers, x, gradient if training else None, flush))
-        return percentile(sorted(rounds[1:]), 0.5)
+        return percentile(sorted(rounds[1:]), QUIET_ROUND)
 
 
 def _round(

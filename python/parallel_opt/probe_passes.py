@@ -1,7 +1,9 @@
 """Every point of every curve, in passes over all of them.
 
 What one pass finds of a point depends on who else used the machine in that second. A point's bursts
-lie a whole pass apart, so that no neighbour disturbs all of them but one who stays.
+lie a whole pass apart, so that no neighbour disturbs all of them but one who stays. A point whose
+quietest bursts agree is visited in every third pass only: its time goes to those whose do not,
+which are bound by memory or by caches that others share.
 """
 
 from __future__ import annotations
@@ -17,7 +19,10 @@ import torch
 from parallel_opt.probe_kernels import Curve
 from parallel_opt.probe_timing import spread, steady, threads_set, time_burst, time_queued
 
-PASSES = 10
+PASSES = 10  # that the budget is cut for; more where points are settled and time is left
+MOST_PASSES = 60
+AGREEING, AGREE = 3, 0.03  # bursts of a settled point, the quietest ones, and how far they differ
+SETTLED_EVERY = 3  # passes
 SLOW_FP16 = 0.8  # below this share of the fp32 rate fp16 is not worth more of the budget
 CHEAP_S = 3e-3  # a GPU's calls below this are timed late too: one size alone tells it far too slow
 TOO_LONG = 1.5  # times a point's share of the budget: a larger call would eat the others' time
@@ -34,6 +39,11 @@ class Sampled:
     def seconds(self, index: int) -> float:
         return steady(self.bursts[index])
 
+    def settled(self, index: int) -> bool:
+        """Whether several moments showed the same. Pre: the point was measured."""
+        quiet = sorted(self.bursts[index])[:AGREEING]
+        return len(quiet) == AGREEING and quiet[-1] <= (1 + AGREE) * quiet[0]
+
     def rates(self) -> dict[float, float]:
         """FLOP/s or bytes/s by size."""
         points = self.curve.points
@@ -49,7 +59,7 @@ class Sampled:
 
 @dataclass
 class Passes:
-    """Measures curves of one device until ``left_s`` is 0, or PASSES times."""
+    """Measures curves of one device until ``left_s`` is 0, or all points are settled."""
 
     device: torch.device
     left_s: Callable[[], float]
@@ -57,6 +67,7 @@ class Passes:
     tell: Callable[[str], None] | None = None  # progress
     overtime_s: float = float("inf")  # beyond the budget, for curves that have no point yet
     missed: list[str] = field(default_factory=list)  # curves that had no time left
+    _all: bool = True  # settled points too are visited in this pass
 
     def run(self, curves: Sequence[Curve], between: Callable[[], None]) -> list[Sampled]:
         """``between`` is called before each pass, and is to measure what is no curve."""
@@ -66,22 +77,32 @@ class Passes:
         groups = [list(group) for _, group in groupby(found, key)]
         points = max(1, sum(len(curve.points) for curve in curves))
         share_s = max(0.0, self.left_s()) / points
-        for number in range(PASSES):
+        for number in range(MOST_PASSES):
             if number > 0 and self.left_s() <= 0:
                 break
-            between()
-            burst_s = max(0.0, self.left_s()) / points / (PASSES - number)
+            self._all = number % SETTLED_EVERY == 0
+            if number >= PASSES and self._all and self._is_done(found):
+                break
+            if number < PASSES or self._all:
+                between()
+            if number < PASSES:
+                burst_s = max(0.0, self.left_s()) / points / (PASSES - number)
+                burst_s = min(burst_s, share_s / PASSES)
             for index, group in enumerate(groups):
                 if self.tell and number == 0:
                     self.tell(f"{group[0].curve.label} ({index + 1} of {len(groups)})")
                 self._pass(group, found, burst_s, share_s)
             if self.tell:
-                self.tell(f"pass {number + 1} of at most {PASSES} done")
+                self.tell(f"pass {number + 1} done, {max(0.0, self.left_s()):.0f} s left")
         self.missed = sorted({o.curve.label for o in found if not o.bursts and o.end > 0})
         if self.missed:
             names = ", ".join(self.missed)
             self.notes.append(f"probe: no time was left for {names}: data sheets stand for them")
         return found
+
+    @staticmethod
+    def _is_done(found: Sequence[Sampled]) -> bool:
+        return all(one.settled(index) for one in found for index in range(len(one.bursts)))
 
     def _pass(
         self, group: Sequence[Sampled], found: Sequence[Sampled], burst_s: float, share_s: float
@@ -111,7 +132,7 @@ class Passes:
         if index >= one.end:
             return False
         if index < len(one.bursts):
-            return self.left_s() > 0
+            return self.left_s() > 0 and (self._all or not one.settled(index))
         if index == 0:
             # Every curve has a point, unless the machine is so busy that calls take forever.
             return self.left_s() > -self.overtime_s

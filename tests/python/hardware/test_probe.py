@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from parallel_opt import _core, probe, probe_passes
+from parallel_opt import _core, probe
 from parallel_opt.engine import allocator
 from parallel_opt.probe_kernels import Curve, Point, plan_curves
-from parallel_opt.probe_passes import PASSES, Passes, Sampled
 from parallel_opt.probe_text import driver_version
-from parallel_opt.probe_timing import steady, time_burst
 
 CPU = torch.device("cpu")
 
@@ -30,8 +27,11 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
-    """One tiny probe of the real kernels: every curve still gets its first point."""
-    return probe.measure(_core.discover().devices[0], budget_s=0.05, quick=True)
+    """One tiny probe of the real kernels: every curve still gets its first point, on a machine as
+    busy as it may be."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "LEAST_OVERTIME_S", float("inf"))
+        return probe.measure(_core.discover().devices[0], budget_s=0.05, quick=True)
 
 
 def test_the_document_is_a_probe_set_of_this_device(measured: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ def test_progress_names_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     probe.measure(_core.discover().devices[0], budget_s=0.01, quick=True, tell=told.append)
     # One core and all cores take turns on the same operands.
     assert told[:2] == ["matmul fp32 (1 of 2)", "matmul bf16 (2 of 2)"]
-    assert told[2].startswith("pass 1 of at most ")
+    assert told[2] == "pass 1 done, 0 s left"
 
 
 def test_copies_and_transfers_are_curves_of_bytes() -> None:
@@ -178,174 +178,10 @@ def test_an_embeddings_bytes_are_those_of_the_cost_model() -> None:
 
 def test_maxima_are_looked_for_among_values_that_differ() -> None:
     pooling = next(c for c in plan_curves(CPU, 1, quick=True) if c.kernel == "pooling")
-    values, _ = pooling.points[0].make(CPU)()  # type: ignore[misc]
+    call = pooling.points[0].make(CPU)
+    (values, _), (others, _) = call(), call()  # type: ignore[misc]
     assert len(values.unique()) > 100
-
-
-class _Clock:
-    """time.perf_counter that moves only when a call under test says how long it took."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        monkeypatch.setattr(probe.time, "perf_counter", lambda: self.now)
-
-    def takes(self, *seconds: float) -> Callable[[], None]:
-        times = iter(seconds)
-        last = seconds[-1]
-
-        def call() -> None:
-            self.now += next(times, last)
-
-        return call
-
-
-def test_the_middle_of_a_burst_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _Clock(monkeypatch)
-    # Thrown away, then 10, 12, 30: half a second is over.
-    call = clock.takes(0.460, 0.010, 0.012, 0.030)
-    assert time_burst(call, 0.5, lambda: None) == pytest.approx(0.012)
-
-
-def test_the_quietest_burst_counts() -> None:
-    assert steady([0.5, 0.1, 0.3, 0.2, 0.9]) == 0.1
-    assert steady([0.7]) == 0.7
-
-
-def test_a_slow_call_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _Clock(monkeypatch)
-    assert time_burst(clock.takes(2.0), 0.5, lambda: None) == 2.0
-    assert clock.now == 4.0  # the lost call and one more
-    assert time_burst(clock.takes(3.0), 0.5, lambda: None, warm=True) == 3.0
-    assert clock.now == 7.0  # its code has run before: not even one is lost
-
-
-def _curve(threads: int, points: tuple[Point, ...], dtype: str = "fp32") -> Curve:
-    return Curve("matmul", dtype, threads, 2, points)
-
-
-def _points(clock: _Clock, *seconds: float) -> tuple[Point, ...]:
-    """Points of 1, 10, 100, ... FLOPs that take the given seconds."""
-    return tuple(
-        Point(10.0**i, lambda _, s=s: clock.takes(s))  # type: ignore[misc]
-        for i, s in enumerate(seconds)
-    )
-
-
-def test_a_points_bursts_lie_a_pass_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _Clock(monkeypatch)
-    order: list[str] = []
-
-    def point(name: str, *seconds: float) -> Point:
-        def make(_: torch.device) -> Callable[[], None]:
-            order.append(name)
-            return clock.takes(seconds[min(order.count(name), len(seconds)) - 1])
-
-        return Point(1.0, make)
-
-    # Somebody else has the machine in the first two passes of a.
-    a, b = point("a", 0.09, 0.08, 0.01), point("b", 0.02)
-    curves = [_curve(1, (a,)), _curve(1, (b,), "bf16")]
-    between: list[int] = []
-    passes = Passes(CPU, lambda: 100.0 - clock.now, [])
-    found = passes.run(curves, lambda: between.append(len(order)))
-    assert order == ["a", "b"] * PASSES
-    assert between == [2 * i for i in range(PASSES)]
-    assert found[0].bursts[0] == pytest.approx([0.09, 0.08] + [0.01] * (PASSES - 2))
-    assert found[0].rates() == pytest.approx({1.0: 100.0})
-    assert found[1].spread() == pytest.approx(0.0)
-
-
-def test_the_spread_of_a_curve_is_that_of_its_middle_point() -> None:
-    points = tuple(Point(10.0**i, lambda _: lambda: None) for i in range(3))
-    # (0.75 quantile - 0.25 quantile) / median: 0; (3.25 - 1.75) / 2.5; (4 - 2) / 3
-    bursts = [[1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]]
-    assert Sampled(_curve(1, points), 3, bursts).spread() == pytest.approx(0.6)
-    assert Sampled(_curve(1, points), 3).spread() == 0.0
-
-
-def test_sizes_that_would_eat_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _Clock(monkeypatch)
-    prober = probe.Prober(CPU, 6.0, 0.0)
-    found = prober.rates([_curve(1, _points(clock, 0.1, 1.0, 10.0, 100.0))])
-    assert [point["size"] for point in found[0]["points"]] == [1.0, 10.0]
-    assert found[0]["points"][1]["per_s"] == pytest.approx(10.0)
-    assert prober.notes == []
-
-
-def test_a_machine_too_busy_for_its_curves_ends_the_probe_and_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = _Clock(monkeypatch)
-    prober = probe.Prober(CPU, 1.0, 0.0)
-    # A call takes 6 s: three of them (to warm up, to time, a round) end the overtime of 8 s.
-    curves = [_curve(1, _points(clock, 6.0)), _curve(1, _points(clock, 6.0), "bf16")]
-    found = prober.rates(curves)
-    assert [curve["dtype"] for curve in found] == ["fp32"]
-    told = "probe: no time was left for matmul bf16: data sheets stand for them"
-    assert told in prober.notes
-    assert prober.disturbed(9)
-
-
-def test_cheap_sizes_on_a_gpu_are_measured_when_the_time_is_spent(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = _Clock(monkeypatch)
-    monkeypatch.setattr(
-        probe_passes,
-        "time_queued",
-        lambda call, budget_s, _: time_burst(call, budget_s, lambda: None),
-    )
-    prober = probe.Prober(torch.device("cuda", 0), 0.0, 0.0)
-    # 1 FLOP in 0.1 ms: 10 should take 1 ms and are cheap, 100 should take 10 ms.
-    found = prober.rates([_curve(0, _points(clock, 1e-4, 1e-3, 1e-2))])
-    assert [point["size"] for point in found[0]["points"]] == [1.0, 10.0]
-
-
-def test_cores_that_others_use_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _Clock(monkeypatch)
-    prober = probe.Prober(CPU, 100.0, 0.0)
-    seconds = {1: (0.1, 0.2), 2: (0.05, 0.5)}
-
-    def point(index: int) -> Point:
-        def call() -> None:
-            clock.now += seconds[torch.get_num_threads()][index]
-
-        return Point(10.0**index, lambda _: call)
-
-    points = (point(0), point(1))  # the same operands for both numbers of threads
-    one, all_cores = prober.rates([_curve(1, points), _curve(2, points)])
-    assert [curve.threads for curve in prober.busy] == [2]
-    assert (one["threads"], one["quality"]) == (1, "measured")
-    assert (all_cores["threads"], all_cores["quality"]) == (0, "assumed")
-    # All cores do at least what one does: 1 FLOP in 0.05 s was faster, 10 in 0.5 s was not.
-    assert [point["per_s"] for point in all_cores["points"]] == pytest.approx([20.0, 50.0])
-    assert prober.notes[0].startswith("probe: the machine was busy (load ")
-    assert prober.notes[0].endswith("matmul scattered")
-    assert prober.disturbed(2)
-
-
-def test_a_few_curves_that_scatter_do_not_spoil_a_probe() -> None:
-    prober = probe.Prober(CPU, 1.0)
-    prober.busy = [_curve(1, ())] * 3
-    assert not prober.disturbed(9)  # a third of them
-    assert prober.disturbed(8)
-
-
-def test_fp16_that_is_slow_gets_one_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _Clock(monkeypatch)
-    prober = probe.Prober(CPU, 100.0, 0.0)
-    fast, slow = _points(clock, 0.1, 0.2), _points(clock, 0.9, 0.9)
-    found = prober.rates([_curve(1, fast), _curve(1, slow, "fp16")])
-    assert [len(curve["points"]) for curve in found] == [2, 1]
-
-
-def test_a_kernel_that_torch_lacks_is_told() -> None:
-    def refuse(_: torch.device) -> Callable[[], object]:
-        raise RuntimeError("not implemented for 'Half'\nsecond line")
-
-    prober = probe.Prober(CPU, 1.0)
-    assert prober.rates([_curve(1, (Point(1.0, refuse),), "fp16")]) == []
-    assert prober.notes == ["probe: matmul fp16 does not run here: not implemented for 'Half'"]
+    assert not torch.equal(values, others)  # the branch may not learn them by heart
 
 
 def test_cached_asks_for_this_torch_and_a_quiet_machine(measured: dict[str, Any]) -> None:
