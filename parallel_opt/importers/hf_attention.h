@@ -12,21 +12,33 @@ struct AttentionParts {
   std::int64_t heads = 0, width = 0;
   bool q_bias = true, k_bias = true, v_bias = true, o_bias = true;
   AttentionCall call{};
+  RotaryTables tables{};      ///< what queries and keys are turned by; may be invalid
+  bool pairs = false;         ///< neighbours are turned, not halves
+  std::int64_t unturned = 0;  ///< leading tokens that are not (dinov3's class token and registers)
 };
 
 /// x [b, q, c] looks at memory [b, k, c'] (x itself for self attention): [b, q, out].
 TensorId attend(GraphWriter& w, TensorId x, TensorId memory, const AttentionParts& parts,
                 std::int64_t out);
 
-/// down(activation(up(x))).
+/// down(activation(up(x))), or down(activation(gate(x)) * up(x)).
 struct TwoLayers {
   std::string up, down;
   std::int64_t width = 0, out = 0;
   std::string activation;
   bool bias = true;
-  double dropout = 0;  ///< between the two
+  double dropout = 0;      ///< between the two
+  std::string gate = {};   ///< "": none
+  bool gate_bias = false;  ///< of `gate`, and of `up` beside it
 };
 TensorId two_layers(GraphWriter& w, TensorId x, const TwoLayers& layers);
+
+/// The state of the token that ends each input, then two layers: [batch, labels].
+struct SentenceHead {
+  std::int64_t labels = 2;
+  double dropout = 0;
+};
+TensorId sentence_head(GraphWriter& w, TensorId ids, TensorId x, const SentenceHead& s);
 
 /// How well each token of x [b, s, c] begins and ends an answer, [b, s] each.
 struct Answer {

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "parallel_opt/importers/hf_convolution.h"
 #include "parallel_opt/importers/hf_families.h"
 #include "parallel_opt/importers/hf_vision.h"
 
@@ -18,40 +19,8 @@ struct ConvNextSpec {
   HeadKind head = HeadKind::image_classification;
 };
 
-struct Window {
-  std::array<std::int64_t, 2> kernel, stride;
-  std::int64_t padding = 0, groups = 1;
-};
-
-/// x [b, c, h, w] under a learnt filter of `out` channels, in submodule `name`.
-TensorId convolution(GraphWriter& w, TensorId x, std::string_view name, std::int64_t out,
-                     const Window& window) {
-  const GraphWriter::Scope scope(w, name);
-  const std::int64_t in = w.dim(x, 1).size / window.groups;
-  const TensorId weight = w.parameter("weight", {out, in, window.kernel[0], window.kernel[1]});
-  const TensorId bias = w.parameter("bias", {out});
-  const auto size = [&](std::size_t side) {
-    const std::int64_t padded = w.dim(x, side + 2).size + 2 * window.padding;
-    return fixed((padded - window.kernel[side]) / window.stride[side] + 1);
-  };
-  return w.op("aten.conv2d.default", {{"input", x}, {"weight", weight}, {"bias", bias}},
-              {w.dim(x, 0), fixed(out), size(0), size(1)},
-              {{"stride", std::vector<std::int64_t>{window.stride[0], window.stride[1]}},
-               {"padding", std::vector<std::int64_t>{window.padding, window.padding}},
-               {"groups", window.groups}});
-}
-
-/// The axes of x in another order: [b, c, h, w] and [b, h, w, c].
-TensorId channels(GraphWriter& w, TensorId x, bool last) {
-  const std::vector<std::int64_t> order =
-      last ? std::vector<std::int64_t>{0, 2, 3, 1} : std::vector<std::int64_t>{0, 3, 1, 2};
-  Shape shape;
-  for (const std::int64_t axis : order) shape.push_back(w.dim(x, static_cast<std::size_t>(axis)));
-  return w.view_op("aten.permute.default", x, std::move(shape), {{"dims", order}});
-}
-
 TensorId norm_of_channels(GraphWriter& w, TensorId x, std::string_view name) {
-  return channels(w, w.layer_norm(channels(w, x, true), name, 1e-6), false);
+  return channels_first(w, w.layer_norm(channels_last(w, x), name, 1e-6));
 }
 
 /// Each channel's length over the plane, over the mean length: x [b, h, w, c].
@@ -72,13 +41,13 @@ TensorId response_norm(GraphWriter& w, TensorId x) {
 
 TensorId convnext_layer(GraphWriter& w, const ConvNextSpec& s, TensorId x) {
   const std::int64_t width = w.dim(x, 1).size;
-  TensorId h = convolution(w, x, "dwconv", width, {{7, 7}, {1, 1}, 3, width});
-  h = w.layer_norm(channels(w, h, true), "layernorm", 1e-6);
+  TensorId h = filtered(w, x, "dwconv", width, {{7, 7}, {1, 1}, 3, width});
+  h = w.layer_norm(channels_last(w, h), "layernorm", 1e-6);
   h = activate(w, w.linear(h, "pwconv1", 4 * width, true), s.activation);
   if (s.response_norm) h = response_norm(w, h);
   h = w.linear(h, "pwconv2", width, true);
   if (s.layer_scale) h = w.mul(h, w.parameter("layer_scale_parameter", {width}));
-  return w.add(channels(w, h, false), x);
+  return w.add(channels_first(w, h), x);
 }
 
 TensorId convnext_stages(GraphWriter& w, const ConvNextSpec& s, TensorId x) {
@@ -86,7 +55,7 @@ TensorId convnext_stages(GraphWriter& w, const ConvNextSpec& s, TensorId x) {
     const GraphWriter::Scope stage(w, "encoder.stages." + std::to_string(i));
     if (i > 0) {
       x = norm_of_channels(w, x, "downsampling_layer.0");
-      x = convolution(w, x, "downsampling_layer.1", s.widths[i], {{2, 2}, {2, 2}});
+      x = filtered(w, x, "downsampling_layer.1", s.widths[i], {{2, 2}, {2, 2}});
     }
     for (std::int64_t j = 0; j < s.depths[i]; ++j) {
       const GraphWriter::Scope layer(w, "layers." + std::to_string(j));
@@ -105,7 +74,7 @@ Graph build_convnext(GraphWriter& w, const ConvNextSpec& s) {
     const GraphWriter::Scope base(w, s.head == HeadKind::base ? "" : s.base);
     {
       const GraphWriter::Scope scope(w, "embeddings");
-      x = convolution(w, pixels, "patch_embeddings", s.widths[0], {s.patch, s.patch});
+      x = filtered(w, pixels, "patch_embeddings", s.widths[0], {s.patch, s.patch});
       x = norm_of_channels(w, x, "layernorm");
     }
     x = convnext_stages(w, s, x);

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "parallel_opt/importers/hf_families.h"
@@ -132,21 +133,26 @@ DecoderSpec latent_kin(ConfigReader& c, const DecoderDefaults& d, const LatentAt
 }
 
 DecoderSpec youtu(ConfigReader& c) {
-  DecoderSpec s =
-      latent_kin(c, {128256, 2048, 6144, 32, 16, 16, 131072, 64, true},
-                 {.q_rank = 1536, .kv_rank = 512, .nope = 128, .rope = 64, .value = 128}, 1e-6);
-  s.latent->interleaved = c.flag({"rope_interleave"}, true);
-  return s;
+  const LatentAttention usual{.q_rank = 1536,
+                              .kv_rank = 512,
+                              .nope = 128,
+                              .rope = 64,
+                              .value = 128,
+                              .interleaved = c.flag({"rope_interleave"}, true)};
+  return latent_kin(c, {128256, 2048, 6144, 32, 16, 16, 131072, 64, true}, usual, 1e-6);
 }
 
 DecoderSpec minicpm3(ConfigReader& c) {
   const std::int64_t hidden = c.whole({"hidden_size"}, 2560);
   const std::int64_t heads = c.whole({"num_attention_heads"}, 40, 1, limits::kHeads);
-  DecoderSpec s = latent_kin(
-      c, {73448, 2560, 6400, 62, 40, 0, 32768, 32, true},
-      {.q_rank = 768, .kv_rank = 256, .nope = 64, .rope = 32, .value = hidden / heads}, 1e-5);
   c.divides("num_attention_heads", heads, "hidden_size", hidden);
-  s.latent->interleaved = false;
+  const LatentAttention usual{.q_rank = 768,
+                              .kv_rank = 256,
+                              .nope = 64,
+                              .rope = 32,
+                              .value = std::max<std::int64_t>(hidden / heads, 1),
+                              .interleaved = false};
+  DecoderSpec s = latent_kin(c, {73448, 2560, 6400, 62, 40, 0, 32768, 32, true}, usual, 1e-5);
   s.mlp_bias = c.flag({"mlp_bias"}, false);
   s.embed_scale_buffer = true;
   const double deep = std::sqrt(static_cast<double>(s.layers));

@@ -26,12 +26,53 @@ TensorId counted_positions(GraphWriter& w, TensorId ids, std::int64_t padding) {
   return w.add(w.mul(count, mask), static_cast<double>(padding));
 }
 
+/// Left, upper, right and lower edge of each token's box, its height and its width.
+TensorId places_on_page(GraphWriter& w, const EncoderSpec& s, const Dim& batch, const Dim& length) {
+  const TensorId boxes = w.input("bbox", DType::i64, {batch, length, fixed(4)});
+  const auto table = [&](const char* name) {
+    return w.parameter(std::string(name) + ".weight", {s.boxes, s.embedding});
+  };
+  const TensorId x = table("x_position_embeddings"), y = table("y_position_embeddings");
+  const TensorId h = table("h_position_embeddings"), width = table("w_position_embeddings");
+  const auto edge = [&](std::int64_t index) { return w.select(boxes, 2, index); };
+  const auto between = [&](std::int64_t low, std::int64_t high) {
+    return w.op("aten.sub.Tensor", {{"self", edge(high)}, {"other", edge(low)}}, {batch, length});
+  };
+  TensorId sum = w.embedding(edge(0), x, "x_position_embeddings");
+  sum = w.add(sum, w.embedding(edge(1), y, "y_position_embeddings"));
+  sum = w.add(sum, w.embedding(edge(2), x, "x_position_embeddings"));
+  sum = w.add(sum, w.embedding(edge(3), y, "y_position_embeddings"));
+  sum = w.add(sum, w.embedding(between(1, 3), h, "h_position_embeddings"));
+  return w.add(sum, w.embedding(between(0, 2), width, "w_position_embeddings"));
+}
+
+/// What turns queries and keys: computed, or looked up where sines and cosines are stored.
+RotaryTables encoder_tables(GraphWriter& w, const EncoderSpec& s, const Dim& length) {
+  const TensorId range = w.op("aten.arange.default", DType::i64, {}, {length});
+  const std::int64_t width = s.attention.width;
+  if (!s.position_table) {
+    const GraphWriter::Scope scope(w, "rotary_emb");
+    return rotary_tables(w, w.unsqueeze(range, 0), width);
+  }
+  const std::string name = "encoder.embed_positions";
+  const TensorId kept = w.parameter_of(w.dtype(), name + ".weight", {s.positions, width}, false);
+  const TensorId found = w.embedding(range, kept, name);
+  const auto table = [&](std::int64_t start) {
+    const TensorId half = w.slice(found, 1, start, fixed(width / 2));
+    return w.view(w.cat({half, half}, 1), {fixed(1), fixed(1), length, fixed(width)});
+  };
+  const TensorId sin = table(0);
+  return {table(width / 2), sin};
+}
+
 EncoderInput embed_encoder(GraphWriter& w, const EncoderSpec& s, TensorId ids) {
   const GraphWriter::Scope scope(w, "embeddings");
   const Dim batch = w.dim(ids, 0), length = w.dim(ids, 1);
   const TensorId places = w.buffer("position_ids", DType::i64, {1, s.positions});
   const TensorId table = w.parameter("word_embeddings.weight", {s.vocab, s.embedding});
-  const TensorId rows = w.parameter("position_embeddings.weight", {s.positions, s.embedding});
+  const TensorId rows = s.learned_positions
+                            ? w.parameter("position_embeddings.weight", {s.positions, s.embedding})
+                            : TensorId();
   TensorId x = w.embedding(ids, table, "word_embeddings");
   if (s.types > 0) {
     const TensorId kinds = w.buffer("token_type_ids", DType::i64, {1, s.positions});
@@ -39,11 +80,19 @@ EncoderInput embed_encoder(GraphWriter& w, const EncoderSpec& s, TensorId ids) {
     const TensorId here = w.expand(w.slice(kinds, 1, 0, length), {batch, length});
     x = w.add(x, w.embedding(here, types, "token_type_embeddings"));
   }
-  const TensorId positions =
-      s.padding >= 0 ? counted_positions(w, ids, s.padding) : w.slice(places, 1, 0, length);
-  x = w.add(x, w.embedding(positions, rows, "position_embeddings"));
-  if (s.embedding_norm) x = w.layer_norm(x, "LayerNorm", s.eps);
-  return {w.dropout(x, s.dropout), table};
+  if (s.learned_positions) {
+    const TensorId positions =
+        s.padding >= 0 ? counted_positions(w, ids, s.padding) : w.slice(places, 1, 0, length);
+    x = w.add(x, w.embedding(positions, rows, "position_embeddings"));
+  }
+  if (s.boxes > 0) x = w.add(x, places_on_page(w, s, batch, length));
+  if (s.tasks > 0) {
+    const TensorId tasks = w.parameter("task_type_embeddings.weight", {s.tasks, s.embedding});
+    const TensorId first = w.op("aten.zeros.default", DType::i64, {}, {batch, length});
+    x = w.add(x, w.embedding(first, tasks, "task_type_embeddings"));
+  }
+  if (s.embedding_norm) x = w.layer_norm(x, s.embedding_norm_name, s.eps);
+  return {s.embedding_dropout ? w.dropout(x, s.dropout) : x, table};
 }
 
 TensorId layer(GraphWriter& w, const EncoderSpec& s, TensorId x) {
@@ -117,6 +166,7 @@ Graph build_encoder(GraphWriter& w, EncoderSpec s) {
     encoded.table = embedded.table;
     TensorId x = embedded.hidden;
     if (!s.embeddings_project.empty()) x = w.linear(x, s.embeddings_project, s.hidden, true);
+    if (!s.learned_positions) s.attention.tables = encoder_tables(w, s, length);
     if (s.buckets > 0) s.attention.call.mask = distance_bias(w, s, w.dim(ids, 0), length);
     if (s.groups > 0) {
       x = shared_layers(w, s, x);
@@ -130,25 +180,17 @@ Graph build_encoder(GraphWriter& w, EncoderSpec s) {
     }
     if (!s.last_norm.empty()) x = w.layer_norm(x, s.last_norm, s.eps);
     encoded.hidden = x;
-    if (s.pooler && asks_for_pooler(s.head)) encoded.pooled = pooled(w, s, x);
+    if (s.always_pools || (s.pooler && asks_for_pooler(s.head))) encoded.pooled = pooled(w, s, x);
+    if (s.contacts) {
+      w.parameter("contact_head.regression.weight", {1, s.count * s.attention.heads});
+      w.parameter("contact_head.regression.bias", {1});
+    }
   }
   return finish_encoder(w, s, encoded, batch, choices);
 }
 
 // --- configurations
 
-Writing writing(EncoderSpec spec) {
-  return [spec = std::move(spec)](GraphWriter& w) { return build_encoder(w, spec); };
-}
-
-/// What every relative can end with.
-constexpr auto kHeads = {Head::masked_lm,
-                         Head::causal_lm,
-                         Head::sequence_classification,
-                         Head::token_classification,
-                         Head::question_answering,
-                         Head::multiple_choice,
-                         Head::base};
 constexpr auto kHeadsAndPretraining = {Head::masked_lm,
                                        Head::causal_lm,
                                        Head::pretraining,
@@ -180,43 +222,8 @@ void read_labels(ConfigReader& c, EncoderSpec& s) {
   }
 }
 
-EncoderSpec read_bert(ConfigReader& c, std::initializer_list<Head> heads_known, std::int64_t vocab,
-                      std::int64_t hidden, std::int64_t heads, std::int64_t ffn, double dropout,
-                      std::string_view activation, std::int64_t layers = 12) {
-  EncoderSpec s;
-  s.vocab = c.whole({"vocab_size"}, vocab, 1, limits::kVocabulary);
-  s.hidden = c.whole({"hidden_size"}, hidden);
-  s.embedding = s.hidden;
-  s.count = c.whole({"num_hidden_layers"}, layers, 1, limits::kLayers);
-  s.positions = c.whole({"max_position_embeddings"}, 512, 1, limits::kSequence);
-  s.longest = s.positions;
-  s.types = c.whole({"type_vocab_size"}, 2, 1);
-  s.eps = c.real({"layer_norm_eps"}, 1e-12);
-  s.dropout = c.real({"hidden_dropout_prob"}, dropout);
-  s.head_dropout = c.real({"classifier_dropout", "classifier_dropout_prob"}, s.dropout);
-  s.attention = {"attention.self.query", "attention.self.key", "attention.self.value",
-                 "attention.output.dense"};
-  s.attention.heads = c.whole({"num_attention_heads"}, heads, 1, limits::kHeads);
-  if (c.divides("num_attention_heads", s.attention.heads, "hidden_size", s.hidden)) {
-    s.attention.width = s.hidden / s.attention.heads;
-  }
-  s.attention.call.dropout = c.real({"attention_probs_dropout_prob"}, dropout);
-  const std::string act = c.activation({"hidden_act"}, activation);
-  s.ffn = {"intermediate.dense", "output.dense",
-           c.whole({"intermediate_size"}, ffn, 1, limits::kFeedForward), s.hidden, act};
-  s.head_activation = s.inner_activation = act;
-  s.token_dropout = s.head_dropout;
-  s.choice_dropout = s.head_dropout;
-  s.tied = c.flag({"tie_word_embeddings"}, true);
-  s.attention.call.causal = c.flag({"is_decoder"}, false);
-  c.not_built("add_cross_attention", "a decoder: capture it");
-  s.head = c.head(Head::masked_lm, heads_known);
-  read_labels(c, s);
-  return s;
-}
-
 Writing bert(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, kBertHeads, 30522, 768, 12, 3072, 0.1, "gelu");
+  EncoderSpec s = read_bert(c, kBertHeads, {30522, 768, 12, 3072, 0.1, "gelu"});
   s.base = "bert";
   s.pooler = true;
   s.masked_lm = bert_lm;
@@ -228,11 +235,9 @@ Writing bert(ConfigReader& c) {
 
 EncoderSpec roberta_spec(ConfigReader& c, std::int64_t vocab, std::int64_t hidden,
                          std::int64_t heads, std::int64_t ffn, std::int64_t layers = 12) {
-  EncoderSpec s = read_bert(c, kHeads, vocab, hidden, heads, ffn, 0.1, "gelu", layers);
+  EncoderSpec s = read_bert(c, kEncoderHeads, {vocab, hidden, heads, ffn, 0.1, "gelu", layers});
   s.base = "roberta";
-  s.padding = c.maybe_whole({"pad_token_id"}, 0, limits::kVocabulary).value_or(1);
-  s.longest = s.positions - s.padding - 1;
-  if (s.longest < 1) c.fault("max_position_embeddings", "leaves no position after padding");
+  count_from_padding(c, s);
   s.pooler = s.head == Head::base || s.head == Head::multiple_choice;
   s.choice_dropout = s.dropout;
   s.choice = pooled_choice;
@@ -276,7 +281,7 @@ Writing xlm_roberta_xl(ConfigReader& c) {
 }
 
 Writing megatron_bert(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, kBertHeads, 29056, 1024, 16, 4096, 0.1, "gelu", 24);
+  EncoderSpec s = read_bert(c, kBertHeads, {29056, 1024, 16, 4096, 0.1, "gelu", 24});
   s.base = "bert";
   s.norm_first = true;
   s.embedding_norm = false;
@@ -292,7 +297,7 @@ Writing megatron_bert(ConfigReader& c) {
 }
 
 Writing electra(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, kHeadsAndPretraining, 30522, 256, 4, 1024, 0.1, "gelu");
+  EncoderSpec s = read_bert(c, kHeadsAndPretraining, {30522, 256, 4, 1024, 0.1, "gelu"});
   s.base = "electra";
   s.embedding = c.whole({"embedding_size"}, 128);
   if (s.embedding != s.hidden) s.embeddings_project = "embeddings_project";
@@ -307,7 +312,7 @@ Writing electra(ConfigReader& c) {
 }
 
 Writing albert(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, kHeadsAndPretraining, 30000, 4096, 64, 16384, 0, "gelu_new");
+  EncoderSpec s = read_bert(c, kHeadsAndPretraining, {30000, 4096, 64, 16384, 0, "gelu_new"});
   s.base = "albert";
   s.head_dropout = c.real({"classifier_dropout_prob"}, 0.1);
   s.embedding = c.whole({"embedding_size"}, 128);
@@ -360,7 +365,7 @@ Writing distilbert(ConfigReader& c) {
   s.tied = c.flag({"tie_word_embeddings"}, true);
   s.token_dropout = s.dropout;
   s.question_dropout = c.real({"qa_dropout"}, 0.1);
-  s.head = c.head(Head::masked_lm, kHeads);
+  s.head = c.head(Head::masked_lm, kEncoderHeads);
   read_labels(c, s);
   s.choice = distilbert_choice;
   s.masked_lm = distilbert_lm;
@@ -370,7 +375,7 @@ Writing distilbert(ConfigReader& c) {
 }
 
 Writing mpnet(ConfigReader& c) {
-  EncoderSpec s = read_bert(c, kMpnetHeads, 30527, 768, 12, 3072, 0.1, "gelu");
+  EncoderSpec s = read_bert(c, kMpnetHeads, {30527, 768, 12, 3072, 0.1, "gelu"});
   s.base = "mpnet";
   s.types = 0;
   s.padding = 1;
@@ -406,6 +411,49 @@ constexpr HfFamily kEncoderFamilies[] = {{"bert", bert},
                                          {"megatron-bert", megatron_bert}};
 
 }  // namespace
+
+std::function<Graph(GraphWriter&)> writing(EncoderSpec spec) {
+  return [spec = std::move(spec)](GraphWriter& w) { return build_encoder(w, spec); };
+}
+
+void count_from_padding(ConfigReader& c, EncoderSpec& s) {
+  s.padding = c.maybe_whole({"pad_token_id"}, 0, limits::kVocabulary).value_or(1);
+  s.longest = s.positions - s.padding - 1;
+  if (s.longest < 1) c.fault("max_position_embeddings", "leaves no position after padding");
+}
+
+EncoderSpec read_bert(ConfigReader& c, EncoderHeads heads, const BertDefaults& d) {
+  EncoderSpec s;
+  s.vocab = c.whole({"vocab_size"}, d.vocab, 1, limits::kVocabulary);
+  s.hidden = c.whole({"hidden_size"}, d.hidden);
+  s.embedding = s.hidden;
+  s.count = c.whole({"num_hidden_layers"}, d.layers, 1, limits::kLayers);
+  s.positions = c.whole({"max_position_embeddings"}, 512, 1, limits::kSequence);
+  s.longest = s.positions;
+  s.types = c.whole({"type_vocab_size"}, 2, 1);
+  s.eps = c.real({"layer_norm_eps"}, 1e-12);
+  s.dropout = c.real({"hidden_dropout_prob"}, d.dropout);
+  s.head_dropout = c.real({"classifier_dropout", "classifier_dropout_prob"}, s.dropout);
+  s.attention = {"attention.self.query", "attention.self.key", "attention.self.value",
+                 "attention.output.dense"};
+  s.attention.heads = c.whole({"num_attention_heads"}, d.heads, 1, limits::kHeads);
+  if (c.divides("num_attention_heads", s.attention.heads, "hidden_size", s.hidden)) {
+    s.attention.width = s.hidden / s.attention.heads;
+  }
+  s.attention.call.dropout = c.real({"attention_probs_dropout_prob"}, d.dropout);
+  const std::string act = c.activation({"hidden_act"}, d.activation);
+  s.ffn = {"intermediate.dense", "output.dense",
+           c.whole({"intermediate_size"}, d.ffn, 1, limits::kFeedForward), s.hidden, act};
+  s.head_activation = s.inner_activation = act;
+  s.token_dropout = s.head_dropout;
+  s.choice_dropout = s.head_dropout;
+  s.tied = c.flag({"tie_word_embeddings"}, true);
+  s.attention.call.causal = c.flag({"is_decoder"}, false);
+  c.not_built("add_cross_attention", "a decoder: capture it");
+  s.head = c.head(Head::masked_lm, heads);
+  read_labels(c, s);
+  return s;
+}
 
 EncoderTokens read_tokens(GraphWriter& w, const EncoderSpec& spec, std::int64_t usual) {
   const bool choosing = spec.head == Head::multiple_choice;

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <functional>
+#include <initializer_list>
 #include <string>
+#include <string_view>
 
 #include "parallel_opt/importers/hf_attention.h"
 #include "parallel_opt/importers/hf_reader.h"
@@ -23,8 +26,14 @@ struct EncoderSpec {
   std::string attention_norm = "attention.output.LayerNorm";
   TwoLayers ffn;
   std::string ffn_norm = "output.LayerNorm";
-  bool norm_first = false, embedding_norm = true;
-  std::string last_norm;  ///< behind all layers; "": none
+  bool norm_first = false, embedding_norm = true, embedding_dropout = true;
+  std::string embedding_norm_name = "LayerNorm";
+  bool learned_positions = true;  ///< added to the words; else queries and keys are turned
+  bool position_table = false;    ///< by sines and cosines that are stored (roformer)
+  std::int64_t boxes = 0;         ///< rows of each table of a token's place on a page (layoutlm)
+  std::int64_t tasks = 0;         ///< of task types that are added to the words (ernie)
+  bool contacts = false;          ///< a head for contacts, which only asking runs (esm)
+  std::string last_norm;          ///< behind all layers; "": none
   std::int64_t vocab = 0, hidden = 0, embedding = 0, count = 0, positions = 0, types = 0;
   std::int64_t groups = 0, inner_layers = 1;  ///< albert: parameter sets, layers of each
   std::int64_t buckets = 0;                   ///< mpnet: of distances that bias the scores
@@ -34,7 +43,8 @@ struct EncoderSpec {
   double summary_dropout = 0.1;  ///< electra's, behind its summary
   std::string head_activation = "gelu";
   std::string inner_activation = "gelu";
-  bool pooler = false;
+  bool pooler = false, always_pools = false;
+  std::int64_t head_width = 0;  ///< of what words are told from; 0: the embedding's (rembert)
   std::string pooler_dense = "pooler.dense";
   bool tied = true;
   HeadKind head = HeadKind::masked_lm;
@@ -62,12 +72,37 @@ TensorId first_token(GraphWriter& w, TensorId x);
 Graph finish_encoder(GraphWriter& w, const EncoderSpec& spec, const Encoded& encoded,
                      const Dim& batch, const Dim& choices);
 
+using EncoderHeads = std::initializer_list<HeadKind>;
+/// What relatives of bert can end with, most of them.
+inline constexpr auto kEncoderHeads = {HeadKind::masked_lm,
+                                       HeadKind::causal_lm,
+                                       HeadKind::sequence_classification,
+                                       HeadKind::token_classification,
+                                       HeadKind::question_answering,
+                                       HeadKind::multiple_choice,
+                                       HeadKind::base};
+/// Bert's fields, with defaults that differ between its relatives.
+struct BertDefaults {
+  std::int64_t vocab, hidden, heads, ffn;
+  double dropout = 0.1;
+  std::string_view activation = "gelu";
+  std::int64_t layers = 12;
+};
+EncoderSpec read_bert(ConfigReader& c, EncoderHeads heads, const BertDefaults& defaults);
+/// Padding's number, behind which positions are counted.
+void count_from_padding(ConfigReader& c, EncoderSpec& s);
+std::function<Graph(GraphWriter&)> writing(EncoderSpec spec);
+
 // One per family that has its own.
 TensorId bert_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
 TensorId roberta_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
 TensorId albert_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
 TensorId electra_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
 TensorId distilbert_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
+TensorId rembert_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
+TensorId esm_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
+TensorId nomic_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
+TensorId gte_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
 TensorId pooled_classifier(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
 TensorId dense_classifier(GraphWriter& w, const EncoderSpec& s, const Encoded& e);
 TensorId distilbert_classifier(GraphWriter& w, const EncoderSpec& s, const Encoded& e);

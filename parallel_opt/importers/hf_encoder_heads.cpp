@@ -13,7 +13,7 @@ TensorId words(GraphWriter& w, const EncoderSpec& s, TensorId x, TensorId table,
   if (s.tied) {
     w.tie(name + ".weight", table);
   } else {
-    weight = w.parameter(name + ".weight", {s.vocab, s.embedding});
+    weight = w.parameter(name + ".weight", {s.vocab, w.last(x).size});
   }
   return w.linear_with(x, name, weight, bias);
 }
@@ -67,6 +67,29 @@ TensorId distilbert_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e) {
       {"vocab_transform", "vocab_layer_norm", "vocab_projector", "vocab_projector.bias"});
 }
 
+TensorId rembert_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e) {
+  const std::string name = "cls.predictions.";
+  TensorId x = w.linear(e.hidden, name + "dense", s.head_width, true);
+  x = w.layer_norm(activate(w, x, s.head_activation), name + "LayerNorm", s.eps);
+  return words(w, s, x, e.table, name + "decoder", w.parameter(name + "decoder.bias", {s.vocab}));
+}
+TensorId esm_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e) {
+  TensorId x = activate(w, w.linear(e.hidden, "lm_head.dense", s.hidden, true), "gelu");
+  x = w.layer_norm(x, "lm_head.layer_norm", s.eps);
+  const TensorId bias = w.parameter("lm_head.bias", {s.vocab});
+  return w.add(words(w, s, x, e.table, "lm_head.decoder", TensorId()), bias);
+}
+TensorId nomic_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e) {
+  return lm_head(w, s, e.hidden, e.table,
+                 {"cls.predictions.transform.dense", "cls.predictions.transform.layer_norm",
+                  "cls.predictions.decoder", "cls.predictions.bias"});
+}
+TensorId gte_lm(GraphWriter& w, const EncoderSpec& s, const Encoded& e) {
+  return lm_head(
+      w, s, e.hidden, e.table,
+      {"lm_head.dense", "lm_head.layer_norm", "lm_head.decoder", "lm_head.decoder.bias"});
+}
+
 TensorId pooled_classifier(GraphWriter& w, const EncoderSpec& s, const Encoded& e) {
   return w.linear(w.dropout(e.pooled, s.head_dropout), "classifier", s.labels, true);
 }
@@ -74,8 +97,10 @@ TensorId pooled_classifier(GraphWriter& w, const EncoderSpec& s, const Encoded& 
 TensorId dense_classifier(GraphWriter& w, const EncoderSpec& s, const Encoded& e) {
   const TensorId first = w.dropout(first_token(w, e.hidden), s.head_dropout);
   const TensorId dense = w.linear(first, "classifier.dense", s.hidden, true);
-  const TensorId active = s.base == "electra" ? w.unary("aten.gelu.default", dense)
-                                              : w.unary("aten.tanh.default", dense);
+  const bool own = s.base == "electra" || s.base == "roformer";
+  const TensorId active =
+      own ? activate(w, dense, s.base == "electra" ? "gelu" : s.inner_activation)
+          : w.unary("aten.tanh.default", dense);
   return w.linear(w.dropout(active, s.head_dropout), "classifier.out_proj", s.labels, true);
 }
 

@@ -504,16 +504,33 @@ TensorId feed_forward(GraphWriter& w, TensorId x, const DecoderSpec& s, std::int
   return projection(w, inner, n.down, s.hidden, s.mlp_bias, s.conv1d);
 }
 
+static TensorId turned_after(GraphWriter& w, TensorId x, const AttentionParts& p) {
+  if (p.unturned == 0) return rotate(w, x, p.tables, p.width, p.pairs);
+  const TensorId first = w.slice(x, 2, 0, fixed(p.unturned));
+  const TensorId rest = w.slice(x, 2, p.unturned, plus(w.dim(x, 2), -p.unturned));
+  return w.cat({first, rotate(w, rest, p.tables, p.width, p.pairs)}, 2);
+}
+
 TensorId attend(GraphWriter& w, TensorId x, TensorId memory, const AttentionParts& p,
                 std::int64_t out) {
   const std::int64_t inner = p.heads * p.width;
-  const TensorId q = split_heads(w, w.linear(x, p.q, inner, p.q_bias), p.heads, p.width);
-  const TensorId k = split_heads(w, w.linear(memory, p.k, inner, p.k_bias), p.heads, p.width);
+  TensorId q = split_heads(w, w.linear(x, p.q, inner, p.q_bias), p.heads, p.width);
+  TensorId k = split_heads(w, w.linear(memory, p.k, inner, p.k_bias), p.heads, p.width);
   const TensorId v = split_heads(w, w.linear(memory, p.v, inner, p.v_bias), p.heads, p.width);
+  if (p.tables.cos.valid()) {
+    q = turned_after(w, q, p);
+    k = turned_after(w, k, p);
+  }
   return w.linear(fused_attention(w, q, k, v, p.call), p.o, out, p.o_bias);
 }
 
 TensorId two_layers(GraphWriter& w, TensorId x, const TwoLayers& layers) {
+  if (!layers.gate.empty()) {
+    const TensorId open =
+        activate(w, w.linear(x, layers.gate, layers.width, layers.gate_bias), layers.activation);
+    const TensorId both = w.mul(open, w.linear(x, layers.up, layers.width, layers.gate_bias));
+    return w.linear(w.dropout(both, layers.dropout), layers.down, layers.out, layers.bias);
+  }
   const TensorId inner =
       activate(w, w.linear(x, layers.up, layers.width, layers.bias), layers.activation);
   return w.linear(w.dropout(inner, layers.dropout), layers.down, layers.out, layers.bias);

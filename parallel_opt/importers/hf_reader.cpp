@@ -37,6 +37,16 @@ std::string letters(std::string_view text) {
   return kept;
 }
 
+/// "ast" of audio-spectrogram-transformer.
+std::string initials(std::string_view type) {
+  std::string first;
+  for (std::size_t i = 0; i < type.size(); ++i) {
+    const bool begins = i == 0 || type[i - 1] == '-' || type[i - 1] == '_';
+    if (begins) first.push_back(type[i]);
+  }
+  return first.size() > 1 ? lower_case(first) : "";
+}
+
 struct ArchitectureSuffix {
   std::string_view suffix;
   HeadKind head;
@@ -51,6 +61,10 @@ constexpr std::array kSuffixes = {
     ArchitectureSuffix{"ForImageClassificationWithTeacher",
                        HeadKind::image_classification_with_teacher},
     ArchitectureSuffix{"ForMaskedImageModeling", HeadKind::masked_image},
+    ArchitectureSuffix{"ForVideoClassification", HeadKind::video_classification},
+    ArchitectureSuffix{"ForObjectDetection", HeadKind::object_detection},
+    ArchitectureSuffix{"ForSemanticSegmentation", HeadKind::semantic_segmentation},
+    ArchitectureSuffix{"ForDepthEstimation", HeadKind::depth_estimation},
     ArchitectureSuffix{"ForCTC", HeadKind::ctc},
     ArchitectureSuffix{"ForAudioClassification", HeadKind::audio_classification},
     ArchitectureSuffix{"ForPreTraining", HeadKind::pretraining},
@@ -331,8 +345,9 @@ HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> a
     const std::string type = letters(text({"model_type"}, ""));
     const std::string of = letters(stem);
     if (of.empty() || type.starts_with(of)) return known.head;
-    if (std::ranges::is_permutation(of, type)) return known.head;  // HunYuanDenseV1
-    if (known.head == HeadKind::base) break;                       // anything may end so
+    if (std::ranges::is_permutation(of, type)) return known.head;     // HunYuanDenseV1
+    if (of == initials(text({"model_type"}, ""))) return known.head;  // AST
+    if (known.head == HeadKind::base) break;                          // anything may end so
     notes_->push_back("'" + names.front().substr(0, 60) + "' is read as the " +
                       text({"model_type"}, "") + " of transformers: parts of its own are missing");
     return known.head;

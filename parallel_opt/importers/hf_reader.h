@@ -37,6 +37,10 @@ enum class HeadKind {
   vision,
   vision_with_projection,
   masked_image,
+  video_classification,
+  object_detection,
+  semantic_segmentation,
+  depth_estimation,
   other,
 };
 

@@ -2,6 +2,7 @@
 
 #include "parallel_opt/graph/symbol.h"
 #include "parallel_opt/importers/hf_attention.h"
+#include "parallel_opt/importers/hf_convolution.h"
 #include "parallel_opt/importers/hf_families.h"
 
 // wav2vec2 and hubert: convolutions over the wave, a convolution for positions, an encoder.
@@ -19,6 +20,8 @@ struct SpeechSpec {
   std::string activation = "gelu", feature_activation = "gelu";
   bool filter_bias = false, norm_each = false, norm_first = false;
   bool feature_norm = true, batch_norm = false, mask = true;
+  std::int64_t position_layers = 0;  ///< 0: one filter, stored in two parts
+  std::int64_t buckets = 0;          ///< of distances that bias the scores (wavlm)
   HeadKind head = HeadKind::ctc;
 };
 
@@ -78,27 +81,11 @@ TensorId normed_filter(GraphWriter& w, const SpeechSpec& s) {
               w.tensor(direction).shape, {{"dim", std::int64_t{2}}});
 }
 
-TensorId normed_batch(GraphWriter& w, TensorId x) {
-  const GraphWriter::Scope scope(w, "batch_norm");
-  const std::int64_t width = w.dim(x, 1).size;
-  const TensorId weight = w.parameter("weight", {width}), bias = w.parameter("bias", {width});
-  const TensorId mean = w.buffer("running_mean", w.dtype(), {width});
-  const TensorId variance = w.buffer("running_var", w.dtype(), {width});
-  w.buffer("num_batches_tracked", DType::i64, {});
-  return w.op("aten.batch_norm.default",
-              {{"input", x},
-               {"weight", weight},
-               {"bias", bias},
-               {"running_mean", mean},
-               {"running_var", variance}},
-              w.tensor(x).shape, {{"training", true}, {"eps", 1e-5}});
-}
-
 /// Positions from the neighbourhood: [b, n, hidden].
 TensorId convolved_positions(GraphWriter& w, const SpeechSpec& s, TensorId x) {
   const GraphWriter::Scope scope(w, "pos_conv_embed");
   TensorId turned = w.transpose(x, 1, 2);
-  if (s.batch_norm) turned = normed_batch(w, turned);
+  if (s.batch_norm) turned = batch_norm(w, turned, "batch_norm");
   const std::int64_t padding = s.position_kernel / 2;
   TensorId out;
   {
@@ -119,11 +106,73 @@ TensorId convolved_positions(GraphWriter& w, const SpeechSpec& s, TensorId x) {
   return w.transpose(activate(w, out, s.feature_activation), 1, 2);
 }
 
-TensorId speech_layer(GraphWriter& w, const SpeechSpec& s, TensorId x) {
+/// The same by several filters, each with a norm that learns nothing.
+TensorId filtered_positions(GraphWriter& w, const SpeechSpec& s, TensorId x) {
+  TensorId y = w.transpose(x, 1, 2);
+  for (std::int64_t i = 0; i < s.position_layers; ++i) {
+    const GraphWriter::Scope scope(w, "pos_conv_embed.layers." + std::to_string(i));
+    const TensorId weight =
+        w.parameter("conv.weight", {s.hidden, s.hidden / s.position_groups, s.position_kernel});
+    const TensorId bias = w.parameter("conv.bias", {s.hidden});
+    const std::int64_t padding = s.position_kernel / 2;
+    y = w.op("aten.conv1d.default", {{"input", y}, {"weight", weight}, {"bias", bias}},
+             {w.dim(x, 0), fixed(s.hidden),
+              convolved_length(w.dim(x, 1), s.position_kernel, 1, padding)},
+             {{"stride", std::vector<std::int64_t>{1}},
+              {"padding", std::vector<std::int64_t>{padding}},
+              {"groups", s.position_groups}});
+    if (s.position_kernel % 2 == 0) y = w.slice(y, 2, 0, w.dim(x, 1));
+    const TensorId normed = norm(w, w.transpose(y, 1, 2), "", NormKind::layer_plain, 1e-5);
+    y = activate(w, w.transpose(normed, 1, 2), s.feature_activation);
+  }
+  return w.transpose(y, 1, 2);
+}
+
+/// A number for each head and distance, [heads, n, n]: the first layer's, used by all.
+TensorId bucketed_distances(GraphWriter& w, const SpeechSpec& s, const Dim& length) {
+  const TensorId table = w.parameter("rel_attn_embed.weight", {s.buckets, s.heads});
+  const TensorId range = w.op("aten.arange.default", DType::i64, {}, {length});
+  const TensorId distance =
+      w.op("aten.sub.Tensor", {{"self", w.unsqueeze(range, 0)}, {"other", w.unsqueeze(range, 1)}},
+           {length, length});
+  const TensorId near = w.unary("aten.abs.default", distance);
+  const TensorId far = w.to(
+      w.mul(w.unary("aten.log.default", w.div(w.to(near, DType::fp32), 80)), 34.7), DType::i64);
+  const TensorId small = w.op("aten.lt.Scalar", DType::boolean, {{"self", near}}, {length, length});
+  const TensorId bucket =
+      w.op("aten.where.self", DType::i64, {{"condition", small}, {"self", near}, {"other", far}},
+           {length, length});
+  const TensorId values = w.embedding(bucket, table, "rel_attn_embed");
+  return w.view_op("aten.permute.default", values, {fixed(s.heads), length, length},
+                   {{"dims", std::vector<std::int64_t>{2, 0, 1}}});
+}
+
+/// The distances' numbers times a gate of each token and head: [b, heads, n, n].
+TensorId gated_distances(GraphWriter& w, const SpeechSpec& s, TensorId x, TensorId distances) {
+  const Dim batch = w.dim(x, 0), length = w.dim(x, 1), heads = fixed(s.heads);
+  const TensorId constant = w.parameter("gru_rel_pos_const", {1, s.heads, 1, 1});
+  const TensorId split = split_heads(w, x, s.heads, s.hidden / s.heads);
+  const TensorId made = w.linear(split, "gru_rel_pos_linear", 8, true);
+  const TensorId sums = w.op(
+      "aten.sum.dim_IntList", {{"self", w.view(made, {batch, heads, length, fixed(2), fixed(4)})}},
+      {batch, heads, length, fixed(2)}, {{"dim", std::vector<std::int64_t>{-1}}});
+  const TensorId gates = w.unary("aten.sigmoid.default", sums);
+  const TensorId a = w.slice(gates, 3, 0, fixed(1)), b = w.slice(gates, 3, 1, fixed(1));
+  const TensorId gate = w.add(w.mul(a, w.add(w.mul(b, constant), -1.0)), 2.0);
+  return w.op("aten.mul.Tensor", {{"self", gate}, {"other", distances}},
+              {batch, heads, length, length});
+}
+
+TensorId speech_layer(GraphWriter& w, const SpeechSpec& s, TensorId x, TensorId& distances) {
   const auto attention = [&](TensorId h) {
     const GraphWriter::Scope scope(w, "attention");
     AttentionParts p{"q_proj", "k_proj", "v_proj", "out_proj", s.heads, s.hidden / s.heads};
     p.call = {false, TensorId(), 0, s.attention_dropout};
+    if (s.buckets > 0) {
+      if (!distances.valid()) distances = bucketed_distances(w, s, w.dim(h, 1));
+      p.call.mask = gated_distances(w, s, h, distances);
+      p.call.eager = true;
+    }
     return attend(w, h, h, p, s.hidden);
   };
   const auto feed_forward = [&](TensorId h) {
@@ -143,13 +192,14 @@ TensorId speech_layer(GraphWriter& w, const SpeechSpec& s, TensorId x) {
 
 TensorId speech_encoder(GraphWriter& w, const SpeechSpec& s, TensorId x) {
   const GraphWriter::Scope scope(w, "encoder");
-  x = w.add(x, convolved_positions(w, s, x));
+  x = w.add(x, s.position_layers > 0 ? filtered_positions(w, s, x) : convolved_positions(w, s, x));
   if (!s.norm_first) x = w.layer_norm(x, "layer_norm", s.eps);
   x = w.dropout(x, s.dropout);
+  TensorId distances;
   for (std::int64_t i = 0; i < s.layers; ++i) {
     const GraphWriter::Mark mark = w.mark();
     const GraphWriter::Scope layer(w, "layers." + std::to_string(i));
-    x = speech_layer(w, s, x);
+    x = speech_layer(w, s, x, distances);
     if (i == 1) w.reserve_repeats(mark, s.layers - 2);
   }
   return s.norm_first ? w.layer_norm(x, "layer_norm", s.eps) : x;
@@ -204,9 +254,13 @@ void read_filters(ConfigReader& c, SpeechSpec& s) {
   }
   if (left == 0) c.fault("conv_kernel", "leaves nothing of 160000 samples, which are 10 s");
   s.filter_bias = c.flag({"conv_bias"}, false);
-  s.norm_each = c.choice({"feat_extract_norm"}, "group", {"group", "layer"}) == "layer";
+  if (!s.norm_each) {
+    s.norm_each = c.choice({"feat_extract_norm"}, "group", {"group", "layer"}) == "layer";
+  }
   s.feature_activation = c.activation({"feat_extract_activation"}, "gelu");
-  s.position_kernel = c.whole({"num_conv_pos_embeddings"}, 128, 1, kMostOfFilter);
+  if (s.position_layers == 0) {
+    s.position_kernel = c.whole({"num_conv_pos_embeddings"}, 128, 1, kMostOfFilter);
+  }
   s.position_groups = c.whole({"num_conv_pos_embedding_groups"}, 16, 1, 1 << 16);
   c.divides("num_conv_pos_embedding_groups", s.position_groups, "hidden_size", s.hidden);
 }
@@ -256,7 +310,34 @@ std::function<Graph(GraphWriter&)> hubert(ConfigReader& c) {
   return read_speech(c, std::move(s));
 }
 
-constexpr HfFamily kSpeechFamilies[] = {{"wav2vec2", wav2vec2}, {"hubert", hubert}};
+std::function<Graph(GraphWriter&)> unispeech(ConfigReader& c) {
+  c.ignore({"num_ctc_classes"});
+  return read_speech(c, {.base = "unispeech"});
+}
+std::function<Graph(GraphWriter&)> unispeech_sat(ConfigReader& c) {
+  c.ignore({"num_ctc_classes", "num_clusters"});
+  return read_speech(c, {.base = "unispeech_sat"});
+}
+std::function<Graph(GraphWriter&)> data2vec_audio(ConfigReader& c) {
+  SpeechSpec s{.base = "data2vec_audio"};
+  s.position_layers = c.whole({"num_conv_pos_embeddings"}, 5, 1, 64);
+  s.position_kernel = c.whole({"conv_pos_kernel_size"}, 19, 1, kMostOfFilter);
+  s.norm_each = true;
+  return read_speech(c, std::move(s));
+}
+std::function<Graph(GraphWriter&)> wavlm(ConfigReader& c) {
+  SpeechSpec s{.base = "wavlm"};
+  s.buckets = c.whole({"num_buckets"}, 320, 4, 1 << 16);
+  c.ignore({"max_bucket_distance", "num_ctc_classes"});
+  return read_speech(c, std::move(s));
+}
+
+constexpr HfFamily kSpeechFamilies[] = {{"wav2vec2", wav2vec2},
+                                        {"hubert", hubert},
+                                        {"unispeech", unispeech},
+                                        {"unispeech-sat", unispeech_sat},
+                                        {"data2vec-audio", data2vec_audio},
+                                        {"wavlm", wavlm}};
 
 }  // namespace
 

@@ -13,8 +13,11 @@ using Head = HeadKind;
 }  // namespace
 
 static TensorId tower_mlp(GraphWriter& w, TensorId x, const TowerSpec& s) {
-  const GraphWriter::Scope mlp(w, "mlp");
-  if (!s.swiglu) return two_layers(w, x, {"fc1", "fc2", s.ffn, s.hidden, s.activation});
+  const GraphWriter::Scope mlp(w, s.mlp);
+  if (!s.swiglu) {
+    return two_layers(
+        w, x, {s.up, s.down, s.ffn, s.hidden, s.activation, s.mlp_bias, 0, s.gate, s.mlp_bias});
+  }
   const TensorId gate = w.unary("aten.silu.default", w.linear(x, "gate_proj", s.ffn, true));
   return w.linear(w.mul(gate, w.linear(x, "up_proj", s.ffn, true)), "down_proj", s.hidden, true);
 }
@@ -24,20 +27,29 @@ TensorId run_tower(GraphWriter& w, TensorId x, const TowerSpec& s, const std::st
   for (std::int64_t i = first; i < end; ++i) {
     const GraphWriter::Mark mark = w.mark();
     const GraphWriter::Scope scope(w, layers + "." + std::to_string(i));
-    const auto scaled = [&](TensorId h, const char* name) {
+    const auto scaled = [&](TensorId h, const std::string& name) {
       return s.layer_scale ? w.mul(h, w.parameter(name, {s.hidden})) : h;
     };
-    AttentionParts p{"q_proj", "k_proj", "v_proj", s.o, s.heads, s.hidden / s.heads};
-    p.q_bias = p.k_bias = p.v_bias = s.qkv_bias;
-    p.call = {s.causal, TensorId(), 0, s.attention_dropout};
+    AttentionParts p{s.q, s.k, s.v, s.o, s.heads, s.hidden / s.heads};
+    p.q_bias = p.v_bias = s.qkv_bias;
+    p.k_bias = s.qkv_bias && s.k_bias;
+    p.o_bias = s.o_bias;
+    p.tables = s.tables;
+    p.unturned = s.unturned;
+    TensorId mask = s.mask;
+    if (s.layer_mask) {
+      const TensorId own = s.layer_mask(w);
+      mask = mask.valid() ? w.add(own, mask) : own;
+    }
+    p.call = {s.causal, mask, 0, s.attention_dropout};
     TensorId h = w.layer_norm(x, s.norm1, s.eps);
     {
       const GraphWriter::Scope attention(w, s.attention);
       h = attend(w, h, h, p, s.hidden);
     }
-    x = w.add(scaled(w.dropout(h, s.dropout), "layer_scale1.lambda1"), x);
+    x = w.add(scaled(w.dropout(h, s.dropout), s.scale1), x);
     h = tower_mlp(w, w.layer_norm(x, s.norm2, s.eps), s);
-    x = w.add(scaled(w.dropout(h, s.dropout), "layer_scale2.lambda1"), x);
+    x = w.add(scaled(w.dropout(h, s.dropout), s.scale2), x);
     if (i == 1) w.reserve_repeats(mark, end - 2);
   }
   return x;

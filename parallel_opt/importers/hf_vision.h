@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "parallel_opt/importers/hf_attention.h"
@@ -19,6 +20,15 @@ struct TowerSpec {
   std::string norm1 = "layernorm_before", norm2 = "layernorm_after";
   bool layer_scale = false;  ///< what each half adds is scaled by channel (dinov2)
   bool swiglu = false;       ///< silu(gate x) * up x in place of the activation (dinov2-giant)
+  std::string scale1 = "layer_scale1.lambda1", scale2 = "layer_scale2.lambda1";
+  std::string q = "q_proj", k = "k_proj", v = "v_proj";
+  std::string mlp = "mlp", up = "fc1", down = "fc2", gate = {};
+  bool k_bias = true, o_bias = true, mlp_bias = true;
+  RotaryTables tables{};      ///< what queries and keys are turned by; may be invalid
+  std::int64_t unturned = 0;  ///< leading tokens that are not turned
+  TensorId mask{};            ///< added to the scores; may be invalid
+  /// Added there too, made in each layer; empty: nothing.
+  std::function<TensorId(GraphWriter&)> layer_mask = {};
 };
 
 /// A tower above an image: sizes are height, width.

@@ -58,6 +58,7 @@ TEST(HfConfig, EveryFamilyIsWellFormedByItsDefaults) {
     std::string json = R"({"model_type": ")" + type + "\"";
     if (type == "deepseek_v2") json += R"(, "num_experts_per_tok": 6)";
     if (type == "gemma3") json += R"(, "vision_config": {"image_size": 896, "patch_size": 14})";
+    if (type == "esm") json += R"(, "vocab_size": 33)";
     if (type == "mamba2") json += R"(, "expand": 2)";
     if (type == "llama4") {
       json += R"(, "vision_config": {"hidden_size": 1408, "vision_output_dim": 4096})";

@@ -73,5 +73,42 @@ TEST(HfKin, TheKindOfEachMlpIsNamed) {
             sparse - dense);
 }
 
+TEST(HfKin, ViewsAndStages) {
+  EXPECT_EQ(kin_parameters("resnet", R"(, "num_labels": 1000)"), 25'557'032);  // ResNet-50
+  EXPECT_EQ(kin_parameters("resnet", R"(, "num_labels": 1000, "layer_type": "basic",
+                "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2])"),
+            11'689'512);  // ResNet-18
+  // ESM-2 of 33 layers
+  EXPECT_EQ(kin_parameters("esm", R"(, "vocab_size": 33, "hidden_size": 1280,
+                "intermediate_size": 5120, "num_hidden_layers": 33, "num_attention_heads": 20,
+                "position_embedding_type": "rotary")"),
+            651'043'254);
+  EXPECT_EQ(kin_parameters("audio-spectrogram-transformer", R"(, "architectures": ["ASTModel"])"),
+            86'187'264);
+  EXPECT_THAT(relative("resnet").notes,
+              ::testing::ElementsAre("the file states no image_size: images of 224 by 224"));
+}
+
+TEST(HfKin, StagesThatDoNotFitAreFaults) {
+  EXPECT_EQ(kin_fault("segformer", R"(, "image_size": 24)"),
+            "c.json:sr_ratios: stage 0 has fewer than 8 rows or columns");
+  EXPECT_EQ(
+      kin_fault("segformer", R"(, "num_encoder_blocks": 3)"),
+      "c.json:num_encoder_blocks: another number than 4 is not built here (capture the model)");
+  EXPECT_EQ(kin_fault("resnet", R"(, "hidden_sizes": [256, 512])"),
+            "c.json:hidden_sizes: must be 4 whole numbers of 1 to 1048576");
+  EXPECT_EQ(kin_fault("regnet", R"(, "groups_width": 48)"),
+            "c.json:groups_width: 10 does not divide hidden_sizes 512");
+  EXPECT_EQ(kin_fault("vit_mae", R"(, "mask_ratio": 1.5)"),
+            "c.json:mask_ratio: leaves no patch to be seen (less than 1)");
+  EXPECT_EQ(kin_fault("dinov3_vit", R"(, "query_bias": false)"),
+            "c.json:query_bias: must be what value_bias is, and true beside key_bias (capture the "
+            "model)");
+  EXPECT_EQ(kin_fault("videomae", R"(, "num_frames": 15)"),
+            "c.json:tubelet_size: 2 does not divide num_frames 15");
+  EXPECT_EQ(kin_fault("rembert", R"(, "tie_word_embeddings": true)"),
+            "c.json:tie_word_embeddings: words of 256 numbers cannot be told from 1664");
+}
+
 }  // namespace
 }  // namespace parallel_opt

@@ -64,4 +64,94 @@ DECODERS: dict[str, Config] = {
     ),
 }
 
-KIN: dict[str, Config] = {**DECODERS}
+ENCODERS: dict[str, Config] = {
+    "ernie-3.0-base": _config(
+        "ernie",
+        "ErnieForMaskedLM",
+        vocab_size=40000,
+        max_position_embeddings=2048,
+        type_vocab_size=4,
+        use_task_id=True,
+    ),
+    "layoutlm-base": _config("layoutlm", "LayoutLMForMaskedLM"),
+    "rembert": _config("rembert", "RemBertForMaskedLM"),
+    "esm-2-650m": _config(
+        "esm",
+        "EsmForMaskedLM",
+        vocab_size=33,
+        pad_token_id=1,
+        mask_token_id=32,
+        hidden_size=1280,
+        intermediate_size=5120,
+        num_hidden_layers=33,
+        num_attention_heads=20,
+        position_embedding_type="rotary",
+        token_dropout=True,
+    ),
+    "esm-1b": _config(
+        "esm",
+        "EsmForMaskedLM",
+        vocab_size=33,
+        pad_token_id=1,
+        mask_token_id=32,
+        hidden_size=1280,
+        intermediate_size=5120,
+        num_hidden_layers=33,
+        num_attention_heads=20,
+        emb_layer_norm_before=True,
+    ),
+    "nomic-embed": _config("nomic_bert", "NomicBertForMaskedLM"),
+    "gte-multilingual": _config("gte", "GteForMaskedLM"),
+    "jina-v3": _config("jina_embeddings_v3", "JinaEmbeddingsV3ForMaskedLM", num_hidden_layers=24),
+    "roformer": _config("roformer", "RoFormerForMaskedLM", embedding_size=384),
+}
+
+VIEWS: dict[str, Config] = {
+    "vit-msn": _config("vit_msn", "ViTMSNForImageClassification"),
+    "ijepa": _config("ijepa", "IJepaForImageClassification"),
+    "yolos-base": _config("yolos", "YolosForObjectDetection", num_hidden_layers=12),
+    "beit-base": _config("beit", "BeitForImageClassification", use_relative_position_bias=True),
+    "data2vec-vision": _config("data2vec-vision", "Data2VecVisionForImageClassification"),
+    "dinov3-7b": _config(
+        "dinov3_vit",
+        "DINOv3ViTModel",
+        hidden_size=4096,
+        intermediate_size=8192,
+        num_hidden_layers=40,
+        num_attention_heads=32,
+        num_register_tokens=4,
+        use_gated_mlp=True,
+        hidden_act="silu",
+        query_bias=False,
+        value_bias=False,
+    ),
+    "dinov3-small": _config("dinov3_vit", "DINOv3ViTModel", num_register_tokens=4),
+    "ast": _config("audio-spectrogram-transformer", "ASTForAudioClassification"),
+    "vit-mae": _config(
+        "vit_mae", "ViTMAEForPreTraining", num_hidden_layers=12, decoder_num_hidden_layers=8
+    ),
+    "videomae": _config("videomae", "VideoMAEForVideoClassification"),
+}
+
+STAGES: dict[str, Config] = {
+    "resnet-50": _config("resnet", "ResNetForImageClassification", num_labels=1000),
+    "regnet-y": _config("regnet", "RegNetForImageClassification"),
+    "segformer-b0": _config("segformer", "SegformerForSemanticSegmentation", num_labels=150),
+}
+
+SEQUENCES: dict[str, Config] = {
+    "umt5-small": _config("umt5", "UMT5ForConditionalGeneration", num_layers=8),
+}
+
+SOUNDS: dict[str, Config] = {
+    "unispeech": _config("unispeech", "UniSpeechForCTC", layerdrop=0.0, apply_spec_augment=False),
+    "unispeech-sat": _config(
+        "unispeech-sat", "UniSpeechSatForCTC", layerdrop=0.0, apply_spec_augment=False
+    ),
+    "data2vec-audio": _config(
+        "data2vec-audio", "Data2VecAudioForCTC", layerdrop=0.0, mask_time_prob=0.0
+    ),
+    "wavlm-base": _config("wavlm", "WavLMForCTC", layerdrop=0.0, apply_spec_augment=False),
+}
+
+KIN: dict[str, Config] = {**DECODERS, **ENCODERS, **VIEWS, **SOUNDS, **SEQUENCES}

@@ -20,6 +20,10 @@ ENCODERS = (
     *("vit", "deit", "clip", "clip_text_model", "clip_vision_model"),
     *("siglip", "siglip_text_model", "siglip_vision_model", "dinov2", "dinov2_with_registers"),
     *("convnext", "convnextv2", "swin", "wav2vec2", "hubert", "deberta-v2"),
+    *("ernie", "layoutlm", "rembert", "esm", "nomic_bert", "gte", "jina_embeddings_v3", "roformer"),
+    *("vit_msn", "ijepa", "yolos", "beit", "data2vec-vision", "dinov3_vit", "vit_mae", "videomae"),
+    *("resnet", "regnet", "segformer"),
+    *("audio-spectrogram-transformer", "unispeech", "unispeech-sat", "data2vec-audio", "wavlm"),
     *("modernbert", "data2vec-text", "roberta-prelayernorm", "xlm-roberta-xl", "megatron-bert"),
 )
 GROUPED = (
@@ -61,7 +65,10 @@ def assert_same_parameters(graph: _core.Graph, model: nn.Module) -> None:
     assert graph.count_parameters().parameters == sum(p.numel() for p in model.parameters())
 
 
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers")
+LAYERS = (
+    *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers"),
+    "decoder_num_hidden_layers",
+)
 LAYER_KEY = {"gpt2": "n_layer", "gptj": "n_layer", "bloom": "n_layer", "distilbert": "n_layers"}
 
 
@@ -105,7 +112,7 @@ def bound(graph: _core.Graph) -> _core.Graph:
 class _TensorOutputs(nn.Module):
     """A model whose output is reduced to its first tensor and what has a layer of its own."""
 
-    EXTRA = ("pooler_output", "seq_relationship_logits", "sop_logits")
+    EXTRA = ("pooler_output", "seq_relationship_logits", "sop_logits", "pred_boxes")
 
     def __init__(self, model: nn.Module, names: list[str], options: dict[str, Any]) -> None:
         super().__init__()

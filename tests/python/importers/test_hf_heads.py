@@ -32,7 +32,8 @@ KINDS = (
 # EuroBert reads sentences by one of three ways to pool them.
 REFUSED = {
     *("BartForCausalLM", "MBartForCausalLM", "WhisperForCausalLM"),
-    "EuroBertForSequenceClassification",
+    *("EuroBertForSequenceClassification", "VideoMAEForPreTraining"),
+    *("UniSpeechForPreTraining", "UniSpeechSatForPreTraining"),
 }
 
 

@@ -1,0 +1,42 @@
+"""Models whose stages halve their planes: counts and FLOPs against transformers, at full depth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hf_configs import Config
+from hf_kin_configs import STAGES
+from hf_models import assert_same_parameters, bound, captured, read, reference
+
+from parallel_opt import _core
+
+SETTINGS: dict[str, Config] = {
+    **STAGES,
+    "resnet-18": {
+        **STAGES["resnet-50"],
+        "layer_type": "basic",
+        "hidden_sizes": [64, 128, 256, 512],
+        "depths": [2, 2, 2, 2],
+        "downsample_in_first_stage": True,
+    },
+    "resnet that halves at once": {**STAGES["resnet-50"], "downsample_in_bottleneck": True},
+    "resnet alone": {**STAGES["resnet-50"], "architectures": ["ResNetModel"]},
+    "regnet-x": {**STAGES["regnet-y"], "layer_type": "x", "downsample_in_first_stage": False},
+    "segformer that classifies": {
+        **STAGES["segformer-b0"],
+        "architectures": ["SegformerForImageClassification"],
+        "reshape_last_stage": False,
+    },
+    "segformer alone": {**STAGES["segformer-b0"], "architectures": ["SegformerModel"]},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_parameters_flops_and_blocks_are_transformers(name: str, tmp_path: Path) -> None:
+    graph = read(SETTINGS[name], tmp_path)
+    assert_same_parameters(graph, reference(SETTINGS[name]))
+    one, other = _core.summarize(bound(graph)), _core.summarize(captured(SETTINGS[name], graph))
+    assert one.opaque == []
+    assert (one.flops.forward, one.flops.backward) == (other.flops.forward, other.flops.backward)
+    assert one.blocks[0].repeats == other.blocks[0].repeats
