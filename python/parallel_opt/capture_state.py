@@ -97,17 +97,36 @@ class _ThreadMuted:
         return getattr(self.stream, name)
 
 
+class _TorchDropped(logging.Filter):
+    """Drops what torch logs in this thread. Its handlers hold the standard error of before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread != self.thread or not record.name.startswith("torch")
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """torch.export prints the graph it got to when it fails; the reason is in the error anyway."""
+    """torch.export prints the graph it got to when it fails, and logs an error with its stack where
+    a symbol for the batch did not work; the reason is in the error anyway."""
     disabled = logging.root.manager.disable
+    known = [logging.root, *logging.root.manager.loggerDict.values()]
+    handlers = {h for logger in known for h in getattr(logger, "handlers", ())}
+    dropped = _TorchDropped()
     with warnings.catch_warnings(), contextlib.redirect_stderr(_ThreadMuted(sys.stderr)):
         warnings.simplefilter("ignore")  # about attributes set in forward: they are put back
         logging.disable(logging.WARNING)
+        for handler in handlers:
+            handler.addFilter(dropped)
         try:
             yield
         finally:
             logging.disable(disabled)
+            for handler in handlers:
+                handler.removeFilter(dropped)
 
 
 @contextlib.contextmanager

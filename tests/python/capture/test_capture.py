@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 import random
+from logging.handlers import BufferingHandler
 
 import numpy
 import pytest
@@ -179,6 +181,31 @@ def test_training_mode_is_kept():
     assert dropout.attributes["train"] is True
     quiet = next(op for op in capture(module.eval(), args).ops if "dropout" in op.target)
     assert quiet.attributes["train"] is False
+
+
+class Masked(nn.Module):
+    """The batch cannot be a symbol: its size must equal that of a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(5, 4))
+
+    def forward(self, mask):
+        return self.weight.masked_fill(mask, 0)
+
+
+def test_what_torch_logs_of_a_try_that_failed_is_not_shown():
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    handler = BufferingHandler(100)
+    logger.addHandler(handler)
+    try:
+        graph = capture(Masked(), (torch.ones(5, 4) > 0,))
+        assert operators(graph) == ["aten.masked_fill.Scalar"]
+        assert handler.buffer == []  # torch logs an error with 40 lines of its stack
+        logger.error("as before")
+        assert [record.msg for record in handler.buffer] == ["as before"]
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_model_that_branches_on_data_is_recorded_from_a_run(capfd):
