@@ -18,7 +18,7 @@ constexpr std::int64_t kNewest = 28;  // of onnx 1.23; operators may mean someth
 
 void check_model(const ProtoModel& model, Findings& findings) {
   const Place none, opsets{nullptr, "opset_import", SIZE_MAX};
-  if (!model.has_graph) {
+  if (!model.has_graph && !findings.any()) {
     findings.fault(none, "has no graph", "is it an ONNX file?");
   }
 

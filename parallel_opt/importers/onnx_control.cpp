@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include "parallel_opt/importers/onnx_import.h"
 
@@ -295,11 +296,18 @@ void read_loop(Call& call) {
   const bool always = !call.has(1) || (go_on && *go_on != 0);
   loop.trips = unknown_size();
   if (most != nullptr && !most->real && most->whole.size() == 1) loop.trips = most->whole[0];
+  // Exporters write "no limit" as the largest number there is.
+  constexpr std::int64_t kNoLimit = std::numeric_limits<std::int32_t>::max();
+  const bool endless = !call.has(0) || (is_fixed(loop.trips) && loop.trips.size >= kNoLimit);
+  if (endless) loop.trips = unknown_size();
   if (is_fixed(loop.trips)) loop.trips.size = std::max<std::int64_t>(loop.trips.size, 0);
   loop.observed = always && is_fixed(loop.trips) && body->graph->nodes.size() > 0;
   if (go_on && *go_on == 0) {
     loop.trips = fixed(0);
     loop.observed = true;
+  } else if (const auto counted = trips_by_counter(call, *body->graph)) {
+    loop.trips = endless ? *counted : minimum(*counted, loop.trips);
+    loop.observed = always && is_fixed(loop.trips);
   }
   Value count;
   count.name = region_base(call) + ".trips";

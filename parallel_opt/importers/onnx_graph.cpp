@@ -19,15 +19,6 @@ std::string_view metadata(const std::vector<KeyValue>& entries, std::string_view
 
 constexpr std::string_view kRoleKey = "pkg.torch.export.graph_signature.InputSpec.kind";
 
-/// JSON and tables take valid UTF-8 only; control characters would break lines.
-std::string printable(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) {
-    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
-  }
-  return result;
-}
-
 /// The names in a list as Python prints it: ['', 'layers.0', 'linear'].
 std::vector<std::string_view> python_list(std::string_view text) {
   std::vector<std::string_view> names;
@@ -60,6 +51,14 @@ std::string module_of_path(std::string_view path) {
 }
 
 }  // namespace
+
+std::string printable(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) {
+    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f) c = '?';
+  }
+  return result;
+}
 
 bool is_main_domain(std::string_view domain) { return domain.empty() || domain == "ai.onnx"; }
 
@@ -255,6 +254,7 @@ void Importer::read_node(Scope& scope, const ProtoNode& node, const Place& place
       // Faults that follow from this one say nothing new.
       const int stand_in = add_value(printable(name));
       scope.values.try_emplace(name, stand_in);
+      scope.missed.insert(name);
       call.in.push_back(stand_in);
     } else {
       call.in.push_back(id.value_or(-1));
@@ -266,12 +266,18 @@ void Importer::read_node(Scope& scope, const ProtoNode& node, const Place& place
   set_module(scope, node);
   if (const ProtoFunction* function = function_of(node)) {
     inline_function(call, *function);
+  } else if (!check_signature(call)) {
+    // What it makes is not known; its names are.
   } else if (!is_main_domain(node.domain) || !read_control_flow(call)) {
     finish_node(call);
   }
   for (std::size_t i = 0; i < node.outputs.size(); ++i) {
     const std::string_view name = node.outputs[i];
     if (name.empty() || scope.values.try_emplace(name, call.out[i]).second) continue;
+    if (const auto missed = scope.missed.find(name); missed != scope.missed.end()) {
+      scope.missed.erase(missed);  // read before it was made, which is a fault already
+      continue;
+    }
     const Place outputs{&place, "output", SIZE_MAX};
     findings_.fault({&outputs, "", i}, in_quotes(name) + " is made twice");
   }

@@ -43,6 +43,7 @@ struct Scope {
   std::unordered_map<std::string_view, int> values;                        // never iterated
   std::unordered_map<std::string_view, const ProtoValueInfo*> declared;    // never iterated
   std::unordered_map<std::string_view, const ProtoAttribute*> attributes;  // of the call
+  std::unordered_set<std::string_view> missed;  ///< read before any node makes them; never iterated
   const std::vector<ProtoOpset>* opsets = nullptr;
   std::string module, module_type;  ///< of the node that calls the function
 };
@@ -193,6 +194,12 @@ class Importer {
 
 /// If, Loop, Scan, SequenceMap: true when the node is one of them and was read.
 bool read_control_flow(Call& call);
+/// Runs of a loop that goes on while a counter is below a limit; empty: only data tells.
+std::optional<Dim> trips_by_counter(Call& call, const ProtoGraph& body);
+
+/// Faults where a node of ONNX's own has too few or too many operands, misses an attribute or has
+/// one of another type; false: there are any.
+bool check_signature(Call& call);
 
 /// Fills `data` of the results where all that they depend on is known.
 void fold(Call& call);
@@ -208,6 +215,9 @@ struct OpRule {
 
 /// Null: the operator is not known.
 const OpRule* find_rule(std::string_view domain, std::string_view type);
+
+/// A name of the file for JSON and tables, which take valid UTF-8 only and no control characters.
+std::string printable(std::string_view text);
 
 /// "" and "ai.onnx" are one domain.
 bool is_main_domain(std::string_view domain);

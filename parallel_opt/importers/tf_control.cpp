@@ -39,24 +39,6 @@ bool invariant(const Body& body, std::size_t argument) {
   return source.argument && source.index == static_cast<int>(argument);
 }
 
-/// What one run adds to a counter; 0: it is no counter.
-std::int64_t step_of(const Body& body, std::size_t argument) {
-  if (argument >= body.results.size()) return 0;
-  const Source source = trace(body, body.results[argument]);
-  if (source.argument) return 0;
-  const Node& node = body.node(source.index);
-  const std::vector<Source>& inputs = body.wires[static_cast<std::size_t>(source.index)].inputs;
-  const bool sum = node.op == "AddV2" || node.op == "Add";
-  if ((!sum && node.op != "Sub") || inputs.size() != 2) return 0;
-  for (std::size_t k = 0; k < (sum ? 2U : 1U); ++k) {
-    const Source counter = trace(body, inputs[k]);
-    const auto step = constant_of(body, trace(body, inputs[1 - k]));
-    const bool own = counter.argument && counter.index == static_cast<int>(argument);
-    if (own && step && *step != INT64_MIN) return sum ? *step : -*step;
-  }
-  return 0;
-}
-
 constexpr std::int64_t kLongestStep = std::int64_t{1} << 40;
 
 /// Runs of `counter < limit` (or another comparison), counter += step.
@@ -81,6 +63,14 @@ std::optional<Dim> runs_of(std::string_view op, Dim start, Dim limit, std::int64
       sizes::fixed(step < 0 ? -std::max<std::int64_t>(step, -kLongestStep) : step));
   if (runs.size < 0) runs = sizes::fixed(0);
   return runs;
+}
+
+bool is_sum(std::string_view op) { return op == "AddV2" || op == "Add"; }
+
+/// What a counter moves by; 0: not known.
+std::int64_t whole_step(const Dim& by, bool added) {
+  if (by.symbolic() || by.size == INT64_MIN) return 0;
+  return added ? by.size : -by.size;
 }
 
 bool is_comparison(std::string_view op) {
@@ -109,14 +99,33 @@ struct TripFinder {
   const Body& body;
   const Values& in;
 
-  std::optional<Dim> limit(Source source) const {
-    source = trace(condition, source);
-    if (const auto number = constant_of(condition, source)) return sizes::fixed(*number);
+  /// A scalar of one of the functions that is the same in all runs.
+  std::optional<Dim> known(const Body& where, Source source) const {
+    source = trace(where, source);
+    if (const auto number = constant_of(where, source)) return sizes::fixed(*number);
     if (!source.argument) return std::nullopt;
     const auto index = static_cast<std::size_t>(source.index);
     if (index >= in.size() || !invariant(body, index)) return std::nullopt;
-    const auto& known = c.elements(in[index]);
-    return known && known->size() == 1 ? std::optional<Dim>(known->front()) : std::nullopt;
+    const auto& given = c.elements(in[index]);
+    return given && given->size() == 1 ? std::optional<Dim>(given->front()) : std::nullopt;
+  }
+
+  /// What one run adds to a counter; 0: it is no counter.
+  std::int64_t step(std::size_t argument) const {
+    if (argument >= body.results.size()) return 0;
+    const Source source = trace(body, body.results[argument]);
+    if (source.argument) return 0;
+    const Node& node = body.node(source.index);
+    const std::vector<Source>& inputs = body.wires[static_cast<std::size_t>(source.index)].inputs;
+    const bool sum = is_sum(node.op);
+    if ((!sum && node.op != "Sub") || inputs.size() != 2) return 0;
+    for (std::size_t k = 0; k < (sum ? 2U : 1U); ++k) {
+      const Source counter = trace(body, inputs[k]);
+      const auto by = known(body, inputs[1 - k]);  // a constant, or what tf.range was given
+      const bool own = counter.argument && counter.index == static_cast<int>(argument);
+      if (own && by) return whole_step(*by, sum);
+    }
+    return 0;
   }
 
   std::optional<Trips> find(Source source, int depth) const {
@@ -133,10 +142,10 @@ struct TripFinder {
       if (!counter.argument || static_cast<std::size_t>(counter.index) >= in.size()) continue;
       const auto index = static_cast<std::size_t>(counter.index);
       const auto& start = c.elements(in[index]);
-      const auto most = limit(sides[1 - k]);
+      const auto most = known(condition, sides[1 - k]);
       if (!start || start->size() != 1 || !most) continue;
-      const auto runs = runs_of(k == 0 ? node.op : mirrored(node.op), start->front(), *most,
-                                step_of(body, index));
+      const auto runs =
+          runs_of(k == 0 ? node.op : mirrored(node.op), start->front(), *most, step(index));
       if (runs) return Trips{*runs, true};
     }
     return std::nullopt;
@@ -510,12 +519,12 @@ std::optional<Trips> Importer::frame_trips(const Run& run, Source condition, int
       }
       const Source sum = origin(from);
       if (sum.argument || wires(sum).size() != 2) continue;
-      const std::string_view sum_op = body.node(sum.index).op;
-      if (sum_op != "Add" && sum_op != "AddV2") continue;
-      for (std::size_t j = 0; j < 2; ++j) {
+      const bool added = is_sum(body.node(sum.index).op);
+      if (!added && body.node(sum.index).op != "Sub") continue;
+      for (std::size_t j = 0; j < (added ? 2U : 1U); ++j) {
         const Source own = origin(wires(sum)[j]);
-        const auto added = constant_of(body, trace(body, wires(sum)[1 - j]));
-        if (!own.argument && own.index == counter.index && added) step = *added;
+        const auto by = known(origin(wires(sum)[1 - j]));
+        if (!own.argument && own.index == counter.index && by) step = whole_step(*by, added);
       }
     }
     if (!start) continue;

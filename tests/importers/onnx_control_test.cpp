@@ -134,6 +134,56 @@ TEST(OnnxControl, ScanRunsOverAnAxis) {
   EXPECT_EQ(sizes(made, made.outputs[1]), "[seq, 4]");
 }
 
+/// while i < 7: x = x @ w; i += 2. The counter's start, its step and the limit are what is given.
+OnnxGraph counting(const std::string& most, const std::string& test, const Names& sides) {
+  const std::string body_of_loop = body({{"MatMul", {"v", "w"}, {"next"}},
+                                         {"Add", {"two", "i"}, {"j"}},
+                                         {"Identity", {"j"}, {"same"}},
+                                         {test, sides, {"on"}}},
+                                        {"iteration", "go", "v", "i"}, {"on", "next", "same"});
+  OnnxGraph graph{
+      .nodes = {{"Loop",
+                 {most, "true", "x", "zero"},
+                 {"last", "end"},
+                 {message("body", 6, body_of_loop)},
+                 "",
+                 "loop"}},
+      .inputs = {value_info("x", {"batch", "4"})},
+      .outputs = {value_info("last", {})},
+      .initializers = {weight("w", {4, 4}), number("zero", 0), number("two", 2), number("seven", 7),
+                       number("INT64_MAX", INT64_MAX), number("three", 3),
+                       tensor("true", {}, kBool, std::string(1, '\1'))}};
+  return graph;
+}
+
+double runs_of_counting(const std::string& most, const std::string& test, const Names& sides) {
+  const Graph graph = read(counting(most, test, sides));
+  EXPECT_TRUE(graph.regions.at(0).observed);
+  return graph.regions.at(0).runs;
+}
+
+TEST(OnnxControl, LoopWithACounterRunsUntilItsLimit) {
+  EXPECT_EQ(runs_of_counting("", "Less", {"j", "seven"}), 4);           // i = 0, 2, 4, 6
+  EXPECT_EQ(runs_of_counting("INT64_MAX", "Less", {"j", "seven"}), 4);  // torch.jit's "no limit"
+  EXPECT_EQ(runs_of_counting("three", "Less", {"j", "seven"}), 3);      // at most
+  EXPECT_EQ(runs_of_counting("", "LessOrEqual", {"j", "two"}), 2);      // 0, 2
+  EXPECT_EQ(runs_of_counting("", "Greater", {"seven", "i"}), 5);        // looks at i before
+  EXPECT_EQ(runs_of_counting("", "GreaterOrEqual", {"two", "iteration"}),
+            4);                                                  // runs 0, 1, 2 say on
+  EXPECT_EQ(runs_of_counting("", "Less", {"seven", "two"}), 1);  // never true again
+}
+
+TEST(OnnxControl, LoopWithoutAnEndThatIsKnownCountsOneRun) {
+  for (const char* most : {"", "INT64_MAX"}) {
+    const Graph graph = read(counting(most, "Less", {"zero", "j"}));  // true for ever
+    EXPECT_EQ(graph.regions.at(0).runs, 1);
+    EXPECT_FALSE(graph.regions.at(0).observed);
+    EXPECT_EQ(graph.notes.at(0),
+              "a size of \"loop.0.trips\" depends on data: taken as 1, bind \"unknown_0\" to "
+              "change it");
+  }
+}
+
 std::string control_fault(const OnnxGraph& graph) {
   return error_of([&] { read(graph); });
 }

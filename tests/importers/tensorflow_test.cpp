@@ -207,6 +207,28 @@ TEST(GraphDef, WhileLoopIsARegionWithItsTripCount) {
                                                       "parallel_opt.join", "aten.relu.default"}));
 }
 
+TEST(GraphDef, LoopOverARangeIsGivenItsLimitAndItsStep) {
+  // for i in tf.range(0, 9, 2): x = x @ w; limit and step are operands that no run changes
+  const std::vector<std::pair<std::string, int>> all = {
+      {"i", tf::kInt32}, {"h", tf::kFloat}, {"limit", tf::kInt32}, {"delta", tf::kInt32}};
+  const tf::Bytes condition = tf::function_def("cond", all, {{"r", "less:z:0"}},
+                                               {tf::node("less", "Less", {"i", "limit"})});
+  const tf::Bytes body = tf::function_def(
+      "body", all,
+      {{"j", "next:z:0"}, {"g", "step:product:0"}, {"m", "limit"}, {"e", "same:output:0"}},
+      {tf::node("next", "AddV2", {"i", "delta"}), tf::node("same", "Identity", {"delta"}),
+       tf::weight("w", {3, 3}), tf::node("step", "MatMul", {"h", "w:output:0"})});
+  const Graph graph =
+      read_nodes({tf::placeholder("x", {2, 3}), tf::number("zero", 0), tf::number("nine", 9),
+                  tf::number("two", 2),
+                  tf::node("loop", "StatelessWhile", {"zero", "x", "nine", "two"},
+                           {{"cond", tf::function("cond")}, {"body", tf::function("body")}}),
+                  tf::node("y", "Relu", {"loop:1"})},
+                 {condition, body});
+  EXPECT_EQ(graph.regions.at(0).runs, 5);  // 0, 2, 4, 6, 8
+  EXPECT_TRUE(graph.regions.at(0).observed);
+}
+
 TEST(GraphDef, LoopThatDataEndRunsOnceAndSaysSo) {
   const tf::Bytes condition =
       tf::function_def("cond", {{"i", tf::kInt32}, {"h", tf::kFloat}}, {{"r", "less:z:0"}},
@@ -293,6 +315,18 @@ std::vector<tf::Bytes> first_generation_loop() {
           tf::node("nh", "NextIteration", {"step"}),
           tf::node("out", "Exit", {"sh"}),
           tf::node("y", "Relu", {"out"})};
+}
+
+TEST(GraphDef, LoopOfTensorFlow1MayCountDownByWhatEntersIt) {
+  std::vector<tf::Bytes> nodes = first_generation_loop();
+  const tf::Attributes frame = {{"frame_name", tf::text("f")}, {"is_constant", tf::flag(true)}};
+  nodes[1] = tf::number("zero", 9);
+  nodes[2] = tf::number("five", 0);
+  nodes[10] = tf::node("less", "Greater", {"mi", "el"});
+  nodes[15] = tf::node("one", "Enter", {"three"}, frame);
+  nodes[16] = tf::node("add", "Sub", {"id", "one"});
+  nodes.push_back(tf::number("three", 3));
+  EXPECT_EQ(read_nodes(nodes).regions.at(0).runs, 3);  // 9, 6, 3
 }
 
 TEST(GraphDef, LoopOfTensorFlow1IsARegionToo) {
