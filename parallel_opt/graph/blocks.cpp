@@ -197,11 +197,17 @@ class ModuleBlocks {
     to.hash = mix(to.hash, hashes_[i]);
     for (const Operand& input : graph_.ops[i].inputs) {
       const std::int64_t from = input.tensor.valid() ? producer_[input.tensor.index()] : -1;
-      // How far back inside the module; from outside only the shape counts.
+      // How far back among the module's own operators: others may run between them. From outside
+      // only the shape counts.
       const bool within = from >= 0 && inside(graph_.ops[static_cast<std::size_t>(from)], to.name);
-      to.hash = mix(to.hash, within ? i - static_cast<std::size_t>(from) : 0);
+      to.hash = mix(to.hash, within ? since(to.ops, OpId(static_cast<std::size_t>(from))) : 0);
     }
     to.ops.push_back(OpId(i));
+  }
+
+  /// Operators of `ops`, in rising order, from `from` on.
+  static std::size_t since(const std::vector<OpId>& ops, OpId from) {
+    return static_cast<std::size_t>(ops.end() - std::ranges::lower_bound(ops, from));
   }
 
   static bool inside(const Op& op, std::string_view ancestor) {

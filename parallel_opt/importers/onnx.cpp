@@ -87,6 +87,7 @@ Graph read(std::string_view bytes, const std::string& file, const std::string& d
   findings.throw_if_any();
   drop_unused_symbols(graph);
   note_symbols(graph, findings);
+  onnx::move_shared_operators(graph);
   fill_aliases(graph);
   graph.notes = findings.notes();
   throw_if_any(check(graph));

@@ -17,8 +17,6 @@ std::string_view metadata(const std::vector<KeyValue>& entries, std::string_view
   return {};
 }
 
-constexpr std::string_view kRoleKey = "pkg.torch.export.graph_signature.InputSpec.kind";
-
 /// The names in a list as Python prints it: ['', 'layers.0', 'linear'].
 std::vector<std::string_view> python_list(std::string_view text) {
   std::vector<std::string_view> names;
@@ -77,6 +75,7 @@ void Importer::run() {
   for (const ProtoFunction& function : model_.functions) in_file += function.nodes.size();
   most_nodes_ = kFree + kPerNode * in_file;
   index_functions();
+  find_tables();
   const Place place{nullptr, "graph", SIZE_MAX};
   Scope scope;
   scope.opsets = &model_.opsets;

@@ -173,6 +173,12 @@ class Importer {
   void settle_strides(const Op& op);
   TensorId constant_tensor(Value& value);
   bool is_made_up(Value& value);
+  /// Of a file that says which initializers are weights, those that the exporter computed and that
+  /// are multiplied or chosen from element by element: rotary positions, masks.
+  void find_tables();
+  bool is_table(const Value& value) const {
+    return value.stored != nullptr && tables_.contains(value.stored->name);
+  }
   void index_functions();
 
   const ProtoModel& model_;
@@ -184,6 +190,7 @@ class Importer {
   std::unordered_map<std::string, std::size_t> symbols_;             // never iterated
   std::unordered_map<std::string, const ProtoFunction*> functions_;  // never iterated
   std::vector<const ProtoFunction*> stack_;                          ///< functions being inlined
+  std::unordered_set<std::string_view> tables_;                      // never iterated
   std::size_t folded_ = 0;                                           ///< elements of constants kept
   std::size_t nodes_ = 0;                          ///< nodes read, inlined ones each time
   std::size_t most_nodes_ = 0;                     ///< that may be read
@@ -191,6 +198,9 @@ class Importer {
   int unknown_ = 0;                                ///< sizes that depend on data
   std::vector<std::pair<int, std::size_t>> made_;  ///< value, index of its tensor, in order
 };
+
+/// Puts operators whose result all layers read into the module around the layers.
+void move_shared_operators(Graph& graph);
 
 /// If, Loop, Scan, SequenceMap: true when the node is one of them and was read.
 bool read_control_flow(Call& call);
@@ -218,6 +228,9 @@ const OpRule* find_rule(std::string_view domain, std::string_view type);
 
 /// A name of the file for JSON and tables, which take valid UTF-8 only and no control characters.
 std::string printable(std::string_view text);
+
+/// Metadata by which PyTorch's exporter says what an initializer is.
+inline constexpr std::string_view kRoleKey = "pkg.torch.export.graph_signature.InputSpec.kind";
 
 /// "" and "ai.onnx" are one domain.
 bool is_main_domain(std::string_view domain);

@@ -26,7 +26,7 @@ Expression expression_of(const Dim& dim) {
 }
 
 /// A size with a canonical expression; `size` is its value at the symbols' hints.
-Dim made(const Expression& expression, std::int64_t size) {
+Dim made_dim(const Expression& expression, std::int64_t size) {
   try {
     std::string text = to_string(expression);
     if (text.size() > kLongest) return unknown_size(size);
@@ -72,7 +72,7 @@ Dim apply(Kind kind, const Dim& a, const Dim& b) {
   if (!size) return unknown_size(1);
   if (is_unknown(a) || is_unknown(b)) return unknown_size(*size);
   if (is_fixed(a) && is_fixed(b)) return fixed(*size);
-  return made(node(kind, {expression_of(a), expression_of(b)}), *size);
+  return made_dim(node(kind, {expression_of(a), expression_of(b)}), *size);
 }
 
 /// e / divisor when that is a whole expression: 4*s0 / 2 is 2*s0.
@@ -119,7 +119,7 @@ std::optional<Dim> exact_quotient(const Dim& a, const Dim& b) {
   if (is_fixed(b) && b.size > 0) {
     const auto less = exact(left, b.size);
     if (!less) return std::nullopt;
-    return made(*less, a.size / b.size);
+    return made_dim(*less, a.size / b.size);
   }
   factors_of(left, over, above);
   factors_of(expression_of(b), under, below);
@@ -131,7 +131,7 @@ std::optional<Dim> exact_quotient(const Dim& a, const Dim& b) {
   }
   std::vector<Expression> rest{number(above / below)};
   for (const std::string& factor : over) rest.push_back(parse_expression(factor, "size"));
-  return made(node(Kind::multiply, std::move(rest)), b.size == 0 ? 0 : a.size / b.size);
+  return made_dim(node(Kind::multiply, std::move(rest)), b.size == 0 ? 0 : a.size / b.size);
 }
 
 }  // namespace

@@ -214,13 +214,44 @@ bool Importer::is_made_up(Value& of) {
   return std::ranges::all_of(known->reals, [&](double x) { return x == known->reals.front(); });
 }
 
+void Importer::find_tables() {
+  constexpr std::string_view kByElement[] = {
+      "Mul", "Div", "Sub", "Pow", "Neg", "Where", "ScatterElements", "ScatterND"};
+  std::unordered_map<std::string_view, bool> by_element;
+  for (const ProtoNode& node : model_.graph.nodes) {
+    const bool alike = std::ranges::find(kByElement, node.type) != std::end(kByElement);
+    for (const std::string_view name : node.inputs) {
+      bool& all = by_element.try_emplace(name, alike).first->second;
+      all = all && alike;
+    }
+  }
+  const auto says = [](const std::vector<KeyValue>& metadata) {
+    return std::ranges::any_of(metadata, [](const KeyValue& k) { return k.key == kRoleKey; });
+  };
+  std::unordered_set<std::string_view> said;
+  for (const ProtoValueInfo& info : model_.graph.value_info) {
+    if (says(info.metadata)) said.insert(info.name);
+  }
+  const auto labelled = [&](const ProtoTensor& tensor) {
+    return says(tensor.metadata) || said.contains(tensor.name);
+  };
+  if (std::ranges::none_of(model_.graph.initializers, labelled)) return;
+  for (const ProtoTensor& tensor : model_.graph.initializers) {
+    const auto wide =
+        std::ranges::count_if(tensor.dims, [](std::int64_t size) { return size > 1; });
+    const auto found = by_element.find(tensor.name);
+    const bool table = !labelled(tensor) && wide > 1 && found != by_element.end() && found->second;
+    if (table) tables_.insert(tensor.name);
+  }
+}
+
 TensorId Importer::constant_tensor(Value& of) {
   const Shape shape = of.shape.value_or(Shape());
   TensorRole role = TensorRole::constant;
   if (of.weight && of.role == "BUFFER") role = TensorRole::buffer;
   const bool many = element_count(shape).value_or(0) > 1 || of.name.find('.') != std::string::npos;
   if (of.weight && is_float(of.element) && !shape.empty() &&
-      (of.role == "PARAMETER" || (of.role.empty() && many && !is_made_up(of)))) {
+      (of.role == "PARAMETER" || (of.role.empty() && many && !is_table(of) && !is_made_up(of)))) {
     role = TensorRole::parameter;
   }
   const TensorId id = add_tensor(of.name, role, of.element, shape);

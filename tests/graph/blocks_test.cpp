@@ -39,6 +39,25 @@ TEST(Blocks, EqualModulesAreOneBlock) {
   EXPECT_EQ(blocks[0].instances[1].ops, (std::vector<OpId>{OpId(4), OpId(5), OpId(6)}));
 }
 
+TEST(Blocks, WhatRunsInTheMidstOfABlockMayBeOfAnotherModule) {
+  GraphBuilder b;
+  TensorId x = b.input("x", {4, 8}), table;
+  for (int i = 0; i < 3; ++i) {
+    const std::string name = "blocks." + std::to_string(i);
+    b.module(name + ".first");
+    TensorId y = b.op("aten.relu.default", {{"self", x}}, {4, 8});
+    b.module("");
+    if (i == 0) table = b.op("aten.neg.default", {{"self", b.input("t", {4, 8})}}, {4, 8});
+    b.module(name);
+    y = b.op("aten.mul.Tensor", {{"self", y}, {"other", table}}, {4, 8});
+    x = b.op("aten.add.Tensor", {{"self", x}, {"other", y}}, {4, 8});
+  }
+  b.output(x);
+  const std::vector<Block> blocks = find_blocks(b.build());
+  ASSERT_EQ(blocks.size(), 1u);
+  EXPECT_EQ(blocks[0].repeats, 3);
+}
+
 TEST(Blocks, AnUnlikeModuleIsLeftOut) {
   const std::vector<Block> blocks = find_blocks(tower(6, true, 2));
   ASSERT_EQ(blocks.size(), 1u);

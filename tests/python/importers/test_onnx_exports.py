@@ -86,11 +86,31 @@ class Encoder(nn.Module):
         return self.head(x)
 
 
+class Masked(nn.Module):
+    """Layers that each make numbers of the same mask: exporters make them once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(100, 32)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True, norm_first=True)
+            for _ in range(3)
+        )
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x, unknown = self.embed(ids), ids == 0
+        for layer in self.layers:
+            x = layer(x, src_key_padding_mask=unknown)
+        return self.head(x)
+
+
 MODELS = {
     "mlp": (Mlp, lambda: torch.randn(4, 32)),
     "resnet": (ResNet, lambda: torch.randn(2, 3, 32, 32)),
     "lstm": (Tagger, lambda: torch.randn(2, 5, 16)),
     "encoder": (Encoder, lambda: torch.randint(0, 100, (2, 16))),
+    "masked": (Masked, lambda: torch.randint(0, 100, (2, 16))),
 }
 
 
@@ -99,6 +119,7 @@ def _model(name: str) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     make, sample = MODELS[name]
     model = make().eval()
+    torch.backends.mha.set_fastpath_enabled(False)  # one operator of torch alone
     with torch.no_grad():  # exporters merge weights that are equal: none are, after training
         for parameter in model.parameters():
             parameter.normal_()
@@ -129,12 +150,32 @@ def test_onnx_counts_as_pt2_does(name: str, dynamo: bool, tmp_path: Path) -> Non
     def repeats(of: _core.GraphSummary) -> dict[str, int]:
         return {block.name: block.repeats for block in of.blocks if block.name.endswith(".*")}
 
-    if name in ("resnet", "encoder"):
+    if name in ("resnet", "encoder", "masked"):
         assert (
             repeats(summary)
             == repeats(reference)
             == {"blocks.*" if name == "resnet" else "layers.*": 3}
         )
+
+
+class Rotary(nn.Module):
+    """Multiplies by a table that the exporter computes from sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(32, 32), nn.Linear(32, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        angles = torch.arange(x.shape[1])[:, None] * 0.5 ** torch.arange(32)
+        return self.second(self.first(x) * angles.cos())
+
+
+def test_tables_that_the_exporter_computes_are_no_parameters(tmp_path: Path) -> None:
+    file = tmp_path / "rotary.onnx"
+    torch.onnx.export(Rotary(), (torch.randn(2, 16, 32),), file, dynamo=True, verbose=False)
+    graph = _core.load_onnx(str(file))
+    assert graph.count_parameters().parameters == 2 * (32 * 32 + 32)
+    assert [16, 32] in [t.shape for t in graph.tensors if t.role == "constant"]
 
 
 def test_symbolic_batch_is_bound_like_that_of_pt2(tmp_path: Path) -> None:
