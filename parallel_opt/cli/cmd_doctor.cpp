@@ -1,5 +1,8 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <ostream>
+#include <random>
 
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/base/output_file.h"
@@ -31,7 +34,8 @@ ExitCode write_bundle(const std::string& path, const Console& console) {
   const DiskFileSystem files;
   DiscoverOptions options = this_machine();
   options.cross_check = false;
-  const std::vector<BundledFile> bundle = make_bundle(files, options, names_here(files));
+  const std::string tag = fmt::format("{:06x}", std::random_device()() & 0xffffff);
+  const std::vector<BundledFile> bundle = make_bundle(files, options, names_here(files), tag);
   write_output(path, to_tar(bundle));
   BundleDocument document;
   document.output = path;

@@ -179,14 +179,16 @@ bool holds_words(const std::string& path) {
   return path.starts_with("/sys/class/dmi/") || path.ends_with("/product_name");
 }
 
-/// Uuids and serial numbers become counts.
-void hide_identities(DriverRecords& records, const std::set<std::string>& names) {
+/// Uuids and serial numbers become counts behind the tag.
+void hide_identities(DriverRecords& records, const std::set<std::string>& names,
+                     const std::string& tag) {
+  const std::string host = tag.empty() ? "" : tag + "-";
   for (DriverRecord& driver : records.drivers) {
     for (std::string& note : driver.notes) note = without(note, names);
     for (GpuRecord& gpu : driver.devices) {
-      gpu.uuid = "GPU-" + std::to_string(gpu.index);
+      gpu.uuid = "GPU-" + host + std::to_string(gpu.index);
       for (std::size_t i = 0; i < gpu.slices.size(); ++i) {
-        gpu.slices[i].uuid = "MIG-" + std::to_string(gpu.index) + "-" + std::to_string(i);
+        gpu.slices[i].uuid = "MIG-" + host + std::to_string(gpu.index) + "-" + std::to_string(i);
       }
     }
   }
@@ -198,7 +200,6 @@ std::optional<std::string> needed(const std::string& path, const std::string& co
   if (path == "/etc/machine-id" || path == "/proc/self/stat" || path.ends_with("/unique_id")) {
     return std::nullopt;
   }
-  if (path == "/proc/sys/kernel/hostname") return "host\n";
   if (path == "/proc/cpuinfo") {
     return keep_lines(content, ':',
                       {"processor", "vendor_id", "cpu family", "model", "model name", "physical id",
@@ -256,10 +257,10 @@ std::string tar_header(const BundledFile& file) {
 }  // namespace
 
 std::vector<BundledFile> make_bundle(const FileSystem& files, const DiscoverOptions& options,
-                                     const std::set<std::string>& names) {
+                                     const std::set<std::string>& names, const std::string& tag) {
   std::vector<std::string> notes;
   DriverRecords drivers = read_drivers(files, options, notes);
-  hide_identities(drivers, names);
+  hide_identities(drivers, names, tag);
   Recorder recorder(files);
   recorder.drivers = to_json(drivers);
   const Cluster cluster = discover(recorder);
@@ -283,6 +284,7 @@ std::vector<BundledFile> make_bundle(const FileSystem& files, const DiscoverOpti
     kept[interfaces.hide_path(groups.hide_path(path))] =
         holds_words(path) ? without(*part, names) : *part;
   }
+  kept["/proc/sys/kernel/hostname"] = "host" + (tag.empty() ? "" : "-" + tag) + "\n";
   kept[kDriverRecordPath] = *recorder.drivers;
   std::vector<BundledFile> bundle;
   for (const auto& [path, content] : kept) bundle.push_back({path.substr(1), content});

@@ -19,9 +19,11 @@ struct BundledFile {
 /// and the energy meter read here, and what the drivers said. Taken out: host name, machine id,
 /// names of users and of control groups, serial numbers and uuids; of files that hold more than is
 /// needed, all lines that are not needed. `names` are further words to take out (the user's name).
-/// Discovery from the bundle finds the same cluster but for names and uuids.
+/// Discovery from the bundle finds the same cluster but for names and uuids. `tag`, drawn at
+/// random, stands for the identity: bundles of several hosts can be told apart, and merged.
 std::vector<BundledFile> make_bundle(const FileSystem& files, const DiscoverOptions& options,
-                                     const std::set<std::string>& names);
+                                     const std::set<std::string>& names,
+                                     const std::string& tag = "");
 
 /// The user's and host's names here, as make_bundle() wants them.
 std::set<std::string> names_here(const FileSystem& files);

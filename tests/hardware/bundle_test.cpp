@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "parallel_opt/hardware/merge_hosts.h"
 #include "tests/hardware/recorded_hosts.h"
 
 namespace parallel_opt {
@@ -68,6 +69,18 @@ TEST(Bundle, NamesThatTheKernelUsesTooTakeNothingAway) {
   const MemoryFileSystem files = hosts::dgx_h100();
   const Cluster there = discover(extracted(make_bundle(files, {}, {"node0", "cpu", "memory"})));
   EXPECT_EQ(to_json(anonymous(there)), to_json(anonymous(discover(files))));
+}
+
+TEST(Bundle, TwoHostsOfOneKindCanBeMerged) {
+  const auto from_bundle = [](const std::string& tag) {
+    return discover(extracted(make_bundle(hosts::dgx_h100(), {}, {}, tag)));
+  };
+  const Cluster a = from_bundle("1f00aa");
+  EXPECT_EQ(a.nodes[0].name, "host-1f00aa");
+  EXPECT_EQ(a.devices[2].uuid, "GPU-1f00aa-0");
+  const Cluster merged = merge_hosts({a, from_bundle("2e11bb")}, {"a.json", "b.json"});
+  EXPECT_EQ(check(merged), std::vector<Fault>{});
+  EXPECT_EQ(merged.nodes.size(), 2u);
 }
 
 TEST(Bundle, InterfacesAndOddMountsLoseTheirNames) {
