@@ -1,6 +1,9 @@
 #include <benchmark/benchmark.h>
 
+#include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/estimate.h"
+#include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/importers/model.h"
 #include "parallel_opt/search/search.h"
 #include "tests/cost/models.h"
 
@@ -24,6 +27,31 @@ void evaluate_choice(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(evaluate_choice);
+
+// Question: how many layouts of a large model over accelerators? Budget: 1 M a second.
+void evaluate_layout(benchmark::State& state) {
+  const TransformerFacts facts = transformer_facts(
+      bind(load_model("transformer:layers=96,hidden=12288,heads=96,seq=2048,dtype=bf16"),
+           {{"batch", 1}}));
+  const Accelerator device =
+      *accelerator_of(*find_device(load_database(), "H100-SXM-80GB"), "bf16");
+  const SoftwareStack& stack = *find_stack("megatron");
+  ParallelLayout layout;
+  layout.data = 16;
+  layout.shard = 1;
+  double sum = 0;
+  int i = 0;
+  for (auto _ : state) {
+    layout.tensor = 1 << (i % 4);
+    layout.pipeline = 1 << (i / 4 % 4);
+    layout.micro_batches = 8 + i % 64;
+    ++i;
+    sum += layout_cost(facts, device, stack, layout, layout_parameters()).time_s();
+  }
+  benchmark::DoNotOptimize(sum);
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(evaluate_layout);
 
 // Question: how long does the whole search take, and does it grow with depth more than linearly?
 // Budget: 20 ms for 12 layers.

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from layout_rows import Rows, read
+from rank_groups import rank_line
 from scipy.optimize import least_squares
 
 from parallel_opt import _core
@@ -170,10 +171,18 @@ def main() -> None:
         chosen = held & (rows.source == source)
         print(line(f"{source} bytes", errors(rows, fitted, chosen, memory=True)), flush=True)
     if options.check:
+        left_out = np.zeros(len(usable))
         for source in dict.fromkeys(rows.source[usable]):
             chosen = usable & (rows.source == source)
             other = fit(rows, TIME_PRIOR, fitted, usable & ~chosen, memory=False, evaluations=12)
-            print(line(f"-{source}", errors(rows, other, chosen)), flush=True)
+            left_out[chosen] = errors(rows, other, chosen)
+            print(line(f"-{source}", left_out[chosen]), flush=True)
+        print(line("-all", left_out[usable]))
+        ids, measured = rows.ids[usable].tolist(), rows.seconds[usable]
+        for title, error in (("fit", errors(rows, fitted, usable)), ("-all", left_out[usable])):
+            predicted = ((1 + error) * measured).tolist()
+            table = options.data / "training.csv"
+            print(f"{title:12s} {rank_line(ids, predicted, measured.tolist(), table)}")
         for source in dict.fromkeys(rows.source[held]):
             chosen = held & (rows.source == source)
             other = fit(rows, MEMORY_PRIOR, fitted, held & ~chosen, memory=True, evaluations=12)
