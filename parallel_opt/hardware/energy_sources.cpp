@@ -104,6 +104,10 @@ Sources make_energy_sources(const FileSystem& files, const Cluster& cluster,
   }
   if (forbidden) {
     notes.emplace_back("rapl: energy_uj may be read by root only: energy is modelled");
+  } else if (!files.exists("/sys/bus/event_source/devices/power/type")) {
+    notes.emplace_back(
+        "rapl: the processor shows no counters, in powercap or as perf events: its energy is "
+        "modelled from CPU time, +-30 %");
   }
   std::vector<Device> cpus;
   std::ranges::copy_if(cluster.devices, std::back_inserter(cpus),

@@ -187,8 +187,11 @@ TEST(EnergyOfNvidia, AnOldDriverAndOneThatRefusesLeaveTheRest) {
   EXPECT_EQ(old.end(1).devices[0].source, "nvml power");
   options.nvml_library = FAKE_NVML_DENIED;
   Sources denied(hosts::small_vm(), options);
-  EXPECT_EQ(denied.notes, Notes{std::string("nvidia: ") + FAKE_NVML_DENIED +
-                                " does not start: Insufficient Permissions"});
+  EXPECT_EQ(denied.notes,
+            (Notes{std::string("nvidia: ") + FAKE_NVML_DENIED +
+                       " does not start: Insufficient Permissions",
+                   ("rapl: the processor shows no counters, in powercap or as perf events: its "
+                    "energy is modelled from CPU time, +-30 %")}));
   denied.begin(0);
   EXPECT_EQ(denied.end(1).devices[0].source, "cpu time model");
 }
