@@ -28,7 +28,7 @@ void write_pictures(const Graph& graph, const Args& args, const Console& console
   if (const auto svg = args.get("svg")) {
     write_and_say(*svg, graph_svg(view, by), console);
   }
-  if (const auto html = args.get("html")) write_and_say(*html, graph_html(view), console);
+  if (const auto html = args.get("html")) write_and_say(*html, graph_html(view, by), console);
 }
 
 ExitCode run_graph(const Args& args, const Console& console) {
@@ -75,7 +75,7 @@ Command graph_command() {
                 {"output", "FILE", "write the graph itself there", 'o'},
                 {"svg", "FILE", "write a picture of the model"},
                 {"html", "FILE", "write a page whose boxes open and close"},
-                {"color", "flops|traffic|memory|time", "what the colours of --svg mean"},
+                {"color", "flops|traffic|memory|time", "what the colours mean"},
                 {"cluster", "NAME|FILE", "times in pictures are its first device's (local)"}},
       .examples = {"parallel-opt graph model.pt2 --batch 8",
                    "parallel-opt graph model.pt2 --operators mine.json",

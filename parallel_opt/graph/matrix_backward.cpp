@@ -66,6 +66,11 @@ double svd(const Call& c) {
   return flops + product(m, k, n);
 }
 
+/// Values alone: U gS V^H.
+double singular_values(const Call& c) {
+  return product(c.rows, std::min(c.rows, c.columns), c.columns);
+}
+
 /// Values alone: V gL V^H. Vectors: V^H gV first.
 double eigh(const Call& c) {
   const double one = product(c.rows, c.rows, c.rows);
@@ -122,7 +127,7 @@ constexpr Formula kFormulas[] = {
     {"aten.linalg_svd", svd},
     {"aten._linalg_svd", svd},
     {"aten.svd", svd},
-    {"aten.linalg_svdvals", svd},
+    {"aten.linalg_svdvals", singular_values},
     {"aten.linalg_eigh", eigh},
     {"aten._linalg_eigh", eigh},
     {"aten.linalg_eigvalsh", eigh},

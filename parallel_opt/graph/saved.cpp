@@ -194,7 +194,11 @@ class Keeper {
     } else if (name == "channels") {
       if (training) add_bytes(2 * self_size(1) * element_bytes());
     } else if (name == "instances") {
-      add_bytes(2 * self_size(0) * self_size(1) * element_bytes());
+      // Mean and deviation of each; scale and running averages written out for all samples.
+      const bool scale = operand(op_, "weight").valid();
+      const bool running = operand(op_, "running_mean").valid();
+      const std::int64_t lists = 2 + (scale ? 1 : 0) + (running ? 2 : 0);
+      add_bytes(lists * self_size(0) * self_size(1) * element_bytes());
     } else if (name == "groups") {
       add_bytes(2 * self_size(0) * attribute(op_, "num_groups", 1) * element_bytes());
     } else if (name == "folded") {
@@ -267,11 +271,48 @@ class Keeper {
       }
       const std::int64_t sides = (any_needs("x1") ? 1 : 0) + (any_needs("x2") ? 1 : 0);
       add_bytes(sides * elements(*out) * (2 + along) * element_bytes());
-    } else if (name == "waves" || name == "frames") {
-      transforms(name, *out);
     } else {
-      matrices(name, *out);
+      copies(name, *out);
     }
+  }
+
+  /// What an operator writes down on its way.
+  void copies(std::string_view name, const Tensor& out) {
+    if (name == "waves" || name == "frames") {
+      transforms(name, out);
+    } else if (name == "border") {  // a constant one is written and forgotten
+      const auto mode = op_.attributes.find("mode");
+      const bool copied =
+          mode != op_.attributes.end() && (mode->second == Attribute(std::string("reflect")) ||
+                                           mode->second == Attribute(std::string("replicate")));
+      if (copied) add(self());
+    } else if (name == "labels") {  // shares of classes are smoothed into a copy
+      const TensorId target = operand(op_, "target");
+      const bool shares = target.valid() && is_floating(tensor(target)->dtype);
+      const bool copied = shares && attribute_real(op_, "label_smoothing", 0) > 0;
+      copied ? add_bytes(bytes(*tensor(target)).value) : add(target);
+    } else if (name == "quantile") {
+      // Where each element was sorted from, the sorted ones; per result two places and a weight.
+      add_bytes(self_elements() * (8 + element_bytes()) + elements(out) * (16 + element_bytes()));
+    } else if (name == "distance" || name == "triplet") {
+      distances(name);
+    } else {
+      matrices(name, out);
+    }
+  }
+
+  /// Of each distance the difference and its norm; a triplet's loss is clamped at zero after.
+  void distances(std::string_view name) {
+    const bool triplet = name == "triplet";
+    std::int64_t points = 1, size = 1;
+    for (const Operand& input : op_.inputs) {
+      const Tensor& t = graph_.tensor(input.tensor);
+      points = std::max(points, elements(t));
+      if (!t.shape.empty()) size = std::max(size, t.shape.back().size);
+    }
+    const std::int64_t norms = points / std::max<std::int64_t>(size, 1);
+    const std::int64_t count = !triplet ? 1 : (attribute(op_, "swap", 0) != 0 ? 3 : 2);
+    add_bytes((count * (points + norms) + (triplet ? norms : 0)) * element_bytes());
   }
 
   /// A transform of real numbers keeps them, after they were padded to its length.

@@ -59,6 +59,12 @@ constexpr auto kUnary = std::to_array<Pair>({{"Relu", "aten.relu.default"},
                                              {"ZerosLike", "aten.zeros_like.default"},
                                              {"OnesLike", "aten.ones_like.default"},
                                              {"Conj", "aten.conj.default"},
+                                             {"FFT", "aten.fft_fft.default"},
+                                             {"IFFT", "aten.fft_ifft.default"},
+                                             {"FFT2D", "aten.fft_fft2.default"},
+                                             {"IFFT2D", "aten.fft_ifft2.default"},
+                                             {"MatrixInverse", "aten.linalg_inv.default"},
+                                             {"Cholesky", "aten.linalg_cholesky.default"},
                                              {"StopGradient", "aten.detach.default"}});
 
 constexpr auto kBinary = std::to_array<Pair>({{"Add", "aten.add.Tensor"},
@@ -388,6 +394,23 @@ Values complex_make(Context& c, const Node& node, const Values& in) {
                   sizes::broadcast(c.shape(in[0]), c.shape(in[1]))})};
 }
 
+/// Transforms of real numbers: half of the frequencies tell them all.
+Values real_fourier(Context& c, const Node& node, const Values& in) {
+  const auto length = in.size() == 2 ? c.integers(in[1]) : std::nullopt;
+  if (!length || length->size() != 1 || c.any_unranked(in) || c.shape(in[0]).empty()) {
+    return c.opaque(node, in);
+  }
+  const std::int64_t points = length->front();
+  const bool forward = node.op == "RFFT";
+  if (points < 1) c.out.fail("a transform of " + std::to_string(points) + " points");
+  ResultType type = c.type(in[0]);
+  type.shape.back() = sizes::fixed(forward ? points / 2 + 1 : points);
+  type.dtype = forward ? dtype_of(node.type("Tcomplex")).value_or(DType::complex64)
+                       : dtype_of(node.type("Treal")).value_or(DType::fp32);
+  return {c.emit(forward ? "aten.fft_rfft.default" : "aten.fft_irfft.default", {{"self", in[0]}},
+                 type, {{"n", points}})};
+}
+
 constexpr auto kOthers =
     std::to_array<HandlerRow>({{"SquaredDifference", squared_difference},
                                {"AddN", add_many},
@@ -414,7 +437,9 @@ constexpr auto kOthers =
                                {"Imag", complex_part},
                                {"Angle", complex_part},
                                {"ComplexAbs", complex_part},
-                               {"Complex", complex_make}});
+                               {"Complex", complex_make},
+                               {"RFFT", real_fourier},
+                               {"IRFFT", real_fourier}});
 
 }  // namespace
 

@@ -317,11 +317,11 @@ class HtmlDrawing {
   std::vector<std::vector<const GraphLine*>> lines_;
 };
 
-std::string html_legend(const GraphView& view) {
+std::string html_legend(const GraphView& view, HeatBy first) {
   std::string text = "<fieldset class=\"by\"><legend>Colour:</legend>";
   for (const HeatBy by : choices_of(view)) {
     text += fmt::format("<label><input type=\"radio\" name=\"by\" value=\"{0}\"{1}> {2}</label>",
-                        name_of(by), by == HeatBy::flops ? " checked" : "", metric_words(by));
+                        name_of(by), by == first ? " checked" : "", metric_words(by));
   }
   text += "</fieldset><p class=\"legend\">";
   for (std::size_t i = 0; i < kHeatWords.size(); ++i) {
@@ -342,7 +342,7 @@ std::string graph_svg(const GraphView& view, HeatBy by) {
   return SvgDrawing(view, by).run(asset("graph.css"));
 }
 
-std::string graph_html(const GraphView& view) {
+std::string graph_html(const GraphView& view, HeatBy by) {
   std::string text = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
@@ -353,12 +353,12 @@ std::string graph_html(const GraphView& view) {
       escape_html(view.name));
   text += asset("graph.css") + asset("graph_page.css") + "</style>\n</head>\n";
   text += fmt::format(
-      "<body class=\"by-flops\">\n<header><h1>{}</h1><p class=\"soft\">{} forward, {} moved, {} "
+      "<body class=\"by-{}\">\n<header><h1>{}</h1><p class=\"soft\">{} forward, {} moved, {} "
       "for parameters and what the backward needs. A box with a thick edge opens by a click.</p>",
-      escape_html(view.name), show(Flops(view.flops)), metric_text(view.bytes, HeatBy::traffic),
-      metric_text(view.memory_bytes, HeatBy::memory));
-  text +=
-      html_legend(view) + "</header>\n<main>" + HtmlDrawing(view).grid(0) + "</main>\n<script>\n";
+      name_of(by), escape_html(view.name), show(Flops(view.flops)),
+      metric_text(view.bytes, HeatBy::traffic), metric_text(view.memory_bytes, HeatBy::memory));
+  text += html_legend(view, by) + "</header>\n<main>" + HtmlDrawing(view).grid(0) +
+          "</main>\n<script>\n";
   return text + asset("graph.js") + "</script>\n</body>\n</html>\n";
 }
 

@@ -22,8 +22,8 @@ int heat_of(double share);
 /// where the view has times.
 std::string graph_svg(const GraphView& view, HeatBy by);
 
-/// One offline page: boxes open and close by a click, colours by choice.
-std::string graph_html(const GraphView& view);
+/// One offline page: boxes open and close by a click, colours by choice, at first as `by` says.
+std::string graph_html(const GraphView& view, HeatBy by = HeatBy::flops);
 
 /// The picture as a <figure> of a report, whose page has the style of `graph_style`; by time where
 /// the view has times.

@@ -152,6 +152,19 @@ TEST(GraphDef, TableLookupIsAnEmbedding) {
   EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{2, 7, 16}));
 }
 
+TEST(GraphDef, TransformsOfRealNumbersHaveHalfOfTheFrequencies) {
+  const Graph graph = read_nodes({tf::placeholder("x", {3, 16}), tf::numbers("n", {16}, {1}),
+                                  tf::node("f", "RFFT", {"x", "n"}), tf::node("g", "FFT", {"f"}),
+                                  tf::node("y", "IRFFT", {"g", "n"})});
+  EXPECT_EQ(targets(graph),
+            (std::vector<std::string>{"aten.fft_rfft.default", "aten.fft_fft.default",
+                                      "aten.fft_irfft.default"}));
+  const Tensor& half = graph.tensor(graph.ops[0].outputs[0]);
+  EXPECT_EQ(sizes_of(half), (Sizes{3, 9}));
+  EXPECT_EQ(half.dtype, DType::complex64);
+  EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{3, 16}));
+}
+
 TEST(GraphDef, UnknownOperatorsStayAndAreListed) {
   const Graph graph = read_nodes(
       {tf::placeholder("x", {2, 3}),

@@ -244,6 +244,10 @@ TEST(GraphPicture, TimesAreShownWhereADeviceIsGiven) {
   EXPECT_NE(svg.find("share of the predicted time of forward and backward"), std::string::npos);
   EXPECT_NE(svg.find("on a &lt;fast&gt; one"), std::string::npos);
   EXPECT_NE(graph_html(view).find("value=\"time\""), std::string::npos);
+  const std::string by_time = graph_html(view, HeatBy::time);
+  EXPECT_NE(by_time.find("<body class=\"by-time\">"), std::string::npos);
+  EXPECT_NE(by_time.find("value=\"time\" checked"), std::string::npos);
+  EXPECT_EQ(by_time.find("value=\"flops\" checked"), std::string::npos);
   EXPECT_NE(graph_figure(view).find("predicted time"), std::string::npos);
 
   const GraphView plain = graph_view(tower(12));

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch_counts import torch_flops, torch_saved_bytes
 
 from parallel_opt import _core
@@ -42,6 +43,28 @@ def factor(a: Tensor) -> Tensor:
 
 
 CALLS: dict[str, Function] = {
+    "pad_reflect": lambda a, b, i: F.pad(a, (1, 1), "reflect") + b.sum(),
+    "pad_replicate": lambda a, b, i: F.pad(a[None], (2, 1), "replicate") + b.sum(),
+    "pad_circular": lambda a, b, i: F.pad(a, (1, 1), "circular") + b.sum(),
+    "instance_norm": lambda a, b, i: F.instance_norm(a.view(2, 4, 6), weight=b[:, 0]),
+    "instance_norm_plain": lambda a, b, i: F.instance_norm(a.view(2, 4, 6)) + b.sum(),
+    "instance_norm_running": lambda a, b, i: F.instance_norm(
+        a.view(2, 4, 6), torch.zeros(4), torch.ones(4), weight=b[:, 0]
+    ),
+    "pairwise_distance": lambda a, b, i: F.pairwise_distance(a[:4], b),
+    "triplet": lambda a, b, i: F.triplet_margin_loss(a[:4], a[4:], b),
+    "triplet_swap": lambda a, b, i: F.triplet_margin_loss(a[:4], a[4:], b, swap=True),
+    "quantile": lambda a, b, i: torch.quantile(a, 0.3, dim=1).sum() + b.sum(),
+    "take_along_dim": lambda a, b, i: torch.take_along_dim(a, i[None] % 6, 1).sum() + b.sum(),
+    "smoothed_shares": lambda a, b, i: (
+        F.cross_entropy(a[:4], torch.full((4, 6), 0.2), label_smoothing=0.1) + b.sum()
+    ),
+    "special_i0e": lambda a, b, i: torch.special.i0e(a) + b.sum(),
+    "special_i1": lambda a, b, i: torch.special.i1(a) + b.sum(),
+    "special_i1e": lambda a, b, i: torch.special.i1e(a) + b.sum(),
+    "special_erfcx": lambda a, b, i: torch.special.erfcx(a) + b.sum(),
+    "special_log_ndtr": lambda a, b, i: torch.special.log_ndtr(a) + b.sum(),
+    "special_ndtri": lambda a, b, i: torch.special.ndtri(a.sigmoid()) + b.sum(),
     "index_put": lambda a, b, i: a.index_put((i,), b),
     "index_put_acc": lambda a, b, i: a.index_put((i,), b, accumulate=True),
     "index_copy": lambda a, b, i: a.index_copy(0, i, b),
@@ -204,6 +227,7 @@ FACTORISATIONS: dict[str, Function] = {
     "eigh_values": lambda a, b, i: torch.linalg.eigh(square(a))[0].sum() + b.sum(),
     "eigvalsh": lambda a, b, i: torch.linalg.eigvalsh(square(a)).sum() + b.sum(),
     "multi_dot": lambda a, b, i: torch.linalg.multi_dot([a.detach(), b.t(), b]),
+    "svdvals": lambda a, b, i: torch.linalg.svdvals(a).sum() + b.sum(),
     "pinv": lambda a, b, i: torch.linalg.pinv(a).sum() + b.sum(),
     "pinv_wide": lambda a, b, i: torch.linalg.pinv(b).sum() + a.sum(),
     "lstsq": lambda a, b, i: torch.linalg.lstsq(a, torch.cat([b, b])[:, :2])[0].sum(),
