@@ -141,6 +141,12 @@ void note_quantization(hf::ConfigReader& c, DType dtype) {
                : ""));
 }
 
+HfFamily::Writing decoder_writing(const HfFamily& family, hf::ConfigReader& c) {
+  hf::DecoderSpec spec = family.decoder(c);
+  hf::check_rotary(c, spec);
+  return hf::writing(std::move(spec));
+}
+
 /// What changes a step but not the model.
 void note_training(hf::ConfigReader& c) {
   for (const char* key : {"layerdrop", "encoder_layerdrop", "decoder_layerdrop"}) {
@@ -174,7 +180,7 @@ Graph read_hf_config(std::string_view json, const std::string& name) {
   hf::ConfigReader reader(tree.root(), name, faults, notes);
   const DType dtype = reader.dtype();
   const auto write =
-      family.decoder != nullptr ? hf::writing(family.decoder(reader)) : family.read(reader);
+      family.decoder != nullptr ? decoder_writing(family, reader) : family.read(reader);
   reader.ignore({"model_type", "architectures"});
   note_training(reader);
   note_quantization(reader, dtype);

@@ -106,13 +106,13 @@ std::function<Graph(GraphWriter&)> read_convnext(ConfigReader& c, ConvNextSpec s
   s.widths = per_stage(c, "hidden_sizes", {96, 192, 384, 768}, limits::kWidth);
   s.depths = per_stage(c, "depths", {3, 3, 9, 3}, limits::kLayers);
   const std::int64_t stages = c.whole({"num_stages"}, 4, 1, 64);
-  if (static_cast<std::int64_t>(std::min(s.widths.size(), s.depths.size())) < stages) {
+  const auto count = static_cast<std::size_t>(stages);
+  if (s.widths.size() != count || s.depths.size() != count) {
     c.fault("num_stages", "is " + std::to_string(stages) + " with " +
                               std::to_string(s.widths.size()) + " hidden_sizes and " +
                               std::to_string(s.depths.size()) + " depths");
-  } else {
-    s.widths.resize(static_cast<std::size_t>(stages));
-    s.depths.resize(static_cast<std::size_t>(stages));
+    s.widths.resize(count, 1);
+    s.depths.resize(count, 1);
   }
   std::int64_t layers = 0;
   for (const std::int64_t depth : s.depths) layers += depth;

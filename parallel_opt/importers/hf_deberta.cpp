@@ -169,6 +169,9 @@ TensorId run_layers(GraphWriter& w, const DebertaSpec& s, TensorId x) {
     layer.distances = w.parameter("rel_embeddings.weight", {2 * s.span, e.hidden});
     if (s.norm_distances) layer.distances = w.layer_norm(layer.distances, "LayerNorm", e.eps);
     put_buckets(w, w.dim(x, 1), layer);
+  } else if (s.norm_distances) {  // stored all the same
+    w.parameter("LayerNorm.weight", {e.hidden});
+    w.parameter("LayerNorm.bias", {e.hidden});
   }
   const TensorId embedded = x;
   for (std::int64_t i = 0; i < e.count; ++i) {

@@ -400,6 +400,9 @@ DecoderSpec ernie4_5(ConfigReader& c) {
 DecoderSpec helium(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {48000, 2560, 7040, 24, 20, 20, 4096, 128});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-8);
+  if (s.heads * s.head_dim != s.hidden) {
+    c.fault("head_dim", "heads must be hidden_size wide together", "o_proj is a square");
+  }
   s.positions = Positions::rotary_interleaved;
   s.qkv_bias = c.flag({"attention_bias"}, false);
   s.mlp_bias = c.flag({"mlp_bias"}, false);
@@ -477,6 +480,18 @@ void read_head(ConfigReader& c, DecoderSpec& s) {
     default:
       break;
   }
+}
+
+void check_rotary(ConfigReader& c, const DecoderSpec& s) {
+  const bool turns = s.positions == Positions::rotary ||
+                     s.positions == Positions::rotary_interleaved ||
+                     s.positions == Positions::rotary_complex;
+  const std::int64_t width = s.latent           ? s.latent->rope
+                             : s.rotary_dim > 0 ? s.rotary_dim
+                                                : s.head_dim;
+  if (!turns || c.failed() || (width >= 2 && width % 2 == 0)) return;
+  c.fault(s.latent ? "qk_rope_head_dim" : "head_dim",
+          std::to_string(width) + " numbers of a head are rotated", "an even number can be");
 }
 
 void partly_rotary(ConfigReader& c, DecoderSpec& s, ConfigReader::Keys keys, double fallback) {

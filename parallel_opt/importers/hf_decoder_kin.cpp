@@ -70,7 +70,7 @@ DecoderSpec ministral3(ConfigReader& c) {
 DecoderSpec eurobert(ConfigReader& c) {
   DecoderSpec s = llama_kin(c, {128256, 768, 3072, 12, 12, 0, 8192}, 1e-5);
   s.qkv_bias = s.o_bias = c.flag({"attention_bias"}, false);
-  s.mlp_bias = c.flag({"mlp_bias"}, false);
+  s.mlp_bias = s.head_bias = c.flag({"mlp_bias"}, false);
   s.causal = false;
   c.ignore({"classifier_pooling"});  // of a head that is not built
   return s;

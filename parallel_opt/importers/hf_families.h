@@ -84,13 +84,17 @@ DecoderNames gpt_names();
 /// With `flat` the fields may stand beside vision_config, as older files have them.
 std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usual,
                                            bool flat = false);
+/// Whose word the tying of words is: the outer model's, or that of either.
+enum class TiedBy { outer, outer_by_default, either };
 /// The names of a decoder inside another model, and its head; whether it has none.
-bool put_text_inside(ConfigReader& c, DecoderSpec& text);
+bool put_text_inside(ConfigReader& c, DecoderSpec& text, TiedBy tied);
 /// What follows the last layer, as far as transformers has it for the family.
 void read_head(ConfigReader& c, DecoderSpec& spec);
 /// Which layers attend within a window, and how wide it is.
 void read_windows(ConfigReader& c, DecoderSpec& spec);
 void note_windows(GraphWriter& w, const DecoderSpec& spec);
+/// Faults where what is rotated has no two halves.
+void check_rotary(ConfigReader& c, const DecoderSpec& spec);
 /// The share of each head that is rotated.
 void partly_rotary(ConfigReader& c, DecoderSpec& spec, ConfigReader::Keys keys, double fallback);
 /// Layer norms with weight and bias, their epsilon under one of the keys.

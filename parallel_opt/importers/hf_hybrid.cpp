@@ -184,6 +184,7 @@ DecoderSpec lfm2(ConfigReader& c) {
   if (c.flag({"block_auto_adjust_ff_dim"}, true)) {
     const std::int64_t thirds = 2 * s.ffn / 3;
     const auto wide = static_cast<std::int64_t>(factor * static_cast<double>(thirds));
+    if (wide < 1) c.fault("block_ff_dim", "leaves nothing of the inner width");
     s.ffn = std::max<std::int64_t>((wide + multiple - 1) / multiple, 1) * multiple;
   }
   const std::vector<std::int64_t> attends = c.whole_list("full_attn_idxs");

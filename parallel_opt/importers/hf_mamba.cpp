@@ -279,7 +279,8 @@ Writing falcon_mamba(ConfigReader& c) {
     s.step_rank = c.whole({"time_step_rank"}, s.step_rank);
   }
   s.part_norms = PartNorms::plain;
-  c.ignore({"mixer_rms_eps", "intermediate_size", "use_falcon_mambapy"});
+  s.inner = c.maybe_whole({"intermediate_size"}, 1, 16 * limits::kWidth).value_or(s.inner);
+  c.ignore({"mixer_rms_eps", "use_falcon_mambapy"});
   return [s](GraphWriter& w) { return build_mamba(w, s); };
 }
 

@@ -87,7 +87,7 @@ DecoderSpec ernie4_5_moe(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {103424, 2560, 12288, 28, 20, 4, 131072, 0, true});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
   s.positions = Positions::rotary_interleaved;
-  s.qkv_bias = s.o_bias = s.mlp_bias = c.flag({"use_bias"}, false);
+  s.qkv_bias = s.o_bias = s.mlp_bias = s.head_bias = c.flag({"use_bias"}, false);
   MixtureOfExperts m =
       read_mixture(c, {{"moe_num_experts", "num_experts"}, 64, {"moe_k", "num_experts_per_tok"}, 6},
                    c.whole({"moe_intermediate_size"}, 1536, 1, limits::kFeedForward));

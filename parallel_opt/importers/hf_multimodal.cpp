@@ -88,8 +88,8 @@ TensorId with_images(GraphWriter& w, const SightSpec& s, TensorId ids, TensorId 
               w.tensor(hidden).shape);
 }
 
-void put_text(ConfigReader& c, DecoderSpec& text, SightSpec& sight) {
-  sight.base = put_text_inside(c, text) ? "" : "model.";
+void put_text(ConfigReader& c, DecoderSpec& text, SightSpec& sight, TiedBy tied) {
+  sight.base = put_text_inside(c, text, tied) ? "" : "model.";
   sight.text_width = text.hidden;
 }
 
@@ -152,7 +152,7 @@ std::function<Graph(GraphWriter&)> llava(ConfigReader& c) {
   c.ignore({"image_token_index", "image_token_id", "image_seq_length", "vocab_size", "pad_token_id",
             "ignore_index"});
   if (!text) return {};
-  put_text(c, *text, s);
+  put_text(c, *text, s, TiedBy::either);
   return seeing(std::move(*text), std::move(s));
 }
 
@@ -172,8 +172,7 @@ std::function<Graph(GraphWriter&)> gemma3(ConfigReader& c) {
             "eoi_token_id", "image_token_id"});
   c.note("tokens of one image see each other whole: counted under the causal flag of the text");
   if (!text) return {};
-  text->tied = true;
-  put_text(c, *text, s);
+  put_text(c, *text, s, TiedBy::outer_by_default);
   return seeing(std::move(*text), std::move(s));
 }
 
@@ -187,7 +186,7 @@ std::function<Graph(GraphWriter&)> paligemma(ConfigReader& c) {
             "num_image_tokens", "ignore_index"});
   if (!text) return {};
   if (!c.object_or_empty("text_config").has("use_bidirectional_attention")) text->causal = false;
-  put_text(c, *text, s);
+  put_text(c, *text, s, TiedBy::outer_by_default);
   if (c.whole({"projection_dim"}, 2048) != text->hidden) {
     c.fault("projection_dim", "is not the text's hidden_size, " + std::to_string(text->hidden));
   }
@@ -199,7 +198,7 @@ constexpr HfFamily kMultimodalFamilies[] = {
 
 }  // namespace
 
-bool put_text_inside(ConfigReader& c, DecoderSpec& text) {
+bool put_text_inside(ConfigReader& c, DecoderSpec& text, TiedBy tied) {
   const HeadKind head =
       c.head(HeadKind::conditional_generation, {HeadKind::conditional_generation, HeadKind::base});
   const bool bare = head == HeadKind::base;
@@ -207,7 +206,8 @@ bool put_text_inside(ConfigReader& c, DecoderSpec& text) {
   text.names.base = "model.language_model";
   text.names.bare_base = "language_model";
   text.names.head = "lm_head";
-  text.tied = c.flag({"tie_word_embeddings"}, text.tied) || text.tied;
+  const bool inner = tied == TiedBy::either && text.tied;
+  text.tied = c.flag({"tie_word_embeddings"}, tied == TiedBy::outer_by_default) || inner;
   return bare;
 }
 
@@ -222,6 +222,7 @@ std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usu
     for (const HfFamily& family : families) {
       if (family.type != type || family.decoder == nullptr) continue;
       DecoderSpec spec = family.decoder(given);
+      check_rotary(given, spec);
       given.ignore({"architectures", "num_image_tokens"});
       if (beside) {
         c.adopt(given);

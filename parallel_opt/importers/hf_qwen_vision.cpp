@@ -245,7 +245,8 @@ std::function<Graph(GraphWriter&)> qwen_seeing(ConfigReader& c, QwenSightKind ki
   c.ignore({"image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id",
             "vision_token_id"});
   if (!text) return {};
-  const bool bare = put_text_inside(c, *text);
+  const TiedBy tied = kind == QwenSightKind::three ? TiedBy::outer : TiedBy::either;
+  const bool bare = put_text_inside(c, *text, tied);
   if (sight.out != text->hidden) {
     c.fault("vision_config", "gives the text " + std::to_string(sight.out) +
                                  " numbers per token, it takes " + std::to_string(text->hidden));

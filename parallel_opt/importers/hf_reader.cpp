@@ -167,6 +167,16 @@ std::optional<std::int64_t> ConfigReader::maybe_whole(Keys keys, std::int64_t mi
   std::string_view key;
   const JsonTree::Node node = find(keys, key);
   if (node.none()) return std::nullopt;
+  for (const std::string_view other : keys) {  // names of one thing
+    const JsonTree::Node second = object_[other];
+    if (!second.is(Kind::integer) || !node.is(Kind::integer)) continue;
+    if (second.integer() == node.integer()) continue;
+    fault(other,
+          "is " + std::to_string(second.integer()) + " where " + std::string(key) + " is " +
+              std::to_string(node.integer()),
+          "they name one thing: leave one out");
+    return std::nullopt;
+  }
   if (!node.is(Kind::integer)) {
     fault(key, "must be a whole number, is " + kind_text(node));
     return std::nullopt;

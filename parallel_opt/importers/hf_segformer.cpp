@@ -131,7 +131,7 @@ std::function<Graph(GraphWriter&)> segformer(ConfigReader& c) {
              {HeadKind::image_classification, HeadKind::semantic_segmentation, HeadKind::base});
   s.image = stated_image(c, s.head == HeadKind::semantic_segmentation ? 512 : 224);
   s.channels = c.whole({"num_channels"}, 3, 1, 1 << 12);
-  if (c.whole({"num_encoder_blocks"}, 4, 1, 64) != 4) {
+  if (c.whole({"num_encoder_blocks", "num_hidden_layers"}, 4, 1, 64) != 4) {
     c.fault("num_encoder_blocks", "another number than 4 is not built here", "capture the model");
   }
   s.widths = sizes_of_stages(c, "hidden_sizes", {32, 64, 160, 256});

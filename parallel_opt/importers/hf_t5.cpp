@@ -176,13 +176,17 @@ Writing read_t5(ConfigReader& c, T5Spec s, std::string_view feed_forward) {
   s.gated = kind.starts_with("gated-");
   s.activation = s.gated ? kind.substr(6) : kind;
   if (kind == "gated-gelu") s.activation = "gelu_new";  // as the class reads it
+  if (c.flag({"is_gated_act"}, s.gated) != s.gated) {
+    c.fault("is_gated_act", std::string(s.gated ? "false" : "true") +
+                                " is not what feed_forward_proj says, '" + kind + "'");
+  }
   s.head =
       c.head(Head::conditional_generation,
              {Head::conditional_generation, Head::sequence_classification,
               Head::token_classification, Head::question_answering, Head::encoder, Head::base});
   s.classifier = {c.labels(), c.real({"classifier_dropout"}, 0)};
   c.ignore({"is_encoder_decoder", "relative_attention_max_distance", "dense_act_fn", "n_positions",
-            "is_gated_act", "tie_word_embeddings"});
+            "tie_word_embeddings"});
   return [s](GraphWriter& w) { return build_t5(w, s); };
 }
 

@@ -137,6 +137,39 @@ void global_pool(Call& call) {
             {{"self", call.tensor(0)}}, {{"dim", axes}, {"keepdim", true}});
 }
 
+/// (sum over a window of |x|^p)^(1/p).
+void power_pool(Call& call) {
+  const Shape* image = call.shape(0);
+  if (image == nullptr || image->size() < 3 || image->size() > 5) {
+    return call.emit("onnx.LpPool", {{"self", call.tensor(0)}});
+  }
+  const Shape shape = *image, pooled = call.shape_out();
+  const auto power = static_cast<double>(std::max<std::int64_t>(call.whole("p", 2), 1));
+  Attributes attributes{{"kernel_size", call.wholes("kernel_shape")},
+                        {"stride", call.wholes("strides")}};
+  if (const auto window = window_of(call, shape, {})) {
+    attributes["padding"] = window->begin;
+    attributes["ceil_mode"] = window->ceil;
+  }
+  const auto element = call.element(0);
+  const TensorId sizes =
+      call.step("aten.abs.default", {{"self", call.tensor(0)}}, {}, element, shape);
+  const TensorId powers =
+      call.step("aten.pow.Tensor_Scalar", {{"self", sizes}}, {{"exponent", power}}, element, shape);
+  const std::string target = "aten.avg_pool" + std::to_string(shape.size() - 2) + "d.default";
+  const TensorId means =
+      call.step(target, {{"self", powers}}, std::move(attributes), element, pooled);
+  call.emit("aten.pow.Tensor_Scalar", {{"self", means}}, {{"exponent", 1 / power}});
+}
+
+void global_power_pool(Call& call) {
+  std::vector<std::int64_t> axes = axes_up_to(call.shape_out().size());
+  axes.erase(axes.begin(),
+             axes.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(axes.size(), 2)));
+  call.emit("aten.linalg_vector_norm.default", {{"self", call.tensor(0)}},
+            {{"ord", static_cast<double>(call.whole("p", 2))}, {"dim", axes}, {"keepdim", true}});
+}
+
 /// The other way round: each position becomes a window.
 void unpool_shape(Call& call) {
   const Shape* image = call.shape(0);
@@ -310,10 +343,10 @@ void col2im_shape(Call& call) {
 constexpr auto kSpatialRules = std::to_array<OpRule>({
     {"MaxPool", pool_shape, {}, {}, [](Call& c) { pool(c, "max"); }},
     {"AveragePool", pool_shape, {}, {}, [](Call& c) { pool(c, "avg"); }},
-    {"LpPool", pool_shape},
+    {"LpPool", pool_shape, {}, {}, power_pool},
     {"GlobalAveragePool", global_pool_shape, {}, {}, global_pool},
     {"GlobalMaxPool", global_pool_shape, {}, {}, global_pool},
-    {"GlobalLpPool", global_pool_shape},
+    {"GlobalLpPool", global_pool_shape, {}, {}, global_power_pool},
     {"MaxUnpool", unpool_shape, "aten.max_unpool2d.default", "self indices -"},
     {"Resize", resize_shape, {}, {}, resize},
     {"Upsample", resize_shape, {}, {}, resize},

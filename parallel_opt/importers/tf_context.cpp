@@ -310,8 +310,8 @@ std::optional<Shape> Context::stated(const ShapeProto& proto) {
 Handler find_handler(std::string_view op) {
   static const std::unordered_map<std::string_view, Handler> kHandlers = [] {
     std::unordered_map<std::string_view, Handler> all;
-    for (const auto& rows :
-         {math_handlers(), layer_handlers(), shape_handlers(), list_handlers()}) {
+    for (const auto& rows : {math_handlers(), layer_handlers(), shape_handlers(), list_handlers(),
+                             linear_algebra_handlers()}) {
       for (const HandlerRow& row : rows) all.emplace(row.op, row.run);
     }
     return all;

@@ -119,6 +119,7 @@ std::span<const HandlerRow> math_handlers();
 std::span<const HandlerRow> layer_handlers();
 std::span<const HandlerRow> shape_handlers();
 std::span<const HandlerRow> list_handlers();
+std::span<const HandlerRow> linear_algebra_handlers();
 /// Nullptr for an operator that is not known.
 Handler find_handler(std::string_view op);
 

@@ -379,7 +379,7 @@ TEST(HfConfig, LayerTypesNameEveryLayerOnce) {
 }
 
 TEST(HfConfig, WhatChangesAStepButNotTheModelIsTold) {
-  EXPECT_EQ(notes(R"("model_type": "whisper", "encoder_layers": 1, "decoder_layers": 1,
+  EXPECT_EQ(notes(R"("model_type": "whisper", "encoder_layers": 2, "decoder_layers": 1,
                      "encoder_layerdrop": 0.1, "decoder_layerdrop": 0.0,
                      "gradient_checkpointing": true)"),
             (Notes{"encoder_layerdrop 0.1: counted as if no layer was dropped",

@@ -110,5 +110,21 @@ TEST(HfKin, StagesThatDoNotFitAreFaults) {
             "c.json:tie_word_embeddings: words of 256 numbers cannot be told from 1664");
 }
 
+TEST(HfKin, SettingsThatContradictEachOtherAreFaults) {
+  EXPECT_EQ(kin_fault("qwen3_moe", R"(, "num_experts": 64, "num_local_experts": 32)"),
+            "c.json:num_local_experts: is 32 where num_experts is 64 (they name one thing: leave "
+            "one out)");
+  EXPECT_EQ(kin_fault("t5", R"(, "is_gated_act": true)"),
+            "c.json:is_gated_act: true is not what feed_forward_proj says, 'relu'");
+  EXPECT_EQ(kin_fault("convnext", R"(, "num_stages": 2)"),
+            "c.json:num_stages: is 2 with 4 hidden_sizes and 4 depths");
+  EXPECT_EQ(kin_fault("helium", R"(, "head_dim": 64)"),
+            "c.json:head_dim: heads must be hidden_size wide together (o_proj is a square)");
+  EXPECT_EQ(kin_fault("llama", R"(, "head_dim": 33)"),
+            "c.json:head_dim: 33 numbers of a head are rotated (an even number can be)");
+  EXPECT_EQ(kin_fault("lfm2", R"(, "intermediate_size": 1)"),
+            "c.json:block_ff_dim: leaves nothing of the inner width");
+}
+
 }  // namespace
 }  // namespace parallel_opt

@@ -135,8 +135,10 @@ VIEWS: dict[str, Config] = {
 
 STAGES: dict[str, Config] = {
     "resnet-50": _config("resnet", "ResNetForImageClassification", num_labels=1000),
-    "regnet-y": _config("regnet", "RegNetForImageClassification"),
-    "segformer-b0": _config("segformer", "SegformerForSemanticSegmentation", num_labels=150),
+    "regnet-y": _config("regnet", "RegNetForImageClassification", depths=[2, 6, 12, 2]),
+    "segformer-b0": _config(
+        "segformer", "SegformerForSemanticSegmentation", num_labels=150, depths=[2, 2, 2, 2]
+    ),
 }
 
 SEQUENCES: dict[str, Config] = {
