@@ -103,8 +103,9 @@ double LayoutModel::products(const BlockFacts& block) const noexcept {
       count = one.experts / std::min<double>(std::max(1, l_.expert), one.experts);
       rows = rows / count;
     }
-    const bool undivided = one.experts > 0 && l_.expert > 1;
-    if (!undivided) (one.side == ShardedSide::columns ? n : k) /= tensor_;
+    // Whole experts: the ranks of a tensor group share out tokens instead.
+    const bool whole = one.experts > 0 && l_.expert > 1;
+    (whole ? rows : one.side == ShardedSide::columns ? n : k) /= tensor_;
     sum += product(rows, n, k, count);
   }
   return sum;
@@ -217,7 +218,7 @@ LayoutCost LayoutModel::run() const noexcept {
     ahead_s += block.repeats * ahead.whole();
     back_s += block.repeats * back.whole();
     again_s += block.repeats * again(ahead);
-    weights_s += block.repeats * ahead.products;
+    weights_s += block.repeats * back.weights();
   }
   const double layer_s = layers_ > 0 ? (ahead_s + again_s + back_s) / layers_ : 0;
   const double inner = std::max(first_layers_, inner_layers_);

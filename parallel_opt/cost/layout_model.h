@@ -14,6 +14,8 @@ struct BlockTime {
   double exponentials = 0;  ///< part of attention
   double work() const { return products + attention + operators + tensor + expert + context; }
   double whole() const noexcept;  ///< what runs, or what the host takes to launch it
+  /// Of a backward: the pass for weights. The host is as late with its launches as with the rest.
+  double weights() const noexcept { return work() > 0 ? products / 2 * whole() / work() : 0; }
 };
 
 /// A group of ranks that exchange data, and what one of them gets through.
@@ -89,7 +91,9 @@ class LayoutModel {
   double states_owners() const noexcept;
   /// ZeRO-3, and not whole from micro-batch to micro-batch as in pipelines (FSDP2's
   /// reshard_after_forward is off there, and in Llama 3's training).
-  bool shards_weights() const noexcept { return l_.shard >= 3 && pipeline_ <= 1; }
+  bool shards_weights() const noexcept {
+    return l_.shard >= 3 && pipeline_ <= 1 && states_owners() > 1;
+  }
   void add_data(LayoutCost& cost, double backward_s, double body_s) const noexcept;
   struct Kept {
     double of_all = 0;           ///< bytes, one micro-batch, all blocks

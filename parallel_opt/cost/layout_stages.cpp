@@ -20,7 +20,7 @@ LayoutStages LayoutModel::stages() const {
     layer.forward_exposed_s += n * ahead_exposed;
     layer.backward_exposed_s += n * back_exposed;
     layer.recompute_s += n * again(ahead);
-    layer.weights_s += n * ahead.products;
+    layer.weights_s += n * back.weights();
     blocks += n;
   }
   const Kept kept = kept_of_blocks();

@@ -100,6 +100,30 @@ TEST_F(LayoutPhysics, TokensCrossToANodeOnceWhereSoftwareForwardsThem) {
   EXPECT_NEAR(seconds(true), passes * (token * (1 - std::pow(0.5, 8)) / rate + ordering), 1e-9);
 }
 
+TEST_F(LayoutPhysics, TensorRanksShareOutTheTokensOfWholeExperts) {
+  // Nothing but arithmetic: two ranks do half of it each, whether experts are split or whole.
+  p.kernel_s = p.inner_half = p.wave = 0;
+  h100.bytes_per_s = 1e30;
+  const auto products = [&](int tensor, int expert) {
+    ParallelLayout l;
+    l.data = 8;
+    l.tensor = tensor;
+    l.expert = expert;
+    return layout_cost(mixture, h100, stack, l, p).products_s;
+  };
+  EXPECT_NEAR(products(1, 8) / products(1, 1), 1, 1e-9);
+  EXPECT_NEAR(products(2, 1) / products(1, 1), 0.5, 1e-9);
+  EXPECT_NEAR(products(2, 8) / products(1, 8), 0.5, 1e-9);
+  EXPECT_NEAR(products(8, 8) / products(1, 8), 0.125, 1e-9);
+}
+
+TEST_F(LayoutPhysics, ShardingAmongOneRankGathersNothing) {
+  ParallelLayout l;
+  const double whole = cost(l).memory_bytes();
+  l.shard = 3;
+  EXPECT_EQ(cost(l).memory_bytes(), whole);
+}
+
 TEST_F(LayoutPhysics, SharingStatesInANodeKeepsGathersInIt) {
   // Of 64 replicas 8 share the states: weights are gathered over links of the node, gradients are
   // summed over all, so it is faster than gathering over the network.
