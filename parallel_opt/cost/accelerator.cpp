@@ -65,6 +65,22 @@ std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
+/// "8xH100" names what "H100" does; "Gaudi 2" is one word, or the first generation would do.
+std::vector<std::string> spoken_words(const std::string& text) {
+  static const std::regex count(R"(^\s*[0-9]+\s*[x*]\s*)", std::regex::icase);
+  std::vector<std::string> words;
+  for (const std::string& word : words_of(std::regex_replace(text, count, ""))) {
+    const auto digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
+    const bool generation = word.size() == 1 && digit(word.front());
+    if (generation && !words.empty() && std::ranges::none_of(words.back(), digit)) {
+      words.back() += word;
+    } else {
+      words.push_back(word);
+    }
+  }
+  return words;
+}
+
 /// How well a record's name answers the words: its first word must be there; every other one
 /// counts.
 int likeness(const std::string& name, const std::vector<std::string>& words) {
@@ -80,6 +96,17 @@ int likeness(const std::string& name, const std::vector<std::string>& words) {
   if (board) score += 1;  // what training clusters are made of
   if (pcie && std::ranges::find(words, "pcie") == words.end()) score -= 1;
   return score;
+}
+
+/// Chips that the links of a TPU join, whatever hosts they are plugged into; 0: of no other device.
+/// docs.cloud.google.com/tpu/docs, a page per generation.
+double pod_of(const DeviceRecord& record) {
+  const DeviceLink* link = neighbour_link(record);
+  if (record.kind != DeviceCategory::tpu || link == nullptr) return 0;
+  if (record.arch == "TPU v3") return 1024;
+  if (record.arch == "TPU v4") return 4096;
+  if (record.arch == "TPU v5p") return 8960;
+  return record.arch == "Ironwood" ? 9216 : 256;
 }
 
 void apply_limits(const std::string& text, DeviceRecord& record) {
@@ -132,6 +159,7 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   const DeviceLink* link = neighbour_link(record);
   device.link_bytes_per_s = link != nullptr ? link->bytes_per_s.value : kLowLinkBytesPerS;
   device.per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
+  device.per_node = std::max(device.per_node, pod_of(record));
   const double adapters =
       record.host && record.host->adapter_bytes_per_s > 0
           ? record.host->adapters * record.host->adapter_bytes_per_s / record.host->devices
@@ -142,6 +170,13 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   device.max_w = record.max_w ? record.max_w->value : 0;
   if (device.idle_w == 0) device.idle_w = 0.12 * device.max_w;
   return device;
+}
+
+void keep_one_die(int dies, Accelerator& package) {
+  for (double* part : {&package.flops_per_s, &package.half_flops_per_s, &package.bytes_per_s,
+                       &package.units, &package.exponentials_per_s}) {
+    *part /= dies;
+  }
 }
 
 namespace {
@@ -166,15 +201,12 @@ std::optional<Accelerator> accelerator_of(const Device& device, Precision precis
   return out;
 }
 
-/// The driver shows each die of a package as a device, with its own memory; the record is of all.
+/// A device that has its own memory, where the record is of the whole package.
 void keep_one_die(const DeviceRecord& record, const Device& device, Accelerator& out) {
   const bool whole =
       !record.memory_bytes || device.memory_bytes.value > 0.75 * record.memory_bytes->value;
   if (record.dies < 2 || whole) return;
-  for (double* part : {&out.flops_per_s, &out.half_flops_per_s, &out.bytes_per_s, &out.units,
-                       &out.exponentials_per_s}) {
-    *part /= record.dies;
-  }
+  keep_one_die(record.dies, out);
 }
 
 }  // namespace
@@ -223,6 +255,8 @@ Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
     if (!link) continue;
     (near ? slowest->link_bytes_per_s : slowest->network_bytes_per_s) = link->bytes_per_s.value;
   }
+  const DeviceRecord* record = find_device(load_database(), cluster.devices[at].name);
+  if (record != nullptr) slowest->per_node = std::max(slowest->per_node, pod_of(*record));
   return *slowest;
 }
 
@@ -231,8 +265,8 @@ std::optional<DeviceRecord> device_by_text(const std::string& text, const std::s
   const std::string bare = text.substr(0, text.find(" ("));
   const DeviceRecord* best = find_device(database, bare);
   if (best == nullptr) {
-    std::vector<std::string> words = words_of(text);
-    for (const std::string& word : words_of(family)) words.push_back(word);
+    std::vector<std::string> words = spoken_words(text);
+    for (const std::string& word : spoken_words(family)) words.push_back(word);
     int most = 0;
     for (const DeviceRecord& record : database.devices) {
       int score = likeness(record.name, words);

@@ -20,6 +20,9 @@ struct Surroundings {
 std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std::string& dtype,
                                           const Surroundings& around = {});
 
+/// Rates of one of a package's dies: drivers and frameworks show each as a device.
+void keep_one_die(int dies, Accelerator& package);
+
 /// The cluster's slowest device for products of `precision`, with the links that join its kind.
 /// Throws InputError for a cluster without accelerators or one whose rates are not known.
 Accelerator accelerator_of(const Cluster& cluster, Precision precision);

@@ -24,6 +24,7 @@ struct KnownModel {
   std::string word;  ///< of the model's name, lower case
   std::string spec;  ///< "layers=32,hidden=4096,..."
   std::optional<double> seq;
+  std::optional<double> params_b;  ///< where the word says no size and others of its name have one
   std::string source;
 };
 
@@ -33,6 +34,7 @@ void fields(Visitor& visit, T& model) {
   visit("word", model.word, "part of the name, lower case");
   visit("spec", model.spec, "keys of an inline spec");
   visit("seq", model.seq, "usual sequence length");
+  visit("params_b", model.params_b, "parameters in 1e9, of a name that others share");
   visit("source", model.source, "where its shape is stated");
 }
 
@@ -72,13 +74,28 @@ bool names_model(const std::string& name, const std::string& word) {
   return false;
 }
 
+/// 340 of "Nemotron-4-340B"; neither the 7 of "8x7B" nor the 22 of "235B-A22B".
+std::optional<double> size_in_name(const std::string& name) {
+  static const std::regex size(R"((^|[^0-9a-z.])([0-9]+(\.[0-9]+)?)\s?b($|[^0-9a-z]))");
+  std::smatch match;
+  const std::string low = lower_case(name);
+  if (!std::regex_search(low, match, size)) return std::nullopt;
+  return std::stod(match[2]);
+}
+
+bool is_of_size(const KnownModel& model, const std::optional<double>& size) {
+  constexpr double kRounded = 0.1;
+  return !model.params_b || !size || std::abs(*size / *model.params_b - 1) < kRounded;
+}
+
 const KnownModel* known_model(const std::string& name) {
   static const KnownModels table =
       from_json<KnownModels>(embedded_file("data/models.json").value(), "data/models.json");
+  const std::optional<double> size = size_in_name(name);
   const KnownModel* best = nullptr;
   for (const KnownModel& model : table.models) {
     const bool longer = best == nullptr || model.word.size() > best->word.size();
-    if (longer && names_model(name, model.word)) best = &model;
+    if (longer && is_of_size(model, size) && names_model(name, model.word)) best = &model;
   }
   return best;
 }
@@ -91,7 +108,8 @@ struct ShapeBySize {
 
 ShapeBySize shape_by_size(const TrainingRow& row) {
   ShapeBySize shape;
-  if (!row.params_b || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden || !row.vocab ||
+  const std::optional<double> params_b = row.params_b ? row.params_b : size_in_name(row.model_name);
+  if (!params_b || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden || !row.vocab ||
       row.experts.value_or(1) > 1) {
     return shape;
   }
@@ -100,7 +118,7 @@ ShapeBySize shape_by_size(const TrainingRow& row) {
   const auto error = [&](int matrices, int tables) {
     const double layer = attention + matrices * h * *row.ffn_hidden;
     const double parameters = *row.layers * layer + tables * *row.vocab * h;
-    return std::abs(parameters / (1e9 * *row.params_b) - 1);
+    return std::abs(parameters / (1e9 * *params_b) - 1);
   };
   const auto clearly = [](double one, double other, double same) -> std::optional<bool> {
     if (std::min(one, other) > same || std::max(one, other) < 2 * same) return std::nullopt;
@@ -330,6 +348,26 @@ void settle(const TrainingRow& row, RowCase& out) {
   }
 }
 
+/// Tables count the devices that frameworks see: of a package, each die with its memory.
+std::optional<Accelerator> device_of_row(const TrainingRow& row, const DeviceRecord& record) {
+  Surroundings around;
+  around.per_node = row.gpus_per_node;
+  if (!around.per_node && has(row.gpu, "nvl72")) around.per_node = 72;
+  const double dies = record.dies;
+  if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
+  const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
+  around.network_bytes_per_s = network_by_text(row.interconnect, per_node);
+  auto device = accelerator_of(record, row.dtype, around);
+  if (!device || dies < 2) return device;
+  keep_one_die(record.dies, *device);
+  for (double* part :
+       {&device->memory_bytes, &device->link_bytes_per_s, &device->idle_w, &device->max_w}) {
+    *part /= dies;
+  }
+  if (!around.network_bytes_per_s) device->network_bytes_per_s /= dies;
+  return device;
+}
+
 }  // namespace
 
 std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
@@ -341,12 +379,7 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   RowCase out;
   const std::optional<DeviceRecord> record = device_by_text(row.gpu, row.gpu_family);
   if (!record) return "device '" + row.gpu + "' is not in the database";
-  Surroundings around;
-  around.per_node = row.gpus_per_node;
-  if (!around.per_node && has(row.gpu, "nvl72")) around.per_node = 72;
-  const double per_node = around.per_node.value_or(record->host ? record->host->devices : 8);
-  around.network_bytes_per_s = network_by_text(row.interconnect, per_node);
-  const auto device = accelerator_of(*record, row.dtype, around);
+  const std::optional<Accelerator> device = device_of_row(row, *record);
   if (!device) return "device '" + row.gpu + "' has no peak rate in the database";
   out.device = *device;
   out.stack = stack_of(row, device->arch);

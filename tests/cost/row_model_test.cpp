@@ -97,6 +97,76 @@ TEST(RowModel, NamesAreReadWhateverSeparatesTheirParts) {
   EXPECT_EQ(hidden("Llama-3-80B"), "not known");
 }
 
+TEST(RowModel, KnowsTheShapesOfPublishedModels) {
+  TrainingRow row = full_row();
+  row.layers = row.hidden = row.heads = row.ffn_hidden = row.vocab = std::nullopt;
+  // Parameters in 1e9, experts included: within 4 % of what the name or its paper says.
+  const auto billions = [&](const std::string& name) {
+    row.model_name = name;
+    const RowCase found = case_of(row);
+    return found.facts ? found.facts->parameters / 1e9 : 0;
+  };
+  EXPECT_NEAR(billions("BLOOM-176B") / 176, 1, 0.04);
+  EXPECT_NEAR(billions("bloom") / 176, 1, 0.04);
+  EXPECT_NEAR(billions("PaLM 540B") / 540, 1, 0.04);
+  EXPECT_NEAR(billions("GLM-130B") / 130, 1, 0.04);
+  EXPECT_NEAR(billions("Falcon-180B") / 180, 1, 0.04);
+  EXPECT_NEAR(billions("OPT-175B") / 175, 1, 0.04);
+  EXPECT_NEAR(billions("MT-NLG 530B") / 530, 1, 0.04);
+  EXPECT_NEAR(billions("Gopher") / 280, 1, 0.08);  // relative positions are not modelled
+  EXPECT_NEAR(billions("Nemotron-4-340B") / 341, 1, 0.04);
+  EXPECT_NEAR(billions("LLaMA 65B") / 65.2, 1, 0.04);
+  EXPECT_NEAR(billions("meta-llama/Llama-3.3-70B-Instruct") / 70.6, 1, 0.04);
+  EXPECT_NEAR(billions("Qwen2.5-72B") / 72.7, 1, 0.04);
+  EXPECT_NEAR(billions("Qwen3-235B-A22B") / 235, 1, 0.04);
+  EXPECT_NEAR(billions("Mixtral 8x7B") / 46.7, 1, 0.04);
+  EXPECT_NEAR(billions("Mixtral-8x22B") / 141, 1, 0.04);
+  EXPECT_NEAR(billions("DBRX 132B") / 132, 1, 0.04);
+  EXPECT_NEAR(billions("Grok-1") / 314, 1, 0.04);
+  EXPECT_NEAR(billions("Snowflake Arctic") / 480, 1, 0.04);
+  EXPECT_NEAR(billions("DeepSeek-V2") / 236, 1, 0.04);
+  EXPECT_NEAR(billions("DeepSeek-R1") / 671, 1, 0.04);
+  EXPECT_NEAR(billions("GPT-NeoX-20B") / 20.6, 1, 0.04);
+  EXPECT_NEAR(billions("gemma-7b") / 8.5, 1, 0.04);
+  row.model_name = "Gopher 7.1B";  // another of its family
+  EXPECT_EQ(skipped(row), "the shape of model 'Gopher 7.1B' is blank");
+}
+
+TEST(RowModel, DevicesAreReadHoweverTheyAreSpelt) {
+  TrainingRow row = full_row();
+  const auto peak = [&](const std::string& gpu) {
+    row.gpu = gpu;
+    return case_of(row).device.half_flops_per_s / 1e12;
+  };
+  EXPECT_EQ(peak("NVIDIA A100-SXM4-80GB"), 312);
+  EXPECT_EQ(peak("8xH100"), peak("H100 SXM5 80GB HBM3"));
+  EXPECT_EQ(peak("Intel Gaudi 2"), 432);  // not the first generation
+  EXPECT_EQ(peak("AWS Trainium 2"), peak("Trainium2"));
+  EXPECT_EQ(peak("TPU v4 pod"), 275);
+}
+
+TEST(RowModel, PackagesOfTwoDiesAreTwoDevices) {
+  TrainingRow row = full_row();
+  row.gpu = "MI250X";  // 383 TFLOP/s, 128 GiB, four 200 Gbit/s adapters for four packages
+  row.gpus_per_node = std::nullopt;
+  const Accelerator die = case_of(row).device;
+  EXPECT_EQ(die.half_flops_per_s, 191.5e12);
+  EXPECT_EQ(die.memory_bytes, 64.0 * (1LL << 30));
+  EXPECT_EQ(die.per_node, 8);
+  EXPECT_EQ(die.network_bytes_per_s, 12.5e9);
+}
+
+TEST(RowModel, TheLinksOfTpusJoinThePod) {
+  TrainingRow row = full_row();
+  row.gpus_per_node = 4;  // of a host: its chips are joined to those of other hosts
+  for (const auto& [gpu, pod] : {std::pair{"TPU v4", 4096}, {"TPU v5p", 8960}, {"TPU v5e", 256}}) {
+    row.gpu = gpu;
+    EXPECT_EQ(case_of(row).device.per_node, pod) << gpu;
+  }
+  row.gpu = "H100";
+  EXPECT_EQ(case_of(row).device.per_node, 4);
+}
+
 TEST(RowModel, AcceleratorsOfOtherMakersReachWhatWasMeasuredOfThem) {
   TrainingRow row = full_row();
   row.gpus = row.dp = 1;
@@ -124,7 +194,9 @@ TEST(RowModel, TheSizeSaysWhetherLayersAreGated) {
   row.kv_heads = 8;
   row.ffn_hidden = 73728;
   row.vocab = 256000;
-  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);  // by its name alone
+  EXPECT_NE(case_of(row).model.find("gated=false"), std::string::npos);  // by the size in its name
+  row.model_name = "Nemotron";
+  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);  // as most of its relatives
   row.params_b = 340;
   EXPECT_NE(case_of(row).model.find("gated=false"), std::string::npos);
   row.model_name = "Nobody-70B";  // 80 (2.25 h^2 + 3 h 3.5 h) + 2 v h = 70.6e9
@@ -367,6 +439,12 @@ TEST(AcceleratorOf, TheOrderOfDevicesChangesNothing) {
   EXPECT_EQ(first, last);
   EXPECT_EQ(first.arch, "Volta");
   EXPECT_EQ(first.per_node, 8);
+}
+
+TEST(AcceleratorOf, HostsOfAPodAreJoinedByItsOwnLinks) {
+  const Accelerator tpu = accelerator_of(load_cluster("16n4xTPU-v4"), Precision::bf16);
+  EXPECT_EQ(tpu.per_node, 4096);
+  EXPECT_GT(tpu.link_bytes_per_s, 200e9);
 }
 
 TEST(AcceleratorOf, TakesThePeakOfTheElementType) {
