@@ -29,14 +29,6 @@ const Dim& smaller(const Matrix& m) {
                                                                                      : m.rows;
 }
 
-Values square(Context& c, const Node& node, const Values& in) {
-  if (!matrix_of(c, in, 1)) return c.opaque(node, in);
-  const char* target = node.op == "Cholesky"        ? "aten.linalg_cholesky.default"
-                       : node.op == "MatrixInverse" ? "aten.linalg_inv.default"
-                                                    : "aten.linalg_matrix_exp.default";
-  return {c.emit(target, {{"self", in[0]}}, c.type(in[0]))};
-}
-
 Values determinant(Context& c, const Node& node, const Values& in) {
   const std::optional<Matrix> m = matrix_of(c, in, 1);
   if (!m) return c.opaque(node, in);
@@ -96,7 +88,7 @@ Values eigenvalues(Context& c, const Node& node, const Values& in) {
   return c.emit_all("aten.linalg_eigh.default", {{"A", in[0]}}, {values, c.type(in[0])});
 }
 
-/// FFT, IFFT, RFFT and IRFFT over one, two or three axes; a length operand says their sizes.
+/// Over two or three axes; of real numbers an operand says their sizes.
 Values fourier(Context& c, const Node& node, const Values& in) {
   std::string_view kind = node.op;
   std::size_t axes = 1;
@@ -132,26 +124,17 @@ Values fourier(Context& c, const Node& node, const Values& in) {
   return {c.emit(target, {{"self", in[0]}}, {dtype, shape}, {{"dim", transformed}})};
 }
 
-constexpr auto kLinalg = std::to_array<HandlerRow>({{"Cholesky", square},
-                                                    {"MatrixInverse", square},
-                                                    {"MatrixExponential", square},
-                                                    {"MatrixDeterminant", determinant},
+constexpr auto kLinalg = std::to_array<HandlerRow>({{"MatrixDeterminant", determinant},
                                                     {"LogMatrixDeterminant", determinant},
                                                     {"MatrixSolve", solve},
                                                     {"MatrixTriangularSolve", solve},
                                                     {"Svd", singular_values},
                                                     {"Qr", factors},
                                                     {"SelfAdjointEigV2", eigenvalues},
-                                                    {"FFT", fourier},
-                                                    {"FFT2D", fourier},
                                                     {"FFT3D", fourier},
-                                                    {"IFFT", fourier},
-                                                    {"IFFT2D", fourier},
                                                     {"IFFT3D", fourier},
-                                                    {"RFFT", fourier},
                                                     {"RFFT2D", fourier},
                                                     {"RFFT3D", fourier},
-                                                    {"IRFFT", fourier},
                                                     {"IRFFT2D", fourier},
                                                     {"IRFFT3D", fourier}});
 

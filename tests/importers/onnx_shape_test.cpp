@@ -19,6 +19,18 @@ std::string fault_of(const OnnxGraph& graph, std::int64_t version = 18) {
   return error_of([&] { read(graph, version); });
 }
 
+TEST(OnnxShape, PoolsOfPowersAreMeansOfPowers) {
+  const Graph graph = read(one_node("LpPool", {{"1", "3", "16", "16"}},
+                                    {wholes("kernel_shape", {2, 2}), wholes("strides", {2, 2})}),
+                           18);
+  EXPECT_EQ(targets(graph),
+            (std::vector<std::string>{"aten.abs.default", "aten.pow.Tensor_Scalar",
+                                      "aten.avg_pool2d.default", "aten.pow.Tensor_Scalar"}));
+  EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Sizes{1, 3, 8, 8}));
+  EXPECT_EQ(targets(read(one_node("GlobalLpPool", {{"1", "3", "16", "16"}}), 18)),
+            std::vector<std::string>{"aten.linalg_vector_norm.default"});
+}
+
 TEST(OnnxShape, PointwiseOperandsBroadcast) {
   EXPECT_EQ(result_of(one_node("Add", {{"batch", "1", "4"}, {"3", "1"}})), "[batch, 3, 4]");
   EXPECT_EQ(fault_of(one_node("Add", {{"2"}, {"3"}})),

@@ -54,18 +54,18 @@ TEST(TfLinalg, DecompositionsGiveTheSmallerSide) {
 
 TEST(TfLinalg, WavesOfRealNumbersAreHalf) {
   const Graph graph =
-      read_graph_def(tf::graph({tf::placeholder("x", {2, 64}), tf::numbers("n", {32}, {1}),
-                                tf::node("y", "RFFT", {"x", "n"})},
+      read_graph_def(tf::graph({tf::placeholder("x", {2, 8, 64}), tf::numbers("n", {8, 32}, {2}),
+                                tf::node("y", "RFFT2D", {"x", "n"})},
                                {}),
                      "m.pb");
   EXPECT_EQ(targets(graph), Targets{"aten._fft_r2c.default"});
-  EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Axes{2, 17}));  // 32 / 2 + 1
+  EXPECT_EQ(sizes_of(graph.tensor(graph.outputs[0])), (Axes{2, 8, 17}));  // 32 / 2 + 1
   EXPECT_EQ(graph.tensor(graph.outputs[0]).dtype, DType::complex64);
   EXPECT_TRUE(summarize(graph).opaque.empty());
 }
 
 TEST(TfLinalg, WhatIsNoMatrixStaysOpaque) {
-  EXPECT_EQ(targets(linalg("Cholesky", {8})), Targets{"tensorflow.Cholesky"});
+  EXPECT_EQ(targets(linalg("MatrixDeterminant", {8})), Targets{"tensorflow.MatrixDeterminant"});
 }
 
 }  // namespace
