@@ -1,0 +1,157 @@
+#include <gtest/gtest.h>
+
+#include <array>
+
+#include "parallel_opt/base/random.h"
+#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/importers/model.h"
+
+/// What holds of every layout on every device, over a few hundred drawn ones.
+namespace parallel_opt {
+namespace {
+
+constexpr double kRounding = 1 + 1e-9;
+
+TransformerFacts facts_at(const std::string& model, std::int64_t sequence) {
+  const std::string spec = "transformer:" + model + ",dtype=bf16,seq=" + std::to_string(sequence);
+  return transformer_facts(bind(load_model(spec), {{"batch", 1}, {"sequence", sequence}}));
+}
+
+/// One drawn case: a model at two lengths, a device, a stack and a layout.
+struct Drawn {
+  TransformerFacts facts, longer;
+  Accelerator device;
+  const SoftwareStack* stack = nullptr;
+  ParallelLayout layout;
+
+  LayoutCost cost(const ParallelLayout& l) const {
+    return layout_cost(facts, device, *stack, l, layout_parameters());
+  }
+};
+
+class Draws {
+ public:
+  Drawn next() {
+    Drawn drawn;
+    const bool mixture = pick({0, 0, 1}) == 1;
+    drawn.facts = mixture ? mixture_ : dense_;
+    drawn.longer = mixture ? longer_mixture_ : longer_dense_;
+    static constexpr std::array kDevices = {"V100-SXM-32GB", "A100-SXM-80GB", "H100-SXM-80GB",
+                                            "MI300X", "TPU-v5p"};
+    static constexpr std::array kStacks = {"megatron", "pytorch", "torchtitan", "nanotron"};
+    drawn.device =
+        *accelerator_of(*find_device(load_database(), kDevices.at(pick({0, 1, 2, 3, 4}))), "bf16");
+    drawn.stack = find_stack(kStacks.at(pick({0, 1, 2, 3})));
+    ParallelLayout& l = drawn.layout;
+    l.tensor = int(pick({1, 2, 4, 8}));
+    l.pipeline = int(pick({1, 2, 4}));
+    l.data = int(pick({1, 2, 8, 16}));
+    if (mixture && l.data > 1) l.expert = int(pick({1, 2}));
+    l.shard = int(pick({0, 1, 2, 3}));
+    l.micro_batch = double(pick({1, 2, 4}));
+    l.micro_batches = double(pick({1, 2, 4, 16}));
+    l.recompute = RecomputeRule(pick({0, 1, 2}));
+    l.sequence_parallel = l.tensor > 1 && pick({0, 1}) == 1;
+    l.schedule = ScheduleKind(pick({0, 1, 4, 5, 6}));
+    return drawn;
+  }
+
+ private:
+  std::size_t pick(std::initializer_list<std::size_t> values) {
+    return *(values.begin() + random_.below(values.size()));
+  }
+  static constexpr const char* kDense = "layers=32,hidden=4096,heads=32,vocab=32000";
+  static constexpr const char* kMixture =
+      "layers=16,hidden=2048,heads=16,experts=16,expert_ffn=2048";
+  TransformerFacts dense_ = facts_at(kDense, 1024), longer_dense_ = facts_at(kDense, 2048);
+  TransformerFacts mixture_ = facts_at(kMixture, 1024), longer_mixture_ = facts_at(kMixture, 2048);
+  Random random_{6};
+};
+
+constexpr int kDraws = 300;
+
+TEST(LayoutProperties, MoreOfAnythingIsNeverFasterNorSmaller) {
+  Draws draws;
+  for (int i = 0; i < kDraws; ++i) {
+    const Drawn drawn = draws.next();
+    const LayoutCost base = drawn.cost(drawn.layout);
+    ParallelLayout more = drawn.layout;
+    more.micro_batch *= 2;
+    EXPECT_GE(drawn.cost(more).time_s() * kRounding, base.time_s()) << "micro-batch, draw " << i;
+    EXPECT_GT(drawn.cost(more).memory_bytes(), base.memory_bytes()) << i;
+    more = drawn.layout;
+    more.micro_batches *= 2;
+    EXPECT_GT(drawn.cost(more).time_s(), base.time_s()) << "micro-batches, draw " << i;
+    EXPECT_LE(drawn.cost(more).time_s(), 2 * base.time_s() * kRounding) << i;
+    const LayoutCost longer =
+        layout_cost(drawn.longer, drawn.device, *drawn.stack, drawn.layout, layout_parameters());
+    EXPECT_GE(longer.time_s() * kRounding, base.time_s()) << "sequence, draw " << i;
+    EXPECT_GT(longer.memory_bytes(), base.memory_bytes()) << i;
+  }
+}
+
+TEST(LayoutProperties, EveryDegreeOfTensorDoesTheWholeArithmetic) {
+  // Kernels cost nothing and the memory is endlessly fast: t ranks take a t-th each.
+  Draws draws;
+  LayoutParameters p = layout_parameters();
+  p.kernel_s = p.inner_half = p.wave = 0;
+  for (int i = 0; i < kDraws; ++i) {
+    Drawn drawn = draws.next();
+    drawn.device.bytes_per_s = 1e30;
+    ParallelLayout one = drawn.layout;
+    one.tensor = 1;
+    const auto products = [&](const ParallelLayout& l) {
+      return layout_cost(drawn.facts, drawn.device, *drawn.stack, l, p).products_s;
+    };
+    const double share = products(drawn.layout) * drawn.layout.tensor / products(one);
+    EXPECT_NEAR(share, 1, 1e-9) << i;
+  }
+}
+
+TEST(LayoutProperties, RecomputationAndShardsTradeTimeForMemory) {
+  Draws draws;
+  for (int i = 0; i < kDraws; ++i) {
+    const Drawn drawn = draws.next();
+    const auto with = [&](RecomputeRule rule) {
+      ParallelLayout l = drawn.layout;
+      l.recompute = rule;
+      return drawn.cost(l);
+    };
+    const LayoutCost none = with(RecomputeRule::none), full = with(RecomputeRule::full);
+    const LayoutCost some = with(RecomputeRule::selective);
+    EXPECT_LE(none.time_s(), some.time_s() * kRounding) << i;
+    EXPECT_LE(some.time_s(), full.time_s() * kRounding) << i;
+    EXPECT_GE(none.memory_bytes() * kRounding, some.memory_bytes()) << i;
+    EXPECT_GE(some.memory_bytes() * kRounding, full.memory_bytes()) << i;
+    const auto held = [&](int shard) {
+      ParallelLayout l = drawn.layout;
+      l.shard = shard;
+      return drawn.cost(l).memory_bytes();
+    };
+    EXPECT_GE(held(0) * kRounding, held(1)) << i;
+    EXPECT_GE(held(1) * kRounding, held(2)) << i;
+    EXPECT_GE(held(1) * kRounding, held(3)) << i;  // pipelines keep gathered weights for the step
+  }
+}
+
+TEST(LayoutProperties, MoreReplicasHoldNoMoreAndEnergyCoversIdling) {
+  Draws draws;
+  for (int i = 0; i < kDraws; ++i) {
+    const Drawn drawn = draws.next();
+    ParallelLayout twice = drawn.layout;
+    twice.data *= 2;
+    const LayoutCost cost = drawn.cost(drawn.layout);
+    if (drawn.layout.data > 1) {
+      EXPECT_LE(drawn.cost(twice).memory_bytes(), cost.memory_bytes() * kRounding) << i;
+    }
+    const Estimate estimate =
+        layout_estimate(cost, drawn.facts, drawn.device, drawn.layout, layout_parameters());
+    if (!estimate.energy_j) continue;
+    const double idle = drawn.device.idle_w * drawn.layout.devices() * cost.time_s();
+    EXPECT_GE(estimate.energy_j->value, idle) << i;
+  }
+}
+
+}  // namespace
+}  // namespace parallel_opt
