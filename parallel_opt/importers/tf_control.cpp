@@ -523,7 +523,10 @@ std::optional<Trips> Importer::frame_trips(const Run& run, Source condition, int
       if (!added && body.node(sum.index).op != "Sub") continue;
       for (std::size_t j = 0; j < (added ? 2U : 1U); ++j) {
         const Source own = origin(wires(sum)[j]);
-        const auto by = known(origin(wires(sum)[1 - j]));
+        // A constant of the loop may come later in the graph than its condition.
+        const auto number = constant_of(body, trace(body, wires(sum)[1 - j]));
+        const auto by =
+            number ? std::optional<Dim>(sizes::fixed(*number)) : known(origin(wires(sum)[1 - j]));
         if (!own.argument && own.index == counter.index && by) step = whole_step(*by, added);
       }
     }

@@ -330,6 +330,14 @@ std::vector<tf::Bytes> first_generation_loop() {
           tf::node("y", "Relu", {"out"})};
 }
 
+TEST(GraphDef, LoopOfTensorFlow1MayStateItsStepAfterItsCondition) {
+  std::vector<tf::Bytes> nodes = first_generation_loop();
+  const tf::Bytes one = nodes[15];  // the constant
+  nodes.erase(nodes.begin() + 15);
+  nodes.push_back(one);
+  EXPECT_EQ(read_nodes(nodes).regions.at(0).runs, 5);
+}
+
 TEST(GraphDef, LoopOfTensorFlow1MayCountDownByWhatEntersIt) {
   std::vector<tf::Bytes> nodes = first_generation_loop();
   const tf::Attributes frame = {{"frame_name", tf::text("f")}, {"is_constant", tf::flag(true)}};
