@@ -54,6 +54,24 @@ void GraphReader::read(Node graph_module) {
   read_inputs(scope, graph_module["signature"]);
   read_nodes(scope, graph, graph_place);
   read_outputs(scope, graph_module["signature"]);
+  check_outputs(scope, graph["outputs"], graph_module["signature"]["output_specs"]);
+}
+
+/// What the graph itself lists as its outputs says the same as the signature.
+void GraphReader::check_outputs(const Scope& scope, Node outputs, Node specs) {
+  const Place graph_place{nullptr, "graph", SIZE_MAX};
+  const Place outputs_place{&graph_place, "outputs", SIZE_MAX};
+  if (!outputs.is(Kind::array) || !specs.is(Kind::array)) return;
+  if (outputs.size() > 0 && outputs.size() != specs.size()) {
+    findings_.fault(outputs_place,
+                    "has " + std::to_string(outputs.size()) + " entries, signature.output_specs " +
+                        std::to_string(specs.size()),
+                    "is the file complete?");
+  }
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    const Variant value = variant_of(outputs.at(i));
+    if (value.key == "as_tensor") find(scope, value.value, {&outputs_place, "", i});
+  }
 }
 
 void GraphReader::open(Scope& scope, Node graph, const Place& place) {

@@ -47,6 +47,7 @@ class GraphReader {
   void read_inputs(Scope& scope, Node signature);
   void read_input(Scope& scope, Node spec, const Place& place);
   void read_outputs(const Scope& scope, Node signature);
+  void check_outputs(const Scope& scope, Node outputs, Node specs);
   void read_nodes(Scope& scope, Node graph, const Place& place);
   void read_node(Scope& scope, Node node, const Place& place);
 

@@ -84,6 +84,7 @@ struct Model {
   std::vector<std::string> nodes;
   std::vector<std::string> inputs;   ///< input_specs
   std::vector<std::string> outputs;  ///< output_specs
+  std::string graph_outputs;         ///< what graph.outputs lists, as JSON without brackets
   std::string ranges;                ///< members of range_constraints
   std::string version = R"({"major": 8, "minor": 20})";
 
@@ -112,9 +113,9 @@ struct Model {
                     result + "\"}");
   }
   std::string json() const {
-    return R"({"graph_module": {"graph": {"inputs": [], "outputs": [], "nodes": [)" +
-           join_lines(nodes) + R"(], "tensor_values": {)" + join_lines(values) +
-           R"(}, "sym_int_values": {)" + join_lines(sizes) +
+    return R"({"graph_module": {"graph": {"inputs": [], "outputs": [)" + graph_outputs +
+           R"(], "nodes": [)" + join_lines(nodes) + R"(], "tensor_values": {)" +
+           join_lines(values) + R"(}, "sym_int_values": {)" + join_lines(sizes) +
            R"(}, "sym_bool_values": {}}, "signature": {"input_specs": [)" + join_lines(inputs) +
            R"(], "output_specs": [)" + join_lines(outputs) +
            R"(]}, "module_call_graph": []}, "opset_version": {"aten": 10}, "range_constraints": {)" +

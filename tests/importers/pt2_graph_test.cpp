@@ -394,6 +394,18 @@ TEST(Pt2Graph, FaultsInNodesAreAllNamed) {
             "(is the file complete?)");
 }
 
+TEST(Pt2Graph, TheGraphsOwnOutputsAgreeWithItsSignature) {
+  Model model = linear_model();
+  model.graph_outputs = R"({"as_tensor": {"name": "linear"}})";
+  EXPECT_EQ(error(model), "no error");
+  model.graph_outputs = R"({"as_tensor": {"name": "ghost"}}, {"as_none": true})";
+  EXPECT_EQ(error(model),
+            "model.pt2:graph.outputs: has 2 entries, signature.output_specs 1 (is the file "
+            "complete?)\n"
+            "model.pt2:graph.outputs[0]: tensor \"ghost\" is made by no earlier node (is the file "
+            "complete?)");
+}
+
 TEST(Pt2Graph, OperatorsNeedTheirTensors) {
   Model model = linear_model();
   const std::string none = argument("weight", "as_none", "true");
