@@ -162,7 +162,7 @@ std::vector<Check> check_python(const Processes& processes, bool gpus) {
   } else {
     checks.push_back({"package", CheckStatus::fault, "parallel_opt is not installed in this Python",
                       "run, demo and capture do not work",
-                      python + " -m pip install parallel_opt"});
+                      python + " -m pip install . in parallel_opt's source"});
   }
   checks.push_back(torch_check(facts, python, gpus));
   checks.push_back(compile_check(facts));

@@ -55,6 +55,7 @@ ProbeReport probe(const Args& args, const Console& console) {
   std::vector<std::string> words = {"--json"};
   if (args.has("quick")) words.push_back("--quick");
   if (args.has("no-store")) words.push_back("--no-store");
+  if (console.quiet) words.push_back("--quiet");
   if (args.has("budget")) words.insert(words.end(), {"--budget", args.at("budget")});
   std::vector<std::string> argv;
   std::string missing;

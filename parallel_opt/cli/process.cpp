@@ -60,7 +60,47 @@ int spawn(const std::vector<std::string>& argv, const posix_spawn_file_actions_t
   return failed == 0 ? 0 : 127;
 }
 
+/// The program that signals to end are passed on to, and one that came before it ran.
+volatile sig_atomic_t followed = 0, early = 0;
+
+void pass_on(int signal) {
+  if (followed > 0) {
+    ::kill(followed, signal);
+  } else {
+    early = signal;
+  }
+}
+
+/// What ends this process ends the program that it follows, which is then reported on.
+class SignalsPassedOn {
+ public:
+  SignalsPassedOn() {
+    followed = early = 0;
+    struct sigaction action = {};
+    action.sa_handler = pass_on;
+    for (std::size_t i = 0; i < kSignals.size(); ++i) {
+      ::sigaction(kSignals[i], &action, &before_[i]);
+    }
+  }
+  ~SignalsPassedOn() {
+    for (std::size_t i = 0; i < kSignals.size(); ++i) {
+      ::sigaction(kSignals[i], &before_[i], nullptr);
+    }
+  }
+  SignalsPassedOn(const SignalsPassedOn&) = delete;
+  SignalsPassedOn& operator=(const SignalsPassedOn&) = delete;
+  static void to(pid_t child) {
+    followed = child;
+    if (early != 0) ::kill(child, early);
+  }
+
+ private:
+  static constexpr std::array<int, 2> kSignals = {SIGTERM, SIGHUP};
+  std::array<struct sigaction, 2> before_ = {};
+};
+
 int follow_process(const std::vector<std::string>& argv) {
+  const SignalsPassedOn signals;
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
@@ -77,6 +117,7 @@ int follow_process(const std::vector<std::string>& argv) {
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   pid_t child = 0;
   const int failed = spawn(argv, actions, &attributes, child);
+  if (failed == 0) SignalsPassedOn::to(child);
   const int code = failed == 0 ? exit_code_of(child) : kNotStarted;
   ::sigaction(SIGINT, &before, nullptr);
   ::posix_spawnattr_destroy(&attributes);
@@ -144,7 +185,8 @@ std::vector<std::string> python_command(const Processes& processes, const std::s
   if (look.output.starts_with("parallel_opt")) {
     throw MissingPart(
         python, "the Python package parallel_opt is not installed there",
-        "run `" + python + " -m pip install parallel_opt`, or set PARALLEL_OPT_PYTHON");
+        "run `" + python +
+            " -m pip install .` in parallel_opt's source, or set PARALLEL_OPT_PYTHON");
   }
   std::vector<std::string> argv = {python, "-m", "parallel_opt." + module};
   argv.insert(argv.end(), args.begin(), args.end());

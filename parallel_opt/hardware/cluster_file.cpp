@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <tuple>
 
 #include "parallel_opt/base/text.h"
@@ -169,6 +170,15 @@ class Builder {
       }
       if (nodes.sockets) node.sockets = node.numa_nodes = *nodes.sockets;
       places_[node.name] = n;
+    }
+    const auto own = std::span(cluster_.devices).subspan(first_device);
+    const auto processors = double(std::ranges::count(own, DeviceKind::cpu, &Device::kind));
+    for (Device& device : own) {
+      // Processors share their node's memory.
+      if (nodes.memory && device.kind == DeviceKind::cpu) {
+        device.memory_bytes =
+            exact(nodes.memory->bytes * nodes.count / processors, Quality::reported);
+      }
     }
     for (std::size_t d = first_device; d < cluster_.devices.size(); ++d) {
       if (nodes.usd_per_device_hour) {

@@ -17,6 +17,7 @@ struct Unit {
 };
 
 constexpr double kBit = 1.0 / 8;
+constexpr double kMost = 1e18;  // in bytes, bytes per second or seconds: beyond, counts overflow
 constexpr std::array<Unit, 23> kBandwidths = {{{"kbps", 1e3 * kBit},
                                                {"mbps", 1e6 * kBit},
                                                {"gbps", 1e9 * kBit},
@@ -83,6 +84,8 @@ void read(const JsonView& in, std::optional<T> (*parse_text)(std::string_view), 
                       std::string("write ") + example});
   } else if ((*found).*member < 0) {
     faults.push_back({in.path(), "is negative: " + in.dump(), ""});
+  } else if ((*found).*member > kMost) {
+    faults.push_back({in.path(), "is more than any machine has: " + in.dump(), ""});
   } else {
     value = *found;
   }

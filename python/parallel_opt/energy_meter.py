@@ -53,6 +53,10 @@ class energy:  # noqa: N801  (used as a function is: `with energy() as e`)
         return f"<energy: {amount}{self._reading.quality}, over {self._reading.window_s:.4g} s>"
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
+        if name.startswith("_") or not hasattr(EnergyReading, name):
+            raise AttributeError(f"energy() has no {name!r}")
         return getattr(self.reading, name)
+
+    def __dir__(self) -> list[str]:
+        fields = [name for name in dir(EnergyReading) if not name.startswith("_")]
+        return [*super().__dir__(), *fields]

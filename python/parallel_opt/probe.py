@@ -285,12 +285,17 @@ def _progress(text: str) -> None:
     print(f"probe: {text}", file=sys.stderr, flush=True)
 
 
+def _tell(options: argparse.Namespace) -> Callable[[str], None] | None:
+    return None if options.quiet else _progress
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m parallel_opt.probe", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the document")
     parser.add_argument("--quick", action="store_true", help=f"about {QUICK_BUDGET_S:g} s")
     parser.add_argument("--budget", type=float, metavar="SECONDS", help="time to spend")
     parser.add_argument("--no-store", action="store_true", help="leave the cache alone")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     parser.add_argument("--uuid", help="only this device, on its own cores")
     options = parser.parse_args(arguments)
     if options.budget is not None and options.budget <= 0:
@@ -303,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # The uuid holds the cores, so the affinity changes after the device was looked up.
             return _finish(options, *_pinned(device, options))
     sets, notes = run(
-        budget_s=options.budget, quick=options.quick, uuid=options.uuid, tell=_progress
+        budget_s=options.budget, quick=options.quick, uuid=options.uuid, tell=_tell(options)
     )
     return _finish(options, sets, notes)
 
@@ -313,7 +318,7 @@ def _pinned(device: _core.Device, options: argparse.Namespace) -> tuple[list[Doc
     budget_s = options.budget or (QUICK_BUDGET_S if options.quick else BUDGET_S)
     try:
         os.sched_setaffinity(0, device.cores)
-        return [measure(device, budget_s=budget_s, quick=options.quick, tell=_progress)], []
+        return [measure(device, budget_s=budget_s, quick=options.quick, tell=_tell(options))], []
     finally:
         os.sched_setaffinity(0, before)
 

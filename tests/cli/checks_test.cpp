@@ -43,7 +43,7 @@ TEST_F(DoctorPython, WhatIsMissingHasItsPriceAndRemedy) {
   EXPECT_EQ(
       text(checks.at(1)),
       "package fault: parallel_opt is not installed in this Python | run, demo and capture do not "
-      "work | /opt/python -m pip install parallel_opt");
+      "work | /opt/python -m pip install . in parallel_opt's source");
   EXPECT_EQ(text(checks.at(2)),
             "torch fault: not installed | nothing can be trained or captured | /opt/python -m pip "
             "install torch");

@@ -29,6 +29,9 @@ TEST(Processes, AFollowedProgramKeepsItsExitCode) {
   EXPECT_EQ(real.follow({"/no/such/program"}), kNotStarted);
   EXPECT_EQ(real.follow({"sh", "-c", "exit 127"}), 127);          // its own word
   EXPECT_EQ(real.follow({"sh", "-c", "kill -INT $$"}), 128 + 2);  // not ignored by the child
+  // What would end the follower ends the program, and the follower goes on to report.
+  EXPECT_EQ(real.follow({"sh", "-c", "kill -TERM $PPID; exec sleep 60"}), 128 + 15);
+  EXPECT_EQ(real.follow({"sh", "-c", "kill -HUP $PPID; exec sleep 60"}), 128 + 1);
 }
 
 Processes answering(const ProcessResult& result) {
@@ -57,7 +60,7 @@ TEST(PythonCommand, SaysWhatIsMissingAndHowToGetIt) {
             "or set PARALLEL_OPT_PYTHON)");
   EXPECT_EQ(missing({0, "parallel_opt\n"}),
             "/opt/python: the Python package parallel_opt is not installed there (run `/opt/python "
-            "-m pip install parallel_opt`, or set PARALLEL_OPT_PYTHON)");
+            "-m pip install .` in parallel_opt's source, or set PARALLEL_OPT_PYTHON)");
   EXPECT_EQ(missing({0, "\n"}), "nothing");
 }
 
