@@ -31,7 +31,21 @@ void write_pictures(const Graph& graph, const Args& args, const Console& console
   if (const auto html = args.get("html")) write_and_say(*html, graph_html(view, by), console);
 }
 
+/// Colours and the machine behind them are those of pictures.
+void refuse_without_picture(const Args& args) {
+  if (args.has("svg") || args.has("html")) return;
+  std::vector<Fault> faults;
+  for (const char* flag : {"color", "cluster"}) {
+    if (args.has(flag)) {
+      faults.push_back({"--" + std::string(flag), "says nothing without a picture",
+                        "add --svg FILE or --html FILE"});
+    }
+  }
+  if (!faults.empty()) throw UsageError(std::move(faults));
+}
+
 ExitCode run_graph(const Args& args, const Console& console) {
+  refuse_without_picture(args);
   const std::optional<std::int64_t> seq = args.whole("seq", 1);
   const Graph graph =
       bind_sizes(with_operator_flag(load_model_argument(args.at("MODEL"), console, seq), args),

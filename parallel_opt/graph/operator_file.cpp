@@ -183,6 +183,7 @@ Graph with_operators(Graph graph, const std::vector<CustomOperator>& operators) 
       *same = custom;
     }
   }
+  throw_if_any(check_custom_spaces(graph));
   return graph;
 }
 

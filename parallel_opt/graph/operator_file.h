@@ -22,8 +22,12 @@ std::vector<Fault> check(const CustomOperator& custom, const std::string& where)
 /// Reads and checks a document; throws one InputError with every fault.
 OperatorFile operators_from_json(std::string_view text, const std::string& name);
 
+/// Every way in which a row's space contradicts the first operator of the graph that shows it:
+/// operands that it does not take, other ranks, one name for two sizes.
+std::vector<Fault> check_custom_spaces(const Graph& graph);
+
 /// The graph with rows added; a row takes the place of an earlier one, or of the table's own, for
-/// the same target.
+/// the same target. Throws InputError where a row contradicts an operator of the graph.
 Graph with_operators(Graph graph, const std::vector<CustomOperator>& operators);
 
 template <class Visitor, class T>

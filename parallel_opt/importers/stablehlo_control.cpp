@@ -36,8 +36,41 @@ std::string direction_of(const Op& compare) {
   return direction;
 }
 
-/// Counts the runs of a loop whose condition is `compare LT counter limit` and whose body adds a
-/// constant to the counter.
+enum class Relation { less, less_equal, greater, greater_equal, other };
+
+/// Of the first operand to the second, or the other way round.
+Relation relation_of(const Op& compare, bool turned) {
+  const std::string direction = direction_of(compare);
+  const auto is = [&](std::string_view word) { return direction.find(word) != std::string::npos; };
+  if (is("LT")) return turned ? Relation::greater : Relation::less;
+  if (is("LE")) return turned ? Relation::greater_equal : Relation::less_equal;
+  if (is("GT")) return turned ? Relation::less : Relation::greater;
+  if (is("GE")) return turned ? Relation::less_equal : Relation::greater_equal;
+  return is("NE") ? Relation::other : Relation::less;
+}
+
+/// Runs of a counter from `start` in steps of `step` while it stands so to `limit`; empty: without
+/// end, or beyond what is counted.
+std::optional<std::int64_t> runs_of(std::int64_t start, std::int64_t step, std::int64_t limit,
+                                    Relation relation) {
+  const bool up = relation == Relation::less || relation == Relation::less_equal ||
+                  (relation == Relation::other && step > 0);
+  std::int64_t distance = 0, pace = step;
+  const bool far = up ? __builtin_sub_overflow(limit, start, &distance)
+                      : __builtin_sub_overflow(start, limit, &distance);
+  if (far || (!up && __builtin_sub_overflow(std::int64_t(0), step, &pace))) return std::nullopt;
+  const bool equal = relation == Relation::less_equal || relation == Relation::greater_equal;
+  if (relation == Relation::other) {
+    return distance >= 0 && pace > 0 && distance % pace == 0 ? std::optional(distance / pace)
+                                                             : std::nullopt;
+  }
+  if (distance < 0 || (distance == 0 && !equal)) return 0;
+  if (pace <= 0) return std::nullopt;
+  return equal ? distance / pace + 1 : (distance - 1) / pace + 1;
+}
+
+/// Counts the runs of a loop whose condition compares a counter with a limit and whose body adds a
+/// constant to the counter or takes it away.
 class TripFinder {
  public:
   TripFinder(const Importer& importer, const Op& op, const Values& in, const Scope& scope)
@@ -53,20 +86,21 @@ class TripFinder {
     if (condition_.ops.empty() || body_.ops.empty()) return std::nullopt;
     if (condition_.ops.back().operands.size() != 1) return std::nullopt;
     const Op* compare = maker(condition_, condition_.ops.back().operands[0]);
-    const bool less = compare != nullptr && compare->operands.size() == 2 &&
-                      compare->name.ends_with("compare") &&
-                      direction_of(*compare).find("LT") != std::string::npos;
-    if (!less) return std::nullopt;
-    const std::size_t counter = index_of(outer_, compare->operands[0]);
-    if (!carried(counter)) return std::nullopt;
-    const auto start = m_.at(in_[counter]).known;
-    const auto most = limit(compare->operands[1]);
-    const auto step = step_of(counter);
-    std::int64_t distance = 0;
-    if (!start || !most || !step || __builtin_sub_overflow(*most, *start, &distance)) {
-      return std::nullopt;
+    const bool compares = compare != nullptr && compare->operands.size() == 2 &&
+                          compare->name.ends_with("compare") &&
+                          direction_of(*compare).find("EQ") == std::string::npos;
+    if (!compares) return std::nullopt;
+    for (const bool turned : {false, true}) {
+      const std::size_t counter = index_of(outer_, compare->operands[turned ? 1 : 0]);
+      if (!carried(counter)) continue;
+      const auto start = m_.at(in_[counter]).known;
+      const auto most = limit(compare->operands[turned ? 0 : 1]);
+      const auto step = step_of(counter);
+      if (start && most && step) {
+        return runs_of(*start, *step, *most, relation_of(*compare, turned));
+      }
     }
-    return distance <= 0 ? 0 : (distance - 1) / *step + 1;
+    return std::nullopt;
   }
 
  private:
@@ -83,13 +117,18 @@ class TripFinder {
 
   std::optional<std::int64_t> step_of(std::size_t counter) const {
     const Op* sum = maker(body_, body_.ops.back().operands[counter]);
-    if (sum == nullptr || !sum->name.ends_with(".add") || sum->operands.size() != 2) {
+    const bool minus = sum != nullptr && sum->name.ends_with(".subtract");
+    if (sum == nullptr || (!minus && !sum->name.ends_with(".add")) || sum->operands.size() != 2) {
       return std::nullopt;
     }
     const bool first = sum->operands[0] == inner_[counter];
-    if (!first && sum->operands[1] != inner_[counter]) return std::nullopt;
+    if (!first && (minus || sum->operands[1] != inner_[counter])) return std::nullopt;
     const auto step = number(body_, sum->operands[first ? 1 : 0]);
-    return step && *step > 0 ? step : std::nullopt;
+    std::int64_t signed_step = 0;
+    if (!step || *step == 0 || (minus && __builtin_sub_overflow(0, *step, &signed_step))) {
+      return std::nullopt;
+    }
+    return minus ? signed_step : *step;
   }
 
   /// A constant of the region, or what is known of a value around the loop.

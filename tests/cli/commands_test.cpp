@@ -175,6 +175,12 @@ TEST_F(Commands, SeqMayBeLongerThanAnInlineModelsDefault) {
 TEST_F(Commands, AFileThatIsNoArchiveIsBadInput) {
   write_file(at("bad.pt2"), "not a zip");
   EXPECT_EQ(run_cli({"graph", at("bad.pt2")}).code, 4);
+  const CliRun colours =
+      run_cli({"graph", "transformer:layers=2", "--color", "time", "--cluster", "x"});
+  EXPECT_EQ(colours.code, 2);
+  EXPECT_EQ(colours.err,
+            "error: --color: says nothing without a picture (add --svg FILE or --html FILE)\n"
+            "error: --cluster: says nothing without a picture (add --svg FILE or --html FILE)\n");
   EXPECT_EQ(run_cli({"plan", "--model", at("bad.pt2"), "--cluster", "8xH100-SXM-80GB"}).code, 4);
 }
 

@@ -52,6 +52,33 @@ TEST(OperatorFile, ACustomRowIsCountedByItsFormulas) {
   EXPECT_TRUE(summarize(g).opaque.empty());
 }
 
+TEST(OperatorFile, ARowThatContradictsItsOperatorIsRefused) {
+  // x is [2, 3, 8], w [16, 8], the result [2, 3, 16].
+  const auto error = [](const std::string& space) -> std::string {
+    CustomOperator custom = fused_linear();
+    custom.space = space;
+    custom.saves = custom.flops = custom.other_flops = "";
+    try {
+      (void)with_operators(calls_it(), {custom});
+      return "none";
+    } catch (const InputError& e) {
+      const std::string text = e.what();
+      return text.substr(0, text.find(" (mend its row"));
+    }
+  };
+  const std::string begin = "operator \"mylib.fused\": its space ";
+  EXPECT_EQ(error("x=b* k, w=n k -> b* n"), "none");
+  EXPECT_EQ(error("x=b* k, w=n m -> b* n"), "none");  // one size may have two names
+  EXPECT_EQ(error("x=b* k, w=k n -> b* n").substr(0, begin.size() + 60),
+            begin + "\"x=b* k, w=k n -> b* n\" calls 8 (x) and 16 (w) \"k\"");
+  EXPECT_EQ(error("x=b* k -> b* n"),
+            begin + "\"x=b* k -> b* n\" names 1 operands, the operator has 2 tensors");
+  EXPECT_EQ(error("x=a b c k, w=n k -> b* n"),
+            begin + "\"x=a b c k, w=n k -> b* n\" gives x 4 dimensions, it has 3");
+  EXPECT_EQ(error("x=b* k, w=n k, z=k -> b* n"),
+            begin + "\"x=b* k, w=n k, z=k -> b* n\" names \"z\", which the operator does not take");
+}
+
 TEST(OperatorFile, AFormulaCountsForTheBackwardOfAnyClass) {
   CustomOperator custom = fused_linear();
   custom.op_class = OpClass::attention;

@@ -120,6 +120,46 @@ TEST(StableHlo, ControlFlowSortingAndRandomNumbersHaveRows) {
   EXPECT_TRUE(noted(graph, "takes one of 3 ways"));
 }
 
+// lax.while_loop: a counter from `start`, compared with `limit`, changed by `step`.
+std::string loop_text(const std::string& compare, int start, int limit, const std::string& change,
+                      int step) {
+  const auto constant = [](const char* name, int value) {
+    return std::string(name) + " = stablehlo.constant dense<" + std::to_string(value) +
+           "> : tensor<i32>\n";
+  };
+  return "module @m {\n"
+         "func.func public @main(%x: tensor<4x8xf32>, %w: tensor<8x8xf32>) -> tensor<4x8xf32> {\n" +
+         constant("%c", start) +
+         "%0:3 = stablehlo.while(%a = %w, %i = %c, %y = %x) : tensor<8x8xf32>, tensor<i32>, "
+         "tensor<4x8xf32>\ncond {\n" +
+         constant("%l", limit) + "%t = stablehlo.compare " + compare +
+         ", SIGNED : (tensor<i32>, tensor<i32>) -> tensor<i1>\n"
+         "stablehlo.return %t : tensor<i1>\n} do {\n" +
+         constant("%s", step) + "%n = stablehlo." + change +
+         " %i, %s : tensor<i32>\n"
+         "%p = stablehlo.dot_general %y, %a, contracting_dims = [1] x [0] : (tensor<4x8xf32>, "
+         "tensor<8x8xf32>) -> tensor<4x8xf32>\n"
+         "stablehlo.return %a, %n, %p : tensor<8x8xf32>, tensor<i32>, tensor<4x8xf32>\n}\n"
+         "return %0#2 : tensor<4x8xf32>\n}\n}\n";
+}
+
+TEST(StableHlo, LoopsRunAsTheirCountersSay) {
+  const auto runs = [](const std::string& compare, int start, int limit, const std::string& change,
+                       int step) {
+    const Graph graph = read_stablehlo(loop_text(compare, start, limit, change, step), "m.mlir");
+    return forward_flops(graph) / (2.0 * 4 * 8 * 8);
+  };
+  EXPECT_EQ(runs("LT, %i, %l", 0, 7, "add", 2), 4);        // 0 2 4 6
+  EXPECT_EQ(runs("LE, %i, %l", 0, 5, "add", 1), 6);        // 0 .. 5
+  EXPECT_EQ(runs("GT, %i, %l", 10, 0, "add", -1), 10);     // 10 .. 1
+  EXPECT_EQ(runs("GE, %i, %l", 20, 2, "subtract", 3), 7);  // 20 17 14 11 8 5 2
+  EXPECT_EQ(runs("NE, %i, %l", 0, 5, "add", 1), 5);
+  EXPECT_EQ(runs("GT, %l, %i", 0, 3, "add", 1), 3);  // the limit stands first
+  EXPECT_EQ(runs("LT, %i, %l", 5, 5, "add", 1), 0);
+  EXPECT_TRUE(noted(read_stablehlo(loop_text("NE, %i, %l", 0, 5, "add", 2), "m.mlir"),
+                    "runs as often as data decide"));  // it never meets 5
+}
+
 TEST(StableHlo, ShardingsAreLeftOutAndNoted) {
   const Graph graph = load("mlp_sharded.mlir");
   EXPECT_TRUE(noted(graph, "shardings written in the text were left out"));
