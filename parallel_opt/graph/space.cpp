@@ -25,15 +25,15 @@ OperandPattern parse_operand(std::string_view text) {
   return pattern;
 }
 
-std::vector<std::string> words(std::string_view text) {
+std::vector<std::string> listed_names(std::string_view text) {
   if (text.empty()) return {};
   return split(text, ' ');
 }
 
 SpacePattern pattern_of_row(const OpRow& row) {
   SpacePattern pattern = parse_pattern(row.space);
-  pattern.mixed = words(row.mixed);
-  pattern.selected = words(row.selected);
+  pattern.mixed = listed_names(row.mixed);
+  pattern.selected = listed_names(row.selected);
   return pattern;
 }
 

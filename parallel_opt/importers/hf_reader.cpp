@@ -134,6 +134,11 @@ bool structural(std::string_view key) {
   });
 }
 
+/// Families whose classes in transformers are another's.
+bool borrows(std::string_view type, std::string_view stem) {
+  return stem == "llama" && (type == "internlm3" || type == "iquestcoder");
+}
+
 }  // namespace
 
 ConfigReader::ConfigReader(JsonTree::Node object, std::string where, std::vector<Fault>& faults,
@@ -354,7 +359,7 @@ HeadKind ConfigReader::head(HeadKind fallback, std::initializer_list<HeadKind> a
     const std::string_view stem(names.front().data(), names.front().size() - known.suffix.size());
     const std::string type = letters(text({"model_type"}, ""));
     const std::string of = letters(stem);
-    if (of.empty() || type.starts_with(of)) return known.head;
+    if (of.empty() || type.starts_with(of) || borrows(type, of)) return known.head;
     if (std::ranges::is_permutation(of, type)) return known.head;     // HunYuanDenseV1
     if (of == initials(text({"model_type"}, ""))) return known.head;  // AST
     if (known.head == HeadKind::base) break;                          // anything may end so
