@@ -97,19 +97,21 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured) {
   const double samples_per_s = raw.samples_per_s.value_or(0);
   const double samples = row.global_batch.value_or(0);
   const double tokens = samples * row.seq_len.value_or(0);
+  const double tflops = raw.tflops_per_gpu.value_or(0);
+  const double model_pct = raw.mfu_pct.value_or(0), hardware_pct = raw.hfu_pct.value_or(0);
   if (stated > 0) {
     row.iteration_s = stated;
   } else if (tokens > 0 && tokens_per_s > 0) {
     row.iteration_s = tokens / tokens_per_s;
   } else if (samples > 0 && samples_per_s > 0) {
     row.iteration_s = samples / samples_per_s;
-  } else if (raw.tflops_per_gpu.value_or(0) > 0) {
-    row.flops_per_s = 1e12 * *raw.tflops_per_gpu;
+  } else if (tflops > 0) {
+    row.flops_per_s = 1e12 * tflops;
     row.counts_recompute = lower_case(raw.tflops_kind).starts_with("hardware");
-  } else if (raw.mfu_pct.value_or(0) > 0) {
-    row.peak_share = *raw.mfu_pct / 100;
-  } else if (raw.hfu_pct.value_or(0) > 0) {
-    row.peak_share = *raw.hfu_pct / 100;
+  } else if (model_pct > 0) {
+    row.peak_share = model_pct / 100;
+  } else if (hardware_pct > 0) {
+    row.peak_share = hardware_pct / 100;
     row.counts_recompute = true;
   } else if (raw.tokens_per_s_per_gpu.value_or(0) > 0) {
     measured.untimed = "tokens/s/GPU is stated, but not global_batch, seq_len and gpus";

@@ -335,6 +335,15 @@ Values convolution(Importer& m, const Op& op, const Values& in) {
   const std::int64_t groups = number_of(op, "feature_group_count", 1);
   const std::int64_t batches = number_of(op, "batch_group_count", 1);
   if (groups < 1 || batches < 1) m.out.fail("a number of groups is out of range");
+  const auto extent = [&](const Shape& of, std::int64_t axis) {
+    return of[static_cast<std::size_t>(axis)].size;
+  };
+  const std::int64_t features = extent(m.shape(in[0]), data[1]);
+  const std::int64_t taken = extent(m.shape(in[1]), kernel[transposed ? 0 : 1]);
+  if (features > 0 && taken > 0 && features != taken * groups) {
+    m.out.fail("the kernel takes " + std::to_string(taken) + " x " + std::to_string(groups) +
+               " features, the operand has " + std::to_string(features));
+  }
   Shape shape;
   for (const std::int64_t axis : result)
     shape.push_back(type.shape[static_cast<std::size_t>(axis)]);

@@ -312,6 +312,22 @@ TEST(StableHlo, TypesThatContradictAnOperatorAreFaults) {
             "result's, fp32 [4, 3] and fp32 [4, 6]");
 }
 
+TEST(StableHlo, KernelsTakeTheFeaturesThatAreThere) {
+  const auto text = [](const std::string& groups) {
+    return "module @m {\nfunc.func public @main(%x: tensor<1x8x8x16xf32>, %w: "
+           "tensor<3x3x4x32xf32>) -> tensor<1x8x8x32xf32> {\n"
+           "%0 = stablehlo.convolution(%x, %w) dim_numbers = [b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, "
+           "f], window = {stride = [1, 1], pad = [[1, 1], [1, 1]]} {batch_group_count = 1 : i64, "
+           "feature_group_count = " +
+           groups +
+           " : i64} : (tensor<1x8x8x16xf32>, tensor<3x3x4x32xf32>) -> tensor<1x8x8x32xf32>\n"
+           "return %0 : tensor<1x8x8x32xf32>\n}\n}\n";
+  };
+  EXPECT_EQ(forward_flops(read_stablehlo(text("4"), "m.mlir")), 2.0 * 64 * 32 * 9 * 4);
+  const std::string error = testing::error_of([&] { read_stablehlo(text("1"), "m.mlir"); });
+  EXPECT_NE(error.find("the kernel takes 4 x 1 features, the operand has 16"), std::string::npos);
+}
+
 TEST(StableHlo, PartsAreJoinedAlongAnAxisThatIsThere) {
   for (const char* axis : {"-1", "2"}) {
     EXPECT_EQ(fault("%0 = stablehlo.concatenate %arg0, dim = " + std::string(axis) +
