@@ -21,6 +21,16 @@ struct AttentionParts {
 TensorId attend(GraphWriter& w, TensorId x, TensorId memory, const AttentionParts& parts,
                 std::int64_t out);
 
+/// Distances between positions as bucket numbers, a number of each head looked up for them: near
+/// ones have a bucket each, far ones share those of log(distance / near) * pace.
+struct DistanceBuckets {
+  std::string table;  ///< module of the weight [buckets, heads]
+  std::int64_t buckets = 0, heads = 0;
+  double near = 8, pace = 1;
+};
+/// [heads, n, n], to be added to attention's scores.
+TensorId bucketed_distances(GraphWriter& w, const DistanceBuckets& b, const Dim& length);
+
 /// down(activation(up(x))), or down(activation(gate(x)) * up(x)).
 struct TwoLayers {
   std::string up, down;

@@ -1,6 +1,7 @@
 #include "parallel_opt/importers/hf_config.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 
 #include "parallel_opt/base/json_traits.h"
@@ -147,6 +148,21 @@ HfFamily::Writing decoder_writing(const HfFamily& family, hf::ConfigReader& c) {
   return hf::writing(std::move(spec));
 }
 
+/// Which angles positions turn by changes numbers, no counts.
+void note_rotary_kind(hf::ConfigReader& c) {
+  constexpr auto kKnown =
+      std::to_array<std::string_view>({"default", "linear", "dynamic", "yarn", "longrope", "su",
+                                       "llama3", "mrope", "proportional", "ntk", "deepseek_yarn"});
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    std::optional<hf::ConfigReader> rope = c.object(key);
+    if (!rope) continue;
+    const std::string kind = rope->text({"rope_type", "type"}, "default");
+    if (std::ranges::find(kKnown, kind) != kKnown.end()) continue;
+    c.note(std::string(key) + ": '" + kind.substr(0, 40) +
+           "' is no kind of rotation that is known here; counts do not depend on it");
+  }
+}
+
 /// What changes a step but not the model.
 void note_training(hf::ConfigReader& c) {
   for (const char* key : {"layerdrop", "encoder_layerdrop", "decoder_layerdrop"}) {
@@ -183,6 +199,7 @@ Graph read_hf_config(std::string_view json, const std::string& name) {
       family.decoder != nullptr ? decoder_writing(family, reader) : family.read(reader);
   reader.ignore({"model_type", "architectures"});
   note_training(reader);
+  note_rotary_kind(reader);
   note_quantization(reader, dtype);
   reader.note_unread();
   throw_if_any(std::move(faults));

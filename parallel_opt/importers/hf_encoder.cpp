@@ -128,21 +128,8 @@ TensorId shared_layers(GraphWriter& w, const EncoderSpec& s, TensorId x) {
 TensorId distance_bias(GraphWriter& w, const EncoderSpec& s, const Dim& batch, const Dim& length) {
   const GraphWriter::Scope scope(w, "encoder");
   const std::int64_t heads = s.attention.heads;
-  const TensorId table = w.parameter("relative_attention_bias.weight", {s.buckets, heads});
-  const TensorId range = w.op("aten.arange.default", DType::i64, {}, {length});
-  const TensorId distance =
-      w.op("aten.sub.Tensor", {{"self", w.unsqueeze(range, 0)}, {"other", w.unsqueeze(range, 1)}},
-           {length, length});
-  const TensorId near = w.unary("aten.abs.default", distance);
-  const TensorId far = w.to(
-      w.mul(w.unary("aten.log.default", w.div(w.to(near, DType::fp32), 8)), 2.885), DType::i64);
-  const TensorId small = w.op("aten.lt.Scalar", DType::boolean, {{"self", near}}, {length, length});
-  const TensorId bucket =
-      w.op("aten.where.self", DType::i64, {{"condition", small}, {"self", near}, {"other", far}},
-           {length, length});
-  const TensorId values = w.embedding(bucket, table, "relative_attention_bias");
-  const TensorId first = w.view_op("aten.permute.default", values, {fixed(heads), length, length},
-                                   {{"dims", std::vector<std::int64_t>{2, 0, 1}}});
+  const TensorId first =
+      bucketed_distances(w, {"relative_attention_bias", s.buckets, heads, 8, 2.885}, length);
   const Shape shape{batch, fixed(heads), length, length};
   return w.op("aten.clone.default", {{"self", w.expand(w.unsqueeze(first, 0), shape)}}, shape);
 }

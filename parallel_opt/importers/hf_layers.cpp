@@ -511,6 +511,24 @@ static TensorId turned_after(GraphWriter& w, TensorId x, const AttentionParts& p
   return w.cat({first, rotate(w, rest, p.tables, p.width, p.pairs)}, 2);
 }
 
+TensorId bucketed_distances(GraphWriter& w, const DistanceBuckets& b, const Dim& length) {
+  const TensorId table = w.parameter(b.table + ".weight", {b.buckets, b.heads});
+  const TensorId range = w.op("aten.arange.default", DType::i64, {}, {length});
+  const TensorId distance =
+      w.op("aten.sub.Tensor", {{"self", w.unsqueeze(range, 0)}, {"other", w.unsqueeze(range, 1)}},
+           {length, length});
+  const TensorId near = w.unary("aten.abs.default", distance);
+  const TensorId scaled = w.div(w.to(near, DType::fp32), b.near);
+  const TensorId far = w.to(w.mul(w.unary("aten.log.default", scaled), b.pace), DType::i64);
+  const TensorId small = w.op("aten.lt.Scalar", DType::boolean, {{"self", near}}, {length, length});
+  const TensorId bucket =
+      w.op("aten.where.self", DType::i64, {{"condition", small}, {"self", near}, {"other", far}},
+           {length, length});
+  const TensorId values = w.embedding(bucket, table, b.table);
+  return w.view_op("aten.permute.default", values, {fixed(b.heads), length, length},
+                   {{"dims", std::vector<std::int64_t>{2, 0, 1}}});
+}
+
 TensorId attend(GraphWriter& w, TensorId x, TensorId memory, const AttentionParts& p,
                 std::int64_t out) {
   const std::int64_t inner = p.heads * p.width;

@@ -128,25 +128,6 @@ TensorId filtered_positions(GraphWriter& w, const SpeechSpec& s, TensorId x) {
   return w.transpose(y, 1, 2);
 }
 
-/// A number for each head and distance, [heads, n, n]: the first layer's, used by all.
-TensorId bucketed_distances(GraphWriter& w, const SpeechSpec& s, const Dim& length) {
-  const TensorId table = w.parameter("rel_attn_embed.weight", {s.buckets, s.heads});
-  const TensorId range = w.op("aten.arange.default", DType::i64, {}, {length});
-  const TensorId distance =
-      w.op("aten.sub.Tensor", {{"self", w.unsqueeze(range, 0)}, {"other", w.unsqueeze(range, 1)}},
-           {length, length});
-  const TensorId near = w.unary("aten.abs.default", distance);
-  const TensorId far = w.to(
-      w.mul(w.unary("aten.log.default", w.div(w.to(near, DType::fp32), 80)), 34.7), DType::i64);
-  const TensorId small = w.op("aten.lt.Scalar", DType::boolean, {{"self", near}}, {length, length});
-  const TensorId bucket =
-      w.op("aten.where.self", DType::i64, {{"condition", small}, {"self", near}, {"other", far}},
-           {length, length});
-  const TensorId values = w.embedding(bucket, table, "rel_attn_embed");
-  return w.view_op("aten.permute.default", values, {fixed(s.heads), length, length},
-                   {{"dims", std::vector<std::int64_t>{2, 0, 1}}});
-}
-
 /// The distances' numbers times a gate of each token and head: [b, heads, n, n].
 TensorId gated_distances(GraphWriter& w, const SpeechSpec& s, TensorId x, TensorId distances) {
   const Dim batch = w.dim(x, 0), length = w.dim(x, 1), heads = fixed(s.heads);
@@ -169,7 +150,9 @@ TensorId speech_layer(GraphWriter& w, const SpeechSpec& s, TensorId x, TensorId&
     AttentionParts p{"q_proj", "k_proj", "v_proj", "out_proj", s.heads, s.hidden / s.heads};
     p.call = {false, TensorId(), 0, s.attention_dropout};
     if (s.buckets > 0) {
-      if (!distances.valid()) distances = bucketed_distances(w, s, w.dim(h, 1));
+      if (!distances.valid())  // The first layer's, used by all.
+        distances =
+            bucketed_distances(w, {"rel_attn_embed", s.buckets, s.heads, 80, 34.7}, w.dim(h, 1));
       p.call.mask = gated_distances(w, s, h, distances);
       p.call.eager = true;
     }

@@ -170,13 +170,7 @@ Writing videomae(ConfigReader& c) {
   read_image(c, s.image, 16);
   t.qkv_bias = c.flag({"qkv_bias", "qv_bias"}, true);
   t.k_bias = false;
-  t.q = "attention.query";
-  t.k = "attention.key";
-  t.v = "attention.value";
-  t.o = "output.dense";
-  t.mlp = "";
-  t.up = "intermediate.dense";
-  t.down = "output.dense";
+  older_names(t);
   t.dropout = c.real({"hidden_dropout_prob"}, 0);
   t.attention_dropout = c.real({"attention_probs_dropout_prob"}, 0);
   s.frames = c.whole({"num_frames"}, 16, 1, 1 << 14);

@@ -96,6 +96,16 @@ void read_image(ConfigReader& c, ImageSpec& s, std::int64_t patch, bool cut) {
   }
 }
 
+void older_names(TowerSpec& t) {
+  t.q = "attention.query";
+  t.k = "attention.key";
+  t.v = "attention.value";
+  t.o = "output.dense";
+  t.mlp = "";
+  t.up = "intermediate.dense";
+  t.down = "output.dense";
+}
+
 void read_tower(ConfigReader& c, TowerSpec& t, const TowerSpec& defaults) {
   t = defaults;
   t.hidden = c.whole({"hidden_size"}, defaults.hidden);

@@ -53,6 +53,8 @@ TensorId pixel_input(GraphWriter& w, const ImageSpec& spec, const Dim& batch);
 /// What reaches beyond the last whole patch is cut off with `cut`, else a fault.
 void read_image(ConfigReader& c, ImageSpec& spec, std::int64_t patch, bool cut = false);
 void read_tower(ConfigReader& c, TowerSpec& tower, const TowerSpec& defaults);
+/// vit's layers under the names of older classes (beit, videomae).
+void older_names(TowerSpec& tower);
 
 /// The image side of clip and that of siglip, in the current module.
 ImageSpec clip_image_defaults();

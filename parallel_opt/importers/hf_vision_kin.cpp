@@ -10,17 +10,6 @@ namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
 
-/// vit's layers under the names of older classes.
-void older_names(TowerSpec& t) {
-  t.q = "attention.query";
-  t.k = "attention.key";
-  t.v = "attention.value";
-  t.o = "output.dense";
-  t.mlp = "";
-  t.up = "intermediate.dense";
-  t.down = "output.dense";
-}
-
 struct ViewSpec {
   ImageSpec image;
   std::string base, layers = "layers";

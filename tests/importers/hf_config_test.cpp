@@ -184,6 +184,19 @@ TEST(HfConfig, WhatIsNoConfigurationIsSaid) {
             "config.json:model_type: must be a string (is this a Hugging Face config.json?)");
 }
 
+TEST(HfConfig, UnknownKindsOfRotationAreNoted) {
+  const auto noted = [](const std::string& rope) {
+    const Graph graph =
+        read(R"({"model_type": "llama", "num_hidden_layers": 1, "rope_scaling": )" + rope + "}");
+    return std::ranges::count_if(graph.notes, [](const std::string& note) {
+      return note.starts_with("rope_scaling: 'quantum' is no kind of rotation that is known here");
+    });
+  };
+  EXPECT_EQ(noted(R"({"rope_type": "quantum", "factor": 2.0})"), 1);
+  EXPECT_EQ(noted(R"({"rope_type": "llama3", "factor": 8.0})"), 0);
+  EXPECT_EQ(noted(R"({"type": "linear", "factor": 2.0})"), 0);
+}
+
 TEST(HfConfig, StructureThatIsNotUnderstoodIsNoted) {
   const Graph graph = read(R"({"model_type": "llama", "num_hidden_layers": 1, "rope_scaling": null,
       "num_extra_heads": 3, "bos_token_id": 1, "transformers_version": "5.0"})");
