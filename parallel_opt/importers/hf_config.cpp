@@ -53,7 +53,7 @@ std::vector<HfFamily> all_families() {
 }
 
 /// The known type that is most likely the relative: "gemma3" begins gemma3_text, "qwen2_vl" begins
-/// with qwen2, "lama" is almost llama, "deberta-v2" has bert in it.
+/// with qwen2, "lama" is almost llama, "deberta-v2" has bert in it, "longt5" ends with t5.
 std::string nearest_family(std::string_view type) {
   const std::vector<std::string> known = hf_families();
   std::string begun, within, inside;
@@ -64,7 +64,9 @@ std::string nearest_family(std::string_view type) {
     const bool word =
         type.size() > one.size() && std::isalpha(static_cast<unsigned char>(type[one.size()])) == 0;
     if (type.starts_with(one) && word && one.size() > within.size()) within = one;
-    if (type.find(one) != type.npos && one.size() > std::max<std::size_t>(3, inside.size())) {
+    const bool ends = type.ends_with(one) && inside.empty();
+    if (ends ||
+        (type.find(one) != type.npos && one.size() > std::max<std::size_t>(3, inside.size()))) {
       inside = one;
     }
   }

@@ -145,7 +145,8 @@ def _graph(options: argparse.Namespace, made: Made) -> Graph:
         batches=made.batches,
         loss_fn=made.loss_fn,
     )
-    for note in graph.notes:
+    # A program that takes the errors from a file takes the notes from the graph.
+    for note in graph.notes if options.errors is None else ():
         print(f"note: {note}", file=sys.stderr)
     return graph
 

@@ -156,6 +156,7 @@ TEST(HfConfig, RelativesAreNamedByWhatTheyShare) {
   EXPECT_EQ(nearest("xlm-roberta-xxl"), "xlm-roberta");
   EXPECT_EQ(nearest("visual_bert"), "bert");
   EXPECT_EQ(nearest("mobilebert"), "bert");
+  EXPECT_EQ(nearest("longt5"), "t5");
   EXPECT_EQ(nearest("sam"), "");
 }
 

@@ -174,6 +174,16 @@ def test_document_holds_the_branches_of_several_batches(source, tmp_path):
     assert graph.observed_saved_bytes is not None
 
 
+def test_notes_are_said_once_to_who_takes_errors_from_a_file(source, tmp_path, capsys):
+    document, errors = tmp_path / "out.json", tmp_path / "errors.json"
+    words = [f"{source}:several_batches", "-o", str(document)]
+    assert main(words) == 0
+    assert "note: " in capsys.readouterr().err
+    assert main([*words, "--errors", str(errors)]) == 0
+    assert capsys.readouterr().err == ""
+    assert load_model(str(document)).notes
+
+
 def test_level_and_loss_are_those_asked_for(source, tmp_path, capsys):
     document = tmp_path / "out.json"
     words = [f"{source}:with_loss", "--level", "step", "-o", str(document), "--json"]
