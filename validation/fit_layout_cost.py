@@ -52,7 +52,8 @@ TIME_PRIOR = {
     "host_fused_s": (6e-4, 0.4),
     "link_efficiency": (0.8, 0.05),
     "network_efficiency": (0.7, 0.1),
-    "hop_s": (1.5e-5, 0.5),
+    "hop_s": (1.5e-5, 0.5),  # NCCL's own estimate of a hop by network, Simple protocol: 14 us
+    "tensor_hop_s": (1.5e-5, 0.5),
     "link_latency_s": (2e-5, 0.4),
     "network_latency_s": (6e-5, 0.5),
     "overlap": (0.8, 0.15),

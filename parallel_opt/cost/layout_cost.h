@@ -75,7 +75,8 @@ struct LayoutParameters {
   double host_fused_s = 3e-4;      ///< likewise compiled or in few kernels
   double link_efficiency = 0.8;
   double network_efficiency = 0.7;
-  double hop_s = 1e-5;  ///< of a ring that gathers or scatters, per rank
+  double hop_s = 1e-5;         ///< of a ring that gathers or scatters, per node
+  double tensor_hop_s = 4e-5;  ///< per rank of a tensor group that spans nodes
   double link_latency_s = 2e-5;
   double network_latency_s = 1e-4;
   double overlap = 0.8;         ///< share of a gradient reduction that a backward may hide
@@ -193,7 +194,8 @@ void fields(Visitor& visit, T& p) {
   visit("host_fused_s", p.host_fused_s, "likewise in few kernels");
   visit("link_efficiency", p.link_efficiency, "of links in a node");
   visit("network_efficiency", p.network_efficiency, "of adapters");
-  visit("hop_s", p.hop_s, "per rank of a ring that gathers or scatters");
+  visit("hop_s", p.hop_s, "per node of a ring that gathers or scatters");
+  visit("tensor_hop_s", p.tensor_hop_s, "per rank of a tensor group that spans nodes");
   visit("link_latency_s", p.link_latency_s, "per hop in a node");
   visit("network_latency_s", p.network_latency_s, "per hop between nodes");
   visit("overlap", p.overlap, "share of a gradient reduction that may hide");

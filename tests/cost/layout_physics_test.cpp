@@ -142,8 +142,9 @@ TEST_F(LayoutPhysics, SharingStatesInANodeKeepsGathersInIt) {
   EXPECT_NEAR(cost(l).data_s, n * (2 * 7.0 / 8 / link + 2 * 4 * 63.0 / 64 / wires), 1e-6);
 }
 
-TEST_F(LayoutPhysics, ARingPassesEveryRank) {
-  // Per bucket (n - 1) hops to scatter and as many to gather.
+TEST_F(LayoutPhysics, ARingPassesEveryNodeAndEveryRankInIt) {
+  // Per bucket to scatter and again to gather: one hop per node and a quarter of one per other
+  // rank.
   ParallelLayout l;
   l.shard = 1;
   stack.overlaps_data = false;
@@ -154,9 +155,12 @@ TEST_F(LayoutPhysics, ARingPassesEveryRank) {
     return cost(l).data_s - layout_cost(dense, a100, stack, l, still).data_s;
   };
   const double buckets = dense.parameters / stack.bucket_parameters;
-  EXPECT_NEAR(hops(16), buckets * 2 * 15 * p.hop_s, 1e-9);
-  EXPECT_NEAR(hops(1024), buckets * 2 * 1023 * p.hop_s, 1e-9);
+  EXPECT_NEAR(hops(16), buckets * 2 * (2 + 14 / 4.0 - 1) * p.hop_s, 1e-9);
+  EXPECT_NEAR(hops(1024), buckets * 2 * (128 + 896 / 4.0 - 1) * p.hop_s, 1e-9);
   EXPECT_EQ(hops(8), 0);  // inside a node
+  l.tensor = 8;           // replicas of one part lie in as many nodes
+  EXPECT_NEAR(hops(16), dense.parameters / 8 / stack.bucket_parameters * 2 * 15 * p.hop_s,
+              0.03 * hops(16));
 }
 
 TEST_F(LayoutPhysics, PipelinesKeepGatheredWeights) {
