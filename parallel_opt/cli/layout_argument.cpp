@@ -130,13 +130,16 @@ void check_degrees(const ParallelLayout& l, const TransformerFacts& facts, int d
   for (const BlockFacts& block : facts.blocks) {
     for (const Product& product : block.products) experts = std::max(experts, product.experts);
   }
-  if (l.expert > 1 && (experts == 0 || l.expert > experts || l.data * l.context % l.expert != 0)) {
+  // Whole experts are spread over all ranks of a stage, those of a tensor group among them.
+  const std::int64_t ranks = std::int64_t(l.tensor) * l.context * l.data;
+  const bool divides = std::fmod(experts, l.expert) == 0 && ranks % l.expert == 0;
+  if (l.expert > 1 && (experts == 0 || !divides)) {
     faults.push_back({"--expert",
                       experts == 0 ? "the model has no experts"
                                    : std::to_string(l.expert) + " ways for " +
                                          std::to_string(std::int64_t(experts)) + " experts on " +
-                                         std::to_string(l.data * l.context) + " replicas",
-                      experts == 0 ? "leave it out" : "a divisor of the replicas"});
+                                         std::to_string(ranks) + " ranks of a stage",
+                      experts == 0 ? "leave it out" : "a divisor of both"});
   }
   if (l.devices() > devices) {
     faults.push_back({"--cluster",

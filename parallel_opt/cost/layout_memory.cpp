@@ -66,9 +66,9 @@ LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
     const bool full = l_.recompute == RecomputeRule::full;
     kept.of_all += block.repeats * (full ? boundary : saved);
     if (full) kept.again = std::max(kept.again, saved);
-    kept.largest_weights =
-        std::max(kept.largest_weights, block.dense_parameters / tensor_ +
-                                           block.expert_parameters / std::max(1, l_.expert));
+    kept.largest_weights = std::max(
+        kept.largest_weights, block.dense_parameters / tensor_ +
+                                  block.expert_parameters / (l_.expert > 1 ? l_.expert : tensor_));
   }
   return kept;
 }
@@ -81,14 +81,16 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   const bool two_copies = l_.schedule == ScheduleKind::dualpipe && pipeline_ > 1;
   LayoutCost first, inner, last;
   // A rank of DualPipe has a stage of either copy of the model: the first and the last together.
-  const double opposite = two_copies ? parameters_of(last_layers_, false, true).sum() : 0;
-  add_states(first, parameters_of(first_layers_, true, pipeline_ <= 1).sum() + opposite, kept);
+  const StageParameters opposite =
+      two_copies ? parameters_of(last_layers_, false, true) : StageParameters{};
+  add_states(first, parameters_of(first_layers_, true, pipeline_ <= 1) + opposite, kept);
   first.activations_bytes = one_layer * first_layers_ * flying + kept.again;
   if (pipeline_ <= 1 || two_copies) first.logits_bytes = logits;
-  add_states(inner, parameters_of(inner_layers_, false, false).sum() * (two_copies ? 2 : 1), kept);
+  const StageParameters between = parameters_of(inner_layers_, false, false);
+  add_states(inner, two_copies ? between + between : between, kept);
   const double second = keeps_less_each_stage() ? std::max(1.0, flying - 1) : flying;
   inner.activations_bytes = one_layer * inner_layers_ * second + kept.again;
-  add_states(last, parameters_of(last_layers_, pipeline_ <= 1, true).sum(), kept);
+  add_states(last, parameters_of(last_layers_, pipeline_ <= 1, true), kept);
   last.activations_bytes =
       one_layer * last_layers_ * (keeps_less_each_stage() ? 1 : flying) + kept.again;
   last.logits_bytes = logits;
@@ -115,18 +117,16 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
 }
 
 /// What lives from step to step, and the gathered weights of sharded blocks.
-void LayoutModel::add_states(LayoutCost& stage, double parameters,
+void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
                              const Kept& kept) const noexcept {
   const double owners = states_owners();
-  stage.weights_bytes = parameters * element_bytes() / (shards_weights() ? owners : 1);
+  stage.weights_bytes = shared(own, shards_weights() ? owners : 1) * element_bytes();
   const double gradient = l_.pure_half ? l_.element_bytes : stack_.gradient_bytes;
-  stage.gradients_bytes = parameters * gradient /
-                          (l_.shard >= 3   ? (shards_weights() ? owners : 1)
-                           : l_.shard >= 2 ? owners
-                                           : 1);
+  const bool shards_gradients = l_.shard == 2 || shards_weights();
+  stage.gradients_bytes = shared(own, shards_gradients ? owners : 1) * gradient;
   const double master = l_.element_bytes < 4 && !l_.pure_half ? kMasterBytes : 0;
   const double state = l_.pure_half ? l_.element_bytes : kStateBytes;
-  stage.optimizer_bytes = parameters * (master + state * l_.optimizer_states) / owners;
+  stage.optimizer_bytes = shared(own, owners) * (master + state * l_.optimizer_states);
   if (shards_weights()) stage.other_bytes = 2 * kept.largest_weights * element_bytes();
 }
 

@@ -38,6 +38,9 @@ class LayoutModel {
   struct StageParameters {
     double dense = 0, expert = 0;  ///< of one rank, before sharding
     double sum() const { return dense + expert; }
+    StageParameters operator+(const StageParameters& o) const {
+      return {dense + o.dense, expert + o.expert};
+    }
   };
   double element_bytes() const noexcept { return l_.element_bytes; }
   /// Times what TransformerFacts counts at 2 bytes an element.
@@ -89,6 +92,15 @@ class LayoutModel {
   };
   Exchange exchange(const StageParameters& own) const noexcept;
   double states_owners() const noexcept;
+  /// Ranks that hold the same part of an expert, of `n` that share what is not of experts: where
+  /// experts are spread, all of them hold different ones first.
+  double sharing_experts(double n) const noexcept {
+    return l_.expert > 1 ? std::max(1.0, n * tensor_ / l_.expert) : n;
+  }
+  /// Of one rank, where `owners` share it.
+  double shared(const StageParameters& own, double owners) const noexcept {
+    return own.dense / owners + own.expert / sharing_experts(owners);
+  }
   /// ZeRO-3, and not whole from micro-batch to micro-batch as in pipelines (FSDP2's
   /// reshard_after_forward is off there, and in Llama 3's training).
   bool shards_weights() const noexcept {
@@ -102,7 +114,7 @@ class LayoutModel {
   };
   Kept kept_of_blocks() const noexcept;
   void add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept;
-  void add_states(LayoutCost& stage, double parameters, const Kept& kept) const noexcept;
+  void add_states(LayoutCost& stage, const StageParameters& own, const Kept& kept) const noexcept;
   void add_memory(LayoutCost& cost) const noexcept;
   StageParameters parameters_of(double layers, bool embeds, bool heads) const noexcept;
   StageParameters most_parameters() const noexcept;

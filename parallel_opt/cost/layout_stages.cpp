@@ -49,7 +49,7 @@ LayoutStages LayoutModel::stages() const {
     stage.working_bytes = (kept.again + (is_last ? logits : 0)) * p_.fragmentation;
     LayoutCost states;
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
-    add_states(states, own.sum(), kept);
+    add_states(states, own, kept);
     stage.static_bytes = states.memory_bytes() + p_.reserve_bytes / count * l_.pipeline;
     add_traffic(stage, own);
     out.stages.push_back(stage);

@@ -44,7 +44,9 @@ double LayoutModel::all_reduce(double bytes) const noexcept {
 /// network: each, or one per node where software forwards them inside.
 double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
   if (block.dispatched_elements <= 0 || l_.expert <= 1) return 0;
-  const RankGroup ranks = group(l_.expert, tensor_);
+  // Ranks of a tensor group have different experts where the replicas are too few.
+  const double stride = std::max(1.0, std::min(tensor_, tensor_ * replicas_ / l_.expert));
+  const RankGroup ranks = group(l_.expert, stride);
   const double copies = block.dispatched_elements / std::max(1.0, block.boundary_elements);
   const double token_bytes = block.boundary_elements * rows_ * element_bytes() / wide_split_;
   const double nodes = ranks.ranks / ranks.inside;
@@ -103,10 +105,8 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
   const RankGroup all = group(replicas_, tensor_);
   const double owners = states_owners();
   const RankGroup sharing = group(owners, tensor_);
-  // Experts have fewer replicas.
-  const double copies = std::max(1.0, replicas_ / std::max(1, l_.expert));
   const auto bytes = [&](double n) {
-    const double c = std::min(n, copies);
+    const double c = sharing_experts(n);
     return (n - 1) / n * own.dense + (c - 1) / c * own.expert;
   };
   // Sharded weights travel block by block, others in buckets.
@@ -126,7 +126,7 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
 
 void LayoutModel::add_data(LayoutCost& cost, double backward_s, double body_s) const noexcept {
   const StageParameters stage = most_parameters();
-  cost.optimizer_s = stage.sum() / states_owners() * p_.optimizer_bytes / device_.bytes_per_s;
+  cost.optimizer_s = shared(stage, states_owners()) * p_.optimizer_bytes / device_.bytes_per_s;
   if (replicas_ <= 1) return;
   const Exchange once = exchange(stage);
   if (l_.shard >= 3) {
@@ -143,7 +143,7 @@ void LayoutModel::add_data(LayoutCost& cost, double backward_s, double body_s) c
 
 /// Of a stage's parameters between its replicas, and the optimizer's.
 void LayoutModel::add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept {
-  stage.optimizer_s = own.sum() / states_owners() * p_.optimizer_bytes / device_.bytes_per_s;
+  stage.optimizer_s = shared(own, states_owners()) * p_.optimizer_bytes / device_.bytes_per_s;
   const Exchange once = exchange(own);
   stage.gather_s = once.gather_s;
   stage.reduce_s = once.reduce_s + once.calls;

@@ -117,6 +117,21 @@ TEST_F(LayoutPhysics, TensorRanksShareOutTheTokensOfWholeExperts) {
   EXPECT_NEAR(products(8, 8) / products(1, 8), 0.125, 1e-9);
 }
 
+TEST_F(LayoutPhysics, SpreadExpertsShareStatesAmongTheirOwnReplicas) {
+  // 8 replicas, experts 8 ways: every rank holds others, so nobody shares an expert's states. Adam
+  // and master weights: 12 bytes a parameter. With 2 tensor ranks, whole experts are held twice.
+  ParallelLayout l{.expert = 8, .data = 8, .shard = 1};
+  const double experts = 8 * mixture.blocks.front().expert_parameters;
+  const double dense = mixture.parameters - experts;
+  const auto states = [&] { return layout_cost(mixture, h100, stack, l, p).optimizer_bytes; };
+  EXPECT_NEAR(states() / (12 * (dense / 8 + experts / 8)), 1, 1e-9);
+  l.expert = 1;
+  EXPECT_NEAR(states() / (12 * (dense / 8 + experts / 8)), 1, 1e-9);
+  l.expert = 4;
+  l.tensor = 2;
+  EXPECT_NEAR(states() / (12 * (dense / 2 / 8 + experts / 4 / 4)), 1, 1e-9);
+}
+
 TEST_F(LayoutPhysics, ShardingAmongOneRankGathersNothing) {
   ParallelLayout l;
   const double whole = cost(l).memory_bytes();
