@@ -65,11 +65,14 @@ std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
-/// "8xH100" names what "H100" does; "Gaudi 2" is one word, or the first generation would do.
+/// "8xH100" names what "H100" does; "Gaudi 2" is one word, or the first generation would do; "80G"
+/// and "80 GiB" are 80GB.
 std::vector<std::string> spoken_words(const std::string& text) {
   static const std::regex count(R"(^\s*[0-9]+\s*[x*]\s*)", std::regex::icase);
+  static const std::regex memory(R"(([0-9])\s*(GiB|GB|G)\b)", std::regex::icase);
+  const std::string bare = std::regex_replace(text, count, "");
   std::vector<std::string> words;
-  for (const std::string& word : words_of(std::regex_replace(text, count, ""))) {
+  for (const std::string& word : words_of(std::regex_replace(bare, memory, "$1GB"))) {
     const auto digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
     const bool generation = word.size() == 1 && digit(word.front());
     if (generation && !words.empty() && std::ranges::none_of(words.back(), digit)) {
@@ -301,18 +304,36 @@ std::optional<double> network_by_name(const std::string& text, double per_node) 
 }  // namespace
 
 std::optional<double> network_by_text(const std::string& text, double per_node) {
-  static const std::regex rate(R"((?:([0-9]+)\s*x\s*)?([0-9]+)\s*G(b|bps|b/s|bit/s|B/s)\b)",
-                               std::regex::icase);
+  static const std::regex rate(
+      R"((?:([0-9]+)\s*[x*]\s*)?([0-9.]+)\s*([GT])(b|bps|b/s|bit/s|bE|B/s)\b)", std::regex::icase);
+  static const std::regex named(R"(([0-9]+)\s*[x*]\s*([EHNX])DR)", std::regex::icase);
+  static const std::regex of_node(R"((per|/|a|each)[ -]*(node|host|server|machine))",
+                                  std::regex::icase);
+  static const std::regex of_device(R"((per|/|a|each)[ -]*(gpu|device|accelerator|chip|card|rank))",
+                                    std::regex::icase);
+  constexpr double kMostOfOne = 100e9;  // bytes per second of one adapter: more is a node's
   std::smatch match;
-  if (!std::regex_search(text, match, rate)) {
+  double bytes = 0;
+  bool counted = false;
+  if (std::regex_search(text, match,
+                        named)) {  // each generation doubles what EDR's 100 Gbit/s were
+    const std::string generations = "EHNX";
+    const auto at =
+        generations.find(char(std::toupper(static_cast<unsigned char>(match.str(2)[0]))));
+    bytes = std::stod(match[1]) * 12.5e9 * std::pow(2, double(at));
+    counted = true;
+  } else if (std::regex_search(text, match, rate)) {
+    counted = match[1].matched;
+    const bool tera = match.str(3) == "T" || match.str(3) == "t";
+    const double bits = match.str(4).front() == 'B' ? 8 : 1;
+    bytes =
+        (counted ? std::stod(match[1]) : 1) * std::stod(match[2]) * bits * (tera ? 1e12 : 1e9) / 8;
+  } else {
     return network_by_name(text, per_node);
   }
-  const double count = match[1].matched ? std::stod(match[1]) : 1;
-  const std::string unit = match[3];
-  const double bits = unit.front() == 'B' ? 8 : 1;
-  const double bytes = count * std::stod(match[2]) * bits * 1e9 / 8;
-  const bool of_node = std::regex_search(text, std::regex(R"((per|/)\s*node)", std::regex::icase));
-  return of_node ? bytes / std::max(1.0, per_node) : bytes;
+  const bool whole = std::regex_search(text, of_node) ||
+                     (!std::regex_search(text, of_device) && (counted || bytes > kMostOfOne));
+  return whole ? bytes / std::max(1.0, per_node) : bytes;
 }
 
 }  // namespace parallel_opt

@@ -10,6 +10,7 @@
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/importers/model.h"
 
 namespace parallel_opt {
@@ -211,42 +212,29 @@ int degree(const std::optional<double>& value) {
   return value && *value >= 1 ? int(std::lround(*value)) : 1;
 }
 
-/// The ZeRO stage of the row's text; -1: it says nothing.
-int shard_stage(const std::string& text) {
-  const std::string low = lower_case(text);
-  if (low.empty()) return -1;
-  if (low.find("zero3") != std::string::npos || low.find("zero-3") != std::string::npos) return 3;
-  if (low.find("zero2") != std::string::npos || low.find("zero-2") != std::string::npos) return 2;
-  if (low.find("zero1") != std::string::npos || low.find("zero-1") != std::string::npos) return 1;
-  if (low.find("zero0") != std::string::npos) return 0;
-  if (low.find("shard_grad_op") != std::string::npos) return 2;
-  if (low.find("fsdp") != std::string::npos || low.find("full_shard") != std::string::npos)
-    return 3;
-  if (low.find("distributed") != std::string::npos || low.find("zero") != std::string::npos)
-    return 1;
-  return -1;
-}
-
-RecomputeRule recompute_rule(const std::string& text) {
-  if (has(text, "full")) return RecomputeRule::full;
-  if (has(text, "selective")) return RecomputeRule::selective;
-  return RecomputeRule::none;
-}
-
 /// The stack that the framework's name means, with the switches that the notes state.
 SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
   const SoftwareStack* named = stack_of_framework(row.framework);
-  // Who splits operators or layers and names no software does what Megatron made usual.
+  // Who splits operators or layers and names no software does what Megatron made usual; PyTorch's
+  // own way of splitting them is torchtitan's.
   const bool splits = row.tp.value_or(1) > 1 || row.pp.value_or(1) > 1;
+  if (named != nullptr && named->name == "pytorch" && splits) named = find_stack("torchtitan");
   SoftwareStack stack = named != nullptr ? *named : *find_stack(splits ? "megatron" : "pytorch");
   const bool says_compile = has(row.notes, "compile") || has(row.framework, "compile");
-  if (stack.name == "torchtitan" && has(row.framework, "torchtitan") && has(row.notes, "fsdp;") &&
+  const auto parts = split(row.notes, ';');
+  const bool lists_fsdp = std::ranges::any_of(
+      parts, [](const auto& part) { return lower_case(std::string(trim(part))) == "fsdp"; });
+  if (stack.name == "torchtitan" && has(row.framework, "torchtitan") && lists_fsdp &&
       !says_compile) {
     stack.fused_operators = false;
     stack.eager_host = true;
   }
-  // Fused attention and products that overlap their collectives came to Megatron with Hopper.
-  const bool before = arch == "Volta" || arch == "Ampere";
+  // Fused attention and products that overlap their collectives came to Megatron with Hopper;
+  // models of the time after that were trained on older devices too.
+  const bool newer = is_llama_like(row) || row.kv_heads.value_or(1e9) < row.heads.value_or(0) ||
+                     has(row.notes, "flash") || has(row.framework, "flash") ||
+                     has(row.framework, "xformers");
+  const bool before = arch == "Volta" || (arch == "Ampere" && !newer);
   if (stack.name == "megatron" && before && !has(row.notes, "flash")) {
     stack.attention = AttentionFamily::unfused;
     stack.overlaps_tensor = false;
@@ -269,6 +257,41 @@ std::string fill_schedule(const TrainingRow& row, ParallelLayout& l) {
   const bool interleaved =
       l.schedule == ScheduleKind::interleaved_1f1b || has(row.notes, "interleaved");
   if (!row.vp && l.pipeline > 1 && interleaved) l.virtual_stages = 2;
+  return "";
+}
+
+std::string not_understood(const char* column, const std::string& text) {
+  return std::string(column) + " '" + text + "' is not understood";
+}
+
+/// What cells say in words of their sources; or which of them says nothing known.
+std::string fill_words(const TrainingRow& row, RowCase& out) {
+  ParallelLayout& l = out.layout;
+  const std::string type = element_type_in_words(row.dtype).value_or("");
+  if (type == "fp32" || type == "tf32") l.element_bytes = 4;
+  l.pure_half = has(row.dtype, "pure");
+  l.shard = out.stack.shard;
+  if (!row.fsdp_zero.empty()) {
+    const auto sharding = sharding_in_words(row.fsdp_zero);
+    if (!sharding) return not_understood("fsdp_zero", row.fsdp_zero);
+    l.shard = sharding->stage;
+    const double in_a_node = std::max(1.0, std::floor(out.device.per_node / l.tensor));
+    l.shard_degree =
+        sharding->degree.value_or(sharding->in_a_node && in_a_node < l.data ? int(in_a_node) : 0);
+    out.least_stage = sharding->least;
+  }
+  l.recompute = out.stack.recompute;
+  if (!row.recompute.empty()) {
+    const auto rule = recompute_in_words(row.recompute);
+    if (!rule) return not_understood("recompute", row.recompute);
+    l.recompute = *rule;
+  }
+  l.sequence_parallel = out.stack.sequence_parallel && l.tensor > 1;
+  if (!row.sequence_parallel.empty()) {
+    const auto split = switch_in_words(row.sequence_parallel);
+    if (!split) return not_understood("sequence_parallel", row.sequence_parallel);
+    l.sequence_parallel = *split;
+  }
   return "";
 }
 
@@ -306,19 +329,7 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   l.micro_batch = *micro;
   const double batch = row.global_batch.value_or(*micro * l.data * row.grad_accum.value_or(1));
   l.micro_batches = std::max(1.0, std::round(batch / (*micro * l.data)));
-  if (has(row.dtype, "fp32") || has(row.dtype, "tf32")) l.element_bytes = 4;
-  l.pure_half = has(row.dtype, "pure");
-  const int stage = shard_stage(row.fsdp_zero);
-  l.shard = stage >= 0 ? stage : out.stack.shard;
-  static const std::regex shared(R"(shard ([0-9]+))");
-  std::smatch match;
-  if (std::regex_search(row.fsdp_zero, match, shared)) l.shard_degree = std::stoi(match[1]);
-  l.recompute = row.recompute.empty() ? out.stack.recompute : recompute_rule(row.recompute);
-  l.sequence_parallel = row.sequence_parallel.empty()
-                            ? out.stack.sequence_parallel && l.tensor > 1
-                            : has(row.sequence_parallel, "true") ||
-                                  has(row.sequence_parallel, "yes") || row.sequence_parallel == "1";
-  return "";
+  return fill_words(row, out);
 }
 
 bool fits(const RowCase& row) {
@@ -331,13 +342,7 @@ bool fits(const RowCase& row) {
 void settle(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   out.may_recompute = row.recompute.empty() && out.stack.recomputes_unsaid;
-  // "zero", and no stage: the lowest with which it fits.
-  const std::string low = lower_case(row.fsdp_zero);
-  const std::size_t at = low.find("zero");
-  const bool numbered = at != std::string::npos && low.find_first_of("0123", at) == at + 4;
-  if (at != std::string::npos && !numbered && low.find("zero-") == std::string::npos) {
-    while (l.shard < 3 && !fits(out)) ++l.shard;
-  }
+  while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
   double experts = 0;
   for (const BlockFacts& block : out.facts->blocks) {
@@ -357,7 +362,9 @@ std::optional<Accelerator> device_of_row(const TrainingRow& row, const DeviceRec
   if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
   const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
   around.network_bytes_per_s = network_by_text(row.interconnect, per_node);
-  auto device = accelerator_of(record, row.dtype, around);
+  const std::string type = element_type_in_words(row.dtype).value_or("");
+  auto device =
+      accelerator_of(record, type + (has(row.dtype, "rowwise") ? " rowwise" : ""), around);
   if (!device || dies < 2) return device;
   keep_one_die(record.dies, *device);
   for (double* part :
@@ -375,7 +382,12 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (has(row.workload, "sft")) {
     return "workload 'sft': how full the packed sequences are is not stated";
   }
-  if (has(row.framework, "offload")) return "offload to the host is not modelled";
+  for (const std::string& text : {row.framework, row.fsdp_zero, row.recompute}) {
+    if (has(text, "offload")) return "offload to the host is not modelled";
+  }
+  if (!row.dtype.empty() && !element_type_in_words(row.dtype)) {
+    return not_understood("dtype", row.dtype);
+  }
   RowCase out;
   const std::optional<DeviceRecord> record = device_by_text(row.gpu, row.gpu_family);
   if (!record) return "device '" + row.gpu + "' is not in the database";

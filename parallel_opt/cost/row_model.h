@@ -16,6 +16,7 @@ struct RowCase {
   Accelerator device;
   SoftwareStack stack;  ///< with what the row's notes say of it
   ParallelLayout layout;
+  bool least_stage = false;    ///< of ZeRO no stage is stated: the lowest with which it fits
   bool may_recompute = false;  ///< what is computed again is not stated
 };
 

@@ -382,6 +382,56 @@ TEST(RowModel, MegatronBeforeHopperHasNoFusedAttention) {
   EXPECT_TRUE(case_of(row).stack.overlaps_tensor);
 }
 
+TEST(RowModel, ModelsOfTheTimeOfFusedAttentionRunItOnOlderDevicesToo) {
+  TrainingRow row = full_row();
+  row.framework = "Megatron-LM";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);  // a GPT on an A100
+  row.kv_heads = 4;
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
+  row.kv_heads = std::nullopt;
+  row.model_name = "Llama-2-7B";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
+  row.gpu = "V100-32GB";  // there is no such kernel
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
+}
+
+TEST(RowModel, WordsThatSayNothingKnownAreNamed) {
+  TrainingRow row = full_row();
+  row.recompute = "as usual";
+  EXPECT_EQ(skipped(row), "recompute 'as usual' is not understood");
+  row.recompute = "activation checkpointing";
+  EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::full);
+  row.fsdp_zero = "somehow";
+  EXPECT_EQ(skipped(row), "fsdp_zero 'somehow' is not understood");
+  row.fsdp_zero = "ZeRO stage 3";
+  EXPECT_EQ(case_of(row).layout.shard, 3);
+  row.dtype = "posit";
+  EXPECT_EQ(skipped(row), "dtype 'posit' is not understood");
+  row.dtype = "bf16, fp32 reduction";
+  EXPECT_EQ(case_of(row).layout.element_bytes, 2);
+  EXPECT_EQ(case_of(row).device.flops_per_s, 312e12);
+  row.sequence_parallel = "sometimes";
+  EXPECT_EQ(skipped(row), "sequence_parallel 'sometimes' is not understood");
+}
+
+TEST(RowModel, ReplicasOfANodeAreSharedInIt) {
+  TrainingRow row = full_row();
+  row.gpus = row.dp = 64;
+  row.global_batch = 512;
+  row.fsdp_zero = "HYBRID_SHARD";
+  EXPECT_EQ(case_of(row).layout.shard, 3);
+  EXPECT_EQ(case_of(row).layout.shard_degree, 8);
+}
+
+TEST(RowModel, PyTorchSplitsOperatorsAsTorchtitanDoes) {
+  TrainingRow row = full_row();
+  row.framework = "PyTorch FSDP + TP";
+  EXPECT_EQ(case_of(row).stack.name, "pytorch");
+  row.tp = 2;
+  row.dp = 4;
+  EXPECT_EQ(case_of(row).stack.name, "torchtitan");
+}
+
 TEST(RowModel, TorchtitanCutsABatchByItsStages) {
   TrainingRow row = full_row();
   row.framework = "torchtitan";
@@ -408,6 +458,10 @@ TEST(DeviceByText, FindsWhatTablesPrint) {
   EXPECT_EQ(name("GB200-NVL72"), "GB200");
   EXPECT_EQ(name("B300-SXM"), "B300-SXM-288GB");
   EXPECT_EQ(name("RTX-4090"), "RTX-4090");
+  EXPECT_EQ(name("A100 SXM 80G"), "A100-SXM-80GB");
+  EXPECT_EQ(name("A100 80 GiB"), "A100-SXM-80GB");
+  EXPECT_EQ(name("AWS Trainium (trn1.32xlarge)"), "Trainium1");
+  EXPECT_EQ(name("AWS Trainium 2"), "Trainium2");
   EXPECT_EQ(name("Abacus 9"), "none");
 }
 
@@ -427,6 +481,17 @@ TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
   EXPECT_EQ(network_by_text("Selene", 8), 25e9);
   EXPECT_EQ(network_by_text("JeanZay (4 GPU NVLink nodes, Omni-Path)", 4), 10.6e9 / 4);  // measured
   EXPECT_EQ(network_by_text("somewhere", 8), std::nullopt);
+  // A count is one of adapters of a node, unless it is said to be of a device.
+  EXPECT_EQ(network_by_text("8x200 Gb/s RoCE", 8), 25e9);
+  EXPECT_EQ(network_by_text("4x HDR 200 InfiniBand", 8), 12.5e9);
+  EXPECT_EQ(network_by_text("8x NDR", 8), 50e9);
+  EXPECT_EQ(network_by_text("24x100GbE", 8), 37.5e9);
+  EXPECT_EQ(network_by_text("2x100 Gb/s per accelerator", 8), 25e9);
+  // No adapter carries 3.2 Tbit/s.
+  EXPECT_EQ(network_by_text("3.2 Tb/s InfiniBand", 8), 50e9);
+  EXPECT_EQ(network_by_text("2 Tb/s RoCE per host", 8), 31.25e9);
+  EXPECT_EQ(network_by_text("EFA 3200 Gbps", 8), 50e9);
+  EXPECT_EQ(network_by_text("InfiniBand 400 Gb/s", 8), 50e9);
 }
 
 TEST(AcceleratorOf, TheOrderOfDevicesChangesNothing) {

@@ -1,0 +1,113 @@
+#include "parallel_opt/cost/row_words.h"
+
+#include <algorithm>
+#include <cctype>
+#include <initializer_list>
+#include <regex>
+
+#include "parallel_opt/base/text.h"
+
+namespace parallel_opt {
+namespace {
+
+/// Small letters without what separates the parts of a name: "Full Shard" is "full_shard".
+std::string closed_up(const std::string& text) {
+  std::string out = lower_case(text);
+  std::erase_if(out, [](char c) { return c == ' ' || c == '-' || c == '_' || c == '='; });
+  return out;
+}
+
+bool has_any(const std::string& text, std::initializer_list<std::string_view> words) {
+  return std::ranges::any_of(
+      words, [&](std::string_view word) { return text.find(word) != std::string::npos; });
+}
+
+bool is_any(const std::string& text, std::initializer_list<std::string_view> words) {
+  return std::ranges::find(words, std::string_view(text)) != words.end();
+}
+
+/// 1 of "zero1", "zerostage1", "stage1(os)".
+std::optional<int> numbered(const std::string& text, const std::string& word) {
+  const std::regex pattern(word + R"((?:stage|level|:)*([0-3])(?![0-9]))");
+  std::smatch match;
+  if (!std::regex_search(text, match, pattern)) return std::nullopt;
+  return std::stoi(match[1]);
+}
+
+}  // namespace
+
+std::optional<RecomputeRule> recompute_in_words(const std::string& text) {
+  std::string words = closed_up(text);
+  const auto on = switch_in_words(text);
+  if ((on && !*on) || has_any(words, {"noac", "norecomp", "nocheckpoint", "noactivation"})) {
+    return RecomputeRule::none;
+  }
+  const bool some_layers =
+      has_any(words, {"block", "everyother", "ofevery"}) &&
+      std::ranges::any_of(words, [](unsigned char c) { return std::isdigit(c); });
+  if (words.find("offload") != std::string::npos || some_layers) return std::nullopt;
+  if (words.find("full") != std::string::npos) return RecomputeRule::full;
+  // Of parts of a block, or of the operators that are cheap.
+  if (has_any(words, {"selective", "sac", "attn", "attention", "norm", "mla", "moeact", "swiglu",
+                      "gelu", "minimal"})) {
+    return RecomputeRule::selective;
+  }
+  if (on || is_any(words, {"ac", "all", "gc"}) ||
+      has_any(words, {"checkpoint", "ckpt", "recomp", "remat", "uniform", "block", "everylayer",
+                      "alllayers"})) {
+    return RecomputeRule::full;
+  }
+  return std::nullopt;
+}
+
+std::optional<ShardingWords> sharding_in_words(const std::string& text) {
+  const std::string words = closed_up(text);
+  ShardingWords found;
+  static const std::regex shared(R"(shard ([0-9]+))");
+  std::smatch match;
+  if (std::regex_search(text, match, shared)) found.degree = std::stoi(match[1]);
+  if (words.find("offload") != std::string::npos) return std::nullopt;
+  found.in_a_node = has_any(words, {"hsdp", "hybrid"});
+  auto stage = numbered(words, "zero");
+  if (!stage) stage = numbered(words, "stage");
+  if (!stage && words.size() == 1) stage = numbered(words, "");
+  if (stage) {
+    found.stage = *stage;
+  } else if (has_any(words, {"shardgradop"})) {
+    found.stage = 2;
+  } else if (has_any(words, {"zero++", "zeroplusplus"})) {
+    found.stage = 3;
+  } else if (words.find("zero") != std::string::npos) {
+    found.stage = 1;
+    found.least = true;
+  } else if (has_any(words, {"noshard", "distributeddata", "replicat"}) || is_any(words, {"ddp"}) ||
+             !switch_in_words(text).value_or(true)) {
+    found.stage = 0;
+  } else if (has_any(words, {"fsdp", "hsdp", "fullshard", "fullyshard", "hybridshard"})) {
+    found.stage = 3;
+  } else if (has_any(words, {"distributed", "distopt", "optim"})) {
+    found.stage = 1;
+  } else {
+    return std::nullopt;
+  }
+  return found;
+}
+
+std::optional<bool> switch_in_words(const std::string& text) {
+  const std::string words = closed_up(text);
+  if (is_any(words, {"true", "yes", "y", "on", "1", "enabled", "sp"})) return true;
+  if (is_any(words, {"false", "no", "n", "off", "0", "disabled", "none", ""})) return false;
+  return std::nullopt;
+}
+
+std::optional<std::string> element_type_in_words(const std::string& text) {
+  const std::string words = closed_up(text);
+  if (has_any(words, {"fp4", "float4", "f4"})) return "fp4";
+  if (has_any(words, {"fp8", "float8", "f8", "e4m3", "e5m2", "int8"})) return "fp8";
+  if (has_any(words, {"16", "half", "amp", "mixed"})) return "bf16";
+  if (words.find("tf32") != std::string::npos) return "tf32";
+  if (has_any(words, {"fp32", "float32", "f32", "single"})) return "fp32";
+  return std::nullopt;
+}
+
+}  // namespace parallel_opt

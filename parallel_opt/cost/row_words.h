@@ -1,0 +1,31 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "parallel_opt/cost/software_stack.h"
+
+/// What cells of tables mean that sources fill in words of their own. Each is empty for words that
+/// say nothing known: a row is then skipped with its reason rather than read as something else.
+namespace parallel_opt {
+
+/// "full", "activation checkpointing", "yes": whole blocks; "selective", "core_attn", "SAC": some.
+std::optional<RecomputeRule> recompute_in_words(const std::string& text);
+
+struct ShardingWords {
+  int stage = 0;
+  bool least = false;      ///< "ZeRO", and no stage: the lowest with which it fits
+  bool in_a_node = false;  ///< whole replicas in every node: HSDP
+  std::optional<int> degree;
+};
+
+/// "ZeRO stage 1", "fsdp2", "HYBRID_SHARD", "DDP", "zero1(shard 8)".
+std::optional<ShardingWords> sharding_in_words(const std::string& text);
+
+/// "yes", "true", "on", "1"; "no", ...
+std::optional<bool> switch_in_words(const std::string& text);
+
+/// The narrowest type named: "fp4", "fp8", "bf16" (of any 16-bit one), "tf32", "fp32".
+std::optional<std::string> element_type_in_words(const std::string& text);
+
+}  // namespace parallel_opt

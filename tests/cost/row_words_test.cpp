@@ -1,0 +1,66 @@
+#include "parallel_opt/cost/row_words.h"
+
+#include <gtest/gtest.h>
+
+namespace parallel_opt {
+namespace {
+
+TEST(RowWords, RecomputationIsReadAsSourcesPrintIt) {
+  for (const char* text :
+       {"full", "yes", "True", "activation checkpointing", "checkpoint_activations",
+        "rematerialization", "uniform", "full AC", "1", "gradient checkpointing"}) {
+    EXPECT_EQ(recompute_in_words(text), RecomputeRule::full) << text;
+  }
+  for (const char* text : {"selective", "selective activation checkpointing", "core_attn", "SAC",
+                           "RMSNorm, MLA up-projection", "minimal"}) {
+    EXPECT_EQ(recompute_in_words(text), RecomputeRule::selective) << text;
+  }
+  for (const char* text :
+       {"none", "no", "off", "False", "0", "no activation checkpointing", "no AC"}) {
+    EXPECT_EQ(recompute_in_words(text), RecomputeRule::none) << text;
+  }
+  EXPECT_EQ(recompute_in_words("block, 5 layers"), std::nullopt);
+  EXPECT_EQ(recompute_in_words("as in the paper"), std::nullopt);
+}
+
+TEST(RowWords, ShardingIsReadAsSourcesPrintIt) {
+  const auto stage = [](const char* text) {
+    const auto found = sharding_in_words(text);
+    return !found ? -1 : found->least ? 9 : found->stage;
+  };
+  for (const char* text : {"zero3", "ZeRO-3", "ZeRO stage 3", "zero_stage: 3", "stage 3", "3",
+                           "FSDP", "fsdp2", "fsdp8(shards over dp*cp)", "fully sharded",
+                           "Full Shard", "HYBRID_SHARD", "HSDP", "ZeRO++"}) {
+    EXPECT_EQ(stage(text), 3) << text;
+  }
+  for (const char* text : {"FSDP (ZeRO-2)", "fsdp-SHARD_GRAD_OP", "zero 2", "2"}) {
+    EXPECT_EQ(stage(text), 2) << text;
+  }
+  for (const char* text : {"zero1(shard 8)", "ZeRO stage 1", "distributed optimizer", "1",
+                           "ddp(distributed-optimizer not stated)", "Distributed-Optim"}) {
+    EXPECT_EQ(stage(text), 1) << text;
+  }
+  for (const char* text :
+       {"DDP", "none", "no", "0", "NO_SHARD", "DistributedDataParallel", "zero0"}) {
+    EXPECT_EQ(stage(text), 0) << text;
+  }
+  EXPECT_EQ(stage("zero(see section)"), 9);
+  EXPECT_EQ(stage("somehow"), -1);
+  EXPECT_EQ(sharding_in_words("zero1(shard 8)")->degree, 8);
+  EXPECT_TRUE(sharding_in_words("HSDP")->in_a_node);
+}
+
+TEST(RowWords, TheNarrowestElementTypeCounts) {
+  EXPECT_EQ(element_type_in_words("bf16 (fp32 reduction)"), "bf16");
+  EXPECT_EQ(element_type_in_words("BF16-mixed, fp8 products"), "fp8");
+  EXPECT_EQ(element_type_in_words("float8 rowwise"), "fp8");
+  EXPECT_EQ(element_type_in_words("NVFP4"), "fp4");
+  EXPECT_EQ(element_type_in_words("half"), "bf16");
+  EXPECT_EQ(element_type_in_words("mixed precision"), "bf16");
+  EXPECT_EQ(element_type_in_words("float32"), "fp32");
+  EXPECT_EQ(element_type_in_words("TF32"), "tf32");
+  EXPECT_EQ(element_type_in_words("posit"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace parallel_opt
