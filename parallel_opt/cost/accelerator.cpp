@@ -144,6 +144,8 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   std::optional<double> wanted = half;
   if (type.find("fp4") != std::string::npos) {
     wanted = four_bit_rate(record);
+  } else if (type.find("int8") != std::string::npos) {
+    wanted = peak(record, {"int8", "fp8"});
   } else if (type.find('8') != std::string::npos) {
     wanted = peak(record, {"fp8"});
   } else if (type.find("fp32") != std::string::npos) {

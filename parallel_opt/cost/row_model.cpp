@@ -231,14 +231,18 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
   }
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
+  const bool says_fused = has(row.notes, "flash") || has(row.notes, "fused attention");
   const bool newer = is_llama_like(row) || row.kv_heads.value_or(1e9) < row.heads.value_or(0) ||
-                     has(row.notes, "flash") || has(row.framework, "flash") ||
-                     has(row.framework, "xformers");
+                     says_fused || has(row.framework, "flash") || has(row.framework, "xformers");
   const bool before = arch == "Volta" || (arch == "Ampere" && !newer);
-  if (stack.name == "megatron" && before && !has(row.notes, "flash")) {
+  if (stack.name == "megatron" && before && !says_fused) {
     stack.attention = AttentionFamily::unfused;
     stack.overlaps_tensor = false;
   }
+  if (says_fused && stack.attention == AttentionFamily::unfused) {
+    stack.attention = AttentionFamily::flash;
+  }
+  if (has(row.notes, "gradients reduced in bf16")) stack.reduced_bytes = 2;
   if (has(row.notes, "async tp") || has(row.notes, "asynctp")) stack.overlaps_tensor = true;
   return stack;
 }

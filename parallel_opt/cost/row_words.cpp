@@ -103,7 +103,8 @@ std::optional<bool> switch_in_words(const std::string& text) {
 std::optional<std::string> element_type_in_words(const std::string& text) {
   const std::string words = closed_up(text);
   if (has_any(words, {"fp4", "float4", "f4"})) return "fp4";
-  if (has_any(words, {"fp8", "float8", "f8", "e4m3", "e5m2", "int8"})) return "fp8";
+  if (has_any(words, {"fp8", "float8", "f8", "e4m3", "e5m2"})) return "fp8";
+  if (has_any(words, {"int8"})) return "int8";
   if (has_any(words, {"16", "half", "amp", "mixed"})) return "bf16";
   if (words.find("tf32") != std::string::npos) return "tf32";
   if (has_any(words, {"fp32", "float32", "f32", "single"})) return "fp32";

@@ -25,7 +25,7 @@ std::optional<ShardingWords> sharding_in_words(const std::string& text);
 /// "yes", "true", "on", "1"; "no", ...
 std::optional<bool> switch_in_words(const std::string& text);
 
-/// The narrowest type named: "fp4", "fp8", "bf16" (of any 16-bit one), "tf32", "fp32".
+/// The narrowest type named: "fp4", "fp8", "int8", "bf16" (of any 16-bit one), "tf32", "fp32".
 std::optional<std::string> element_type_in_words(const std::string& text);
 
 }  // namespace parallel_opt

@@ -432,6 +432,22 @@ TEST(RowModel, PyTorchSplitsOperatorsAsTorchtitanDoes) {
   EXPECT_EQ(case_of(row).stack.name, "torchtitan");
 }
 
+TEST(RowModel, NotesSayInWhatGradientsAreReduced) {
+  TrainingRow row = full_row();
+  row.framework = "NeMo";
+  EXPECT_EQ(case_of(row).stack.reduced_bytes, 4);
+  row.notes = "config_DGXH100.sh; gradients reduced in bf16";
+  EXPECT_EQ(case_of(row).stack.reduced_bytes, 2);
+}
+
+TEST(RowModel, NotesSayThatAttentionIsFusedWhereAStackLeavesItInParts) {
+  TrainingRow row = full_row();
+  row.framework = "Megatron-DeepSpeed";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
+  row.notes = "MLPerf Training v3.1; fused attention";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::flash);
+}
+
 TEST(RowModel, TorchtitanCutsABatchByItsStages) {
   TrainingRow row = full_row();
   row.framework = "torchtitan";
@@ -526,6 +542,10 @@ TEST(AcceleratorOf, TakesThePeakOfTheElementType) {
   // 4-bit recipes keep a quarter of the work in 8 bits: 1 / (0.75 / 10 + 0.25 / 5) = 8 PFLOP/s.
   const DeviceRecord& gb200 = *find_device(load_database(), "GB200");
   EXPECT_NEAR(accelerator_of(gb200, "NVFP4")->flops_per_s, 8e15, 1e9);
+  // Integers of 8 bits have a rate of their own: a TPU v5p has no other narrow one.
+  const DeviceRecord& v5p = *find_device(load_database(), "TPU-v5p");
+  EXPECT_EQ(accelerator_of(v5p, "INT8")->flops_per_s, 918e12);
+  EXPECT_EQ(accelerator_of(v5p, "bf16")->flops_per_s, 459e12);
   // An A100 has no fp8: products stay in 16 bits.
   EXPECT_FALSE(accelerator_of(*find_device(load_database(), "A100-SXM-80GB"), "fp8")->narrow);
 }

@@ -54,6 +54,7 @@ TEST(RowWords, TheNarrowestElementTypeCounts) {
   EXPECT_EQ(element_type_in_words("bf16 (fp32 reduction)"), "bf16");
   EXPECT_EQ(element_type_in_words("BF16-mixed, fp8 products"), "fp8");
   EXPECT_EQ(element_type_in_words("float8 rowwise"), "fp8");
+  EXPECT_EQ(element_type_in_words("INT8"), "int8");
   EXPECT_EQ(element_type_in_words("NVFP4"), "fp4");
   EXPECT_EQ(element_type_in_words("half"), "bf16");
   EXPECT_EQ(element_type_in_words("mixed precision"), "bf16");
