@@ -56,7 +56,7 @@ TIME_PRIOR = {
     "tensor_hop_s": (1.5e-5, 0.5),
     "link_latency_s": (2e-5, 0.4),
     "network_latency_s": (6e-5, 0.5),
-    "overlap": (0.8, 0.15),
+    "overlap": (0.8, 0.05),
     "tensor_overlap": (0.4, 0.3),
     "gather_overlap": (0.9, 0.05),
     "optimizer_bytes": (28.0, 0.2),

@@ -244,7 +244,7 @@ LayoutCost LayoutModel::run() const noexcept {
   const double share = layers_ > 0 ? slow_layers / layers_ : 0;
   cost.forward_s = ahead_s * share + (with_head ? head / 3 : 0);
   cost.backward_s = (back_s + again_s) * share + (with_head ? head * 2 / 3 : 0);
-  add_data(cost, cost.backward_s, m * slow);
+  add_data(cost, m * slow);
   const double once = body + cost.data_s + cost.optimizer_s + p_.step_s;
   cost.other_s = p_.step_s + once * p_.straggle * std::log2(nodes_);
   add_memory(cost);

@@ -146,6 +146,7 @@ struct LayoutStage {
   double working_bytes = 0;  ///< while it is computed: logits, a block that is computed again
   double static_bytes = 0;   ///< weights, gradients, optimizer states, buffers
   double gather_s = 0;       ///< parameters of all its blocks, nothing else on the wires
+  double update_s = 0;       ///< of that, after an update, what no forward hides
   double reduce_s = 0;       ///< their gradients
   double optimizer_s = 0;
 };

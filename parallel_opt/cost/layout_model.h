@@ -88,9 +88,10 @@ class LayoutModel {
   struct Exchange {
     double gather_s = 0;  ///< of the weights of one stage, once
     double reduce_s = 0;  ///< of their gradients
-    double calls = 0;     ///< latency of both
   };
   Exchange exchange(const StageParameters& own) const noexcept;
+  double passes_beside_exchange() const noexcept;
+  double update_s(double gather_s, double forward_s) const noexcept;
   double states_owners() const noexcept;
   /// Ranks that hold the same part of an expert, of `n` that share what is not of experts: where
   /// experts are spread, all of them hold different ones first.
@@ -106,7 +107,7 @@ class LayoutModel {
   bool shards_weights() const noexcept {
     return l_.shard >= 3 && pipeline_ <= 1 && states_owners() > 1;
   }
-  void add_data(LayoutCost& cost, double backward_s, double body_s) const noexcept;
+  void add_data(LayoutCost& cost, double body_s) const noexcept;
   struct Kept {
     double of_all = 0;           ///< bytes, one micro-batch, all blocks
     double again = 0;            ///< of one block that is computed again

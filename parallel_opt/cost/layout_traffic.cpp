@@ -10,6 +10,11 @@ namespace {
 /// network [nccl-tuning].
 constexpr double kInsideHop = 0.25;
 
+/// Of a transfer, what compute waits for: `share` of it at most runs beside, for `beside` seconds.
+double exposed(double moved, double share, double beside) noexcept {
+  return std::max(moved * (1 - share), moved - beside);
+}
+
 }  // namespace
 
 /// Ranks that lie `stride` devices apart. A ring enters and leaves each node once, so all adapters
@@ -110,34 +115,57 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
     return (n - 1) / n * own.dense + (c - 1) / c * own.expert;
   };
   // Sharded weights travel block by block, others in buckets.
-  const double calls =
-      l_.shard >= 3 ? first_layers_ : std::max(1.0, own.sum() / stack_.bucket_parameters);
+  const double bucket = std::max(stack_.bucket_parameters, stack_.bucket_per_replica * replicas_);
+  double calls = l_.shard >= 3 ? first_layers_ : std::max(1.0, own.sum() / bucket);
+  if (l_.shard >= 1 && stack_.owns_whole_tensors) {
+    double tensors = 0;  // of one stage; vectors go along
+    for (const BlockFacts& block : facts_.blocks) {
+      tensors += block.repeats * double(block.products.size()) / pipeline_;
+    }
+    calls = std::max(calls, std::min(owners, tensors));
+  }
   if (l_.shard >= 1) {
-    once.gather_s = bytes(owners) * element_bytes() / sharing.bytes_per_s;
-    once.calls = calls * ring_latency_s(sharing);
+    once.gather_s =
+        bytes(owners) * element_bytes() / sharing.bytes_per_s + calls * ring_latency_s(sharing);
   }
   const bool scatters = l_.shard >= 1 && owners >= replicas_;
-  once.reduce_s = bytes(replicas_) * stack_.reduced_bytes * (scatters ? 1 : 2) / all.bytes_per_s;
   const double tree =
       2 * (all.crosses() ? p_.network_latency_s : p_.link_latency_s) * std::log2(all.ranks);
-  once.calls += calls * (scatters ? ring_latency_s(all) : tree);
+  once.reduce_s = bytes(replicas_) * stack_.reduced_bytes * (scatters ? 1 : 2) / all.bytes_per_s +
+                  calls * (scatters ? ring_latency_s(all) : tree);
   return once;
 }
 
-void LayoutModel::add_data(LayoutCost& cost, double backward_s, double body_s) const noexcept {
+/// Micro-batches whose passes run beside the exchange of a stage. Gradients are complete when the
+/// last one comes back; interleaved stages run the last group of them chunk by chunk, so that all
+/// chunks but the one that ends the step exchange beside the rest [narayanan2021].
+double LayoutModel::passes_beside_exchange() const noexcept {
+  const bool interleaved =
+      l_.schedule == ScheduleKind::one_f_one_b || l_.schedule == ScheduleKind::interleaved_1f1b;
+  if (!interleaved) return 1;
+  const double group = std::min(pipeline_, std::max(1.0, double(l_.micro_batches)));
+  return std::max(1.0, group * (chunks() - 1) / chunks());
+}
+
+/// Of gathering updated weights, what the next step's first forwards do not hide.
+double LayoutModel::update_s(double gather_s, double forward_s) const noexcept {
+  return exposed(gather_s, stack_.overlaps_gathers ? p_.overlap : 0,
+                 passes_beside_exchange() * forward_s);
+}
+
+void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   const StageParameters stage = most_parameters();
   cost.optimizer_s = shared(stage, states_owners()) * p_.optimizer_bytes / device_.bytes_per_s;
   if (replicas_ <= 1) return;
   const Exchange once = exchange(stage);
   if (l_.shard >= 3) {
-    const double moved = (shards_weights() ? l_.micro_batches : 1) *
-                         (2 * once.gather_s + once.reduce_s + 1.5 * once.calls);
-    const double share = stack_.overlaps_data ? p_.gather_overlap : 0;
-    cost.data_s = std::max(moved * (1 - share), moved - body_s);
+    const double moved =
+        (shards_weights() ? l_.micro_batches : 1) * (2 * once.gather_s + once.reduce_s);
+    cost.data_s = exposed(moved, stack_.overlaps_data ? p_.gather_overlap : 0, body_s);
   } else {
-    const double moved = once.gather_s + once.reduce_s + once.calls;
-    const double share = stack_.overlaps_data ? p_.overlap : 0;
-    cost.data_s = std::max(moved * (1 - share), moved - backward_s);
+    cost.data_s = exposed(once.reduce_s, stack_.overlaps_data ? p_.overlap : 0,
+                          passes_beside_exchange() * cost.backward_s) +
+                  update_s(once.gather_s, cost.forward_s);
   }
 }
 
@@ -146,7 +174,8 @@ void LayoutModel::add_traffic(LayoutStage& stage, const StageParameters& own) co
   stage.optimizer_s = shared(own, states_owners()) * p_.optimizer_bytes / device_.bytes_per_s;
   const Exchange once = exchange(own);
   stage.gather_s = once.gather_s;
-  stage.reduce_s = once.reduce_s + once.calls;
+  stage.update_s = update_s(once.gather_s, stage.forward_s);
+  stage.reduce_s = once.reduce_s;
 }
 
 }  // namespace parallel_opt

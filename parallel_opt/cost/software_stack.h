@@ -40,6 +40,7 @@ struct SoftwareStack {
   bool eager_host = true;          ///< Python launches every kernel: short layers wait for the host
   bool sequence_parallel = false;  ///< beside tensor parallelism, norms and residuals are split
   bool overlaps_data = true;       ///< gradients are reduced beside the backward
+  bool overlaps_gathers = false;   ///< ZeRO-1 and 2: weights are gathered beside the next forward
   bool overlaps_tensor = false;    ///< tensor collectives run beside the products they feed
   bool balances_head = false;      ///< the pipeline's cut gives stages with the head fewer blocks
   int shard = 0;                   ///< ZeRO stage where a job does not say
@@ -56,6 +57,8 @@ struct SoftwareStack {
   bool scatters_sends = false;        ///< each tensor rank sends its part to the next stage
   bool cuts_batch_by_stages = false;  ///< as many micro-batches as stages, where a job does not say
   double bucket_parameters = 1.6e8;   ///< that one collective between replicas carries
+  double bucket_per_replica = 0;      ///< and for each replica at least so many
+  bool owns_whole_tensors = false;    ///< ZeRO-1: one collective per owner, not pieces of all
   bool dispatches_once_per_node =
       false;                      ///< a token crosses to a node once, whatever its experts there
   double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
@@ -90,6 +93,8 @@ void fields(Visitor& visit, T& stack) {
   visit("eager_host", stack.eager_host, "Python launches every kernel");
   visit("sequence_parallel", stack.sequence_parallel, "norms are split beside tensor parallelism");
   visit("overlaps_data", stack.overlaps_data, "gradients are reduced beside the backward");
+  visit.optional("overlaps_gathers", stack.overlaps_gathers,
+                 "updated weights are gathered beside the next forward");
   visit.optional("overlaps_tensor", stack.overlaps_tensor, "collectives run beside products");
   visit("balances_head", stack.balances_head, "stages with the head get fewer blocks");
   visit("shard", stack.shard, "ZeRO stage by default");
@@ -112,6 +117,10 @@ void fields(Visitor& visit, T& stack) {
                  "as many micro-batches as stages by default");
   visit.optional("bucket_parameters", stack.bucket_parameters,
                  "carried by one collective between replicas");
+  visit.optional("bucket_per_replica", stack.bucket_per_replica,
+                 "parameters that one collective carries at least for each replica");
+  visit.optional("owns_whole_tensors", stack.owns_whole_tensors,
+                 "ranks own whole tensors, exchanged owner by owner");
   visit.optional("dispatches_once_per_node", stack.dispatches_once_per_node,
                  "a token crosses to a node once, whatever its experts there");
   visit.optional("expert_host_factor", stack.expert_host_factor,

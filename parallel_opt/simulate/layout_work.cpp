@@ -32,7 +32,7 @@ StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathe
       group.reduce_s = stage.reduce_s / groups;
       work.groups.push_back(group);
     }
-    if (!gathers) work.update_gather_s = stage.gather_s;
+    if (!gathers) work.update_gather_s = stage.update_s;
   }
   return work;
 }
