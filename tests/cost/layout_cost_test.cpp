@@ -177,7 +177,8 @@ TEST(SoftwareStacks, TheLongestWordOfAFrameworkDecides) {
   };
   EXPECT_EQ(name("nanotron v0.5"), "nanotron");
   EXPECT_EQ(name("llm-foundry/Composer PyTorch FSDP"), "llm-foundry");
-  EXPECT_EQ(name("Megatron-Bridge/Megatron-Core"), "megatron");
+  EXPECT_EQ(name("Megatron-Bridge/Megatron-Core"), "nemo");
+  EXPECT_EQ(name("Megatron-Core"), "megatron");
   EXPECT_EQ(name("Megatron-LM/NeMo"), "megatron");
   EXPECT_EQ(name("Megatron-LM (2020)"), "megatron-2020");
   EXPECT_EQ(name("Megatron + Deepspeed 3D (new branch)"), "megatron-deepspeed");

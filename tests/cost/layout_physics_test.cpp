@@ -122,14 +122,14 @@ TEST_F(LayoutPhysics, SpreadExpertsShareStatesAmongTheirOwnReplicas) {
   // and master weights: 12 bytes a parameter. With 2 tensor ranks, whole experts are held twice.
   ParallelLayout l{.expert = 8, .data = 8, .shard = 1};
   const double experts = 8 * mixture.blocks.front().expert_parameters;
-  const double dense = mixture.parameters - experts;
+  const double others = mixture.parameters - experts;
   const auto states = [&] { return layout_cost(mixture, h100, stack, l, p).optimizer_bytes; };
-  EXPECT_NEAR(states() / (12 * (dense / 8 + experts / 8)), 1, 1e-9);
+  EXPECT_NEAR(states() / (12 * (others / 8 + experts / 8)), 1, 1e-9);
   l.expert = 1;
-  EXPECT_NEAR(states() / (12 * (dense / 8 + experts / 8)), 1, 1e-9);
+  EXPECT_NEAR(states() / (12 * (others / 8 + experts / 8)), 1, 1e-9);
   l.expert = 4;
   l.tensor = 2;
-  EXPECT_NEAR(states() / (12 * (dense / 2 / 8 + experts / 4 / 4)), 1, 1e-9);
+  EXPECT_NEAR(states() / (12 * (others / 2 / 8 + experts / 4 / 4)), 1, 1e-9);
 }
 
 TEST_F(LayoutPhysics, ShardingAmongOneRankGathersNothing) {
@@ -145,7 +145,7 @@ TEST_F(LayoutPhysics, SharingStatesInANodeKeepsGathersInIt) {
   ParallelLayout l;
   l.data = 64;
   l.shard = 1;
-  stack.overlaps_data = false;
+  stack.overlaps_data = stack.overlaps_gathers = false;
   const LayoutCost all = cost(l);
   l.shard_degree = 8;
   const LayoutCost node = cost(l);
@@ -162,7 +162,8 @@ TEST_F(LayoutPhysics, ARingPassesEveryNodeAndEveryRankInIt) {
   // rank.
   ParallelLayout l;
   l.shard = 1;
-  stack.overlaps_data = false;
+  stack.overlaps_data = stack.overlaps_gathers = false;
+  stack.bucket_per_replica = 0;
   const auto hops = [&](int data) {
     l.data = data;
     LayoutParameters still = p;
@@ -176,6 +177,74 @@ TEST_F(LayoutPhysics, ARingPassesEveryNodeAndEveryRankInIt) {
   l.tensor = 8;           // replicas of one part lie in as many nodes
   EXPECT_NEAR(hops(16), dense.parameters / 8 / stack.bucket_parameters * 2 * 15 * p.hop_s,
               0.03 * hops(16));
+}
+
+TEST_F(LayoutPhysics, BucketsGrowWithTheRanksThatShareThem) {
+  // 40 M parameters to 40 replicas, then 1 M for each: as many rings whatever the replicas are.
+  ParallelLayout l{.data = 8, .shard = 1};
+  stack.overlaps_data = stack.overlaps_gathers = false;
+  stack.bucket_parameters = 4e7;
+  stack.bucket_per_replica = 1e6;
+  const auto buckets = [&](int data) {
+    l.data = data;
+    LayoutParameters still = p;
+    still.hop_s = 0;
+    const double hops = data / 8.0 + data * 7 / 8.0 / 4 - 1;
+    return (cost(l).data_s - layout_cost(dense, a100, stack, l, still).data_s) /
+           (2 * hops * p.hop_s);
+  };
+  EXPECT_NEAR(buckets(16), dense.parameters / 4e7, 1e-6);
+  EXPECT_NEAR(buckets(512), dense.parameters / 512e6, 1e-6);
+}
+
+TEST_F(LayoutPhysics, OwnersOfWholeTensorsExchangeOneByOne) {
+  // 16 owners: 16 rings each way. 1,024: one for each of the 32 x 6 products' weights at most.
+  ParallelLayout l{.data = 8, .shard = 1};
+  stack.overlaps_data = stack.overlaps_gathers = false;
+  stack.owns_whole_tensors = true;
+  stack.bucket_parameters = 1e12;
+  stack.bucket_per_replica = 0;
+  const auto rings = [&](int data) {
+    l.data = data;
+    LayoutParameters still = p;
+    still.hop_s = 0;
+    const double hops = data / 8.0 + data * 7 / 8.0 / 4 - 1;
+    return (cost(l).data_s - layout_cost(dense, a100, stack, l, still).data_s) /
+           (2 * hops * p.hop_s);
+  };
+  const double weights = 32.0 * double(dense.blocks.front().products.size());
+  EXPECT_NEAR(rings(16), 16, 1e-6);
+  EXPECT_NEAR(rings(1024), weights, 1e-6);
+}
+
+TEST_F(LayoutPhysics, WeightsAreGatheredBesideTheNextForward) {
+  ParallelLayout l{.data = 64, .shard = 1};
+  stack.overlaps_data = false;
+  stack.overlaps_gathers = false;
+  const double waits = cost(l).data_s;
+  stack.overlaps_gathers = true;
+  const double beside = cost(l).data_s;
+  LayoutParameters none = p;
+  none.overlap = 0;
+  EXPECT_LT(beside, waits);
+  EXPECT_NEAR(layout_cost(dense, a100, stack, l, none).data_s, waits, 1e-9);
+}
+
+TEST_F(LayoutPhysics, InterleavedStagesExchangeBesideTheOthersLastPasses) {
+  // Wires so slow that only the passes beside them count: of 4 stages one micro-batch comes back
+  // last; interleaved twice, half of the last four do while other chunks exchange.
+  ParallelLayout l{.pipeline = 4, .data = 16};
+  l.micro_batches = 8;
+  l.shard = 0;
+  p.overlap = 1;
+  p.network_efficiency = 1e-3;
+  p.hop_s = p.network_latency_s = p.link_latency_s = 0;
+  stack.overlaps_gathers = false;
+  const LayoutCost plain = cost(l);
+  const double moved = plain.data_s + plain.backward_s;
+  l.virtual_stages = 2;
+  const LayoutCost twice = cost(l);
+  EXPECT_NEAR(moved - twice.data_s, 4 * 0.5 * twice.backward_s, 1e-6 * moved);
 }
 
 TEST_F(LayoutPhysics, PipelinesKeepGatheredWeights) {
