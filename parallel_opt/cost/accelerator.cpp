@@ -210,8 +210,8 @@ std::optional<Accelerator> accelerator_of(const Device& device, Precision precis
 void keep_one_die(const DeviceRecord& record, const Device& device, Accelerator& out) {
   const bool whole =
       !record.memory_bytes || device.memory_bytes.value > 0.75 * record.memory_bytes->value;
-  if (record.dies < 2 || whole) return;
-  keep_one_die(record.dies, out);
+  const int dies = dies_of(record);
+  if (dies > 1 && !whole) keep_one_die(dies, out);
 }
 
 }  // namespace

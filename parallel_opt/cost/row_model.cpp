@@ -362,7 +362,7 @@ std::optional<Accelerator> device_of_row(const TrainingRow& row, const DeviceRec
   Surroundings around;
   around.per_node = row.gpus_per_node;
   if (!around.per_node && has(row.gpu, "nvl72")) around.per_node = 72;
-  const double dies = record.dies;
+  const int dies = dies_of(record);
   if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
   const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
   around.network_bytes_per_s = network_by_text(row.interconnect, per_node);
@@ -370,7 +370,7 @@ std::optional<Accelerator> device_of_row(const TrainingRow& row, const DeviceRec
   auto device =
       accelerator_of(record, type + (has(row.dtype, "rowwise") ? " rowwise" : ""), around);
   if (!device || dies < 2) return device;
-  keep_one_die(record.dies, *device);
+  keep_one_die(dies, *device);
   for (double* part :
        {&device->memory_bytes, &device->link_bytes_per_s, &device->idle_w, &device->max_w}) {
     *part /= dies;

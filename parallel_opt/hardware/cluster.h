@@ -68,6 +68,7 @@ struct Node {
   std::optional<double> cpu_quota;  ///< cores' worth of time that the cgroup grants, if it limits
   int numa_nodes = 1;
   std::vector<Cache> caches;
+  Quality quality = Quality::reported;  ///< of these counts and sizes
   Uncertain memory_bytes;
   std::optional<std::string> virtualization;  ///< "kvm", when a hypervisor shows itself
   std::optional<std::string> zone;            ///< name of one of Cluster::zones
@@ -107,7 +108,8 @@ struct Network {
   NetworkScope scope = NetworkScope::cluster;
   std::vector<NodeRange> nodes;      ///< empty: all
   std::vector<std::string> devices;  ///< names of devices that are attached; empty: all
-  int ports = 1;                ///< rails: adapters of one node; scope node: links of one device
+  /// Rails: adapters of one node; scope node: links of one device. As sure as bytes_per_s.
+  int ports = 1;
   Uncertain latency_s;          ///< alpha
   Uncertain bytes_per_s;        ///< of one port, each direction, large messages
   double oversubscription = 1;  ///< ports below a switch over its uplinks; 1: full bisection

@@ -53,6 +53,7 @@ void fields(Visitor& visit, T& node) {
   }
   visit.optional("numa_nodes", node.numa_nodes, "memory regions");
   visit.optional("caches", node.caches, "data caches");
+  visit.optional("quality", node.quality, "how the counts and caches were obtained");
   visit("memory_bytes", node.memory_bytes, "host memory that may be used");
   visit("virtualization", node.virtualization, "hypervisor, when one shows itself");
   visit("zone", node.zone, "name of a zone");

@@ -169,6 +169,7 @@ class Builder {
         node.threads = 2 * node.cores;
       }
       if (nodes.sockets) node.sockets = node.numa_nodes = *nodes.sockets;
+      if (nodes.cores && nodes.sockets) node.quality = Quality::reported;
       places_[node.name] = n;
     }
     const auto own = std::span(cluster_.devices).subspan(first_device);

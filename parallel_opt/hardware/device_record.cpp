@@ -38,7 +38,7 @@ class RecordChecker {
       positive(record_.links[i].bytes_per_s, "links[" + std::to_string(i) + "].bytes_per_s");
     }
     kinds();
-    if (record_.dies < 1) fault("dies", "is less than 1");
+    optional(record_.dies, "dies");
     if (record_.host) source(record_.host->source, "host");
     return std::move(faults_);
   }
@@ -70,6 +70,7 @@ class RecordChecker {
       if (!record_.memory_bytes) fault("memory_bytes", "is missing", "every accelerator has it");
       return;
     }
+    source(record_.cpu->source, "cpu");
     if (record_.cpu->cores < 1) fault("cpu.cores", "is less than 1");
     if (record_.cpu->models.size() % 2 != 0) {
       fault("cpu.models", "is no list of ranges", "write first, last, first, last, ...");
@@ -82,6 +83,10 @@ class RecordChecker {
 };
 
 }  // namespace
+
+int dies_of(const DeviceRecord& record) {
+  return record.dies ? std::max(1, static_cast<int>(record.dies->value)) : 1;
+}
 
 std::vector<Fault> check(const DeviceRecord& record, const std::string& where) {
   return RecordChecker(record, where).run();

@@ -45,6 +45,7 @@ struct UsualHost {
   int sockets = 2;
   int cores = 64;
   double memory_bytes = 0;
+  Quality quality = Quality::database;  ///< of all these numbers
   std::string source;
   bool operator==(const UsualHost&) const = default;
 };
@@ -60,6 +61,8 @@ struct CpuFacts {
   std::vector<int> models;                     ///< ranges: first, last, first, last, ...
   double fp32_flops_per_cycle = 0;             ///< of one core
   std::optional<double> bf16_flops_per_cycle;  ///< absent: no bf16 arithmetic
+  Quality quality = Quality::database;         ///< of all these numbers
+  std::string source;
   bool operator==(const CpuFacts&) const = default;
 };
 
@@ -82,7 +85,7 @@ struct DeviceRecord {
   std::optional<Published> max_w;
   std::optional<Published> idle_w;
   std::vector<DeviceLink> links;
-  int dies = 1;  ///< devices that the driver shows for one package
+  std::optional<Published> dies;  ///< devices that the driver shows for one package; absent: one
   std::optional<CpuFacts> cpu;
   std::optional<Published> usd_per_hour;
   std::optional<UsualHost> host;
@@ -90,6 +93,9 @@ struct DeviceRecord {
   std::map<std::string, std::string> sources;  ///< key -> where the number comes from
   bool operator==(const DeviceRecord&) const = default;
 };
+
+/// Devices that the driver shows for one package.
+int dies_of(const DeviceRecord& record);
 
 /// Every broken rule of a record; empty: well formed. Paths as in its JSON.
 std::vector<Fault> check(const DeviceRecord& record, const std::string& where);
@@ -119,6 +125,7 @@ void fields(Visitor& visit, T& host) {
   visit("sockets", host.sockets, "processors");
   visit("cores", host.cores, "physical cores");
   visit("memory_bytes", host.memory_bytes, "host memory");
+  visit("quality", host.quality, "how all these were obtained");
   visit("source", host.source, "key of `sources`");
 }
 
@@ -133,6 +140,8 @@ void fields(Visitor& visit, T& cpu) {
   visit.optional("models", cpu.models, "ranges of x86 models or ARM parts: first, last, ...");
   visit.optional("fp32_flops_per_cycle", cpu.fp32_flops_per_cycle, "of one core");
   visit("bf16_flops_per_cycle", cpu.bf16_flops_per_cycle, "of one core");
+  visit("quality", cpu.quality, "how all these were obtained");
+  visit("source", cpu.source, "key of `sources`");
 }
 
 template <class Visitor, class T>
@@ -155,7 +164,7 @@ void fields(Visitor& visit, T& device) {
   visit("max_w", device.max_w, "design power");
   visit("idle_w", device.idle_w, "idle power, where published");
   visit.optional("links", device.links, "to neighbours and host");
-  visit.optional("dies", device.dies, "devices that the driver shows for one package");
+  visit("dies", device.dies, "devices that the driver shows for one package");
   visit("cpu", device.cpu, "processors only");
   visit("usd_per_hour", device.usd_per_hour, "list price of one device");
   visit("host", device.host, "the machine it usually sits in");

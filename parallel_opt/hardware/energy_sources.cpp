@@ -44,7 +44,7 @@ std::vector<GpuRecord> packages_of(const std::vector<GpuRecord>& devices) {
   std::map<std::string, int> seen;
   for (const GpuRecord& device : devices) {
     const DeviceRecord* record = find_gpu_by_driver_name(load_database(), device.name);
-    const int dies = record != nullptr ? record->dies : 1;
+    const int dies = record != nullptr ? dies_of(*record) : 1;
     if (dies > 1 && seen[device.name]++ % dies != 0) continue;
     packages.push_back(device);
     if (dies > 1) packages.back().name += " (" + std::to_string(dies) + " dies)";

@@ -67,9 +67,9 @@ Device make_device(const GpuRecord& seen, GpuVendor vendor, const DeviceDatabase
   if (record != nullptr) {
     device = device_of(*record);
     // A record is of the package, the driver shows each die.
-    if (record->dies > 1) scale_rates(device, 1.0 / record->dies, 1.0 / record->dies);
+    const double share = 1.0 / dies_of(*record);
+    if (share < 1) scale_rates(device, share, share);
     if (device.power) {
-      const double share = 1.0 / record->dies;
       device.power = {device.power->idle_w * share, device.power->max_w * share};
     }
   } else {
@@ -84,7 +84,7 @@ Device make_device(const GpuRecord& seen, GpuVendor vendor, const DeviceDatabase
                             "\" is not in the database: its rates are assumed until it is probed");
   }
   if (seen.power_limit_w && *seen.power_limit_w > 0) {
-    const double limit = *seen.power_limit_w / (record != nullptr ? record->dies : 1);
+    const double limit = *seen.power_limit_w / (record != nullptr ? dies_of(*record) : 1);
     const bool told = record != nullptr && record->idle_w && device.power;
     const Uncertain idle = told ? device.power->idle_w : assumed_idle(DeviceKind::gpu, limit);
     device.power = {idle, exact(limit, Quality::reported)};

@@ -127,6 +127,7 @@ Node node_of(const NodeGroup& group) {
   node.sockets = 2;
   node.cores = 64;
   node.numa_nodes = 2;
+  node.quality = Quality::assumed;
   double device_bytes = 0;
   double host_bytes = 16e9;  // what processors that are devices have is the host's
   for (const DeviceCount& part : group.devices) {
@@ -139,7 +140,8 @@ Node node_of(const NodeGroup& group) {
   if (const UsualHost* host = usual_host(group)) {
     node.sockets = node.numa_nodes = host->sockets;
     node.cores = host->cores;
-    node.memory_bytes = exact(host->memory_bytes, Quality::database);
+    node.quality = worst(host->quality, Quality::database);
+    node.memory_bytes = exact(host->memory_bytes, node.quality);
   }
   for (const DeviceCount& part : group.devices) {
     const std::optional<CpuFacts>& cpu = part.record->cpu;
@@ -147,6 +149,7 @@ Node node_of(const NodeGroup& group) {
     node.cpu_model = part.record->name;
     node.sockets = node.numa_nodes = static_cast<int>(part.count);
     node.cores = static_cast<int>(part.count) * cpu->cores;
+    node.quality = worst(cpu->quality, Quality::database);
   }
   node.threads = 2 * node.cores;
   return node;
@@ -225,7 +228,9 @@ Reach reach_of(const NodeGroup& group) {
     return {group.adapters->count, kAdapterShare * group.adapters->bytes_per_s};
   }
   if (const UsualHost* host = usual_host(group)) {
-    return {host->adapters, kAdapterShare * host->adapter_bytes_per_s};
+    Reach reach{host->adapters, kAdapterShare * host->adapter_bytes_per_s};
+    reach.bytes_per_s.quality = worst(host->quality, Quality::database);
+    return reach;
   }
   std::int64_t devices = 0;
   for (const DeviceCount& part : group.devices) devices += is_cpu(part) ? 0 : part.count;

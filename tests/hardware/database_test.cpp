@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "parallel_opt/base/embedded.h"
 #include "parallel_opt/hardware/efficiency.h"
 
 namespace parallel_opt {
@@ -27,6 +28,40 @@ TEST(Database, HasAtLeastNinetyDevicesAndEveryNumberHasASource) {
     EXPECT_EQ(check(record, record.name), std::vector<Fault>{});
     EXPECT_GE(record.year, 2010) << record.name;
   }
+}
+
+/// Walks a record as it stands in its file: each number lies in an object that names how it was
+/// obtained and a key of `sources`. The year of launch is a name, not a quantity.
+void expect_sourced(const JsonView& view, const JsonView& sources, bool sourced,
+                    std::string_view key) {
+  using Kind = JsonView::Kind;
+  if (view.kind() == Kind::object) {
+    const auto quality = view.find("quality");
+    const auto source = view.find("source");
+    const bool named = source && sources.find(source->string());
+    for (const auto& [name, member] : view.members()) {
+      expect_sourced(member, sources, sourced || (quality && named), name);
+    }
+  } else if (view.kind() == Kind::array) {
+    for (std::size_t i = 0; i < view.size(); ++i) {
+      expect_sourced(view.at(i), sources, sourced, key);
+    }
+  } else if ((view.kind() == Kind::number || view.kind() == Kind::integer) && key != "year") {
+    EXPECT_TRUE(sourced) << view.path() << " has no quality or no source";
+  }
+}
+
+TEST(Database, EveryNumberOfEveryFileHasQualityAndSource) {
+  int files = 0;
+  for (const EmbeddedFile& file : embedded_files()) {
+    if (!file.name.starts_with("data/devices/")) continue;
+    ++files;
+    const JsonDocument document(file.bytes, std::string(file.name));
+    const auto sources = document.root().find("sources");
+    ASSERT_TRUE(sources.has_value()) << file.name;
+    expect_sourced(document.root(), *sources, false, "");
+  }
+  EXPECT_GE(files, 90);
 }
 
 TEST(Database, NamesAndAliasesAreUniqueAndResolve) {
@@ -162,10 +197,10 @@ TEST(Database, EveryDeviceMakesAUsableDevice) {
 }
 
 constexpr char kBroken[] = R"({"schema": "parallel-opt/device/1", "name": "", "kind": "cpu",
-  "vendor": "V", "arch": "A", "year": 2020, "dies": 0,
+  "vendor": "V", "arch": "A", "year": 2020, "dies": {"value": 0, "quality": "reported", "source": "s"},
   "flops_per_s": {"fp23": {"value": 1, "quality": "reported", "source": "none"}},
   "memory_bytes_per_s": {"value": -1, "quality": "reported", "source": "s"},
-  "cpu": {"cores": 0, "models": [1]}, "sources": {"s": "sheet"}})";
+  "cpu": {"cores": 0, "models": [1], "quality": "reported", "source": "none"}, "sources": {"s": "sheet"}})";
 
 TEST(Database, ProductsOfAMeasuredDeviceFollowItsFittedCurve) {
   const DeviceRecord& record = device("H100-SXM-80GB");
@@ -254,10 +289,11 @@ TEST(DeviceRecord, EveryFaultIsNamed) {
                          ("d.json:flops_per_s.fp23.source: names no source: \"none\" (add it to "
                           "sources)"),
                          "d.json:memory_bytes_per_s.value: is not positive",
+                         "d.json:cpu.source: names no source: \"none\" (add it to sources)",
                          "d.json:cpu.cores: is less than 1",
                          ("d.json:cpu.models: is no list of ranges (write first, last, first, "
                           "last, ...)"),
-                         "d.json:dies: is less than 1"}));
+                         "d.json:dies.value: is not positive"}));
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace parallel_opt {
 namespace {
 
@@ -12,6 +14,38 @@ std::string preset_error(const std::string& spec) {
     return error.what();
   }
   return "accepted";
+}
+
+/// Walks a cluster as `hardware --json` shows it: each number lies in an object that says how it
+/// was obtained. Indices are names; of a network and of a device's cores the neighbours say it.
+void expect_quality(const JsonView& view, bool known, const std::string& key) {
+  using Kind = JsonView::Kind;
+  static const std::set<std::string> kNames = {"node", "numa",  "cores",           "physical_cores",
+                                               "a",    "b",     "first",           "last",
+                                               "like", "ports", "oversubscription"};
+  if (view.kind() == Kind::object) {
+    const bool told = known || view.find("quality");
+    for (const auto& [name, member] : view.members()) expect_quality(member, told, name);
+  } else if (view.kind() == Kind::array) {
+    for (std::size_t i = 0; i < view.size(); ++i) expect_quality(view.at(i), known, key);
+  } else if (view.kind() == Kind::number || view.kind() == Kind::integer) {
+    EXPECT_TRUE(known || kNames.contains(key)) << view.path() << " has no quality";
+  }
+}
+
+TEST(Preset, EveryNumberOfAClusterHasAQuality) {
+  for (const DeviceRecord& record : load_database().devices) {
+    const std::string text = to_json(preset_cluster("2n2x" + record.name));
+    expect_quality(JsonDocument(text, record.name).root(), false, "");
+  }
+}
+
+TEST(Preset, CountsOfANodeAreAsSureAsTheirSource) {
+  // DGX H100's data sheet; processors' own; nobody says which host has the GPUs of a desktop.
+  EXPECT_EQ(preset_cluster("8xH100").nodes[0].quality, Quality::database);
+  EXPECT_EQ(preset_cluster("2xEPYC-7742").nodes[0].quality, Quality::database);
+  EXPECT_EQ(preset_cluster("4xRTX-4090").nodes[0].quality, Quality::assumed);
+  EXPECT_EQ(preset_cluster("2n4xMI250").networks.back().bytes_per_s.quality, Quality::assumed);
 }
 
 TEST(Preset, TwoNodesOfEight) {
