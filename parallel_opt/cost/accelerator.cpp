@@ -112,6 +112,12 @@ double pod_of(const DeviceRecord& record) {
   return record.arch == "Ironwood" ? 9216 : 256;
 }
 
+NodeLinks links_of(const DeviceLink* link) {
+  if (link == nullptr) return {kLowLinkBytesPerS, kLowLinkBytesPerS, LinkShape::switched};
+  const double all = link->bytes_per_s.value;
+  return {all, link->pair_bytes_per_s ? link->pair_bytes_per_s->value : all, link->shape};
+}
+
 void apply_limits(const std::string& text, DeviceRecord& record) {
   static const std::regex rate(R"(([0-9.]+)\s*TB/s)", std::regex::icase);
   static const std::regex watts(R"(([0-9.]+)\s*W\s*limit)", std::regex::icase);
@@ -162,7 +168,7 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   device.units = record.units ? record.units->value : 100;
   if (record.units) device.exponentials_per_s = exponentials_of(record, device.units);
   const DeviceLink* link = neighbour_link(record);
-  device.link_bytes_per_s = link != nullptr ? link->bytes_per_s.value : kLowLinkBytesPerS;
+  device.links = links_of(link);
   device.per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
   device.per_node = std::max(device.per_node, pod_of(record));
   const double adapters =
@@ -249,16 +255,16 @@ Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
   }
   const int node = cluster.devices[at].node;
   slowest->per_node = 1;
-  bool far_known = false;  // one neighbour tells the link, one of another node the network
+  if (const auto near = node_reach(cluster, static_cast<int>(at))) slowest->links = near->links;
+  bool far_known = false;  // one neighbour of another node tells the network
   for (std::size_t i = 0; i < cluster.devices.size(); ++i) {
     if (i == at || cluster.devices[i].kind != DeviceKind::gpu) continue;
     const bool near = cluster.devices[i].node == node;
     if (near) slowest->per_node += 1;
-    if (near ? slowest->per_node > 2 : far_known) continue;
+    if (near || far_known) continue;
     const auto link = find_link(cluster, DeviceId(at), DeviceId(i));
-    if (!near) far_known = link.has_value();
-    if (!link) continue;
-    (near ? slowest->link_bytes_per_s : slowest->network_bytes_per_s) = link->bytes_per_s.value;
+    far_known = link.has_value();
+    if (link) slowest->network_bytes_per_s = link->bytes_per_s.value;
   }
   const DeviceRecord* record = find_device(load_database(), cluster.devices[at].name);
   if (record != nullptr) slowest->per_node = std::max(slowest->per_node, pod_of(*record));

@@ -219,23 +219,24 @@ double CostModel::optimizer_time(const RankRates& rates, const Setting&, bool fu
   return seconds + (tensors > 0 ? launches * rates.launch_s : 0);
 }
 
-LinkModel CostModel::link_of(const Setting& setting) const noexcept {
+LinkModel CostModel::link_of(const Setting& setting) const {
+  const Device& mine = cluster_.devices[std::size_t(setting.device)];
   LinkModel worst{Seconds(param::kAssumedLatencyS), BytesPerSecond(param::kAssumedLinkBytesPerS)};
-  bool found = false;
-  for (const Link& link : cluster_.links) {
-    const Device& a = cluster_.devices[link.a.index()];
-    const Device& b = cluster_.devices[link.b.index()];
-    const Device& mine = cluster_.devices[std::size_t(setting.device)];
-    const bool here =
-        a.node == mine.node && b.node == mine.node && a.kind == mine.kind && b.kind == mine.kind;
-    const bool wanted = setting.devices > 1 ? link.a != link.b : link.a == link.b;
-    if (!here || !wanted || link.bytes_per_s.value <= 0) continue;
-    if (found && link.bytes_per_s.value >= worst.bandwidth.value) continue;
-    worst = {Seconds(link.latency_s.value), BytesPerSecond(link.bytes_per_s.value)};
-    found = true;
+  if (setting.devices > 1) {
+    if (const auto reach = node_reach(cluster_, setting.device)) {
+      worst = {Seconds(reach->latency_s), BytesPerSecond(reach->links.among(setting.devices))};
+    }
+  } else {
+    bool found = false;
+    for (const Link& link : cluster_.links) {
+      const Device& a = cluster_.devices[link.a.index()];
+      if (link.a != link.b || a.node != mine.node || a.kind != mine.kind) continue;
+      if (found && link.bytes_per_s.value >= worst.bandwidth.value) continue;
+      worst = {Seconds(link.latency_s.value), BytesPerSecond(link.bytes_per_s.value)};
+      found = true;
+    }
   }
-  if (!found && setting.devices > 1) worst = switch_of(setting).value_or(worst);
-  if (cluster_.devices[std::size_t(setting.device)].kind == DeviceKind::cpu) {
+  if (mine.kind == DeviceKind::cpu) {
     const double per_byte = 1 / worst.bandwidth.value + 1 / param::kGlooBytesPerS;
     worst = {worst.latency + Seconds(param::kGlooLatencyS), BytesPerSecond(1 / per_byte)};
   }
@@ -266,21 +267,6 @@ const CollectiveCurve* CostModel::fitted(const Setting& setting, const char* col
     }
   }
   return collective_curve(mine.name, collective, setting.ranks());
-}
-
-/// The fastest switch inside the node that joins devices like the setting's.
-std::optional<LinkModel> CostModel::switch_of(const Setting& setting) const noexcept {
-  const Device& mine = cluster_.devices[std::size_t(setting.device)];
-  std::optional<LinkModel> best;
-  for (const Network& network : cluster_.networks) {
-    const bool joins = network.scope == NetworkScope::node && covers(network, mine.node) &&
-                       (network.devices.empty() ||
-                        std::ranges::find(network.devices, mine.name) != network.devices.end());
-    const BytesPerSecond rate(network.bytes_per_s.value * network.ports / network.oversubscription);
-    if (!joins || (best && best->bandwidth.value >= rate.value)) continue;
-    best = LinkModel{Seconds(network.latency_s.value), rate};
-  }
-  return best;
 }
 
 Bill CostModel::bill(const Point& point, const Switches& switches) const noexcept {

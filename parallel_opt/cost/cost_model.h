@@ -136,9 +136,8 @@ class CostModel {
   double energy(const Point& point, const Bill& bill) const noexcept;
   const Profile& profile(const Policy& policy) const;
   std::size_t point_index(const LocalChoice& choice) const noexcept;
-  LinkModel link_of(const Setting& setting) const noexcept;
+  LinkModel link_of(const Setting& setting) const;
   const CollectiveCurve* fitted(const Setting& setting, const char* collective) const;
-  std::optional<LinkModel> switch_of(const Setting& setting) const noexcept;
   double warm_up(const Policy& policy) const noexcept;
 
   const Graph& graph_;

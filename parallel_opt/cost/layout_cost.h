@@ -6,6 +6,7 @@
 
 #include "parallel_opt/cost/software_stack.h"
 #include "parallel_opt/cost/transformer_facts.h"
+#include "parallel_opt/hardware/node_links.h"
 #include "parallel_opt/plan/estimate.h"
 #include "parallel_opt/plan/schedule_kind.h"
 
@@ -20,7 +21,7 @@ struct Accelerator {
   double bytes_per_s = 0;          ///< of its memory
   double units = 100;              ///< multiprocessors
   double exponentials_per_s = 0;   ///< of its special function units; 0: not known
-  double link_bytes_per_s = 0;     ///< to its neighbours in the node, each direction
+  NodeLinks links;                 ///< to its neighbours in the node
   double network_bytes_per_s = 0;  ///< its share of the node's adapters, each direction
   double per_node = 8;
   double memory_bytes = 0;

@@ -45,7 +45,12 @@ class LayoutModel {
   double element_bytes() const noexcept { return l_.element_bytes; }
   /// Times what TransformerFacts counts at 2 bytes an element.
   double wider() const noexcept { return l_.element_bytes / 2; }
-  double link_rate() const noexcept { return device_.link_bytes_per_s * p_.link_efficiency; }
+  /// Of a collective among so many ranks of a node.
+  double link_rate(double ranks) const noexcept {
+    return device_.links.among(ranks) * p_.link_efficiency;
+  }
+  /// To one of its neighbours.
+  double pair_rate() const noexcept { return device_.links.pair_bytes_per_s * p_.link_efficiency; }
   double network_rate() const noexcept {
     return device_.network_bytes_per_s * p_.network_efficiency;
   }

@@ -55,7 +55,7 @@ LayoutStages LayoutModel::stages() const {
     out.stages.push_back(stage);
   }
   const bool inside = l_.devices() <= device_.per_node;
-  out.link_bytes_per_s = inside ? link_rate() : network_rate();
+  out.link_bytes_per_s = inside ? pair_rate() : network_rate();
   out.link_latency_s = inside ? p_.link_latency_s : p_.network_latency_s;
   out.boundary_bytes = facts_.blocks.empty() ? 0
                                              : facts_.blocks.front().boundary_elements * rows_ *

@@ -23,8 +23,9 @@ RankGroup LayoutModel::group(double ranks, double stride) const noexcept {
   RankGroup found;
   found.ranks = std::max(1.0, ranks);
   found.inside = std::clamp(std::floor(device_.per_node / stride), 1.0, found.ranks);
-  found.bytes_per_s =
-      found.crosses() ? std::min(link_rate(), network_rate() * found.inside) : link_rate();
+  // Alone in its node, a member has all its links to send through the host.
+  const double links = link_rate(found.inside > 1 ? found.inside : device_.per_node);
+  found.bytes_per_s = found.crosses() ? std::min(links, network_rate() * found.inside) : links;
   return found;
 }
 
@@ -64,8 +65,8 @@ double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
           ? (ranks.inside - 1) * (1 - std::pow(1 - 1 / ranks.inside, copies / nodes))
           : copies / nodes * (ranks.inside - 1) / ranks.inside;
   const double latency = ranks.crosses() ? p_.network_latency_s : p_.link_latency_s;
-  const double wires =
-      std::max(token_bytes * leaving / network_rate(), token_bytes * inside / link_rate());
+  const double wires = std::max(token_bytes * leaving / network_rate(),
+                                token_bytes * inside / link_rate(ranks.inside));
   // Copies are put in order where they leave and where they arrive: read and written twice.
   const double ordering = 4 * token_bytes * copies / memory_rate_;
   return 2 * (wires + ordering / 2 + latency);
@@ -75,7 +76,7 @@ double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
 double LayoutModel::context_s(const BlockFacts& block, double attention_s) const noexcept {
   if (l_.context <= 1) return 0;
   const RankGroup ranks = group(l_.context, tensor_);
-  const double rate = ranks.crosses() ? network_rate() : link_rate();
+  const double rate = ranks.crosses() ? network_rate() : pair_rate();
   const double elements =
       block.kept_elements > 0 ? block.kept_elements : 2 * block.boundary_elements;
   const double bytes = elements * rows_ * element_bytes() / tensor_;
@@ -87,7 +88,7 @@ double LayoutModel::context_s(const BlockFacts& block, double attention_s) const
 double LayoutModel::send_s() const noexcept {
   if (pipeline_ <= 1) return 0;
   const bool inside = l_.devices() <= device_.per_node;
-  const double rate = inside ? link_rate() : network_rate();
+  const double rate = inside ? pair_rate() : network_rate();
   const double boundary =
       facts_.blocks.empty() ? 0 : facts_.blocks.front().boundary_elements * rows_ * element_bytes();
   const double latency = inside ? p_.link_latency_s : p_.network_latency_s;

@@ -371,8 +371,8 @@ std::optional<Accelerator> device_of_row(const TrainingRow& row, const DeviceRec
       accelerator_of(record, type + (has(row.dtype, "rowwise") ? " rowwise" : ""), around);
   if (!device || dies < 2) return device;
   keep_one_die(dies, *device);
-  for (double* part :
-       {&device->memory_bytes, &device->link_bytes_per_s, &device->idle_w, &device->max_w}) {
+  for (double* part : {&device->memory_bytes, &device->links.all_bytes_per_s,
+                       &device->links.pair_bytes_per_s, &device->idle_w, &device->max_w}) {
     *part /= dies;
   }
   if (!around.network_bytes_per_s) device->network_bytes_per_s /= dies;

@@ -25,12 +25,6 @@ const Link* node_link(const Cluster& cluster, int from, int to, std::string_view
   return best;
 }
 
-bool attached(const Network& network, const Device& device) {
-  return covers(network, device.node) &&
-         (network.devices.empty() ||
-          std::ranges::find(network.devices, device.name) != network.devices.end());
-}
-
 /// Whether a message from `a` to `b` may take the network.
 bool joins(const Cluster& cluster, const Network& network, DeviceId a, DeviceId b) {
   const Device& from = cluster.devices[a.index()];
@@ -45,7 +39,10 @@ bool joins(const Cluster& cluster, const Network& network, DeviceId a, DeviceId 
 /// What one device gets of a port's rate while all devices of its node and kind use the network:
 /// the processors of a machine with GPUs have no part in what those send each other.
 double share_of_ports(const Cluster& cluster, const Network& network, DeviceId a, DeviceId b) {
-  if (network.scope == NetworkScope::node) return network.ports / network.oversubscription;
+  if (network.scope == NetworkScope::node) {
+    const int ports = network.shape == LinkShape::switched ? network.ports : 1;
+    return ports / network.oversubscription;
+  }
   const DeviceKind from = cluster.devices[a.index()].kind;
   const DeviceKind to = cluster.devices[b.index()].kind;
   std::int64_t most = 1;
@@ -101,6 +98,7 @@ std::string hardware_hash(const Cluster& cluster) {
     hash.add(network.type);
     hash.add(name_of(network.scope));
     hash.add(std::int64_t(network.ports));
+    if (network.shape != LinkShape::switched) hash.add(name_of(network.shape));
   }
   return hash.hex();
 }
@@ -134,6 +132,12 @@ bool covers(const Network& network, int node) {
   return std::ranges::any_of(network.nodes, [&](const NodeRange& range) {
     return range.first <= node && node <= range.last;
   });
+}
+
+bool attached(const Network& network, const Device& device) {
+  return covers(network, device.node) &&
+         (network.devices.empty() ||
+          std::ranges::find(network.devices, device.name) != network.devices.end());
 }
 
 std::optional<Link> find_link(const Cluster& cluster, DeviceId a, DeviceId b,

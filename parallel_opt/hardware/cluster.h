@@ -10,6 +10,7 @@
 #include "parallel_opt/base/json.h"
 #include "parallel_opt/base/uncertain.h"
 #include "parallel_opt/hardware/imported_profile.h"
+#include "parallel_opt/hardware/node_links.h"
 #include "parallel_opt/hardware/rate_curve.h"
 
 namespace parallel_opt {
@@ -110,6 +111,8 @@ struct Network {
   std::vector<std::string> devices;  ///< names of devices that are attached; empty: all
   /// Rails: adapters of one node; scope node: links of one device. As sure as bytes_per_s.
   int ports = 1;
+  /// Scope node: switched, a device reaches each other one with all ports; else with one of them.
+  LinkShape shape = LinkShape::switched;
   Uncertain latency_s;          ///< alpha
   Uncertain bytes_per_s;        ///< of one port, each direction, large messages
   double oversubscription = 1;  ///< ports below a switch over its uplinks; 1: full bisection
@@ -182,6 +185,8 @@ std::optional<Link> find_link(const Cluster& cluster, DeviceId a, DeviceId b,
 
 /// Whether the node is one of the network's.
 bool covers(const Network& network, int node);
+/// Whether the device is.
+bool attached(const Network& network, const Device& device);
 
 /// `devices` as they are written: those equal to an earlier one but for identity and place name it
 /// in `like`, when there are more than kMostInFull.

@@ -82,6 +82,9 @@ class Checker {
             "nodes count from 0");
     }
     if (n.ports < 1) fault(where + ".ports", "is less than 1");
+    if (n.shape != LinkShape::switched && n.scope != NetworkScope::node) {
+      fault(where + ".shape", "is for links inside a node", "scope node, or leave it out");
+    }
     if (!(n.oversubscription >= 1)) {
       fault(where + ".oversubscription", "is less than 1", "1 means full bisection");
     }

@@ -85,6 +85,8 @@ void fields(Visitor& visit, T& network) {
   visit.optional("nodes", network.nodes, "its nodes; empty: all");
   visit.optional("devices", network.devices, "names of attached devices; empty: all");
   visit.optional("ports", network.ports, "adapters of one node (rails), or links of one device");
+  visit.optional("shape", network.shape,
+                 "of links inside a node: switched, mesh (to each of the others), torus");
   visit("latency_s", network.latency_s, "seconds per message");
   visit("bytes_per_s", network.bytes_per_s, "of one port, each direction, large messages");
   visit.optional("oversubscription", network.oversubscription,

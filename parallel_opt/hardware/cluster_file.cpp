@@ -250,6 +250,9 @@ class Builder {
       if (wanted.usd_per_gb && !(*wanted.usd_per_gb >= 0)) {
         fault(where + ".usd_per_gb", "is negative");
       }
+      if (wanted.shape != LinkShape::switched && wanted.scope != NetworkScope::node) {
+        fault(where + ".shape", "is for links inside a node", "scope: node, or leave it out");
+      }
       check_names(wanted, where);
       between = between || wanted.scope != NetworkScope::node;
       Network network;
@@ -259,6 +262,7 @@ class Builder {
       network.nodes = ranges_of(wanted, where);
       for (const std::string& name : wanted.devices) network.devices.push_back(full_name(name));
       network.ports = wanted.ports;
+      network.shape = wanted.shape;
       network.latency_s = known(wanted.latency.seconds, 0.3, wanted.quality);
       network.bytes_per_s = known(wanted.bandwidth.bytes_per_s, 0.2, wanted.quality);
       network.oversubscription = wanted.oversubscription;

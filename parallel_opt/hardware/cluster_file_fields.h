@@ -35,6 +35,7 @@ struct FileSwitch {
   std::vector<std::string> nodes;
   std::vector<std::string> devices;
   int ports = 1;
+  LinkShape shape = LinkShape::switched;
   Bandwidth bandwidth;
   Duration latency;
   double oversubscription = 1;
@@ -100,6 +101,8 @@ void fields(Visitor& visit, T& network) {
   visit.optional("nodes", network.nodes, "names of groups or nodes; none: all");
   visit.optional("devices", network.devices, "names of devices; none: all");
   visit.optional("ports", network.ports, "adapters of one node (rails), or links of one device");
+  visit.optional("shape", network.shape,
+                 "scope node: switched, mesh (a port to each of the others) or torus");
   visit("bandwidth", network.bandwidth, "of one port, each direction, as jobs reach it");
   visit.optional("latency", network.latency, "of one message");
   visit.optional("oversubscription", network.oversubscription, "1: full bisection");

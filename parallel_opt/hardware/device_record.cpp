@@ -35,7 +35,7 @@ class RecordChecker {
     optional(record_.idle_w, "idle_w");
     optional(record_.usd_per_hour, "usd_per_hour");
     for (std::size_t i = 0; i < record_.links.size(); ++i) {
-      positive(record_.links[i].bytes_per_s, "links[" + std::to_string(i) + "].bytes_per_s");
+      links(record_.links[i], "links[" + std::to_string(i) + "].");
     }
     kinds();
     optional(record_.dies, "dies");
@@ -60,6 +60,16 @@ class RecordChecker {
 
   void optional(const std::optional<Published>& fact, const std::string& path) {
     if (fact) positive(*fact, path);
+  }
+
+  void links(const DeviceLink& link, const std::string& path) {
+    positive(link.bytes_per_s, path + "bytes_per_s");
+    optional(link.pair_bytes_per_s, path + "pair_bytes_per_s");
+    if ((link.shape != LinkShape::switched) != link.pair_bytes_per_s.has_value()) {
+      fault(path + "pair_bytes_per_s", "belongs to links of shape mesh or torus, and to each");
+    } else if (link.pair_bytes_per_s && link.pair_bytes_per_s->value > link.bytes_per_s.value) {
+      fault(path + "pair_bytes_per_s", "is more than all links together");
+    }
   }
 
   void kinds() {

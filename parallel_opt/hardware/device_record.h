@@ -7,6 +7,7 @@
 
 #include "parallel_opt/base/json.h"
 #include "parallel_opt/base/uncertain.h"
+#include "parallel_opt/hardware/node_links.h"
 
 namespace parallel_opt {
 
@@ -34,6 +35,8 @@ struct DeviceLink {
   std::string type;              ///< "NVLink4", "PCIe5x16", "InfinityFabric"
   LinkEnd to = LinkEnd::device;  ///< to its neighbours in one machine, or to the host
   Published bytes_per_s;         ///< each direction, nominal
+  LinkShape shape = LinkShape::switched;
+  std::optional<Published> pair_bytes_per_s;  ///< of that, to one neighbour; not when switched
   bool operator==(const DeviceLink&) const = default;
 };
 
@@ -114,6 +117,8 @@ void fields(Visitor& visit, T& link) {
   visit("type", link.type, "NVLink4, PCIe5x16, InfinityFabric, ...");
   visit("to", link.to, "its neighbours in one machine, or the host");
   visit("bytes_per_s", link.bytes_per_s, "each direction, nominal, all links together");
+  visit.optional("shape", link.shape, "switched, mesh (links of its own to each other) or torus");
+  visit("pair_bytes_per_s", link.pair_bytes_per_s, "of that, to one neighbour of a mesh or torus");
 }
 
 template <class Visitor, class T>

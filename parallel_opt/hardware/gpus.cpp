@@ -278,7 +278,8 @@ class GpuLinks {
         !usual->type.starts_with("NVLink") || usual->type.ends_with("-bridge")) {
       return false;
     }
-    link(from, to, usual->type, kFabricShare * usual->bytes_per_s.value);
+    link(from, to, usual->type,
+         kFabricShare * usual->pair_bytes_per_s.value_or(usual->bytes_per_s).value);
     return true;
   }
 
@@ -286,7 +287,10 @@ class GpuLinks {
     double rate = pair.fabric_bytes_per_s.value_or(0);
     const DeviceRecord* record = record_of(driver_.devices[i], database_);
     const DeviceLink* usual = record != nullptr ? neighbour_link(*record) : nullptr;
-    if (rate <= 0 && usual != nullptr && usual->to == LinkEnd::device) {
+    const bool told = usual != nullptr && usual->to == LinkEnd::device;
+    if (rate <= 0 && told && usual->pair_bytes_per_s) {
+      rate = usual->pair_bytes_per_s->value / links;
+    } else if (rate <= 0 && told) {
       // All links of the board together, spread over those that are up.
       const auto up = driver_.devices[i].fabric.value_or(FabricLinks()).to_devices.size();
       rate = usual->bytes_per_s.value / double(std::max<std::size_t>(1, up));

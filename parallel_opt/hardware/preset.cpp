@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/hardware/cgroup.h"
@@ -194,7 +195,10 @@ Network inner_network(const std::string& name, const DeviceLink& link, const Nod
   network.scope = NetworkScope::node;
   network.nodes = {range};
   network.latency_s = within(latency_s, 0.5, Quality::assumed);
-  network.bytes_per_s = kLinkShare * link.bytes_per_s.value;
+  network.shape = link.shape;
+  const double pair = link.pair_bytes_per_s ? link.pair_bytes_per_s->value : link.bytes_per_s.value;
+  network.ports = static_cast<int>(std::max(1.0, std::round(link.bytes_per_s.value / pair)));
+  network.bytes_per_s = kLinkShare * pair;
   return network;
 }
 

@@ -67,7 +67,8 @@ void add_layer(ImportedProfile& profile, std::size_t begin, ProfileRow row) {
   profile.rows.push_back(std::move(row));
 }
 
-void add_times(const Source& source, const JsonView& micro_batches, const std::string& device) {
+void add_layer_times(const Source& source, const JsonView& micro_batches,
+                     const std::string& device) {
   for (const auto& [batch, degrees] : source.members(micro_batches)) {
     const int micro_batch = key_number(source, micro_batches, batch);
     for (const auto& [degree, layers] : source.members(degrees)) {
@@ -219,7 +220,7 @@ void convert_sailor(const Source& source) {
       for (const std::string& device : names) add_sizes(source, degrees, device);
     }
   } else if (way.keys.size() == 3) {
-    add_times(source, source.root, source.device());
+    add_layer_times(source, source.root, source.device());
   } else {
     for (const auto& [model, devices] : source.members(source.root)) {
       if (source.facts.model && *source.facts.model != model) continue;
@@ -227,7 +228,7 @@ void convert_sailor(const Source& source) {
       for (const auto& [device, micro_batches] : source.members(devices)) {
         const std::string name = known_device(device);
         if (!source.facts.device || known_device(*source.facts.device) == name) {
-          add_times(source, micro_batches, name);
+          add_layer_times(source, micro_batches, name);
         }
       }
     }

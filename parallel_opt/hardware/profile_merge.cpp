@@ -113,7 +113,7 @@ class Merger {
     };
     return std::ranges::none_of(networks, [&](const Network& other) {
       return (other.scope == NetworkScope::node) == (network.scope == NetworkScope::node) &&
-             reach(other) > reach(network) && attached(other) == attached(network);
+             reach(other) > reach(network) && names_on(other) == names_on(network);
     });
   }
 
@@ -128,23 +128,17 @@ class Merger {
     }
   }
 
-  static bool uses(const Network& network, const Device& device) {
-    return covers(network, device.node) &&
-           (network.devices.empty() ||
-            std::ranges::find(network.devices, device.name) != network.devices.end());
-  }
-
   /// Whether processors count on a network: where GPUs use it, they are who was measured.
   bool counts(const Network& network, const Device& device) const {
-    if (!uses(network, device)) return false;
+    if (!attached(network, device)) return false;
     return device.kind == DeviceKind::gpu ||
            std::ranges::none_of(cluster_.devices, [&](const Device& other) {
-             return other.kind == DeviceKind::gpu && uses(network, other);
+             return other.kind == DeviceKind::gpu && attached(network, other);
            });
   }
 
   /// Names of the devices that a network joins.
-  std::set<std::string> attached(const Network& network) const {
+  std::set<std::string> names_on(const Network& network) const {
     std::set<std::string> names;
     for (const Device& device : cluster_.devices) {
       if (names.contains(device.name)) continue;
@@ -157,7 +151,7 @@ class Merger {
     const TransferScope scope =
         network.scope == NetworkScope::node ? TransferScope::node : TransferScope::cluster;
     std::optional<TransferFit> slowest;
-    for (const std::string& name : attached(network)) {
+    for (const std::string& name : names_on(network)) {
       const std::optional<TransferFit>& found = fit(name, scope);
       if (!found) return;
       if (!slowest || found->bytes_per_s.value < slowest->bytes_per_s.value) slowest = found;
@@ -167,7 +161,7 @@ class Merger {
     // find_link() gives a device its part of the ports: so many times more is a port's.
     const double part =
         scope == TransferScope::node
-            ? network.ports
+            ? (network.shape == LinkShape::switched ? network.ports : 1)
             : std::min(1.0, double(network.ports) / double(most_of_a_node(network)));
     network.bytes_per_s = slowest->bytes_per_s * (network.oversubscription / part);
   }
@@ -175,7 +169,7 @@ class Merger {
   /// Devices of a node that share the ports: those of the kind that was measured.
   std::int64_t most_of_a_node(const Network& network) const {
     const bool gpus = std::ranges::any_of(cluster_.devices, [&](const Device& device) {
-      return device.kind == DeviceKind::gpu && uses(network, device);
+      return device.kind == DeviceKind::gpu && attached(network, device);
     });
     const DeviceKind kind = gpus ? DeviceKind::gpu : DeviceKind::cpu;
     std::map<int, std::int64_t> count;

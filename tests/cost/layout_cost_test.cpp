@@ -60,7 +60,7 @@ TEST_F(LayoutCosts, TensorCollectivesAreTheRingFormula) {
   ParallelLayout l;
   l.tensor = 4;
   const double bytes = 2048.0 * 4096 * 2;
-  const double ring = 2 * 3.0 / 4 * bytes / (device.link_bytes_per_s * p.link_efficiency) +
+  const double ring = 2 * 3.0 / 4 * bytes / (device.links.all_bytes_per_s * p.link_efficiency) +
                       2 * p.link_latency_s * std::log2(4);
   EXPECT_NEAR(cost(l).tensor_s, 32 * 4 * ring, 1e-12);
   l.sequence_parallel = true;
@@ -115,7 +115,8 @@ TEST_F(LayoutCosts, SlowerLinksAndMoreBytesAreNeverFaster) {
     const double before = cost(l).time_s();
     Accelerator slow = device;
     slow.network_bytes_per_s /= 2;
-    slow.link_bytes_per_s /= 2;
+    slow.links.all_bytes_per_s /= 2;
+    slow.links.pair_bytes_per_s /= 2;
     EXPECT_GE(layout_cost(facts, slow, stack, l, p).time_s(), before);
     ParallelLayout more = l;
     more.micro_batch *= 2;

@@ -152,9 +152,37 @@ TEST_F(LayoutPhysics, SharingStatesInANodeKeepsGathersInIt) {
   EXPECT_GT(node.optimizer_bytes, 7.9 * all.optimizer_bytes);
   EXPECT_EQ(node.weights_bytes, all.weights_bytes);
   p.hop_s = p.network_latency_s = p.link_latency_s = 0;
-  const double n = dense.parameters, link = a100.link_bytes_per_s * p.link_efficiency;
+  const double n = dense.parameters, link = a100.links.all_bytes_per_s * p.link_efficiency;
   const double wires = std::min(link, a100.network_bytes_per_s * p.network_efficiency * 8);
   EXPECT_NEAR(cost(l).data_s, n * (2 * 7.0 / 8 / link + 2 * 4 * 63.0 / 64 / wires), 1e-6);
+}
+
+TEST_F(LayoutPhysics, AGroupOfAMeshHasTheLinksAmongItself) {
+  // Of seven links of 64 GB/s two ranks use one, eight all: each carries (n - 1) / n of the bytes.
+  Accelerator mesh = a100;
+  mesh.links = {448e9, 64e9, LinkShape::mesh};
+  stack.overlaps_data = false;
+  p.hop_s = p.network_latency_s = p.link_latency_s = 0;
+  ParallelLayout l;
+  const auto seconds = [&](int data) {
+    l.data = data;
+    return layout_cost(dense, mesh, stack, l, p).data_s;
+  };
+  const double each = dense.parameters * stack.reduced_bytes * 2 / p.link_efficiency;
+  EXPECT_NEAR(seconds(2), each * 1 / 2 / 64e9, 1e-6);
+  EXPECT_NEAR(seconds(4), each * 3 / 4 / (3 * 64e9), 1e-6);
+  EXPECT_NEAR(seconds(8), each * 7 / 8 / 448e9, 1e-6);
+  // A stage sends to one neighbour.
+  ParallelLayout stages;
+  stages.pipeline = 2;
+  stages.micro_batches = 8;
+  Accelerator slow = mesh;
+  slow.links.all_bytes_per_s /= 2;
+  EXPECT_EQ(layout_cost(dense, slow, stack, stages, p).pipeline_s,
+            layout_cost(dense, mesh, stack, stages, p).pipeline_s);
+  slow.links.pair_bytes_per_s /= 2;
+  EXPECT_GT(layout_cost(dense, slow, stack, stages, p).pipeline_s,
+            layout_cost(dense, mesh, stack, stages, p).pipeline_s);
 }
 
 TEST_F(LayoutPhysics, ARingPassesEveryNodeAndEveryRankInIt) {
@@ -335,7 +363,7 @@ TEST_F(LayoutPhysics, TensorRanksMaySendTheirPartEach) {
   stack.scatters_sends = false;
   const double whole = cost(l).pipeline_s;
   stack.scatters_sends = true;
-  const double bytes = 2048.0 * 4096 * 2, rate = a100.link_bytes_per_s * p.link_efficiency;
+  const double bytes = 2048.0 * 4096 * 2, rate = a100.links.all_bytes_per_s * p.link_efficiency;
   EXPECT_NEAR(whole - cost(l).pipeline_s, 2 * p.send * 3.0 / 4 * bytes / rate, 1e-9);
   l.sequence_parallel = true;  // it is in parts anyway
   stack.scatters_sends = false;

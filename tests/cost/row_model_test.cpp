@@ -525,7 +525,7 @@ TEST(AcceleratorOf, TheOrderOfDevicesChangesNothing) {
 TEST(AcceleratorOf, HostsOfAPodAreJoinedByItsOwnLinks) {
   const Accelerator tpu = accelerator_of(load_cluster("16n4xTPU-v4"), Precision::bf16);
   EXPECT_EQ(tpu.per_node, 4096);
-  EXPECT_GT(tpu.link_bytes_per_s, 200e9);
+  EXPECT_GT(tpu.links.all_bytes_per_s, 200e9);
 }
 
 TEST(AcceleratorOf, TakesThePeakOfTheElementType) {
