@@ -86,7 +86,7 @@ class Prober:
     def _tell_busy(
         self, sampled: Sequence[Sampled], found: dict[Curve, dict[float, float]]
     ) -> None:
-        self.busy += [one.curve for one in sampled if one.spread() > UNSTEADY]
+        self.busy += [one.curve for one in sampled if (one.spread() or 0.0) > UNSTEADY]
         alone = {(c.kernel, c.dtype): rates for c, rates in found.items() if c.threads == 1}
         for curve, rates in found.items():
             one = alone.get((curve.kernel, curve.dtype), {})
@@ -109,10 +109,11 @@ def _document(one: Sampled, rates: dict[float, float], quality: str) -> Document
     document: Document = {"kernel": curve.kernel, "threads": 0 if whole else curve.threads}
     if curve.dtype:
         document["dtype"] = curve.dtype
+    if (scatter := one.spread()) is not None:
+        document["spread"] = scatter
     points = [{"size": size, "per_s": rate} for size, rate in sorted(rates.items())]
     return document | {
         "points": points,
-        "spread": one.spread(),
         "quality": quality,
         "source": f"probe {_core.today()}",
     }
@@ -203,16 +204,8 @@ def cached(cluster: _core.Cluster | None = None, *, kind: str | None = None) -> 
     cluster = cluster or _core.discover()
     found = [_core.cached_probes(device, software())[0] for device in _types(cluster, kind)]
     return all(
-        probes is not None
-        and _says_spread(probes)
-        and (not probes.busy or _just_filed(probes.uuid))
-        for probes in found
+        probes is not None and (not probes.busy or _just_filed(probes.uuid)) for probes in found
     )
-
-
-def _says_spread(probes: _core.ProbeSet) -> bool:
-    """Probes of versions that took the fast end of one burst do not."""
-    return any(curve.spread is not None for curve in probes.rates)
 
 
 def _just_filed(uuid: str) -> bool:

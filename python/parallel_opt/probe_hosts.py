@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from parallel_opt.probe_timing import spread
+from parallel_opt.probe_timing import known_spread
 
 Document = dict[str, Any]
 
@@ -48,21 +48,20 @@ def _same(
 def _curve(curves: Sequence[Document], unsteady: dict[str, float]) -> Document:
     first = curves[0]
     points = []
-    scatter = 0.0
+    scatter: float | None = None
     for point in first["points"]:
         size = point["size"]
         rates = [p["per_s"] for curve in curves for p in curve["points"] if p["size"] == size]
         points.append({**point, "per_s": max(rates)})
-        scatter = spread(rates)
+        scatter = known_spread(rates)
     _note(f"{first['kernel']} bandwidth", scatter, unsteady)
-    return {**first, "points": points, "spread": scatter}
+    return {**first, "points": points} | ({} if scatter is None else {"spread": scatter})
 
 
 def _link(links: Sequence[Document], unsteady: dict[str, float]) -> Document:
     first = links[0]
-    _note(
-        f"{first['type']} bandwidth", spread([x["bytes_per_s"]["value"] for x in links]), unsteady
-    )
+    rates = [link["bytes_per_s"]["value"] for link in links]
+    _note(f"{first['type']} bandwidth", known_spread(rates), unsteady)
     return {
         **first,
         "bytes_per_s": _quiet([link["bytes_per_s"] for link in links], 1 - QUIET),
@@ -76,6 +75,6 @@ def _quiet(numbers: Sequence[Document], share: float) -> Document:
     return ordered[round(share * (len(ordered) - 1))]
 
 
-def _note(name: str, scatter: float, unsteady: dict[str, float]) -> None:
-    if scatter > UNSTEADY:
+def _note(name: str, scatter: float | None, unsteady: dict[str, float]) -> None:
+    if scatter is not None and scatter > UNSTEADY:
         unsteady[name] = max(scatter, unsteady.get(name, 0.0))

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from parallel_opt.probe_kernels import Curve
-from parallel_opt.probe_timing import spread, steady, threads_set, time_burst, time_queued
+from parallel_opt.probe_timing import known_spread, steady, threads_set, time_burst, time_queued
 
 PASSES = 10  # that the budget is cut for; more where points are settled and time is left
 MOST_PASSES = 60
@@ -52,9 +52,10 @@ class Sampled:
             for i in range(len(self.bursts))
         }
 
-    def spread(self) -> float:
-        """Of the bursts, in the middle of the points."""
-        return median(spread(bursts) for bursts in self.bursts) if self.bursts else 0.0
+    def spread(self) -> float | None:
+        """Of the bursts, in the middle of the points that have several."""
+        known = [scatter for b in self.bursts if (scatter := known_spread(b)) is not None]
+        return median(known) if known else None
 
 
 @dataclass

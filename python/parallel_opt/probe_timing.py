@@ -117,6 +117,11 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
+def known_spread(values: Sequence[float]) -> float | None:
+    """What `spread` says; of a single value nothing is known."""
+    return spread(values) if len(values) > 1 else None
+
+
 def spread(values: Sequence[float]) -> float:
     """Interquartile range over median. Pre: at least one value, none of them 0."""
     ordered = sorted(values)

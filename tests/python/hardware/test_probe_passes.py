@@ -11,7 +11,7 @@ import torch
 from parallel_opt import probe, probe_passes
 from parallel_opt.probe_kernels import Curve, Point
 from parallel_opt.probe_passes import MOST_PASSES, PASSES, Passes, Sampled
-from parallel_opt.probe_timing import steady, time_burst
+from parallel_opt.probe_timing import spread, steady, time_burst
 
 CPU = torch.device("cpu")
 
@@ -112,7 +112,10 @@ def test_the_spread_of_a_curve_is_that_of_its_middle_point() -> None:
     # (0.75 quantile - 0.25 quantile) / median: 0; (3.25 - 1.75) / 2.5; (4 - 2) / 3
     bursts = [[1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]]
     assert Sampled(_curve(1, points), 3, bursts).spread() == pytest.approx(0.6)
-    assert Sampled(_curve(1, points), 3).spread() == 0.0
+    assert Sampled(_curve(1, points), 3).spread() is None
+    # A point that was met once says nothing of the scatter, and leaves the others their say.
+    assert Sampled(_curve(1, points), 3, [[1.0], bursts[1]]).spread() == spread(bursts[1])
+    assert Sampled(_curve(1, points), 3, [[1.0], [2.0]]).spread() is None
 
 
 def test_sizes_that_would_eat_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
