@@ -159,4 +159,8 @@ std::string show(Flops flops) {
                 {"FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"});
 }
 
+std::string show(BytesPerSecond rate) {
+  return scaled(rate.value, 1000, {"B/s", "kB/s", "MB/s", "GB/s", "TB/s", "PB/s"});
+}
+
 }  // namespace parallel_opt

@@ -27,10 +27,11 @@ std::string nearest_match(std::string_view word, const std::vector<std::string>&
 /// "38GiB", "1.5 GB", "512": binary and decimal suffixes. Empty when it is no size, or is negative.
 std::optional<Bytes> parse_bytes(std::string_view text);
 
-/// For people only: "1.50 GiB", "12.3 ms", "34.5 GFLOP". JSON always holds SI base units.
+/// For people only: "1.50 GiB", "12.3 ms", "34.5 GFLOP", "450 GB/s". JSON holds SI base units.
 std::string show(Bytes bytes);
 std::string show(Seconds seconds);
 std::string show(Flops flops);
+std::string show(BytesPerSecond rate);
 /// Three significant digits, no exponent between 0.001 and 1e6.
 std::string show(double number);
 

@@ -102,6 +102,7 @@ TEST(Text, QuantitiesShowTheirUnit) {
   EXPECT_EQ(show(Seconds(10800)), "3.00 h");
   EXPECT_EQ(show(Flops(6e25)), "60000 ZFLOP");
   EXPECT_EQ(show(Flops(34.5e9)), "34.5 GFLOP");
+  EXPECT_EQ(show(BytesPerSecond(450e9)), "450 GB/s");
 }
 
 }  // namespace

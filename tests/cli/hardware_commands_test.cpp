@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <regex>
 
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/hardware/imported_profile.h"
@@ -95,6 +96,38 @@ TEST_F(HardwareCommands, HostsAreMerged) {
   EXPECT_EQ(both.err,
             "error: parallel-opt hardware: NAME, --root and --merge exclude each other "
             "(keep one)\n");
+}
+
+constexpr const char* kZones = R"({"name": "two zones", "nodes": [
+    {"name": "a", "count": 2, "devices": "4xMI300X,2xEPYC-9654", "zone": "north",
+     "usd_per_device_hour": 2},
+    {"name": "b", "devices": "4xMI300X,2xEPYC-9654", "zone": "south"}],
+  "zones": [{"name": "north", "usd_per_kwh": 0.08, "carbon_g_per_kwh": 45}, {"name": "south"}],
+  "switches": [{"name": "wide", "type": "ethernet", "bandwidth": "10 Gbps", "latency": "18 ms",
+                "oversubscription": 3, "usd_per_gb": 0.01}],
+  "links": [{"a": "a0/1", "b": "b/2", "type": "direct", "bandwidth": "25 GB/s",
+             "latency": "4 us"}]})";
+
+TEST_F(HardwareCommands, TheTextShowsEverythingThatAClusterSays) {
+  const CliRun run = run_cli({"hardware", write("zones.json", kZones)});
+  EXPECT_EQ(run.code, 0) << run.err;
+  const auto has = [&](const char* pattern) {
+    EXPECT_TRUE(std::regex_search(run.out, std::regex(pattern))) << pattern << "\n" << run.out;
+  };
+  has("a0 \\.\\. a1 +2 +EPYC-9654 +2 +192 +384 +database .* north");
+  has("\nb +1 +EPYC-9654 .* south");
+  // Devices of a kind share a row though processors lie between; a price makes a kind of its own.
+  has("MI300X +8 .*112 W \\(assumed\\) +750 W \\(database\\) +2.00 USD/h \\(reported\\)");
+  has("MI300X +4 ");
+  has("EPYC-9654 +4 ");
+  has("EPYC-9654 +2 ");
+  has("devices of a node \\(mesh\\) +7 +48.0 GB/s \\(database\\)");
+  has("wide +ethernet +nodes +1 +1.25 GB/s \\(reported\\) +18.0 ms \\(reported\\) +3.00 +0.0100 "
+      "USD/GB");
+  has("a0/1 - b/2 +1 +direct +two MI300X +yes +25.0 GB/s \\(reported\\) +4.00 us");
+  has("shared-memory +ranks on one EPYC-9654");
+  has("north +2 +0.0800 USD/kWh \\(reported\\) +45.0 g CO2/kWh \\(reported\\)");
+  has("\nsouth +1");
 }
 
 TEST_F(HardwareCommands, ABundleIsListedAndReadAgain) {
