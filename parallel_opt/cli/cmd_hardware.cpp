@@ -29,10 +29,12 @@ Cluster chosen(const Args& args) {
   }
   if (const std::optional<std::string> paths = args.get("merge")) return merged(*paths);
   if (const std::optional<std::string> root = args.get("root")) {
-    if (DiskFileSystem().list(*root).empty()) {
-      throw InputError(*root, "is no directory with files", "--root holds proc/ and sys/");
+    const DiskFileSystem files(*root);
+    if (files.list("/proc").empty() && files.list("/sys").empty()) {
+      throw InputError(*root, "holds neither proc/ nor sys/",
+                       "unpack a bundle of parallel-opt doctor there, or copy both");
     }
-    return discover(DiskFileSystem(*root));
+    return discover(files);
   }
   return load_cluster(args.get_or("NAME", "local"));
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <initializer_list>
 #include <ostream>
 #include <set>
 
@@ -186,9 +187,27 @@ ExitCode probe_collectives(const Args& args, const Console& console) {
   return ExitCode::ok;
 }
 
+/// Of flags that would be ignored beside `flag`.
+void refuse_beside(const Args& args, const char* flag, std::initializer_list<const char*> others) {
+  for (const char* other : others) {
+    if (!args.has(other)) continue;
+    throw UsageError("parallel-opt probe",
+                     "--" + std::string(flag) + " and --" + other + " exclude each other",
+                     "keep one");
+  }
+}
+
 ExitCode run_probe(const Args& args, const Console& console) {
-  if (args.has("import")) return import_profiles(args, console);
-  if (args.has("collectives")) return probe_collectives(args, console);
+  if (args.has("import")) {
+    refuse_beside(args, "import", {"collectives", "quick", "budget", "no-store"});
+    return import_profiles(args, console);
+  }
+  if (args.has("collectives")) {
+    refuse_beside(
+        args, "collectives",
+        {"no-store", "name", "device", "model", "dtype", "tensor", "micro-batch", "sequence"});
+    return probe_collectives(args, console);
+  }
   for (const char* flag : kImportFlags) {
     if (!args.has(flag)) continue;
     throw UsageError("parallel-opt probe", "--" + std::string(flag) + " goes with --import",

@@ -24,16 +24,31 @@ using cluster_file::FileSwitch;
 
 constexpr char kEndForm[] = "write a node, or NODE/INDEX for one of its devices";
 
+/// Whether a fault of form is why `where` holds nothing. A field that is missing is told at its
+/// object, one that is unknown takes nothing away.
+bool is_echo(std::string_view where, const Fault& form) {
+  constexpr std::string_view kMissing = "field \"";
+  if (form.what.starts_with("unknown field")) return false;
+  if (!form.what.starts_with(kMissing)) return where.starts_with(form.where);
+  const std::string key =
+      form.what.substr(kMissing.size(), form.what.find('"', kMissing.size()) - kMissing.size());
+  return where.starts_with(form.where + "." + key) || where.starts_with(form.where + ":" + key);
+}
+
 Uncertain known(double value, double spread, Quality quality) {
   return within(value, quality == Quality::measured ? 0.05 : spread, quality);
 }
 
 class Builder {
  public:
-  Builder(const File& file, std::string name) : file_(file), where_(std::move(name)) {}
+  /// `faults`: those of form. Their fields hold nothing; the others are looked at all the same.
+  Builder(const File& file, std::string name, std::vector<Fault> faults)
+      : file_(file), where_(std::move(name)), faults_(std::move(faults)), form_(faults_.size()) {}
 
   Cluster run() {
     cluster_.name = file_.name;
+    const std::set<std::string> zones = read_zones();
+    const std::size_t before = faults_.size();
     database_.devices = file_.device_types;
     for (std::size_t i = 0; i < file_.device_types.size(); ++i) {
       const std::string where = at("device_types", i);
@@ -46,12 +61,21 @@ class Builder {
     database_.devices.insert(database_.devices.end(), embedded.devices.begin(),
                              embedded.devices.end());
     if (file_.nodes.empty()) fault(where_ + ":nodes", "is empty", "a cluster has a machine");
-    read_groups();
-    throw_if_any(std::move(faults_));
-    for (std::size_t i = 0; i < file_.nodes.size(); ++i) add_group(i);
+    read_groups(zones);
+    const auto of_nodes = [](const Fault& f) {
+      return f.where.find(":nodes") != std::string::npos ||
+             f.where.find(":device_types") != std::string::npos;
+    };
+    // Else only names are known, by which the rest is looked at.
+    whole_ = faults_.size() == before &&
+             std::none_of(faults_.begin(), faults_.begin() + std::ptrdiff_t(form_), of_nodes) &&
+             !file_.nodes.empty();
+    for (std::size_t i = 0; i < file_.nodes.size(); ++i) whole_ ? add_group(i) : name_group(i);
     add_zones();
     add_switches();
     add_links();
+    drop_echoes();
+    throw_if_any(std::move(faults_));
     add_profiles(cluster_, file_.profiles, std::filesystem::path(where_).parent_path().string(),
                  where_ + ":profiles", faults_);
     throw_if_any(std::move(faults_));
@@ -68,10 +92,21 @@ class Builder {
     faults_.push_back({std::move(where), std::move(what), std::move(hint)});
   }
 
-  void read_groups() {
+  /// A field that could not be read is told once: not that it is empty as well.
+  void drop_echoes() {
+    const std::span<const Fault> told = std::span(faults_).first(form_);
+    std::vector<Fault> kept(told.begin(), told.end());
+    for (std::size_t i = form_; i < faults_.size(); ++i) {
+      const bool echo =
+          std::ranges::any_of(told, [&](const Fault& f) { return is_echo(faults_[i].where, f); });
+      if (!echo) kept.push_back(std::move(faults_[i]));
+    }
+    faults_ = std::move(kept);
+  }
+
+  void read_groups(const std::set<std::string>& zones) {
     std::int64_t devices = 0;
     std::set<std::string> names;
-    const std::set<std::string> zones = read_zones();
     for (std::size_t i = 0; i < file_.nodes.size(); ++i) {
       const FileNodes& nodes = file_.nodes[i];
       const std::string where = at("nodes", i);
@@ -85,8 +120,8 @@ class Builder {
       if (nodes.cores && *nodes.cores < 1) fault(where + ".cores", "is less than 1");
       if (nodes.sockets && *nodes.sockets < 1) fault(where + ".sockets", "is less than 1");
       if (nodes.memory && !(nodes.memory->bytes > 0)) fault(where + ".memory", "is not positive");
-      if (nodes.count < 1 || nodes.count > kMostDevices) {
-        fault(where + ".count", "is outside 1 .. 100000");
+      if (!is_count(nodes.count)) {
+        fault(where + ".count", "is " + std::to_string(nodes.count) + ", outside 1 .. 100000");
       }
       if (nodes.zone && !zones.contains(*nodes.zone)) {
         fault(where + ".zone", "names no zone: \"" + *nodes.zone + "\"", "add it to zones");
@@ -116,9 +151,9 @@ class Builder {
 
   /// "a" of three nodes is a0, a1 and a2, which no other group may make.
   void name_nodes(const FileNodes& nodes, const std::string& where) {
-    const int count = nodes.count < 1 || nodes.count > kMostDevices ? 0 : int(nodes.count);
+    const int count = is_count(nodes.count) ? int(nodes.count) : 0;
     for (int n = 0; n < count; ++n) {
-      const std::string name = count == 1 ? nodes.name : nodes.name + std::to_string(n);
+      const std::string name = node_name(nodes, n);
       const auto [other, is_new] = made_by_.emplace(name, nodes.name);
       if (is_new || other->second == nodes.name) continue;  // equal names are told already
       fault(where + ".name",
@@ -154,6 +189,25 @@ class Builder {
     group.adapters = {adapters.count, adapters.bandwidth.bytes_per_s};
   }
 
+  static bool is_count(std::int64_t count) { return 1 <= count && count <= kMostDevices; }
+
+  static std::string node_name(const FileNodes& nodes, int n) {
+    return nodes.count == 1 ? nodes.name : nodes.name + std::to_string(n);
+  }
+
+  /// In place of add_group() where some group has faults: nodes without devices.
+  void name_group(std::size_t i) {
+    const FileNodes& nodes = file_.nodes[i];
+    const auto first = static_cast<int>(cluster_.nodes.size());
+    for (int n = 0; is_count(nodes.count) && n < int(nodes.count); ++n) {
+      places_[node_name(nodes, n)] = first + n;
+      cluster_.nodes.emplace_back();
+      cluster_.nodes.back().name = node_name(nodes, n);
+      cluster_.nodes.back().zone = nodes.zone;
+    }
+    ranges_.push_back({first, std::max(first, static_cast<int>(cluster_.nodes.size()) - 1)});
+  }
+
   void add_group(std::size_t i) {
     const FileNodes& nodes = file_.nodes[i];
     const std::size_t first_device = cluster_.devices.size();
@@ -161,7 +215,7 @@ class Builder {
     ranges_.push_back(range);
     for (int n = range.first; n <= range.last; ++n) {
       Node& node = cluster_.nodes[std::size_t(n)];
-      node.name = nodes.count == 1 ? nodes.name : nodes.name + std::to_string(n - range.first);
+      node.name = node_name(nodes, n - range.first);
       node.zone = nodes.zone;
       if (nodes.memory) node.memory_bytes = exact(nodes.memory->bytes, Quality::reported);
       if (nodes.cores) {
@@ -223,6 +277,8 @@ class Builder {
   }
 
   void missing_node(const std::string& where, const std::string& name) {
+    const auto counted = [](const FileNodes& nodes) { return is_count(nodes.count); };
+    if (!std::ranges::all_of(file_.nodes, counted)) return;  // nobody knows which there would be
     for (std::size_t g = 0; g < file_.nodes.size(); ++g) {
       if (file_.nodes[g].name != name) continue;
       fault(where, "names a group of several nodes: \"" + name + "\"",
@@ -273,7 +329,7 @@ class Builder {
       check_zones(network, where);
       replace(std::move(network));
     }
-    if (!between && file_.links.empty()) add_networks(groups_, ranges_, cluster_);
+    if (whole_ && !between && file_.links.empty()) add_networks(groups_, ranges_, cluster_);
   }
 
   /// Of a device that is called by an alias or in other letters.
@@ -287,6 +343,7 @@ class Builder {
     if (!switch_names_.insert(wanted.name).second) {
       fault(where + ".name", "two switches are called \"" + wanted.name + "\"");
     }
+    if (!whole_) return;
     std::vector<std::string> names;
     for (const Device& device : cluster_.devices) {
       if (names.empty() || names.back() != device.name) names.push_back(device.name);
@@ -333,6 +390,7 @@ class Builder {
       missing_node(where, name);
       return std::nullopt;
     }
+    if (!whole_) return std::nullopt;
     const std::string index = slash == std::string::npos ? "0" : text.substr(slash + 1);
     const bool whole = index.find_first_not_of("0123456789") == std::string::npos;
     const std::int64_t wanted = whole ? leading_integer(index).value_or(-1) : -1;
@@ -381,6 +439,8 @@ class Builder {
   std::set<std::tuple<std::int32_t, std::int32_t, std::string>> links_seen_;
   Cluster cluster_;
   std::vector<Fault> faults_;
+  std::size_t form_;    // of them, those of form
+  bool whole_ = false;  // every group of nodes is known
 };
 
 }  // namespace
@@ -402,8 +462,7 @@ Cluster read_cluster_file(const std::string& json, const std::string& name) {
     json_detail::check_schema(document.root(), "parallel-opt/cluster-file/1", faults);
   }
   read_json(document.root(), file, faults);
-  throw_if_any(std::move(faults));
-  return Builder(file, name).run();
+  return Builder(file, name, std::move(faults)).run();
 }
 
 }  // namespace parallel_opt

@@ -274,6 +274,30 @@ const DeviceRecord* find_cpu(const DeviceDatabase& database, const std::string& 
   return nullptr;
 }
 
+/// "Apple-M3 or Apple-M3-Max" for "m3": names with such words, the shortest ones.
+std::string whose_name_holds(const DeviceDatabase& database, const std::string& name) {
+  constexpr std::size_t kMost = 4;
+  const std::string wanted = folded(name);
+  if (wanted.size() < 2) return "";
+  const auto holds = [&](const std::string& known) {
+    for (std::size_t i = 0; i < known.size(); ++i) {
+      const bool begins = i == 0 || known[i - 1] == '-';  // a word of it
+      if (begins && folded(known.substr(i)).starts_with(wanted)) return true;
+    }
+    return false;
+  };
+  std::vector<std::string> found;
+  for (const DeviceRecord& record : database.devices) {
+    if (holds(record.name)) found.push_back(record.name);
+  }
+  std::ranges::stable_sort(found, {}, &std::string::size);
+  if (found.size() > kMost) found.resize(kMost);
+  if (found.empty()) return "";
+  const std::string last = found.back();
+  found.pop_back();
+  return found.empty() ? last : join(found, ", ") + " or " + last;
+}
+
 Fault unknown_device(const DeviceDatabase& database, const std::string& where,
                      const std::string& name) {
   std::vector<std::string> known;
@@ -281,7 +305,8 @@ Fault unknown_device(const DeviceDatabase& database, const std::string& where,
     known.push_back(record.name);
     known.insert(known.end(), record.aliases.begin(), record.aliases.end());
   }
-  const std::string nearest = nearest_match(name, known);
+  const std::string whole = whose_name_holds(database, name);
+  const std::string nearest = whole.empty() ? nearest_match(name, known) : whole;
   return {where, "unknown device \"" + name + "\"",
           nearest.empty()
               ? "name one such as A100-SXM-80GB, H100-SXM-80GB, MI300X or T4, or give the "

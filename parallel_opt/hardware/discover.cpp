@@ -34,11 +34,13 @@ struct Memory {
   Quality quality = Quality::reported;
 };
 
+constexpr std::int64_t kMostKib = std::int64_t(1) << 50;  // more is damage, not a machine
+
 std::optional<std::int64_t> meminfo(const std::string& text, const std::string& key) {
   const std::size_t at = text.find(key + ":");
   if (at == std::string::npos) return std::nullopt;
   const auto kib = leading_integer(std::string_view(text).substr(at + key.size() + 1));
-  if (!kib) return std::nullopt;
+  if (!kib || *kib < 0 || *kib > kMostKib) return std::nullopt;
   return *kib * 1024;
 }
 
@@ -46,10 +48,10 @@ Memory read_memory(const FileSystem& files, const CgroupLimits& limits,
                    std::vector<std::string>& notes) {
   const std::string text = files.read("/proc/meminfo").value_or("");
   Memory memory;
-  if (const auto total = meminfo(text, "MemTotal")) {
+  if (const auto total = meminfo(text, "MemTotal"); total && *total > 0) {
     memory.total = double(*total);
   } else {
-    notes.emplace_back("memory: /proc/meminfo states no MemTotal: 4 GiB are assumed");
+    notes.emplace_back("memory: /proc/meminfo states no MemTotal that can be: 4 GiB are assumed");
     memory.total = kAssumedMemoryBytes;
     memory.quality = Quality::assumed;
   }

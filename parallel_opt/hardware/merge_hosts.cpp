@@ -13,8 +13,10 @@ constexpr double kAssumedLatencyS = 50e-6;
 class HostMerger {
  public:
   Cluster run(const std::vector<Cluster>& hosts, const std::vector<std::string>& names) {
-    cluster_.name = hosts.size() == 1 ? hosts[0].name : std::to_string(hosts.size()) + " hosts";
     for (std::size_t i = 0; i < hosts.size(); ++i) add(hosts[i], names[i]);
+    // A file may hold several hosts already.
+    cluster_.name =
+        hosts.size() == 1 ? hosts[0].name : std::to_string(cluster_.nodes.size()) + " hosts";
     throw_if_any(std::move(faults_));
     connect();
     return std::move(cluster_);

@@ -34,12 +34,13 @@ std::string in_quotes(std::string_view text) {
   return all;
 }
 
-/// Digits at the front of `text`, which is moved behind them; empty when there are none.
+/// Digits at the front of `text`, which is moved behind them; empty when there are none. What no
+/// cluster has is cut to nine digits.
 std::optional<std::int64_t> take_number(std::string_view& text) {
   std::size_t digits = 0;
   while (digits < text.size() && std::isdigit(static_cast<unsigned char>(text[digits]))) ++digits;
-  if (digits == 0 || digits > 9) return std::nullopt;
-  const auto number = leading_integer(text.substr(0, digits));
+  if (digits == 0) return std::nullopt;
+  const auto number = leading_integer(text.substr(0, std::min<std::size_t>(digits, 9)));
   text.remove_prefix(digits);
   return number;
 }
@@ -87,7 +88,9 @@ DeviceCount parse_count(const DeviceDatabase& database, const std::string& where
     }
   }
   if (found.count < 1 || found.count > kMostDevices) {
-    faults.push_back({where, in_quotes(text) + " has a count outside 1 .. 100000", ""});
+    faults.push_back({where,
+                      in_quotes(text) + " counts " + std::to_string(found.count) + " devices",
+                      "1 to 100000"});
     return found;
   }
   if (rest.empty()) {
@@ -99,6 +102,15 @@ DeviceCount parse_count(const DeviceDatabase& database, const std::string& where
     faults.push_back(unknown_device(database, where, std::string(rest)));
   }
   return found;
+}
+
+/// "4xL4,4xL4" is eight of them: what joins devices of a kind joins them all.
+void add_to_equal(std::vector<DeviceCount>& parts) {
+  const DeviceCount last = parts.back();
+  const auto same = std::ranges::find(parts, last.record, &DeviceCount::record);
+  if (last.record == nullptr || same == parts.end() - 1) return;
+  same->count += last.count;
+  parts.pop_back();
 }
 
 bool is_cpu(const DeviceCount& part) { return part.record->kind == DeviceCategory::cpu; }
@@ -303,9 +315,13 @@ NodeGroup parse_group(const DeviceDatabase& database, const std::string& where,
       faults.push_back(std::move(fault));
     }
     devices += std::min(group.devices.back().count, kMostDevices);
+    add_to_equal(group.devices);
   }
   if (group.nodes < 1 || group.nodes > kMostDevices || group.nodes * devices > kMostDevices) {
-    faults.push_back({where, in_quotes(text) + " has a count outside 1 .. 100000", ""});
+    const std::string found = group.nodes < 1 || group.nodes > kMostDevices
+                                  ? std::to_string(group.nodes) + " nodes"
+                                  : std::to_string(group.nodes * devices) + " devices";
+    faults.push_back({where, in_quotes(text) + " counts " + found, "1 to 100000"});
   }
   return group;
 }
@@ -387,8 +403,11 @@ Cluster preset_cluster(const std::string& spec) {
     const UsualHost* host = usual_host(group);
     assumed = assumed || (host == nullptr && !group.adapters);
     if (host != nullptr) {
-      cluster.notes.push_back("host of " + group.devices[0].record->name + ": " +
-                              source_of(group, *host));
+      std::string note =
+          "host of " + group.devices[0].record->name + ": " + source_of(group, *host);
+      if (std::ranges::find(cluster.notes, note) == cluster.notes.end()) {
+        cluster.notes.push_back(std::move(note));
+      }
     }
   }
   add_networks(groups, ranges, cluster);

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/hardware/database.h"
@@ -136,7 +137,16 @@ ImportedProfile import_profile(const std::vector<ProfileText>& files, const Prof
   ImportedProfile profile;
   std::vector<Fault> faults;
   std::vector<std::string> names;
+  if (facts.device &&
+      find_device(load_database(), profile_convert::known_device(*facts.device)) == nullptr) {
+    faults.push_back(unknown_device(load_database(), "--device", *facts.device));
+  }
+  std::set<std::string> texts;
   for (const ProfileText& file : files) {
+    if (!texts.insert(file.text).second) {
+      faults.push_back({file.path, "is given twice", "its rows would count twice"});
+      continue;
+    }
     convert(file, facts, profile, faults);
     names.push_back(std::filesystem::path(file.path).filename().string());
   }

@@ -212,8 +212,10 @@ TEST_F(Commands, HardwareNamesTheNearestPreset) {
 TEST_F(Commands, HardwareOfAnEmptyRootIsRefused) {
   const CliRun run = run_cli({"hardware", "--root", at("nothing")});
   EXPECT_EQ(run.code, 4);
-  EXPECT_EQ(run.err, "error: " + at("nothing") +
-                         ": is no directory with files (--root holds proc/ and sys/)\n");
+  EXPECT_EQ(run.err,
+            "error: " + at("nothing") +
+                ": holds neither proc/ nor sys/ (unpack a bundle of parallel-opt doctor there, or "
+                "copy both)\n");
 }
 
 TEST_F(Commands, HardwareOfAnotherMachinesFilesNeedsNothingOfThisOne) {

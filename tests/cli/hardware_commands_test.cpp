@@ -56,6 +56,19 @@ TEST_F(HardwareCommands, ImportSaysWhatItLacksAndWhereFlagsBelong) {
   EXPECT_EQ(lacking.code, 4);
   EXPECT_EQ(lacking.err,
             "error: " + times + ": does not say which device was measured (--device NAME)\n");
+  const CliRun twice = run_cli({"probe", "--import", times + "," + times, "--device", "L4"});
+  EXPECT_EQ(twice.code, 4);
+  EXPECT_EQ(twice.err, "error: " + times + ": is given twice (its rows would count twice)\n");
+  const CliRun unknown = run_cli({"probe", "--import", times, "--device", "A100-40GBB"});
+  EXPECT_EQ(unknown.code, 4);
+  EXPECT_EQ(unknown.err,
+            "error: --device: unknown device \"A100-40GBB\" (did you mean A100-40GB?)\n");
+  const CliRun both = run_cli({"probe", "--import", times, "--collectives", "2"});
+  EXPECT_EQ(both.code, 2);
+  EXPECT_EQ(
+      both.err,
+      "error: parallel-opt probe: --import and --collectives exclude each other (keep one)\n");
+  EXPECT_EQ(run_cli({"probe", "--collectives", "2", "--device", "L4"}).code, 2);
   const CliRun alone = run_cli({"probe", "--device", "L4"});
   EXPECT_EQ(alone.code, 2);
   EXPECT_EQ(alone.err, "error: parallel-opt probe: --device goes with --import (--import FILES)\n");
@@ -96,6 +109,18 @@ TEST_F(HardwareCommands, HostsAreMerged) {
   EXPECT_EQ(both.err,
             "error: parallel-opt hardware: NAME, --root and --merge exclude each other "
             "(keep one)\n");
+}
+
+TEST_F(HardwareCommands, AMergedFileCountsItsHosts) {
+  for (const char* name : {"a", "b", "c"}) {
+    Cluster one = load_cluster("2xL4");
+    one.nodes[0].name = name;
+    write(std::string(name) + ".json", to_json(one));
+  }
+  run_cli({"hardware", "--merge", at("a.json") + "," + at("b.json"), "-o", at("ab.json")});
+  EXPECT_EQ(load_cluster(at("ab.json")).name, "2 hosts");
+  const CliRun run = run_cli({"hardware", "--merge", at("ab.json") + "," + at("c.json")});
+  EXPECT_THAT(run.out, StartsWith("3 hosts\n"));
 }
 
 constexpr const char* kZones = R"({"name": "two zones", "nodes": [

@@ -115,9 +115,9 @@ TEST(ClusterDescription, EveryFaultIsNamedWithItsPath) {
              ("c.json:nodes[0].devices: unknown device \"H100-SXM-80G\" (did you mean "
               "H100-SXM-80GB?)"),
              "c.json:nodes[1].name: two groups of nodes are called \"a\"",
-             "c.json:nodes[1].count: is outside 1 .. 100000",
+             "c.json:nodes[1].count: is 0, outside 1 .. 100000",
              "c.json:nodes[1].usd_per_device_hour: is negative",
-             "c.json:nodes[1].devices: \"0xL4\" has a count outside 1 .. 100000",
+             "c.json:nodes[1].devices: \"0xL4\" counts 0 devices (1 to 100000)",
              ("c.json:nodes[2].devices: counts nodes: \"2n8xL4\" (the field count says how many "
               "nodes there are)"),
              "c.json:nodes[2].adapters.count: is less than 1",
@@ -166,13 +166,6 @@ TEST(ClusterDescription, FaultsOfPartsAreNamedWhereTheyStandInTheFile) {
 }
 
 TEST(ClusterDescription, EndsGroupsAndSecondLinksAreToldApart) {
-  EXPECT_EQ(faults_of(R"({"nodes": [{"name": "a", "count": 2, "devices": "2xL4"}],
-        "zones": [{"name": ""}],
-        "switches": [{"name": "", "type": "t", "bandwidth": "1 GB/s"}],
-        "links": [{"a": "a", "b": "a0/0x", "bandwidth": "1 GB/s"},
-                  {"a": "a0/0", "b": "a1/1", "type": "t", "bandwidth": "1 GB/s"},
-                  {"a": "a1/1", "b": "a0", "type": "t", "bandwidth": "2 GB/s"}]})"),
-            (Lines{"c.json:zones[0].name: is empty"}));
   EXPECT_EQ(
       faults_of(R"({"nodes": [{"name": "a", "count": 2, "devices": "2xL4"}],
         "switches": [{"name": "", "type": "t", "bandwidth": "1 GB/s"}],
@@ -185,6 +178,45 @@ TEST(ClusterDescription, EndsGroupsAndSecondLinksAreToldApart) {
               "0)"),
              ("c.json:links[2]: is a second link of type \"t\" between \"a1/1\" and \"a0\" (add "
               "their bandwidths)")}));
+}
+
+TEST(ClusterDescription, FaultsOfAllPartsAreNamedInOneGo) {
+  // Form (a unit, a missing field), values, names and ends: and no fault twice in other words.
+  EXPECT_EQ(
+      faults_of(R"({"nodes": [{"name": "a", "count": 2, "devices": "2xL44"},
+                              {"name": "b", "devices": "L4", "memory": 80}],
+        "zones": [{"name": "z", "usd_per_kwh": -1}],
+        "switches": [{"name": "s", "bandwidth": "400", "ports": 0, "nodes": ["a", "c"]},
+                     {"name": "s", "type": "t", "bandwidth": "1 GB/s", "devices": ["T4"]}],
+        "links": [{"a": "a1/9", "b": "d", "bandwidth": "0 GB/s"}]})"),
+      (Lines{
+          "c.json:nodes[1].memory: has no unit: 80 (write 80 GiB)",
+          "c.json:switches[0]: field \"type\" is missing",
+          ("c.json:switches[0].bandwidth: is no number with a unit that fits: \"400\" (write "
+           "400 Gbps or 50 GB/s)"),
+          "c.json:zones[0].usd_per_kwh: is negative",
+          "c.json:nodes[0].devices: unknown device \"L44\" (did you mean L4?)",
+          "c.json:switches[0].ports: is less than 1",
+          ("c.json:switches[0].nodes[1]: names no node: \"c\" (write a node, or NODE/INDEX for one "
+           "of its devices)"),
+          "c.json:switches[1].name: two switches are called \"s\"",
+          ("c.json:links[0].b: names no node: \"d\" (write a node, or NODE/INDEX for one of its "
+           "devices)"),
+          "c.json:links[0].bandwidth: is not positive"}));
+}
+
+TEST(ClusterDescription, AMeshIsForLinksInsideANode) {
+  const Cluster cluster = read_cluster_file(
+      R"({"nodes": [{"name": "a", "devices": "4xL4"}],
+          "switches": [{"name": "s", "type": "t", "scope": "node", "shape": "mesh", "ports": 3,
+                        "bandwidth": "30 GB/s"}]})",
+      "c.json");
+  EXPECT_EQ(find_link(cluster, DeviceId(0), DeviceId(2))->bytes_per_s.value, 30e9);
+  EXPECT_EQ(node_reach(cluster, 0)->links.among(4), 90e9);
+  EXPECT_EQ(faults_of(R"({"nodes": [{"name": "a", "devices": "4xL4"}],
+          "switches": [{"name": "s", "type": "t", "shape": "torus", "bandwidth": "20 GB/s"}]})"),
+            Lines{"c.json:switches[0].shape: is for links inside a node (scope: node, or leave it "
+                  "out)"});
 }
 
 TEST(ClusterDescription, GroupsThatMakeTheSameNodeOrAreSeveralAreNamed) {

@@ -225,6 +225,11 @@ TEST(Database, UnknownDevicesAreAbsent) {
   EXPECT_EQ(find_cpu(database, "GenuineIntel", 25, 17), nullptr);
   EXPECT_EQ(to_string(unknown_device(database, "x", "H100-SXM-80G")),
             "x: unknown device \"H100-SXM-80G\" (did you mean H100-SXM-80GB?)");
+  // Part of a name, as people say it.
+  EXPECT_EQ(unknown_device(database, "x", "m3").hint, "did you mean Apple-M3 or Apple-M3-Max?");
+  EXPECT_EQ(unknown_device(database, "x", "H100 SXM").hint, "did you mean H100-SXM-80GB?");
+  EXPECT_EQ(unknown_device(database, "x", "apple").hint,
+            "did you mean Apple-M1, Apple-M2, Apple-M3 or Apple-M4?");
 }
 
 TEST(Database, EveryDeviceMakesAUsableDevice) {

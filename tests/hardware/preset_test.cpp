@@ -48,6 +48,15 @@ TEST(Preset, CountsOfANodeAreAsSureAsTheirSource) {
   EXPECT_EQ(preset_cluster("2n4xMI250").networks.back().bytes_per_s.quality, Quality::assumed);
 }
 
+TEST(Preset, EqualPartsOfANodeAreOne) {
+  const Cluster cluster = preset_cluster("4xL4,2xL4+8xH100,8xH100");
+  EXPECT_EQ(check(cluster), std::vector<Fault>{});
+  EXPECT_EQ(document_of(cluster).summary->types,
+            (std::map<std::string, int>{{"L4", 6}, {"H100-SXM-80GB", 16}}));
+  const Cluster twice = preset_cluster("4xL4+4xL4");
+  EXPECT_EQ(twice.notes.size(), 1u);  // the same host is told once
+}
+
 TEST(Preset, TwoNodesOfEight) {
   const Cluster cluster = preset_cluster("2n8xH100-SXM-80GB");
   EXPECT_EQ(check(cluster), std::vector<Fault>{});
@@ -97,7 +106,12 @@ TEST(Preset, EveryFaultIsNamedWithTheNearestDevice) {
   EXPECT_EQ(preset_error("2n8xH100-SXM-80G"),
             "cluster 2n8xH100-SXM-80G: unknown device \"H100-SXM-80G\" (did you mean "
             "H100-SXM-80GB?)");
-  EXPECT_EQ(preset_error("0xH100"), "cluster 0xH100: \"0xH100\" has a count outside 1 .. 100000");
+  EXPECT_EQ(preset_error("0xH100"), "cluster 0xH100: \"0xH100\" counts 0 devices (1 to 100000)");
+  EXPECT_EQ(
+      preset_error("99999999999xH100"),
+      "cluster 99999999999xH100: \"99999999999xH100\" counts 999999999 devices (1 to 100000)");
+  EXPECT_EQ(preset_error("20000n8xL4"),
+            "cluster 20000n8xL4: \"20000n8xL4\" counts 160000 devices (1 to 100000)");
   EXPECT_EQ(preset_error("2nH100"),
             "cluster 2nH100: \"2nH100\" has no device count (write NODESnCOUNTxDEVICE, as "
             "2n8xH100-SXM-80GB)");
@@ -105,7 +119,7 @@ TEST(Preset, EveryFaultIsNamedWithTheNearestDevice) {
             "cluster 60000xH100+60000xA100: has more than 100000 devices");
   const std::string both = preset_error("4xA10O-40GB+0xL4");
   EXPECT_NE(both.find("did you mean A100-40GB?"), std::string::npos) << both;
-  EXPECT_NE(both.find("\"0xL4\" has a count outside"), std::string::npos) << both;
+  EXPECT_NE(both.find("\"0xL4\" counts 0 devices"), std::string::npos) << both;
   EXPECT_EQ(
       preset_error("qqqqqqqqqqqqqqqqqqqq"),
       "cluster qqqqqqqqqqqqqqqqqqqq: unknown device \"qqqqqqqqqqqqqqqqqqqq\" (name one such as "
