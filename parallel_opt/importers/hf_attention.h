@@ -6,6 +6,21 @@
 
 namespace parallel_opt::hf {
 
+struct AttentionCall {
+  bool causal = false;
+  TensorId mask;     ///< added to the scores; may be invalid
+  double scale = 0;  ///< 0: 1/sqrt(d)
+  double dropout = 0;
+  bool eager = false;  ///< as products and a softmax
+};
+/// [b, h, q, d], [b, g, k, d], [b, g, k, e] -> [b, q, h * e]: one fused operator and the views.
+TensorId fused_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,
+                         const AttentionCall& call);
+/// [b, s, heads * width] -> [b, heads, s, width].
+TensorId split_heads(GraphWriter& w, TensorId x, std::int64_t heads, std::int64_t width);
+/// [b, h, s, e] -> [b, s, h * e].
+TensorId merge_heads(GraphWriter& w, TensorId x);
+
 /// Attention with separate projections, as encoders and cross attention have it.
 struct AttentionParts {
   std::string q, k, v, o;  ///< submodules; they may lead deeper: "self.query"
@@ -15,6 +30,7 @@ struct AttentionParts {
   RotaryTables tables{};      ///< what queries and keys are turned by; may be invalid
   bool pairs = false;         ///< neighbours are turned, not halves
   std::int64_t unturned = 0;  ///< leading tokens that are not (dinov3's class token and registers)
+  std::string q_norm = {}, k_norm = {};  ///< over all heads' width, before they part; "": none
 };
 
 /// x [b, q, c] looks at memory [b, k, c'] (x itself for self attention): [b, q, out].

@@ -19,34 +19,18 @@ const char* const kCapture =
 
 std::vector<HfFamily> all_families() {
   std::vector<HfFamily> all;
-  for (const std::span<const HfFamily> part : {hf::decoder_families(),
-                                               hf::early_decoder_families(),
-                                               hf::further_decoder_families(),
-                                               hf::expert_families(),
-                                               hf::further_expert_families(),
-                                               hf::encoder_families(),
-                                               hf::sequence_families(),
-                                               hf::vision_families(),
-                                               hf::further_vision_families(),
-                                               hf::convnext_families(),
-                                               hf::swin_families(),
-                                               hf::deberta_families(),
-                                               hf::modernbert_families(),
-                                               hf::multimodal_families(),
-                                               hf::qwen_vision_families(),
-                                               hf::llama4_families(),
-                                               hf::speech_families(),
-                                               hf::state_space_families(),
-                                               hf::hybrid_families(),
-                                               hf::delta_families(),
-                                               hf::decoder_kin_families(),
-                                               hf::expert_kin_families(),
-                                               hf::encoder_kin_families(),
-                                               hf::vision_kin_families(),
-                                               hf::video_families(),
-                                               hf::t5_families(),
-                                               hf::resnet_families(),
-                                               hf::segformer_families()}) {
+  for (const std::span<const HfFamily> part :
+       {hf::decoder_families(),     hf::early_decoder_families(),  hf::further_decoder_families(),
+        hf::expert_families(),      hf::further_expert_families(), hf::encoder_families(),
+        hf::sequence_families(),    hf::vision_families(),         hf::further_vision_families(),
+        hf::convnext_families(),    hf::swin_families(),           hf::deberta_families(),
+        hf::modernbert_families(),  hf::multimodal_families(),     hf::sight_families(),
+        hf::mobile_families(),      hf::detr_families(),           hf::qwen_vision_families(),
+        hf::llama4_families(),      hf::speech_families(),         hf::state_space_families(),
+        hf::hybrid_families(),      hf::further_hybrid_families(), hf::delta_families(),
+        hf::decoder_kin_families(), hf::expert_kin_families(),     hf::encoder_kin_families(),
+        hf::vision_kin_families(),  hf::video_families(),          hf::t5_families(),
+        hf::resnet_families(),      hf::segformer_families()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

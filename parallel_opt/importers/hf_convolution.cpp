@@ -8,20 +8,24 @@ TensorId filtered(GraphWriter& w, TensorId x, std::string_view name, std::int64_
                   const Filter& f) {
   const GraphWriter::Scope scope(w, name);
   const std::int64_t in = w.dim(x, 1).size / f.groups;
-  const TensorId weight = w.parameter("weight", {out, in, f.kernel[0], f.kernel[1]});
+  const TensorId weight =
+      w.parameter_of(w.dtype(), "weight", {out, in, f.kernel[0], f.kernel[1]}, f.trains);
   const auto size = [&](std::size_t side) {
     const std::int64_t padded = w.dim(x, side + 2).size + 2 * f.padding;
-    return fixed((padded - f.kernel[side]) / f.stride[side] + 1);
+    return fixed((padded - f.dilation * (f.kernel[side] - 1) - 1) / f.stride[side] + 1);
   };
   const Shape shape{w.dim(x, 0), fixed(out), size(0), size(1)};
-  const std::vector<std::int64_t> stride{f.stride[0], f.stride[1]}, padding{f.padding, f.padding};
+  const std::vector<std::int64_t> stride{f.stride[0], f.stride[1]}, padding{f.padding, f.padding},
+      dilation{f.dilation, f.dilation};
   if (!f.bias) {
-    return w.op("aten.conv2d.default", {{"input", x}, {"weight", weight}}, shape,
-                {{"stride", stride}, {"padding", padding}, {"groups", f.groups}});
+    return w.op(
+        "aten.conv2d.default", {{"input", x}, {"weight", weight}}, shape,
+        {{"stride", stride}, {"padding", padding}, {"dilation", dilation}, {"groups", f.groups}});
   }
   const TensorId bias = w.parameter("bias", {out});
-  return w.op("aten.conv2d.default", {{"input", x}, {"weight", weight}, {"bias", bias}}, shape,
-              {{"stride", stride}, {"padding", padding}, {"groups", f.groups}});
+  return w.op(
+      "aten.conv2d.default", {{"input", x}, {"weight", weight}, {"bias", bias}}, shape,
+      {{"stride", stride}, {"padding", padding}, {"dilation", dilation}, {"groups", f.groups}});
 }
 
 TensorId batch_norm(GraphWriter& w, TensorId x, std::string_view name) {
@@ -38,6 +42,29 @@ TensorId batch_norm(GraphWriter& w, TensorId x, std::string_view name) {
                {"running_mean", mean},
                {"running_var", variance}},
               w.tensor(x).shape, {{"training", true}, {"eps", 1e-5}});
+}
+
+TensorId frozen_batch_norm(GraphWriter& w, TensorId x, std::string_view name) {
+  const GraphWriter::Scope scope(w, name);
+  const std::int64_t width = w.dim(x, 1).size;
+  const auto stored = [&](const char* what) {
+    const TensorId flat = w.buffer(what, w.dtype(), {width});
+    return w.view_op("aten.reshape.default", flat, {fixed(1), fixed(width), fixed(1), fixed(1)});
+  };
+  const TensorId weight = stored("weight"), bias = stored("bias");
+  const TensorId variance = stored("running_var"), mean = stored("running_mean");
+  const TensorId scale = w.mul(weight, w.unary("aten.rsqrt.default", w.add(variance, 1e-5)));
+  const TensorId shift = w.op("aten.sub.Tensor", {{"self", bias}, {"other", w.mul(mean, scale)}},
+                              w.tensor(bias).shape);
+  return w.add(w.mul(x, scale), shift);
+}
+
+TensorId bordered(GraphWriter& w, TensorId x, const Border& b) {
+  const Shape shape = w.tensor(x).shape;
+  return w.op(
+      "aten.constant_pad_nd.default", {{"self", x}},
+      {shape[0], shape[1], plus(shape[2], b.top + b.bottom), plus(shape[3], b.left + b.right)},
+      {{"pad", std::vector<std::int64_t>{b.left, b.right, b.top, b.bottom}}});
 }
 
 static TensorId axes_in_order(GraphWriter& w, TensorId x, const std::vector<std::int64_t>& order) {

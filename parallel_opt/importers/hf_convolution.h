@@ -14,6 +14,8 @@ struct Filter {
   std::array<std::int64_t, 2> kernel, stride = {1, 1};
   std::int64_t padding = 0, groups = 1;
   bool bias = true;
+  std::int64_t dilation = 1;
+  bool trains = true;
 };
 
 /// x [b, c, h, w] -> [b, out, h', w'], in submodule `name`. Pre: the kernel fits the padded plane.
@@ -21,6 +23,13 @@ TensorId filtered(GraphWriter& w, TensorId x, std::string_view name, std::int64_
                   const Filter& filter);
 /// x [b, c, ...] by mean and variance of the batch, in submodule `name`.
 TensorId batch_norm(GraphWriter& w, TensorId x, std::string_view name);
+/// The same by what is stored: nothing of it trains (detr).
+TensorId frozen_batch_norm(GraphWriter& w, TensorId x, std::string_view name);
+/// x [b, c, h, w] with zeros around the plane.
+struct Border {
+  std::int64_t left = 0, right = 0, top = 0, bottom = 0;
+};
+TensorId bordered(GraphWriter& w, TensorId x, const Border& border);
 /// The axes of x in another order: [b, c, h, w] to [b, h, w, c], or back.
 TensorId channels_last(GraphWriter& w, TensorId x);
 TensorId channels_first(GraphWriter& w, TensorId x);

@@ -12,13 +12,14 @@ struct Layer {
   GraphWriter& w;
   RotaryTables tables;
   TensorId mask;
-  bool experts = false, recurs = false;
+  bool experts = false, recurs = false, attends = false;
 
+  TensorId recurrence(TensorId x) const {
+    const GraphWriter::Scope scope(w, s.names.recurrence);
+    return s.recurrence(w, x);
+  }
   TensorId attention(TensorId x) const {
-    if (recurs) {
-      const GraphWriter::Scope scope(w, s.names.recurrence);
-      return s.recurrence(w, x);
-    }
+    if (recurs) return recurrence(x);
     const GraphWriter::Scope scope(w, s.names.attention);
     const TensorId out =
         s.latent ? latent_attention(w, x, s, tables) : decoder_attention(w, x, s, tables, mask);
@@ -65,6 +66,17 @@ struct Layer {
       case BlockKind::parallel_two: {
         const TensorId mixed = attention(normed(x, n.norm1));
         return w.add(w.add(ffn(normed(x, n.norm2)), mixed), x);
+      }
+      case BlockKind::beside: {
+        const TensorId h = normed(x, n.norm1);
+        const TensorId state = scaled(w, recurrence(h), s.scales.recurrence_out);
+        const TensorId seen = attention(scaled(w, h, s.scales.attention_in));
+        x = w.add(x, w.add(state, scaled(w, seen, s.scales.attention_out)));
+        return w.add(x, ffn(normed(x, n.norm2)));
+      }
+      case BlockKind::single: {
+        const TensorId h = normed(x, n.norm1);
+        return w.add(x, recurs || attends ? attention(h) : ffn(h));
       }
     }
     return x;
@@ -232,7 +244,8 @@ TensorId run_layer(GraphWriter& w, const DecoderSpec& s, std::int64_t i, TensorI
   const RotaryTables tables = !turns ? RotaryTables{} : local ? positions.local : positions.tables;
   const TensorId mask = s.slides(i) ? positions.window : positions.bias;
   const bool recurs = s.recurrence && s.layer_recurs && s.layer_recurs(i);
-  return Layer{s, w, tables, mask, experts, recurs}.run(x);
+  const bool attends = s.layer_attends && s.layer_attends(i);
+  return Layer{s, w, tables, mask, experts, recurs, attends}.run(x);
 }
 
 TensorId with_deep(GraphWriter& w, TensorId x, TensorId places, TensorId deep) {

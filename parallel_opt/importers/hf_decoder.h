@@ -30,6 +30,8 @@ enum class BlockKind {
   parallel,      ///< x += attention(norm1 x) + ffn(norm1 x)                     (gptj, phi, cohere)
   parallel_two,  ///< x += attention(norm1 x) + ffn(norm2 x)                     (gpt_neox,
                  ///< falcon-40b)
+  beside,        ///< x += recurrence(norm1 x) + attention(norm1 x); x += ffn(norm2 x) (falcon_h1)
+  single,        ///< x += one of the three(norm1 x)                             (nemotron_h)
 };
 
 /// How positions enter.
@@ -121,6 +123,7 @@ struct MixtureOfExperts {
   double scale = 1;  ///< on the weights
   RouterKind router = RouterKind::softmax_top;
   std::int64_t groups = 0, top_groups = 0;
+  std::int64_t latent = 0;  ///< width that rows are projected to before the experts; 0: as they are
 };
 
 /// Words with what other inputs make of them.
@@ -128,6 +131,11 @@ struct Merged {
   TensorId hidden;             ///< [b, s, hidden]
   TensorId places = {};        ///< [b, s, 1]: where the other inputs stand
   std::vector<TensorId> deep;  ///< added there behind the first, second, ... layer (qwen3_vl)
+};
+
+/// Constants that parts are multiplied by (falcon_h1); 0: none.
+struct Multipliers {
+  double attention_in = 0, attention_out = 0, recurrence_out = 0, key = 0, gate = 0, down = 0;
 };
 
 /// A decoder-only language model in neutral terms. Families differ in names and in these choices;
@@ -164,6 +172,7 @@ struct DecoderSpec {
   bool table_per_layer = false;     ///< each attention keeps a table of sines and cosines (gptj)
   double embed_scale = 0, residual_scale = 0, logit_scale = 0;  ///< 0: none
   double head_scale = 0;  ///< of what the head reads (minicpm3)
+  Multipliers scales{};
   bool gated = true;
   std::string activation = "silu";
   double attention_dropout = 0, residual_dropout = 0, embed_dropout = 0;
@@ -182,6 +191,7 @@ struct DecoderSpec {
   std::int64_t sequence_hint = 2048;
   std::function<TensorId(GraphWriter&, TensorId x)> recurrence;  ///< what layers do that recur
   std::function<bool(std::int64_t)> layer_recurs;                ///< which; empty: none
+  std::function<bool(std::int64_t)> layer_attends;               ///< of layers that are one part
   /// What other inputs make of the words' embeddings [b, s, hidden], at the root: images, sounds.
   std::function<Merged(GraphWriter&, TensorId ids, TensorId hidden)> merge;
 
@@ -214,21 +224,8 @@ TensorId norm(GraphWriter& w, TensorId x, std::string_view name, NormKind kind, 
 TensorId activate(GraphWriter& w, TensorId x, std::string_view activation);
 const std::vector<std::string>& known_activations();
 
-struct AttentionCall {
-  bool causal = false;
-  TensorId mask;     ///< added to the scores; may be invalid
-  double scale = 0;  ///< 0: 1/sqrt(d)
-  double dropout = 0;
-  bool eager = false;  ///< as products and a softmax
-};
-/// [b, h, q, d], [b, g, k, d], [b, g, k, e] -> [b, q, h * e]: one fused operator and the views.
-TensorId fused_attention(GraphWriter& w, TensorId q, TensorId k, TensorId v,
-                         const AttentionCall& call);
-/// [b, s, heads * width] -> [b, heads, s, width].
-TensorId split_heads(GraphWriter& w, TensorId x, std::int64_t heads, std::int64_t width);
-/// [b, h, s, e] -> [b, s, h * e].
-TensorId merge_heads(GraphWriter& w, TensorId x);
-
+/// `x` times a constant; 0: as it is.
+TensorId scaled(GraphWriter& w, TensorId x, double scale);
 /// `mask` is added to the scores, or says where to look: alibi's bias, a window; may be invalid.
 TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& spec,
                            const RotaryTables& tables, TensorId mask);

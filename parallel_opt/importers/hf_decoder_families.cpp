@@ -372,10 +372,7 @@ DecoderSpec glm(ConfigReader& c) {
 
 DecoderSpec glm4(ConfigReader& c) {
   DecoderSpec s = glm(c);
-  s.block = BlockKind::sandwich;
-  s.names.norm1_after = "post_self_attn_layernorm";
-  s.names.norm2_before = "post_attention_layernorm";
-  s.names.norm2_after = "post_mlp_layernorm";
+  norms_on_both_sides(s);
   return s;
 }
 
@@ -447,6 +444,13 @@ constexpr HfFamily kDecoderFamilies[] = {
 };
 
 }  // namespace
+
+void norms_on_both_sides(DecoderSpec& s) {
+  s.block = BlockKind::sandwich;
+  s.names.norm1_after = "post_self_attn_layernorm";
+  s.names.norm2_before = "post_attention_layernorm";
+  s.names.norm2_after = "post_mlp_layernorm";
+}
 
 std::function<Graph(GraphWriter&)> writing(DecoderSpec spec) {
   return [spec = std::move(spec)](GraphWriter& w) {

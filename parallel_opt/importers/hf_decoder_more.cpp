@@ -133,6 +133,21 @@ DecoderSpec biogpt(ConfigReader& c) {
 }
 
 /// The text of Qwen's models that see; qwen2 and qwen3 with other defaults.
+DecoderSpec glm4v_text(ConfigReader& c) {
+  DecoderSpec s = read_decoder(c, {151552, 4096, 13696, 40, 32, 2, 32768});
+  s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
+  s.names.gate_up = "gate_up_proj";
+  s.positions = Positions::rotary_interleaved;
+  s.qkv_bias = true;
+  if (c.divides("num_attention_heads", s.heads, "hidden_size", s.hidden)) {
+    s.head_dim = s.hidden / s.heads;
+  }
+  partly_rotary(c, s, {"partial_rotary_factor"}, 1);
+  norms_on_both_sides(s);
+  c.ignore({"attention_bias"});
+  return s;
+}
+
 DecoderSpec qwen2_vl_text(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {152064, 8192, 29568, 80, 64, 8, 32768});
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
@@ -149,6 +164,7 @@ DecoderSpec qwen3_vl_text(ConfigReader& c) {
 }
 
 constexpr HfFamily kFurtherDecoderFamilies[] = {
+    {"glm4v_text", glm4v_text},
     {"qwen2_vl_text", qwen2_vl_text},
     {"qwen2_5_vl_text", qwen2_vl_text},
     {"qwen3_vl_text", qwen3_vl_text},

@@ -49,11 +49,15 @@ std::span<const HfFamily> swin_families();
 std::span<const HfFamily> deberta_families();
 std::span<const HfFamily> modernbert_families();
 std::span<const HfFamily> multimodal_families();
+std::span<const HfFamily> sight_families();
+std::span<const HfFamily> mobile_families();
+std::span<const HfFamily> detr_families();
 std::span<const HfFamily> qwen_vision_families();
 std::span<const HfFamily> llama4_families();
 std::span<const HfFamily> speech_families();
 std::span<const HfFamily> state_space_families();
 std::span<const HfFamily> hybrid_families();
+std::span<const HfFamily> further_hybrid_families();
 std::span<const HfFamily> delta_families();
 
 /// Fields that decoders share, under the names most families use.
@@ -87,7 +91,8 @@ std::optional<DecoderSpec> read_text_model(ConfigReader& c, std::string_view usu
 /// Whose word the tying of words is: the outer model's, or that of either.
 enum class TiedBy { outer, outer_by_default, either };
 /// The names of a decoder inside another model, and its head; whether it has none.
-bool put_text_inside(ConfigReader& c, DecoderSpec& text, TiedBy tied);
+bool put_text_inside(ConfigReader& c, DecoderSpec& text, TiedBy tied,
+                     const std::string& name = "language_model");
 /// What follows the last layer, as far as transformers has it for the family.
 void read_head(ConfigReader& c, DecoderSpec& spec);
 /// Which layers attend within a window, and how wide it is.
@@ -123,6 +128,8 @@ void listed_sparse(ConfigReader& c, DecoderSpec& s, std::int64_t dense);
 void sparse_layers(ConfigReader& c, DecoderSpec& spec);
 /// The first layers have no experts: `first_k_dense_replace`.
 void dense_before(ConfigReader& c, DecoderSpec& spec, std::int64_t fallback);
+/// Norms before and behind attention and the inner layers (glm4).
+void norms_on_both_sides(DecoderSpec& spec);
 /// down(activation(up x)) with these names.
 void plain_mlp(DecoderSpec& spec, const char* up, const char* down);
 std::function<Graph(GraphWriter&)> writing(DecoderSpec spec);

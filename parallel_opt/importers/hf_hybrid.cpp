@@ -22,27 +22,34 @@ MambaSpec read_mixer(ConfigReader& c, const DecoderSpec& s, std::int64_t state) 
   return m;
 }
 
-MambaSpec read_chunked_mixer(ConfigReader& c, const DecoderSpec& s) {
+}  // namespace
+
+MambaSpec read_chunked_mixer(ConfigReader& c, const DecoderSpec& s, std::int64_t inner) {
   MambaSpec m = read_mixer(c, s, 256);
+  if (inner > 0) m.inner = inner;
+  const std::string wide = inner > 0 ? "mamba_d_ssm" : "mamba_expand * hidden_size";
   m.heads = c.whole({"mamba_n_heads"}, 128, 1, limits::kHeads);
   m.groups = c.whole({"mamba_n_groups"}, 1, 1, 1 << 10);
   m.chunk = c.whole({"mamba_chunk_size"}, 256, 1, 1 << 14);
+  m.out_bias = m.bias;
   const bool automatic = c.is_text("mamba_d_head");
   c.ignore({"mamba_d_head"});
   m.head_dim = automatic || !c.has("mamba_d_head") ? m.inner / m.heads
                                                    : c.whole({"mamba_d_head"}, 64, 1, 1 << 16);
   if (m.heads * m.head_dim != m.inner) {
     c.fault("mamba_n_heads", std::to_string(m.heads) + " heads of " + std::to_string(m.head_dim) +
-                                 " are not mamba_expand * hidden_size, " + std::to_string(m.inner));
+                                 " are not " + wide + ", " + std::to_string(m.inner));
   }
   c.divides("mamba_n_groups", m.groups, "mamba_n_heads", m.heads);
-  c.divides("mamba_n_groups", m.groups, "mamba_expand * hidden_size", m.inner);
+  c.divides("mamba_n_groups", m.groups, wide, m.inner);
   return m;
 }
 
 void note_recurrence(ConfigReader& c) {
   c.note("the recurrence over positions is written in closed form (running sums)");
 }
+
+namespace {
 
 DecoderSpec bamba(ConfigReader& c) {
   DecoderSpec s = read_decoder(c, {128000, 4096, 14336, 32, 32, 8, 262144});

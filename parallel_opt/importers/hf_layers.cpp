@@ -450,6 +450,10 @@ static void place_heads(GraphWriter& w, Projections& p, const DecoderSpec& s,
   if (s.qk_norm_after) normed();
 }
 
+TensorId scaled(GraphWriter& w, TensorId x, double scale) {
+  return scale > 0 ? w.mul(x, scale) : x;
+}
+
 TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
                            const RotaryTables& tables, TensorId mask) {
   const DecoderNames& n = s.names;
@@ -462,7 +466,7 @@ TensorId decoder_attention(GraphWriter& w, TensorId x, const DecoderSpec& s,
     for (TensorId* t : {&p.q, &p.k, &p.v}) *t = w.unary("aten.clamp.default", *t);
   }
   p.q = split_heads(w, p.q, s.heads, s.head_dim);
-  p.k = split_heads(w, p.k, s.kv_heads, s.head_dim);
+  p.k = scaled(w, split_heads(w, p.k, s.kv_heads, s.head_dim), s.scales.key);
   p.v = split_heads(w, p.v, s.kv_heads, s.head_dim);
   place_heads(w, p, s, tables);
   if (s.repeat_kv_by_view) {
@@ -497,11 +501,12 @@ TensorId feed_forward(GraphWriter& w, TensorId x, const DecoderSpec& s, std::int
     const TensorId up = w.slice(both, axis, ffn, fixed(ffn));
     inner = w.mul(up, activate(w, gate, s.activation));
   } else {
-    const TensorId gate = activate(w, w.linear(x, n.gate, ffn, s.mlp_bias), s.activation);
-    inner = w.mul(gate, w.linear(x, n.up, ffn, s.mlp_bias));
+    const TensorId gate = scaled(w, w.linear(x, n.gate, ffn, s.mlp_bias), s.scales.gate);
+    const TensorId open = activate(w, gate, s.activation);
+    inner = w.mul(open, w.linear(x, n.up, ffn, s.mlp_bias));
   }
   if (!n.before_down.empty()) inner = norm(w, inner, n.before_down, s.norm, s.norm_eps);
-  return projection(w, inner, n.down, s.hidden, s.mlp_bias, s.conv1d);
+  return scaled(w, projection(w, inner, n.down, s.hidden, s.mlp_bias, s.conv1d), s.scales.down);
 }
 
 static TensorId turned_after(GraphWriter& w, TensorId x, const AttentionParts& p) {
@@ -532,8 +537,12 @@ TensorId bucketed_distances(GraphWriter& w, const DistanceBuckets& b, const Dim&
 TensorId attend(GraphWriter& w, TensorId x, TensorId memory, const AttentionParts& p,
                 std::int64_t out) {
   const std::int64_t inner = p.heads * p.width;
-  TensorId q = split_heads(w, w.linear(x, p.q, inner, p.q_bias), p.heads, p.width);
-  TensorId k = split_heads(w, w.linear(memory, p.k, inner, p.k_bias), p.heads, p.width);
+  const auto normed = [&](TensorId t, const std::string& name) {
+    return split_heads(w, name.empty() ? t : norm(w, t, name, NormKind::rms, 1e-6), p.heads,
+                       p.width);
+  };
+  TensorId q = normed(w.linear(x, p.q, inner, p.q_bias), p.q_norm);
+  TensorId k = normed(w.linear(memory, p.k, inner, p.k_bias), p.k_norm);
   const TensorId v = split_heads(w, w.linear(memory, p.v, inner, p.v_bias), p.heads, p.width);
   if (p.tables.cos.valid()) {
     q = turned_after(w, q, p);

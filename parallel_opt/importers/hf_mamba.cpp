@@ -176,16 +176,21 @@ TensorId chunk_scan(GraphWriter& w, TensorId x, TensorId dt, TensorId b, TensorI
 }
 
 TensorId gated_norm(GraphWriter& w, TensorId x, TensorId gate, const MambaSpec& s) {
+  if (s.gate_norm == GateNorm::none) return w.mul(x, w.unary("aten.silu.default", gate));
   const GraphWriter::Scope scope(w, "norm");
   const Shape shape = w.tensor(x).shape;
   const TensorId weight = w.parameter("weight", {s.inner});
-  const TensorId open =
-      w.mul(w.to(x, DType::fp32), w.unary("aten.silu.default", w.to(gate, DType::fp32)));
-  const TensorId groups =
-      w.view(open, {shape[0], shape[1], fixed(s.groups), fixed(s.inner / s.groups)});
+  const auto gated = [&](TensorId t) {
+    return w.mul(w.to(t, DType::fp32), w.unary("aten.silu.default", w.to(gate, DType::fp32)));
+  };
+  const bool last = s.gate_norm == GateNorm::norm_first;
+  const TensorId groups = w.view(last ? w.to(x, DType::fp32) : gated(x),
+                                 {shape[0], shape[1], fixed(s.groups), fixed(s.inner / s.groups)});
   const TensorId inverse =
       w.unary("aten.rsqrt.default", w.add(w.mean_last(w.power(groups, 2)), s.eps));
-  return w.mul(weight, w.to(w.view(w.mul(groups, inverse), shape), w.dtype()));
+  const TensorId normed = w.view(w.mul(groups, inverse), shape);
+  if (!last) return w.mul(weight, w.to(normed, w.dtype()));
+  return w.to(gated(w.mul(weight, normed)), w.dtype());
 }
 
 }  // namespace
@@ -193,7 +198,9 @@ TensorId gated_norm(GraphWriter& w, TensorId x, TensorId gate, const MambaSpec& 
 TensorId chunked_mixer(GraphWriter& w, TensorId x, const MambaSpec& s) {
   const Dim batch = w.dim(x, 0), length = w.dim(x, 1);
   const std::int64_t grouped = s.groups * s.state, channels = s.inner + 2 * grouped;
-  const TensorId all = w.linear(x, "in_proj", s.inner + channels + s.heads, s.bias);
+  const std::int64_t width = s.inner + channels + s.heads;
+  TensorId all = w.linear(scaled(w, x, s.in_scale), "in_proj", width, s.bias);
+  if (s.scaled_parts) all = w.mul(all, w.buffer("mup_vector", w.dtype(), {1, 1, width}));
   const TensorId gate = w.slice(all, 2, 0, fixed(s.inner));
   const TensorId inside = w.slice(all, 2, s.inner, fixed(channels));
   const TensorId dt = w.slice(all, 2, s.inner + channels, fixed(s.heads));
@@ -206,7 +213,7 @@ TensorId chunked_mixer(GraphWriter& w, TensorId x, const MambaSpec& s) {
       chunk_scan(w, part(0, s.heads, s.head_dim), dt, part(s.inner, s.groups, s.state),
                  part(s.inner + grouped, s.groups, s.state), s);
   const TensorId flat = w.view(scanned, {batch, length, fixed(s.inner)});
-  return w.linear(gated_norm(w, flat, gate, s), "out_proj", s.hidden, s.bias);
+  return w.linear(gated_norm(w, flat, gate, s), "out_proj", s.hidden, s.out_bias);
 }
 
 namespace {
@@ -295,6 +302,7 @@ Writing mamba2(ConfigReader& c) {
   }
   s.heads = c.whole({"num_heads"}, 128, 1, limits::kHeads);
   s.head_dim = c.whole({"head_dim"}, 64, 1, 1 << 16);
+  s.out_bias = s.bias;
   s.groups = c.whole({"n_groups"}, 8, 1, 1 << 10);
   s.chunk = c.whole({"chunk_size"}, 256, 1, 1 << 14);
   if (s.heads * s.head_dim != s.inner) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "parallel_opt/importers/hf_decoder.h"
+#include "parallel_opt/importers/hf_reader.h"
 
 namespace parallel_opt::hf {
 
@@ -12,6 +13,13 @@ enum class PartNorms {
   none,
   plain,   ///< without weights (falcon_mamba)
   learnt,  ///< jamba
+};
+
+/// How the scanned states meet their gate (mamba2).
+enum class GateNorm {
+  gate_first,  ///< gated, then normed
+  norm_first,  ///< normed, then gated (falcon_h1)
+  none,        ///< gated alone
 };
 
 /// A state-space mixer: mamba's where `heads` is 0, mamba2's elsewhere.
@@ -23,6 +31,10 @@ struct MambaSpec {
   bool bias = false, conv_bias = true, tied = true, residual_fp32 = true;
   std::string activation = "silu";
   PartNorms part_norms = PartNorms::none;
+  GateNorm gate_norm = GateNorm::gate_first;
+  bool out_bias = false;      ///< mamba2; mamba's is `bias`
+  double in_scale = 0;        ///< of what enters; 0: none
+  bool scaled_parts = false;  ///< what enters is scaled by channel, from a buffer (falcon_h1)
   bool bare = false;
 };
 
@@ -32,5 +44,9 @@ TensorId depthwise_convolution(GraphWriter& w, TensorId x, const char* name, std
 /// Mixers of x [b, s, hidden] in the current module: mamba's, and mamba2's in chunks.
 TensorId selective_mixer(GraphWriter& w, TensorId x, const MambaSpec& s);
 TensorId chunked_mixer(GraphWriter& w, TensorId x, const MambaSpec& s);
+
+/// mamba2's sizes under the names that hybrids use; `inner` 0: mamba_expand * hidden_size.
+MambaSpec read_chunked_mixer(ConfigReader& c, const DecoderSpec& s, std::int64_t inner = 0);
+void note_recurrence(ConfigReader& c);
 
 }  // namespace parallel_opt::hf

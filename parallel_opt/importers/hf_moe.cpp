@@ -1,4 +1,4 @@
-#include "parallel_opt/importers/hf_decoder.h"
+#include "parallel_opt/importers/hf_attention.h"
 
 // A mixture of experts as transformers 5 runs it: tokens sorted by expert, two grouped products.
 // Every token meets `top_k` experts, so the work is that of tokens * top_k rows, whatever the
@@ -176,8 +176,9 @@ TensorId run_experts(GraphWriter& w, TensorId rows, const Routing& r, const Deco
   const GraphWriter::Scope scope(w, "experts");
   const std::int64_t wide = m.gated ? 2 * m.ffn : m.ffn;
   const char* const up_name = m.gated ? "gate_up_proj" : "up_proj";
-  const TensorId up = expert_weight(w, m, up_name, wide, s.hidden);
-  const TensorId down = expert_weight(w, m, "down_proj", s.hidden, m.ffn);
+  const std::int64_t width = w.last(rows).size;
+  const TensorId up = expert_weight(w, m, up_name, wide, width);
+  const TensorId down = expert_weight(w, m, "down_proj", width, m.ffn);
   const Dim tokens = w.dim(rows, 0), pairs = times(tokens, fixed(m.top_k));
   const auto flat = [&](TensorId x) { return w.view_op("aten.reshape.default", x, {pairs}); };
   const TensorId weights = flat(r.weights);
@@ -191,21 +192,21 @@ TensorId run_experts(GraphWriter& w, TensorId rows, const Routing& r, const Deco
                                {fixed(m.experts)}, {{"bins", m.experts}});
   const TensorId offsets = w.op("aten.cumsum.default", DType::i32, {{"self", counts}},
                                 {fixed(m.experts)}, {{"dim", std::int64_t{0}}});
-  const auto biased = [&](TensorId x, const char* name, std::int64_t width) {
+  const auto biased = [&](TensorId x, const char* name) {
     if (!m.expert_bias) return x;
-    return w.add(x, picked(w, w.parameter(name, {m.experts, width}), sorted));
+    return w.add(x, picked(w, w.parameter(name, {m.experts, w.last(x).size}), sorted));
   };
   const TensorId inner =
-      biased(grouped_product(w, chosen, up, offsets, m.transposed), "gate_up_proj_bias", wide);
+      biased(grouped_product(w, chosen, up, offsets, m.transposed), "gate_up_proj_bias");
   const TensorId out =
       biased(grouped_product(w, expert_activation(w, inner, s), down, offsets, m.transposed),
-             "down_proj_bias", s.hidden);
+             "down_proj_bias");
   const TensorId weighted = w.mul(out, w.unsqueeze(chosen_weights, 1));
   const TensorId places =
       w.op("aten.argsort.default", {{"self", order}}, {pairs}, {{"dim", std::int64_t{0}}});
   const TensorId in_order = picked(w, weighted, places);
-  const TensorId apart = w.view(in_order, {tokens, fixed(m.top_k), fixed(s.hidden)});
-  return w.to(w.op("aten.sum.dim_IntList", {{"self", apart}}, {tokens, fixed(s.hidden)},
+  const TensorId apart = w.view(in_order, {tokens, fixed(m.top_k), fixed(width)});
+  return w.to(w.op("aten.sum.dim_IntList", {{"self", apart}}, {tokens, fixed(width)},
                    {{"dim", std::vector<std::int64_t>{1}}}),
               w.dtype());
 }
@@ -267,7 +268,11 @@ TensorId expert_mixture(GraphWriter& w, TensorId x, const DecoderSpec& s) {
   } else {
     const TensorId corrected_by =
         m.router == RouterKind::sigmoid_top ? correction(w, m) : TensorId();
-    out = run_experts(w, rows, route(w, rows, m, corrected_by), s);
+    const Routing routing = route(w, rows, m, corrected_by);
+    const TensorId narrow =
+        m.latent > 0 ? w.linear(rows, "fc1_latent_proj", m.latent, s.mlp_bias) : rows;
+    out = run_experts(w, narrow, routing, s);
+    if (m.latent > 0) out = w.linear(out, "fc2_latent_proj", s.hidden, s.mlp_bias);
   }
   if (m.shared_ffn > 0 && !m.shared_gate) shared = run_shared();
   if (gated_shared) {

@@ -52,11 +52,10 @@ DecoderSpec phimoe(ConfigReader& c) {
   return s;
 }
 
-DecoderSpec glm4_moe(ConfigReader& c) {
-  DecoderSpec s = read_decoder(c, {151552, 4096, 10944, 46, 96, 8, 131072});
+DecoderSpec read_glm4_moe(ConfigReader& c, const DecoderDefaults& d, bool bias) {
+  DecoderSpec s = read_decoder(c, d);
   s.norm_eps = c.real({"rms_norm_eps"}, 1e-5);
-  s.qkv_bias = c.flag({"attention_bias"}, false);
-  if (c.flag({"use_qk_norm"}, false)) s.qk_norm = QkNorm::per_head;
+  s.qkv_bias = c.flag({"attention_bias"}, bias);
   partly_rotary(c, s, {"partial_rotary_factor"}, 0.5);
   MixtureOfExperts m =
       read_mixture(c, {{"n_routed_experts", "num_local_experts"}, 128, {"num_experts_per_tok"}, 8},
@@ -65,6 +64,16 @@ DecoderSpec glm4_moe(ConfigReader& c) {
   grouped_mixture(c, s, m, c.whole({"n_shared_experts"}, 1, 1, 64));
   dense_before(c, s, 1);
   return s;
+}
+
+DecoderSpec glm4_moe(ConfigReader& c) {
+  DecoderSpec s = read_glm4_moe(c, {151552, 4096, 10944, 46, 96, 8, 131072}, false);
+  if (c.flag({"use_qk_norm"}, false)) s.qk_norm = QkNorm::per_head;
+  return s;
+}
+
+DecoderSpec glm4v_moe_text(ConfigReader& c) {
+  return read_glm4_moe(c, {151424, 4096, 10944, 46, 96, 8, 65536}, true);
 }
 
 DecoderSpec dots1(ConfigReader& c) {
@@ -240,6 +249,7 @@ constexpr HfFamily kFurtherExpertFamilies[] = {
     {"granitemoeshared", granitemoeshared},
     {"phimoe", phimoe},
     {"glm4_moe", glm4_moe},
+    {"glm4v_moe_text", glm4v_moe_text},
     {"dots1", dots1},
     {"ernie4_5_moe", ernie4_5_moe},
     {"minimax_m2", minimax_m2},

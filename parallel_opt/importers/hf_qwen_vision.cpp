@@ -1,16 +1,18 @@
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
+#include "parallel_opt/importers/hf_convolution.h"
 #include "parallel_opt/importers/hf_families.h"
 #include "parallel_opt/importers/hf_vision.h"
 
-// Qwen's models of words and images. Images have any size: their patches come in one row, and each
-// image attends to itself. `image_tokens` is what one image becomes in the text; there is one image
-// per sample.
+// Qwen's and GLM's models of words and images. Images have any size: their patches come in one row,
+// and each image attends to itself. `image_tokens` is what one image becomes in the text; there is
+// one image per sample.
 namespace parallel_opt::hf {
 namespace {
 
-enum class QwenSightKind { two, two_five, three };
+enum class QwenSightKind { two, two_five, three, glm };
 
 struct QwenSight {
   QwenSightKind kind = QwenSightKind::two;
@@ -23,7 +25,12 @@ struct QwenSight {
   std::string activation = "quick_gelu";
   std::string base = "model.";
 
+  double eps = 1e-6;
+  bool qkv_bias = true, inner_bias = true;  ///< of the layers' products
+  std::int64_t merger_ffn = 0;              ///< glm: of the two layers behind the last
+
   std::int64_t merged() const { return merge * merge; }
+  bool gated() const { return kind == QwenSightKind::two_five || kind == QwenSightKind::glm; }
   bool whole(std::int64_t layer) const {
     return window == 0 ||
            std::find(whole_layers.begin(), whole_layers.end(), layer) != whole_layers.end();
@@ -31,8 +38,7 @@ struct QwenSight {
 };
 
 TensorId sight_norm(GraphWriter& w, const QwenSight& s, TensorId x, std::string_view name) {
-  const bool rms = s.kind == QwenSightKind::two_five;
-  return norm(w, x, name, rms ? NormKind::rms : NormKind::layer, 1e-6);
+  return norm(w, x, name, s.gated() ? NormKind::rms : NormKind::layer, s.eps);
 }
 
 /// Sines and cosines of rows and columns: [patches, head width].
@@ -73,7 +79,7 @@ struct SightLayer {
     const GraphWriter::Scope scope(w, "attn");
     const Dim rows = w.dim(x, 0), heads = fixed(s.heads), width = fixed(s.hidden / s.heads);
     const TensorId all =
-        w.view(w.linear(x, "qkv", 3 * s.hidden, true), {rows, fixed(3), heads, width});
+        w.view(w.linear(x, "qkv", 3 * s.hidden, s.qkv_bias), {rows, fixed(3), heads, width});
     const auto part = [&](std::int64_t index) { return w.select(all, 1, index); };
     const auto turned = [&](TensorId t) {
       return w.to(rotate(w, w.to(t, DType::fp32), tables, width.size, false), w.dtype());
@@ -89,15 +95,15 @@ struct SightLayer {
     const Dim padded = times(groups, each);
     TensorId flat = w.view(mixed, {padded, fixed(s.hidden)});
     if (padded != rows) flat = w.slice(flat, 0, 0, rows);
-    return w.linear(flat, "proj", s.hidden, true);
+    return w.linear(flat, "proj", s.hidden, s.inner_bias);
   }
 
   TensorId feed_forward(TensorId x) const {
     const GraphWriter::Scope scope(w, "mlp");
-    if (s.kind == QwenSightKind::two_five) {
-      const TensorId gate = activate(w, w.linear(x, "gate_proj", s.ffn, true), s.activation);
-      const TensorId inner = w.mul(gate, w.linear(x, "up_proj", s.ffn, true));
-      return w.linear(inner, "down_proj", s.hidden, true);
+    if (s.gated()) {
+      return two_layers(w, x,
+                        {"up_proj", "down_proj", s.ffn, s.hidden, s.activation, s.inner_bias, 0,
+                         "gate_proj", s.inner_bias});
     }
     const bool named = s.kind == QwenSightKind::three;
     return two_layers(w, x,
@@ -135,6 +141,42 @@ TensorId interpolated_positions(GraphWriter& w, const QwenSight& s, const Dim& r
               {{"dim", std::vector<std::int64_t>{1}}});
 }
 
+/// glm: the grid at each patch, between its neighbours.
+TensorId sampled_positions(GraphWriter& w, const QwenSight& s, const Dim& rows) {
+  const auto side = static_cast<std::int64_t>(std::sqrt(static_cast<double>(s.positions)));
+  const TensorId table =
+      w.parameter("embeddings.position_embedding.weight", {s.positions, s.hidden});
+  const TensorId plane = w.unsqueeze(
+      w.view_op("aten.permute.default", w.view(table, {fixed(side), fixed(side), fixed(s.hidden)}),
+                {fixed(s.hidden), fixed(side), fixed(side)},
+                {{"dims", std::vector<std::int64_t>{2, 0, 1}}}),
+      0);
+  const TensorId places =
+      w.op("aten.zeros.default", DType::fp32, {}, {fixed(1), rows, fixed(1), fixed(2)});
+  const TensorId found =
+      w.op("aten.grid_sampler.default", {{"input", w.to(plane, DType::fp32)}, {"grid", places}},
+           {fixed(1), fixed(s.hidden), rows, fixed(1)});
+  const TensorId flat = w.view(found, {fixed(s.hidden), rows});
+  return w.to(w.transpose(flat, 0, 1), w.dtype());
+}
+
+/// glm: squares of patches through a filter, a norm and two gated layers: [tokens, out].
+TensorId filtered_squares(GraphWriter& w, const QwenSight& s, TensorId x, const Dim& tokens) {
+  x = sight_norm(w, s, x, "post_layernorm");
+  const Dim side = fixed(s.merge), hidden = fixed(s.hidden);
+  const TensorId squares = channels_first(w, w.view(x, {tokens, side, side, hidden}));
+  const TensorId one = filtered(w, squares, "downsample", s.out,
+                                {.kernel = {s.merge, s.merge}, .stride = {s.merge, s.merge}});
+  const GraphWriter::Scope scope(w, "merger");
+  const TensorId flat = w.view(one, {tokens, fixed(s.out)});
+  const TensorId open =
+      w.unary("aten.gelu.default",
+              w.layer_norm(w.linear(flat, "proj", s.out, false), "post_projection_norm", 1e-5));
+  return two_layers(
+      w, open,
+      {"up_proj", "down_proj", s.merger_ffn, s.out, s.activation, false, 0, "gate_proj", false});
+}
+
 struct Seen {
   TensorId tokens;             ///< [image tokens of the batch, out]
   std::vector<TensorId> deep;  ///< the same, for the first layers of the text
@@ -158,8 +200,8 @@ Seen see(GraphWriter& w, const QwenSight& s, const Dim& batch) {
     const TensorId boxes = w.view(pixels, volume);
     const std::vector<std::int64_t> stride{s.frames, s.patch, s.patch};
     const Shape shape{rows, fixed(s.hidden), fixed(1), fixed(1), fixed(1)};
-    const TensorId bias =
-        s.kind == QwenSightKind::three ? w.parameter("bias", {s.hidden}) : TensorId();
+    const bool biased = s.kind == QwenSightKind::three || s.kind == QwenSightKind::glm;
+    const TensorId bias = biased ? w.parameter("bias", {s.hidden}) : TensorId();
     const TensorId out =
         bias.valid()
             ? w.op("aten.conv3d.default", {{"input", boxes}, {"weight", weight}, {"bias", bias}},
@@ -168,7 +210,13 @@ Seen see(GraphWriter& w, const QwenSight& s, const Dim& batch) {
                    {{"stride", stride}});
     x = w.view(out, {rows, fixed(s.hidden)});
   }
-  if (s.positions > 0) x = w.add(x, interpolated_positions(w, s, rows));
+  const bool glm = s.kind == QwenSightKind::glm;
+  if (glm) {
+    x = sight_norm(w, s, x, "post_conv_layernorm");
+    x = w.add(x, sampled_positions(w, s, rows));
+  } else if (s.positions > 0) {
+    x = w.add(x, interpolated_positions(w, s, rows));
+  }
   const SightLayer layer{s, w, sight_tables(w, s, rows), batch, patches};
   const Dim all = times(batch, tokens);
   Seen seen;
@@ -181,7 +229,8 @@ Seen see(GraphWriter& w, const QwenSight& s, const Dim& batch) {
     const std::string name = "deepstack_merger_list." + std::to_string(seen.deep.size());
     seen.deep.push_back(merged_squares(w, s, x, all, name, true));
   }
-  seen.tokens = merged_squares(w, s, x, all, "merger", false);
+  seen.tokens =
+      glm ? filtered_squares(w, s, x, all) : merged_squares(w, s, x, all, "merger", false);
   return seen;
 }
 
@@ -189,6 +238,35 @@ Seen see(GraphWriter& w, const QwenSight& s, const Dim& batch) {
 TensorId put_in(GraphWriter& w, TensorId hidden, TensorId places, TensorId image) {
   return w.op("aten.masked_scatter.default",
               {{"self", hidden}, {"mask", places}, {"source", image}}, w.tensor(hidden).shape);
+}
+
+QwenSight read_glm_sight(ConfigReader& c) {
+  ConfigReader v = c.object_or_empty("vision_config");
+  QwenSight s;
+  s.kind = QwenSightKind::glm;
+  s.layers = v.whole({"depth", "num_hidden_layers"}, 24, 1, limits::kLayers);
+  s.heads = v.whole({"num_heads", "num_attention_heads"}, 12, 1, limits::kHeads);
+  s.hidden = v.whole({"hidden_size"}, 1536);
+  s.channels = v.whole({"in_channels"}, 3, 1, 1 << 10);
+  s.patch = v.whole({"patch_size"}, 14, 1, 1 << 10);
+  s.frames = v.whole({"temporal_patch_size"}, 2, 1, 1 << 10);
+  s.merge = v.whole({"spatial_merge_size"}, 2, 1, 1 << 6);
+  s.out = v.whole({"out_hidden_size"}, 4096);
+  s.ffn = s.out;
+  s.merger_ffn = v.whole({"intermediate_size"}, 13696, 1, limits::kFeedForward);
+  s.activation = v.activation({"hidden_act"}, "silu");
+  s.eps = v.real({"rms_norm_eps"}, 1e-5);
+  s.qkv_bias = v.flag({"attention_bias"}, false);
+  s.inner_bias = false;
+  const std::int64_t side = v.whole({"image_size"}, 336, 1, 1 << 14) / s.patch;
+  s.positions = side * side;
+  if (side < 1) v.fault("image_size", "holds no patch");
+  v.divides("num_heads", s.heads, "hidden_size", s.hidden);
+  if (s.hidden / s.heads % 4 != 0) v.fault("num_heads", "heads must be a multiple of 4 wide");
+  v.note_when_set("attention_dropout", "left out of the image tower");
+  v.ignore({"model_type", "rope_parameters", "hidden_dropout_prob"});
+  v.note_unread();
+  return s;
 }
 
 QwenSight read_qwen_sight(ConfigReader& c, QwenSightKind kind, bool deep) {
@@ -240,10 +318,11 @@ QwenSight read_qwen_sight(ConfigReader& c, QwenSightKind kind, bool deep) {
 
 std::function<Graph(GraphWriter&)> qwen_seeing(ConfigReader& c, QwenSightKind kind,
                                                std::string_view text_type, bool deep = false) {
-  QwenSight sight = read_qwen_sight(c, kind, deep);
+  QwenSight sight = kind == QwenSightKind::glm ? read_glm_sight(c) : read_qwen_sight(c, kind, deep);
   std::optional<DecoderSpec> text = read_text_model(c, text_type, true);
   c.ignore({"image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id",
-            "vision_token_id"});
+            "vision_token_id", "image_start_token_id", "image_end_token_id", "video_start_token_id",
+            "video_end_token_id"});
   if (!text) return {};
   const TiedBy tied = kind == QwenSightKind::three ? TiedBy::outer : TiedBy::either;
   const bool bare = put_text_inside(c, *text, tied);
@@ -281,7 +360,15 @@ std::function<Graph(GraphWriter&)> qwen3_5_moe(ConfigReader& c) {
   return qwen_seeing(c, QwenSightKind::three, "qwen3_5_moe_text");
 }
 
-constexpr HfFamily kQwenVisionFamilies[] = {{"qwen3_5", qwen3_5},   {"qwen3_5_moe", qwen3_5_moe},
+std::function<Graph(GraphWriter&)> glm4v(ConfigReader& c) {
+  return qwen_seeing(c, QwenSightKind::glm, "glm4v_text");
+}
+std::function<Graph(GraphWriter&)> glm4v_moe(ConfigReader& c) {
+  return qwen_seeing(c, QwenSightKind::glm, "glm4v_moe_text");
+}
+
+constexpr HfFamily kQwenVisionFamilies[] = {{"glm4v", glm4v},       {"glm4v_moe", glm4v_moe},
+                                            {"qwen3_5", qwen3_5},   {"qwen3_5_moe", qwen3_5_moe},
                                             {"qwen2_vl", qwen2_vl}, {"qwen2_5_vl", qwen2_5_vl},
                                             {"qwen3_vl", qwen3_vl}, {"qwen3_vl_moe", qwen3_vl_moe}};
 

@@ -295,6 +295,23 @@ std::vector<std::int64_t> ConfigReader::whole_list(std::string_view key) {
   return list;
 }
 
+std::vector<double> ConfigReader::real_list(std::string_view key) {
+  std::string_view found;
+  const JsonTree::Node node = find({key}, found);
+  std::vector<double> list;
+  if (node.none()) return list;
+  if (!node.is(Kind::array)) fault(key, "must be a list, is " + kind_text(node));
+  for (std::size_t i = 0; node.is(Kind::array) && i < node.size(); ++i) {
+    if (node.at(i).is(Kind::integer) || node.at(i).is(Kind::number)) {
+      list.push_back(node.at(i).number());
+    } else {
+      fault(std::string(key) + "[" + std::to_string(i) + "]",
+            "must be a number, is " + kind_text(node.at(i)));
+    }
+  }
+  return list;
+}
+
 std::vector<std::string> ConfigReader::text_list(std::string_view key) {
   std::string_view found;
   const JsonTree::Node node = find({key}, found);

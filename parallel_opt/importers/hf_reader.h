@@ -82,6 +82,7 @@ class ConfigReader {
   /// Height and width: a list of two, or one number for both.
   std::array<std::int64_t, 2> pair(std::string_view key, std::int64_t fallback, std::int64_t max);
   std::vector<std::int64_t> whole_list(std::string_view key);
+  std::vector<double> real_list(std::string_view key);
   std::vector<std::string> text_list(std::string_view key);
   /// An object below; nothing when it is absent.
   std::optional<ConfigReader> object(std::string_view key);
@@ -115,6 +116,7 @@ class ConfigReader {
   /// What `part` has read counts as read here.
   void adopt(const ConfigReader& part) { read_.insert(part.read_.begin(), part.read_.end()); }
   bool is_text(std::string_view key) const { return object_[key].is(JsonTree::Kind::string); }
+  bool is_list(std::string_view key) const { return object_[key].is(JsonTree::Kind::array); }
   bool has(std::string_view key) const { return !object_[key].absent(); }
   const std::string& where() const { return where_; }
   bool failed() const { return !faults_->empty(); }

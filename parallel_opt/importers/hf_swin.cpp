@@ -4,7 +4,8 @@
 #include "parallel_opt/importers/hf_vision.h"
 
 // Swin: attention within squares of patches, every other layer's squares shifted by half; between
-// stages two by two patches become one.
+// stages two by two patches become one. swinv2 compares directions of queries and keys, has two
+// layers for the distances and norms what each half gives.
 namespace parallel_opt::hf {
 namespace {
 
@@ -14,13 +15,15 @@ struct SwinSpec {
   std::int64_t width = 96, window = 7, labels = 2;
   double mlp_ratio = 4, eps = 1e-5, dropout = 0, attention_dropout = 0;
   bool qkv_bias = true, absolute_positions = false;
-  std::string activation = "gelu";
+  bool second = false;  ///< swinv2
+  std::string activation = "gelu", base = "swin";
   HeadKind head = HeadKind::image_classification;
 };
 
 /// A plane of patches of one stage.
 struct Plane {
   std::int64_t rows = 0, columns = 0, width = 0, heads = 0;
+  std::int64_t side = 0;  ///< the rows that swinv2 knows of, halved without the rest
 };
 
 std::int64_t up_to_multiple(std::int64_t size, std::int64_t of) {
@@ -33,8 +36,12 @@ struct SwinLayer {
   Plane p;
   bool shifted = false;
 
-  std::int64_t side() const { return std::min({s.window, p.rows, p.columns}); }
-  bool shifts() const { return shifted && std::min(p.rows, p.columns) > s.window; }
+  std::int64_t side() const {
+    return s.second ? std::min(s.window, p.side) : std::min({s.window, p.rows, p.columns});
+  }
+  bool shifts() const {
+    return shifted && (s.second ? p.side : std::min(p.rows, p.columns)) > s.window;
+  }
   std::int64_t rows() const { return up_to_multiple(p.rows, side()); }
   std::int64_t columns() const { return up_to_multiple(p.columns, side()); }
 
@@ -94,31 +101,99 @@ struct SwinLayer {
     return w.dropout(attend(w, x, x, parts, p.width), s.dropout);
   }
 
+  /// Two layers for the distances in each direction, looked up: [1, heads, area, area].
+  TensorId learnt_bias() const {
+    const std::int64_t n = side(), entries = 2 * n - 1, area = n * n;
+    const TensorId places = w.buffer("relative_coords_table", w.dtype(), {1, entries, entries, 2});
+    const TensorId index = w.buffer("relative_position_index", DType::i64, {area, area});
+    const TensorId wide =
+        w.unary("aten.relu.default", w.linear(places, "continuous_position_bias_mlp.0", 512, true));
+    const TensorId table = w.view(w.linear(wide, "continuous_position_bias_mlp.2", p.heads, false),
+                                  {fixed(entries * entries), fixed(p.heads)});
+    const TensorId flat = w.view(index, {fixed(area * area)});
+    const TensorId found = w.op("aten.index.Tensor", {{"self", table}, {"indices", flat}},
+                                {fixed(area * area), fixed(p.heads)});
+    const TensorId turned = w.view_op(
+        "aten.permute.default", w.view(found, {fixed(area), fixed(area), fixed(p.heads)}),
+        {fixed(p.heads), fixed(area), fixed(area)}, {{"dims", std::vector<std::int64_t>{2, 0, 1}}});
+    const TensorId own = w.op("aten.clone.default", {{"self", turned}}, w.tensor(turned).shape);
+    return w.unsqueeze(w.mul(w.unary("aten.sigmoid.default", own), 16.0), 0);
+  }
+
+  TensorId direction(TensorId x) const {
+    const TensorId length =
+        w.op("aten.linalg_vector_norm.default", {{"self", x}}, w.with_last(x, fixed(1)),
+             {{"ord", 2.0}, {"dim", std::vector<std::int64_t>{-1}}, {"keepdim", true}});
+    const TensorId least = w.unary("aten.clamp_min.default", length);
+    return w.op("aten.div.Tensor", {{"self", x}, {"other", w.expand(least, w.tensor(x).shape)}},
+                w.tensor(x).shape);
+  }
+
+  /// Shares by the angle between queries and keys (swinv2).
+  TensorId angle_attention(TensorId x) const {
+    const GraphWriter::Scope scope(w, "attention");
+    TensorId mixed;
+    {
+      const GraphWriter::Scope inside(w, "self");
+      const std::int64_t width = p.width / p.heads;
+      const auto part = [&](const char* name, bool bias) {
+        return split_heads(w, w.linear(x, name, p.width, bias), p.heads, width);
+      };
+      const TensorId q = part("query", s.qkv_bias), k = part("key", false);
+      const TensorId v = part("value", s.qkv_bias);
+      const TensorId turned = w.transpose(direction(k), 2, 3);
+      TensorId scores = w.matmul(direction(q), turned, w.with_last(q, w.dim(k, 2)));
+      const TensorId scale = w.parameter("logit_scale", {p.heads, 1, 1});
+      const TensorId most = w.unary("aten.clamp.default", scale);
+      scores = w.mul(scores, w.unary("aten.exp.default", most));
+      scores = w.add(scores, learnt_bias());
+      if (shifts()) {
+        const TensorId mask = w.op("aten.zeros.default", w.dtype(), {},
+                                   {w.dim(x, 0), fixed(1), w.dim(x, 1), w.dim(x, 1)});
+        scores = w.add(w.add(scores, mask), mask);  // transformers adds it twice
+      }
+      const TensorId shares = w.dropout(w.softmax(scores), s.attention_dropout);
+      mixed = merge_heads(w, w.matmul(shares, v, w.tensor(q).shape));
+    }
+    return w.dropout(w.linear(mixed, "output.dense", p.width, true), s.dropout);
+  }
+
+  /// Swin norms what enters each half, swinv2 what each half gives.
   TensorId run(TensorId x) const {
+    const auto inner = static_cast<std::int64_t>(s.mlp_ratio * static_cast<double>(p.width));
+    if (s.second) {
+      x = w.add(x, w.layer_norm(over_squares(x), "layernorm_before", s.eps));
+      const TensorId h =
+          two_layers(w, x, {"intermediate.dense", "output.dense", inner, p.width, s.activation});
+      return w.add(x, w.layer_norm(w.dropout(h, s.dropout), "layernorm_after", s.eps));
+    }
+    x = w.add(x, over_squares(w.layer_norm(x, "layernorm_before", s.eps)));
+    const TensorId normed = w.layer_norm(x, "layernorm_after", s.eps);
+    const GraphWriter::Scope mlp(w, "mlp");
+    const TensorId h = two_layers(w, normed, {"fc1", "fc2", inner, p.width, s.activation});
+    return w.add(w.dropout(h, s.dropout), x);
+  }
+
+  /// Attention within each square of x [b, patches, c].
+  TensorId over_squares(TensorId x) const {
     const Dim batch = w.dim(x, 0), width = fixed(p.width);
     const bool padded = rows() != p.rows || columns() != p.columns;
-    TensorId h = w.view(w.layer_norm(x, "layernorm_before", s.eps),
-                        {batch, fixed(p.rows), fixed(p.columns), width});
+    TensorId h = w.view(x, {batch, fixed(p.rows), fixed(p.columns), width});
     if (padded) {
       h = w.op(
           "aten.pad.default", {{"self", h}}, {batch, fixed(rows()), fixed(columns()), width},
           {{"pad", std::vector<std::int64_t>{0, 0, 0, columns() - p.columns, 0, rows() - p.rows}}});
     }
-    h = whole(attention(squares(rolled(h, -s.window / 2))), batch);
+    const TensorId parts = squares(rolled(h, -s.window / 2));
+    h = whole(s.second ? angle_attention(parts) : attention(parts), batch);
     h = rolled(h, s.window / 2);
     if (padded) h = w.slice(w.slice(h, 1, 0, fixed(p.rows)), 2, 0, fixed(p.columns));
-    h = w.op("aten.reshape.default", {{"self", h}}, {batch, fixed(p.rows * p.columns), width});
-    x = w.add(x, h);
-    const auto inner = static_cast<std::int64_t>(s.mlp_ratio * static_cast<double>(p.width));
-    const TensorId normed = w.layer_norm(x, "layernorm_after", s.eps);
-    const GraphWriter::Scope mlp(w, "mlp");
-    h = two_layers(w, normed, {"fc1", "fc2", inner, p.width, s.activation});
-    return w.add(w.dropout(h, s.dropout), x);
+    return w.op("aten.reshape.default", {{"self", h}}, {batch, fixed(p.rows * p.columns), width});
   }
 };
 
 /// Two by two patches side by side, then half as wide.
-TensorId merged_patches(GraphWriter& w, const Plane& p, TensorId x) {
+TensorId merged_patches(GraphWriter& w, const Plane& p, TensorId x, bool second) {
   const Dim batch = w.dim(x, 0);
   const std::int64_t rows = (p.rows + 1) / 2, columns = (p.columns + 1) / 2;
   const GraphWriter::Scope scope(w, "downsample");
@@ -135,21 +210,23 @@ TensorId merged_patches(GraphWriter& w, const Plane& p, TensorId x) {
     }
   }
   const TensorId flat = w.view(w.cat(parts, 3), {batch, fixed(rows * columns), fixed(4 * p.width)});
+  if (second) return w.layer_norm(w.linear(flat, "reduction", 2 * p.width, false), "norm", 1e-5);
   return w.linear(w.layer_norm(flat, "norm", 1e-5), "reduction", 2 * p.width, false);
 }
 
 TensorId swin_stages(GraphWriter& w, const SwinSpec& s, TensorId x) {
-  Plane plane{s.image.rows(), s.image.columns(), s.width, 0};
+  Plane plane{s.image.rows(), s.image.columns(), s.width, 0, 0};
   for (std::size_t i = 0; i < s.depths.size(); ++i) {
     plane.heads = s.heads[i];
+    plane.side = std::max<std::int64_t>(s.image.rows() >> i, 1);
     const GraphWriter::Scope stage(w, "encoder.layers." + std::to_string(i));
     for (std::int64_t j = 0; j < s.depths[i]; ++j) {
       const GraphWriter::Scope block(w, "blocks." + std::to_string(j));
       x = SwinLayer{s, w, plane, j % 2 == 1}.run(x);
     }
     if (i + 1 == s.depths.size()) break;
-    x = merged_patches(w, plane, x);
-    plane = {(plane.rows + 1) / 2, (plane.columns + 1) / 2, 2 * plane.width, 0};
+    x = merged_patches(w, plane, x, s.second);
+    plane = {(plane.rows + 1) / 2, (plane.columns + 1) / 2, 2 * plane.width, 0, 0};
   }
   return x;
 }
@@ -160,7 +237,7 @@ Graph build_swin(GraphWriter& w, const SwinSpec& s) {
   const std::int64_t last = s.width << (s.depths.size() - 1);
   TensorId x, pooled;
   {
-    const GraphWriter::Scope base(w, s.head == HeadKind::base ? "" : "swin");
+    const GraphWriter::Scope base(w, s.head == HeadKind::base ? "" : s.base);
     {
       const GraphWriter::Scope scope(w, "embeddings");
       x = w.layer_norm(image_patches(w, pixels, s.image, "patch_embeddings.projection", true),
@@ -199,8 +276,7 @@ void read_stages(ConfigReader& c, SwinSpec& s) {
   }
 }
 
-std::function<Graph(GraphWriter&)> swin(ConfigReader& c) {
-  SwinSpec s;
+std::function<Graph(GraphWriter&)> read_swin(ConfigReader& c, SwinSpec s) {
   s.image.patch = {4, 4};
   s.width = c.whole({"embed_dim"}, 96);
   s.image.tower.hidden = s.width;
@@ -225,7 +301,21 @@ std::function<Graph(GraphWriter&)> swin(ConfigReader& c) {
   return [s](GraphWriter& w) { return build_swin(w, s); };
 }
 
-constexpr HfFamily kSwinFamilies[] = {{"swin", swin}};
+std::function<Graph(GraphWriter&)> swin(ConfigReader& c) { return read_swin(c, {}); }
+
+std::function<Graph(GraphWriter&)> swinv2(ConfigReader& c) {
+  SwinSpec s;
+  s.second = true;
+  s.base = "swinv2";
+  if (c.flag({"use_absolute_embeddings"}, false)) {
+    c.fault("use_absolute_embeddings", "has a row too many for the patches that it is added to",
+            "as in transformers");
+  }
+  c.ignore({"pretrained_window_sizes"});  // of how distances are scaled
+  return read_swin(c, std::move(s));
+}
+
+constexpr HfFamily kSwinFamilies[] = {{"swin", swin}, {"swinv2", swinv2}};
 
 }  // namespace
 

@@ -36,19 +36,21 @@ TensorId run_tower(GraphWriter& w, TensorId x, const TowerSpec& s, const std::st
     p.o_bias = s.o_bias;
     p.tables = s.tables;
     p.unturned = s.unturned;
+    p.q_norm = s.q_norm;
+    p.k_norm = s.k_norm;
     TensorId mask = s.mask;
     if (s.layer_mask) {
       const TensorId own = s.layer_mask(w);
       mask = mask.valid() ? w.add(own, mask) : own;
     }
     p.call = {s.causal, mask, 0, s.attention_dropout};
-    TensorId h = w.layer_norm(x, s.norm1, s.eps);
+    TensorId h = norm(w, x, s.norm1, s.norm, s.eps);
     {
       const GraphWriter::Scope attention(w, s.attention);
       h = attend(w, h, h, p, s.hidden);
     }
     x = w.add(scaled(w.dropout(h, s.dropout), s.scale1), x);
-    h = tower_mlp(w, w.layer_norm(x, s.norm2, s.eps), s);
+    h = tower_mlp(w, norm(w, x, s.norm2, s.norm, s.eps), s);
     x = w.add(scaled(w.dropout(h, s.dropout), s.scale2), x);
     if (i == 1) w.reserve_repeats(mark, end - 2);
   }

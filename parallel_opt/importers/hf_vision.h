@@ -18,6 +18,8 @@ struct TowerSpec {
   bool causal = false, qkv_bias = true;
   std::string attention = "attention", o = "o_proj";
   std::string norm1 = "layernorm_before", norm2 = "layernorm_after";
+  NormKind norm = NormKind::layer;
+  std::string q_norm = {}, k_norm = {};
   bool layer_scale = false;  ///< what each half adds is scaled by channel (dinov2)
   bool swiglu = false;       ///< silu(gate x) * up x in place of the activation (dinov2-giant)
   std::string scale1 = "layer_scale1.lambda1", scale2 = "layer_scale2.lambda1";
@@ -55,6 +57,9 @@ void read_image(ConfigReader& c, ImageSpec& spec, std::int64_t patch, bool cut =
 void read_tower(ConfigReader& c, TowerSpec& tower, const TowerSpec& defaults);
 /// vit's layers under the names of older classes (beit, videomae).
 void older_names(TowerSpec& tower);
+
+/// Three layers for each token: what boxes are made of.
+TensorId three_layers(GraphWriter& w, TensorId x, const std::string& name, std::int64_t out);
 
 /// The image side of clip and that of siglip, in the current module.
 ImageSpec clip_image_defaults();

@@ -6,6 +6,14 @@
 // Images through vit's layers with other tokens, positions or heads: vit_msn, ijepa, yolos, beit,
 // data2vec-vision, dinov3_vit, audio-spectrogram-transformer.
 namespace parallel_opt::hf {
+
+TensorId three_layers(GraphWriter& w, TensorId x, const std::string& name, std::int64_t out) {
+  const std::int64_t hidden = w.last(x).size;
+  x = w.unary("aten.relu.default", w.linear(x, name + ".layers.0", hidden, true));
+  x = w.unary("aten.relu.default", w.linear(x, name + ".layers.1", hidden, true));
+  return w.linear(x, name + ".layers.2", out, true);
+}
+
 namespace {
 
 using Writing = std::function<Graph(GraphWriter&)>;
@@ -91,14 +99,6 @@ TensorId view_layers(GraphWriter& w, const ViewSpec& s, TensorId x) {
     if (i + 1 < t.layers) x = w.add(x, w.select(places, 0, i));
   }
   return x;
-}
-
-/// Three layers for each token.
-TensorId three_layers(GraphWriter& w, TensorId x, const std::string& name, std::int64_t out) {
-  const std::int64_t hidden = w.last(x).size;
-  x = w.unary("aten.relu.default", w.linear(x, name + ".layers.0", hidden, true));
-  x = w.unary("aten.relu.default", w.linear(x, name + ".layers.1", hidden, true));
-  return w.linear(x, name + ".layers.2", out, true);
 }
 
 Graph build_view(GraphWriter& w, const ViewSpec& s) {

@@ -70,7 +70,12 @@ TEST(HfConfig, EveryFamilyIsWellFormedByItsDefaults) {
     if (type == "lfm2_moe") {
       json += R"(, "num_hidden_layers": 2, "layer_types": ["conv", "full_attention"])";
     }
-    if (type == "glm4_moe") json += R"(, "head_dim": 128)";
+    if (type == "glm4_moe" || type == "glm4v_moe_text") json += R"(, "head_dim": 128)";
+    if (type == "glm4v_moe") json += R"(, "text_config": {"head_dim": 128})";
+    if (type == "idefics3" || type == "smolvlm")
+      json += R"(, "vision_config": {"image_size": 256})";
+    if (type == "llava_onevision") json += R"(, "vision_config": {})";
+    if (type == "mistral3") json += R"(, "vision_config": {}, "text_config": {})";
     if (type == "dots1") {
       json += R"(, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2)";
     }

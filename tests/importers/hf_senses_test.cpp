@@ -109,9 +109,9 @@ TEST(HfSenses, FaultsNameTheirKeys) {
             "c.json:text_config.model_type: 't5' is not built inside another model "
             "(capture the model)");
   EXPECT_EQ(config_fault(R"("model_type": "llava", "text_config": {},
-                     "vision_config": {"model_type": "pixtral"})"),
-            "c.json:vision_config.model_type: 'pixtral' is not built inside another model "
-            "(known here: clip_vision_model, siglip_vision_model; or capture the model)");
+                     "vision_config": {"model_type": "dinov2"})"),
+            "c.json:vision_config.model_type: 'dinov2' is not built inside another model "
+            "(known here: clip_vision_model, siglip_vision_model, pixtral; or capture the model)");
   EXPECT_EQ(
       config_fault(R"("model_type": "llava", "text_config": {}, "vision_feature_layer": -40)"),
       "c.json:vision_feature_layer: is no layer of the image tower, which has 24");

@@ -136,6 +136,16 @@ VIEWS: dict[str, Config] = {
 STAGES: dict[str, Config] = {
     "resnet-50": _config("resnet", "ResNetForImageClassification", num_labels=1000),
     "regnet-y": _config("regnet", "RegNetForImageClassification", depths=[2, 6, 12, 2]),
+    "mobilenet-v2": _config("mobilenet_v2", "MobileNetV2ForImageClassification", num_labels=1001),
+    "efficientnet-b7": _config("efficientnet", "EfficientNetForImageClassification"),
+    "swinv2-tiny": _config(
+        "swinv2",
+        "Swinv2ForImageClassification",
+        image_size=256,
+        window_size=16,
+        num_labels=1000,
+        depths=[2, 2, 6, 2],
+    ),
     "segformer-b0": _config(
         "segformer", "SegformerForSemanticSegmentation", num_labels=150, depths=[2, 2, 2, 2]
     ),

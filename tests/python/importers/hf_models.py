@@ -22,7 +22,7 @@ ENCODERS = (
     *("convnext", "convnextv2", "swin", "wav2vec2", "hubert", "deberta-v2"),
     *("ernie", "layoutlm", "rembert", "esm", "nomic_bert", "gte", "jina_embeddings_v3", "roformer"),
     *("vit_msn", "ijepa", "yolos", "beit", "data2vec-vision", "dinov3_vit", "vit_mae", "videomae"),
-    *("resnet", "regnet", "segformer"),
+    *("resnet", "regnet", "segformer", "mobilenet_v2", "efficientnet", "swinv2"),
     *("audio-spectrogram-transformer", "unispeech", "unispeech-sat", "data2vec-audio", "wavlm"),
     *("modernbert", "data2vec-text", "roberta-prelayernorm", "xlm-roberta-xl", "megatron-bert"),
 )
@@ -30,7 +30,7 @@ GROUPED = (
     *("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2", "deepseek_v3", "gpt_oss"),
     *("glm4_moe", "granitemoe", "granitemoeshared", "phimoe", "ernie4_5_moe", "dots1"),
     *("hunyuan_v1_moe", "minimax_m2", "flex_olmo", "jamba", "granitemoehybrid"),
-    *("qwen3_next", "qwen3_5_moe_text"),
+    *("qwen3_next", "qwen3_5_moe_text", "nemotron_h"),
 )
 SIZES = {"batch": 2, "choices": 3, "sequence": 16, "target_sequence": 12, "samples": 2000}
 
@@ -85,6 +85,12 @@ def shallow(config: Config, layers: int = 3) -> Config:
         small[name] = layers
     if "attention_types" in config:
         small["attention_types"] = [[["global", "local"], layers // 2]]
+    if "block_types" in config:
+        kinds = list(dict.fromkeys(config["block_types"]))
+        small.update(block_types=kinds, num_hidden_layers=layers * len(kinds))
+    if "hybrid_override_pattern" in config:
+        once = "".join(dict.fromkeys(config["hybrid_override_pattern"]))
+        small["hybrid_override_pattern"] = once * layers
     if "layer_types" in config:
         small["layer_types"] = config["layer_types"][-layers:]
     for side in ("text_config", "vision_config"):

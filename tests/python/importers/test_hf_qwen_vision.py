@@ -1,4 +1,4 @@
-"""Qwen's models of words and images: counts and FLOPs against transformers."""
+"""Qwen's and GLM's models of words and images: counts and FLOPs against transformers."""
 
 from __future__ import annotations
 
@@ -62,6 +62,10 @@ REAL: dict[str, Config] = {
         "Qwen3_5ForConditionalGeneration",
         text_config={"num_hidden_layers": 32},
         vision_config={"out_hidden_size": 4096},
+    ),
+    "glm-4.1v-9b": config("glm4v", "Glm4vForConditionalGeneration"),
+    "glm-4.5v": config(
+        "glm4v_moe", "Glm4vMoeForConditionalGeneration", text_config={"head_dim": 128}
     ),
     "qwen3-vl-30b-a3b": config(
         "qwen3_vl_moe",
@@ -130,6 +134,22 @@ SMALL: dict[str, Config] = {
         },
     ),
 }
+SMALL["glm"] = config(
+    "glm4v",
+    "Glm4vForConditionalGeneration",
+    **TOKENS,
+    image_start_token_id=9,
+    text_config={**TEXT, "rope_parameters": {**ROPE, "partial_rotary_factor": 1.0}},
+    vision_config={
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "attention_bias": True,
+        "image_size": 112,
+    },
+)
 SIDE = 16  # patches of an image in each direction: 8 by 8 tokens of it in the text
 IMAGE_TOKENS = (SIDE // 2) ** 2
 

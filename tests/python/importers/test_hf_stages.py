@@ -28,6 +28,38 @@ SETTINGS: dict[str, Config] = {
         "architectures": ["SegformerForImageClassification"],
         "reshape_last_stage": False,
     },
+    "mobilenet-v2 0.35": {
+        **STAGES["mobilenet-v2"],
+        "depth_multiplier": 0.35,
+        "tf_padding": False,
+        "first_layer_is_expansion": False,
+        "image_size": 97,
+    },
+    "deeplab": {
+        **STAGES["mobilenet-v2"],
+        "architectures": ["MobileNetV2ForSemanticSegmentation"],
+        "output_stride": 8,
+        "image_size": 129,
+        "num_labels": 21,
+    },
+    "mobilenet alone": {**STAGES["mobilenet-v2"], "architectures": ["MobileNetV2Model"]},
+    "efficientnet-b0": {
+        **STAGES["efficientnet-b7"],
+        "width_coefficient": 1.0,
+        "depth_coefficient": 1.0,
+        "hidden_dim": 1280,
+        "image_size": 225,
+        "pooling_type": "max",
+        "depthwise_padding": [5],
+    },
+    "efficientnet alone": {**STAGES["efficientnet-b7"], "architectures": ["EfficientNetModel"]},
+    "swinv2 of odd planes": {
+        **STAGES["swinv2-tiny"],
+        "image_size": 120,
+        "window_size": 7,
+        "qkv_bias": False,
+    },
+    "swinv2 alone": {**STAGES["swinv2-tiny"], "architectures": ["Swinv2Model"]},
     "segformer alone": {**STAGES["segformer-b0"], "architectures": ["SegformerModel"]},
 }
 
