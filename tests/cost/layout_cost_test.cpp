@@ -184,7 +184,7 @@ TEST(SoftwareStacks, TheLongestWordOfAFrameworkDecides) {
   EXPECT_EQ(name("Megatron-LM (2020)"), "megatron-2020");
   EXPECT_EQ(name("Megatron + Deepspeed 3D (new branch)"), "megatron-deepspeed");
   EXPECT_EQ(name("NeMo AutoModel (PyTorch FSDP2) TE"), "automodel");
-  EXPECT_EQ(name("NeMo"), "megatron");
+  EXPECT_EQ(name("NeMo"), "nemo");
   EXPECT_EQ(name("Google MaxText"), "maxtext");
   EXPECT_EQ(name("my own loop"), "none");
 }

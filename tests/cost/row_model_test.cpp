@@ -434,7 +434,7 @@ TEST(RowModel, PyTorchSplitsOperatorsAsTorchtitanDoes) {
 
 TEST(RowModel, NotesSayInWhatGradientsAreReduced) {
   TrainingRow row = full_row();
-  row.framework = "NeMo";
+  row.framework = "Megatron-Core";
   EXPECT_EQ(case_of(row).stack.reduced_bytes, 4);
   row.notes = "config_DGXH100.sh; gradients reduced in bf16";
   EXPECT_EQ(case_of(row).stack.reduced_bytes, 2);
