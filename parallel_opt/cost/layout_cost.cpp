@@ -144,7 +144,7 @@ double LayoutModel::exponentials_share(const BlockFacts& block) const noexcept {
   return device_.half_flops_per_s / (4 * width * device_.exponentials_per_s);
 }
 
-BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
+BlockTime LayoutModel::forward(const BlockFacts& block, bool whole) const noexcept {
   BlockTime time;
   time.products = products(block);
   const double attention = block.attention_flops * rows_ / tensor_;
@@ -176,7 +176,7 @@ BlockTime LayoutModel::forward(const BlockFacts& block) const noexcept {
     time.tensor = std::max(time.tensor * (1 - p_.tensor_overlap), time.tensor - time.products);
   }
   time.expert = expert_s(block);
-  if (hides_experts()) {
+  if (hides_experts() && !whole) {
     const double beside = time.products + time.attention + time.operators;
     time.expert = std::max(time.expert * (1 - p_.gather_overlap), time.expert - beside);
   }
@@ -222,11 +222,14 @@ LayoutCost LayoutModel::run() const noexcept {
   }
   const double layer_s = layers_ > 0 ? (ahead_s + again_s + back_s) / layers_ : 0;
   const double inner = std::max(first_layers_, inner_layers_);
-  const double last = last_layers_ * layer_s + head;
+  // Two copies in opposite directions: a rank meets the head with half of the micro-batches.
+  const double of_head = two_copies() ? 0.5 : 1;
+  const double end_layers = two_copies() ? (first_layers_ + last_layers_) / 2 : last_layers_;
+  const double last = end_layers * layer_s + of_head * head;
   const bool with_head = pipeline_ <= 1 || last >= inner * layer_s;
-  const double slow_layers = with_head ? last_layers_ : inner;
+  const double slow_layers = with_head ? end_layers : inner;
   add_blocks(cost, layers_ > 0 ? m * slow_layers / layers_ : 0);
-  cost.head_s = with_head ? m * head : 0;
+  cost.head_s = with_head ? m * of_head * head : 0;
   const double slow = with_head ? last : inner * layer_s;
   const double send = send_s();
   cost.pipeline_s = m * send;
@@ -242,8 +245,8 @@ LayoutCost LayoutModel::run() const noexcept {
   const double body = m * slow + cost.pipeline_s + cost.bubble_s;
   cost.busy_s = m * slow - cost.tensor_s - cost.expert_s - cost.context_s;
   const double share = layers_ > 0 ? slow_layers / layers_ : 0;
-  cost.forward_s = ahead_s * share + (with_head ? head / 3 : 0);
-  cost.backward_s = (back_s + again_s) * share + (with_head ? head * 2 / 3 : 0);
+  cost.forward_s = ahead_s * share + cost.head_s / m / 3;
+  cost.backward_s = (back_s + again_s) * share + cost.head_s / m * 2 / 3;
   add_data(cost, m * slow);
   const double once = body + cost.data_s + cost.optimizer_s + p_.step_s;
   cost.other_s = p_.step_s + once * p_.straggle * std::log2(nodes_);

@@ -20,10 +20,11 @@ LayoutModel::StageParameters LayoutModel::parameters_of(double layers, bool embe
   }
   const double own_head = facts_.outside.dense_parameters;
   if (embeds) sum.dense += facts_.embedding_parameters / tensor_;
-  // A tied head is a second copy where the first stage is another one.
+  // A tied head is a second copy where the first stage is another rank's.
   const bool tied = own_head < facts_.embedding_parameters / 2;
   if (heads) {
-    sum.dense += (tied && !embeds ? facts_.embedding_parameters + own_head : own_head) / tensor_;
+    sum.dense +=
+        (tied && !embeds && !folds() ? facts_.embedding_parameters + own_head : own_head) / tensor_;
   }
   return sum;
 }
@@ -31,7 +32,11 @@ LayoutModel::StageParameters LayoutModel::parameters_of(double layers, bool embe
 /// Of the stage with most.
 LayoutModel::StageParameters LayoutModel::most_parameters() const noexcept {
   if (pipeline_ <= 1) return parameters_of(layers_, true, true);
-  StageParameters most = parameters_of(first_layers_, true, false);
+  if (two_copies()) {
+    return parameters_of(first_layers_, true, false) + parameters_of(last_layers_, false, true);
+  }
+  StageParameters most = parameters_of(first_layers_, true, folds());
+  if (folds()) return most;
   for (const StageParameters& one :
        {parameters_of(inner_layers_, false, false), parameters_of(last_layers_, false, true)}) {
     if (one.sum() > most.sum()) most = one;
@@ -78,22 +83,22 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   const double one_layer = layers_ > 0 ? kept.of_all / layers_ : 0;
   const double flying = in_flight();
   const double logits = facts_.logits_elements * rows_ / tensor_ * stack_.logits_bytes * p_.logits;
-  const bool two_copies = l_.schedule == ScheduleKind::dualpipe && pipeline_ > 1;
   LayoutCost first, inner, last;
   // A rank of DualPipe has a stage of either copy of the model: the first and the last together.
   const StageParameters opposite =
-      two_copies ? parameters_of(last_layers_, false, true) : StageParameters{};
-  add_states(first, parameters_of(first_layers_, true, pipeline_ <= 1) + opposite, kept);
+      two_copies() ? parameters_of(last_layers_, false, true) : StageParameters{};
+  const bool both_ends = pipeline_ <= 1 || folds();
+  add_states(first, parameters_of(first_layers_, true, both_ends) + opposite, kept);
   first.activations_bytes = one_layer * first_layers_ * flying + kept.again;
-  if (pipeline_ <= 1 || two_copies) first.logits_bytes = logits;
+  if (both_ends || two_copies()) first.logits_bytes = logits;
   const StageParameters between = parameters_of(inner_layers_, false, false);
-  add_states(inner, two_copies ? between + between : between, kept);
+  add_states(inner, two_copies() ? between + between : between, kept);
   const double second = keeps_less_each_stage() ? std::max(1.0, flying - 1) : flying;
   inner.activations_bytes = one_layer * inner_layers_ * second + kept.again;
-  add_states(last, parameters_of(last_layers_, pipeline_ <= 1, true), kept);
+  add_states(last, parameters_of(last_layers_, pipeline_ <= 1, !folds()), kept);
   last.activations_bytes =
       one_layer * last_layers_ * (keeps_less_each_stage() ? 1 : flying) + kept.again;
-  last.logits_bytes = logits;
+  if (!folds()) last.logits_bytes = logits;
   // What lives from step to step is placed once; what comes and goes leaves gaps.
   const auto gaps = [&](const LayoutCost& stage) {
     return (stage.activations_bytes + stage.logits_bytes + stage.other_bytes) *

@@ -59,7 +59,8 @@ class LayoutModel {
   double operators(const BlockFacts& block) const noexcept;
   double loss_s() const noexcept;
   double exponentials_share(const BlockFacts& block) const noexcept;
-  BlockTime forward(const BlockFacts& block) const noexcept;
+  /// `whole`: with what a schedule hides behind other micro-batches.
+  BlockTime forward(const BlockFacts& block, bool whole = false) const noexcept;
   BlockTime backward(const BlockTime& ahead) const noexcept;
   double again(const BlockTime& ahead) const noexcept;
   void add_blocks(LayoutCost& cost, double scale) const noexcept;
@@ -82,6 +83,15 @@ class LayoutModel {
   bool hides_experts() const noexcept {
     return l_.schedule == ScheduleKind::dualpipe || l_.schedule == ScheduleKind::dualpipe_v;
   }
+  /// The first and the last chunk of the model are one rank's.
+  bool folds() const noexcept {
+    return pipeline_ > 1 &&
+           (l_.schedule == ScheduleKind::zb_v || l_.schedule == ScheduleKind::dualpipe_v);
+  }
+  /// Two copies of the model run in opposite directions: each rank has a stage of either.
+  bool two_copies() const noexcept {
+    return pipeline_ > 1 && l_.schedule == ScheduleKind::dualpipe;
+  }
   double send_s() const noexcept;
   /// Parts of a boundary that travel side by side.
   double send_split() const noexcept { return stack_.scatters_sends ? tensor_ : wide_split_; }
@@ -97,6 +107,7 @@ class LayoutModel {
   Exchange exchange(const StageParameters& own) const noexcept;
   double passes_beside_exchange() const noexcept;
   double update_s(double gather_s, double forward_s) const noexcept;
+  double optimizer_s(const StageParameters& own) const noexcept;
   double states_owners() const noexcept;
   /// Ranks that hold the same part of an expert, of `n` that share what is not of experts: where
   /// experts are spread, all of them hold different ones first.

@@ -11,7 +11,7 @@ LayoutStages LayoutModel::stages() const {
   LayoutStage layer;  // the mean block
   double blocks = 0;
   for (const BlockFacts& block : facts_.blocks) {
-    const BlockTime ahead = forward(block), back = backward(ahead);
+    const BlockTime ahead = forward(block, true), back = backward(ahead);
     const double n = block.repeats;
     const double ahead_exposed = ahead.tensor + ahead.expert + ahead.context;
     const double back_exposed = back.tensor + back.expert + back.context;

@@ -137,6 +137,18 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
   return once;
 }
 
+/// Bytes moved per parameter beside those of mixed-precision Adam, which `optimizer_bytes` is of:
+/// reads gradient, master weight and two states in fp32, writes all but the gradient and a weight
+/// in 16 bits.
+double LayoutModel::optimizer_s(const StageParameters& own) const noexcept {
+  constexpr double kMixedAdam = 4 + (2 + 2 * 2) * 4 + 2;
+  const double element = l_.pure_half ? l_.element_bytes : 4;
+  const double copy = l_.element_bytes < 4 && !l_.pure_half ? l_.element_bytes : 0;
+  const double bytes = element * (3 + 2 * l_.optimizer_states) + copy;
+  return shared(own, states_owners()) * p_.optimizer_bytes * bytes / kMixedAdam /
+         device_.bytes_per_s;
+}
+
 /// Micro-batches whose passes run beside the exchange of a stage. Gradients are complete when the
 /// last one comes back; interleaved stages run the last group of them chunk by chunk, so that all
 /// chunks but the one that ends the step exchange beside the rest [narayanan2021].
@@ -156,7 +168,7 @@ double LayoutModel::update_s(double gather_s, double forward_s) const noexcept {
 
 void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   const StageParameters stage = most_parameters();
-  cost.optimizer_s = shared(stage, states_owners()) * p_.optimizer_bytes / device_.bytes_per_s;
+  cost.optimizer_s = optimizer_s(stage);
   if (replicas_ <= 1) return;
   const Exchange once = exchange(stage);
   if (l_.shard >= 3) {
@@ -172,7 +184,7 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
 
 /// Of a stage's parameters between its replicas, and the optimizer's.
 void LayoutModel::add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept {
-  stage.optimizer_s = shared(own, states_owners()) * p_.optimizer_bytes / device_.bytes_per_s;
+  stage.optimizer_s = optimizer_s(own);
   const Exchange once = exchange(own);
   stage.gather_s = once.gather_s;
   stage.update_s = update_s(once.gather_s, stage.forward_s);

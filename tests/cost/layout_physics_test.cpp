@@ -132,6 +132,28 @@ TEST_F(LayoutPhysics, SpreadExpertsShareStatesAmongTheirOwnReplicas) {
   EXPECT_NEAR(states() / (12 * (others / 2 / 8 + experts / 4 / 4)), 1, 1e-9);
 }
 
+TEST_F(LayoutPhysics, AnUpdateMovesWhatTheOptimizerKeeps) {
+  // Mixed precision: gradient, master weight read and written, weight: 4 + 8 + 2 = 14 bytes, and 8
+  // for every state.
+  ParallelLayout l;
+  const double adam = cost(l).optimizer_s;
+  l.optimizer_states = 1;
+  EXPECT_NEAR(cost(l).optimizer_s / adam, 22.0 / 30, 1e-9);
+  l.optimizer_states = 0;
+  EXPECT_NEAR(cost(l).optimizer_s / adam, 14.0 / 30, 1e-9);
+}
+
+TEST_F(LayoutPhysics, AFoldedPipelineHasBothEndsOnOneRank) {
+  // Its first rank holds the embedding, the head and the logits: as much more than ZB-H1's first
+  // as those are.
+  p.fragmentation = 1;
+  ParallelLayout l{.pipeline = 8, .micro_batches = 32, .schedule = ScheduleKind::zb_h1};
+  const double plain = cost(l).first_stage_bytes;
+  l.schedule = ScheduleKind::zb_v;
+  const double logits = dense.logits_elements * stack.logits_bytes * p.logits;
+  EXPECT_NEAR(cost(l).memory_bytes() - plain, logits, 1e-3 * logits);  // the head is tied
+}
+
 TEST_F(LayoutPhysics, ShardingAmongOneRankGathersNothing) {
   ParallelLayout l;
   const double whole = cost(l).memory_bytes();

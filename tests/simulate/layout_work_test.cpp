@@ -72,6 +72,28 @@ TEST_F(LayoutWork, MemoryOfTheFullestRankIsTheClosedForms) {
   EXPECT_NEAR(most / closed.memory_bytes(), 1, 0.03);
 }
 
+TEST_F(LayoutWork, FoldedAndDoubledPipelinesAgreeWithTheClosedForm) {
+  // With a large head, which one rank has in a V and two have half of the time under DualPipe.
+  facts = transformer_facts(bind(
+      load_model("transformer:layers=32,hidden=4096,heads=32,seq=2048,vocab=128256,dtype=bf16"),
+      {{"batch", 1}}));
+  for (const ScheduleKind kind :
+       {ScheduleKind::zb_v, ScheduleKind::dualpipe, ScheduleKind::dualpipe_v}) {
+    ParallelLayout l = pipeline(8, 64);
+    l.schedule = kind;
+    const LayoutCost closed = layout_cost(facts, device, stack, l, p);
+    const bool copies = kind == ScheduleKind::dualpipe;
+    l.virtual_stages = copies ? 1 : 2;
+    const StepWork step = work(l);
+    const SimulationResult events = simulate(step, {make_schedule(kind, 8, 2, 64)});
+    EXPECT_NEAR(events.step_time_s / (closed.time_s() - closed.other_s + p.step_s), 1, 0.06)
+        << name_of(kind);
+    double most = 0;
+    for (const RankUse& use : events.ranks) most = std::max(most, double(use.peak_memory_bytes));
+    EXPECT_NEAR(most / closed.memory_bytes(), 1, 0.03) << name_of(kind);
+  }
+}
+
 TEST_F(LayoutWork, InterleavingAndZeroBubbleShortenTheWait) {
   ParallelLayout l = pipeline(4, 8);
   const double plain = run(l, ScheduleKind::one_f_one_b).bubble_share;
