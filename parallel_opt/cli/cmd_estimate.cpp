@@ -57,11 +57,18 @@ std::string words(const ParallelLayout& l) {
   add("context", l.context);
   add("expert", l.expert);
   add("data", l.data);
-  if (l.shard > 0 && l.data > 1) parts.push_back("shard stage " + std::to_string(l.shard));
+  if (l.shard > 0 && l.data * l.context > 1) {
+    const bool some = l.shard_degree > 0 && l.shard_degree < l.data * l.context;
+    parts.push_back("shard stage " + std::to_string(l.shard) +
+                    (some ? " among " + std::to_string(l.shard_degree) : ""));
+  }
+  if (l.sequence_parallel && l.tensor > 1) parts.emplace_back("sequence parallel");
+  if (l.pipeline > 1) parts.emplace_back(name_of(l.schedule));
   if (l.recompute != RecomputeRule::none) {
     parts.push_back("recompute " + std::string(name_of(l.recompute)));
   }
-  parts.push_back(std::to_string(std::int64_t(l.micro_batches)) + " micro-batches of " +
+  parts.push_back(std::to_string(std::int64_t(l.micro_batches)) +
+                  (l.micro_batches == 1 ? " micro-batch of " : " micro-batches of ") +
                   std::to_string(std::int64_t(l.micro_batch)));
   return join(parts, ", ");
 }

@@ -114,16 +114,10 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   const std::optional<std::int64_t> seq = args.whole("seq", 1);
   const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
   const Job job = job_from(args, Layouts::all);
-  const ScheduleKind kind = kind_of(args, args.whole("virtual-stages", 1).value_or(1) > 1);
-  Args layout_args = args;  // its stages are the schedule's, whose name has no closed form
-  layout_args.values.erase("schedule");
-  const bool two_copies = kind == ScheduleKind::dualpipe;
-  if (!args.has("virtual-stages") && !args.has("actions") && !two_copies) {
-    layout_args.values["virtual-stages"] = std::to_string(default_virtual_stages(kind));
-  }
   const TransformerFacts facts = transformer_facts(graph);
-  const StatedLayout stated = stated_layout(layout_args, job, facts, devices, batch_of(graph));
+  const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
   const ParallelLayout& l = stated.layout;
+  const ScheduleKind kind = l.schedule;
   const Accelerator device = accelerator_of(cluster, job.precision);
   AskedStep asked;
   asked.where = model;
@@ -143,6 +137,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
     }
     return asked;
   }
+  const bool two_copies = kind == ScheduleKind::dualpipe;
   asked.schedule =
       named_schedule(kind, l.pipeline, two_copies ? 2 : l.virtual_stages, micro_batches);
   asked.name = name_of(kind);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "parallel_opt/simulate/schedule.h"
+
 namespace parallel_opt {
 namespace {
 
@@ -32,9 +34,11 @@ RecomputeRule recompute_from(const Args& args, const SoftwareStack& stack) {
   throw UsageError("--recompute", "'" + *text + "' cannot be estimated", "none, selective or full");
 }
 
-/// Every named schedule has a closed form; tables of actions are simulated.
+/// Every named schedule has a closed form; tables of actions are simulated. Stages per rank are the
+/// flag's, else the schedule's own (DualPipe's second is another copy of the model).
 void read_schedule(const Args& args, ParallelLayout& layout) {
   const std::string name = args.get_or("schedule", "1f1b");
+  layout.virtual_stages = degree(args, "virtual-stages");
   if (name == "none") return;
   const auto kind = schedule_by_name(name);
   if (!kind) {
@@ -44,9 +48,10 @@ void read_schedule(const Args& args, ParallelLayout& layout) {
                      join(known, ", ") + "; parallel-opt simulate runs tables of actions");
   }
   layout.schedule = *kind;
-  if (*kind == ScheduleKind::interleaved_1f1b && layout.virtual_stages < 2) {
-    throw UsageError("--schedule", "interleaved needs more than one stage per rank",
-                     "add --virtual-stages 2");
+  const bool several = layout.virtual_stages > 1;
+  if (several && !args.has("schedule")) layout.schedule = ScheduleKind::interleaved_1f1b;
+  if (!args.has("virtual-stages") && *kind != ScheduleKind::dualpipe) {
+    layout.virtual_stages = default_virtual_stages(*kind);
   }
 }
 
@@ -54,22 +59,21 @@ void read_schedule(const Args& args, ParallelLayout& layout) {
 /// where only one is given, it is both.
 void read_data(const Args& args, int devices, StatedLayout& out) {
   ParallelLayout& l = out.layout;
-  const int model = l.tensor * l.pipeline * l.context;
+  const double model = double(l.tensor) * l.pipeline * l.context;
   const auto data = args.whole("data", 1), sharded = args.whole("shard-degree", 1);
   l.shard = int(
       args.whole("shard", 0)
           .value_or(sharded && *sharded > 1 ? std::max(out.stack->shard, 1) : out.stack->shard));
   if (l.shard > 3) throw UsageError("--shard", std::to_string(l.shard) + " is no stage", "0 to 3");
   if (data && sharded) {
-    const std::int64_t both = *data * *sharded;
-    const bool room = both * model <= devices;
+    const bool room = double(*data) * double(*sharded) * model <= devices;
     l.data = degree(args, "data") * (room ? degree(args, "shard-degree") : 1);
     l.shard_degree = degree(args, "shard-degree");
   } else if (data || sharded) {
     l.data = degree(args, data ? "data" : "shard-degree");
     if (sharded) l.shard_degree = l.data;
   } else {
-    l.data = std::max(1, devices / model);
+    l.data = int(std::max(1.0, std::floor(devices / model)));
   }
 }
 
@@ -122,6 +126,20 @@ void check_degrees(const ParallelLayout& l, const TransformerFacts& facts, int d
                           std::to_string(std::int64_t(facts.layers())) + " repeated blocks",
                       "fewer stages"});
   }
+  double heads = 0;
+  for (const BlockFacts& block : facts.blocks) heads = std::max(heads, block.heads);
+  if (heads > 0 && std::fmod(heads, l.tensor) != 0) {
+    faults.push_back({"--tensor",
+                      std::to_string(std::int64_t(heads)) +
+                          " heads of attention do not part into " + std::to_string(l.tensor),
+                      "a divisor of the heads"});
+  }
+  if (facts.tokens > 0 && std::fmod(facts.tokens, l.context) != 0) {
+    faults.push_back({"--context",
+                      "a sequence of " + std::to_string(std::int64_t(facts.tokens)) +
+                          " does not part into " + std::to_string(l.context),
+                      "a divisor of the sequence"});
+  }
   if (facts.blocks.empty() && (l.tensor > 1 || l.context > 1)) {
     faults.push_back({l.tensor > 1 ? "--tensor" : "--context",
                       "the model has no repeated blocks to split", "leave it out"});
@@ -160,7 +178,6 @@ StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFa
   out.stack = stack_from(args);
   l.tensor = degree(args, "tensor");
   l.pipeline = degree(args, "pipeline");
-  l.virtual_stages = degree(args, "virtual-stages");
   l.context = degree(args, "context");
   l.expert = degree(args, "expert");
   read_data(args, devices, out);
@@ -172,6 +189,10 @@ StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFa
   l.optimizer_states = states_of(job.optimizer);
   check_degrees(l, facts, devices);
   read_batch(args, job, batch, l);
+  if (args.has("actions")) return out;  // a table has an order of its own
+  const int chunks = l.schedule == ScheduleKind::dualpipe ? 2 : l.virtual_stages;
+  std::vector<Fault> faults = check_schedule(l.schedule, l.pipeline, chunks, int(l.micro_batches));
+  if (!faults.empty()) throw UsageError(std::move(faults));
   return out;
 }
 

@@ -139,6 +139,9 @@ void FactsReader::add_attention(const Op& op, const OpWork& work, BlockFacts& fa
   facts.attention_flops += flops;
   facts.causal_share = (before + flops * (causal ? 0.5 : 1)) / std::max(1.0, facts.attention_flops);
   facts.head_width = head;
+  if (query.valid() && graph_.tensor(query).shape.size() == 4) {
+    facts.heads = double(graph_.tensor(query).shape[1].size);
+  }
   for (const char* name : {"key", "value"}) {
     const TensorId id = operand(op, name);
     if (id.valid()) facts.kept_elements += per_sample(double(elements(graph_.tensor(id))));

@@ -31,6 +31,7 @@ struct BlockFacts {
   std::vector<Product> products;
   double attention_flops = 0;      ///< forward, every position with every other
   double head_width = 128;         ///< inner size of one head's products
+  double heads = 0;                ///< of queries; 0: not known
   double score_elements = 0;       ///< of the attention matrices
   double kept_elements = 0;        ///< keys and values that context parallelism sends round
   double causal_share = 1;         ///< of attention_flops that a kernel which skips has to do

@@ -47,7 +47,7 @@ class DocsRun : public ::testing::Test {
     write_file("model.pt2", testing::make_pt2(testing::linear_model().json()));
     write_file("config.json", R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"],
       "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-      "num_attention_heads": 4, "vocab_size": 100, "max_position_embeddings": 8192,
+      "num_attention_heads": 8, "vocab_size": 100, "max_position_embeddings": 8192,
       "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": false})");
     std::vector<std::string> stages(
         8, R"({"forward_s": 1, "backward_input_s": 1, "backward_weight_s": 1})");

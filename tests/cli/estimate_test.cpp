@@ -40,7 +40,7 @@ TEST(Estimate, HasTheFieldsThatProgramsReadAndTheSchemaFirst) {
   EXPECT_EQ(d["energy_j"]["quality"], "modelled");
   EXPECT_EQ(d["fits"], true);
   EXPECT_EQ(d["devices_used"], 16);  // 8 replicas are what two ways of tensor leave of 16
-  EXPECT_EQ(d["layout"], "tensor 2, data 8, 1 micro-batches of 1");
+  EXPECT_EQ(d["layout"], "tensor 2, data 8, 1 micro-batch of 1");
 }
 
 TEST(Estimate, TheModelMayBeAFlagButNotBoth) {
@@ -84,7 +84,7 @@ TEST(Estimate, LayoutsThatCannotBeAreFaultsOfTheFlags) {
     EXPECT_EQ(run.code, 2);
     return run.err;
   };
-  EXPECT_EQ(error({"--tensor", "32"}),
+  EXPECT_EQ(error({"--tensor", "8", "--pipeline", "4"}),
             "error: --cluster: the layout needs 32 devices, there are 16 (smaller degrees or a "
             "larger cluster)\n");
   EXPECT_EQ(error({"--pipeline", "16"}),
@@ -100,11 +100,42 @@ TEST(Estimate, LayoutsThatCannotBeAreFaultsOfTheFlags) {
             "error: --schedule: 'zb' has no closed form (gpipe, 1f1b, interleaved_1f1b, "
             "looped_bfs, zb_h1, zb_h2, zb_v, dualpipe, dualpipe_v; parallel-opt simulate runs "
             "tables of actions)\n");
+  EXPECT_EQ(error({"--tensor", "16"}),
+            "error: --tensor: 8 heads of attention do not part into 16 (a divisor of the heads)\n");
+  EXPECT_EQ(error({"--context", "3"}),
+            "error: --context: a sequence of 256 does not part into 3 (a divisor of the "
+            "sequence)\n");
+  EXPECT_EQ(
+      error({"--pipeline", "4", "--data", "1", "--schedule", "dualpipe", "--global-batch", "4"}),
+      "error: schedule dualpipe: needs at least twice as many micro-batches as ranks, not 4 "
+      "for 4 (zb_v takes any number)\n");
+  EXPECT_EQ(
+      error({"--pipeline", "2", "--data", "1", "--schedule", "zb_v", "--virtual-stages", "3"}),
+      "error: schedule zb_v: has 2 stages per rank, not 3 (leave the number out)\n");
   EXPECT_EQ(error({"--stack", "megatrn"}),
             "error: --stack: 'megatrn' is no known stack (did you mean 'megatron'?)\n");
   EXPECT_EQ(error({"--shard", "4"}), "error: --shard: 4 is no stage (0 to 3)\n");
   EXPECT_EQ(error({"--recompute", "some"}),
             "error: --recompute: 'some' cannot be estimated (none, selective or full)\n");
+}
+
+TEST(Estimate, TheLayoutIsToldWhole) {
+  EXPECT_EQ(document({"--tensor", "2", "--pipeline", "2", "--data", "4", "--shard", "2",
+                      "--shard-degree", "2", "--sequence-parallel", "--schedule", "zb_h1",
+                      "--global-batch", "32"})["layout"],
+            "tensor 2, pipeline 2, data 4, shard stage 2 among 2, sequence parallel, zb_h1, 8 "
+            "micro-batches of 1");
+}
+
+TEST(Estimate, ExpertsMayBeSpreadOverTensorRanks) {
+  const char* const mixture =
+      "transformer:layers=4,hidden=512,heads=8,experts=16,top_k=2,expert_ffn=512,seq=256";
+  EXPECT_EQ(run_cli({"estimate", mixture, "--cluster", "8xH100-SXM-80GB", "--tensor", "2",
+                     "--expert", "8"})
+                .code,
+            0);
+  EXPECT_EQ(run_cli({"estimate", mixture, "--cluster", "8xH100-SXM-80GB", "--expert", "5"}).err,
+            "error: --expert: 5 ways for 16 experts on 8 ranks of a stage (a divisor of both)\n");
 }
 
 TEST(Estimate, HoldsMicroBatchesAsTheScheduleSays) {
