@@ -32,8 +32,8 @@ struct AskedStep {
   double devices_per_rank = 1;
 };
 
-void refuse_beside(const Args& args, const std::string& reason,
-                   const std::vector<std::string>& flags) {
+void refuse_together(const Args& args, const std::string& reason,
+                     const std::vector<std::string>& flags) {
   std::vector<Fault> faults;
   for (const std::string& flag : flags) {
     if (args.has(flag)) faults.push_back({"--" + flag, reason, "leave it out"});
@@ -70,15 +70,15 @@ AskedStep step_of_file(const Args& args) {
       if (flag.name != "schedule" && flag.name != "virtual-stages") others.push_back(flag.name);
     }
   }
-  refuse_beside(args, "says nothing beside --work", others);
+  refuse_together(args, "says nothing beside --work", others);
   AskedStep asked;
   asked.where = args.at("work");
   asked.work = from_json<StepWork>(read_file(asked.where), asked.where);
   const auto stages = static_cast<std::int64_t>(asked.work.stages.size());
   if (stages == 0) throw InputError(asked.where + ":stages", "is empty", "at least one stage");
   if (const auto file = args.get("actions")) {
-    refuse_beside(args, "is in the table of --actions",
-                  {"schedule", "virtual-stages", "micro-batches"});
+    refuse_together(args, "is in the table of --actions",
+                    {"schedule", "virtual-stages", "micro-batches"});
     asked.schedule = parse_actions(read_file(*file), *file);
     asked.name = *file;
     return asked;
@@ -103,7 +103,7 @@ AskedStep step_of_file(const Args& args) {
 
 /// A layout's step by the cost model, as `estimate` judges it in closed form.
 AskedStep step_of_model(const Args& args, const Console& console) {
-  refuse_beside(args, "follows from the batch of a model", {"micro-batches"});
+  refuse_together(args, "follows from the batch of a model", {"micro-batches"});
   const Cluster cluster = load_cluster(args.get_or("cluster", "local"));
   const auto devices = int(std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind));
   if (devices == 0) {
@@ -126,7 +126,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
       layout_work(layout_stages(facts, device, *stated.stack, l, layout_parameters()), l, device);
   const auto micro_batches = static_cast<std::int64_t>(l.micro_batches);
   if (const auto file = args.get("actions")) {
-    refuse_beside(args, "is in the table of --actions", {"schedule"});
+    refuse_together(args, "is in the table of --actions", {"schedule"});
     asked.schedule = parse_actions(read_file(*file), *file);
     asked.name = *file;
     if (asked.schedule.micro_batches != micro_batches) {

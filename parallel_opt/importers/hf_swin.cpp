@@ -257,7 +257,7 @@ Graph build_swin(GraphWriter& w, const SwinSpec& s) {
   return w.finish({w.linear(pooled, "classifier", s.labels, true)});
 }
 
-void read_stages(ConfigReader& c, SwinSpec& s) {
+void swin_stages(ConfigReader& c, SwinSpec& s) {
   if (const auto depths = c.whole_list("depths"); !depths.empty()) s.depths = depths;
   if (const auto heads = c.whole_list("num_heads"); !heads.empty()) s.heads = heads;
   std::int64_t layers = 0;
@@ -281,7 +281,7 @@ std::function<Graph(GraphWriter&)> read_swin(ConfigReader& c, SwinSpec s) {
   s.width = c.whole({"embed_dim"}, 96);
   s.image.tower.hidden = s.width;
   read_image(c, s.image, 4);
-  read_stages(c, s);
+  swin_stages(c, s);
   s.window = c.whole({"window_size"}, 7, 1, 1 << 8);
   s.mlp_ratio = c.real({"mlp_ratio"}, 4);
   if (!(s.mlp_ratio >= 1.0 / static_cast<double>(s.width) && s.mlp_ratio <= 64)) {
