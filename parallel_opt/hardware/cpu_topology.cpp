@@ -165,6 +165,7 @@ void read_cores(const FileSystem& files,
   if (online.empty()) {
     notes.emplace_back("cpu: neither /sys nor /proc/cpuinfo lists a processor: one is assumed");
     online.push_back(0);
+    topology.quality = Quality::assumed;
   }
   bool topology_missing = false;
   for (const int id : online) {

@@ -35,6 +35,7 @@ struct CpuTopology {
   std::map<int, std::int64_t> numa_memory;    ///< NUMA node -> bytes
   std::map<int, std::vector<int>> distances;  ///< NUMA node -> to each node in order; 10: its own
   std::optional<std::string> virtualization;
+  Quality quality = Quality::reported;  ///< assumed: nothing lists a processor
   bool operator==(const CpuTopology&) const = default;
 };
 

@@ -279,7 +279,18 @@ std::string whose_name_holds(const DeviceDatabase& database, const std::string& 
   constexpr std::size_t kMost = 4;
   const std::string wanted = folded(name);
   if (wanted.size() < 2) return "";
+  std::string spaced = lower_case(name);
+  std::ranges::replace_if(spaced, [](char c) { return c == '_' || c == ' '; }, '-');
+  const std::vector<std::string> words = split(spaced, '-');
   const auto holds = [&](const std::string& known) {
+    // "a100-80": each word begins one of the name's, in order.
+    const std::vector<std::string> parts = split(lower_case(known), '-');
+    std::size_t met = 0;
+    for (const std::string& part : parts) {
+      if (met < words.size() && part.starts_with(words[met])) ++met;
+    }
+    if (met == words.size()) return true;
+    // "h100sxm": what was left out between words.
     for (std::size_t i = 0; i < known.size(); ++i) {
       const bool begins = i == 0 || known[i - 1] == '-';  // a word of it
       if (begins && folded(known.substr(i)).starts_with(wanted)) return true;

@@ -316,6 +316,7 @@ Node node_of(const Host& host, const Groups& groups, int usable) {
   node.threads = usable;
   node.cpu_quota = host.limits.cpu_quota;
   node.caches = topology.caches;
+  node.quality = topology.quality;
   node.memory_bytes = {host.memory.total, host.memory.available, host.memory.total,
                        host.memory.quality};
   node.virtualization = topology.virtualization;

@@ -228,6 +228,9 @@ TEST(Database, UnknownDevicesAreAbsent) {
   // Part of a name, as people say it.
   EXPECT_EQ(unknown_device(database, "x", "m3").hint, "did you mean Apple-M3 or Apple-M3-Max?");
   EXPECT_EQ(unknown_device(database, "x", "H100 SXM").hint, "did you mean H100-SXM-80GB?");
+  EXPECT_EQ(unknown_device(database, "x", "h100sxm").hint, "did you mean H100-SXM-80GB?");
+  EXPECT_EQ(unknown_device(database, "x", "a100_80").hint,
+            "did you mean A100-SXM-80GB or A100-PCIe-80GB?");
   EXPECT_EQ(unknown_device(database, "x", "apple").hint,
             "did you mean Apple-M1, Apple-M2, Apple-M3 or Apple-M4?");
 }

@@ -278,6 +278,15 @@ TEST(Discover, AnEmptyMachineIsAssumedAndSaysSo) {
   EXPECT_EQ(cluster.devices[0].memory_bytes.quality, Quality::assumed);
   EXPECT_EQ(find_rate(cluster.devices[0], "matmul", DType::fp32, 0)->quality, Quality::assumed);
   EXPECT_EQ(cluster.notes.size(), 4u) << to_json(cluster);
+  EXPECT_EQ(cluster.nodes[0].quality, Quality::assumed);
+  EXPECT_EQ(cluster.nodes[0].memory_bytes.quality, Quality::assumed);
+  // Memory that cannot be is no memory.
+  for (const char* total : {"MemTotal: -5 kB\n", "MemTotal: 99999999999999999 kB\n"}) {
+    MemoryFileSystem odd;
+    odd.files["/proc/meminfo"] = total;
+    EXPECT_EQ(discover(odd).nodes[0].memory_bytes.value, 4.0 * 1024 * 1024 * 1024);
+  }
+  EXPECT_EQ(discover(hosts::two_sockets()).nodes[0].quality, Quality::reported);
 }
 
 TEST(Discover, SameFilesSameBytes) {
