@@ -1,10 +1,12 @@
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/graph/op_table.h"
 #include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/graph/space_impl.h"
+#include "parallel_opt/graph/work.h"
 
 // Holds the rows that users add against the operators that they describe.
 namespace parallel_opt {
@@ -40,6 +42,11 @@ class RowCheck {
     for (std::size_t i = 0; i < op_.outputs.size() && i < pattern_.results.size(); ++i) {
       if (op_.outputs[i].valid()) match(pattern_.results[i], op_.outputs[i], "the result");
     }
+    if (found_.empty()) {
+      for (const std::string* text : {&row_.flops, &row_.other_flops, &row_.backward_flops}) {
+        if (!text->empty()) counted(*text);
+      }
+    }
     return found_;
   }
 
@@ -48,6 +55,19 @@ class RowCheck {
     found_.push_back({"operator \"" + row_.target + "\"",
                       "its space \"" + row_.space + "\" " + std::move(what),
                       "mend its row; docs/operators.md shows how spaces are written"});
+  }
+
+  /// A formula counts operations at the sizes of this call: a number, 0 or more.
+  void counted(const std::string& text) {
+    const double count = formula(graph_, op_, text);
+    if (count >= 0 && std::isfinite(count)) return;
+    std::string sizes;
+    for (const IterationDim& dim : iteration_space(graph_, op_).dims) {
+      sizes += (sizes.empty() ? "" : ", ") + dim.name + " = " + std::to_string(dim.size);
+    }
+    found_.push_back({"operator \"" + row_.target + "\"",
+                      "its formula \"" + text + "\" is no count of operations at " + sizes,
+                      "does it divide by 0 or become negative there? mend its row"});
   }
 
   void named_operand(const OperandPattern& operand) {
@@ -112,6 +132,7 @@ class RowCheck {
 
 std::vector<Fault> check_custom_spaces(const Graph& graph) {
   std::vector<Fault> faults;
+  if (graph.operators.empty()) return faults;
   std::map<std::string, bool> told;
   for (const Op& op : graph.ops) {
     const std::optional<OpRow> row = find_row(graph, op);

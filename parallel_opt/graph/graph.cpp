@@ -389,6 +389,7 @@ Graph bind(const Graph& graph, const std::map<std::string, std::int64_t>& values
     region.runs = static_cast<double>(runs);
   }
   throw_if_any(std::move(faults));
+  throw_if_any(check_custom_spaces(bound));
   if (any_changed) bound.observed_saved_bytes.reset();  // seen at other sizes
   return bound;
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "parallel_opt/base/error.h"
@@ -406,9 +407,9 @@ double evaluate_real(const Expression& expression, const std::map<std::string, d
       case Kind::multiply:
         return a * b;
       case Kind::floor_divide:
-        return b == 0 ? 0 : std::floor(a / b);
+        return b == 0 ? std::numeric_limits<double>::quiet_NaN() : std::floor(a / b);
       case Kind::modulo:
-        return b == 0 ? 0 : a - b * std::floor(a / b);
+        return b == 0 ? std::numeric_limits<double>::quiet_NaN() : a - b * std::floor(a / b);
       case Kind::power:
         return std::pow(a, b);
       case Kind::maximum:

@@ -46,7 +46,7 @@ std::int64_t evaluate(const Expression& expression,
                       const std::map<std::string, std::int64_t>& values, const std::string& where);
 
 /// The same in real numbers, for quantities beyond 64 bits. Total: an unknown symbol is 1, a
-/// quotient by zero 0.
+/// quotient by zero not a number.
 double evaluate_real(const Expression& expression, const std::map<std::string, double>& values);
 
 /// Names of the symbols, sorted, each once.

@@ -159,8 +159,8 @@ bool is_written(const Op& op, const Operand& input) {
          std::ranges::find(kStates, input.argument) != kStates.end();
 }
 
-/// A user's formula at the sizes of this call. A star's name is the product of its dimensions, 1
-/// when it stands for none.
+}  // namespace
+
 double formula(const Graph& graph, const Op& op, const std::string& text) {
   std::map<std::string, double> values;
   const IterationSpace space = iteration_space(graph, op);
@@ -172,6 +172,8 @@ double formula(const Graph& graph, const Op& op, const std::string& text) {
   }
   return evaluate_real(parse_expression(text, op.name), values);
 }
+
+namespace {
 
 double contraction_flops(const Graph& graph, const Op& op, const OpRow& row) {
   if (row.custom != nullptr) {

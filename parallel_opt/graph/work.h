@@ -53,6 +53,10 @@ struct Saved {
 };
 Saved saved_for_backward(const Graph& graph, const Op& op, const std::vector<bool>& needs_grad);
 
+/// A user's formula at the sizes of this call. A star's name is the product of its dimensions, 1
+/// when it stands for none. Where it divides by 0: not a number.
+double formula(const Graph& graph, const Op& op, const std::string& text);
+
 /// Whether the operator runs again in the backward, for activation checkpointing: attribute
 /// `recomputed`; it keeps the operands that `saved_inputs` numbers and no result.
 bool is_recomputed(const Op& op);

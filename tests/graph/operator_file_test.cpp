@@ -79,6 +79,21 @@ TEST(OperatorFile, ARowThatContradictsItsOperatorIsRefused) {
             begin + "\"x=b* k, w=n k, z=k -> b* n\" names \"z\", which the operator does not take");
 }
 
+TEST(OperatorFile, AFormulaMustCountAtTheSizesThatAreThere) {
+  CustomOperator custom = fused_linear();
+  custom.flops = "n*k // Abs(k - 8)";  // sizes of 1 and 4096 are no trouble
+  std::string error = "none";
+  try {
+    (void)with_operators(calls_it(), {custom});
+  } catch (const InputError& e) {
+    error = e.what();
+  }
+  EXPECT_EQ(error,
+            "operator \"mylib.fused\": its formula \"n*k // Abs(k - 8)\" is no count of operations "
+            "at b1 = 2, b0 = 3, k = 8, n = 16 (does it divide by 0 or become negative there? mend "
+            "its row)");
+}
+
 TEST(OperatorFile, AFormulaCountsForTheBackwardOfAnyClass) {
   CustomOperator custom = fused_linear();
   custom.op_class = OpClass::attention;
