@@ -1,6 +1,8 @@
 #include "parallel_opt/graph/summary.h"
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <map>
 
 #include "parallel_opt/graph/liveness.h"
@@ -25,6 +27,47 @@ std::vector<OpaqueSummary> opaque_list(const std::map<std::string, OpaqueCount>&
     return a.flops_share > b.flops_share;
   });
   return list;
+}
+
+/// What two module names begin with alike, part by part.
+std::string common_module(const std::string& a, const std::string& b) {
+  std::size_t end = 0;
+  for (std::size_t i = 0; i <= std::min(a.size(), b.size()); ++i) {
+    const bool a_ends = i == a.size() || a[i] == '.', b_ends = i == b.size() || b[i] == '.';
+    if (a_ends && b_ends) end = i;
+    if (i == a.size() || i == b.size() || a[i] != b[i]) break;
+  }
+  return a.substr(0, end);
+}
+
+/// Loops whose body multiplies: layers that a scan runs one behind another.
+std::vector<Block> loop_blocks(const Graph& graph) {
+  std::vector<BlockInstance> bodies(graph.regions.size());
+  std::vector<bool> multiplies(graph.regions.size(), false);
+  for (std::size_t k = 0; k < graph.ops.size(); ++k) {
+    const Op& op = graph.ops[k];
+    if (!op.region.valid()) continue;
+    const bool product = forward_work(graph, op).contraction.value > 0;
+    for (RegionId at = op.region; at.valid(); at = graph.region(at).parent) {
+      BlockInstance& body = bodies[at.index()];
+      body.module = body.ops.empty() ? op.module : common_module(body.module, op.module);
+      body.ops.push_back(OpId(k));
+      if (product) multiplies[at.index()] = true;
+    }
+  }
+  std::vector<Block> blocks;
+  for (std::size_t i = 0; i < bodies.size(); ++i) {
+    const Region& loop = graph.regions[i];
+    if (loop.kind != RegionKind::loop || !(loop.runs > 1) || !multiplies[i]) continue;
+    if (bodies[i].module.empty()) bodies[i].module = loop.name;
+    Block block;
+    block.name = bodies[i].module;
+    block.repeats = std::llround(loop.runs);
+    block.operators = static_cast<std::int64_t>(bodies[i].ops.size());
+    block.instances.push_back(std::move(bodies[i]));
+    blocks.push_back(std::move(block));
+  }
+  return blocks;
 }
 
 LivePeak replayed_peak(const Graph& step) {
@@ -89,6 +132,9 @@ GraphSummary summarize(const Graph& graph) {
   summary.saved_bytes = graph.observed_saved_bytes.value_or(saved_bytes(graph));
   if (recorded) summary.live_peak = replayed_peak(graph);
   summary.blocks = find_blocks(graph);
+  std::vector<Block> loops = loop_blocks(graph);
+  summary.blocks.insert(summary.blocks.end(), std::make_move_iterator(loops.begin()),
+                        std::make_move_iterator(loops.end()));
   summary.opaque =
       opaque_list(opaque, summary.flops_all.forward.value + summary.flops_all.backward.value);
   summary.notes = graph.notes;
