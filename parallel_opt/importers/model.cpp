@@ -48,7 +48,7 @@ Graph load_by_content(const std::string& spec) {
     if (fs::is_regular_file(config, error)) return load_json(config.string());
     throw InputError(spec, "is a directory with neither saved_model.pb nor config.json", formats);
   }
-  if (!fs::is_regular_file(path, error)) throw InputError(spec, "no such model", formats);
+  if (!fs::is_regular_file(path, error)) throw SystemError(spec, "no such model", formats);
   char magic[4] = {};
   std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
   if (std::string_view(magic, 2) == "PK") return load_pt2(spec);

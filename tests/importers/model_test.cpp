@@ -53,7 +53,7 @@ TEST(LoadModel, WhatIsNotReadSaysTheWay) {
   EXPECT_EQ(error_of_spec("model.keras"),
             "model.keras: .keras files are not read (write a SavedModel in Keras: "
             "model.export(\"DIR\"))");
-  EXPECT_EQ(error_of_spec("nothing"), "nothing: no such model" + kFormats);
+  EXPECT_EQ(error_of_spec("nothing"), "system: nothing: no such model" + kFormats);
   EXPECT_EQ(error_of_spec(""), "model: the name is empty" + kWay);
 }
 
