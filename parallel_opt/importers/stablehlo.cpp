@@ -1,8 +1,10 @@
 #include "parallel_opt/importers/stablehlo.h"
 
 #include <algorithm>
+#include <cctype>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/importers/mapped_file.h"
@@ -26,19 +28,23 @@ std::string module_of(std::string_view path) {
   const std::size_t last = path.rfind('/');
   if (last == std::string_view::npos) return module;
   std::size_t from = 0;
+  std::string_view turned;  // a scope that the derivative of a checkpoint names twice
   while (from < last) {
     const std::size_t end = std::min(path.find('/', from), last);
     std::string_view part = path.substr(from, end - from);
     from = end + 1;
     const bool function = part.starts_with("jit(") || part.starts_with("pjit(") ||
                           part.starts_with("while") || part == "body" || part == "cond" ||
-                          part == "closed_call" || part.starts_with("branch_");
+                          part == "closed_call" || part.starts_with("branch_") ||
+                          part == "checkpoint" || part == "rematted_computation";
     if (function || part.find("->") != std::string_view::npos) continue;
+    const bool transformed = part.find('(') != std::string_view::npos;
     while (part.find('(') != std::string_view::npos) {
       part.remove_prefix(part.find('(') + 1);
       while (part.ends_with(')')) part.remove_suffix(1);
     }
-    if (part.empty()) continue;
+    if (part.empty() || (transformed && part == turned)) continue;
+    turned = transformed ? part : std::string_view();
     if (!module.empty()) module += '.';
     for (const char letter : part) module += letter == '.' ? '_' : letter;
   }
@@ -205,13 +211,25 @@ std::string Importer::location_name(std::string_view location) const {
   return std::string(name);
 }
 
+/// A called function names its scopes from its own beginning, the module's own ("jit(step)/...")
+/// from the text's.
+std::string Importer::placed_in(std::string_view path) const {
+  const std::string module = module_of(path);
+  std::string root(path.substr(0, path.find('/')));
+  std::ranges::replace_if(root, [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+  root.erase(root.find_last_not_of('_') + 1);
+  const bool whole = path.find('/') != path.npos && module_.name.ends_with(root);
+  if (call_module_.empty() || whole) return module;
+  return module.empty() ? call_module_ : call_module_ + "." + module;
+}
+
 void Importer::place(const Op& op, const Values& in) {
   const std::string_view name = op.results.empty() ? op.name : op.results[0];
   out.name = std::string(op.name.substr(op.name.find('.') + 1)) + "_" +
              std::string(name.starts_with('%') ? name.substr(1) : name);
   if (!op.location.empty()) {
     const std::string path = location_name(op.location);
-    if (!path.empty()) out.module = module_of(path);
+    if (!path.empty()) out.module = placed_in(path);
   }
   RegionId region = out.region;
   for (const ValueId id : in) {
@@ -330,9 +348,10 @@ Values Importer::call(const Op& op, std::string_view name, const Values& in) {
     define(scope, argument.name, {in[i]});
   }
   Values left;
-  const std::string where = out.where;
+  const std::string where = out.where, around = std::exchange(call_module_, out.module);
   run_ops(callee->body, scope, left);
   out.where = where;
+  call_module_ = around;
   calls_.pop_back();
   return left;
 }

@@ -92,6 +92,7 @@ class Importer {
   void check_results(const mlir::Op& op, const Values& in, const Values& results);
   void check_parts(const mlir::Op& op, const Values& in, const ResultType& made);
   void check_broadcast(const mlir::Op& op, const Values& in, const ResultType& made);
+  void check_slice(const mlir::Op& op, const Values& in, const ResultType& made);
   void check_concatenation(const mlir::Op& op, const Values& in, const ResultType& made);
   void check_constant(const mlir::Op& op, const ResultType& made);
   void define(Scope& scope, std::string_view name, Values values);
@@ -113,6 +114,7 @@ class Importer {
   void add_arguments(const mlir::Function& main, Values& arguments);
   std::vector<bool> guess_parameters(const mlir::Function& main) const;
   std::string location_name(std::string_view location) const;
+  std::string placed_in(std::string_view path) const;
   /// The line of a part of the text, from 1.
   std::string line_of(std::string_view part) const;
 
@@ -122,6 +124,7 @@ class Importer {
   std::vector<std::size_t> lines_;  ///< places of line ends
   std::size_t budget_ = 0;          ///< operators that may still be visited
   std::vector<std::string_view> calls_;
+  std::string call_module_;  ///< where the function was called that is being run
   std::map<std::string_view, const mlir::Function*> functions_;
 };
 

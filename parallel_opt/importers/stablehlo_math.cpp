@@ -310,6 +310,55 @@ std::int64_t number_of(const Op& op, std::string_view name, std::int64_t fallbac
   return numbers.empty() ? fallback : numbers[0];
 }
 
+struct Planes {
+  const Shape &input, &kernel, &output;
+};
+struct PlaneAxes {
+  const std::vector<std::int64_t>&input, &kernel, &output;  ///< two others, then the plane's
+};
+
+/// What a window leaves of each axis of a plane.
+void check_window(Importer& m, const Op& op, const Planes& planes, const PlaneAxes& axes) {
+  const std::string_view window = op.find("window");
+  const auto list = [&](std::string_view pretty, std::string_view generic) {
+    std::string_view text = mlir::entry(window, pretty);
+    if (text.empty()) text = op.find(generic);
+    return mlir::integers(text.substr(0, text.find("> :")));
+  };
+  const std::vector<std::int64_t> strides = list("stride", "window_strides"),
+                                  holes = list("lhs_dilate", "lhs_dilation"),
+                                  gaps = list("rhs_dilate", "rhs_dilation");
+  std::vector<std::int64_t> pads = list("pad", "padding");
+  const std::size_t rank = axes.input.size() - 2;
+  for (const auto* numbers : {&strides, &holes, &gaps}) {
+    const bool fits = (numbers->empty() || numbers->size() == rank) &&
+                      std::ranges::all_of(*numbers, [](std::int64_t n) { return n >= 1; });
+    if (!fits) m.out.fail("operator '" + std::string(op.name) + "': its window does not fit");
+  }
+  if (pads.size() == 1) pads.resize(2 * rank, pads[0]);  // dense<1> fills all
+  if (!pads.empty() && pads.size() != 2 * rank) {
+    m.out.fail("operator '" + std::string(op.name) + "': its padding does not fit");
+  }
+  const auto extent = [](const Shape& of, const std::vector<std::int64_t>& order, std::size_t i) {
+    return of[static_cast<std::size_t>(order[i + 2])];
+  };
+  const auto at = [](const std::vector<std::int64_t>& numbers, std::size_t i, std::int64_t usual) {
+    return i < numbers.size() ? numbers[i] : usual;
+  };
+  for (std::size_t i = 0; i < rank; ++i) {
+    const Dim x = extent(planes.input, axes.input, i), k = extent(planes.kernel, axes.kernel, i),
+              y = extent(planes.output, axes.output, i);
+    if (x.symbolic() || k.symbolic() || y.symbolic() || x.size < 1 || k.size < 1) continue;
+    const std::int64_t whole = (x.size - 1) * at(holes, i, 1) + 1 + at(pads, 2 * i, 0) +
+                               at(pads, 2 * i + 1, 0),
+                       wide = (k.size - 1) * at(gaps, i, 1) + 1;
+    const std::int64_t left = whole < wide ? 0 : (whole - wide) / at(strides, i, 1) + 1;
+    if (left == y.size) continue;
+    m.out.fail("operator '" + std::string(op.name) + "': its window leaves " +
+               std::to_string(left) + " of an axis, its result has " + std::to_string(y.size));
+  }
+}
+
 Values convolution(Importer& m, const Op& op, const Values& in) {
   if (in.size() != 2) return m.opaque(op, in);
   std::string_view numbers = op.find("dim_numbers");
@@ -353,6 +402,7 @@ Values convolution(Importer& m, const Op& op, const Values& in) {
                              std::to_string(rank - 2) + "d.default";
   std::string_view strides = mlir::entry(window, "stride");
   if (strides.empty()) strides = op.find("window_strides");
+  check_window(m, op, {m.shape(in[0]), m.shape(in[1]), type.shape}, {data, kernel, result});
   const ValueId y = m.emit(target, {{"input", x}, {"weight", w}}, {type.dtype, shape},
                            {{"groups", groups}, {"stride", mlir::integers(strides)}});
   std::vector<std::int64_t> back(rank);

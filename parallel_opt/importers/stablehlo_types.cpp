@@ -2,6 +2,7 @@
 #include <array>
 
 #include "parallel_opt/base/json_traits.h"
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/importers/stablehlo_import.h"
 
 // Do the types that the text states follow from each other? Sizes that are open agree with any.
@@ -74,6 +75,44 @@ std::optional<std::int64_t> listed(std::string_view text) {
   inside = inside.substr(0, inside.rfind('>'));
   const bool empty = inside.find_first_not_of("[], ") == std::string_view::npos;
   return empty ? 0 : 1 + std::ranges::count(inside, ',');
+}
+
+struct SlicedAxis {
+  std::int64_t start = 0, limit = 0, stride = 1;
+};
+
+/// Of a slice in either form; empty for one that is dynamic.
+std::vector<SlicedAxis> sliced_axes(const Op& op) {
+  std::vector<SlicedAxis> axes;
+  const auto list = [&](std::string_view key) {
+    const std::string_view text = op.find(key);
+    return mlir::integers(text.substr(0, text.find("> :")));  // its type has numbers too
+  };
+  if (op.name.ends_with("dynamic_slice")) {
+    const std::vector<std::int64_t> sizes = list("sizes");
+    for (const std::int64_t size : sizes.empty() ? list("slice_sizes") : sizes) {
+      axes.push_back({0, size, 1});
+    }
+    return axes;
+  }
+  if (const std::string_view text = op.word("["); !text.empty()) {
+    for (const std::string& part : split(text.substr(1, text.size() - 2), ',')) {
+      const std::vector<std::int64_t> numbers = mlir::integers(part);
+      if (numbers.size() < 2) return {};
+      axes.push_back({numbers[0], numbers[1], numbers.size() > 2 ? numbers[2] : 1});
+    }
+    return axes;
+  }
+  const std::vector<std::int64_t> starts = list("start_indices"), limits = list("limit_indices"),
+                                  strides = list("strides");
+  const auto at = [](const std::vector<std::int64_t>& numbers, std::size_t i, std::int64_t usual) {
+    return numbers.empty() ? usual : numbers[std::min(i, numbers.size() - 1)];  // one may fill all
+  };
+  const std::size_t count = std::max({starts.size(), limits.size(), strides.size()});
+  for (std::size_t i = 0; i < count && !limits.empty(); ++i) {
+    axes.push_back({at(starts, i, 0), at(limits, i, 0), at(strides, i, 1)});
+  }
+  return axes;
 }
 
 }  // namespace
@@ -162,16 +201,7 @@ void Importer::check_parts(const Op& op, const Values& in, const ResultType& mad
   }
   if (name == "broadcast_in_dim") check_broadcast(op, in, made);
   if (name == "concatenate") check_concatenation(op, in, made);
-  if (name == "slice" || name == "dynamic_slice") {
-    const auto larger = [](const Dim& a, const Dim& b) {
-      return !a.symbolic() && !b.symbolic() && a.size > b.size;
-    };
-    bool fits = made.shape.size() == given.shape.size();
-    for (std::size_t i = 0; fits && i < made.shape.size(); ++i) {
-      fits = !larger(made.shape[i], given.shape[i]);
-    }
-    if (!fits) differ(op, "the part is no part of the whole,", given, made);
-  }
+  if (name == "slice" || name == "dynamic_slice") check_slice(op, in, made);
   if (name == "reduce" && in.size() == 2) {
     const std::vector<std::int64_t> axes = mlir::integers(op.find("dimensions"));
     Shape kept;
@@ -194,6 +224,43 @@ void Importer::check_broadcast(const Op& op, const Values& in, const ResultType&
     const bool one = !given[i].symbolic() && given[i].size == 1;
     if (!one && !same_size(given[i], wide)) {
       differ(op, "a size is neither 1 nor the result's,", type(in[0]), made);
+    }
+  }
+}
+
+/// Sizes of a slice's result: "[0:4:2, 1:3]", or lists of starts, limits and strides; those of a
+/// dynamic one are stated.
+void Importer::check_slice(const Op& op, const Values& in, const ResultType& made) {
+  const ResultType& given = type(in[0]);
+  const std::size_t rank = given.shape.size();
+  const auto larger = [](const Dim& a, const Dim& b) {
+    return !a.symbolic() && !b.symbolic() && a.size > b.size;
+  };
+  bool fits = made.shape.size() == rank;
+  for (std::size_t i = 0; fits && i < rank; ++i) fits = !larger(made.shape[i], given.shape[i]);
+  if (!fits) differ(op, "the part is no part of the whole,", given, made);
+  const std::vector<SlicedAxis> axes = sliced_axes(op);
+  if (axes.empty()) return;
+  if (axes.size() != rank) {
+    out.fail("operator '" + std::string(op.name) + "' slices " + std::to_string(axes.size()) +
+             " axes of " + std::to_string(rank));
+  }
+  for (std::size_t i = 0; i < rank; ++i) {
+    const SlicedAxis& a = axes[i];
+    const bool open = given.shape[i].symbolic() || made.shape[i].symbolic();
+    const bool inside = a.start >= 0 && a.limit >= a.start && a.stride >= 1 &&
+                        (open || a.limit <= given.shape[i].size);
+    if (!inside) {
+      out.fail("operator '" + std::string(op.name) + "': " + std::to_string(a.start) + " to " +
+               std::to_string(a.limit) + " by " + std::to_string(a.stride) +
+               " is no part of axis " + std::to_string(i) + ", which has " +
+               std::to_string(given.shape[i].size));
+    }
+    const std::int64_t left = (a.limit - a.start) / a.stride + ((a.limit - a.start) % a.stride > 0);
+    if (!open && left != made.shape[i].size) {
+      out.fail("operator '" + std::string(op.name) + "' leaves " + std::to_string(left) +
+               " of axis " + std::to_string(i) + ", its result has " +
+               std::to_string(made.shape[i].size));
     }
   }
 }

@@ -88,6 +88,10 @@ TEST(StableHlo, ScanIsALoopWithItsLength) {
   EXPECT_EQ(graph.regions[0].runs, 3);
   EXPECT_TRUE(graph.regions[0].observed);
   EXPECT_EQ(forward_flops(graph), 3 * kBlock + 2.0 * 2 * 16 * 64 * 100);
+  const GraphSummary summary = summarize(graph);
+  ASSERT_FALSE(summary.blocks.empty());
+  EXPECT_EQ(summary.blocks.back().repeats, 3) << "the layers that the scan runs";
+  EXPECT_GT(summary.blocks.back().operators, 20);
 }
 
 TEST(StableHlo, WhatALoopWritesRunByRunIsStackedOutside) {
@@ -310,6 +314,87 @@ TEST(StableHlo, TypesThatContradictAnOperatorAreFaults) {
                   "tensor<4x6xf32>\nreturn %0 : tensor<4x6xf32>"),
             "m.mlir:3: operator 'stablehlo.broadcast_in_dim': a size is neither 1 nor the "
             "result's, fp32 [4, 3] and fp32 [4, 6]");
+}
+
+TEST(StableHlo, SlicesLeaveWhatTheirResultsHave) {
+  const auto sliced = [](const std::string& part, const std::string& result) {
+    return fault("%0 = stablehlo.slice %arg0 " + part + " : (tensor<4x3xf32>) -> tensor<" + result +
+                 "xf32>\nreturn %0 : tensor<" + result + "xf32>");
+  };
+  const std::string op = "m.mlir:3: operator 'stablehlo.slice'";
+  EXPECT_EQ(sliced("[0:4:3, 0:3]", "3x3"), op + " leaves 2 of axis 0, its result has 3");
+  EXPECT_EQ(sliced("[1:4, 0:2]", "3x3"), op + " leaves 2 of axis 1, its result has 3");
+  EXPECT_EQ(sliced("[0:4:0, 0:3]", "4x3"), op + ": 0 to 4 by 0 is no part of axis 0, which has 4");
+  EXPECT_EQ(sliced("[3:1, 0:3]", "2x3"), op + ": 3 to 1 by 1 is no part of axis 0, which has 4");
+  EXPECT_EQ(sliced("[2:6, 0:3]", "4x3"), op + ": 2 to 6 by 1 is no part of axis 0, which has 4");
+  EXPECT_EQ(sliced("[0:4]", "4x3"), op + " slices 1 axes of 2");
+  EXPECT_EQ(fault("%c = stablehlo.constant dense<0> : tensor<i32>\n%0 = stablehlo.dynamic_slice "
+                  "%arg0, %c, %c, sizes = [2, 2] : (tensor<4x3xf32>, tensor<i32>, tensor<i32>) -> "
+                  "tensor<2x3xf32>\nreturn %0 : tensor<2x3xf32>"),
+            "m.mlir:4: operator 'stablehlo.dynamic_slice' leaves 2 of axis 1, its result has 3");
+}
+
+TEST(StableHlo, WindowsLeaveWhatTheirResultsHave) {
+  const auto text = [](const std::string& window, int size) {
+    const std::string result =
+        "tensor<1x" + std::to_string(size) + "x" + std::to_string(size) + "x2xf32>";
+    return "module @m {\nfunc.func public @main(%x: tensor<1x9x9x3xf32>, %w: "
+           "tensor<3x3x3x2xf32>) -> " +
+           result +
+           " {\n%0 = stablehlo.convolution(%x, %w) dim_numbers = [b, 0, 1, f]x[0, 1, i, o]->[b, 0, "
+           "1, f], window = {" +
+           window +
+           "} {batch_group_count = 1 : i64, feature_group_count = 1 : i64} : "
+           "(tensor<1x9x9x3xf32>, tensor<3x3x3x2xf32>) -> " +
+           result + "\nreturn %0 : " + result + "\n}\n}\n";
+  };
+  const auto refused = [&](const std::string& window, int size) {
+    return testing::error_of([&] { read_stablehlo(text(window, size), "m.mlir"); });
+  };
+  // (9 + 1 + 1 - 3) / 2 + 1 = 5
+  EXPECT_EQ(
+      forward_flops(read_stablehlo(text("stride = [2, 2], pad = [[1, 1], [1, 1]]", 5), "m.mlir")),
+      2.0 * 25 * 2 * 27);
+  EXPECT_NE(refused("stride = [2, 2], pad = [[1, 1], [1, 1]]", 6)
+                .find("its window leaves 5 of an axis, its result has 6"),
+            std::string::npos);
+  EXPECT_NE(refused("stride = [0, 2]", 4).find("its window does not fit"), std::string::npos);
+  EXPECT_NE(refused("stride = [2]", 4).find("its window does not fit"), std::string::npos);
+  EXPECT_NE(refused("pad = [[1, 1]]", 9).find("its padding does not fit"), std::string::npos);
+}
+
+// jax.jit inside of jax.named_scope: the inner function names its scopes from its own beginning.
+TEST(StableHlo, CalledFunctionsStandInTheScopesOfTheirCalls) {
+  const Graph graph = read_stablehlo(
+      "module @jit_f {\n"
+      "func.func public @main(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {\n"
+      "%0 = call @block(%x) : (tensor<4x4xf32>) -> tensor<4x4xf32> loc(#a)\n"
+      "%1 = call @block(%0) : (tensor<4x4xf32>) -> tensor<4x4xf32> loc(#b)\n"
+      "return %1 : tensor<4x4xf32>\n}\n"
+      "func.func private @block(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {\n"
+      "%0 = stablehlo.dot_general %x, %x, contracting_dims = [1] x [0] : (tensor<4x4xf32>, "
+      "tensor<4x4xf32>) -> tensor<4x4xf32> loc(#c)\n"
+      "%1 = stablehlo.tanh %0 : tensor<4x4xf32> loc(#d)\n"
+      "return %1 : tensor<4x4xf32>\n}\n}\n"
+      "#a = loc(\"jit(f)/block_0/jit(block)\")\n#b = loc(\"jit(f)/block_1/jit(block)\")\n"
+      "#c = loc(\"mlp/dot_general\")\n#d = loc(\"jit(f)/old/tanh\")\n",
+      "m.mlir");
+  std::vector<std::string> modules;
+  for (const Op& op : graph.ops) modules.push_back(op.module);
+  EXPECT_EQ(modules, (std::vector<std::string>{"block_0.mlp", "old", "block_1.mlp", "old"}));
+}
+
+TEST(StableHlo, WhatACheckpointRunsAgainStandsInItsScope) {
+  const Graph graph = read_stablehlo(
+      "module @jit_f {\n"
+      "func.func public @main(%x: tensor<4x4xf32>) -> tensor<4x4xf32> {\n"
+      "%0 = stablehlo.tanh %x : tensor<4x4xf32> loc(#a)\n"
+      "return %0 : tensor<4x4xf32>\n}\n}\n"
+      "#a = loc(\"jit(f)/transpose(jvp(block_1))/jvp(block_1)/checkpoint/rematted_computation/mlp/"
+      "tanh\")\n",
+      "m.mlir");
+  ASSERT_EQ(graph.ops.size(), 1u);
+  EXPECT_EQ(graph.ops[0].module, "block_1.mlp");
 }
 
 TEST(StableHlo, KernelsTakeTheFeaturesThatAreThere) {
