@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
 #include <map>
 
 #include "parallel_opt/graph/liveness.h"
@@ -41,7 +40,7 @@ std::string common_module(const std::string& a, const std::string& b) {
 }
 
 /// Loops whose body multiplies: layers that a scan runs one behind another.
-std::vector<Block> loop_blocks(const Graph& graph) {
+void add_loops(const Graph& graph, std::vector<Block>& blocks) {
   std::vector<BlockInstance> bodies(graph.regions.size());
   std::vector<bool> multiplies(graph.regions.size(), false);
   for (std::size_t k = 0; k < graph.ops.size(); ++k) {
@@ -55,7 +54,6 @@ std::vector<Block> loop_blocks(const Graph& graph) {
       if (product) multiplies[at.index()] = true;
     }
   }
-  std::vector<Block> blocks;
   for (std::size_t i = 0; i < bodies.size(); ++i) {
     const Region& loop = graph.regions[i];
     if (loop.kind != RegionKind::loop || !(loop.runs > 1) || !multiplies[i]) continue;
@@ -67,7 +65,6 @@ std::vector<Block> loop_blocks(const Graph& graph) {
     block.instances.push_back(std::move(bodies[i]));
     blocks.push_back(std::move(block));
   }
-  return blocks;
 }
 
 LivePeak replayed_peak(const Graph& step) {
@@ -132,9 +129,7 @@ GraphSummary summarize(const Graph& graph) {
   summary.saved_bytes = graph.observed_saved_bytes.value_or(saved_bytes(graph));
   if (recorded) summary.live_peak = replayed_peak(graph);
   summary.blocks = find_blocks(graph);
-  std::vector<Block> loops = loop_blocks(graph);
-  summary.blocks.insert(summary.blocks.end(), std::make_move_iterator(loops.begin()),
-                        std::make_move_iterator(loops.end()));
+  add_loops(graph, summary.blocks);
   summary.opaque =
       opaque_list(opaque, summary.flops_all.forward.value + summary.flops_all.backward.value);
   summary.notes = graph.notes;

@@ -214,7 +214,7 @@ std::string Importer::location_name(std::string_view location) const {
 /// A called function names its scopes from its own beginning, the module's own ("jit(step)/...")
 /// from the text's.
 std::string Importer::placed_in(std::string_view path) const {
-  const std::string module = module_of(path);
+  std::string module = module_of(path);
   std::string root(path.substr(0, path.find('/')));
   std::ranges::replace_if(root, [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
   root.erase(root.find_last_not_of('_') + 1);
