@@ -52,8 +52,10 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
   const bool reduces = std::ranges::any_of(
       stages.stages, [](const LayoutStage& stage) { return stage.reduce_s > 0; });
   if (reduces) {
-    work.gather = gathers ? GatherWhen::each_pass : GatherWhen::never;
-    work.reduce = gathers ? ReduceWhen::each : ReduceWhen::last;
+    // Pipelines keep gathered weights, and their gradients, for the whole step.
+    const bool keeps = layout.pipeline > 1;
+    work.gather = !gathers ? GatherWhen::never : keeps ? GatherWhen::once : GatherWhen::each_pass;
+    work.reduce = gathers && !keeps ? ReduceWhen::each : ReduceWhen::last;
   }
   work.together_s = stages.step_s;
   work.optimizer_together = true;

@@ -131,5 +131,14 @@ TEST_F(LayoutWork, ShardedWeightsAreGatheredInEachPass) {
   EXPECT_EQ(step.stages.front().update_gather_s, 0);
 }
 
+TEST_F(LayoutWork, PipelinesKeepGatheredWeightsForTheStep) {
+  ParallelLayout l = pipeline(4, 16);
+  l.data = 8;
+  l.shard = 3;
+  const StepWork step = work(l);
+  EXPECT_EQ(step.gather, GatherWhen::once);
+  EXPECT_EQ(step.reduce, ReduceWhen::last);
+}
+
 }  // namespace
 }  // namespace parallel_opt
