@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <ostream>
 
 #include "parallel_opt/base/output_file.h"
@@ -31,6 +32,60 @@ void refuse_on_cores(const Args& args) {
   if (!faults.empty()) throw UsageError(std::move(faults));
 }
 
+/// Of the zones that the cluster's devices stand in, each device as much; absent where one of them
+/// does not say.
+std::optional<Uncertain> zones_mean(const Cluster& cluster,
+                                    std::optional<Uncertain> Zone::* number) {
+  Uncertain mean{0, 0, 0, Quality::reported};
+  for (const Device& device : cluster.devices) {
+    const auto& name = cluster.nodes[static_cast<std::size_t>(device.node)].zone;
+    const auto zone = std::ranges::find(cluster.zones, name,
+                                        [](const Zone& one) { return std::optional(one.name); });
+    if (zone == cluster.zones.end() || !((*zone).*number)) return std::nullopt;
+    const Uncertain& one = *((*zone).*number);
+    const double share = 1.0 / double(cluster.devices.size());
+    mean.value += share * one.value;
+    mean.low += share * one.low;
+    mean.high += share * one.high;
+  }
+  return cluster.devices.empty() ? std::nullopt : std::optional(mean);
+}
+
+/// What a step's energy costs by a rate per kWh.
+std::optional<Uncertain> of_energy(const Estimate& estimate, const std::optional<Uncertain>& rate) {
+  constexpr double kJoulesPerKwh = 3.6e6;
+  if (!estimate.energy_j || !rate) return std::nullopt;
+  const Uncertain& energy = *estimate.energy_j;
+  return Uncertain{energy.value * rate->value / kJoulesPerKwh,
+                   energy.low * rate->low / kJoulesPerKwh, energy.high * rate->high / kJoulesPerKwh,
+                   energy.quality};
+}
+
+/// Carbon, and the price of energy where devices have none of their own: rent includes their power.
+void add_zones(const Cluster& cluster, EstimateDocument& document) {
+  Estimate& estimate = document.estimate;
+  document.carbon_g = of_energy(estimate, zones_mean(cluster, &Zone::carbon_g_per_kwh));
+  if (!estimate.money_usd) {
+    estimate.money_usd = of_energy(estimate, zones_mean(cluster, &Zone::usd_per_kwh));
+  }
+}
+
+/// By the value, as `plan` and `validate` do: it refuses all published runs that are known not to
+/// fit; the upper end of the interval would refuse four times as many of those that ran.
+void judge_memory(double limit, EstimateDocument& document) {
+  document.memory_limit_bytes = limit;
+  document.fits = document.estimate.peak_memory_bytes.value <= limit;
+}
+
+std::string fits_text(const EstimateDocument& document) {
+  const auto bytes = [](double count) { return show(Bytes(std::llround(count))); };
+  const Uncertain& peak = document.estimate.peak_memory_bytes;
+  const std::string of = " of " + bytes(document.memory_limit_bytes);
+  if (!document.fits) return "does not fit in memory: " + bytes(peak.value) + of;
+  if (peak.high <= document.memory_limit_bytes) return "fits in memory: " + bytes(peak.value) + of;
+  return "fits in memory: " + bytes(peak.value) + of + ", but may take up to " + bytes(peak.high);
+}
+
 EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const Cluster& cluster) {
   refuse_on_cores(args);
   const Job job = job_from(args);
@@ -41,8 +96,7 @@ EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const C
   document.devices_used = plan.devices_used;
   document.stack = "pytorch";
   document.layout = one_line(plan);
-  document.fits = document.estimate.peak_memory_bytes.high <=
-                  memory_limit_of(cluster, job, plan.placements.front().device);
+  judge_memory(memory_limit_of(cluster, job, plan.placements.front().device), document);
   return document;
 }
 
@@ -93,7 +147,7 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   document.layout = words(stated.layout);
   const double limit = job.memory_limit_bytes ? double(job.memory_limit_bytes->value)
                                               : device.memory_bytes * kUsableMemory;
-  document.fits = document.estimate.peak_memory_bytes.value <= limit;
+  judge_memory(limit, document);
   return document;
 }
 
@@ -107,8 +161,9 @@ ExitCode run_estimate(const Args& args, const Console& console) {
   const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
   const bool accelerators = std::ranges::any_of(
       cluster.devices, [](const Device& device) { return device.kind == DeviceKind::gpu; });
-  const EstimateDocument document = accelerators ? estimate_on_accelerators(args, graph, cluster)
-                                                 : estimate_on_cores(args, graph, cluster);
+  EstimateDocument document = accelerators ? estimate_on_accelerators(args, graph, cluster)
+                                           : estimate_on_cores(args, graph, cluster);
+  add_zones(cluster, document);
   if (const auto output = args.get("output")) {
     write_output(*output, to_json(document.estimate));
     console.log("wrote " + *output);
@@ -119,8 +174,13 @@ ExitCode run_estimate(const Args& args, const Console& console) {
     console.out << document.layout << " (" << document.devices_used
                 << (document.devices_used == 1 ? " device, " : " devices, ") << document.stack
                 << ")\n\n"
-                << estimate_text(document.estimate)
-                << (document.fits ? "\nfits in memory\n" : "\ndoes not fit in memory\n");
+                << estimate_text(document.estimate);
+    if (document.carbon_g) {
+      const Uncertain& carbon = *document.carbon_g;
+      console.out << "\ncarbon per step: " << show(carbon.value) << " g (" << show(carbon.low)
+                  << " to " << show(carbon.high) << ", " << name_of(carbon.quality) << ")\n";
+    }
+    console.out << '\n' << fits_text(document) << '\n';
   }
   return ExitCode::ok;
 }

@@ -135,7 +135,9 @@ void fields(Visitor& visit, T& document) {
 /// What `estimate` prints: the Estimate's own fields, and whether it fits.
 struct EstimateDocument {
   Estimate estimate;
+  std::optional<Uncertain> carbon_g;
   bool fits = true;
+  double memory_limit_bytes = 0;
   int devices_used = 1;
   std::string layout;
   std::string stack;
@@ -146,7 +148,11 @@ template <class Visitor, class T>
 void fields(Visitor& visit, T& document) {
   visit.schema("parallel-opt/estimate/1");
   fields(visit, document.estimate);
-  visit("fits", document.fits, "the predicted peak is within the device's memory or the limit");
+  visit("carbon_g", document.carbon_g,
+        "CO2 equivalent of one step; absent: the cluster's zones do not say");
+  visit("fits", document.fits, "the predicted peak's value is within memory_limit_bytes");
+  visit("memory_limit_bytes", document.memory_limit_bytes,
+        "what training may use of a device, or the stated limit");
   visit("devices_used", document.devices_used, "devices of the layout");
   visit("layout", document.layout, "in words");
   visit("stack", document.stack, "software stack whose rules were used");

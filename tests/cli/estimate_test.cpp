@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/cli/run_cli.h"
@@ -117,6 +118,29 @@ TEST(Estimate, LayoutsThatCannotBeAreFaultsOfTheFlags) {
   EXPECT_EQ(error({"--shard", "4"}), "error: --shard: 4 is no stage (0 to 3)\n");
   EXPECT_EQ(error({"--recompute", "some"}),
             "error: --recompute: 'some' cannot be estimated (none, selective or full)\n");
+}
+
+TEST(Estimate, WhatFitsIsJudgedByTheValueAndToldWithTheLimit) {
+  const double peak = document({})["peak_memory_bytes"]["value"];
+  const auto limit = std::to_string(std::int64_t(peak * 1.05));
+  EXPECT_EQ(document({"--memory-limit", limit})["fits"], true);
+  EXPECT_EQ(document({"--memory-limit", limit})["memory_limit_bytes"], std::int64_t(peak * 1.05));
+  EXPECT_THAT(estimate({"--memory-limit", limit}).out, HasSubstr(", but may take up to "));
+  const double cores = document({"--global-batch", "4"}, "local")["peak_memory_bytes"]["value"];
+  const auto tight = std::to_string(std::int64_t(cores * 1.02));
+  EXPECT_EQ(document({"--global-batch", "4", "--memory-limit", tight}, "local")["fits"], true);
+}
+
+TEST(Estimate, CarbonFollowsFromTheZonesOfTheDevices) {
+  const std::string path = ::testing::TempDir() + "/zones.yaml";
+  std::ofstream(path) << "schema: parallel-opt/cluster-file/1\nname: c\nzones:\n- {name: north, "
+                         "carbon_g_per_kwh: 36}\nnodes:\n- {name: a, count: 1, devices: "
+                         "8xH100-SXM-80GB, zone: north}\n";
+  const json d = document({"--micro-batch", "1"}, path.c_str());
+  // 36 g for 3.6 MJ: 10 ug for a joule.
+  EXPECT_NEAR(d["carbon_g"]["value"].get<double>() / d["energy_j"]["value"].get<double>(), 1e-5,
+              1e-15);
+  EXPECT_FALSE(document({"--micro-batch", "1"}).contains("carbon_g"));
 }
 
 TEST(Estimate, TheLayoutIsToldWhole) {
