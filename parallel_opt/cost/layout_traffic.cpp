@@ -56,10 +56,14 @@ double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
   const double copies = block.dispatched_elements / std::max(1.0, block.boundary_elements);
   const double token_bytes = block.boundary_elements * rows_ * element_bytes() / wide_split_;
   const double nodes = ranks.ranks / ranks.inside;
+  // Of nodes those with an expert of it; a router that picks groups first visits no others.
+  const double each = block.expert_groups > 0 ? std::max(1.0, nodes / block.expert_groups) : 1;
+  const double visited =
+      block.expert_groups > 0 ? std::min(nodes, block.chosen_groups * each) : nodes;
   const double leaving =
-      stack_.dispatches_once_per_node
-          ? (nodes - 1) * (1 - std::pow(1 - 1 / nodes, copies))  // nodes with an expert of it
-          : copies * (nodes - 1) / nodes;
+      (nodes - 1) / nodes *
+      (stack_.dispatches_once_per_node ? visited * (1 - std::pow(1 - 1 / visited, copies))
+                                       : copies);
   const double inside =
       stack_.dispatches_once_per_node
           ? (ranks.inside - 1) * (1 - std::pow(1 - 1 / ranks.inside, copies / nodes))

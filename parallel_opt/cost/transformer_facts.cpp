@@ -47,6 +47,7 @@ class FactsReader {
 
  private:
   void add_product(const Op& op, const OpWork& work, BlockFacts& facts);
+  void add_router(const std::vector<OpId>& ops, BlockFacts& facts) const;
   void add_attention(const Op& op, const OpWork& work, BlockFacts& facts) const;
   void add_moved(const std::vector<OpId>& ops, BlockFacts& facts) const;
   Saved saved_of_attention(const Op& op) const;
@@ -126,6 +127,25 @@ void FactsReader::add_product(const Op& op, const OpWork& work, BlockFacts& fact
   }
   if (back) attended_ = false;
   facts.products.push_back(product);
+}
+
+/// Routers that pick groups of experts first take the best k of a row of groups' scores, then of a
+/// row of experts' scores [deepseek2024].
+void FactsReader::add_router(const std::vector<OpId>& ops, BlockFacts& facts) const {
+  double experts = 0;
+  for (const Product& one : facts.products) experts = std::max(experts, one.experts);
+  if (experts <= 0) return;
+  for (const OpId id : ops) {
+    const Op& op = graph_.op(id);
+    const TensorId scores = operand(op, "self");
+    if (op.target != "aten.topk.default" || !scores.valid()) continue;
+    const auto& shape = graph_.tensor(scores).shape;
+    const double row = shape.size() == 2 ? double(shape.back().size) : 0;
+    const auto best = double(attribute(op, "k", 0));
+    if (row <= best || best <= 0 || row >= experts || std::fmod(experts, row) != 0) continue;
+    facts.expert_groups = row;
+    facts.chosen_groups = best;
+  }
 }
 
 void FactsReader::add_attention(const Op& op, const OpWork& work, BlockFacts& facts) const {
@@ -306,6 +326,7 @@ BlockFacts FactsReader::read(const std::vector<OpId>& ops, double repeats) {
   // Views of a weight stand before the products that say what it is.
   for (const OpId id : ops) add_parameters(graph_.op(id), parameters, facts);
   add_moved(ops, facts);
+  add_router(ops, facts);
   if (!facts.products.empty()) {
     facts.boundary_elements = facts.products.front().rows * facts.products.front().k;
   }

@@ -47,6 +47,8 @@ struct BlockFacts {
   double fused_inner_bytes = 0;    ///< likewise on what tensor parallelism splits
   int operators = 0;               ///< that launch something
   double dispatched_elements = 0;  ///< tokens times width that go to the experts
+  double expert_groups = 0;        ///< that a router picks from first; 0: from all experts at once
+  double chosen_groups = 0;        ///< of those, that one token's experts lie in
   bool operator==(const BlockFacts&) const = default;
 };
 

@@ -22,12 +22,12 @@ constexpr std::string_view kPrefix = "transformer:";
 
 const std::vector<std::string>& known_keys() {
   static const std::vector<std::string> keys = {
-      "layers",       "hidden",  "heads",     "kv_heads",   "head_dim",
-      "ffn",          "vocab",   "seq",       "gated",      "activation",
-      "tied",         "norm",    "positions", "bias",       "qk_norm",
-      "encoder",      "experts", "top_k",     "expert_ffn", "shared_experts",
-      "dense_layers", "q_rank",  "kv_rank",   "nope_dim",   "rope_dim",
-      "value_dim",    "dropout", "dtype"};
+      "layers",       "hidden",  "heads",     "kv_heads",      "head_dim",
+      "ffn",          "vocab",   "seq",       "gated",         "activation",
+      "tied",         "norm",    "positions", "bias",          "qk_norm",
+      "encoder",      "experts", "top_k",     "expert_ffn",    "shared_experts",
+      "dense_layers", "q_rank",  "kv_rank",   "nope_dim",      "rope_dim",
+      "value_dim",    "dropout", "dtype",     "expert_groups", "top_groups"};
   return keys;
 }
 
@@ -188,10 +188,32 @@ void read_latent(SpecReader& r, DecoderSpec& s) {
   s.positions = Positions::rotary;
 }
 
+/// A router that picks groups of experts first.
+void read_groups(SpecReader& r, hf::MixtureOfExperts& m) {
+  m.groups = r.whole("expert_groups", 0, limits::kExperts, 0);
+  m.top_groups = r.whole("top_groups", m.groups, limits::kExperts, 0);
+  if (m.groups == 0) {
+    if (r.has("top_groups")) r.fault("top_groups", "belongs to groups", "give expert_groups too");
+    return;
+  }
+  if (m.experts % m.groups != 0) {
+    r.fault("expert_groups",
+            std::to_string(m.groups) + " do not divide " + std::to_string(m.experts) + " experts");
+  } else if (m.top_groups < 1 || m.top_groups > m.groups) {
+    r.fault("top_groups",
+            std::to_string(m.top_groups) + " of " + std::to_string(m.groups) + " groups");
+  } else if (m.top_k > m.top_groups * (m.experts / m.groups)) {
+    r.fault("top_k", std::to_string(m.top_k) + " of the experts of " +
+                         std::to_string(m.top_groups) + " groups");
+  }
+  m.router = hf::RouterKind::softmax_groups;
+}
+
 void read_experts(SpecReader& r, DecoderSpec& s) {
   const std::int64_t experts = r.whole("experts", 0, limits::kExperts, 0);
   if (experts == 0) {
-    for (const char* key : {"top_k", "expert_ffn", "shared_experts", "dense_layers"}) {
+    for (const char* key :
+         {"top_k", "expert_ffn", "shared_experts", "dense_layers", "expert_groups", "top_groups"}) {
       if (r.has(key)) r.fault(key, "belongs to a mixture of experts", "give experts too");
     }
     return;
@@ -206,6 +228,7 @@ void read_experts(SpecReader& r, DecoderSpec& s) {
   m.shared_ffn = m.ffn * r.whole("shared_experts", 0, 64, 0);
   m.renormalise = true;
   m.gated = s.gated;
+  read_groups(r, m);
   s.moe = m;
   const std::int64_t dense = r.whole("dense_layers", 0, limits::kLayers, 0);
   s.layer_has_experts = [dense](std::int64_t i) { return i >= dense; };

@@ -154,6 +154,25 @@ TEST_F(LayoutPhysics, AFoldedPipelineHasBothEndsOnOneRank) {
   EXPECT_NEAR(cost(l).memory_bytes() - plain, logits, 1e-3 * logits);  // the head is tied
 }
 
+TEST_F(LayoutPhysics, ARouterOfGroupsVisitsFewerNodes) {
+  // 64 ranks on 8 nodes; of 8 groups a token's experts lie in 2, so they lie on 2 nodes, 8 copies
+  // on each with all but certainty: what leaves is 7/8 of 2 (1 - (1/2)^8) copies, not of
+  // 8 (1 - (7/8)^8).
+  const TransformerFacts grouped = facts_of(
+      "layers=8,hidden=2048,heads=16,experts=64,top_k=8,expert_ffn=1024,expert_groups=8,"
+      "top_groups=2,seq=2048,dtype=bf16");
+  EXPECT_EQ(grouped.blocks.front().expert_groups, 8);
+  EXPECT_EQ(grouped.blocks.front().chosen_groups, 2);
+  EXPECT_EQ(mixture.blocks.front().expert_groups, 0);
+  ParallelLayout l{.expert = 64, .data = 64};
+  p.network_efficiency = 1e-6;  // nothing else counts
+  const auto traffic = [&](const TransformerFacts& facts) {
+    return layout_cost(facts, h100, stack, l, p).expert_s;
+  };
+  const double some = 2 * (1 - std::pow(0.5, 8)), all = 8 * (1 - std::pow(7 / 8.0, 8));
+  EXPECT_NEAR(traffic(grouped) / traffic(mixture), some / all, 1e-3);
+}
+
 TEST_F(LayoutPhysics, ShardingAmongOneRankGathersNothing) {
   ParallelLayout l;
   const double whole = cost(l).memory_bytes();
