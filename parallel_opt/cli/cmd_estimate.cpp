@@ -41,8 +41,10 @@ std::optional<Uncertain> zones_mean(const Cluster& cluster,
     const auto& name = cluster.nodes[static_cast<std::size_t>(device.node)].zone;
     const auto zone = std::ranges::find(cluster.zones, name,
                                         [](const Zone& one) { return std::optional(one.name); });
-    if (zone == cluster.zones.end() || !((*zone).*number)) return std::nullopt;
-    const Uncertain& one = *((*zone).*number);
+    if (zone == cluster.zones.end()) return std::nullopt;
+    const std::optional<Uncertain>& stated = (*zone).*number;
+    if (!stated) return std::nullopt;
+    const Uncertain& one = *stated;
     const double share = 1.0 / double(cluster.devices.size());
     mean.value += share * one.value;
     mean.low += share * one.low;
