@@ -178,7 +178,7 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   if (l_.shard >= 3) {
     const double moved =
         (shards_weights() ? l_.micro_batches : 1) * (2 * once.gather_s + once.reduce_s);
-    cost.data_s = exposed(moved, stack_.overlaps_data ? p_.gather_overlap : 0, body_s);
+    cost.data_s = exposed(moved, stack_.overlaps_shards ? p_.gather_overlap : 0, body_s);
   } else {
     cost.data_s = exposed(once.reduce_s, stack_.overlaps_data ? p_.overlap : 0,
                           passes_beside_exchange() * cost.backward_s) +

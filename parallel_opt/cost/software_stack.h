@@ -40,6 +40,7 @@ struct SoftwareStack {
   bool eager_host = true;          ///< Python launches every kernel: short layers wait for the host
   bool sequence_parallel = false;  ///< beside tensor parallelism, norms and residuals are split
   bool overlaps_data = true;       ///< gradients are reduced beside the backward
+  bool overlaps_shards = true;     ///< ZeRO-3: weights are gathered beside the block before
   bool overlaps_gathers = false;   ///< ZeRO-1 and 2: weights are gathered beside the next forward
   bool overlaps_tensor = false;    ///< tensor collectives run beside the products they feed
   bool balances_head = false;      ///< the pipeline's cut gives stages with the head fewer blocks
@@ -93,6 +94,8 @@ void fields(Visitor& visit, T& stack) {
   visit("eager_host", stack.eager_host, "Python launches every kernel");
   visit("sequence_parallel", stack.sequence_parallel, "norms are split beside tensor parallelism");
   visit("overlaps_data", stack.overlaps_data, "gradients are reduced beside the backward");
+  visit.optional("overlaps_shards", stack.overlaps_shards,
+                 "ZeRO-3 gathers the weights of a block beside the one before");
   visit.optional("overlaps_gathers", stack.overlaps_gathers,
                  "updated weights are gathered beside the next forward");
   visit.optional("overlaps_tensor", stack.overlaps_tensor, "collectives run beside products");

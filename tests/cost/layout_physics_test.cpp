@@ -286,6 +286,14 @@ TEST_F(LayoutPhysics, OwnersOfWholeTensorsExchangeOneByOne) {
   EXPECT_NEAR(rings(1024), weights, 1e-6);
 }
 
+TEST_F(LayoutPhysics, ShardedWeightsAreGatheredBesideComputeWhateverGradientsDo) {
+  ParallelLayout l{.data = 64, .shard = 3};
+  stack.overlaps_data = false;
+  const double beside = cost(l).data_s;
+  stack.overlaps_shards = false;
+  EXPECT_LT(beside, 0.5 * cost(l).data_s);
+}
+
 TEST_F(LayoutPhysics, WeightsAreGatheredBesideTheNextForward) {
   ParallelLayout l{.data = 64, .shard = 1};
   stack.overlaps_data = false;
