@@ -171,6 +171,15 @@ TEST_F(LayoutCosts, SinglePrecisionHoldsTwiceTheBytes) {
   EXPECT_EQ(full.optimizer_bytes, 8 * facts.parameters);  // no second copy of the weights
 }
 
+TEST(SoftwareStacks, PyTorchRecomputesSelectivelyAsTorchtitan) {
+  // Every second product and what lies between, not attention alone as Megatron.
+  const SoftwareStack &own = *find_stack("pytorch"), &titan = *find_stack("torchtitan");
+  EXPECT_EQ(own.selective_products, titan.selective_products);
+  EXPECT_EQ(own.selective_attention, titan.selective_attention);
+  EXPECT_EQ(own.selective_keeps, titan.selective_keeps);
+  EXPECT_NE(own.selective_keeps, find_stack("megatron")->selective_keeps);
+}
+
 TEST(SoftwareStacks, TheLongestWordOfAFrameworkDecides) {
   const auto name = [](const char* framework) {
     const SoftwareStack* stack = stack_of_framework(framework);
