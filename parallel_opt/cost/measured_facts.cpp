@@ -65,6 +65,9 @@ void fill_degrees(TrainingRow& row, Fillings& filled) {
     row.dp = *row.gpus / product(row);
     ++filled["dp = gpus / (tp x pp x cp)"];
   }
+  if (row.dp && row.gpus && row.tp && row.pp && *row.dp * product(row) != *row.gpus) {
+    ++filled["tp x pp x cp x dp is not gpus; the degrees count"];
+  }
   if (row.global_batch || !row.dp) return;
   if (row.micro_batch && row.grad_accum) {
     row.global_batch = *row.micro_batch * *row.grad_accum * *row.dp;

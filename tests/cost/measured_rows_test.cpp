@@ -97,6 +97,16 @@ TEST(MeasuredRows, WhatCellsDetermineIsFilledInWithANote) {
                 "1 row: global_batch = micro_batch x grad_accum x dp"}));
 }
 
+TEST(MeasuredRows, DegreesThatContradictTheDevicesAreTold) {
+  // 2 x 4 x 4 ranks on 16 devices; the other row has 2 x 4 x 2.
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,tp,pp,dp,metric_iter_time_s\n"
+               "a-1,A100,16,2,4,4,1\n"
+               "a-2,A100,16,2,4,2,1\n"});
+  EXPECT_EQ(table.notes,
+            std::vector<std::string>{"1 row: tp x pp x cp x dp is not gpus; the degrees count"});
+}
+
 TEST(MeasuredRows, TheSequenceOfARecipe) {
   const MeasuredRows table =
       rows_of({"id,gpu,gpus,framework,model_name,metric_iter_time_s,notes\n"
