@@ -323,8 +323,8 @@ std::optional<double> network_by_text(const std::string& text, double per_node) 
   std::smatch match;
   double bytes = 0;
   bool counted = false;
-  if (std::regex_search(text, match,
-                        named)) {  // each generation doubles what EDR's 100 Gbit/s were
+  if (std::regex_search(text, match, named)) {
+    // Each generation doubles what EDR's 100 Gbit/s were.
     const std::string generations = "EHNX";
     const auto at =
         generations.find(char(std::toupper(static_cast<unsigned char>(match.str(2)[0]))));

@@ -160,7 +160,7 @@ double LayoutModel::passes_beside_exchange() const noexcept {
   const bool interleaved =
       l_.schedule == ScheduleKind::one_f_one_b || l_.schedule == ScheduleKind::interleaved_1f1b;
   if (!interleaved) return 1;
-  const double group = std::min(pipeline_, std::max(1.0, double(l_.micro_batches)));
+  const double group = std::min(pipeline_, std::max(1.0, l_.micro_batches));
   return std::max(1.0, group * (chunks() - 1) / chunks());
 }
 

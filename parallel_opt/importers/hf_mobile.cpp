@@ -149,22 +149,23 @@ Graph build_mobilenet(GraphWriter& w, const MobileSpec& s) {
   return w.finish({w.linear(w.dropout(mean, s.dropout), "classifier", s.labels, true)});
 }
 
+/// What a family multiplies widths or depths by.
+double scale_of(ConfigReader& c, const char* key, double fallback) {
+  constexpr double kMost = 64;
+  const double scale = c.real({key}, fallback);
+  if (scale > 0 && scale <= kMost) return scale;
+  c.fault(key, "must be more than 0 and at most 64");
+  return fallback;
+}
+
 Writing mobilenet_v2(ConfigReader& c) {
   MobileSpec s;
   s.image = c.pair("image_size", 224, 1 << 14);
   s.channels = c.whole({"num_channels"}, 3, 1, 1 << 12);
-  s.multiplier = c.real({"depth_multiplier"}, 1);
+  s.multiplier = scale_of(c, "depth_multiplier", 1);
   s.divisor = c.whole({"depth_divisible_by"}, 8, 1, 1 << 12);
   s.least = c.whole({"min_depth"}, 8, 1, 1 << 12);
-  s.expansion = c.real({"expand_ratio"}, 6);
-  if (!(s.multiplier > 0 && s.multiplier <= 64)) {
-    c.fault("depth_multiplier", "must be more than 0 and at most 64");
-    s.multiplier = 1;
-  }
-  if (!(s.expansion > 0 && s.expansion <= 64)) {
-    c.fault("expand_ratio", "must be more than 0 and at most 64");
-    s.expansion = 6;
-  }
+  s.expansion = scale_of(c, "expand_ratio", 6);
   s.output_stride = c.whole({"output_stride"}, 32, 1, 1 << 10);
   s.first_expands = c.flag({"first_layer_is_expansion"}, true);
   s.padded = c.flag({"tf_padding"}, true);
@@ -304,18 +305,6 @@ Graph build_efficientnet(GraphWriter& w, const EfficientSpec& s) {
 }
 
 void check_efficient(ConfigReader& c, EfficientSpec& s) {
-  if (!(s.width > 0 && s.width <= 64)) {
-    c.fault("width_coefficient", "must be more than 0 and at most 64");
-    s.width = 1;
-  }
-  if (!(s.depth > 0 && s.depth <= 64)) {
-    c.fault("depth_coefficient", "must be more than 0 and at most 64");
-    s.depth = 1;
-  }
-  if (!(s.squeeze > 0 && s.squeeze <= 64)) {
-    c.fault("squeeze_expansion_ratio", "must be more than 0 and at most 64");
-    s.squeeze = 1;
-  }
   for (const std::int64_t kernel : s.kernels) {
     if (kernel % 2 == 0) c.fault("kernel_sizes", "must be odd");
   }
@@ -336,8 +325,8 @@ Writing efficientnet(ConfigReader& c) {
   EfficientSpec s;
   s.image = c.pair("image_size", 600, 1 << 14);
   s.channels = c.whole({"num_channels"}, 3, 1, 1 << 12);
-  s.width = c.real({"width_coefficient"}, 2);
-  s.depth = c.real({"depth_coefficient"}, 3.1);
+  s.width = scale_of(c, "width_coefficient", 2);
+  s.depth = scale_of(c, "depth_coefficient", 3.1);
   s.divisor = c.whole({"depth_divisor"}, 8, 1, 1 << 12);
   s.kernels = sizes_of_stages(c, "kernel_sizes", {3, 3, 5, 3, 5, 5, 3}, 63);
   s.in = sizes_of_stages(c, "in_channels", {32, 16, 24, 40, 80, 112, 192}, 1 << 14);
@@ -346,7 +335,7 @@ Writing efficientnet(ConfigReader& c) {
   s.repeats = sizes_of_stages(c, "num_block_repeats", {1, 2, 2, 3, 3, 4, 1}, 64);
   s.ratios = sizes_of_stages(c, "expand_ratios", {1, 6, 6, 6, 6, 6, 6}, 64);
   s.symmetric = c.whole_list("depthwise_padding");
-  s.squeeze = c.real({"squeeze_expansion_ratio"}, 0.25);
+  s.squeeze = scale_of(c, "squeeze_expansion_ratio", 0.25);
   s.activation = c.activation({"hidden_act"}, "swish");
   s.hidden = c.whole({"hidden_dim"}, 2560);
   s.pooling = c.choice({"pooling_type"}, "mean", {"mean", "max"});

@@ -28,6 +28,19 @@ class LayoutPhysics : public ::testing::Test {
   LayoutParameters p = layout_parameters();
 
   LayoutCost cost(const ParallelLayout& l) const { return layout_cost(dense, a100, stack, l, p); }
+
+  /// Of the exchange between replicas, what hops take.
+  double hops_s(const ParallelLayout& l) const {
+    LayoutParameters still = p;
+    still.hop_s = 0;
+    return cost(l).data_s - layout_cost(dense, a100, stack, l, still).data_s;
+  }
+
+  /// Rings that `data` replicas on nodes of eight go round to scatter, and again to gather.
+  double rings(int data) const {
+    const double hops = data / 8.0 + data * 7 / 8.0 / 4 - 1;
+    return hops_s({.data = data, .shard = 1}) / (2 * hops * p.hop_s);
+  }
 };
 
 TEST_F(LayoutPhysics, WhatALimitSustainsFollowsFromWattsPerFlop) {
@@ -235,9 +248,7 @@ TEST_F(LayoutPhysics, ARingPassesEveryNodeAndEveryRankInIt) {
   stack.bucket_per_replica = 0;
   const auto hops = [&](int data) {
     l.data = data;
-    LayoutParameters still = p;
-    still.hop_s = 0;
-    return cost(l).data_s - layout_cost(dense, a100, stack, l, still).data_s;
+    return hops_s(l);
   };
   const double buckets = dense.parameters / stack.bucket_parameters;
   EXPECT_NEAR(hops(16), buckets * 2 * (2 + 14 / 4.0 - 1) * p.hop_s, 1e-9);
@@ -249,41 +260,22 @@ TEST_F(LayoutPhysics, ARingPassesEveryNodeAndEveryRankInIt) {
 }
 
 TEST_F(LayoutPhysics, BucketsGrowWithTheRanksThatShareThem) {
-  // 40 M parameters to 40 replicas, then 1 M for each: as many rings whatever the replicas are.
-  ParallelLayout l{.data = 8, .shard = 1};
+  // 40 M parameters in a bucket to 40 replicas, beyond that 1 M for each.
   stack.overlaps_data = stack.overlaps_gathers = false;
   stack.bucket_parameters = 4e7;
   stack.bucket_per_replica = 1e6;
-  const auto buckets = [&](int data) {
-    l.data = data;
-    LayoutParameters still = p;
-    still.hop_s = 0;
-    const double hops = data / 8.0 + data * 7 / 8.0 / 4 - 1;
-    return (cost(l).data_s - layout_cost(dense, a100, stack, l, still).data_s) /
-           (2 * hops * p.hop_s);
-  };
-  EXPECT_NEAR(buckets(16), dense.parameters / 4e7, 1e-6);
-  EXPECT_NEAR(buckets(512), dense.parameters / 512e6, 1e-6);
+  EXPECT_NEAR(rings(16), dense.parameters / 4e7, 1e-6);
+  EXPECT_NEAR(rings(512), dense.parameters / 512e6, 1e-6);
 }
 
 TEST_F(LayoutPhysics, OwnersOfWholeTensorsExchangeOneByOne) {
-  // 16 owners: 16 rings each way. 1,024: one for each of the 32 x 6 products' weights at most.
-  ParallelLayout l{.data = 8, .shard = 1};
+  // 16 owners: 16 rings each way. 1,024: one for each product's weight of the 32 blocks at most.
   stack.overlaps_data = stack.overlaps_gathers = false;
   stack.owns_whole_tensors = true;
   stack.bucket_parameters = 1e12;
   stack.bucket_per_replica = 0;
-  const auto rings = [&](int data) {
-    l.data = data;
-    LayoutParameters still = p;
-    still.hop_s = 0;
-    const double hops = data / 8.0 + data * 7 / 8.0 / 4 - 1;
-    return (cost(l).data_s - layout_cost(dense, a100, stack, l, still).data_s) /
-           (2 * hops * p.hop_s);
-  };
-  const double weights = 32.0 * double(dense.blocks.front().products.size());
   EXPECT_NEAR(rings(16), 16, 1e-6);
-  EXPECT_NEAR(rings(1024), weights, 1e-6);
+  EXPECT_NEAR(rings(1024), 32.0 * double(dense.blocks.front().products.size()), 1e-6);
 }
 
 TEST_F(LayoutPhysics, ShardedWeightsAreGatheredBesideComputeWhateverGradientsDo) {
