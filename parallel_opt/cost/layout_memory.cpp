@@ -7,6 +7,7 @@ namespace {
 
 constexpr double kMasterBytes = 4;  // fp32 weight beside one of 16 bits
 constexpr double kStateBytes = 4;   // fp32
+constexpr double kPacesMeet = 0.7;  // of device's time and host's, from which the host waits
 
 }  // namespace
 
@@ -44,33 +45,56 @@ LayoutModel::StageParameters LayoutModel::most_parameters() const noexcept {
   return most;
 }
 
+/// Bytes of gathered inputs of a block's products that sequence parallelism keeps beyond the rank's
+/// own part. Where the backward gathers again they are freed when the device is through with them:
+/// at once where it waits for the host, late where the host runs ahead. Between stages a host is
+/// held up by its neighbours' receiving, which frees those of two micro-batches in flight.
+double LayoutModel::gathers(const BlockFacts& block) const noexcept {
+  if (stack_.kept_gathers <= 0 || wide_split_ <= 1) return 0;
+  double late = 1;
+  if (stack_.regathers && pipeline_ > 1) {
+    const BlockTime ahead = forward(block);
+    const double pace = ahead.work() / std::max(1e-12, ahead.host);
+    const double behind = std::clamp((pace - kPacesMeet) / (1 - kPacesMeet), 0.0, 1.0);
+    late = std::max(behind, 1 - 2 / pipeline_);
+  }
+  const double whole = block.boundary_elements * rows_ * element_bytes();
+  return stack_.kept_gathers * late * whole * (wide_split_ - 1) / wide_split_;
+}
+
 /// Bytes of activations of one block that one micro-batch keeps, and the most that one holds while
 /// it is computed again.
 LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
   Kept kept;
+  const bool selective = l_.recompute == RecomputeRule::selective;
   for (const BlockFacts& block : facts_.blocks) {
-    const bool fused = stack_.fused_operators || stack_.keeps_fused;
-    const double wide = fused ? block.fused_wide_bytes : block.saved_wide_bytes;
-    const double inner = fused ? block.fused_inner_bytes : block.saved_inner_bytes;
-    double saved = (wide / wide_split_ + inner / tensor_) * rows_ * p_.saved * wider();
+    const auto kept_on = [&](double wide, double inner) {
+      return (wide / wide_split_ + inner / tensor_) * rows_ * p_.saved * wider();
+    };
+    const double fused = kept_on(block.fused_wide_bytes, block.fused_inner_bytes);
+    double saved = stack_.fused_operators || stack_.keeps_fused
+                       ? fused
+                       : kept_on(block.saved_wide_bytes, block.saved_inner_bytes);
+    saved += gathers(block);
     if (stack_.attention == AttentionFamily::unfused) {
       // Softmax, its dropout and the mask.
-      const double scores = block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1);
-      if (l_.recompute != RecomputeRule::selective) saved += scores;
-    } else if (l_.recompute == RecomputeRule::selective) {
-      saved *= stack_.selective_keeps;
+      saved += block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1);
     }
     const double boundary = block.boundary_elements * rows_ * element_bytes() / wide_split_;
-    if (stack_.kept_gathers > 0 && wide_split_ > 1) {
-      // Gathered inputs of products are freed when the device is through with them: at once where
-      // it waits for the host, late where the host runs ahead.
-      const BlockTime ahead = forward(block);
-      const double late = std::clamp(ahead.work() / std::max(1e-12, ahead.host) - 0.5, 0.0, 1.0);
-      saved += stack_.kept_gathers * late * boundary * (wide_split_ - 1);
+    double stays = saved;
+    if (l_.recompute == RecomputeRule::full) {
+      stays = boundary;
+    } else if (selective && stack_.selective_products > 0) {
+      // Of products run again: what stays is the same whether operators are fused or not.
+      stays = stack_.selective_keeps * fused;
+    } else if (selective) {
+      // Of attention alone, which is cheap to run again and keeps most.
+      stays = stack_.attention == AttentionFamily::unfused
+                  ? saved - block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1)
+                  : saved * stack_.selective_keeps;
     }
-    const bool full = l_.recompute == RecomputeRule::full;
-    kept.of_all += block.repeats * (full ? boundary : saved);
-    if (full) kept.again = std::max(kept.again, saved);
+    kept.of_all += block.repeats * stays;
+    kept.again = std::max(kept.again, saved - stays);
     kept.largest_weights = std::max(
         kept.largest_weights, block.dense_parameters / tensor_ +
                                   block.expert_parameters / (l_.expert > 1 ? l_.expert : tensor_));
@@ -99,6 +123,10 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   last.activations_bytes =
       one_layer * last_layers_ * (keeps_less_each_stage() ? 1 : flying) + kept.again;
   if (!folds()) last.logits_bytes = logits;
+  for (LayoutCost* stage : {&first, &inner, &last}) {
+    stage->gradients_bytes +=
+        passing_gradients(*stage, stage->activations_bytes + stage->logits_bytes);
+  }
   // What lives from step to step is placed once; what comes and goes leaves gaps.
   const auto gaps = [&](const LayoutCost& stage) {
     return (stage.activations_bytes + stage.logits_bytes + stage.other_bytes) *
@@ -119,6 +147,15 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   cost.logits_bytes = most.logits_bytes;
   cost.unused_bytes = p_.reserve_bytes + gaps(most);
   cost.other_bytes = most.other_bytes + cost.unused_bytes;
+}
+
+/// Bytes of gradients that live from a backward to its end, where a stack adds them to others then.
+/// They come as that backward's activations go, and lie where those lay (`room`), unless other
+/// micro-batches in flight leave but holes.
+double LayoutModel::passing_gradients(const LayoutCost& stage, double room) const noexcept {
+  if (shards_weights()) return 0;
+  const double bytes = stage.weights_bytes / element_bytes() * stack_.passing_gradient_bytes;
+  return std::max(0.0, bytes - (in_flight() > 1 ? 0 : room));
 }
 
 /// What lives from step to step, and the gathered weights of sharded blocks.

@@ -130,8 +130,10 @@ class LayoutModel {
     double largest_weights = 0;  ///< elements of one block
   };
   Kept kept_of_blocks() const noexcept;
+  double gathers(const BlockFacts& block) const noexcept;
   void add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept;
   void add_states(LayoutCost& stage, const StageParameters& own, const Kept& kept) const noexcept;
+  double passing_gradients(const LayoutCost& stage, double room) const noexcept;
   void add_memory(LayoutCost& cost) const noexcept;
   StageParameters parameters_of(double layers, bool embeds, bool heads) const noexcept;
   StageParameters most_parameters() const noexcept;

@@ -50,6 +50,7 @@ LayoutStages LayoutModel::stages() const {
     LayoutCost states;
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
     add_states(states, own, kept);
+    states.gradients_bytes += passing_gradients(states, stage.kept_bytes);
     stage.static_bytes = states.memory_bytes() + p_.reserve_bytes / count * l_.pipeline;
     add_traffic(stage, own);
     out.stages.push_back(stage);

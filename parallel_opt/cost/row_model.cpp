@@ -101,6 +101,15 @@ const KnownModel* known_model(const std::string& name) {
   return best;
 }
 
+/// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
+bool is_llama_like(const TrainingRow& row) {
+  for (const char* word : {"llama", "qwen", "mistral", "mixtral", "gemma", "internlm", "deepseek",
+                           "kimi", "gpt oss", "gpt-oss", "nemotron", "yi-", "phi"}) {
+    if (has(row.model_name, word)) return true;
+  }
+  return false;
+}
+
 /// What the parameters as printed speak for; absent: they fit more than one shape, or none.
 struct ShapeBySize {
   std::optional<bool> gated;  ///< three matrices in the feed-forward part, or two
@@ -129,18 +138,14 @@ ShapeBySize shape_by_size(const TrainingRow& row) {
   constexpr double kSameTable = 0.02;  // but not by a table where that one is large
   shape.gated =
       clearly(std::min(error(3, 1), error(3, 2)), std::min(error(2, 1), error(2, 2)), kSame);
-  shape.tied =
-      clearly(std::min(error(2, 1), error(3, 1)), std::min(error(2, 2), error(3, 2)), kSameTable);
+  // Two matrices with a head may weigh what three without one do.
+  const std::optional<bool> gated =
+      shape.gated || !is_llama_like(row) ? shape.gated : std::optional(true);
+  const auto tables_error = [&](int tables) {
+    return gated ? error(*gated ? 3 : 2, tables) : std::min(error(2, tables), error(3, tables));
+  };
+  shape.tied = clearly(tables_error(1), tables_error(2), kSameTable);
   return shape;
-}
-
-/// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
-bool is_llama_like(const TrainingRow& row) {
-  for (const char* word : {"llama", "qwen", "mistral", "mixtral", "gemma", "internlm", "deepseek",
-                           "kimi", "gpt oss", "gpt-oss", "nemotron", "yi-", "phi"}) {
-    if (has(row.model_name, word)) return true;
-  }
-  return false;
 }
 
 void put(std::map<std::string, std::string>& keys, const std::string& key,

@@ -47,7 +47,9 @@ struct SoftwareStack {
   int shard = 0;                   ///< ZeRO stage where a job does not say
   RecomputeRule recompute = RecomputeRule::none;  ///< where a job does not say
   double gradient_bytes = 4;                      ///< per parameter: main gradients
-  double reduced_bytes = 4;                       ///< per parameter: what travels between replicas
+  double passing_gradient_bytes =
+      0;                     ///< per parameter: of one backward, added to the main ones after it
+  double reduced_bytes = 4;  ///< per parameter: what travels between replicas
   double logits_bytes = 10;  ///< per logit, of the head and its loss: values, fp32 copies, gradient
   bool recomputes_unsaid = false;     ///< its users recompute as memory needs and do not print it
   double selective_products = 0;      ///< of a block's products, run again where some recompute
@@ -65,6 +67,7 @@ struct SoftwareStack {
   double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
   bool keeps_fused = false;  ///< activations as fused kernels keep them, however eager the host
   double kept_gathers = 0;   ///< tensors of a block's full width that sequence parallelism keeps
+  bool regathers = false;    ///< in the backward, so that they are kept only until they are used
   bool prints_first_stage = false;  ///< its log shows the memory of the first rank, not the fullest
   bool prints_reserved = false;     ///< and what the allocator holds, not only what tensors do
   double printed_beyond_bytes = 0;  ///< what its log counts beside the allocator: context, NCCL
@@ -103,6 +106,8 @@ void fields(Visitor& visit, T& stack) {
   visit("shard", stack.shard, "ZeRO stage by default");
   visit.optional("recompute", stack.recompute, "by default");
   visit("gradient_bytes", stack.gradient_bytes, "per parameter");
+  visit.optional("passing_gradient_bytes", stack.passing_gradient_bytes,
+                 "per parameter: of one backward, added to the main ones after it");
   visit("reduced_bytes", stack.reduced_bytes, "per parameter, between replicas");
   visit("logits_bytes", stack.logits_bytes, "per logit");
   visit.optional("recomputes_unsaid", stack.recomputes_unsaid,
@@ -131,6 +136,8 @@ void fields(Visitor& visit, T& stack) {
   visit.optional("keeps_fused", stack.keeps_fused, "activations as fused kernels keep them");
   visit.optional("kept_gathers", stack.kept_gathers,
                  "gathered tensors of a block that sequence parallelism keeps");
+  visit.optional("regathers", stack.regathers,
+                 "in the backward, so that those are kept only until they are used");
   visit.optional("prints_first_stage", stack.prints_first_stage,
                  "its log shows the memory of the first rank");
   visit.optional("prints_reserved", stack.prints_reserved,

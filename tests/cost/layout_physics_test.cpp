@@ -413,21 +413,72 @@ TEST_F(LayoutPhysics, TensorRanksMaySendTheirPartEach) {
   EXPECT_EQ(cost(l).pipeline_s, parts);
 }
 
-TEST_F(LayoutPhysics, GatheredInputsAreKeptWhileTheHostRunsAhead) {
+TEST_F(LayoutPhysics, GatheredInputsAreKeptUnlessTheBackwardGathersAgain) {
   // Two tensors of full width per block, of which a quarter is counted already.
   ParallelLayout l;
   l.tensor = 4;
   l.sequence_parallel = true;
   l.micro_batch = 8;
+  l.micro_batches = 8;
   stack.eager_host = false;
-  p.host_fused_s = 1e-9;
-  stack.kept_gathers = 0;
-  const double none = cost(l).activations_bytes;
-  stack.kept_gathers = 2;
+  p.host_fused_s = 10;  // the device waits for every launch
   const double wide = 8 * 2048.0 * 4096 * 2;
-  EXPECT_NEAR(cost(l).activations_bytes - none, 32 * 2 * 3.0 / 4 * wide, 1);
-  p.host_fused_s = 10;  // the device waits for every launch: freed at once
-  EXPECT_EQ(cost(l).activations_bytes, none);
+  const auto gathers = [&] {  // tensors of full width that a block keeps, of each micro-batch
+    stack.kept_gathers = 0;
+    const double none = cost(l).activations_bytes;
+    stack.kept_gathers = 2;
+    return (cost(l).activations_bytes - none) / (32 * 3.0 / 4 * wide);
+  };
+  EXPECT_NEAR(gathers(), 2, 1e-6);
+  stack.regathers = true;
+  EXPECT_NEAR(gathers(), 2, 1e-6);  // a host of one stage is never held up
+  l.pipeline = 2;
+  EXPECT_NEAR(gathers(), 0, 1e-6);  // freed at once
+  l.pipeline = 8;  // those of 6 of the 8 micro-batches in flight at the first stage
+  EXPECT_NEAR(gathers(), 2 * 6.0 / 8, 1e-6);
+  l.pipeline = 2;
+  p.host_fused_s = 1e-9;  // the host is far ahead
+  EXPECT_NEAR(gathers(), 2, 1e-6);
+}
+
+TEST_F(LayoutPhysics, GradientsOfOneBackwardLieWhereItsActivationsLay) {
+  ParallelLayout l;
+  l.micro_batch = 8;
+  const LayoutCost before = cost(l);
+  ASSERT_GT(before.activations_bytes, 2 * 6.7e9);  // room for 2 bytes of each parameter
+  stack.passing_gradient_bytes = 2;
+  EXPECT_EQ(cost(l).memory_bytes(), before.memory_bytes());
+  l.micro_batch = 1;
+  l.recompute = RecomputeRule::full;  // keeps next to nothing
+  const LayoutCost with = cost(l);
+  stack.passing_gradient_bytes = 0;
+  const LayoutCost without = cost(l);
+  EXPECT_NEAR(with.gradients_bytes - without.gradients_bytes,
+              with.weights_bytes - with.activations_bytes - with.logits_bytes, 1);
+  l.pipeline = 4;  // other micro-batches leave but holes: all of it is on top
+  l.micro_batches = 8;
+  const double alone = cost(l).gradients_bytes;
+  stack.passing_gradient_bytes = 2;
+  EXPECT_NEAR(cost(l).gradients_bytes / alone, 6.0 / 4, 1e-9);
+}
+
+TEST_F(LayoutPhysics, ProductsRunAgainKeepTheSameWhateverIsFused) {
+  ParallelLayout l;
+  l.micro_batch = 4;
+  stack.selective_products = 0.5;
+  stack.selective_keeps = 0.45;
+  stack.attention = AttentionFamily::flash;
+  l.recompute = RecomputeRule::selective;
+  stack.fused_operators = true;
+  const LayoutCost fused = cost(l);
+  stack.fused_operators = false;
+  const LayoutCost eager = cost(l);
+  // One block in all is there as a whole while it is computed again.
+  const BlockFacts& block = dense.blocks.front();
+  const double more = block.saved_wide_bytes + block.saved_inner_bytes - block.fused_wide_bytes -
+                      block.fused_inner_bytes;
+  ASSERT_GT(more, 0);
+  EXPECT_NEAR(eager.activations_bytes - fused.activations_bytes, 4 * more * p.saved, 1);
 }
 
 TEST_F(LayoutPhysics, TheFirstStageHoldsNoLogits) {

@@ -356,6 +356,10 @@ TEST(RowModel, ParametersSayWhetherTheHeadIsTheEmbedding) {
   EXPECT_NE(case_of(row).model.find("tied=false"), std::string::npos);
   row.params_b = 2.0;  // neither: as the family has it
   EXPECT_NE(case_of(row).model.find("tied=false"), std::string::npos);
+  // 16 blocks: the table weighs what a third matrix of each block does, which a LLaMA has.
+  row.layers = 16;
+  row.params_b = 1.34;
+  EXPECT_NE(case_of(row).model.find("tied=true"), std::string::npos);
 }
 
 TEST(RowModel, WhatMayBeRecomputedMayFit) {

@@ -37,14 +37,14 @@ class LayoutWork : public ::testing::Test {
 };
 
 TEST_F(LayoutWork, EventsAgreeWithTheClosedForm) {
-  // Uneven stages (the last one has the head) and transfers: within 3 % of m slow + the rest once.
+  // Uneven stages (the last one has the head) and transfers: within 4 % of m slow + the rest once.
   for (const auto& [stages, tensor] : {std::pair(2, 1), std::pair(4, 1), std::pair(8, 4)}) {
     ParallelLayout l = pipeline(stages, 32);
     l.tensor = tensor;
     l.sequence_parallel = tensor > 1;
     const LayoutCost closed = layout_cost(facts, device, stack, l, p);
     const SimulationResult events = run(l, ScheduleKind::one_f_one_b);
-    EXPECT_NEAR(events.step_time_s / (closed.time_s() - closed.other_s + p.step_s), 1, 0.03)
+    EXPECT_NEAR(events.step_time_s / (closed.time_s() - closed.other_s + p.step_s), 1, 0.04)
         << stages;
   }
 }
