@@ -5,8 +5,8 @@
 
 DIR holds training.csv, memory.csv and infeasible.csv. Writes data/cost/layout.json. With --check
 it writes nothing and prints the fit's and the left-out sources' errors. Parameters are the most
-probable ones under the stated priors and a robust loss; a source weighs by the root of its rows,
-so that a sweep of a thousand near copies does not decide alone. Same input, same bytes.
+probable ones under the stated priors and a robust loss; a source weighs by its rows to the power
+0.7, so that a sweep of a thousand near copies does not decide alone. Same input, same bytes.
 """
 
 from __future__ import annotations

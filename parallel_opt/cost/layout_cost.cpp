@@ -17,8 +17,7 @@ constexpr double kForwardHost = 0.4;      // of a block's host time; the backwar
 constexpr double kMemoryShare = 0.85;     // of the peak that streaming kernels reach
 constexpr double kMostEfficient = 0.92;   // of the peak, where no power limit is met
 constexpr double kUnfusedProducts = 0.8;  // of the matmul efficiency: thin products
-constexpr double kLossPasses = 24;   // bytes per logit that the loss moves: fp32, there and back
-constexpr double kCastPasses = 0.5;  // more of the operators' bytes where products are narrow
+constexpr double kCastPasses = 0.5;       // more of the operators' bytes where products are narrow
 
 /// Watts per 16-bit FLOP/s of the device that a generation's efficiency was measured on.
 double reference_watts(const std::string& arch) noexcept {
@@ -134,7 +133,7 @@ double LayoutModel::again(const BlockTime& ahead) const noexcept {
 }
 
 double LayoutModel::loss_s() const noexcept {
-  return facts_.logits_elements * rows_ / tensor_ * kLossPasses / memory_rate_;
+  return facts_.logits_elements * rows_ / tensor_ * stack_.loss_bytes / memory_rate_;
 }
 
 /// Of attention's softmax beside its two products: 4 FLOPs per score and element of a head.

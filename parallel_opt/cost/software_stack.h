@@ -51,6 +51,7 @@ struct SoftwareStack {
       0;                     ///< per parameter: of one backward, added to the main ones after it
   double reduced_bytes = 4;  ///< per parameter: what travels between replicas
   double logits_bytes = 10;  ///< per logit, of the head and its loss: values, fp32 copies, gradient
+  double loss_bytes = 24;    ///< per logit: moved by the loss, there and back, its kernels fused
   bool recomputes_unsaid = false;     ///< its users recompute as memory needs and do not print it
   double selective_products = 0;      ///< of a block's products, run again where some recompute
   double selective_attention = 1;     ///< likewise of attention's inner part
@@ -110,6 +111,7 @@ void fields(Visitor& visit, T& stack) {
                  "per parameter: of one backward, added to the main ones after it");
   visit("reduced_bytes", stack.reduced_bytes, "per parameter, between replicas");
   visit("logits_bytes", stack.logits_bytes, "per logit");
+  visit.optional("loss_bytes", stack.loss_bytes, "per logit: moved by the loss, there and back");
   visit.optional("recomputes_unsaid", stack.recomputes_unsaid,
                  "its users recompute as memory needs and do not print it");
   visit.optional("selective_products", stack.selective_products,

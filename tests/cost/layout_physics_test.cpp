@@ -67,6 +67,7 @@ TEST_F(LayoutPhysics, ALimitSlowsAttentionsProductsBelowTheirOwnShare) {
     device.exponentials_per_s = 1e30;
     return layout_cost(dense, device, stack, {}, p).attention_s;
   };
+  p.vendor_efficiency = 0.6;
   const double sustained = p.matmul_efficiency.at("Hopper") * std::pow(0.5, p.power_exponent);
   ASSERT_LT(sustained, p.vendor_efficiency);
   EXPECT_NEAR(attention(350) / attention(700), p.vendor_efficiency / sustained, 1e-9);
@@ -411,6 +412,16 @@ TEST_F(LayoutPhysics, TensorRanksMaySendTheirPartEach) {
   const double parts = cost(l).pipeline_s;
   stack.scatters_sends = true;
   EXPECT_EQ(cost(l).pipeline_s, parts);
+}
+
+TEST_F(LayoutPhysics, TheLossMovesWhatItsKernelsDo) {
+  // 2,048 x 50,257 logits of one sample; the loss alone differs.
+  ParallelLayout l;
+  stack.loss_bytes = 24;
+  const double fused = cost(l).time_s();
+  stack.loss_bytes = 52;
+  const double bytes = (52 - 24) * dense.logits_elements;
+  EXPECT_NEAR(cost(l).time_s() - fused, bytes / (0.85 * a100.bytes_per_s), 1e-9);
 }
 
 TEST_F(LayoutPhysics, GatheredInputsAreKeptUnlessTheBackwardGathersAgain) {
