@@ -5,9 +5,10 @@
 namespace parallel_opt {
 namespace {
 
-constexpr double kMasterBytes = 4;  // fp32 weight beside one of 16 bits
-constexpr double kStateBytes = 4;   // fp32
-constexpr double kPacesMeet = 0.7;  // of device's time and host's, from which the host waits
+constexpr double kMasterBytes = 4;    // fp32 weight beside one of 16 bits
+constexpr double kStateBytes = 4;     // fp32
+constexpr double kNarrowSaves = 0.5;  // of 16 bits, where 8 are kept
+constexpr double kPacesMeet = 0.7;    // of device's time and host's, from which the host waits
 
 }  // namespace
 
@@ -71,7 +72,9 @@ LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
     const auto kept_on = [&](double wide, double inner) {
       return (wide / wide_split_ + inner / tensor_) * rows_ * p_.saved * wider();
     };
-    const double fused = kept_on(block.fused_wide_bytes, block.fused_inner_bytes);
+    const double cast = stack_.keeps_narrow && device_.narrow ? kNarrowSaves : 0;
+    const double fused = kept_on(block.fused_wide_bytes - cast * block.cast_wide_bytes,
+                                 block.fused_inner_bytes - cast * block.cast_inner_bytes);
     double saved = stack_.fused_operators || stack_.keeps_fused
                        ? fused
                        : kept_on(block.saved_wide_bytes, block.saved_inner_bytes);

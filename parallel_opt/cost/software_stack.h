@@ -66,9 +66,10 @@ struct SoftwareStack {
   bool dispatches_once_per_node =
       false;                      ///< a token crosses to a node once, whatever its experts there
   double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
-  bool keeps_fused = false;  ///< activations as fused kernels keep them, however eager the host
-  double kept_gathers = 0;   ///< tensors of a block's full width that sequence parallelism keeps
-  bool regathers = false;    ///< in the backward, so that they are kept only until they are used
+  bool keeps_fused = false;   ///< activations as fused kernels keep them, however eager the host
+  bool keeps_narrow = false;  ///< of 8-bit products, the operands as those read them
+  double kept_gathers = 0;    ///< tensors of a block's full width that sequence parallelism keeps
+  bool regathers = false;     ///< in the backward, so that they are kept only until they are used
   bool prints_first_stage = false;  ///< its log shows the memory of the first rank, not the fullest
   bool prints_reserved = false;     ///< and what the allocator holds, not only what tensors do
   double printed_beyond_bytes = 0;  ///< what its log counts beside the allocator: context, NCCL
@@ -136,6 +137,8 @@ void fields(Visitor& visit, T& stack) {
   visit.optional("expert_host_factor", stack.expert_host_factor,
                  "Python work of blocks with experts beside others");
   visit.optional("keeps_fused", stack.keeps_fused, "activations as fused kernels keep them");
+  visit.optional("keeps_narrow", stack.keeps_narrow,
+                 "operands of 8-bit products are kept in 8 bits");
   visit.optional("kept_gathers", stack.kept_gathers,
                  "gathered tensors of a block that sequence parallelism keeps");
   visit.optional("regathers", stack.regathers,

@@ -254,11 +254,18 @@ void FactsReader::add_fused(const std::vector<OpId>& ops, const std::set<TensorI
                             BlockFacts& facts) const {
   std::map<TensorId, OpId> makers;  // of what operators between products make
   std::set<TensorId> held;          // products and attention read it
+  std::set<TensorId> attended;      // attention reads or makes it
   for (const OpId id : ops) {
     const Op& op = graph_.op(id);
     if (group_[id.index()] < 0) {
+      const bool attention = op_class(graph_, op) == OpClass::attention;
       for (const Operand& operand : op.inputs) {
-        if (operand.tensor.valid()) held.insert(owner(operand.tensor));
+        if (!operand.tensor.valid()) continue;
+        held.insert(owner(operand.tensor));
+        if (attention) attended.insert(owner(operand.tensor));
+      }
+      for (const TensorId out : op.outputs) {
+        if (attention && out.valid()) attended.insert(owner(out));
       }
       continue;
     }
@@ -277,6 +284,10 @@ void FactsReader::add_fused(const std::vector<OpId>& ops, const std::set<TensorI
     if (maker == makers.end() || held.contains(source)) {
       const Tensor& tensor = graph_.tensor(source);
       (is_wide(tensor) ? facts.fused_wide_bytes : facts.fused_inner_bytes) += half_bytes(tensor);
+      // Read by products and made between them: kept as the products read it.
+      if (maker != makers.end() && !attended.contains(source)) {
+        (is_wide(tensor) ? facts.cast_wide_bytes : facts.cast_inner_bytes) += half_bytes(tensor);
+      }
       continue;
     }
     for (const Operand& operand : graph_.op(maker->second).inputs) {
@@ -287,6 +298,7 @@ void FactsReader::add_fused(const std::vector<OpId>& ops, const std::set<TensorI
   if (facts.fused_wide_bytes + facts.fused_inner_bytes > eager) {
     facts.fused_wide_bytes = facts.saved_wide_bytes;
     facts.fused_inner_bytes = facts.saved_inner_bytes;
+    facts.cast_wide_bytes = facts.cast_inner_bytes = 0;  // which of those is not known
   }
 }
 

@@ -45,6 +45,8 @@ struct BlockFacts {
   double saved_inner_bytes = 0;    ///< likewise on what tensor parallelism splits
   double fused_wide_bytes = 0;     ///< kept where operators between products are one kernel
   double fused_inner_bytes = 0;    ///< likewise on what tensor parallelism splits
+  double cast_wide_bytes = 0;      ///< of the fused ones, what only products read
+  double cast_inner_bytes = 0;     ///< likewise on what tensor parallelism splits
   int operators = 0;               ///< that launch something
   double dispatched_elements = 0;  ///< tokens times width that go to the experts
   double expert_groups = 0;        ///< that a router picks from first; 0: from all experts at once

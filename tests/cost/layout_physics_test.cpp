@@ -492,6 +492,28 @@ TEST_F(LayoutPhysics, ProductsRunAgainKeepTheSameWhateverIsFused) {
   EXPECT_NEAR(eager.activations_bytes - fused.activations_bytes, 4 * more * p.saved, 1);
 }
 
+TEST_F(LayoutPhysics, OperandsOfNarrowProductsAreKeptInEightBits) {
+  const TransformerFacts llama = facts_of(
+      "layers=4,hidden=1024,heads=8,ffn=4096,seq=2048,gated=true,norm=rms,positions=rope,"
+      "bias=false,tied=false,dtype=bf16");
+  // Two normed inputs of the block's width, and the gated product: what attention reads and makes,
+  // the residual stream and both halves of the gate stay in 16 bits.
+  const BlockFacts& block = llama.blocks.front();
+  EXPECT_EQ(block.cast_wide_bytes, 2 * 2048.0 * 1024 * 2);
+  EXPECT_EQ(block.cast_inner_bytes, 2048.0 * 4096 * 2);
+  const auto kept = [&](const Accelerator& device) {
+    return layout_cost(llama, device, stack, {}, p).activations_bytes;
+  };
+  const Accelerator h100_8 = named("H100-SXM-80GB", "fp8");
+  stack.keeps_narrow = false;
+  const double wide = kept(h100_8);
+  EXPECT_EQ(wide, kept(h100));
+  stack.keeps_narrow = true;
+  EXPECT_NEAR(wide - kept(h100_8),
+              4 * p.saved * (block.cast_wide_bytes + block.cast_inner_bytes) / 2, 1);
+  EXPECT_EQ(kept(h100), wide);  // products in 16 bits
+}
+
 TEST_F(LayoutPhysics, TheFirstStageHoldsNoLogits) {
   ParallelLayout l;
   l.pipeline = 4;
