@@ -10,6 +10,7 @@
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/kept_products.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/importers/model.h"
 
@@ -351,6 +352,7 @@ bool fits(const RowCase& row) {
 void settle(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   out.may_recompute = row.recompute.empty() && out.stack.recomputes_unsaid;
+  if (const auto kept = kept_in_words(row.recompute)) keep_products(*kept, *out.facts, out.stack);
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
   double experts = 0;

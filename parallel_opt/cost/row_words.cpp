@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/kept_products.h"
 
 namespace parallel_opt {
 namespace {
@@ -46,10 +47,14 @@ std::optional<RecomputeRule> recompute_in_words(const std::string& text) {
       has_any(words, {"block", "everyother", "ofevery"}) &&
       std::ranges::any_of(words, [](unsigned char c) { return std::isdigit(c); });
   if (words.find("offload") != std::string::npos || some_layers) return std::nullopt;
-  if (words.find("full") != std::string::npos) return RecomputeRule::full;
+  if (words.find("full") != std::string::npos || has_any(words, {"nothingsave", "savenothing"})) {
+    return RecomputeRule::full;
+  }
+  if (has_any(words, {"everythingsave", "saveeverything"})) return RecomputeRule::none;
+  if (kept_in_words(text)) return RecomputeRule::selective;
   // Of parts of a block, or of the operators that are cheap.
   if (has_any(words, {"selective", "sac", "attn", "attention", "norm", "mla", "moeact", "swiglu",
-                      "gelu", "minimal"})) {
+                      "gelu"})) {
     return RecomputeRule::selective;
   }
   if (on || is_any(words, {"ac", "all", "gc"}) ||

@@ -6,17 +6,18 @@ namespace parallel_opt {
 namespace {
 
 TEST(RowWords, RecomputationIsReadAsSourcesPrintIt) {
-  for (const char* text :
-       {"full", "yes", "True", "activation checkpointing", "checkpoint_activations",
-        "rematerialization", "uniform", "full AC", "1", "gradient checkpointing"}) {
+  for (const char* text : {"full", "yes", "True", "activation checkpointing",
+                           "checkpoint_activations", "rematerialization", "uniform", "full AC", "1",
+                           "gradient checkpointing", "nothing_saveable", "SAVE_NOTHING"}) {
     EXPECT_EQ(recompute_in_words(text), RecomputeRule::full) << text;
   }
   for (const char* text : {"selective", "selective activation checkpointing", "core_attn", "SAC",
-                           "RMSNorm, MLA up-projection", "minimal"}) {
+                           "RMSNorm, MLA up-projection", "minimal", "save_qkv_proj",
+                           "SAVE_DOT_ONLY", "dots_with_no_batch_dims_saveable"}) {
     EXPECT_EQ(recompute_in_words(text), RecomputeRule::selective) << text;
   }
-  for (const char* text :
-       {"none", "no", "off", "False", "0", "no activation checkpointing", "no AC"}) {
+  for (const char* text : {"none", "no", "off", "False", "0", "no activation checkpointing",
+                           "no AC", "everything_saveable"}) {
     EXPECT_EQ(recompute_in_words(text), RecomputeRule::none) << text;
   }
   EXPECT_EQ(recompute_in_words("block, 5 layers"), std::nullopt);
