@@ -82,18 +82,19 @@ LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& devic
 }
 
 /// `count` equal products in one launch: tiles of all are dealt to the multiprocessors together.
-double LayoutModel::product(double rows, double n, double k, double count) const noexcept {
+double LayoutModel::product(double rows, double n, double k, double count,
+                            double rate) const noexcept {
   if (rows <= 0 || n <= 0 || k <= 0) return 0;
   const double ridge = std::min(rate_, half_rate_) / device_.bytes_per_s;
   const double tiles = count * std::ceil(rows / kTileRows) * std::ceil(n / kTileColumns);
   const double waves = std::max(1.0, tiles) / device_.units;
   const double arithmetic =
-      2 * rows * n * k / rate_ * (1 + p_.inner_half * ridge / k) * (waves + p_.wave) / waves;
+      2 * rows * n * k / rate * (1 + p_.inner_half * ridge / k) * (waves + p_.wave) / waves;
   const double moved = element_bytes() * (rows * k + n * k + rows * n) / memory_rate_;
   return count * longer(arithmetic, moved) + p_.kernel_s;
 }
 
-double LayoutModel::products(const BlockFacts& block) const noexcept {
+double LayoutModel::products(const BlockFacts& block, double rate) const noexcept {
   double sum = 0;
   for (const Product& one : block.products) {
     double n = one.n, k = one.k, rows = one.rows * rows_, count = 1;
@@ -102,10 +103,12 @@ double LayoutModel::products(const BlockFacts& block) const noexcept {
       count = one.experts / std::min<double>(std::max(1, l_.expert), one.experts);
       rows = rows / count;
     }
-    // Whole experts: the ranks of a tensor group share out tokens instead.
-    const bool whole = one.experts > 0 && l_.expert > 1;
-    (whole ? rows : one.side == ShardedSide::columns ? n : k) /= tensor_;
-    sum += product(rows, n, k, count);
+    // Spread experts are split by some ranks of a tensor group; the rest share out tokens instead.
+    const bool spread = one.experts > 0 && l_.expert > 1;
+    const double split = spread ? std::max(1, l_.expert_tensor) : tensor_;
+    (one.side == ShardedSide::columns ? n : k) /= split;
+    rows /= tensor_ / split;
+    sum += product(rows, n, k, count, rate);
   }
   return sum;
 }
@@ -210,7 +213,7 @@ BlockTime LayoutModel::backward(const BlockTime& ahead) const noexcept {
 LayoutCost LayoutModel::run() const noexcept {
   LayoutCost cost;
   const double m = std::max(1.0, l_.micro_batches);
-  const double head = 3 * products(facts_.outside) + 3 * operators(facts_.outside) + loss_s();
+  const double head = 3 * outer_products() + 3 * operators(facts_.outside) + loss_s();
   double ahead_s = 0, back_s = 0, again_s = 0, weights_s = 0;  // of all blocks
   for (const BlockFacts& block : facts_.blocks) {
     const BlockTime ahead = forward(block), back = backward(ahead);
@@ -238,7 +241,7 @@ LayoutCost LayoutModel::run() const noexcept {
   if (!with_head) {
     rest.forward_s += head / 3;
     rest.backward_s += head * 2 / 3;
-    rest.weights_s += products(facts_.outside);
+    rest.weights_s += outer_products();
   }
   cost.bubble_s = bubble_s(rest, send);
   const double body = m * slow + cost.pipeline_s + cost.bubble_s;

@@ -41,10 +41,11 @@ struct ParallelLayout {
   int pipeline = 1;
   int virtual_stages = 1;
   int context = 1;
-  int expert = 1;        ///< inside the data-parallel ranks
-  int data = 1;          ///< replicas, sharded ones included
-  int shard = 0;         ///< ZeRO stage
-  int shard_degree = 0;  ///< ranks that share optimizer states; 0: all of data x context
+  int expert = 1;         ///< ways that experts are spread over the ranks of a stage
+  int expert_tensor = 1;  ///< tensor ranks that split each of those; 1: experts are whole
+  int data = 1;           ///< replicas, sharded ones included
+  int shard = 0;          ///< ZeRO stage
+  int shard_degree = 0;   ///< ranks that share optimizer states; 0: all of data x context
   double micro_batch = 1;
   double micro_batches = 1;
   RecomputeRule recompute = RecomputeRule::none;

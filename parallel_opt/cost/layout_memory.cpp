@@ -18,7 +18,7 @@ LayoutModel::StageParameters LayoutModel::parameters_of(double layers, bool embe
   for (const BlockFacts& block : facts_.blocks) {
     const double count = layers_ > 0 ? block.repeats * layers / layers_ : 0;
     sum.dense += count * block.dense_parameters / tensor_;
-    sum.expert += count * block.expert_parameters / (l_.expert > 1 ? l_.expert : tensor_);
+    sum.expert += count * block.expert_parameters / expert_ways();
   }
   const double own_head = facts_.outside.dense_parameters;
   if (embeds) sum.dense += facts_.embedding_parameters / tensor_;
@@ -98,9 +98,9 @@ LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
     }
     kept.of_all += block.repeats * stays;
     kept.again = std::max(kept.again, saved - stays);
-    kept.largest_weights = std::max(
-        kept.largest_weights, block.dense_parameters / tensor_ +
-                                  block.expert_parameters / (l_.expert > 1 ? l_.expert : tensor_));
+    kept.largest_weights =
+        std::max(kept.largest_weights,
+                 block.dense_parameters / tensor_ + block.expert_parameters / expert_ways());
   }
   return kept;
 }

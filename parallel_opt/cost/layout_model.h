@@ -54,8 +54,14 @@ class LayoutModel {
   double network_rate() const noexcept {
     return device_.network_bytes_per_s * p_.network_efficiency;
   }
-  double product(double rows, double n, double k, double count) const noexcept;
-  double products(const BlockFacts& block) const noexcept;
+  double product(double rows, double n, double k, double count, double rate) const noexcept;
+  double products(const BlockFacts& block, double rate) const noexcept;
+  double products(const BlockFacts& block) const noexcept { return products(block, rate_); }
+  /// The head's and what else stands outside of blocks. Software that runs blocks in 8 or 4 bits
+  /// leaves these in 16: Transformer Engine's recipes wrap layers, torchtitan filters "output".
+  double outer_products() const noexcept {
+    return products(facts_.outside, device_.narrow ? half_rate_ : rate_);
+  }
   double operators(const BlockFacts& block) const noexcept;
   double loss_s() const noexcept;
   double exponentials_share(const BlockFacts& block) const noexcept;
@@ -109,10 +115,14 @@ class LayoutModel {
   double update_s(double gather_s, double forward_s) const noexcept;
   double optimizer_s(const StageParameters& own) const noexcept;
   double states_owners() const noexcept;
+  /// Ranks of a stage over which one copy of its experts lies.
+  double expert_ways() const noexcept {
+    return l_.expert > 1 ? double(l_.expert) * std::max(1, l_.expert_tensor) : tensor_;
+  }
   /// Ranks that hold the same part of an expert, of `n` that share what is not of experts: where
   /// experts are spread, all of them hold different ones first.
   double sharing_experts(double n) const noexcept {
-    return l_.expert > 1 ? std::max(1.0, n * tensor_ / l_.expert) : n;
+    return l_.expert > 1 ? std::max(1.0, n * tensor_ / expert_ways()) : n;
   }
   /// Of one rank, where `owners` share it.
   double shared(const StageParameters& own, double owners) const noexcept {

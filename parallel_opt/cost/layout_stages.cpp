@@ -24,7 +24,7 @@ LayoutStages LayoutModel::stages() const {
     blocks += n;
   }
   const Kept kept = kept_of_blocks();
-  const double head_products = products(facts_.outside) + operators(facts_.outside);
+  const double head_products = outer_products() + operators(facts_.outside);
   const double loss = loss_s();
   const double logits = facts_.logits_elements * rows_ / tensor_ * stack_.logits_bytes * p_.logits;
   double left = layers_;
@@ -41,7 +41,7 @@ LayoutStages LayoutModel::stages() const {
     stage.layers = ranks_layers;
     stage.forward_s = share * layer.forward_s + (is_last ? head_products + loss / 2 : 0);
     stage.backward_s = share * layer.backward_s + (is_last ? 2 * head_products + loss / 2 : 0);
-    stage.weights_s = share * layer.weights_s + (is_last ? products(facts_.outside) : 0);
+    stage.weights_s = share * layer.weights_s + (is_last ? outer_products() : 0);
     stage.recompute_s = share * layer.recompute_s;
     stage.forward_exposed_s = share * layer.forward_exposed_s;
     stage.backward_exposed_s = share * layer.backward_exposed_s;

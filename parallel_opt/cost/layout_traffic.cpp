@@ -50,9 +50,10 @@ double LayoutModel::all_reduce(double bytes) const noexcept {
 /// network: each, or one per node where software forwards them inside.
 double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
   if (block.dispatched_elements <= 0 || l_.expert <= 1) return 0;
-  // Ranks of a tensor group have different experts where the replicas are too few.
-  const double stride = std::max(1.0, std::min(tensor_, tensor_ * replicas_ / l_.expert));
-  const RankGroup ranks = group(l_.expert, stride);
+  // Experts lie on neighbours first, those of a tensor group among them: Megatron Core's and
+  // torchtitan's order of expert ranks.
+  const double split = std::max(1, l_.expert_tensor);
+  const RankGroup ranks = group(l_.expert, split);
   const double copies = block.dispatched_elements / std::max(1.0, block.boundary_elements);
   const double token_bytes = block.boundary_elements * rows_ * element_bytes() / wide_split_;
   const double nodes = ranks.ranks / ranks.inside;
@@ -73,7 +74,9 @@ double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
                                 token_bytes * inside / link_rate(ranks.inside));
   // Copies are put in order where they leave and where they arrive: read and written twice.
   const double ordering = 4 * token_bytes * copies / memory_rate_;
-  return 2 * (wires + ordering / 2 + latency);
+  // Ranks that split an expert gather the tokens of all of them, and scatter the sums.
+  const double gathered = (split - 1) * token_bytes * copies / link_rate(split);
+  return 2 * (wires + ordering / 2 + latency + gathered);
 }
 
 /// Keys and values go round a ring beside the attention.
@@ -130,8 +133,20 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
     calls = std::max(calls, std::min(owners, tensors));
   }
   if (l_.shard >= 1) {
-    once.gather_s =
-        bytes(owners) * element_bytes() / sharing.bytes_per_s + calls * ring_latency_s(sharing);
+    const double element = stack_.gathers_narrow && device_.narrow ? 1 : element_bytes();
+    once.gather_s = bytes(owners) * element / sharing.bytes_per_s + calls * ring_latency_s(sharing);
+  }
+  if (l_.shard >= 2 && owners > 1 && owners < replicas_) {
+    // Hybrid sharding: gradients are scattered among those that share, and each sums its part with
+    // its like elsewhere.
+    const RankGroup like = group(replicas_ / owners, tensor_ * owners);
+    const double parts = shared(own, owners) * stack_.reduced_bytes;
+    const double tree =
+        2 * (like.crosses() ? p_.network_latency_s : p_.link_latency_s) * std::log2(like.ranks);
+    once.reduce_s = bytes(owners) * stack_.reduced_bytes / sharing.bytes_per_s +
+                    2 * (like.ranks - 1) / like.ranks * parts / like.bytes_per_s +
+                    calls * (ring_latency_s(sharing) + tree);
+    return once;
   }
   const bool scatters = l_.shard >= 1 && owners >= replicas_;
   const double tree =

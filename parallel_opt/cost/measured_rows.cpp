@@ -46,6 +46,7 @@ constexpr auto kColumns = std::to_array<RowColumn>({
     {"vp", nullptr, &Row::vp},
     {"cp", nullptr, &Row::cp},
     {"ep", nullptr, &Row::ep},
+    {"etp", nullptr, &Row::etp},
     {"dp", nullptr, &Row::dp},
     {"micro_batch", nullptr, &Row::micro_batch},
     {"grad_accum", nullptr, &Row::grad_accum},

@@ -248,7 +248,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
   if (says_fused && stack.attention == AttentionFamily::unfused) {
     stack.attention = AttentionFamily::flash;
   }
-  if (has(row.notes, "gradients reduced in bf16")) stack.reduced_bytes = 2;
+  if (has(row.notes, "gradients reduced in bf16")) stack.reduced_bytes = stack.gradient_bytes = 2;
+  if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
   if (has(row.notes, "async tp") || has(row.notes, "asynctp")) stack.overlaps_tensor = true;
   return stack;
 }
@@ -325,6 +326,7 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   if (std::string wrong = fill_schedule(row, l); !wrong.empty()) return wrong;
   l.context = degree(row.cp);
   l.expert = degree(row.ep);
+  l.expert_tensor = std::min(degree(row.etp), l.tensor);
   const double model = double(l.tensor) * l.pipeline * l.context;
   l.data = row.dp ? degree(row.dp) : int(std::max(1.0, *row.gpus / model));
   std::optional<double> micro = row.micro_batch;

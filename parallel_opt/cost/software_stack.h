@@ -48,8 +48,9 @@ struct SoftwareStack {
   RecomputeRule recompute = RecomputeRule::none;  ///< where a job does not say
   double gradient_bytes = 4;                      ///< per parameter: main gradients
   double passing_gradient_bytes =
-      0;                     ///< per parameter: of one backward, added to the main ones after it
-  double reduced_bytes = 4;  ///< per parameter: what travels between replicas
+      0;                        ///< per parameter: of one backward, added to the main ones after it
+  double reduced_bytes = 4;     ///< per parameter: what travels between replicas
+  bool gathers_narrow = false;  ///< weights of products in 8 bits travel in 8 bits
   double logits_bytes = 10;  ///< per logit, of the head and its loss: values, fp32 copies, gradient
   double loss_bytes = 24;    ///< per logit: moved by the loss, there and back, its kernels fused
   bool recomputes_unsaid = false;     ///< its users recompute as memory needs and do not print it
@@ -111,6 +112,8 @@ void fields(Visitor& visit, T& stack) {
   visit.optional("passing_gradient_bytes", stack.passing_gradient_bytes,
                  "per parameter: of one backward, added to the main ones after it");
   visit("reduced_bytes", stack.reduced_bytes, "per parameter, between replicas");
+  visit.optional("gathers_narrow", stack.gathers_narrow,
+                 "weights of products in 8 bits travel in 8 bits");
   visit("logits_bytes", stack.logits_bytes, "per logit");
   visit.optional("loss_bytes", stack.loss_bytes, "per logit: moved by the loss, there and back");
   visit.optional("recomputes_unsaid", stack.recomputes_unsaid,

@@ -18,7 +18,7 @@ struct TrainingRow {
   std::string fsdp_zero, sequence_parallel, recompute, schedule, notes;
   std::optional<double> gpus, gpus_per_node, params_b;
   std::optional<double> layers, hidden, heads, kv_heads, ffn_hidden, vocab, seq_len, experts, topk;
-  std::optional<double> tp, pp, vp, cp, ep, dp;
+  std::optional<double> tp, pp, vp, cp, ep, etp, dp;
   std::optional<double> micro_batch, grad_accum, global_batch;
   std::optional<double> iteration_s;        ///< from the time, else tokens/s or samples/s
   std::optional<double> peak_memory_bytes;  ///< `memory_unit` applied
@@ -78,6 +78,7 @@ void fields(Visitor& visit, T& row) {
   visit("vp", row.vp, "as printed; absent: blank");
   visit("cp", row.cp, "as printed; absent: blank");
   visit("ep", row.ep, "as printed; absent: blank");
+  visit.optional("etp", row.etp, "as printed; absent: blank");
   visit("dp", row.dp, "as printed; absent: blank");
   visit("micro_batch", row.micro_batch, "as printed; absent: blank");
   visit("grad_accum", row.grad_accum, "as printed; absent: blank");

@@ -123,6 +123,7 @@ TEST(RowModel, KnowsTheShapesOfPublishedModels) {
   EXPECT_NEAR(billions("Mixtral-8x22B") / 141, 1, 0.04);
   EXPECT_NEAR(billions("DBRX 132B") / 132, 1, 0.04);
   EXPECT_NEAR(billions("Grok-1") / 314, 1, 0.04);
+  EXPECT_NEAR(billions("LLAMA4-Maverick-LLM") / 400, 1, 0.04);
   EXPECT_NEAR(billions("Snowflake Arctic") / 480, 1, 0.04);
   EXPECT_NEAR(billions("DeepSeek-V2") / 236, 1, 0.04);
   EXPECT_NEAR(billions("DeepSeek-R1") / 671, 1, 0.04);
@@ -259,6 +260,29 @@ TEST(RowModel, ZeroWithoutANumberIsTheLowestStageThatFits) {
   EXPECT_EQ(case_of(row).layout.shard, 3);  // 52 billion: 104 GB of weights
   row.fsdp_zero = "zero1";
   EXPECT_EQ(case_of(row).layout.shard, 1);  // as it says
+}
+
+TEST(RowModel, ExpertsAreSplitByTensorRanksWhereARowSaysSo) {
+  TrainingRow row = full_row();
+  row.experts = 8;
+  row.topk = 2;
+  row.tp = 4;
+  row.dp = 2;
+  row.ep = 2;
+  EXPECT_EQ(case_of(row).layout.expert_tensor, 1);
+  row.etp = 4;
+  EXPECT_EQ(case_of(row).layout.expert_tensor, 4);
+  row.etp = 8;  // no more than there are
+  EXPECT_EQ(case_of(row).layout.expert_tensor, 4);
+}
+
+TEST(RowModel, GradientsReducedInBf16AreKeptInBf16) {
+  TrainingRow row = full_row();
+  row.framework = "Megatron-LM";
+  EXPECT_EQ(case_of(row).stack.gradient_bytes, 4);
+  row.notes = "gradients reduced in bf16";
+  EXPECT_EQ(case_of(row).stack.gradient_bytes, 2);
+  EXPECT_EQ(case_of(row).stack.reduced_bytes, 2);
 }
 
 TEST(RowModel, ADispatcherNeedsExpertsOnSeveralRanks) {
