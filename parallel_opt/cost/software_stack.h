@@ -89,6 +89,24 @@ const SoftwareStack* find_stack(const std::string& name);
 /// By the free text of a framework's name; nullptr when no stack claims it.
 const SoftwareStack* stack_of_framework(const std::string& framework);
 
+/// Of `fields`: what lives in memory, and what its log says of that.
+template <class Visitor, class T>
+void memory_fields(Visitor& visit, T& stack) {
+  visit.optional("keeps_fused", stack.keeps_fused, "activations as fused kernels keep them");
+  visit.optional("keeps_narrow", stack.keeps_narrow,
+                 "operands of 8-bit products are kept in 8 bits");
+  visit.optional("kept_gathers", stack.kept_gathers,
+                 "gathered tensors of a block that sequence parallelism keeps");
+  visit.optional("regathers", stack.regathers,
+                 "in the backward, so that those are kept only until they are used");
+  visit.optional("prints_first_stage", stack.prints_first_stage,
+                 "its log shows the memory of the first rank");
+  visit.optional("prints_reserved", stack.prints_reserved,
+                 "its log shows what the allocator holds");
+  visit.optional("printed_beyond_bytes", stack.printed_beyond_bytes,
+                 "what its log counts beside the allocator");
+}
+
 template <class Visitor, class T>
   requires SameAs<T, SoftwareStack>
 void fields(Visitor& visit, T& stack) {
@@ -139,19 +157,7 @@ void fields(Visitor& visit, T& stack) {
                  "a token crosses to a node once, whatever its experts there");
   visit.optional("expert_host_factor", stack.expert_host_factor,
                  "Python work of blocks with experts beside others");
-  visit.optional("keeps_fused", stack.keeps_fused, "activations as fused kernels keep them");
-  visit.optional("keeps_narrow", stack.keeps_narrow,
-                 "operands of 8-bit products are kept in 8 bits");
-  visit.optional("kept_gathers", stack.kept_gathers,
-                 "gathered tensors of a block that sequence parallelism keeps");
-  visit.optional("regathers", stack.regathers,
-                 "in the backward, so that those are kept only until they are used");
-  visit.optional("prints_first_stage", stack.prints_first_stage,
-                 "its log shows the memory of the first rank");
-  visit.optional("prints_reserved", stack.prints_reserved,
-                 "its log shows what the allocator holds");
-  visit.optional("printed_beyond_bytes", stack.printed_beyond_bytes,
-                 "what its log counts beside the allocator");
+  memory_fields(visit, stack);
   visit.optional("host_factor", stack.host_factor, "Python work per block beside other stacks'");
   visit.optional("pipeline_tensor_host_s", stack.pipeline_tensor_host_s,
                  "host time per block, micro-batch and tensor rank in pipelines over machines");
