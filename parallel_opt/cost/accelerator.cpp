@@ -323,7 +323,9 @@ std::optional<double> network_by_text(const std::string& text, double per_node) 
   std::smatch match;
   double bytes = 0;
   bool counted = false;
-  if (std::regex_search(text, match, named)) {
+  // "100 Gb/s (4X EDR)" are one adapter's four lanes.
+  const bool stated = std::regex_search(text, rate);
+  if (!stated && std::regex_search(text, match, named)) {
     // Each generation doubles what EDR's 100 Gbit/s were.
     const std::string generations = "EHNX";
     const auto at =

@@ -529,6 +529,9 @@ TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
   EXPECT_EQ(network_by_text("8x200 Gb/s RoCE", 8), 25e9);
   EXPECT_EQ(network_by_text("4x HDR 200 InfiniBand", 8), 12.5e9);
   EXPECT_EQ(network_by_text("8x NDR", 8), 50e9);
+  // A stated rate tells lanes from adapters.
+  EXPECT_EQ(network_by_text("InfiniBand 100 Gb/sec (4X EDR)", 8), 12.5e9);
+  EXPECT_EQ(network_by_text("InfiniBand 1x100 Gb/s (4X EDR)", 8), 12.5e9 / 8);
   EXPECT_EQ(network_by_text("24x100GbE", 8), 37.5e9);
   EXPECT_EQ(network_by_text("2x100 Gb/s per accelerator", 8), 25e9);
   // No adapter carries 3.2 Tbit/s.
