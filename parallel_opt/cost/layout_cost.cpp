@@ -136,7 +136,7 @@ double LayoutModel::again(const BlockTime& ahead) const noexcept {
 }
 
 double LayoutModel::loss_s() const noexcept {
-  return facts_.logits_elements * rows_ / tensor_ * stack_.loss_bytes / memory_rate_;
+  return logits_of_rank() * stack_.loss_bytes / memory_rate_;
 }
 
 /// Of attention's softmax beside its two products: 4 FLOPs per score and element of a head.

@@ -109,7 +109,7 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   const Kept kept = kept_of_blocks();
   const double one_layer = layers_ > 0 ? kept.of_all / layers_ : 0;
   const double flying = in_flight();
-  const double logits = facts_.logits_elements * rows_ / tensor_ * stack_.logits_bytes * p_.logits;
+  const double logits = logits_of_rank() * stack_.logits_bytes * p_.logits;
   LayoutCost first, inner, last;
   // A rank of DualPipe has a stage of either copy of the model: the first and the last together.
   const StageParameters opposite =
@@ -133,7 +133,7 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   // What lives from step to step is placed once; what comes and goes leaves gaps.
   const auto gaps = [&](const LayoutCost& stage) {
     return (stage.activations_bytes + stage.logits_bytes + stage.other_bytes) *
-           (p_.fragmentation - 1);
+           (fragmentation() - 1);
   };
   const auto whole = [&](const LayoutCost& stage) {
     return stage.memory_bytes() + gaps(stage) + p_.reserve_bytes;
@@ -166,8 +166,12 @@ void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
                              const Kept& kept) const noexcept {
   const double owners = states_owners();
   stage.weights_bytes = shared(own, shards_weights() ? owners : 1) * element_bytes();
-  const double gradient = l_.pure_half ? l_.element_bytes : stack_.gradient_bytes;
-  const bool shards_gradients = l_.shard == 2 || shards_weights();
+  // Whole ones accumulate in the type that they travel in; the shards replace them block by block.
+  const bool whole = stack_.reduces_once && l_.shard >= 2 && owners > 1 && l_.micro_batches > 1;
+  const double gradient = whole          ? stack_.reduced_bytes
+                          : l_.pure_half ? l_.element_bytes
+                                         : stack_.gradient_bytes;
+  const bool shards_gradients = (l_.shard == 2 || shards_weights()) && !whole;
   stage.gradients_bytes = shared(own, shards_gradients ? owners : 1) * gradient;
   const double master = l_.element_bytes < 4 && !l_.pure_half ? kMasterBytes : 0;
   const double state = l_.pure_half ? l_.element_bytes : kStateBytes;

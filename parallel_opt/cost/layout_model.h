@@ -63,6 +63,10 @@ class LayoutModel {
     return products(facts_.outside, device_.narrow ? half_rate_ : rate_);
   }
   double operators(const BlockFacts& block) const noexcept;
+  double fragmentation() const noexcept { return stack_.expands_segments ? 1 : p_.fragmentation; }
+  double logits_of_rank() const noexcept {
+    return facts_.logits_elements * rows_ / (stack_.whole_logits ? 1 : tensor_);
+  }
   double loss_s() const noexcept;
   double exponentials_share(const BlockFacts& block) const noexcept;
   /// `whole`: with what a schedule hides behind other micro-batches.

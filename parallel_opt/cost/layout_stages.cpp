@@ -26,7 +26,7 @@ LayoutStages LayoutModel::stages() const {
   const Kept kept = kept_of_blocks();
   const double head_products = outer_products() + operators(facts_.outside);
   const double loss = loss_s();
-  const double logits = facts_.logits_elements * rows_ / tensor_ * stack_.logits_bytes * p_.logits;
+  const double logits = logits_of_rank() * stack_.logits_bytes * p_.logits;
   double left = layers_;
   for (int i = 0; i < count; ++i) {
     const bool is_first = i == 0, is_last = i == count - 1;
@@ -45,8 +45,8 @@ LayoutStages LayoutModel::stages() const {
     stage.recompute_s = share * layer.recompute_s;
     stage.forward_exposed_s = share * layer.forward_exposed_s;
     stage.backward_exposed_s = share * layer.backward_exposed_s;
-    stage.kept_bytes = blocks > 0 ? ranks_layers * kept.of_all / blocks * p_.fragmentation : 0;
-    stage.working_bytes = (kept.again + (is_last ? logits : 0)) * p_.fragmentation;
+    stage.kept_bytes = blocks > 0 ? ranks_layers * kept.of_all / blocks * fragmentation() : 0;
+    stage.working_bytes = (kept.again + (is_last ? logits : 0)) * fragmentation();
     LayoutCost states;
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
     add_states(states, own, kept);

@@ -191,8 +191,9 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   if (replicas_ <= 1) return;
   const Exchange once = exchange(stage);
   if (l_.shard >= 3) {
+    const double gathers = shards_weights() ? l_.micro_batches : 1;
     const double moved =
-        (shards_weights() ? l_.micro_batches : 1) * (2 * once.gather_s + once.reduce_s);
+        gathers * 2 * once.gather_s + (stack_.reduces_once ? 1 : gathers) * once.reduce_s;
     cost.data_s = exposed(moved, stack_.overlaps_shards ? p_.gather_overlap : 0, body_s);
   } else {
     cost.data_s = exposed(once.reduce_s, stack_.overlaps_data ? p_.overlap : 0,

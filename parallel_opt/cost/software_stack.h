@@ -64,6 +64,8 @@ struct SoftwareStack {
   double bucket_parameters = 1.6e8;   ///< that one collective between replicas carries
   double bucket_per_replica = 0;      ///< and for each replica at least so many
   bool owns_whole_tensors = false;    ///< ZeRO-1: one collective per owner, not pieces of all
+  bool reduces_once = false;  ///< ZeRO-2 and 3: gradients stay whole until the last micro-batch
+  bool whole_logits = false;  ///< every tensor rank has all of them
   bool dispatches_once_per_node =
       false;                      ///< a token crosses to a node once, whatever its experts there
   double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
@@ -71,6 +73,7 @@ struct SoftwareStack {
   bool keeps_narrow = false;  ///< of 8-bit products, the operands as those read them
   double kept_gathers = 0;    ///< tensors of a block's full width that sequence parallelism keeps
   bool regathers = false;     ///< in the backward, so that they are kept only until they are used
+  bool expands_segments = false;    ///< the allocator maps pages where gaps would be
   bool prints_first_stage = false;  ///< its log shows the memory of the first rank, not the fullest
   bool prints_reserved = false;     ///< and what the allocator holds, not only what tensors do
   double printed_beyond_bytes = 0;  ///< what its log counts beside the allocator: context, NCCL
@@ -92,6 +95,9 @@ const SoftwareStack* stack_of_framework(const std::string& framework);
 /// Of `fields`: what lives in memory, and what its log says of that.
 template <class Visitor, class T>
 void memory_fields(Visitor& visit, T& stack) {
+  visit.optional("reduces_once", stack.reduces_once,
+                 "gradients of ZeRO-2 and 3 stay whole until the last micro-batch");
+  visit.optional("whole_logits", stack.whole_logits, "every tensor rank has all logits");
   visit.optional("keeps_fused", stack.keeps_fused, "activations as fused kernels keep them");
   visit.optional("keeps_narrow", stack.keeps_narrow,
                  "operands of 8-bit products are kept in 8 bits");
@@ -99,6 +105,8 @@ void memory_fields(Visitor& visit, T& stack) {
                  "gathered tensors of a block that sequence parallelism keeps");
   visit.optional("regathers", stack.regathers,
                  "in the backward, so that those are kept only until they are used");
+  visit.optional("expands_segments", stack.expands_segments,
+                 "the allocator maps pages where gaps would be");
   visit.optional("prints_first_stage", stack.prints_first_stage,
                  "its log shows the memory of the first rank");
   visit.optional("prints_reserved", stack.prints_reserved,
