@@ -17,6 +17,10 @@
 namespace parallel_opt {
 namespace {
 
+/// What the driver shows beside the allocator: CUDA's context, NCCL's buffers (Jean Zay's runs of
+/// Megatron-DeepSpeed, data/stacks/megatron-deepspeed.json).
+constexpr double kDriverBytes = 2.2e9;
+
 bool has(const std::string& text, std::string_view word) {
   return lower_case(text).find(word) != std::string::npos;
 }
@@ -218,7 +222,47 @@ int degree(const std::optional<double>& value) {
   return value && *value >= 1 ? int(std::lround(*value)) : 1;
 }
 
-/// The stack that the framework's name means, with the switches that the notes state.
+/// Whether kernels are compiled, where the row says so and its stack is PyTorch's own.
+void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
+  if (stack.name != "pytorch" && stack.name != "torchtitan") return;
+  const bool says_compile = has(row.notes, "compile") || has(row.framework, "compile");
+  const auto parts = split(row.notes, ';');
+  const bool lists_fsdp = std::ranges::any_of(
+      parts, [](const auto& part) { return lower_case(std::string(trim(part))) == "fsdp"; });
+  const bool lists_no_compile = has(row.framework, "torchtitan") && lists_fsdp;
+  if (says_compile || lists_no_compile || has(row.notes, "eager")) {
+    stack.fused_operators = says_compile;
+    stack.eager_host = !says_compile;
+  }
+}
+
+/// What the notes say that departs from a stack's way.
+void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
+  const auto says = [&](std::string_view words) { return has(row.notes, words); };
+  if (says_fused && stack.attention == AttentionFamily::unfused) {
+    stack.attention = AttentionFamily::flash;
+  }
+  if (says("unfused attention")) stack.attention = AttentionFamily::unfused;
+  if (says("fused layernorm") || says("fused norm")) stack.fused_operators = true;
+  if (says("gradients reduced in bf16")) stack.reduced_bytes = stack.gradient_bytes = 2;
+  if (says("async tp") || says("asynctp")) stack.overlaps_tensor = true;
+  if (says("no_sync") || says("whole until the last micro-batch")) stack.reduces_once = true;
+  if (says("logits whole")) stack.whole_logits = true;
+  // Values, their logarithms and both gradients.
+  if (says("loss in 16 bits")) stack.logits_bytes = 8;
+  if (says("memory of the first rank")) stack.prints_first_stage = true;
+  if (says("max_memory_allocated")) stack.prints_reserved = false;
+  if (says("max_memory_reserved")) stack.prints_reserved = true;
+  if (says("expandable segments") || says("expandable_segments")) stack.expands_segments = true;
+  if (says("deepep")) stack.dispatches_once_per_node = true;
+  if (says("all-to-all dispatcher")) stack.dispatches_once_per_node = false;
+  if (says("nvidia-smi")) {
+    stack.prints_reserved = true;
+    stack.printed_beyond_bytes = std::max(stack.printed_beyond_bytes, kDriverBytes);
+  }
+}
+
+/// The stack that the framework's name means, with the switches that the row states.
 SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
   const SoftwareStack* named = stack_of_framework(row.framework);
   // Who splits operators or layers and names no software does what Megatron made usual; PyTorch's
@@ -226,18 +270,11 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
   const bool splits = row.tp.value_or(1) > 1 || row.pp.value_or(1) > 1;
   if (named != nullptr && named->name == "pytorch" && splits) named = find_stack("torchtitan");
   SoftwareStack stack = named != nullptr ? *named : *find_stack(splits ? "megatron" : "pytorch");
-  const bool says_compile = has(row.notes, "compile") || has(row.framework, "compile");
-  const auto parts = split(row.notes, ';');
-  const bool lists_fsdp = std::ranges::any_of(
-      parts, [](const auto& part) { return lower_case(std::string(trim(part))) == "fsdp"; });
-  if (stack.name == "torchtitan" && has(row.framework, "torchtitan") && lists_fsdp &&
-      !says_compile) {
-    stack.fused_operators = false;
-    stack.eager_host = true;
-  }
+  read_compilation(row, stack);
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
-  const bool says_fused = has(row.notes, "flash") || has(row.notes, "fused attention");
+  const bool says_fused = (has(row.notes, "flash") || has(row.notes, "fused attention")) &&
+                          !has(row.notes, "unfused attention");
   const bool newer = is_llama_like(row) || row.kv_heads.value_or(1e9) < row.heads.value_or(0) ||
                      says_fused || has(row.framework, "flash") || has(row.framework, "xformers");
   const bool before = arch == "Volta" || (arch == "Ampere" && !newer);
@@ -245,12 +282,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
     stack.attention = AttentionFamily::unfused;
     stack.overlaps_tensor = false;
   }
-  if (says_fused && stack.attention == AttentionFamily::unfused) {
-    stack.attention = AttentionFamily::flash;
-  }
-  if (has(row.notes, "gradients reduced in bf16")) stack.reduced_bytes = stack.gradient_bytes = 2;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
-  if (has(row.notes, "async tp") || has(row.notes, "asynctp")) stack.overlaps_tensor = true;
+  read_notes(row, says_fused, stack);
   return stack;
 }
 
