@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build/lint"
 CACHE = ROOT / "build/lint-cache"
+TOGETHER = ROOT / "build/lint-together"
 LINES_ALLOWED = {".h": 250, ".cpp": 600, ".py": 400}
 FUNCTION_LINES_ALLOWED = 60  # Python; clang-tidy counts those of C++
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
@@ -44,23 +46,65 @@ def included_files(file: Path, seen: set[Path]) -> set[Path]:
     return seen
 
 
-def tidy(entry: dict[str, str], salt: bytes) -> str:
-    """clang-tidy on one source; a pass is remembered by the hash of all it depends on."""
-    file = Path(entry["file"])
+Entry = dict[str, str]  # of compile_commands.json
+
+
+def passed(entry: Entry, salt: bytes) -> Path:
+    """The file that tells that a source has passed; its name hashes all that this depends on."""
     digest = hashlib.sha256(salt + entry["command"].encode())
-    for part in sorted(included_files(file, set())):
+    for part in sorted(included_files(Path(entry["file"]), set())):
         digest.update(part.read_bytes())
-    passed = CACHE / digest.hexdigest()
-    if passed.exists():
-        return ""
-    text = run(["clang-tidy", "--quiet", "-p", str(BUILD), str(file)])
-    if not text:
-        passed.touch()
-        return ""
-    faults = [line for line in text.splitlines() if " error: " in line]  # without the long traces
-    short = "\n".join(faults).replace(f"{ROOT}/", "") or text
-    print(short, flush=True)
-    return short
+    return CACHE / digest.hexdigest()
+
+
+def pass_together(group: list[Entry]) -> bool:
+    """Whether clang-tidy finds nothing in sources written one after another: their headers, most
+    of its work, are read once. The file lies where the `.clang-tidy` of theirs is heeded."""
+    sources = [Path(entry["file"]) for entry in group]
+    first = sources[0].relative_to(ROOT)
+    folder = TOGETHER / first.parts[0]
+    database = folder / "+".join(first.with_suffix("").parts)
+    database.mkdir(parents=True, exist_ok=True)
+    for settings in ROOT.glob(f"{folder.name}/.clang-tidy"):
+        shutil.copyfile(settings, folder / settings.name)
+    file = database / "together.cpp"
+    text = "".join(source.read_text(encoding="utf-8") + "\n" for source in sources)
+    file.write_text(text, encoding="utf-8")
+    command = group[0]["command"].replace(group[0]["file"], str(file))
+    entry = {"directory": str(BUILD), "file": str(file), "command": command}
+    (database / "compile_commands.json").write_text(json.dumps([entry]), encoding="utf-8")
+    return not run(["clang-tidy", "--quiet", "-p", str(database), str(file)])
+
+
+def tidy(group: list[Entry], salt: bytes) -> int:
+    """clang-tidy on sources, at once or, where that finds anything, one by one; how many have
+    faults. A pass is remembered."""
+    if len(group) > 1 and not pass_together(group):
+        return sum(tidy([entry], salt) for entry in group)
+    if len(group) == 1:
+        text = run(["clang-tidy", "--quiet", "-p", str(BUILD), group[0]["file"]])
+        if text:
+            faults = [line for line in text.splitlines() if " error: " in line]  # not long traces
+            print("\n".join(faults).replace(f"{ROOT}/", "") or text, flush=True)
+            return 1
+    for entry in group:
+        passed(entry, salt).touch()
+    return 0
+
+
+def groups(entries: list[Entry]) -> list[list[Entry]]:
+    """Those together that build/release compiles together, the most text first."""
+    unity = {
+        source: file
+        for file in (ROOT / "build/release").rglob("Unity/*.cxx")
+        for source in INCLUDE.findall(file.read_text(encoding="utf-8"))
+    }
+    found: dict[object, list[Entry]] = {}
+    for entry in entries:
+        found.setdefault(unity.get(entry["file"], entry["file"]), []).append(entry)
+    return sorted(
+        found.values(), key=lambda group: -sum(Path(e["file"]).stat().st_size for e in group)
+    )
 
 
 def check_clang_tidy(files: list[Path]) -> str:
@@ -69,9 +113,10 @@ def check_clang_tidy(files: list[Path]) -> str:
     settings = [ROOT / ".clang-tidy", *sorted(ROOT.glob("*/.clang-tidy"))]
     salt = version + b"".join(file.read_bytes() for file in settings)
     compiled = json.loads((BUILD / "compile_commands.json").read_text())
-    ours = [entry for entry in compiled if Path(entry["file"]) in files]
+    ours = {entry["file"]: entry for entry in compiled if Path(entry["file"]) in files}
+    left = groups([entry for entry in ours.values() if not passed(entry, salt).exists()])
     with ThreadPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:
-        failed = sum(map(bool, pool.map(lambda entry: tidy(entry, salt), ours)))
+        failed = sum(pool.map(lambda group: tidy(group, salt), left))
     hint = "clang-tidy -p build/lint FILE shows how it got there"
     return f"{failed} of {len(ours)} sources have faults; {hint}" if failed else ""
 
