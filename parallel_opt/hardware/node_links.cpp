@@ -95,9 +95,17 @@ std::optional<NodeReach> network_of_node(const Cluster& cluster, int at) {
 
 }  // namespace
 
-double NodeLinks::among(double ranks) const noexcept {
+double NodeLinks::among(double ranks, double whole) const noexcept {
   if (shape == LinkShape::switched) return all_bytes_per_s;
-  const double pairs = shape == LinkShape::mesh ? ranks - 1 : std::log2(std::max(1.0, ranks));
+  double pairs = ranks - 1;
+  if (shape == LinkShape::torus) {
+    constexpr double kRounding = 1e-6;
+    const double dimensions = std::max(1.0, std::round(all_bytes_per_s / (2 * pair_bytes_per_s)));
+    const double side = std::pow(std::max({2.0, ranks, whole}), 1 / dimensions);
+    const double axes = std::clamp(std::round(std::log(ranks) / std::log(side)), 1.0, dimensions);
+    const double each = side + kRounding >= closed_side ? 2 : 1;
+    pairs = std::min(std::log2(std::max(1.0, ranks)), each * axes);
+  }
   return std::min(all_bytes_per_s, pair_bytes_per_s * std::max(1.0, pairs));
 }
 

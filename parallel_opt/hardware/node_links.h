@@ -24,11 +24,13 @@ struct NodeLinks {
   double all_bytes_per_s = 0;   ///< all of them together
   double pair_bytes_per_s = 0;  ///< to one neighbour; switched: as all
   LinkShape shape = LinkShape::switched;
+  double closed_side = 4;  ///< torus: devices along an axis from which its ends are joined
 
   /// What a collective among `ranks` devices of the node gets of each: rings run over all links
   /// that join them. A mesh has links to ranks - 1 others; a block of 2^m devices of a torus has m
-  /// neighbours inside, a closed torus of 4^m twice as many: log2(ranks) either way.
-  double among(double ranks) const noexcept;
+  /// neighbours inside. Of `whole` devices that share a torus (0: no others) a group takes whole
+  /// axes, with two links each where they are closed; the ends of an open one have one.
+  double among(double ranks, double whole = 0) const noexcept;
   bool operator==(const NodeLinks&) const = default;
 };
 

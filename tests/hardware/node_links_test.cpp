@@ -45,6 +45,20 @@ TEST(NodeLinks, AGroupUsesTheLinksThatJoinIt) {
   EXPECT_EQ(switched.among(2), 450e9);
 }
 
+TEST(NodeLinks, AGroupOfATorusHasTheLinksOfItsAxes) {
+  const NodeLinks cube{300e9, 50e9, LinkShape::torus};
+  EXPECT_EQ(cube.among(8, 512), 2 * 50e9);   // one closed axis of 8 x 8 x 8
+  EXPECT_EQ(cube.among(64, 512), 4 * 50e9);  // the two others
+  EXPECT_EQ(cube.among(512, 512), 6 * 50e9);
+  EXPECT_EQ(cube.among(2, 512), 50e9);
+  // A pod of 16 x 16 whose own axes alone are closed: corners of smaller squares have two links.
+  const NodeLinks square{200e9, 50e9, LinkShape::torus, 16};
+  EXPECT_EQ(square.among(256), 200e9);
+  EXPECT_EQ(square.among(64), 100e9);
+  EXPECT_EQ(square.among(4), 100e9);
+  EXPECT_EQ(square.among(16, 256), 100e9);
+}
+
 TEST(NodeLinks, TwoDevicesOfAMeshHaveOneLinkOfSeven) {
   const Cluster cluster = preset_cluster("8xMI300X");
   EXPECT_EQ(check(cluster), std::vector<Fault>{});
