@@ -17,6 +17,7 @@ constexpr double kForwardHost = 0.4;      // of a block's host time; the backwar
 constexpr double kMemoryShare = 0.85;     // of the peak that streaming kernels reach
 constexpr double kMostEfficient = 0.92;   // of the peak, where no power limit is met
 constexpr double kUnfusedProducts = 0.8;  // of the matmul efficiency: thin products
+constexpr double kWeightCastBytes = 3;    // of a weight cast to 8 bits: read, and written
 constexpr double kCastPasses = 0.5;       // more of the operators' bytes where products are narrow
 
 /// Watts per 16-bit FLOP/s of the device that a generation's efficiency was measured on.
@@ -26,7 +27,11 @@ double reference_watts(const std::string& arch) noexcept {
   return 700 / 989.4e12;                                         // H100-SXM
 }
 
+/// Systolic arrays meet no limit: a product took 96 ms of 95.6 at the peak on TPU v2
+/// [scaling-book], and v6e and v7 reach 79 and 94 % of theirs in products of 8192 [tpu-gemm], which
+/// is what this share leaves of the peak at such sizes.
 double efficiency_of(const Accelerator& device, const LayoutParameters& p) noexcept {
+  if (device.arch == "TPU" && !p.matmul_efficiency.contains("TPU")) return kMostEfficient;
   const auto it = p.matmul_efficiency.find(device.arch);
   const auto other = p.matmul_efficiency.find("other");
   return it != p.matmul_efficiency.end()      ? it->second
@@ -63,8 +68,9 @@ LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& devic
   const double share = sustained_share(device, p);
   sustained_ = share;
   half_rate_ = device.half_flops_per_s * share;
-  rate_ =
-      device.narrow ? device.flops_per_s * share * p.narrow_efficiency : device.flops_per_s * share;
+  rate_ = device.flops_per_s *
+          (device.narrow ? std::min(std::max(share, kMostEfficient), share * p.narrow_efficiency)
+                         : share);
   memory_rate_ = device.bytes_per_s * kMemoryShare;
   tensor_ = std::max(1, layout.tensor);
   pipeline_ = std::max(1, layout.pipeline);
@@ -72,6 +78,7 @@ LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& devic
   wide_split_ = layout.sequence_parallel ? tensor_ : 1;
   replicas_ = double(std::max(1, layout.data)) * std::max(1, layout.context);
   nodes_ = std::max(1.0, layout.devices() / std::max(1.0, device.per_node));
+  joined_ = std::min(layout.devices(), device.per_node);
   layers_ = facts.layers();
   double head = 0, blocks = 0;
   for (const Product& one : facts.outside.products) head += one.flops();
@@ -94,21 +101,24 @@ double LayoutModel::product(double rows, double n, double k, double count,
   return count * longer(arithmetic, moved) + p_.kernel_s;
 }
 
-double LayoutModel::products(const BlockFacts& block, double rate) const noexcept {
+double LayoutModel::products(const BlockFacts& block, double rate, double* last) const noexcept {
   double sum = 0;
   for (const Product& one : block.products) {
     double n = one.n, k = one.k, rows = one.rows * rows_, count = 1;
     if (one.experts > 0) {
       // The tokens of all expert ranks meet here, for the experts of one.
       count = one.experts / std::min<double>(std::max(1, l_.expert), one.experts);
-      rows = rows / count;
+      rows = rows / count * l_.expert_capacity;
     }
     // Spread experts are split by some ranks of a tensor group; the rest share out tokens instead.
     const bool spread = one.experts > 0 && l_.expert > 1;
     const double split = spread ? std::max(1, l_.expert_tensor) : tensor_;
     (one.side == ShardedSide::columns ? n : k) /= split;
     rows /= tensor_ / split;
-    sum += product(rows, n, k, count, rate);
+    const double time = product(rows, n, k, count, rate);
+    sum += time;
+    // The results of experts are weighted: gradients of the weights need them.
+    if (last != nullptr) *last = one.experts > 0 ? 0 : time;
   }
   return sum;
 }
@@ -117,7 +127,12 @@ double LayoutModel::operators(const BlockFacts& block) const noexcept {
   const double bytes = wider() * (block.wide_bytes / wide_split_ + block.inner_bytes / tensor_);
   const double casts = device_.narrow ? 1 + kCastPasses : 1;
   const double passes = stack_.fused_operators ? 1 : std::sqrt(block.eager_factor);
-  return p_.pass * passes * casts * bytes * rows_ / memory_rate_;
+  double seconds = p_.pass * passes * casts * bytes * rows_ / memory_rate_;
+  if (device_.narrow && stack_.casts_gathered && shards_weights()) {
+    const double experts = block.expert_parameters / (l_.expert > 1 ? expert_ways() : tensor_);
+    seconds += (block.dense_parameters / tensor_ + experts) * kWeightCastBytes / memory_rate_;
+  }
+  return seconds;
 }
 
 /// What the backward of a block computes again.
@@ -130,7 +145,7 @@ double LayoutModel::again(const BlockTime& ahead) const noexcept {
              stack_.selective_attention * ahead.attention +
              stack_.selective_operators * ahead.operators;
     case RecomputeRule::full:
-      return ahead.whole();
+      return stack_.skips_last_product ? ahead.whole() - ahead.last_product : ahead.whole();
   }
   return 0;
 }
@@ -148,7 +163,7 @@ double LayoutModel::exponentials_share(const BlockFacts& block) const noexcept {
 
 BlockTime LayoutModel::forward(const BlockFacts& block, bool whole) const noexcept {
   BlockTime time;
-  time.products = products(block);
+  time.products = products(block, rate_, &time.last_product);
   const double attention = block.attention_flops * rows_ / tensor_;
   if (stack_.attention == AttentionFamily::unfused) {
     time.attention =

@@ -54,6 +54,9 @@ struct ParallelLayout {
   double element_bytes = 2;                           ///< of weights and activations
   bool pure_half = false;       ///< weights, gradients and states in 16 bits, no second copy
   double optimizer_states = 2;  ///< per parameter, fp32
+  /// Rows that an expert computes beside its even share of the tokens: more are dropped, fewer are
+  /// filled up. 1: as many as come.
+  double expert_capacity = 1;
   double devices() const { return double(tensor) * pipeline * context * data; }
   bool operator==(const ParallelLayout&) const = default;
 };

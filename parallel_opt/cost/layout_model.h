@@ -12,6 +12,7 @@ namespace parallel_opt {
 struct BlockTime {
   double products = 0, attention = 0, operators = 0, tensor = 0, expert = 0, context = 0, host = 0;
   double exponentials = 0;  ///< part of attention
+  double last_product = 0;  ///< part of products: the one whose result leaves the block
   double work() const { return products + attention + operators + tensor + expert + context; }
   double whole() const noexcept;  ///< what runs, or what the host takes to launch it
   /// Of a backward: the pass for weights. The host is as late with its launches as with the rest.
@@ -47,7 +48,7 @@ class LayoutModel {
   double wider() const noexcept { return l_.element_bytes / 2; }
   /// Of a collective among so many ranks of a node.
   double link_rate(double ranks) const noexcept {
-    return device_.links.among(ranks) * p_.link_efficiency;
+    return device_.links.among(ranks, joined_) * p_.link_efficiency;
   }
   /// To one of its neighbours.
   double pair_rate() const noexcept { return device_.links.pair_bytes_per_s * p_.link_efficiency; }
@@ -55,7 +56,8 @@ class LayoutModel {
     return device_.network_bytes_per_s * p_.network_efficiency;
   }
   double product(double rows, double n, double k, double count, double rate) const noexcept;
-  double products(const BlockFacts& block, double rate) const noexcept;
+  /// `last`: of the one whose result leaves the block.
+  double products(const BlockFacts& block, double rate, double* last = nullptr) const noexcept;
   double products(const BlockFacts& block) const noexcept { return products(block, rate_); }
   /// The head's and what else stands outside of blocks. Software that runs blocks in 8 or 4 bits
   /// leaves these in 16: Transformer Engine's recipes wrap layers, torchtitan filters "output".
@@ -161,6 +163,7 @@ class LayoutModel {
   double half_rate_, rate_, memory_rate_;
   double sustained_ = 1;  ///< share of the peak under the power limit
   double tensor_, pipeline_, rows_, wide_split_, replicas_, nodes_;
+  double joined_ = 1;  ///< devices that share the links of a node
   double layers_ = 0;
   double first_layers_ = 0;  ///< of the stage with the embedding
   double inner_layers_ = 0;  ///< of every stage between

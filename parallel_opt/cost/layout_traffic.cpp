@@ -49,13 +49,17 @@ double LayoutModel::all_reduce(double bytes) const noexcept {
 /// Tokens to their experts and back. Of a token's copies those for experts of other nodes cross the
 /// network: each, or one per node where software forwards them inside.
 double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
-  if (block.dispatched_elements <= 0 || l_.expert <= 1) return 0;
+  if (block.dispatched_elements <= 0) return 0;
+  const double copies =
+      l_.expert_capacity * block.dispatched_elements / std::max(1.0, block.boundary_elements);
+  const double token_bytes = block.boundary_elements * rows_ * element_bytes() / wide_split_;
+  // Copies are put in order where they leave and where they arrive: read and written twice.
+  const double ordering = 4 * token_bytes * copies / memory_rate_;
+  if (l_.expert <= 1) return ordering;
   // Experts lie on neighbours first, those of a tensor group among them: Megatron Core's and
   // torchtitan's order of expert ranks.
   const double split = std::max(1, l_.expert_tensor);
   const RankGroup ranks = group(l_.expert, split);
-  const double copies = block.dispatched_elements / std::max(1.0, block.boundary_elements);
-  const double token_bytes = block.boundary_elements * rows_ * element_bytes() / wide_split_;
   const double nodes = ranks.ranks / ranks.inside;
   // Of nodes those with an expert of it; a router that picks groups first visits no others.
   const double each = block.expert_groups > 0 ? std::max(1.0, nodes / block.expert_groups) : 1;
@@ -72,8 +76,6 @@ double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
   const double latency = ranks.crosses() ? p_.network_latency_s : p_.link_latency_s;
   const double wires = std::max(token_bytes * leaving / network_rate(),
                                 token_bytes * inside / link_rate(ranks.inside));
-  // Copies are put in order where they leave and where they arrive: read and written twice.
-  const double ordering = 4 * token_bytes * copies / memory_rate_;
   // Ranks that split an expert gather the tokens of all of them, and scatter the sums.
   const double gathered = (split - 1) * token_bytes * copies / link_rate(split);
   return 2 * (wires + ordering / 2 + latency + gathered);
@@ -118,9 +120,13 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
   const RankGroup all = group(replicas_, tensor_);
   const double owners = states_owners();
   const RankGroup sharing = group(owners, tensor_);
-  const auto bytes = [&](double n) {
+  // Ranks with the same experts lie as far apart as experts are spread: less of what they exchange
+  // stays in a node, and they share its adapters with fewer.
+  const auto wires = [&](double n, const RankGroup& ranks) {
     const double c = sharing_experts(n);
-    return (n - 1) / n * own.dense + (c - 1) / c * own.expert;
+    const double spread = l_.expert > 1 ? expert_ways() : tensor_;
+    return (n - 1) / n * own.dense / ranks.bytes_per_s +
+           (c - 1) / c * own.expert / group(c, spread).bytes_per_s;
   };
   // Sharded weights travel block by block, others in buckets.
   const double bucket = std::max(stack_.bucket_parameters, stack_.bucket_per_replica * replicas_);
@@ -134,7 +140,7 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
   }
   if (l_.shard >= 1) {
     const double element = stack_.gathers_narrow && device_.narrow ? 1 : element_bytes();
-    once.gather_s = bytes(owners) * element / sharing.bytes_per_s + calls * ring_latency_s(sharing);
+    once.gather_s = wires(owners, sharing) * element + calls * ring_latency_s(sharing);
   }
   if (l_.shard >= 2 && owners > 1 && owners < replicas_) {
     // Hybrid sharding: gradients are scattered among those that share, and each sums its part with
@@ -143,7 +149,7 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
     const double parts = shared(own, owners) * stack_.reduced_bytes;
     const double tree =
         2 * (like.crosses() ? p_.network_latency_s : p_.link_latency_s) * std::log2(like.ranks);
-    once.reduce_s = bytes(owners) * stack_.reduced_bytes / sharing.bytes_per_s +
+    once.reduce_s = wires(owners, sharing) * stack_.reduced_bytes +
                     2 * (like.ranks - 1) / like.ranks * parts / like.bytes_per_s +
                     calls * (ring_latency_s(sharing) + tree);
     return once;
@@ -151,7 +157,7 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
   const bool scatters = l_.shard >= 1 && owners >= replicas_;
   const double tree =
       2 * (all.crosses() ? p_.network_latency_s : p_.link_latency_s) * std::log2(all.ranks);
-  once.reduce_s = bytes(replicas_) * stack_.reduced_bytes * (scatters ? 1 : 2) / all.bytes_per_s +
+  once.reduce_s = wires(replicas_, all) * stack_.reduced_bytes * (scatters ? 1 : 2) +
                   calls * (scatters ? ring_latency_s(all) : tree);
   return once;
 }

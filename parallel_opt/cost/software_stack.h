@@ -54,6 +54,7 @@ struct SoftwareStack {
   double logits_bytes = 10;  ///< per logit, of the head and its loss: values, fp32 copies, gradient
   double loss_bytes = 24;    ///< per logit: moved by the loss, there and back, its kernels fused
   bool recomputes_unsaid = false;     ///< its users recompute as memory needs and do not print it
+  bool skips_last_product = false;    ///< compiled: what no backward reads is not run again
   double selective_products = 0;      ///< of a block's products, run again where some recompute
   double selective_attention = 1;     ///< likewise of attention's inner part
   double selective_operators = 0;     ///< likewise of other operators
@@ -73,7 +74,9 @@ struct SoftwareStack {
   bool keeps_narrow = false;  ///< of 8-bit products, the operands as those read them
   double kept_gathers = 0;    ///< tensors of a block's full width that sequence parallelism keeps
   bool regathers = false;     ///< in the backward, so that they are kept only until they are used
-  bool expands_segments = false;    ///< the allocator maps pages where gaps would be
+  bool expands_segments =
+      false;                    ///< pages are mapped where gaps would be, or a compiler places all
+  bool casts_gathered = false;  ///< 8-bit products: every rank casts the weights that it gathered
   bool prints_first_stage = false;  ///< its log shows the memory of the first rank, not the fullest
   bool prints_reserved = false;     ///< and what the allocator holds, not only what tensors do
   double printed_beyond_bytes = 0;  ///< what its log counts beside the allocator: context, NCCL
@@ -144,6 +147,8 @@ void fields(Visitor& visit, T& stack) {
   visit.optional("loss_bytes", stack.loss_bytes, "per logit: moved by the loss, there and back");
   visit.optional("recomputes_unsaid", stack.recomputes_unsaid,
                  "its users recompute as memory needs and do not print it");
+  visit.optional("skips_last_product", stack.skips_last_product,
+                 "recomputed blocks leave out the product whose result no backward reads");
   visit.optional("selective_products", stack.selective_products,
                  "share of products that selective recomputation runs again");
   visit.optional("selective_attention", stack.selective_attention, "likewise of attention");
@@ -166,6 +171,8 @@ void fields(Visitor& visit, T& stack) {
   visit.optional("expert_host_factor", stack.expert_host_factor,
                  "Python work of blocks with experts beside others");
   memory_fields(visit, stack);
+  visit.optional("casts_gathered", stack.casts_gathered,
+                 "every rank casts the weights it gathered to 8 bits");
   visit.optional("host_factor", stack.host_factor, "Python work per block beside other stacks'");
   visit.optional("pipeline_tensor_host_s", stack.pipeline_tensor_host_s,
                  "host time per block, micro-batch and tensor rank in pipelines over machines");

@@ -1,0 +1,70 @@
+#include <gtest/gtest.h>
+
+#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/importers/model.h"
+
+namespace parallel_opt {
+namespace {
+
+TransformerFacts facts_of(const std::string& spec) {
+  return transformer_facts(bind(load_model("transformer:" + spec), {{"batch", 1}}));
+}
+
+Accelerator named(const std::string& name) {
+  return *accelerator_of(*find_device(load_database(), name), "bf16");
+}
+
+/// A GPT of 32 blocks on A100s, and a mixture of 64 experts, 8 per token, on H100s.
+class LayoutExchange : public ::testing::Test {
+ protected:
+  TransformerFacts dense = facts_of("layers=32,hidden=4096,heads=32,seq=2048,dtype=bf16");
+  TransformerFacts mixture = facts_of(
+      "layers=8,hidden=2048,heads=16,experts=64,top_k=8,expert_ffn=1024,seq=2048,dtype=bf16");
+  Accelerator a100 = named("A100-SXM-80GB"), h100 = named("H100-SXM-80GB");
+  SoftwareStack stack = *find_stack("megatron");
+  LayoutParameters p = layout_parameters();
+};
+
+TEST_F(LayoutExchange, ExpertsAreExchangedBetweenNodesByOneAdapterEach) {
+  // Experts spread over the eight devices of a node: each has one replica in the other node, and an
+  // adapter of its own to reach it. Replicas that lie in one node would share its links instead.
+  stack.overlaps_data = stack.overlaps_gathers = false;
+  p.hop_s = p.network_latency_s = 0;
+  for (BlockFacts& block : mixture.blocks) block.dense_parameters = 0;
+  mixture.outside.dense_parameters = mixture.embedding_parameters = 0;
+  const ParallelLayout l{.expert = 8, .data = 16, .shard = 0};
+  double experts = 0;
+  for (const BlockFacts& block : mixture.blocks) {
+    experts += block.repeats * block.expert_parameters;
+  }
+  // An all-reduce of two ranks moves all of its bytes once, there and back: 2 (n - 1) / n = 1.
+  const double rate = h100.network_bytes_per_s * p.network_efficiency;
+  EXPECT_NEAR(layout_cost(mixture, h100, stack, l, p).data_s,
+              experts / 8 * stack.reduced_bytes / rate, 1e-6);
+}
+
+TEST_F(LayoutExchange, CompiledProgramsLeaveOutTheProductNoBackwardReads) {
+  const ParallelLayout l{.micro_batch = 4, .recompute = RecomputeRule::full};
+  const auto again = [&](const TransformerFacts& facts, bool skips) {
+    stack.skips_last_product = skips;
+    return layout_cost(facts, a100, stack, l, p).recompute_s;
+  };
+  // Of 12 h x h of products the last has 4: its third of the time goes, not what else runs again.
+  p.kernel_s = p.inner_half = p.wave = 0;
+  const double products = layout_cost(dense, a100, stack, l, p).products_s / 3;
+  EXPECT_NEAR(again(dense, false) - again(dense, true), products / 3, 1e-3 * products);
+  // Results of experts are weighted, and the weights' gradients read them.
+  EXPECT_EQ(again(mixture, false), again(mixture, true));
+}
+
+TEST_F(LayoutExchange, TokensAreOrderedForExpertsOnOneDeviceToo) {
+  const LayoutCost cost = layout_cost(mixture, h100, stack, {.micro_batch = 4}, p);
+  // 8 copies of 4 x 2048 tokens of 2048 values of 2 bytes, read and written twice, in 8 blocks,
+  // there and back in either direction.
+  const double bytes = 8.0 * 4 * 2048 * 2048 * 2;
+  EXPECT_NEAR(cost.expert_s, 8 * 2 * 4 * bytes / (0.85 * h100.bytes_per_s), 1e-9);
+}
+
+}  // namespace
+}  // namespace parallel_opt
