@@ -22,6 +22,7 @@ std::string family_of(const std::string& arch) {
     return "Hopper";  // 5 nm and newer
   }
   if (arch.find("Blackwell") != std::string::npos) return "Hopper";
+  if (one_of({"Trillium", "Ironwood"}) || arch.starts_with("TPU")) return "TPU";
   if (one_of({"RDNA2"})) return "Ampere";                               // 7 nm
   if (one_of({"Turing", "Pascal", "CDNA1", "Vega20"})) return "Volta";  // 12 nm and older
   return arch;
@@ -112,6 +113,13 @@ double pod_of(const DeviceRecord& record) {
   return record.arch == "Ironwood" ? 9216 : 256;
 }
 
+/// Devices along an axis of a torus from which its ends are joined. Slices of v5e and v6e are cut
+/// out of a pod of 16 x 16 whose own axes alone are closed; those of others are cubes of 4 joined
+/// by optical switches. docs.cloud.google.com/tpu/docs, a page per generation.
+double closed_side_of(const DeviceRecord& record) {
+  return record.arch == "TPU v5e" || record.arch == "Trillium" ? 16 : 4;
+}
+
 NodeLinks links_of(const DeviceLink* link) {
   if (link == nullptr) return {kLowLinkBytesPerS, kLowLinkBytesPerS, LinkShape::switched};
   const double all = link->bytes_per_s.value;
@@ -169,8 +177,11 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   if (record.units) device.exponentials_per_s = exponentials_of(record, device.units);
   const DeviceLink* link = neighbour_link(record);
   device.links = links_of(link);
-  device.per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
-  device.per_node = std::max(device.per_node, pod_of(record));
+  const double of_host = record.host ? record.host->devices : 8;
+  device.per_node = around.per_node.value_or(of_host);
+  // More chips than a host has are a slice: its links end there.
+  if (device.per_node <= of_host) device.per_node = std::max(device.per_node, pod_of(record));
+  device.links.closed_side = closed_side_of(record);
   const double adapters =
       record.host && record.host->adapter_bytes_per_s > 0
           ? record.host->adapters * record.host->adapter_bytes_per_s / record.host->devices
@@ -267,7 +278,11 @@ Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
     if (link) slowest->network_bytes_per_s = link->bytes_per_s.value;
   }
   const DeviceRecord* record = find_device(load_database(), cluster.devices[at].name);
-  if (record != nullptr) slowest->per_node = std::max(slowest->per_node, pod_of(*record));
+  if (record != nullptr && pod_of(*record) > 0) {
+    slowest->per_node = std::max(slowest->per_node, pod_of(*record));
+    slowest->links = links_of(neighbour_link(*record));
+    slowest->links.closed_side = closed_side_of(*record);
+  }
   return *slowest;
 }
 

@@ -386,6 +386,10 @@ bool fits(const RowCase& row) {
 /// What a row says in a word, and its model and device complete.
 void settle(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
+  static const std::regex capacity(R"(capacity[ _]factor[ =:]*([0-9]+(\.[0-9]+)?))",
+                                   std::regex::icase);
+  std::smatch match;
+  if (std::regex_search(row.notes, match, capacity)) l.expert_capacity = std::stod(match[1]);
   out.may_recompute = row.recompute.empty() && out.stack.recomputes_unsaid;
   if (const auto kept = kept_in_words(row.recompute)) keep_products(*kept, *out.facts, out.stack);
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;

@@ -195,6 +195,7 @@ TEST(SoftwareStacks, TheLongestWordOfAFrameworkDecides) {
   EXPECT_EQ(name("NeMo AutoModel (PyTorch FSDP2) TE"), "automodel");
   EXPECT_EQ(name("NeMo"), "nemo");
   EXPECT_EQ(name("Google MaxText"), "maxtext");
+  EXPECT_EQ(name("neuronx-nemo-megatron"), "neuron");
   EXPECT_EQ(name("my own loop"), "none");
 }
 

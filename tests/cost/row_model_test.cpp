@@ -166,6 +166,19 @@ TEST(RowModel, TheLinksOfTpusJoinThePod) {
   }
   row.gpu = "H100";
   EXPECT_EQ(case_of(row).device.per_node, 4);
+  // More than a host has: a slice, joined to others by the hosts' network.
+  row.gpu = "TPU v5p";
+  row.gpus_per_node = 64;
+  EXPECT_EQ(case_of(row).device.per_node, 64);
+  row.gpu = "TPU v6e";  // four adapters for eight chips
+  EXPECT_EQ(case_of(row).device.network_bytes_per_s, 4 * 25e9 / 8);
+}
+
+TEST(RowModel, TrainiumCountsItsCores) {
+  TrainingRow row = full_row();
+  row.gpu = "AWS Trainium (trn1.32xlarge)";
+  EXPECT_EQ(case_of(row).device.half_flops_per_s, 95e12);  // 190 of a chip
+  EXPECT_EQ(case_of(row).device.per_node, 32);
 }
 
 TEST(RowModel, AcceleratorsOfOtherMakersReachWhatWasMeasuredOfThem) {
