@@ -225,12 +225,16 @@ int degree(const std::optional<double>& value) {
 /// Whether kernels are compiled, where the row says so and its stack is PyTorch's own.
 void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   if (stack.name != "pytorch" && stack.name != "torchtitan") return;
-  const bool says_compile = has(row.notes, "compile") || has(row.framework, "compile");
+  static const std::regex not_compiled(
+      R"(uncompiled|(no|not|without) (torch\.)?compil|compil\w{0,8}[ =:]{1,3}(off|false|no\b))",
+      std::regex::icase);
+  const bool denies = std::regex_search(row.notes, not_compiled);
+  const bool says_compile = !denies && (has(row.notes, "compile") || has(row.framework, "compile"));
   const auto parts = split(row.notes, ';');
   const bool lists_fsdp = std::ranges::any_of(
       parts, [](const auto& part) { return lower_case(std::string(trim(part))) == "fsdp"; });
   const bool lists_no_compile = has(row.framework, "torchtitan") && lists_fsdp;
-  if (says_compile || lists_no_compile || has(row.notes, "eager")) {
+  if (says_compile || denies || lists_no_compile || has(row.notes, "eager")) {
     stack.fused_operators = says_compile;
     stack.eager_host = !says_compile;
   }
@@ -386,7 +390,7 @@ bool fits(const RowCase& row) {
 /// What a row says in a word, and its model and device complete.
 void settle(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
-  static const std::regex capacity(R"(capacity[ _]factor[ =:]*([0-9]+(\.[0-9]+)?))",
+  static const std::regex capacity(R"(capacity[ _]factor[ =:]{0,3}([0-9]{1,4}(\.[0-9]{1,6})?))",
                                    std::regex::icase);
   std::smatch match;
   if (std::regex_search(row.notes, match, capacity)) l.expert_capacity = std::stod(match[1]);

@@ -40,8 +40,11 @@ TEST(RowNotes, SayWhetherPyTorchCompiles) {
   row.dp = 4;
   row.notes = "";
   EXPECT_TRUE(stack_of(row).fused_operators);
-  row.notes = "some page; eager";
-  EXPECT_FALSE(stack_of(row).fused_operators);
+  for (const char* notes : {"some page; eager", "no compile", "without torch.compile",
+                            "not compiled", "uncompiled", "compile=off", "compile: false"}) {
+    row.notes = notes;
+    EXPECT_FALSE(stack_of(row).fused_operators) << notes;
+  }
   EXPECT_TRUE(stack_of(row).eager_host);
   row.framework = "Megatron-Core";  // has kernels of its own
   EXPECT_TRUE(stack_of(row).fused_operators);
