@@ -175,6 +175,10 @@ LayoutCost layout_cost(const TransformerFacts& facts, const Accelerator& device,
                        const SoftwareStack& stack, const ParallelLayout& layout,
                        const LayoutParameters& p) noexcept;
 
+/// Of the power between idle and the limit, while a device computes and while it waits inside a
+/// step: it spins in collectives, its clocks up (docs/cost-model.md#energy).
+inline constexpr double kBusyPower = 0.85, kWaitingPower = 0.4;
+
 /// Itemised, with intervals. `samples`: the global batch. `usd_per_hour` of one device; 0: unknown.
 Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
                          const Accelerator& device, const ParallelLayout& layout,

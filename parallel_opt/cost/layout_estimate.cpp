@@ -52,12 +52,11 @@ Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
   e.peak_memory_bytes.high = std::ceil(e.peak_memory_bytes.high);
   const double devices = layout.devices();
   if (device.max_w > 0) {
-    // Busy devices draw what their limit allows, waiting ones half of the way there
-    // (docs/cost-model.md#energy).
     const double busy = std::clamp(cost.busy_s / std::max(1e-12, cost.time_s()), 0.0, 1.0);
     const double span = std::max(0.0, device.max_w - device.idle_w);
     const double idle = devices * device.idle_w * cost.time_s();
-    const double dynamic = devices * span * (0.85 * busy + 0.4 * (1 - busy)) * cost.time_s();
+    const double share = kBusyPower * busy + kWaitingPower * (1 - busy);
+    const double dynamic = devices * span * share * cost.time_s();
     e.items.push_back({"idle power", {}, {}, idle});
     e.items.push_back({"dynamic power", {}, {}, dynamic});
     e.energy_j = around(idle + dynamic, p.time_width + 0.15);

@@ -6,8 +6,6 @@
 namespace parallel_opt {
 namespace {
 
-constexpr double kBusyShare = 0.85;  // of the power between idle and the limit, as layout_estimate
-
 std::int64_t whole(double bytes) { return std::int64_t(std::llround(std::max(0.0, bytes))); }
 
 StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathers) {
@@ -60,8 +58,10 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
   work.together_s = stages.step_s;
   work.optimizer_together = true;
   if (device.max_w > 0) {
-    const double busy = device.idle_w + kBusyShare * (device.max_w - device.idle_w);
-    work.power.push_back({device.idle_w, busy, 0});
+    // Nothing is idle inside a step: the floor is what waiting draws.
+    const double span = std::max(0.0, device.max_w - device.idle_w);
+    work.power.push_back(
+        {device.idle_w + kWaitingPower * span, device.idle_w + kBusyPower * span, 0});
   }
   return work;
 }

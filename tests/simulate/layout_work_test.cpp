@@ -72,6 +72,17 @@ TEST_F(LayoutWork, MemoryOfTheFullestRankIsTheClosedForms) {
   EXPECT_NEAR(most / closed.memory_bytes(), 1, 0.03);
 }
 
+TEST_F(LayoutWork, EnergyAgreesWithTheEstimate) {
+  // Waiting draws what it does in the estimate: few micro-batches wait for half of the step.
+  for (const int micro_batches : {4, 32}) {
+    const ParallelLayout l = pipeline(4, micro_batches);
+    const Estimate closed =
+        layout_estimate(layout_cost(facts, device, stack, l, p), facts, device, l, p);
+    EXPECT_NEAR(*run(l, ScheduleKind::one_f_one_b).energy_j / closed.energy_j->value, 1, 0.08)
+        << micro_batches;
+  }
+}
+
 TEST_F(LayoutWork, FoldedAndDoubledPipelinesAgreeWithTheClosedForm) {
   // With a large head, which one rank has in a V and two have half of the time under DualPipe.
   facts = transformer_facts(bind(
