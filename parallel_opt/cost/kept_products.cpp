@@ -53,9 +53,7 @@ void keep_products(const KeptProducts& kept, const TransformerFacts& facts, Soft
       if (sum) ++sums;
     }
     kept_bytes += block.repeats * kHalf * block.boundary_elements;
-    bytes += block.repeats * (stack.fused_operators || stack.keeps_fused
-                                  ? block.fused_wide_bytes + block.fused_inner_bytes
-                                  : block.saved_wide_bytes + block.saved_inner_bytes);
+    bytes += block.repeats * (block.fused_wide_bytes + block.fused_inner_bytes);
   }
   stack.selective_products = flops > 0 ? again / flops : 0;
   stack.selective_attention = kept.context ? 0 : 1;

@@ -75,9 +75,8 @@ LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
     const double cast = stack_.keeps_narrow && device_.narrow ? kNarrowSaves : 0;
     const double fused = kept_on(block.fused_wide_bytes - cast * block.cast_wide_bytes,
                                  block.fused_inner_bytes - cast * block.cast_inner_bytes);
-    double saved = stack_.fused_operators || stack_.keeps_fused
-                       ? fused
-                       : kept_on(block.saved_wide_bytes, block.saved_inner_bytes);
+    double saved =
+        stack_.fused_operators ? fused : kept_on(block.saved_wide_bytes, block.saved_inner_bytes);
     saved += gathers(block);
     if (stack_.attention == AttentionFamily::unfused) {
       // Softmax, its dropout and the mask.
@@ -87,8 +86,8 @@ LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
     double stays = saved;
     if (l_.recompute == RecomputeRule::full) {
       stays = boundary;
-    } else if (selective && stack_.selective_products > 0) {
-      // Of products run again: what stays is the same whether operators are fused or not.
+    } else if (selective && stack_.selective_operators > 0) {
+      // What lies between products runs again: what stays is the same whether it is fused or not.
       stays = stack_.selective_keeps * fused;
     } else if (selective) {
       // Of attention alone, which is cheap to run again and keeps most.

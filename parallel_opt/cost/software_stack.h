@@ -70,10 +70,9 @@ struct SoftwareStack {
   bool dispatches_once_per_node =
       false;                      ///< a token crosses to a node once, whatever its experts there
   double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
-  bool keeps_fused = false;   ///< activations as fused kernels keep them, however eager the host
-  bool keeps_narrow = false;  ///< of 8-bit products, the operands as those read them
-  double kept_gathers = 0;    ///< tensors of a block's full width that sequence parallelism keeps
-  bool regathers = false;     ///< in the backward, so that they are kept only until they are used
+  bool keeps_narrow = false;      ///< of 8-bit products, the operands as those read them
+  double kept_gathers = 0;  ///< tensors of a block's full width that sequence parallelism keeps
+  bool regathers = false;   ///< in the backward, so that they are kept only until they are used
   bool expands_segments =
       false;                    ///< pages are mapped where gaps would be, or a compiler places all
   bool casts_gathered = false;  ///< 8-bit products: every rank casts the weights that it gathered
@@ -101,7 +100,6 @@ void memory_fields(Visitor& visit, T& stack) {
   visit.optional("reduces_once", stack.reduces_once,
                  "gradients of ZeRO-2 and 3 stay whole until the last micro-batch");
   visit.optional("whole_logits", stack.whole_logits, "every tensor rank has all logits");
-  visit.optional("keeps_fused", stack.keeps_fused, "activations as fused kernels keep them");
   visit.optional("keeps_narrow", stack.keeps_narrow,
                  "operands of 8-bit products are kept in 8 bits");
   visit.optional("kept_gathers", stack.kept_gathers,

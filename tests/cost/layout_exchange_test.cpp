@@ -1,30 +1,9 @@
-#include <gtest/gtest.h>
-
-#include "parallel_opt/cost/accelerator.h"
-#include "parallel_opt/cost/layout_cost.h"
-#include "parallel_opt/importers/model.h"
+#include "tests/cost/layout_fixture.h"
 
 namespace parallel_opt {
 namespace {
 
-TransformerFacts facts_of(const std::string& spec) {
-  return transformer_facts(bind(load_model("transformer:" + spec), {{"batch", 1}}));
-}
-
-Accelerator named(const std::string& name) {
-  return *accelerator_of(*find_device(load_database(), name), "bf16");
-}
-
-/// A GPT of 32 blocks on A100s, and a mixture of 64 experts, 8 per token, on H100s.
-class LayoutExchange : public ::testing::Test {
- protected:
-  TransformerFacts dense = facts_of("layers=32,hidden=4096,heads=32,seq=2048,dtype=bf16");
-  TransformerFacts mixture = facts_of(
-      "layers=8,hidden=2048,heads=16,experts=64,top_k=8,expert_ffn=1024,seq=2048,dtype=bf16");
-  Accelerator a100 = named("A100-SXM-80GB"), h100 = named("H100-SXM-80GB");
-  SoftwareStack stack = *find_stack("megatron");
-  LayoutParameters p = layout_parameters();
-};
+class LayoutExchange : public testing::LayoutFixture {};
 
 TEST_F(LayoutExchange, ExpertsAreExchangedBetweenNodesByOneAdapterEach) {
   // Experts spread over the eight devices of a node: each has one replica in the other node, and an

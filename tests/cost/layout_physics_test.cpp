@@ -2,33 +2,13 @@
 
 #include <cmath>
 
-#include "parallel_opt/cost/accelerator.h"
-#include "parallel_opt/cost/layout_cost.h"
-#include "parallel_opt/importers/model.h"
+#include "tests/cost/layout_fixture.h"
 
 namespace parallel_opt {
 namespace {
 
-TransformerFacts facts_of(const std::string& spec) {
-  return transformer_facts(bind(load_model("transformer:" + spec), {{"batch", 1}}));
-}
-
-Accelerator named(const std::string& name, const std::string& dtype = "bf16") {
-  return *accelerator_of(*find_device(load_database(), name), dtype);
-}
-
-/// A GPT of 32 blocks on A100s, and a mixture of 64 experts, 8 per token, on H100s.
-class LayoutPhysics : public ::testing::Test {
+class LayoutPhysics : public testing::LayoutFixture {
  protected:
-  TransformerFacts dense = facts_of("layers=32,hidden=4096,heads=32,seq=2048,dtype=bf16");
-  TransformerFacts mixture = facts_of(
-      "layers=8,hidden=2048,heads=16,experts=64,top_k=8,expert_ffn=1024,seq=2048,dtype=bf16");
-  Accelerator a100 = named("A100-SXM-80GB"), h100 = named("H100-SXM-80GB");
-  SoftwareStack stack = *find_stack("megatron");
-  LayoutParameters p = layout_parameters();
-
-  LayoutCost cost(const ParallelLayout& l) const { return layout_cost(dense, a100, stack, l, p); }
-
   /// Of the exchange between replicas, what hops take.
   double hops_s(const ParallelLayout& l) const {
     LayoutParameters still = p;
@@ -477,6 +457,7 @@ TEST_F(LayoutPhysics, ProductsRunAgainKeepTheSameWhateverIsFused) {
   ParallelLayout l;
   l.micro_batch = 4;
   stack.selective_products = 0.5;
+  stack.selective_operators = 1;
   stack.selective_keeps = 0.45;
   stack.attention = AttentionFamily::flash;
   l.recompute = RecomputeRule::selective;
@@ -490,6 +471,9 @@ TEST_F(LayoutPhysics, ProductsRunAgainKeepTheSameWhateverIsFused) {
                       block.fused_inner_bytes;
   ASSERT_GT(more, 0);
   EXPECT_NEAR(eager.activations_bytes - fused.activations_bytes, 4 * more * p.saved, 1);
+  // So it is of policies that keep every product and run but the rest again.
+  stack.selective_products = 0;
+  EXPECT_EQ(cost(l).activations_bytes, eager.activations_bytes);
 }
 
 TEST_F(LayoutPhysics, OperandsOfNarrowProductsAreKeptInEightBits) {

@@ -1,30 +1,10 @@
-#include <gtest/gtest.h>
-
-#include "parallel_opt/cost/accelerator.h"
-#include "parallel_opt/cost/layout_cost.h"
-#include "parallel_opt/importers/model.h"
+#include "tests/cost/layout_fixture.h"
 
 namespace parallel_opt {
 namespace {
 
-Accelerator hopper(const std::string& dtype = "bf16") {
-  return *accelerator_of(*find_device(load_database(), "H100-SXM-80GB"), dtype);
-}
-
-/// A GPT of 32 blocks and a mixture of 64 experts, 8 per token, on H100s: who holds, splits and
-/// exchanges what.
-class LayoutShares : public ::testing::Test {
- protected:
-  static TransformerFacts facts_of(const std::string& spec) {
-    return transformer_facts(bind(load_model("transformer:" + spec), {{"batch", 1}}));
-  }
-  TransformerFacts dense = facts_of("layers=32,hidden=4096,heads=32,seq=2048,dtype=bf16");
-  TransformerFacts mixture = facts_of(
-      "layers=8,hidden=2048,heads=16,experts=64,top_k=8,expert_ffn=1024,seq=2048,dtype=bf16");
-  Accelerator h100 = hopper();
-  SoftwareStack stack = *find_stack("megatron");
-  LayoutParameters p = layout_parameters();
-};
+/// Who holds, splits and exchanges what.
+class LayoutShares : public testing::LayoutFixture {};
 
 TEST_F(LayoutShares, TensorRanksMaySplitSpreadExperts) {
   // Experts 4 ways, each of them over 2 ranks of 4: an eighth of the parameters, held twice by 16
@@ -43,7 +23,7 @@ TEST_F(LayoutShares, TensorRanksMaySplitSpreadExperts) {
   l.expert_tensor = 1;
   EXPECT_NEAR(cost().products_s / products, 1, 1e-9);
   // Two ranks gather each other's tokens and scatter the sums: more to move.
-  h100 = hopper();
+  h100 = named("H100-SXM-80GB");
   EXPECT_GT(split, cost().expert_s);
 }
 
@@ -80,7 +60,7 @@ TEST_F(LayoutShares, WeightsOfNarrowProductsMayTravelNarrow) {
   stack.overlaps_data = stack.overlaps_gathers = false;
   p.hop_s = 0;
   const ParallelLayout l{.data = 16, .shard = 1};
-  const Accelerator narrow = hopper("fp8");
+  const Accelerator narrow = named("H100-SXM-80GB", "fp8");
   const auto exchange = [&](bool gathers_narrow) {
     stack.gathers_narrow = gathers_narrow;
     return layout_cost(dense, narrow, stack, l, p).data_s;
@@ -95,7 +75,7 @@ TEST_F(LayoutShares, HeadsStayIn16BitsWhereBlocksAreNarrow) {
   p.kernel_s = p.inner_half = p.wave = p.pass = 0;
   p.narrow_efficiency = 1;
   const auto of = [&](const char* dtype) {
-    Accelerator one = hopper(dtype);
+    Accelerator one = named("H100-SXM-80GB", dtype);
     one.bytes_per_s = 1e30;
     return layout_cost(dense, one, stack, {}, p);
   };

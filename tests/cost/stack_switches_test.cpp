@@ -1,24 +1,10 @@
-#include <gtest/gtest.h>
-
-#include "parallel_opt/cost/accelerator.h"
-#include "parallel_opt/cost/layout_cost.h"
-#include "parallel_opt/importers/model.h"
+#include "tests/cost/layout_fixture.h"
 
 namespace parallel_opt {
 namespace {
 
-/// A GPT of 32 blocks on A100s, with what no stack's file sets but a row's notes may.
-class StackSwitches : public ::testing::Test {
- protected:
-  TransformerFacts dense = transformer_facts(
-      bind(load_model("transformer:layers=32,hidden=4096,heads=32,seq=2048,dtype=bf16"),
-           {{"batch", 1}}));
-  Accelerator a100 = *accelerator_of(*find_device(load_database(), "A100-SXM-80GB"), "bf16");
-  SoftwareStack stack = *find_stack("megatron");
-  LayoutParameters p = layout_parameters();
-
-  LayoutCost cost(const ParallelLayout& l) const { return layout_cost(dense, a100, stack, l, p); }
-};
+/// What no stack's file sets but a row's notes may.
+class StackSwitches : public testing::LayoutFixture {};
 
 TEST_F(StackSwitches, GradientsThatWaitForTheLastMicroBatchStayWhole) {
   ParallelLayout l;
