@@ -85,11 +85,12 @@ class LayoutModel {
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;
   double chunks() const noexcept;
   double in_flight() const noexcept;
-  /// The last stage of 1F1B starts a backward as soon as it can; V shapes, ZB-H2 and those that
-  /// run all forwards first hold as much everywhere.
+  /// The last stage of 1F1B starts a backward as soon as it can. V shapes and those that run all
+  /// forwards first hold as much everywhere, and so do ZB-H1 and ZB-H2: what later stages need not
+  /// hold for their neighbours they hold for the weights' part that they put off.
   bool keeps_less_each_stage() const noexcept {
     return l_.schedule == ScheduleKind::one_f_one_b ||
-           l_.schedule == ScheduleKind::interleaved_1f1b || l_.schedule == ScheduleKind::zb_h1;
+           l_.schedule == ScheduleKind::interleaved_1f1b;
   }
   /// DualPipe runs the transfers of one micro-batch beside the compute of another.
   bool hides_experts() const noexcept {

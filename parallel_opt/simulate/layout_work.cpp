@@ -17,6 +17,8 @@ StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathe
   work.forward_exposed_s = stage.forward_exposed_s;
   work.backward_exposed_s = stage.backward_exposed_s;
   work.kept_bytes = whole(stage.kept_bytes);
+  // 32 of 34 bytes per token and unit of width [qi2024]: the inputs of all products.
+  work.kept_for_weights_bytes = work.kept_bytes;
   work.working_bytes = whole(stage.working_bytes);
   work.static_bytes = whole(stage.static_bytes);
   work.output_bytes = whole(boundary_bytes);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "parallel_opt/cost/row_model.h"
+#include "parallel_opt/importers/model.h"
 
 namespace parallel_opt {
 namespace {
@@ -41,6 +42,41 @@ TEST(KeptProducts, PoliciesOfJaxKeepTheProductsTheyName) {
   // Kept beside the block's input of width h: 3 h, or the 3 + 1 + 4 + 1 that all products make.
   EXPECT_NEAR(stack("SAVE_DOT_ONLY").selective_keeps / stack("save_qkv_proj").selective_keeps,
               (1 + 9.0) / (1 + 3), 1e-9);
+}
+
+TEST(KeptProducts, KeepingMoreNeverRunsMoreAgain) {
+  // All 32 choices on a dense, a gated and a mixed block: each one more thing that is kept runs no
+  // more again and holds no less.
+  for (const char* model :
+       {"layers=4,hidden=512,heads=8,seq=256", "layers=4,hidden=512,heads=8,gated=true,seq=256",
+        "layers=4,hidden=512,heads=8,experts=8,top_k=2,expert_ffn=256,seq=256"}) {
+    const TransformerFacts facts = transformer_facts(
+        bind(load_model(std::string("transformer:dtype=bf16,") + model), {{"batch", 1}}));
+    bool KeptProducts::* const parts[] = {&KeptProducts::inputs, &KeptProducts::context,
+                                          &KeptProducts::output, &KeptProducts::ahead,
+                                          &KeptProducts::back};
+    const auto meaning = [&](unsigned choice) {
+      KeptProducts kept;
+      for (unsigned bit = 0; bit < 5; ++bit) kept.*parts[bit] = (choice >> bit & 1) != 0;
+      SoftwareStack stack = *find_stack("maxtext");
+      keep_products(kept, facts, stack);
+      return stack;
+    };
+    for (unsigned choice = 0; choice < 32; ++choice) {
+      const SoftwareStack less = meaning(choice);
+      EXPECT_GE(less.selective_products, 0) << model << ' ' << choice;
+      EXPECT_LE(less.selective_products, 1) << model << ' ' << choice;
+      EXPECT_GT(less.selective_keeps, 0) << model << ' ' << choice;  // at least the block's input
+      EXPECT_LE(less.selective_keeps, 1) << model << ' ' << choice;
+      for (unsigned bit = 0; bit < 5; ++bit) {
+        const SoftwareStack more = meaning(choice | 1U << bit);
+        EXPECT_LE(more.selective_products, less.selective_products) << model << ' ' << choice;
+        EXPECT_LE(more.selective_attention, less.selective_attention) << model << ' ' << choice;
+        EXPECT_GE(more.selective_keeps, less.selective_keeps) << model << ' ' << choice;
+      }
+    }
+    EXPECT_EQ(meaning(31).selective_products, 0) << model;
+  }
 }
 
 TEST(KeptProducts, OtherWordsKeepNothingByName) {

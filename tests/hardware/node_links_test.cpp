@@ -59,6 +59,27 @@ TEST(NodeLinks, AGroupOfATorusHasTheLinksOfItsAxes) {
   EXPECT_EQ(square.among(16, 256), 100e9);
 }
 
+TEST(NodeLinks, MoreRanksNeverHaveLessOfTheirLinks) {
+  // Between one pair's links and all, whatever the shape, where the axes close and who shares them.
+  for (const LinkShape shape : {LinkShape::switched, LinkShape::mesh, LinkShape::torus}) {
+    for (const double closed : {2.0, 4.0, 16.0}) {
+      for (const double dimensions : {1.0, 2.0, 3.0}) {
+        const double all = shape == LinkShape::torus ? 2 * dimensions * 50e9 : 350e9;
+        const NodeLinks links{all, shape == LinkShape::switched ? all : 50e9, shape, closed};
+        for (const double whole : {0.0, 4096.0}) {
+          double least = links.pair_bytes_per_s;
+          for (double ranks = 2; ranks <= 4096; ranks *= 2) {
+            const double rate = links.among(ranks, whole);
+            EXPECT_GE(rate, least) << ranks << " of " << whole;
+            EXPECT_LE(rate, all) << ranks << " of " << whole;
+            least = rate;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(NodeLinks, TwoDevicesOfAMeshHaveOneLinkOfSeven) {
   const Cluster cluster = preset_cluster("8xMI300X");
   EXPECT_EQ(check(cluster), std::vector<Fault>{});

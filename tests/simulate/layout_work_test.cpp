@@ -72,6 +72,34 @@ TEST_F(LayoutWork, MemoryOfTheFullestRankIsTheClosedForms) {
   EXPECT_NEAR(most / closed.memory_bytes(), 1, 0.03);
 }
 
+TEST_F(LayoutWork, MemoryIsTheClosedFormsInEveryStackAndSchedule) {
+  for (const SoftwareStack& each : software_stacks()) {
+    for (const RecomputeRule rule :
+         {RecomputeRule::none, RecomputeRule::selective, RecomputeRule::full}) {
+      for (const ScheduleKind kind : {ScheduleKind::one_f_one_b, ScheduleKind::gpipe,
+                                      ScheduleKind::zb_h1, ScheduleKind::zb_h2}) {
+        for (const int tensor : {1, 4}) {
+          ParallelLayout l = pipeline(4, 16);
+          l.schedule = kind;
+          l.recompute = rule;
+          l.tensor = tensor;
+          l.sequence_parallel = tensor > 1 && each.sequence_parallel;
+          l.data = 2;
+          l.shard = each.shard;
+          const StepWork step = layout_work(layout_stages(facts, device, each, l, p), l, device);
+          double most = 0;
+          for (const RankUse& use : simulate(step, {make_schedule(kind, 4, 1, 16)}).ranks) {
+            most = std::max(most, double(use.peak_memory_bytes));
+          }
+          const LayoutCost closed = layout_cost(facts, device, each, l, p);
+          EXPECT_NEAR(most / closed.memory_bytes(), 1, 0.05)
+              << each.name << ' ' << name_of(rule) << ' ' << name_of(kind) << ' ' << tensor;
+        }
+      }
+    }
+  }
+}
+
 TEST_F(LayoutWork, EnergyAgreesWithTheEstimate) {
   // Waiting draws what it does in the estimate: few micro-batches wait for half of the step.
   for (const int micro_batches : {4, 32}) {
