@@ -45,13 +45,22 @@ void refuse_unavailable(const Args& args) {
   if (!faults.empty()) throw UsageError(std::move(faults));
 }
 
-std::optional<int> small(const Args& args, const std::string& name) {
-  const std::optional<std::int64_t> number = args.whole(name, 1);
+std::optional<int> small(const Args& args, const std::string& name, std::int64_t least = 1) {
+  const std::optional<std::int64_t> number = args.whole(name, least);
   if (!number) return std::nullopt;
   if (*number > 1'000'000) {
     throw UsageError("--" + name, args.values.at(name) + " is out of range", "at most 1000000");
   }
   return static_cast<int>(*number);
+}
+
+std::optional<DataLoading> loading_from(const Args& args) {
+  const auto workers = small(args, "loader-workers", 0);
+  const auto sample_s = args.positive("sample-time");
+  if (sample_s) return DataLoading{*sample_s, workers.value_or(0)};
+  if (!workers) return std::nullopt;
+  throw UsageError("--loader-workers", "says nothing without what a sample takes",
+                   "add --sample-time SECONDS, or leave it out");
 }
 
 }  // namespace
@@ -68,6 +77,8 @@ std::vector<Flag> job_flags() {
       {"memory-limit", "SIZE", "per device: 38GiB"},
       {"steps", "N", "expected steps of the run: what compilation is spread over"},
       {"target", "ENGINE", "engine that will run the plan (default: pytorch)"},
+      {"sample-time", "SECONDS", "what a worker takes to load one sample (default: no time)"},
+      {"loader-workers", "N", "that load samples, per data-parallel rank (default: 0, the loop)"},
       {"inference", "", "forward only"},
   };
 }
@@ -105,6 +116,7 @@ Job job_from(const Args& args, Layouts layouts) {
   job.memory_limit_bytes = args.bytes("memory-limit");
   job.steps = args.whole("steps", 1);
   job.target = args.get_or("target", job.target);
+  job.loading = loading_from(args);
   job.training = !args.has("inference");
   if (layouts == Layouts::all) return job;
   job.pins.data = small(args, "data");

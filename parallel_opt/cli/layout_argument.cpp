@@ -187,6 +187,10 @@ StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFa
       args.has("sequence-parallel") || (out.stack->sequence_parallel && l.tensor > 1);
   l.element_bytes = job.precision == Precision::fp32 ? 4 : 2;
   l.optimizer_states = states_of(job.optimizer);
+  if (job.loading) {
+    l.sample_s = job.loading->sample_s;
+    l.loader_workers = job.loading->workers;
+  }
   check_degrees(l, facts, devices);
   read_batch(args, job, batch, l);
   if (args.has("actions")) return out;  // a table has an order of its own

@@ -266,6 +266,11 @@ Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
   }
   const int node = cluster.devices[at].node;
   slowest->per_node = 1;
+  const Node& host = cluster.nodes[static_cast<std::size_t>(node)];
+  const auto beside = std::ranges::count_if(cluster.devices, [&](const Device& device) {
+    return device.node == node && device.kind == DeviceKind::gpu;
+  });
+  slowest->host_cores = host.cpu_quota.value_or(host.cores) / double(beside);
   if (const auto near = node_reach(cluster, static_cast<int>(at))) slowest->links = near->links;
   bool far_known = false;  // one neighbour of another node tells the network
   for (std::size_t i = 0; i < cluster.devices.size(); ++i) {

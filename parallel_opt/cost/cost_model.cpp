@@ -27,7 +27,7 @@ std::size_t profile_index(const Policy& policy) {
 
 double Bill::time_s() const {
   return forward_s + backward_s + second_forward_s + recompute_s + loss_s + gather_s +
-         statistics_s + all_reduce_s + optimizer_s;
+         statistics_s + all_reduce_s + optimizer_s + loading_s;
 }
 
 double Bill::memory_bytes() const {
@@ -150,6 +150,7 @@ CostModel::Point CostModel::prepare(const Setting& setting, const RankRates& rat
                           param::kRankNormPassesBackward * pass + launches};
   }
   point.link = link_of(setting);
+  point.loader = loader_of(setting);
   point.all_reduce = fitted(setting, "all_reduce");
   point.all_gather = fitted(setting, "all_gather");
   point.warm_up_s = warm_up(setting.policy);
@@ -317,8 +318,25 @@ Bill CostModel::bill(const Point& point, const Switches& switches) const noexcep
                                                  : ring_all_gather_time(outputs, ranks, link))
                         .value;
   }
+  bill.loading_s = waits_for_samples(point.loader, double(setting.share), bill.time_s());
   fill_memory(point, switches, bill);
   return bill;
+}
+
+/// Of one rank. On CPUs workers have the cores that no rank computes on, and share all of them when
+/// that is not enough.
+Loader CostModel::loader_of(const Setting& setting) const {
+  const Device& device = cluster_.devices[std::size_t(setting.device)];
+  const Node& node = cluster_.nodes[std::size_t(device.node)];
+  const double in_node = double(std::ranges::count_if(cluster_.devices, [&](const Device& one) {
+    return one.node == device.node && one.kind == device.kind;
+  }));
+  const double cores =
+      node.cpu_quota.value_or(node.cores) / std::max(1.0, in_node * setting.ranks_per_device);
+  const bool cpu = device.kind == DeviceKind::cpu;
+  const double spare = cpu ? std::clamp(cores - setting.threads, 0.0, cores) : cores;
+  const DataLoading loading = job_.loading.value_or(DataLoading{});
+  return {loading.sample_s, double(loading.workers), cores, spare};
 }
 
 /// Live bytes at the few moments where a step can be fullest: the loss, each run of blocks in the
@@ -393,7 +411,7 @@ double CostModel::energy(const Point& point, const Bill& bill) const noexcept {
   const double busy =
       working *
           (param::kPowerCompute * bill.busy_compute_s + param::kPowerMemory * bill.busy_memory_s) +
-      calling * param::kPowerHost * bill.busy_host_s +
+      calling * param::kPowerHost * (bill.busy_host_s + bill.loading_s) +
       (cpu ? calling : 1.0) * param::kPowerCommunicate * (bill.gather_s + bill.all_reduce_s);
   return setting.devices * (idle * bill.time_s() + range * busy);
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "parallel_opt/cost/collective.h"
+#include "parallel_opt/cost/data_loading.h"
 #include "parallel_opt/cost/layouts.h"
 #include "parallel_opt/cost/profile.h"
 #include "parallel_opt/cost/rates.h"
@@ -32,6 +33,7 @@ struct Bill {
   double statistics_s = 0;  ///< batch norms over ranks: collectives, and more passes
   double all_reduce_s = 0;  ///< gradients; the part that the backward does not hide
   double optimizer_s = 0;
+  double loading_s = 0;  ///< waiting for samples
 
   double parameters_bytes = 0;
   double optimizer_bytes = 0;
@@ -121,6 +123,7 @@ class CostModel {
     std::array<double, 2> rank_norms_s{};  ///< of one micro-batch: forward, backward
     double warm_up_s = 0;
     LinkModel link{};
+    Loader loader{};
     /// Fitted curves of the device for so many ranks, where no link was measured here.
     const CollectiveCurve* all_reduce = nullptr;
     const CollectiveCurve* all_gather = nullptr;
@@ -129,6 +132,7 @@ class CostModel {
 
   Point prepare(const Setting& setting, const RankRates& rates) const;
   void use_profiles(Point& point, double samples) const;
+  Loader loader_of(const Setting& setting) const;
   double optimizer_time(const RankRates& rates, const Setting& setting, bool fused) const;
   Bill bill(const Point& point, const Switches& switches) const noexcept;
   void fill_memory(const Point& point, const Switches& switches, Bill& bill) const noexcept;

@@ -91,6 +91,7 @@ struct EstimateWriter {
     time("synchronised batch norms", b.statistics_s);
     time("all-reduce of gradients", b.all_reduce_s);
     time("optimizer", b.optimizer_s);
+    time("data loading", b.loading_s);
     const double ranks = setting.ranks_per_device;
     memory("parameters and buffers", ranks * b.parameters_bytes);
     memory("optimizer state", ranks * b.optimizer_bytes);

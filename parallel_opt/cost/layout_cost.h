@@ -25,6 +25,7 @@ struct Accelerator {
   double network_bytes_per_s = 0;  ///< its share of the node's adapters, each direction
   double per_node = 8;
   double memory_bytes = 0;
+  double host_cores = 8;  ///< of the node's, per device
   double idle_w = 0;
   double max_w = 0;
   Quality quality = Quality::database;
@@ -57,6 +58,8 @@ struct ParallelLayout {
   /// Rows that an expert computes beside its even share of the tokens: more are dropped, fewer are
   /// filled up. 1: as many as come.
   double expert_capacity = 1;
+  double sample_s = 0;        ///< what a worker takes to load one sample; 0: it is there
+  double loader_workers = 0;  ///< of each replica; 0: the loop loads its samples itself
   double devices() const { return double(tensor) * pipeline * context * data; }
   bool operator==(const ParallelLayout&) const = default;
 };
@@ -118,7 +121,8 @@ struct LayoutCost {
   double bubble_s = 0;
   double data_s = 0;  ///< gradients and gathered weights that nothing hides
   double optimizer_s = 0;
-  double other_s = 0;  ///< once per step, and waiting for the slowest machine
+  double other_s = 0;    ///< once per step, and waiting for the slowest machine
+  double loading_s = 0;  ///< waiting for samples
 
   double weights_bytes = 0;
   double gradients_bytes = 0;
@@ -163,6 +167,7 @@ struct LayoutStages {
   double link_bytes_per_s = 0;  ///< between ranks of the pipeline
   double link_latency_s = 0;
   double step_s = 0;        ///< host work once per step
+  double loading_s = 0;     ///< waiting for samples, once per step
   double reduce_hides = 0;  ///< share of a reduction that may run beside a backward
 };
 

@@ -29,6 +29,7 @@ Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
   time("gradients and gathered weights", cost.data_s);
   time("optimizer", cost.optimizer_s);
   time("once per step", cost.other_s);
+  time("data loading", cost.loading_s);
   memory("parameters and buffers", cost.weights_bytes);
   memory("gradients", cost.gradients_bytes);
   memory("optimizer state", cost.optimizer_bytes);

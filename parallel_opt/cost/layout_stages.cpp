@@ -62,6 +62,7 @@ LayoutStages LayoutModel::stages() const {
                                              : facts_.blocks.front().boundary_elements * rows_ *
                                                    element_bytes() / send_split();
   out.step_s = p_.step_s;
+  out.loading_s = run().loading_s;
   out.reduce_hides = stack_.overlaps_data ? p_.overlap : 0;
   return out;
 }

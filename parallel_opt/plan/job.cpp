@@ -37,6 +37,13 @@ std::vector<Fault> check(const Job& job, const std::string& where) {
     fault("objective", std::string(name_of(job.objective)) + " needs prices that no cluster states",
           "use time, energy, memory or edp");
   }
+  if (job.loading && !(job.loading->sample_s >= 0 && job.loading->sample_s < 1e9)) {
+    fault("loading.sample_s", show(job.loading->sample_s) + " is no time", "seconds per sample");
+  }
+  if (job.loading && (job.loading->workers < 0 || job.loading->workers > 1'000'000)) {
+    fault("loading.workers", std::to_string(job.loading->workers) + " is out of range",
+          "0: the loop makes its samples itself");
+  }
   at_least_one("pins.data", job.pins.data);
   at_least_one("pins.tensor", job.pins.tensor);
   at_least_one("pins.pipeline", job.pins.pipeline);

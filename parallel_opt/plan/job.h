@@ -59,6 +59,13 @@ struct Pins {
   bool operator==(const Pins&) const = default;
 };
 
+/// How the loop gets its samples.
+struct DataLoading {
+  double sample_s = 0;  ///< what one worker takes to read, decode and augment one sample
+  int workers = 0;      ///< processes of each data-parallel rank; 0: the loop's own
+  bool operator==(const DataLoading&) const = default;
+};
+
 /// What is wanted.
 struct Job {
   std::int64_t global_batch = 0;  ///< samples per optimizer step; 0: the batch of the graph
@@ -71,6 +78,8 @@ struct Job {
   std::optional<std::int64_t>
       steps;  ///< expected steps of the run: what one-off costs are spread over
   std::string target = "pytorch";  ///< engine that will run the plan
+
+  std::optional<DataLoading> loading;  ///< absent: samples are there when a step begins
 
   bool training = true;  ///< false: forward only
   Pins pins;
@@ -99,6 +108,13 @@ void fields(Visitor& visit, T& pins) {
 }
 
 template <class Visitor, class T>
+  requires SameAs<T, DataLoading>
+void fields(Visitor& visit, T& loading) {
+  visit("sample_s", loading.sample_s, "what one worker takes per sample");
+  visit.optional("workers", loading.workers, "processes per data-parallel rank; 0: the loop's own");
+}
+
+template <class Visitor, class T>
   requires SameAs<T, Job>
 void fields(Visitor& visit, T& job) {
   visit.schema("parallel-opt/job/1");
@@ -110,6 +126,7 @@ void fields(Visitor& visit, T& job) {
   visit("memory_limit_bytes", job.memory_limit_bytes, "per device");
   visit("steps", job.steps, "expected steps of the run");
   visit.optional("target", job.target, "engine that will run the plan");
+  visit("loading", job.loading, "how the loop gets its samples");
   visit.optional("training", job.training, "false: forward only");
   visit.optional("pins", job.pins, "what the user fixed");
 }

@@ -57,7 +57,7 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
     work.gather = !gathers ? GatherWhen::never : keeps ? GatherWhen::once : GatherWhen::each_pass;
     work.reduce = gathers && !keeps ? ReduceWhen::each : ReduceWhen::last;
   }
-  work.together_s = stages.step_s;
+  work.together_s = stages.step_s + stages.loading_s;
   work.optimizer_together = true;
   if (device.max_w > 0) {
     // Nothing is idle inside a step: the floor is what waiting draws.

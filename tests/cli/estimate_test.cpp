@@ -51,6 +51,25 @@ TEST(Estimate, TheModelMayBeAFlagButNotBoth) {
   EXPECT_EQ(run_cli({"estimate", kModel, "--model", kModel}).code, 2);
 }
 
+TEST(Estimate, LoadingIsALineOfTheBill) {
+  const auto line = [](const json& d) {
+    for (const json& item : d["items"]) {
+      if (item["name"] == "data loading") return item["seconds"].get<double>();
+    }
+    return 0.0;
+  };
+  const std::vector<std::string> flags = {"--global-batch", "64", "--sample-time", "0.01"};
+  const json base = document({"--global-batch", "64"}), alone = document(flags);
+  EXPECT_EQ(line(base), 0);
+  EXPECT_NEAR(line(alone), 0.04, 1e-9);  // 4 samples on each of 16 replicas
+  std::vector<std::string> helped = flags;
+  for (const char* word : {"--loader-workers", "3"}) helped.emplace_back(word);
+  EXPECT_LT(line(document(helped)), 0.04 / 3);
+  EXPECT_EQ(estimate({"--loader-workers", "3"}).code, 2);
+  EXPECT_THAT(estimate({"--loader-workers", "3"}).err, HasSubstr("add --sample-time SECONDS"));
+  EXPECT_EQ(estimate({"--sample-time", "-1"}).code, 2);
+}
+
 TEST(Estimate, EveryDegreeChangesTheAnswer) {
   const json base = document({"--global-batch", "64", "--micro-batch", "2"});
   for (const std::vector<std::string>& flags : {std::vector<std::string>{"--tensor", "4"},

@@ -100,6 +100,16 @@ TEST_F(LayoutWork, MemoryIsTheClosedFormsInEveryStackAndSchedule) {
   }
 }
 
+TEST_F(LayoutWork, WaitsForItsSamplesAsTheEstimateDoes) {
+  ParallelLayout l = pipeline(4, 16);
+  const double bare = run(l, ScheduleKind::one_f_one_b).step_time_s;
+  l.sample_s = 0.5;
+  l.loader_workers = 2;
+  const double waits = layout_cost(facts, device, stack, l, p).loading_s;
+  EXPECT_GT(waits, 0);
+  EXPECT_NEAR(run(l, ScheduleKind::one_f_one_b).step_time_s, bare + waits, 1e-6 * bare);
+}
+
 TEST_F(LayoutWork, EnergyAgreesWithTheEstimate) {
   // Waiting draws what it does in the estimate: few micro-batches wait for half of the step.
   for (const int micro_batches : {4, 32}) {
