@@ -284,10 +284,7 @@ class Recorder:
     ) -> None:
         builder, table = self._inside[-1] if self._inside else (self.builder, self.table)
 
-        def index(value: Any) -> int | None:
-            return table.index(value) if isinstance(value, torch.Tensor) else None
-
-        inputs, attributes = operands(function, args, kwargs, index)
+        inputs, attributes = operands(function, args, kwargs, table.operand_of(function))
         known = {i for _, i in inputs if i is not None}
         base = target.split(".")[1]
         results = [table.register(t, base, "activation", inputs=known) for t in outputs]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -95,14 +95,22 @@ class TensorTable:
             known[view] = index
         return index
 
-    def index(self, tensor: torch.Tensor) -> int:
-        """The tensor's index; one never seen (made before the run) becomes a constant."""
+    def index(self, tensor: torch.Tensor, reshaped: bool = False) -> int:
+        """The tensor's index; one never seen (made before the run) becomes a constant. One that an
+        operator has ``reshaped`` in place was its storage's last view."""
         tensor = compat.values_of(tensor)
         storage, view = self._key(tensor)
         known = self._views.get(storage, {})
         if view in known:
             return known[view]
+        if reshaped and known:
+            return next(reversed(known.values()))
         return self.register(tensor, "constant", "constant")
+
+    def operand_of(self, function: Any) -> Callable[[Any], int | None]:
+        """The index of an operand of this operator, which has run; None for what is no tensor."""
+        reshaped = torch.Tag.inplace_view in getattr(function, "tags", ())
+        return lambda v: self.index(v, reshaped) if isinstance(v, torch.Tensor) else None
 
     def adopt(self, tensor: torch.Tensor, index: int) -> None:
         """From now on `tensor` is the one with that index."""

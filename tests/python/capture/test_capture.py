@@ -230,6 +230,18 @@ def test_export_and_trace_count_the_same_arithmetic(name):
     assert traced.opaque == []
 
 
+def test_tensors_that_change_their_shape_in_place_keep_their_gradient():
+    """torch does so to the mean over the pixels of channels_last."""
+    pool = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    pixels = torch.randn(2, 3, 8, 8).to(memory_format=torch.channels_last)
+    graph = capture(pool.to(memory_format=torch.channels_last), (pixels,), level="trace")
+    assert "aten.as_strided_.default" in operators(graph)
+    assert [t.name for t in graph.tensors if t.role == "constant"] == []
+    # of the filter's weights: 2 * 2 samples * 36 results * 4 * 27 weights; of the layer's: 2*2*4*2
+    # twice, and once more for its input
+    assert summarize(graph).flops.backward == 2 * 2 * 36 * 4 * 27 + 2 * (2 * 2 * 4 * 2)
+
+
 def test_backward_is_recorded_with_the_modules_of_its_forward():
     module, args, _ = case("mlp")
     graph = trace(module, args, {}, name="mlp", ties={}, backward=True)
