@@ -58,7 +58,9 @@ std::string python_type() {
   } else if constexpr (std::is_floating_point_v<M>) {
     return "float";
   } else {
-    return nb::cast<std::string>(nb::type<M>().attr("__name__"));
+    const nb::handle type = nb::type<M>();
+    if (!type.is_valid()) throw nb::import_error("a field's struct is bound after its owner's");
+    return nb::cast<std::string>(type.attr("__name__"));
   }
 }
 

@@ -10,6 +10,7 @@ namespace parallel_opt::bindings {
 void bind_plan(nb::module_& m) {
   bind_struct<EstimateItem>(m, "EstimateItem", "One line of the bill of a step.");
   bind_struct<Estimate>(m, "Estimate", "Predicted cost of one optimizer step of a plan.");
+  bind_struct<DataLoading>(m, "DataLoading", "How the loop gets its samples.");
   bind_struct<Pins>(m, "Pins", "What the user fixed; None: the search chooses.");
   bind_struct<Job>(m, "Job",
                    "What is wanted: batch, optimizer, precision, objective, limits, pins.");
