@@ -48,6 +48,7 @@ struct UsualHost {
   int sockets = 2;
   int cores = 64;
   double memory_bytes = 0;
+  double memory_bytes_per_s = 0;        ///< of all sockets, peak; 0: not known
   Quality quality = Quality::database;  ///< of all these numbers
   std::string source;
   bool operator==(const UsualHost&) const = default;
@@ -130,6 +131,7 @@ void fields(Visitor& visit, T& host) {
   visit("sockets", host.sockets, "processors");
   visit("cores", host.cores, "physical cores");
   visit("memory_bytes", host.memory_bytes, "host memory");
+  visit.optional("memory_bytes_per_s", host.memory_bytes_per_s, "of all sockets, peak");
   visit("quality", host.quality, "how all these were obtained");
   visit("source", host.source, "key of `sources`");
 }

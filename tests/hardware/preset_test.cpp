@@ -154,7 +154,8 @@ TEST(Preset, UsualHostsDifferAndCanBeOverridden) {
                 "their network is assumed: 200 Gbit/s per device"}));
   EXPECT_EQ(preset_cluster("8xH100").notes,
             (std::vector<std::string>{"host of H100-SXM-80GB: DGX H100 data sheet: 8 x ConnectX-7 "
-                                      "400 Gbit/s, 2 x Xeon 8480C, 2 TB"}));
+                                      "400 Gbit/s, 2 x Xeon 8480C, 2 TB; eight channels "
+                                      "of DDR5-4800 each"}));
 }
 
 TEST(Preset, GenerationsMeetAtTheSlowerNetwork) {
