@@ -12,6 +12,8 @@ namespace {
 
 constexpr double kLowLinkBytesPerS = 16e9;       // a device without a published link: PCIe 4 x8
 constexpr double kLowNetworkBytesPerS = 1.25e9;  // 10 Gbit/s
+constexpr double kLowHostBytesPerS = 15.75e9;    // likewise without one to the host: PCIe 3 x16
+constexpr double kSocketBytesPerS = 204.8e9;     // eight channels of DDR4-3200
 
 /// Generations of silicon: matrix units of one give about the same work per joule.
 std::string family_of(const std::string& arch) {
@@ -126,6 +128,21 @@ NodeLinks links_of(const DeviceLink* link) {
   return {all, link->pair_bytes_per_s ? link->pair_bytes_per_s->value : all, link->shape};
 }
 
+HostFacts host_of(const DeviceRecord& record) {
+  HostFacts host;
+  for (const DeviceLink& link : record.links) {
+    if (link.to != LinkEnd::host) continue;
+    host.link_bytes_per_s = std::max(host.link_bytes_per_s, link.bytes_per_s.value);
+  }
+  if (host.link_bytes_per_s <= 0) host.link_bytes_per_s = kLowHostBytesPerS;
+  const UsualHost usual = record.host.value_or(UsualHost{});
+  host.devices = usual.devices;
+  host.bytes_per_s =
+      usual.memory_bytes_per_s > 0 ? usual.memory_bytes_per_s : usual.sockets * kSocketBytesPerS;
+  host.memory_bytes = usual.memory_bytes;
+  return host;
+}
+
 void apply_limits(const std::string& text, DeviceRecord& record) {
   static const std::regex rate(R"(([0-9.]+)\s*TB/s)", std::regex::icase);
   static const std::regex watts(R"(([0-9.]+)\s*W\s*limit)", std::regex::icase);
@@ -187,6 +204,7 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
           ? record.host->adapters * record.host->adapter_bytes_per_s / record.host->devices
           : kLowNetworkBytesPerS;
   device.network_bytes_per_s = around.network_bytes_per_s.value_or(adapters);
+  device.host = host_of(record);
   device.memory_bytes = record.memory_bytes ? record.memory_bytes->value : 0;
   device.idle_w = record.idle_w ? record.idle_w->value : 0;
   device.max_w = record.max_w ? record.max_w->value : 0;
@@ -195,10 +213,12 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
 }
 
 void keep_one_die(int dies, Accelerator& package) {
-  for (double* part : {&package.flops_per_s, &package.half_flops_per_s, &package.bytes_per_s,
-                       &package.units, &package.exponentials_per_s}) {
+  for (double* part :
+       {&package.flops_per_s, &package.half_flops_per_s, &package.bytes_per_s, &package.units,
+        &package.exponentials_per_s, &package.host.link_bytes_per_s}) {
     *part /= dies;
   }
+  package.host.devices *= dies;
 }
 
 namespace {
@@ -231,6 +251,17 @@ void keep_one_die(const DeviceRecord& record, const Device& device, Accelerator&
   if (dies > 1 && !whole) keep_one_die(dies, out);
 }
 
+/// Of the node that the device stands in, with as many others as there are.
+void read_host(const Cluster& cluster, int node, Accelerator& out) {
+  const Node& around = cluster.nodes[static_cast<std::size_t>(node)];
+  out.host.devices = double(std::ranges::count_if(cluster.devices, [&](const Device& other) {
+    return other.node == node && other.kind == DeviceKind::gpu;
+  }));
+  out.host.memory_bytes = around.memory_bytes.value;
+  if (out.host.link_bytes_per_s <= 0) out.host.link_bytes_per_s = kLowHostBytesPerS;
+  if (out.host.bytes_per_s <= 0) out.host.bytes_per_s = around.sockets * kSocketBytesPerS;
+}
+
 }  // namespace
 
 Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
@@ -252,6 +283,7 @@ Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
                        "parallel-opt probe measures them");
     }
     one->memory_bytes = device.memory_bytes.value;
+    read_host(cluster, device.node, *one);
     if (device.power) {
       one->idle_w = device.power->idle_w.value;
       one->max_w = device.power->max_w.value;

@@ -266,7 +266,7 @@ LayoutCost LayoutModel::run() const noexcept {
   cost.forward_s = ahead_s * share + cost.head_s / m / 3;
   cost.backward_s = (back_s + again_s) * share + cost.head_s / m * 2 / 3;
   add_data(cost, m * slow);
-  const double once = body + cost.data_s + cost.optimizer_s + p_.step_s;
+  const double once = body + cost.data_s + cost.optimizer_s + cost.offload_s + p_.step_s;
   cost.other_s = p_.step_s + once * p_.straggle * std::log2(nodes_);
   const double cores = std::max(1e-3, device_.host_cores * l_.devices() / std::max(1, l_.data));
   cost.loading_s = waits_for_samples({l_.sample_s, l_.loader_workers, cores, cores},
@@ -293,7 +293,8 @@ void LayoutModel::add_blocks(LayoutCost& cost, double scale) const noexcept {
 
 double LayoutCost::time_s() const {
   return products_s + attention_s + operators_s + host_s + recompute_s + head_s + tensor_s +
-         context_s + expert_s + pipeline_s + bubble_s + data_s + optimizer_s + other_s + loading_s;
+         context_s + expert_s + pipeline_s + bubble_s + data_s + optimizer_s + offload_s + other_s +
+         loading_s;
 }
 
 double LayoutCost::memory_bytes() const {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel_opt/cost/offload.h"
 #include "parallel_opt/cost/software_stack.h"
 #include "parallel_opt/cost/transformer_facts.h"
 #include "parallel_opt/hardware/node_links.h"
@@ -24,6 +25,7 @@ struct Accelerator {
   NodeLinks links;                 ///< to its neighbours in the node
   double network_bytes_per_s = 0;  ///< its share of the node's adapters, each direction
   double per_node = 8;
+  HostFacts host;
   double memory_bytes = 0;
   double host_cores = 8;  ///< of the node's, per device
   double idle_w = 0;
@@ -60,6 +62,7 @@ struct ParallelLayout {
   double expert_capacity = 1;
   double sample_s = 0;        ///< what a worker takes to load one sample; 0: it is there
   double loader_workers = 0;  ///< of each replica; 0: the loop loads its samples itself
+  Offload offload = {};
   double devices() const { return double(tensor) * pipeline * context * data; }
   bool operator==(const ParallelLayout&) const = default;
 };
@@ -119,10 +122,11 @@ struct LayoutCost {
   double expert_s = 0;
   double pipeline_s = 0;  ///< transfers between stages
   double bubble_s = 0;
-  double data_s = 0;  ///< gradients and gathered weights that nothing hides
-  double optimizer_s = 0;
-  double other_s = 0;    ///< once per step, and waiting for the slowest machine
-  double loading_s = 0;  ///< waiting for samples
+  double data_s = 0;       ///< gradients and gathered weights that nothing hides
+  double optimizer_s = 0;  ///< on the device and on the host's cores
+  double offload_s = 0;    ///< copies to the host and back that nothing hides
+  double other_s = 0;      ///< once per step, and waiting for the slowest machine
+  double loading_s = 0;    ///< waiting for samples
 
   double weights_bytes = 0;
   double gradients_bytes = 0;
@@ -131,6 +135,8 @@ struct LayoutCost {
   double logits_bytes = 0;
   double other_bytes = 0;   ///< gathered weights, buffers, the allocator's rounding
   double unused_bytes = 0;  ///< of those, what the allocator holds beyond tensors
+
+  double host_bytes = 0;  ///< of one device in its host's memory, the most of any stage
 
   double first_stage_bytes = 0;   ///< of the first stage, where memory_bytes() is of the fullest
   double first_stage_unused = 0;  ///< of those, what the allocator holds beyond tensors
@@ -157,7 +163,8 @@ struct LayoutStage {
   double gather_s = 0;       ///< parameters of all its blocks, nothing else on the wires
   double update_s = 0;       ///< of that, after an update, what no forward hides
   double reduce_s = 0;       ///< their gradients
-  double optimizer_s = 0;
+  double optimizer_s = 0;    ///< on the device
+  HostCopies copies;
 };
 
 /// The stages of a layout in the order of the model: pipeline x virtual stages.
@@ -166,9 +173,10 @@ struct LayoutStages {
   double boundary_bytes = 0;    ///< between stages, per micro-batch and rank
   double link_bytes_per_s = 0;  ///< between ranks of the pipeline
   double link_latency_s = 0;
-  double step_s = 0;        ///< host work once per step
-  double loading_s = 0;     ///< waiting for samples, once per step
-  double reduce_hides = 0;  ///< share of a reduction that may run beside a backward
+  double copy_bytes_per_s = 0;  ///< to the host and back, each way
+  double step_s = 0;            ///< host work once per step
+  double loading_s = 0;         ///< waiting for samples, once per step
+  double reduce_hides = 0;      ///< share of a reduction that may run beside a backward
 };
 
 LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& device,
@@ -179,6 +187,13 @@ LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& dev
 LayoutCost layout_cost(const TransformerFacts& facts, const Accelerator& device,
                        const SoftwareStack& stack, const ParallelLayout& layout,
                        const LayoutParameters& p) noexcept;
+
+/// Of a node with all its devices that the layout uses: what its memory is to hold.
+double host_memory_bytes(const LayoutCost& cost, const Accelerator& device,
+                         const ParallelLayout& layout) noexcept;
+/// Whether it does; true where its size is not known.
+bool host_holds(const LayoutCost& cost, const Accelerator& device,
+                const ParallelLayout& layout) noexcept;
 
 /// Of the power between idle and the limit, while a device computes and while it waits inside a
 /// step: it spins in collectives, its clocks up (docs/cost-model.md#energy).

@@ -28,6 +28,7 @@ Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
   time("pipeline bubble", cost.bubble_s);
   time("gradients and gathered weights", cost.data_s);
   time("optimizer", cost.optimizer_s);
+  time("copies to the host and back", cost.offload_s);
   time("once per step", cost.other_s);
   time("data loading", cost.loading_s);
   memory("parameters and buffers", cost.weights_bytes);

@@ -114,21 +114,22 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   const StageParameters opposite =
       two_copies() ? parameters_of(last_layers_, false, true) : StageParameters{};
   const bool both_ends = pipeline_ <= 1 || folds();
-  add_states(first, parameters_of(first_layers_, true, both_ends) + opposite, kept);
-  first.activations_bytes = one_layer * first_layers_ * flying + kept.again;
-  if (both_ends || two_copies()) first.logits_bytes = logits;
+  const auto fill = [&](LayoutCost& stage, const StageParameters& own, double blocks, bool head) {
+    add_states(stage, own, kept);
+    stage.activations_bytes = kept_on_device(one_layer * blocks, one_layer, stage) + kept.again;
+    if (head) stage.logits_bytes = logits;
+    const double room = stage.activations_bytes + stage.logits_bytes;
+    stage.gradients_bytes += passing_gradients(stage, room);
+    stage.optimizer_bytes += passing_states(own, room);
+  };
+  const bool less = keeps_less_each_stage();
+  fill(first, parameters_of(first_layers_, true, both_ends) + opposite, first_layers_ * flying,
+       both_ends || two_copies());
   const StageParameters between = parameters_of(inner_layers_, false, false);
-  add_states(inner, two_copies() ? between + between : between, kept);
-  const double second = keeps_less_each_stage() ? std::max(1.0, flying - 1) : flying;
-  inner.activations_bytes = one_layer * inner_layers_ * second + kept.again;
-  add_states(last, parameters_of(last_layers_, pipeline_ <= 1, !folds()), kept);
-  last.activations_bytes =
-      one_layer * last_layers_ * (keeps_less_each_stage() ? 1 : flying) + kept.again;
-  if (!folds()) last.logits_bytes = logits;
-  for (LayoutCost* stage : {&first, &inner, &last}) {
-    stage->gradients_bytes +=
-        passing_gradients(*stage, stage->activations_bytes + stage->logits_bytes);
-  }
+  fill(inner, two_copies() ? between + between : between,
+       inner_layers_ * (less ? std::max(1.0, flying - 1) : flying), false);
+  fill(last, parameters_of(last_layers_, pipeline_ <= 1, !folds()),
+       last_layers_ * (less ? 1 : flying), !folds());
   // What lives from step to step is placed once; what comes and goes leaves gaps.
   const auto gaps = [&](const LayoutCost& stage) {
     return (stage.activations_bytes + stage.logits_bytes + stage.other_bytes) *
@@ -147,6 +148,7 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   cost.optimizer_bytes = most.optimizer_bytes;
   cost.activations_bytes = most.activations_bytes;
   cost.logits_bytes = most.logits_bytes;
+  cost.host_bytes = std::max({first.host_bytes, inner.host_bytes, last.host_bytes});
   cost.unused_bytes = p_.reserve_bytes + gaps(most);
   cost.other_bytes = most.other_bytes + cost.unused_bytes;
 }
@@ -165,17 +167,22 @@ void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
                              const Kept& kept) const noexcept {
   const double owners = states_owners();
   stage.weights_bytes = shared(own, shards_weights() ? owners : 1) * element_bytes();
-  // Whole ones accumulate in the type that they travel in; the shards replace them block by block.
-  const bool whole = stack_.reduces_once && l_.shard >= 2 && owners > 1 && l_.micro_batches > 1;
+  const bool whole = keeps_whole_gradients();
   const double gradient = whole          ? stack_.reduced_bytes
                           : l_.pure_half ? l_.element_bytes
                                          : stack_.gradient_bytes;
   const bool shards_gradients = (l_.shard == 2 || shards_weights()) && !whole;
   stage.gradients_bytes = shared(own, shards_gradients ? owners : 1) * gradient;
+  stage.optimizer_bytes = shared(own, owners) * state_bytes();
+  if (shards_weights()) stage.other_bytes = 2 * kept.largest_weights * element_bytes();
+  send_to_host(stage, kept);
+}
+
+/// Of one parameter: the optimizer's states and the fp32 weight beside one of 16 bits.
+double LayoutModel::state_bytes() const noexcept {
   const double master = l_.element_bytes < 4 && !l_.pure_half ? kMasterBytes : 0;
   const double state = l_.pure_half ? l_.element_bytes : kStateBytes;
-  stage.optimizer_bytes = shared(own, owners) * (master + state * l_.optimizer_states);
-  if (shards_weights()) stage.other_bytes = 2 * kept.largest_weights * element_bytes();
+  return master + state * l_.optimizer_states;
 }
 
 }  // namespace parallel_opt

@@ -121,6 +121,8 @@ class LayoutModel {
   double passes_beside_exchange() const noexcept;
   double update_s(double gather_s, double forward_s) const noexcept;
   double optimizer_s(const StageParameters& own) const noexcept;
+  double step_bytes() const noexcept;
+  double state_bytes() const noexcept;
   double states_owners() const noexcept;
   /// Ranks of a stage over which one copy of its experts lies.
   double expert_ways() const noexcept {
@@ -140,6 +142,22 @@ class LayoutModel {
   bool shards_weights() const noexcept {
     return l_.shard >= 3 && pipeline_ <= 1 && states_owners() > 1;
   }
+  /// From the host, block by block; one device alone may do so too.
+  bool streams_weights() const noexcept {
+    return l_.offload.parameters && l_.shard >= 3 && pipeline_ <= 1;
+  }
+  /// Whole ones accumulate in the type that they travel in; the shards replace them block by block.
+  bool keeps_whole_gradients() const noexcept {
+    return stack_.reduces_once && l_.shard >= 2 && states_owners() > 1 && l_.micro_batches > 1;
+  }
+  /// As soon as they are reduced, to accumulate on the host, whose cores make the step.
+  bool gradients_leave() const noexcept {
+    const bool sharded = l_.shard == 2 || shards_weights() || streams_weights();
+    return l_.offload.optimizer > 0 && !l_.offload.fetched && sharded && !keeps_whole_gradients();
+  }
+  double on_host() const noexcept;
+  double host_rate() const noexcept;
+  double copy_rate() const noexcept;
   void add_data(LayoutCost& cost, double body_s) const noexcept;
   struct Kept {
     double of_all = 0;           ///< bytes, one micro-batch, all blocks
@@ -151,6 +169,14 @@ class LayoutModel {
   void add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept;
   void add_states(LayoutCost& stage, const StageParameters& own, const Kept& kept) const noexcept;
   double passing_gradients(const LayoutCost& stage, double room) const noexcept;
+  HostCopies copies(const StageParameters& own, double layers, const Kept& kept) const noexcept;
+  double copied_s(const HostCopies& copies, double layers, double forward_s,
+                  double backward_s) const noexcept;
+  double step_with_host_s(const HostCopies& copies, double layers, double device_s) const noexcept;
+  void add_host_copies(LayoutCost& cost, const StageParameters& own) const noexcept;
+  void send_to_host(LayoutCost& stage, const Kept& kept) const noexcept;
+  double kept_on_device(double bytes, double block, LayoutCost& stage) const noexcept;
+  double passing_states(const StageParameters& own, double room) const noexcept;
   void add_memory(LayoutCost& cost) const noexcept;
   StageParameters parameters_of(double layers, bool embeds, bool heads) const noexcept;
   StageParameters most_parameters() const noexcept;

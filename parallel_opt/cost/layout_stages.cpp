@@ -51,6 +51,8 @@ LayoutStages LayoutModel::stages() const {
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
     add_states(states, own, kept);
     states.gradients_bytes += passing_gradients(states, stage.kept_bytes);
+    states.optimizer_bytes += passing_states(own, stage.kept_bytes);
+    stage.copies = copies(own, ranks_layers, kept);
     stage.static_bytes = states.memory_bytes() + p_.reserve_bytes / count * l_.pipeline;
     add_traffic(stage, own);
     out.stages.push_back(stage);
@@ -61,6 +63,7 @@ LayoutStages LayoutModel::stages() const {
   out.boundary_bytes = facts_.blocks.empty() ? 0
                                              : facts_.blocks.front().boundary_elements * rows_ *
                                                    element_bytes() / send_split();
+  out.copy_bytes_per_s = copy_rate();
   out.step_s = p_.step_s;
   out.loading_s = run().loading_s;
   out.reduce_hides = stack_.overlaps_data ? p_.overlap : 0;

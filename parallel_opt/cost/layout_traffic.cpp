@@ -167,11 +167,15 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
 /// in 16 bits.
 double LayoutModel::optimizer_s(const StageParameters& own) const noexcept {
   constexpr double kMixedAdam = 4 + (2 + 2 * 2) * 4 + 2;
+  return shared(own, states_owners()) * p_.optimizer_bytes * step_bytes() / kMixedAdam /
+         device_.bytes_per_s;
+}
+
+/// Read and written per parameter.
+double LayoutModel::step_bytes() const noexcept {
   const double element = l_.pure_half ? l_.element_bytes : 4;
   const double copy = l_.element_bytes < 4 && !l_.pure_half ? l_.element_bytes : 0;
-  const double bytes = element * (3 + 2 * l_.optimizer_states) + copy;
-  return shared(own, states_owners()) * p_.optimizer_bytes * bytes / kMixedAdam /
-         device_.bytes_per_s;
+  return element * (3 + 2 * l_.optimizer_states) + copy;
 }
 
 /// Micro-batches whose passes run beside the exchange of a stage. Gradients are complete when the
@@ -193,7 +197,7 @@ double LayoutModel::update_s(double gather_s, double forward_s) const noexcept {
 
 void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   const StageParameters stage = most_parameters();
-  cost.optimizer_s = optimizer_s(stage);
+  add_host_copies(cost, stage);
   if (replicas_ <= 1) return;
   const Exchange once = exchange(stage);
   if (l_.shard >= 3) {
@@ -210,7 +214,7 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
 
 /// Of a stage's parameters between its replicas, and the optimizer's.
 void LayoutModel::add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept {
-  stage.optimizer_s = optimizer_s(own);
+  stage.optimizer_s = optimizer_s(own) * (l_.offload.fetched ? 1 : 1 - l_.offload.optimizer);
   const Exchange once = exchange(own);
   stage.gather_s = once.gather_s;
   stage.update_s = update_s(once.gather_s, stage.forward_s);

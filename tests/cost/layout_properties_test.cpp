@@ -153,5 +153,37 @@ TEST(LayoutProperties, MoreReplicasHoldNoMoreAndEnergyCoversIdling) {
   }
 }
 
+TEST(LayoutProperties, OffloadingHoldsNoMoreAndIsNoFaster) {
+  Draws draws;
+  for (int i = 0; i < kDraws; ++i) {
+    const Drawn drawn = draws.next();
+    const LayoutCost here = drawn.cost(drawn.layout);
+    EXPECT_EQ(here.host_bytes, 0) << i;
+    for (const Offload& offload :
+         {Offload{.optimizer = 1}, Offload{.optimizer = 0.3},
+          Offload{.optimizer = 1, .fetched = true}, Offload{.parameters = true},
+          Offload{.optimizer = 1, .parameters = true}, Offload{.activations = 1},
+          Offload{.activations = 0.4},
+          Offload{.optimizer = 0.6, .fetched = true, .parameters = true, .activations = 1}}) {
+      ParallelLayout l = drawn.layout;
+      l.offload = offload;
+      const LayoutCost away = drawn.cost(l);
+      EXPECT_LE(away.memory_bytes(), here.memory_bytes() * kRounding) << i;
+      EXPECT_GE(away.time_s() * kRounding, here.time_s()) << i;
+      // What left is on the host; what is on its way is in both places.
+      const auto moved = [](const LayoutCost& cost) {
+        return cost.weights_bytes + cost.gradients_bytes + cost.optimizer_bytes +
+               cost.activations_bytes + cost.host_bytes;
+      };
+      if (drawn.layout.pipeline == 1 && drawn.stack->passing_gradient_bytes == 0) {
+        EXPECT_GE(moved(away) * kRounding, moved(here)) << i;
+      }
+      Drawn slower = drawn;
+      slower.device.host.link_bytes_per_s /= 4;
+      EXPECT_GE(slower.cost(l).time_s() * kRounding, away.time_s()) << i;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace parallel_opt
