@@ -28,6 +28,7 @@ constexpr auto kColumns = std::to_array<RowColumn>({
     {"fsdp_zero", &Row::fsdp_zero},
     {"sequence_parallel", &Row::sequence_parallel},
     {"recompute", &Row::recompute},
+    {"offload", &Row::offload},
     {"schedule", &Row::schedule},
     {"gpus", nullptr, &Row::gpus},
     {"gpus_per_node", nullptr, &Row::gpus_per_node},

@@ -11,6 +11,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/kept_products.h"
+#include "parallel_opt/cost/row_offload.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/importers/model.h"
 
@@ -328,6 +329,13 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
         sharding->degree.value_or(sharding->in_a_node && in_a_node < l.data ? int(in_a_node) : 0);
     out.least_stage = sharding->least;
   }
+  const RowOffload host = offload_of(row);
+  if (!host.wrong.empty()) return host.wrong;
+  l.offload = host.offload;
+  if (l.offload.parameters) {
+    if (l.pipeline > 1) return "weights on the host are modelled without pipelines only";
+    l.shard = 3;  // those of ZeRO-3 and FSDP alone go there
+  }
   l.recompute = out.stack.recompute;
   if (!row.recompute.empty()) {
     const auto rule = recompute_in_words(row.recompute);
@@ -384,7 +392,8 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
 bool fits(const RowCase& row) {
   const LayoutCost cost =
       layout_cost(*row.facts, row.device, row.stack, row.layout, layout_parameters());
-  return cost.memory_bytes() <= row.device.memory_bytes * kUsableMemory;
+  return cost.memory_bytes() <= row.device.memory_bytes * kUsableMemory &&
+         host_holds(cost, row.device, row.layout);
 }
 
 /// What a row says in a word, and its model and device complete.
@@ -395,7 +404,10 @@ void settle(const TrainingRow& row, RowCase& out) {
   std::smatch match;
   if (std::regex_search(row.notes, match, capacity)) l.expert_capacity = std::stod(match[1]);
   out.may_recompute = row.recompute.empty() && out.stack.recomputes_unsaid;
-  if (const auto kept = kept_in_words(row.recompute)) keep_products(*kept, *out.facts, out.stack);
+  if (const auto kept = kept_in_words(row.recompute)) {
+    const double on_host = keep_products(*kept, *out.facts, out.stack);
+    if (row.offload.empty()) l.offload.activations = std::max(l.offload.activations, on_host);
+  }
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
   double experts = 0;
@@ -435,9 +447,6 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (has(row.workload, "lora")) return "workload 'lora': frozen weights have no gradients";
   if (has(row.workload, "sft")) {
     return "workload 'sft': how full the packed sequences are is not stated";
-  }
-  for (const std::string& text : {row.framework, row.fsdp_zero, row.recompute}) {
-    if (has(text, "offload")) return "offload to the host is not modelled";
   }
   if (!row.dtype.empty() && !element_type_in_words(row.dtype)) {
     return not_understood("dtype", row.dtype);
@@ -503,13 +512,14 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
       estimate.peak_memory_bytes * (printed_bytes(row, cost) / cost.memory_bytes());
   count_flops(row, answer);
   answer.capacity_bytes = row.device.memory_bytes * kUsableMemory;
-  double least = cost.memory_bytes();
+  LayoutCost least = cost;
   if (row.may_recompute) {
     ParallelLayout again = row.layout;
     again.recompute = RecomputeRule::full;
-    least = layout_cost(*row.facts, row.device, row.stack, again, parameters).memory_bytes();
+    least = layout_cost(*row.facts, row.device, row.stack, again, parameters);
   }
-  answer.fits = least <= answer.capacity_bytes;
+  answer.fits =
+      least.memory_bytes() <= answer.capacity_bytes && host_holds(least, row.device, row.layout);
   return answer;
 }
 

@@ -46,12 +46,16 @@ std::optional<RecomputeRule> recompute_in_words(const std::string& text) {
   const bool some_layers =
       has_any(words, {"block", "everyother", "ofevery"}) &&
       std::ranges::any_of(words, [](unsigned char c) { return std::isdigit(c); });
-  if (words.find("offload") != std::string::npos || some_layers) return std::nullopt;
+  if (some_layers) return std::nullopt;
+  const auto kept = kept_in_words(text);
+  if (kept) {
+    const bool made = kept->device.made() || kept->host.made();
+    return made ? RecomputeRule::selective : RecomputeRule::full;
+  }
   if (words.find("full") != std::string::npos || has_any(words, {"nothingsave", "savenothing"})) {
     return RecomputeRule::full;
   }
   if (has_any(words, {"everythingsave", "saveeverything"})) return RecomputeRule::none;
-  if (kept_in_words(text)) return RecomputeRule::selective;
   // Of parts of a block, or of the operators that are cheap.
   if (has_any(words, {"selective", "sac", "attn", "attention", "norm", "mla", "moeact", "swiglu",
                       "gelu"})) {
@@ -62,6 +66,7 @@ std::optional<RecomputeRule> recompute_in_words(const std::string& text) {
                       "alllayers"})) {
     return RecomputeRule::full;
   }
+  if (has_any(words, {"offload"})) return RecomputeRule::none;  // activations, and nothing else
   return std::nullopt;
 }
 
@@ -71,7 +76,6 @@ std::optional<ShardingWords> sharding_in_words(const std::string& text) {
   static const std::regex shared(R"(shard ([0-9]+))");
   std::smatch match;
   if (std::regex_search(text, match, shared)) found.degree = std::stoi(match[1]);
-  if (words.find("offload") != std::string::npos) return std::nullopt;
   found.in_a_node = has_any(words, {"hsdp", "hybrid"});
   auto stage = numbered(words, "zero");
   if (!stage) stage = numbered(words, "stage");

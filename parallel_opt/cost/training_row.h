@@ -15,7 +15,7 @@ struct TrainingRow {
   std::string id;
   std::string source;  ///< prefix of the id: "nano", "vtrain", ...
   std::string gpu, gpu_family, interconnect, framework, workload, model_name, dtype;
-  std::string fsdp_zero, sequence_parallel, recompute, schedule, notes;
+  std::string fsdp_zero, sequence_parallel, recompute, offload, schedule, notes;
   std::optional<double> gpus, gpus_per_node, params_b;
   std::optional<double> layers, hidden, heads, kv_heads, ffn_hidden, vocab, seq_len, experts, topk;
   std::optional<double> tp, pp, vp, cp, ep, etp, dp;
@@ -59,6 +59,7 @@ void fields(Visitor& visit, T& row) {
   visit.optional("fsdp_zero", row.fsdp_zero, "as printed");
   visit.optional("sequence_parallel", row.sequence_parallel, "as printed");
   visit.optional("recompute", row.recompute, "as printed");
+  visit.optional("offload", row.offload, "as printed; blank: as the other words say");
   visit.optional("schedule", row.schedule, "as printed; blank: as the notes or the framework say");
   visit.optional("notes", row.notes, "as printed");
   visit("gpus", row.gpus, "as printed; absent: blank");

@@ -246,8 +246,8 @@ TEST(RowModel, WhatCannotBeExpressedSaysWhy) {
   row.workload = "lora";
   EXPECT_EQ(skipped(row), "workload 'lora': frozen weights have no gradients");
   row = full_row();
-  row.framework = "HF + Deepspeed Zero 3 + Full Offload";
-  EXPECT_EQ(skipped(row), "offload to the host is not modelled");
+  row.offload = "some of it";
+  EXPECT_EQ(skipped(row), "offload 'some of it' is not understood");
   row = full_row();
   row.gpu = "Abacus 9";
   EXPECT_EQ(skipped(row), "device 'Abacus 9' is not in the database");

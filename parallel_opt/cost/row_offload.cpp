@@ -1,0 +1,74 @@
+#include "parallel_opt/cost/row_offload.h"
+
+#include <regex>
+
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/kept_products.h"
+#include "parallel_opt/cost/row_words.h"
+
+namespace parallel_opt {
+namespace {
+
+bool says(const std::string& text, std::string_view word) {
+  return lower_case(text).find(word) != std::string::npos;
+}
+
+/// The value behind a switch of the notes; empty: it is not there.
+std::optional<bool> switch_of(const std::string& notes, const char* name) {
+  const std::regex pattern(std::string(name) + R"(['"]?[ =:]{1,3}(true|false|yes|no|y|n|on|off)\b)",
+                           std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(notes, match, pattern)) return std::nullopt;
+  return switch_in_words(match[1]);
+}
+
+/// MaxText's, DeepSpeed's in words of bigscience, and what sentences say.
+void read_switches(const std::string& notes, Offload& off) {
+  if (const auto on = switch_of(notes, "opt offl")) off.optimizer = *on ? 1 : 0;
+  if (const auto on = switch_of(notes, "par offl")) off.parameters = *on;
+  if (const auto on = switch_of(notes, "optimizer_memory_host_offload")) {
+    off.optimizer = *on ? 1 : 0;
+    off.fetched = *on;
+  }
+  if (const auto on = switch_of(notes, "parameter_memory_host_offload")) off.parameters = *on;
+  if (says(notes, "optimizer states on the host")) off.optimizer = 1;
+  if (says(notes, "parameters on the host")) off.parameters = true;
+  if (says(notes, "kept tensors go to the host")) off.activations = 1;
+}
+
+}  // namespace
+
+std::optional<Offload> offload_in_words(const std::string& text) {
+  if (const auto on = switch_in_words(text); on && !*on) return Offload{};
+  Offload off;
+  const bool all = says(text, "full");
+  if (all || says(text, "optim")) off.optimizer = 1;
+  if (all || says(text, "param") || says(text, "weight")) off.parameters = true;
+  if (says(text, "activ") || says(text, "kept tensors")) off.activations = 1;
+  off.fetched = says(text, "memory_host_offload") && off.optimizer > 0;
+  return off.any() ? std::optional(off) : std::nullopt;
+}
+
+RowOffload offload_of(const TrainingRow& row) {
+  RowOffload found;
+  Offload& off = found.offload;
+  if (!row.offload.empty()) {
+    const auto stated = offload_in_words(row.offload);
+    if (!stated) found.wrong = "offload '" + row.offload + "' is not understood";
+    off = stated.value_or(Offload{});
+    return found;
+  }
+  if (says(row.framework, "offload")) {
+    off = offload_in_words(row.framework).value_or(Offload{.optimizer = 1});
+  }
+  if (says(row.fsdp_zero, "offload")) {
+    off.optimizer = 1;
+    const auto sharding = sharding_in_words(row.fsdp_zero);
+    off.parameters = sharding && sharding->stage == 3 && !says(row.fsdp_zero, "optim");
+  }
+  if (says(row.recompute, "offload") && !kept_in_words(row.recompute)) off.activations = 1;
+  read_switches(row.notes, off);
+  return found;
+}
+
+}  // namespace parallel_opt

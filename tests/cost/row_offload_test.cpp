@@ -1,0 +1,99 @@
+#include "parallel_opt/cost/row_offload.h"
+
+#include <gtest/gtest.h>
+
+#include "parallel_opt/cost/row_model.h"
+
+namespace parallel_opt {
+namespace {
+
+constexpr Offload kOptimizer{.optimizer = 1};
+constexpr Offload kBoth{.optimizer = 1, .parameters = true};
+constexpr Offload kActivations{.activations = 1};
+
+TEST(RowOffload, WordsOfTheColumn) {
+  EXPECT_EQ(offload_in_words("optimizer"), kOptimizer);
+  EXPECT_EQ(offload_in_words("optimizer states, params"), kBoth);
+  EXPECT_EQ(offload_in_words("full"), kBoth);
+  EXPECT_EQ(offload_in_words("activations"), kActivations);
+  EXPECT_EQ(offload_in_words("no"), Offload{});
+  EXPECT_EQ(offload_in_words("optimizer_memory_host_offload"),
+            (Offload{.optimizer = 1, .fetched = true}));
+  EXPECT_FALSE(offload_in_words("somewhat"));
+}
+
+Offload found(const TrainingRow& row) {
+  const RowOffload answer = offload_of(row);
+  EXPECT_EQ(answer.wrong, "");
+  return answer.offload;
+}
+
+TEST(RowOffload, FrameworksShardingAndRecomputationSayIt) {
+  TrainingRow row;
+  EXPECT_EQ(found(row), Offload{});
+  row.framework = "HF + Deepspeed Zero 3 + Full Offload";
+  EXPECT_EQ(found(row), kBoth);
+  row.framework = "DeepSpeed ZeRO-Offload";
+  EXPECT_EQ(found(row), kOptimizer);
+  row.framework = "PyTorch";
+  row.fsdp_zero = "FSDP2 cpu_offload";
+  EXPECT_EQ(found(row), kBoth);
+  row.fsdp_zero = "ZeRO-2 offload";
+  EXPECT_EQ(found(row), kOptimizer);
+  row.fsdp_zero = "ZeRO-3, optimizer offload";
+  EXPECT_EQ(found(row), kOptimizer);
+  row.fsdp_zero = "";
+  row.recompute = "activation offloading";
+  EXPECT_EQ(found(row), kActivations);
+}
+
+TEST(RowOffload, SwitchesInNotesCountForMore) {
+  TrainingRow row;
+  row.framework = "HF + Deepspeed Zero 3 + Full Offload";
+  row.notes = "Opt Offl=Y; Par Offl=N; Zero=3";
+  EXPECT_EQ(found(row), kOptimizer);
+  row.notes = "Opt Offl=N; Par Offl=N; Zero=3";
+  EXPECT_EQ(found(row), Offload{});
+  row.framework = "MaxText";
+  row.notes = "optimizer_memory_host_offload=True parameter_memory_host_offload=False";
+  EXPECT_EQ(found(row), (Offload{.optimizer = 1, .fetched = true}));
+  row.notes = "kept tensors go to the host";
+  EXPECT_EQ(found(row), kActivations);
+  row.notes = "CPU offload False";  // LLM Foundry's tables say so in every row
+  EXPECT_EQ(found(row), Offload{});
+}
+
+TEST(RowOffload, RowsAreReadWithIt) {
+  TrainingRow row;
+  row.gpu = "V100-32GB";
+  row.framework = "HF + Deepspeed Zero 3 + Full Offload";
+  row.gpus = row.dp = 16;
+  row.layers = 40;
+  row.hidden = 7168;
+  row.heads = 32;
+  row.vocab = 50257;
+  row.seq_len = 1024;
+  row.tp = row.pp = 1;
+  row.recompute = "full";
+  row.micro_batch = 4;
+  row.global_batch = 64;
+  const auto answer = predict(row);
+  ASSERT_TRUE(std::holds_alternative<RowPrediction>(answer));
+  EXPECT_TRUE(std::get<RowPrediction>(answer).fits);  // 25e9 parameters, 16 bytes each, on 16
+  row.offload = "none";
+  EXPECT_FALSE(std::get<RowPrediction>(predict(row)).fits);
+  row.offload = "parameters";
+  row.pp = 2;
+  EXPECT_EQ(std::get<std::string>(predict(row)),
+            "weights on the host are modelled without pipelines only");
+  row.pp = 1;
+  // Policies that name what goes to the host, unless the column has the last word.
+  row.framework = "MaxText";
+  row.offload = "";
+  row.recompute = "qkv_proj_offloaded";
+  const auto read = row_case(row);
+  EXPECT_NEAR(std::get<RowCase>(read).layout.offload.activations, 3.0 / 4, 1e-9);
+}
+
+}  // namespace
+}  // namespace parallel_opt
