@@ -23,7 +23,7 @@ namespace {
 void refuse_on_cores(const Args& args) {
   std::vector<Fault> faults;
   for (const char* flag : {"tensor", "pipeline", "virtual-stages", "context", "expert", "shard",
-                           "shard-degree", "schedule", "sequence-parallel", "stack"}) {
+                           "shard-degree", "schedule", "sequence-parallel", "stack", "offload"}) {
     const auto value = args.get(flag);
     if (!value || *value == "1" || *value == "0" || *value == "none") continue;
     faults.push_back({std::string("--") + flag, "is estimated for accelerators only",
@@ -79,13 +79,39 @@ void judge_memory(double limit, EstimateDocument& document) {
   document.fits = document.estimate.peak_memory_bytes.value <= limit;
 }
 
+std::string byte_count(double count) { return show(Bytes(std::llround(count))); }
+
+/// What the memory of a node has to hold, all its devices together.
+void judge_host(const LayoutCost& cost, const Accelerator& device, const ParallelLayout& layout,
+                EstimateDocument& document) {
+  if (!layout.offload.any()) return;
+  document.host_memory_bytes = std::round(host_memory_bytes(cost, device, layout));
+  if (device.host.memory_bytes > 0) {
+    document.host_limit_bytes = std::floor(kUsableHostMemory * device.host.memory_bytes);
+  }
+  if (!host_holds(cost, device, layout)) document.fits = false;
+}
+
+std::string host_text(const EstimateDocument& document) {
+  const double needed = document.host_memory_bytes.value_or(0);
+  if (!document.host_limit_bytes) {
+    return "each host has to hold " + byte_count(needed) + "; its memory is not known";
+  }
+  const bool holds = needed <= *document.host_limit_bytes;
+  return (holds ? "fits in the memory of each host: " : "does not fit in the memory of a host: ") +
+         byte_count(needed) + " of " + byte_count(*document.host_limit_bytes);
+}
+
 std::string fits_text(const EstimateDocument& document) {
-  const auto bytes = [](double count) { return show(Bytes(std::llround(count))); };
   const Uncertain& peak = document.estimate.peak_memory_bytes;
-  const std::string of = " of " + bytes(document.memory_limit_bytes);
-  if (!document.fits) return "does not fit in memory: " + bytes(peak.value) + of;
-  if (peak.high <= document.memory_limit_bytes) return "fits in memory: " + bytes(peak.value) + of;
-  return "fits in memory: " + bytes(peak.value) + of + ", but may take up to " + bytes(peak.high);
+  const std::string of = " of " + byte_count(document.memory_limit_bytes);
+  if (peak.value > document.memory_limit_bytes) {
+    return "does not fit in memory: " + byte_count(peak.value) + of;
+  }
+  if (peak.high <= document.memory_limit_bytes)
+    return "fits in memory: " + byte_count(peak.value) + of;
+  return "fits in memory: " + byte_count(peak.value) + of + ", but may take up to " +
+         byte_count(peak.high);
 }
 
 EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const Cluster& cluster) {
@@ -123,6 +149,13 @@ std::string words(const ParallelLayout& l) {
   if (l.recompute != RecomputeRule::none) {
     parts.push_back("recompute " + std::string(name_of(l.recompute)));
   }
+  const auto offloaded = [&](const char* part, double share) {
+    if (share <= 0) return;
+    parts.push_back("offload " + std::string(part) + (share < 1 ? " " + show(share) : ""));
+  };
+  offloaded(l.offload.fetched ? "states" : "optimizer", l.offload.optimizer);
+  offloaded("parameters", l.offload.parameters ? 1 : 0);
+  offloaded("activations", l.offload.activations);
   parts.push_back(std::to_string(std::int64_t(l.micro_batches)) +
                   (l.micro_batches == 1 ? " micro-batch of " : " micro-batches of ") +
                   std::to_string(std::int64_t(l.micro_batch)));
@@ -150,6 +183,7 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   const double limit = job.memory_limit_bytes ? double(job.memory_limit_bytes->value)
                                               : device.memory_bytes * kUsableMemory;
   judge_memory(limit, document);
+  judge_host(cost, device, stated.layout, document);
   return document;
 }
 
@@ -183,6 +217,7 @@ ExitCode run_estimate(const Args& args, const Console& console) {
                   << " to " << show(carbon.high) << ", " << name_of(carbon.quality) << ")\n";
     }
     console.out << '\n' << fits_text(document) << '\n';
+    if (document.host_memory_bytes) console.out << host_text(document) << '\n';
   }
   return ExitCode::ok;
 }

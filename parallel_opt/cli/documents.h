@@ -138,6 +138,8 @@ struct EstimateDocument {
   std::optional<Uncertain> carbon_g;
   bool fits = true;
   double memory_limit_bytes = 0;
+  std::optional<double> host_memory_bytes;
+  std::optional<double> host_limit_bytes;
   int devices_used = 1;
   std::string layout;
   std::string stack;
@@ -150,9 +152,15 @@ void fields(Visitor& visit, T& document) {
   fields(visit, document.estimate);
   visit("carbon_g", document.carbon_g,
         "CO2 equivalent of one step; absent: the cluster's zones do not say");
-  visit("fits", document.fits, "the predicted peak's value is within memory_limit_bytes");
+  visit("fits", document.fits,
+        "the predicted peak's value is within memory_limit_bytes, and host_memory_bytes within "
+        "host_limit_bytes");
   visit("memory_limit_bytes", document.memory_limit_bytes,
         "what training may use of a device, or the stated limit");
+  visit("host_memory_bytes", document.host_memory_bytes,
+        "of one node, what its devices offload; absent: nothing");
+  visit("host_limit_bytes", document.host_limit_bytes,
+        "what training may use of a node's memory; absent: not known, or nothing is offloaded");
   visit("devices_used", document.devices_used, "devices of the layout");
   visit("layout", document.layout, "in words");
   visit("stack", document.stack, "software stack whose rules were used");

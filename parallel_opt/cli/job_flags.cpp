@@ -22,6 +22,7 @@ constexpr Unavailable kUnavailable[] = {
     {"shard-degree", "1", "sharding of optimizer states, gradients or parameters"},
     {"schedule", "none", "a pipeline schedule"},
     {"sequence-parallel", nullptr, "sequence parallelism"},
+    {"offload", "none", "offloading to the host"},
     {"stack", nullptr, "calibration for another software stack"},
 };
 
@@ -92,6 +93,7 @@ std::vector<Flag> layout_flags() {
       {"attention", choices<AttentionKernel>(), "how attention runs on a CPU"},
       {"fused-optimizer", "on|off", "one kernel per optimizer step"},
       {"recompute", "none|full|selective|FILE", "activations that are computed again"},
+      {"offload", "PARTS", "on the host: optimizer or states, parameters, activations=0.5"},
       {"tensor", "N", "ways that operators are split"},
       {"pipeline", "N", "pipeline stages"},
       {"virtual-stages", "N", "stages per rank"},

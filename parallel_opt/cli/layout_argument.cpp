@@ -1,6 +1,7 @@
 #include "parallel_opt/cli/layout_argument.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "parallel_opt/simulate/schedule.h"
@@ -32,6 +33,63 @@ RecomputeRule recompute_from(const Args& args, const SoftwareStack& stack) {
   if (!text) return stack.recompute;
   if (const auto rule = enum_from<RecomputeRule>(*text)) return *rule;
   throw UsageError("--recompute", "'" + *text + "' cannot be estimated", "none, selective or full");
+}
+
+/// "0.25", "25%", in (0, 1].
+double share_from(const std::string& part, const std::string& text) {
+  const bool percent = text.ends_with('%');
+  const char* const end = text.data() + text.size() - (percent ? 1 : 0);
+  double share = 0;
+  const auto read = std::from_chars(text.data(), end, share);
+  if (percent) share /= 100;
+  if (read.ec != std::errc() || read.ptr != end || !(share > 0 && share <= 1)) {
+    throw UsageError("--offload", "'" + text + "' is no share of " + part,
+                     "more than 0, at most 1: " + part + "=0.5");
+  }
+  return share;
+}
+
+/// "optimizer,activations=0.5".
+Offload offload_from(const Args& args) {
+  Offload off;
+  const std::string text = args.get_or("offload", "none");
+  if (text == "none") return off;
+  for (const std::string& word : split(text, ',')) {
+    const std::string part(trim(word.substr(0, word.find('='))));
+    const bool some = word.find('=') != std::string::npos;
+    const double share =
+        some ? share_from(part, std::string(trim(word.substr(word.find('=') + 1)))) : 1;
+    if ((part == "optimizer" || part == "states") && off.optimizer > 0) {
+      throw UsageError("--offload", "the optimizer's states are named twice",
+                       "optimizer: the host's cores make the step; states: the device does");
+    }
+    if (part == "optimizer" || part == "states") {
+      off.optimizer = share;
+      off.fetched = part == "states";
+    } else if (part == "activations") {
+      off.activations = share;
+    } else if (part == "parameters" && share == 1) {
+      off.parameters = true;
+    } else if (part == "parameters") {
+      throw UsageError("--offload", "parameters are the host's as a whole", "leave out the share");
+    } else {
+      throw UsageError("--offload", "'" + part + "' cannot be offloaded",
+                       "optimizer or states, parameters, activations, or none");
+    }
+  }
+  return off;
+}
+
+void check_offload(const ParallelLayout& l) {
+  if (!l.offload.parameters) return;
+  if (l.shard < 3) {
+    throw UsageError("--offload", "parameters go to the host where they are sharded only",
+                     "add --shard 3, or leave parameters out");
+  }
+  if (l.pipeline > 1) {
+    throw UsageError("--offload", "stages of a pipeline keep their parameters",
+                     "leave parameters or --pipeline out");
+  }
 }
 
 /// Every named schedule has a closed form; tables of actions are simulated. Stages per rank are the
@@ -183,6 +241,8 @@ StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFa
   read_data(args, devices, out);
   read_schedule(args, l);
   l.recompute = recompute_from(args, *out.stack);
+  l.offload = offload_from(args);
+  check_offload(l);
   l.sequence_parallel =
       args.has("sequence-parallel") || (out.stack->sequence_parallel && l.tensor > 1);
   l.element_bytes = job.precision == Precision::fp32 ? 4 : 2;

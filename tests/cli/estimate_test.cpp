@@ -204,5 +204,54 @@ TEST(Estimate, SlowestDeviceOfAMixedClusterDecides) {
             fast["step_time_s"]["value"].get<double>());
 }
 
+TEST(Estimate, OffloadingMovesBytesToTheHostsAndSaysWhetherTheyHoldThem) {
+  const std::vector<std::string> flags = {"--shard", "3", "--micro-batch", "1"};
+  const auto with = [&](const char* offload) {
+    std::vector<std::string> words = flags;
+    words.insert(words.end(), {"--offload", offload});
+    return document(words);
+  };
+  const json here = with("none"), away = with("optimizer,activations=50%");
+  EXPECT_FALSE(here.contains("host_memory_bytes"));
+  EXPECT_LT(away["peak_memory_bytes"]["value"], here["peak_memory_bytes"]["value"]);
+  EXPECT_GT(away["step_time_s"]["value"], here["step_time_s"]["value"]);
+  EXPECT_GT(away["host_memory_bytes"], 0);
+  EXPECT_EQ(away["host_limit_bytes"], 0.9 * 2e12);
+  EXPECT_THAT(away["layout"], HasSubstr("offload optimizer, offload activations 0.500, "));
+  EXPECT_GT(with("states")["step_time_s"]["value"], here["step_time_s"]["value"]);
+  const CliRun run = estimate({"--shard", "3", "--offload", "optimizer,parameters"});
+  EXPECT_THAT(run.out, HasSubstr("copies to the host and back"));
+  EXPECT_THAT(run.out, HasSubstr("\nfits in the memory of each host: "));
+  // A trillion parameters, 16 bytes each on two hosts of 2 TB.
+  const CliRun large = run_cli({"estimate", "transformer:layers=128,hidden=25600,heads=160,seq=256",
+                                "--cluster", "2n8xH100-SXM-80GB", "--shard", "3", "--micro-batch",
+                                "1", "--offload", "optimizer,parameters", "--json"});
+  EXPECT_EQ(json::parse(large.out)["fits"], false);
+  EXPECT_GT(json::parse(large.out)["host_memory_bytes"], 0.9 * 2e12);
+}
+
+TEST(Estimate, OffloadsNoNonsense) {
+  const auto error = [](const char* offload, const char* shard = "3", const char* pipeline = "1") {
+    return estimate({"--shard", shard, "--pipeline", pipeline, "--offload", offload}).err;
+  };
+  EXPECT_EQ(error("gradients"),
+            "error: --offload: 'gradients' cannot be offloaded (optimizer or states, parameters, "
+            "activations, or none)\n");
+  EXPECT_EQ(error("activations=2"),
+            "error: --offload: '2' is no share of activations (more than 0, at most 1: "
+            "activations=0.5)\n");
+  EXPECT_EQ(error("optimizer,states"),
+            "error: --offload: the optimizer's states are named twice (optimizer: the host's cores "
+            "make the step; states: the device does)\n");
+  EXPECT_EQ(error("parameters", "1"),
+            "error: --offload: parameters go to the host where they are sharded only (add --shard "
+            "3, or leave parameters out)\n");
+  EXPECT_EQ(error("parameters", "3", "2"),
+            "error: --offload: stages of a pipeline keep their parameters (leave parameters or "
+            "--pipeline out)\n");
+  EXPECT_EQ(error("parameters=0.5"),
+            "error: --offload: parameters are the host's as a whole (leave out the share)\n");
+}
+
 }  // namespace
 }  // namespace parallel_opt
