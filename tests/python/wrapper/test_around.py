@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from launching import losses, run
 from test_facade import PLAIN, batch, net
-from test_launch import losses, run
 from torch import nn
 
 from parallel_opt import OptimizedParallel

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from launching import losses, run, started
+
 TRAIN = """
 import os, torch
 from parallel_opt import OptimizedParallel
@@ -25,17 +27,6 @@ for step in range(8):
     print(f"step {step} loss {loss.item():.6f}")
 print("world", os.environ["WORLD_SIZE"])
 """
-
-
-def run(tmp_path: Path, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    path = tmp_path / "train.py"
-    path.write_text(script)
-    command = [sys.executable, "-m", "parallel_opt.launch", *flags, str(path), "--lr", "0.5"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-
-
-def losses(output: str) -> list[float]:
-    return [float(line.split()[3]) for line in output.splitlines() if line.startswith("step")]
 
 
 def test_one_and_two_ranks_print_the_same_losses_once(tmp_path: Path) -> None:
@@ -78,9 +69,8 @@ def test_quiet_run_tells_nothing_and_another_run_its_plan(tmp_path: Path) -> Non
 
 def test_plan_of_another_model_is_a_fault_of_the_input(tmp_path: Path) -> None:
     other = "model = OptimizedParallel(torch.nn.Linear(4, 3), **pins)\nmodel(torch.ones(6, 4))\n"
-    made = TRAIN[: TRAIN.index("model =")] + other + "model.export_plan('plan.json')\n"
-    command = [sys.executable, "-c", made]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    made = TRAIN[: TRAIN.index("model =")] + other
+    run(tmp_path, made + f"model.export_plan(r'{tmp_path}/plan.json')\n", "--ranks", "1")
     done = run(tmp_path, TRAIN, "--plan", str(tmp_path / "plan.json"))
     assert done.returncode == 4
     script, fault = done.stderr.splitlines()[-2:]
@@ -103,8 +93,11 @@ def test_exit_code_of_the_script_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_arguments_reach_the_script(tmp_path: Path) -> None:
-    done = run(tmp_path, "import sys; print(sys.argv[1:], __name__)", "--ranks", "1")
-    assert done.stdout == "['--lr', '0.5'] __main__\n"
+    """Launcher and ranks are programs here, as a user has them."""
+    script = tmp_path / "train.py"
+    script.write_text("import sys; print(sys.argv[1:], __name__)")
+    done = started(["--ranks", "2", str(script), "--lr", "0.5"])
+    assert (done.returncode, done.stdout) == (0, "['--lr', '0.5'] __main__\n"), done.stderr
 
 
 def test_one_dead_rank_ends_the_others(tmp_path: Path) -> None:
@@ -172,11 +165,9 @@ for width in (4, 8):
 
 def test_second_model_of_a_relaunched_script_plans_for_itself(tmp_path: Path) -> None:
     # What a start that was asked for by the first model's plan looks like.
-    one = TWO_MODELS.replace("(4, 8)", "(4,)").replace("print(", "model.export_plan('p'); print(")
-    (tmp_path / "one.py").write_text(one)
-    first = subprocess.run(
-        [sys.executable, "one.py"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    export = f"model.export_plan(r'{tmp_path}/p')"
+    one = TWO_MODELS.replace("(4, 8)", "(4,)").replace("print(", f"{export}; print(")
+    first = run(tmp_path, one, "--ranks", "1")
     assert first.returncode == 0, first.stderr
     (tmp_path / "two.py").write_text(TWO_MODELS)
     done = subprocess.run(
@@ -210,8 +201,7 @@ def test_killed_launcher_leaves_no_orphan(tmp_path: Path) -> None:
 
 
 def test_missing_script(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "parallel_opt.launch", str(tmp_path / "none.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = started([str(tmp_path / "none.py")])
     assert done.returncode == 4
     assert done.stderr == f"error: {tmp_path}/none.py: no such script (is the path right?)\n"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_launch import losses, run
+from launching import losses, run
 from torch import nn
 from torch.func import functional_call
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_launch import run
+from launching import run
 
 HINT = "(end it by a number of steps, or let rank 0 look at the clock and broadcast what it finds)"
 PARTED = """

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from launching import Done, forked
 
 MAIN = """
 import pickle
@@ -37,11 +38,8 @@ def package(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "parallel_opt.launch", *words]
-    return subprocess.run(
-        command, cwd=where, capture_output=True, text=True, timeout=240, check=False
-    )
+def run(where: Path, *words: str) -> Done:
+    return forked([*words], where, where)
 
 
 def test_a_module_runs_as_by_python_on_every_rank(package: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_launch import losses, run
+from launching import losses, run
 
 HEAD = """
 import os, sys, random, torch, torch.nn as nn, torch.nn.functional as F, torch.distributed as dist
