@@ -174,9 +174,12 @@ struct LayoutStages {
   double link_bytes_per_s = 0;  ///< between ranks of the pipeline
   double link_latency_s = 0;
   double copy_bytes_per_s = 0;  ///< to the host and back, each way
-  double step_s = 0;            ///< host work once per step
+  double step_s = 0;            ///< once per step: host work, waiting for the slowest machine
   double loading_s = 0;         ///< waiting for samples, once per step
-  double reduce_hides = 0;      ///< share of a reduction that may run beside a backward
+  double gather_hides = 0;      ///< share of a gather that may run beside compute
+  double reduce_hides = 0;      ///< of a reduction
+  double send_hides = 0;        ///< of a transfer between stages
+  bool reduces_once = false;    ///< sharded gradients too: after the last micro-batch
 };
 
 LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& device,

@@ -106,6 +106,8 @@ class LayoutModel {
     return pipeline_ > 1 && l_.schedule == ScheduleKind::dualpipe;
   }
   double send_s() const noexcept;
+  /// Interleaved stages compute while others' tensors travel.
+  bool sends_beside() const noexcept { return stack_.overlaps_sends && chunks() > 1; }
   /// Parts of a boundary that travel side by side.
   double send_split() const noexcept { return stack_.scatters_sends ? tensor_ : wide_split_; }
   double all_reduce(double bytes) const noexcept;
@@ -195,6 +197,7 @@ class LayoutModel {
   double first_layers_ = 0;  ///< of the stage with the embedding
   double inner_layers_ = 0;  ///< of every stage between
   double last_layers_ = 0;   ///< of the stage with the head
+  double head_layers_ = 0;   ///< that the head stands for where blocks are placed
 };
 
 }  // namespace parallel_opt

@@ -19,7 +19,8 @@ void LayoutModel::place_blocks(double head) noexcept {
     first_layers_ = equal(2) ? inner_layers_ - 1 : inner_layers_;
     return;
   }
-  const double units = stack_.balances_head ? layers_ + head : layers_;
+  head_layers_ = stack_.balances_head ? head : 0;
+  const double units = layers_ + head_layers_;
   first_layers_ = inner_layers_ = std::min(layers_, std::ceil(units / pipeline_ - 1e-9));
   last_layers_ = std::clamp(layers_ - first_layers_ * (pipeline_ - 1), 0.0, first_layers_);
   if (!stack_.balances_head) last_layers_ = std::max(last_layers_, std::floor(layers_ / pipeline_));
@@ -83,8 +84,9 @@ double LayoutModel::in_flight() const noexcept {
     case ScheduleKind::zb_h2:
       return std::min(m, 2 * p - 1);
     case ScheduleKind::dualpipe:
-    case ScheduleKind::dualpipe_v:
       return std::min(m, p + 1);
+    case ScheduleKind::dualpipe_v:  // 2 p + 1 half stages
+      return std::min(m, p + 0.5);
   }
   return std::min(m, p);
 }

@@ -13,8 +13,12 @@ LayoutStages LayoutModel::stages() const {
   for (const BlockFacts& block : facts_.blocks) {
     const BlockTime ahead = forward(block, true), back = backward(ahead);
     const double n = block.repeats;
-    const double ahead_exposed = ahead.tensor + ahead.expert + ahead.context;
-    const double back_exposed = back.tensor + back.expert + back.context;
+    // What a schedule hides behind other micro-batches is experts' traffic alone.
+    const auto exposed = [&](const BlockTime& time) {
+      return hides_experts() ? p_.gather_overlap * time.expert
+                             : time.tensor + time.expert + time.context;
+    };
+    const double ahead_exposed = exposed(ahead), back_exposed = exposed(back);
     layer.forward_s += n * (ahead.whole() - ahead_exposed);
     layer.backward_s += n * (back.whole() - back_exposed);
     layer.forward_exposed_s += n * ahead_exposed;
@@ -32,9 +36,9 @@ LayoutStages LayoutModel::stages() const {
     const bool is_first = i == 0, is_last = i == count - 1;
     // Whole blocks; where the head is balanced, the last stage takes what the others leave.
     const double usual = is_first ? first_layers_ : inner_layers_;
-    const double ranks_layers = l_.virtual_stages > 1 ? std::ceil(left / (count - i) - 1e-9)
-                                : is_last             ? left
-                                                      : std::min(left, usual);
+    const double equal = std::ceil((left + head_layers_) / (count - i) - 1e-9);
+    const double ranks_layers =
+        is_last ? left : std::min(left, l_.virtual_stages > 1 ? equal : usual);
     const double share = blocks > 0 ? ranks_layers / blocks : 0;
     left -= ranks_layers;
     LayoutStage stage;
@@ -58,15 +62,19 @@ LayoutStages LayoutModel::stages() const {
     out.stages.push_back(stage);
   }
   const bool inside = l_.devices() <= device_.per_node;
-  out.link_bytes_per_s = inside ? pair_rate() : network_rate();
-  out.link_latency_s = inside ? p_.link_latency_s : p_.network_latency_s;
+  out.link_bytes_per_s = (inside ? pair_rate() : network_rate()) / p_.send;
+  out.link_latency_s = (inside ? p_.link_latency_s : p_.network_latency_s) * p_.send;
+  out.send_hides = sends_beside() ? p_.overlap : 0;
   out.boundary_bytes = facts_.blocks.empty() ? 0
                                              : facts_.blocks.front().boundary_elements * rows_ *
                                                    element_bytes() / send_split();
   out.copy_bytes_per_s = copy_rate();
-  out.step_s = p_.step_s;
-  out.loading_s = run().loading_s;
-  out.reduce_hides = stack_.overlaps_data ? p_.overlap : 0;
+  const LayoutCost closed = run();
+  out.step_s = closed.other_s;
+  out.loading_s = closed.loading_s;
+  out.gather_hides = stack_.overlaps_shards ? p_.gather_overlap : 0;
+  out.reduce_hides = l_.shard >= 3 ? out.gather_hides : stack_.overlaps_data ? p_.overlap : 0;
+  out.reduces_once = stack_.reduces_once;
   return out;
 }
 

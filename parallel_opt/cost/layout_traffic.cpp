@@ -101,8 +101,7 @@ double LayoutModel::send_s() const noexcept {
   const double boundary =
       facts_.blocks.empty() ? 0 : facts_.blocks.front().boundary_elements * rows_ * element_bytes();
   const double latency = inside ? p_.link_latency_s : p_.network_latency_s;
-  const bool beside = stack_.overlaps_sends && chunks() > 1;
-  return 2 * p_.send * (beside ? 1 - p_.overlap : 1) * chunks() *
+  return 2 * p_.send * (sends_beside() ? 1 - p_.overlap : 1) * chunks() *
          (boundary / send_split() / rate + latency);
 }
 

@@ -37,6 +37,22 @@ StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathe
   return work;
 }
 
+/// A stage waits for the part of a transfer that does not hide: of what it sends or, where a pass
+/// sends nothing, of what it receives.
+void add_sends(const LayoutStages& stages, StepWork& work) {
+  work.blocking_sends = stages.send_hides <= 0;
+  const double beside = work.blocking_sends ? 1 : stages.send_hides;
+  work.links.push_back(
+      {"between stages", stages.link_latency_s * beside, stages.link_bytes_per_s / beside, false});
+  const double send_s = stages.boundary_bytes / stages.link_bytes_per_s + stages.link_latency_s;
+  const double waits_s = (1 - stages.send_hides) * send_s;
+  for (std::size_t i = 0; i < work.stages.size(); ++i) {
+    const bool first = i == 0, last = i + 1 == work.stages.size();
+    if (!work.blocking_sends || last) work.stages[i].forward_exposed_s += waits_s;
+    if (!work.blocking_sends || first) work.stages[i].backward_exposed_s += waits_s;
+  }
+}
+
 }  // namespace
 
 StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
@@ -47,7 +63,7 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
     work.stages.push_back(stage_work(stage, stages.boundary_bytes, gathers));
   }
   if (layout.pipeline > 1) {
-    work.links.push_back({"between stages", stages.link_latency_s, stages.link_bytes_per_s, false});
+    add_sends(stages, work);
   }
   const bool reduces = std::ranges::any_of(
       stages.stages, [](const LayoutStage& stage) { return stage.reduce_s > 0; });
@@ -55,7 +71,15 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
     // Pipelines keep gathered weights, and their gradients, for the whole step.
     const bool keeps = layout.pipeline > 1;
     work.gather = !gathers ? GatherWhen::never : keeps ? GatherWhen::once : GatherWhen::each_pass;
-    work.reduce = gathers && !keeps ? ReduceWhen::each : ReduceWhen::last;
+    work.reduce = gathers && !keeps && !stages.reduces_once ? ReduceWhen::each : ReduceWhen::last;
+    // Gathers of pipelines run before their stage has its first micro-batch.
+    work.gather_hides = keeps ? 1 : stages.gather_hides;
+    work.reduce_hides = stages.reduce_hides;
+    if (work.gather == GatherWhen::each_pass) {
+      // One rank stands for all: its gathers and its reductions travel on the same wires.
+      work.collective_link = int(work.links.size());
+      work.links.push_back({"between replicas", 0, 1, true});
+    }
   }
   work.together_s = stages.step_s + stages.loading_s;
   work.optimizer_together = true;

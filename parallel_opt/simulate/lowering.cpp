@@ -43,6 +43,8 @@ struct RankState {
   std::int32_t before_2 = -1;            ///< and of the one before that
   std::int32_t sent = -1;                ///< a send that compute waits for
   std::int32_t last_reduce = -1;
+  double stall_s = 0;    ///< that the next compute task waits for collectives beside it
+  double reduces_s = 0;  ///< likewise for a stage's last, once its gradient has been handed on
   int loads = 0;
   std::size_t gathers_met = 0;
   std::vector<std::size_t> reduces_met = {};  ///< by meeting
@@ -62,6 +64,7 @@ class Lowering {
   void action(RankState& state, std::size_t i);
   void feed(RankState& state, const Action& a);
   std::int32_t compute(RankState& state, const Action& a, double work_s, TaskKind kind, int group);
+  std::int32_t stall(const RankState& state, const Action& a, double seconds);
   std::int32_t slices(RankState& state, const Action& a, double work_s, bool gathers, bool reduces);
   std::int32_t together(RankState& state, const Action& a, const Action& b, bool reduces);
   void after(RankState& state, const Action& a, std::int32_t done);
@@ -222,6 +225,7 @@ void Lowering::action(RankState& state, std::size_t i) {
   state.before_2 = std::exchange(state.before, done);
   after(state, a, a.with_next ? done - 1 : done);
   if (a.with_next) after(state, row[i + 1], done);
+  if (state.reduces_s > 0) state.before = stall(state, a, std::exchange(state.reduces_s, 0));
 }
 
 /// What must be on the device before an action, other than results of other stages.
@@ -246,12 +250,18 @@ void Lowering::feed(RankState& state, const Action& a) {
 
 std::int32_t Lowering::compute(RankState& state, const Action& a, double work_s, TaskKind kind,
                                int group) {
+  if (state.stall_s > 0) stall(state, a, std::exchange(state.stall_s, 0));
   work_s *= slowdown_of(state.rank) * jitter_factor(jitter_, state.rank, a);
   const std::int32_t id =
       out_.graph.add(task_of(a, work_s, kind, out_.ranks[at(state.rank)].compute, group));
   for (const std::int32_t needed : state.needs) out_.graph.add_need(id, needed);
   state.needs.clear();
   return id;
+}
+
+/// Compute waits for what of a collective does not hide.
+std::int32_t Lowering::stall(const RankState& state, const Action& a, double seconds) {
+  return out_.graph.add(task_of(a, seconds, TaskKind::stall, out_.ranks[at(state.rank)].compute));
 }
 
 /// An action layer group by layer group, with the gathers before and the reductions after each.
@@ -373,6 +383,7 @@ void Lowering::gather(RankState& state, const Action& a, int group, std::size_t 
                  task_of(a, g.gather_s, TaskKind::gather, on, group), work_.replicas, needed);
   done.push_back({.gather = id});
   state.needs.push_back(id);
+  state.stall_s += (1 - work_.gather_hides) * g.gather_s;
   if (work_.gather == GatherWhen::once) state.gathered[at(a.stage)] = id;
 }
 
@@ -399,6 +410,10 @@ void Lowering::reduce(RankState& state, int stage, int group, std::int32_t neede
   state.last_reduce =
       collective(reduces_[meeting], state.reduces_met[meeting],
                  task_of(a, g.reduce_s, TaskKind::reduce, on, group), members, needed);
+  // Copies of the model wait for theirs at the end as it is.
+  if (copies) return;
+  double& stall_s = work_.reduce == ReduceWhen::each ? state.stall_s : state.reduces_s;
+  stall_s += (1 - work_.reduce_hides) * g.reduce_s;
 }
 
 /// With two copies of the model both meet at the end, in the order of the stages: each rank would

@@ -136,6 +136,10 @@ RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& st
     const Task& task = graph.tasks[at(id)];
     const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
     use.busy_s += end_s - start_s;
+    if (task.what() == TaskKind::stall) {
+      use.exposed_s += end_s - start_s;
+      in_actions_s += end_s - start_s;
+    }
     if (!is_action(task.what())) continue;
     in_actions_s += end_s - start_s;
     use.exposed_s += (end_s - start_s) * run.exposed_share(id);

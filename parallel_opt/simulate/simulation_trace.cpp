@@ -54,6 +54,8 @@ std::string name_of_task(const StepRun& run, std::int32_t id) {
       return "optimizer";
     case TaskKind::join:
       return "meet";
+    case TaskKind::stall:
+      return "wait for a collective";
   }
   return "";
 }

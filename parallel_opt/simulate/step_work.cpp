@@ -133,6 +133,10 @@ void WorkCheck::once() {
   if (!(work.slowdown >= 1 && work.slowdown < 1e9)) {
     refuse(".slowdown", "is no factor", "a number of at least 1");
   }
+  for (const auto& [name, value] :
+       {std::pair(".gather_hides", work.gather_hides), {".reduce_hides", work.reduce_hides}}) {
+    if (!(value >= 0 && value <= 1)) refuse(name, "is no share", "a number from 0 to 1");
+  }
   if (work.prefetch < 0) refuse(".prefetch", "is below 0", "0: nothing is gathered ahead");
   if (work.loaded_ahead < 0) refuse(".loaded_ahead", "is below 0", "0: nothing is loaded yet");
   if (work.replicas < 1 || work.replicas > kMostReplicas) {

@@ -91,6 +91,10 @@ struct StepWork {
   ReduceWhen reduce = ReduceWhen::never;
   int prefetch = 1;                         ///< groups gathered ahead of the one that computes
   std::optional<int> collective_link = {};  ///< the shared link that gathers and reductions occupy
+  /// Of a gather and of a reduction, the share that hides behind compute; compute waits for the
+  /// rest also while it has work.
+  double gather_hides = 1;
+  double reduce_hides = 1;
   double slowdown = 1;              ///< of compute and collectives while both run; at least 1
   bool blocking_sends = false;      ///< compute waits until a boundary tensor is sent
   bool optimizer_together = false;  ///< every rank waits for all gradients (norm clipping)

@@ -74,6 +74,8 @@ void fields(Visitor& visit, T& work) {
   visit.optional("reduce", work.reduce, "of gradients: never, after the last micro-batch, each");
   visit.optional("prefetch", work.prefetch, "groups gathered ahead");
   visit("collective_link", work.collective_link, "shared link that gathers and reductions occupy");
+  visit.optional("gather_hides", work.gather_hides, "share of a gather that hides behind compute");
+  visit.optional("reduce_hides", work.reduce_hides, "the same of a reduction");
   visit.optional("slowdown", work.slowdown, "of compute and collectives while both run");
   visit.optional("blocking_sends", work.blocking_sends, "compute waits until a tensor is sent");
   visit.optional("optimizer_together", work.optimizer_together, "all ranks meet before it");

@@ -26,6 +26,7 @@ enum class TaskKind : std::uint8_t {
   optimizer,
   update_gather,  ///< updated parameters
   join,           ///< meeting point of several ranks
+  stall,          ///< compute waits for what does not hide of a collective beside it
 };
 
 /// Something that occupies a stream for a time. The tasks of a stream run in their order.
