@@ -157,7 +157,7 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
 /// They come as that backward's activations go, and lie where those lay (`room`), unless other
 /// micro-batches in flight leave but holes.
 double LayoutModel::passing_gradients(const LayoutCost& stage, double room) const noexcept {
-  if (shards_weights()) return 0;
+  if (shards_weights() || has_buckets()) return 0;  // buckets stay
   const double bytes = stage.weights_bytes / element_bytes() * stack_.passing_gradient_bytes;
   return std::max(0.0, bytes - (in_flight() > 1 ? 0 : room));
 }
@@ -173,6 +173,9 @@ void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
                                          : stack_.gradient_bytes;
   const bool shards_gradients = (l_.shard == 2 || shards_weights()) && !whole;
   stage.gradients_bytes = shared(own, shards_gradients ? owners : 1) * gradient;
+  if (has_buckets()) {
+    stage.gradients_bytes += own.sum() * (l_.pure_half ? l_.element_bytes : stack_.bucket_bytes);
+  }
   stage.optimizer_bytes = shared(own, owners) * state_bytes();
   if (shards_weights()) stage.other_bytes = 2 * kept.largest_weights * element_bytes();
   send_to_host(stage, kept);

@@ -160,6 +160,14 @@ class LayoutModel {
   double on_host() const noexcept;
   double host_rate() const noexcept;
   double copy_rate() const noexcept;
+  /// What is sharded travels with the passes of its block.
+  bool shards_by_block() const noexcept {
+    return l_.shard >= 3 || (l_.shard >= 1 && stack_.shards_blocks);
+  }
+  /// Of DDP, whose replicas share nothing.
+  bool has_buckets() const noexcept {
+    return stack_.bucket_bytes > 0 && l_.shard == 0 && replicas_ > 1;
+  }
   void add_data(LayoutCost& cost, double body_s) const noexcept;
   struct Kept {
     double of_all = 0;           ///< bytes, one micro-batch, all blocks

@@ -129,7 +129,7 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
   };
   // Sharded weights travel block by block, others in buckets.
   const double bucket = std::max(stack_.bucket_parameters, stack_.bucket_per_replica * replicas_);
-  double calls = l_.shard >= 3 ? first_layers_ : std::max(1.0, own.sum() / bucket);
+  double calls = shards_by_block() ? first_layers_ : std::max(1.0, own.sum() / bucket);
   if (l_.shard >= 1 && stack_.owns_whole_tensors) {
     double tensors = 0;  // of one stage; vectors go along
     for (const BlockFacts& block : facts_.blocks) {
@@ -199,10 +199,11 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   add_host_copies(cost, stage);
   if (replicas_ <= 1) return;
   const Exchange once = exchange(stage);
-  if (l_.shard >= 3) {
-    const double gathers = shards_weights() ? l_.micro_batches : 1;
-    const double moved =
-        gathers * 2 * once.gather_s + (stack_.reduces_once ? 1 : gathers) * once.reduce_s;
+  if (shards_by_block()) {
+    // FSDP's SHARD_GRAD_OP keeps weights from a forward to its backward, FULL_SHARD gathers again.
+    const double gathers = pipeline_ <= 1 && states_owners() > 1 ? l_.micro_batches : 1;
+    const double moved = gathers * (l_.shard >= 3 ? 2 : 1) * once.gather_s +
+                         (stack_.reduces_once ? 1 : gathers) * once.reduce_s;
     cost.data_s = exposed(moved, stack_.overlaps_shards ? p_.gather_overlap : 0, body_s);
   } else {
     cost.data_s = exposed(once.reduce_s, stack_.overlaps_data ? p_.overlap : 0,

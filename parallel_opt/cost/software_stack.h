@@ -47,6 +47,7 @@ struct SoftwareStack {
   int shard = 0;                   ///< ZeRO stage where a job does not say
   RecomputeRule recompute = RecomputeRule::none;  ///< where a job does not say
   double gradient_bytes = 4;                      ///< per parameter: main gradients
+  double bucket_bytes = 0;  ///< per parameter: DDP's buckets, beside the main gradients
   double passing_gradient_bytes =
       0;                        ///< per parameter: of one backward, added to the main ones after it
   double reduced_bytes = 4;     ///< per parameter: what travels between replicas
@@ -64,6 +65,7 @@ struct SoftwareStack {
   bool cuts_batch_by_stages = false;  ///< as many micro-batches as stages, where a job does not say
   double bucket_parameters = 1.6e8;   ///< that one collective between replicas carries
   double bucket_per_replica = 0;      ///< and for each replica at least so many
+  bool shards_blocks = false;         ///< FSDP: what it shards travels block by block, always
   bool owns_whole_tensors = false;    ///< ZeRO-1: one collective per owner, not pieces of all
   bool reduces_once = false;  ///< ZeRO-2 and 3: gradients stay whole until the last micro-batch
   bool whole_logits = false;  ///< every tensor rank has all of them
@@ -136,6 +138,7 @@ void fields(Visitor& visit, T& stack) {
   visit("shard", stack.shard, "ZeRO stage by default");
   visit.optional("recompute", stack.recompute, "by default");
   visit("gradient_bytes", stack.gradient_bytes, "per parameter");
+  visit.optional("bucket_bytes", stack.bucket_bytes, "per parameter, of DDP beside main gradients");
   visit.optional("passing_gradient_bytes", stack.passing_gradient_bytes,
                  "per parameter: of one backward, added to the main ones after it");
   visit("reduced_bytes", stack.reduced_bytes, "per parameter, between replicas");
@@ -160,6 +163,7 @@ void fields(Visitor& visit, T& stack) {
                  "as many micro-batches as stages by default");
   visit.optional("bucket_parameters", stack.bucket_parameters,
                  "carried by one collective between replicas");
+  visit.optional("shards_blocks", stack.shards_blocks, "sharded tensors travel block by block");
   visit.optional("bucket_per_replica", stack.bucket_per_replica,
                  "parameters that one collective carries at least for each replica");
   visit.optional("owns_whole_tensors", stack.owns_whole_tensors,
