@@ -285,6 +285,7 @@ Accuracy score_rows(const MeasuredRows& given, const RowPredictor& predictor,
   Accuracy accuracy;
   MeasuredRows measured = given;  // times behind rates are filled in
   std::size_t rates = 0;
+  std::map<std::string, std::size_t> taken;
   accuracy.notes = measured.notes;
   accuracy.rows = static_cast<std::int64_t>(measured.rows.size());
   std::vector<Answered> answered;
@@ -299,10 +300,15 @@ Accuracy score_rows(const MeasuredRows& given, const RowPredictor& predictor,
         row.row.iteration_s = time_of_rate(row.row, answer.prediction);
         rates += std::size_t(row.row.iteration_s.has_value());
       }
-      answered.push_back(answer);
+      for (const std::string& note : answer.prediction.notes) ++taken[note];
+      answered.push_back(std::move(answer));
     } else {
+      for (char& c : reason) c = c == '\n' || c == '\r' ? ' ' : c;  // one line of the table
       accuracy.skipped.push_back({row.row.id, std::move(reason)});
     }
+  }
+  for (const auto& [note, count] : taken) {
+    accuracy.notes.push_back(std::to_string(count) + (count == 1 ? " row: " : " rows: ") + note);
   }
   accuracy.used = static_cast<std::int64_t>(answered.size());
   if (rates > 0) {

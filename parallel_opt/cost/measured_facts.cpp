@@ -93,7 +93,14 @@ void fill_sequence(TrainingRow& row, Fillings& filled) {
   }
 }
 
-void set_iteration(const RawRow& raw, MeasuredRow& measured) {
+/// Shares of the peak are printed as per cent, by some as fractions: none is below 1 per cent.
+double share_of_peak(double printed, const char* column, Fillings& filled) {
+  if (printed > 1) return printed / 100;
+  ++filled[std::string(column) + " is read as a fraction"];
+  return printed;
+}
+
+void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
   TrainingRow& row = measured.row;
   const double stated = raw.iteration_s.value_or(0);
   const double tokens_per_s = raw.tokens_per_s_per_gpu.value_or(0) * row.gpus.value_or(0);
@@ -112,9 +119,9 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured) {
     row.flops_per_s = 1e12 * tflops;
     row.counts_recompute = lower_case(raw.tflops_kind).starts_with("hardware");
   } else if (model_pct > 0) {
-    row.peak_share = model_pct / 100;
+    row.peak_share = share_of_peak(model_pct, "metric_mfu_pct", filled);
   } else if (hardware_pct > 0) {
-    row.peak_share = hardware_pct / 100;
+    row.peak_share = share_of_peak(hardware_pct, "metric_hfu_pct", filled);
     row.counts_recompute = true;
   } else if (raw.tokens_per_s_per_gpu.value_or(0) > 0) {
     measured.untimed = "tokens/s/GPU is stated, but not global_batch, seq_len and gpus";
@@ -123,17 +130,46 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured) {
   }
 }
 
-/// Bytes of a printed GB. nanotron divides by 1024^3 and prints "GB" (its trainer's log of
-/// torch.cuda.max_memory_allocated).
-double memory_unit_bytes(const RawRow& raw) {
+/// Bytes of a printed unit; empty: it is no unit of memory, as a percentage. nanotron divides by
+/// 1024^3 and prints "GB" (its trainer's log of torch.cuda.max_memory_allocated).
+std::optional<double> memory_unit_bytes(const RawRow& raw) {
+  constexpr double kKibi = 1024;
+  constexpr auto kUnits =
+      std::to_array<std::pair<std::string_view, double>>({{"b", 1},
+                                                          {"byte", 1},
+                                                          {"bytes", 1},
+                                                          {"kb", 1e3},
+                                                          {"kib", kKibi},
+                                                          {"mb", 1e6},
+                                                          {"mib", kKibi * kKibi},
+                                                          {"gib", kGibibyte},
+                                                          {"tb", 1e12},
+                                                          {"tib", kKibi * kGibibyte}});
+  std::string unit = lower_case(raw.memory_unit);
+  unit.resize(std::min(unit.size(), unit.find_first_of(" (,;")));  // "GB as printed"
+  for (const auto& [name, bytes] : kUnits) {
+    if (unit == name) return bytes;
+  }
+  if (!unit.empty() && unit != "gb" && unit != "gbyte" && unit != "gigabytes") return std::nullopt;
   const bool binary =
-      raw.memory_unit == "GiB" || raw.row.framework.starts_with("nanotron") ||
+      raw.row.framework.starts_with("nanotron") ||
       (raw.memory_unit.empty() && (raw.row.framework == "torchtitan" ||
                                    raw.row.notes.find("memory in GiB") != std::string::npos));
   return binary ? kGibibyte : 1e9;
 }
 
+void set_peak(const RawRow& raw, TrainingRow& row, Fillings& filled) {
+  if (raw.peak_memory_gb.value_or(0) <= 0) return;
+  const std::optional<double> unit = memory_unit_bytes(raw);
+  if (unit) {
+    row.peak_memory_bytes = *raw.peak_memory_gb * *unit;
+  } else {
+    ++filled["peak_memory_gb is not read, as memory_unit '" + raw.memory_unit + "' is not known"];
+  }
+}
+
 std::string unusable_reason(const TrainingRow& row) {
+  constexpr double kMost = 1e9;
   if (row.gpu.empty() && row.gpu_family.empty()) return "gpu is not stated";
   for (const RowColumn& column : row_columns()) {
     if (column.number == nullptr || column.number == &TrainingRow::params_b) continue;
@@ -142,7 +178,11 @@ std::string unusable_reason(const TrainingRow& row) {
     if (number && (*number != std::floor(*number) || (*number < 1 && !may_be_zero))) {
       return std::string(column.name) + " is " + cell_text(row, column);
     }
+    if (number && *number > kMost) {
+      return std::string(column.name) + " is " + cell_text(row, column) + ", more than can be";
+    }
   }
+  if (product(row) * row.dp.value_or(1) > kMost) return "tp x pp x cp x dp is more than can be";
   return "";
 }
 
@@ -283,17 +323,18 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     TrainingRow& row = raw.row;
     row.source = source_of(raw);
     if (row.framework.empty()) row.framework = framework_of(row);
+    // BigScience's trials on Jean Zay, dated May to July 2021.
+    if (row.source == "bsv100" && row.framework == "Megatron") row.framework = "Megatron (2021)";
     fill_degrees(row, filled);
     fill_sequence(row, filled);
     MeasuredRow& measured = result.rows.emplace_back();
-    const double peak = raw.peak_memory_gb.value_or(0) * memory_unit_bytes(raw);
-    if (peak > 0) row.peak_memory_bytes = peak;
+    set_peak(raw, row, filled);
     measured.row = row;
     if (row.notes.starts_with("container ")) {
       measured.release = row.notes.substr(0, row.notes.find(';'));
     }
-    measured.unusable = unusable_reason(row);
-    set_iteration(raw, measured);
+    measured.unusable = raw.unreadable.empty() ? unusable_reason(row) : raw.unreadable;
+    set_iteration(raw, measured, filled);
     if (raw.kind == TableKind::failures) {
       judge_failure(raw, measured);
       measured.row.iteration_s.reset();

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <regex>
 #include <utility>
 
 #include "parallel_opt/base/error.h"
@@ -65,6 +66,31 @@ constexpr auto kMeasuredColumns = std::to_array<std::string_view>(
     {"metric_iter_time_s", "metric_tokens_per_s_per_gpu", "metric_samples_per_s",
      "metric_tflops_per_gpu", "metric_mfu_pct", "metric_hfu_pct", "peak_memory_gb"});
 
+/// Whether a cell says that nothing is known: a dash, or what tables of Python and R print. "None"
+/// is an answer in columns that may be off.
+bool is_blank(const std::string& cell, std::string_view column) {
+  static constexpr auto kBlanks = std::to_array<std::string_view>(
+      {"nan", "n/a", "na", "n.a.", "<na>", "-", "--", "null", "none", "?"});
+  static constexpr auto kMayBeOff =
+      std::to_array<std::string_view>({"fsdp_zero", "sequence_parallel", "recompute", "offload"});
+  const std::string word = lower_case(cell);
+  if (std::ranges::find(kBlanks, std::string_view(word)) == kBlanks.end()) return false;
+  return word != "none" || std::ranges::find(kMayBeOff, column) == kMayBeOff.end();
+}
+
+bool says_out_of_memory(const std::string& cell) {
+  static const std::regex words(R"(\boom\b|out[ -_]of[ -_]memory)", std::regex::icase);
+  return std::regex_search(cell, words);
+}
+
+/// "1,024" without its commas; other texts as they are.
+std::string without_thousands(const std::string& cell) {
+  static const std::regex grouped(R"([0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?)");
+  std::string digits = cell;
+  if (std::regex_match(cell, grouped)) std::erase(digits, ',');
+  return digits;
+}
+
 const RowColumn* column_named(std::string_view name) {
   const auto* const found = std::ranges::find(kColumns, name, &RowColumn::name);
   return found == kColumns.end() ? nullptr : found;
@@ -110,25 +136,25 @@ class TableReader {
     raw.where = table_.where(record);
     for (const RowColumn& column : kColumns) {
       if (column.number != nullptr) {
-        raw.row.*column.number = number(record, column.name);
+        raw.row.*column.number = number(record, column.name, raw);
       } else if (column.name != "source") {
         raw.row.*column.text = text(record, column.name);
       }
     }
-    raw.row.id = text(record, "id");
+    raw.row.id = cell(record, "id");
     raw.row.notes = text(record, "notes");
     raw.provenance = text(record, "source");
     raw.training_id = text(record, "training_id");
     raw.status = text(record, "status");
     if (raw.kind == TableKind::failures && raw.status.empty()) raw.kind = TableKind::training;
     raw.memory_unit = text(record, "memory_unit");
-    raw.peak_memory_gb = number(record, "peak_memory_gb");
-    raw.iteration_s = number(record, "metric_iter_time_s");
-    raw.tokens_per_s_per_gpu = number(record, "metric_tokens_per_s_per_gpu");
-    raw.samples_per_s = number(record, "metric_samples_per_s");
-    raw.tflops_per_gpu = number(record, "metric_tflops_per_gpu");
-    raw.mfu_pct = number(record, "metric_mfu_pct");
-    raw.hfu_pct = number(record, "metric_hfu_pct");
+    raw.peak_memory_gb = measured(record, "peak_memory_gb", raw);
+    raw.iteration_s = measured(record, "metric_iter_time_s", raw);
+    raw.tokens_per_s_per_gpu = measured(record, "metric_tokens_per_s_per_gpu", raw);
+    raw.samples_per_s = measured(record, "metric_samples_per_s", raw);
+    raw.tflops_per_gpu = measured(record, "metric_tflops_per_gpu", raw);
+    raw.mfu_pct = measured(record, "metric_mfu_pct", raw);
+    raw.hfu_pct = measured(record, "metric_hfu_pct", raw);
     raw.tflops_kind = text(record, "tflops_kind");
     if (raw.row.id.empty()) {
       faults_.push_back({raw.where, "the row has no id", "each row needs a name of its own"});
@@ -142,23 +168,39 @@ class TableReader {
         {table_.name, "column \"" + std::string(column) + "\" is missing", std::move(hint)});
   }
 
-  std::string text(const CsvRecord& record, std::string_view name) const {
+  std::string cell(const CsvRecord& record, std::string_view name) const {
     const std::optional<std::size_t> at = table_.find(name);
     return at ? std::string(trim(record.cells[*at])) : "";
   }
 
-  std::optional<double> number(const CsvRecord& record, std::string_view name) const {
-    const std::string cell = text(record, name);
-    if (cell.empty()) return std::nullopt;
+  std::string text(const CsvRecord& record, std::string_view name) const {
+    std::string found = cell(record, name);
+    return is_blank(found, name) ? "" : found;
+  }
+
+  /// A figure, unless it says that there was no memory for the run: that is a failure.
+  std::optional<double> measured(const CsvRecord& record, std::string_view name,
+                                 RawRow& raw) const {
+    if (raw.kind == TableKind::memory || !says_out_of_memory(cell(record, name))) {
+      return number(record, name, raw);
+    }
+    raw.kind = TableKind::failures;
+    raw.status = "OOM";
+    return std::nullopt;
+  }
+
+  std::optional<double> number(const CsvRecord& record, std::string_view name, RawRow& raw) const {
+    const std::string found = without_thousands(text(record, name));
+    if (found.empty()) return std::nullopt;
     double value = 0;
-    const auto [end, error] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
-    if (error == std::errc() && end == cell.data() + cell.size() && std::isfinite(value) &&
+    const auto [end, error] = std::from_chars(found.data(), found.data() + found.size(), value);
+    if (error == std::errc() && end == found.data() + found.size() && std::isfinite(value) &&
         value >= 0) {
       return value;
     }
-    faults_.push_back({table_.where(record) + ":" + std::string(name),
-                       "\"" + cell + "\" is no number of at least 0",
-                       "an empty cell says that it is not known"});
+    if (raw.unreadable.empty()) {
+      raw.unreadable = std::string(name) + " \"" + found + "\" is no number of at least 0";
+    }
     return std::nullopt;
   }
 
@@ -188,6 +230,8 @@ void join_memory(std::vector<RawRow> memory, std::vector<RawRow>& rows, Places& 
     const auto place = places.find(raw.row.id);
     if (place == places.end()) {
       add_row(std::move(raw), rows, places, faults);
+    } else if (!raw.unreadable.empty()) {
+      rows[place->second].unreadable = raw.unreadable;
     } else if (raw.peak_memory_gb) {
       rows[place->second].peak_memory_gb = raw.peak_memory_gb;
       rows[place->second].memory_unit = raw.memory_unit;

@@ -19,6 +19,7 @@ struct RawRow {
   std::optional<double> peak_memory_gb, iteration_s, tokens_per_s_per_gpu, samples_per_s;
   std::optional<double> tflops_per_gpu, mfu_pct, hfu_pct;
   std::string tflops_kind;
+  std::string unreadable;  ///< which cell is no number; empty: none
 };
 
 /// Fills in what other cells determine, gives figures their units and says what is known of rows

@@ -36,6 +36,7 @@ struct RowPrediction {
   /// Of one step on one device: products and whole attention forward and backward; likewise with
   /// what is computed again; and the peak rate that shares of it are of.
   double flops = 0, flops_again = 0, peak_flops_per_s = 0;
+  std::vector<std::string> notes;  ///< what was taken where the row says nothing, or nothing known
 };
 
 /// A prediction, or why the row cannot be expressed.

@@ -101,6 +101,19 @@ TEST(Accuracy, RatesOfFlopsAreTimesOfTheModelsFlops) {
             "whole, recomputation where the table counts it");
 }
 
+TEST(Accuracy, WhatRowsTookIsCountedAndReasonsAreOneLine) {
+  MeasuredRow odd = timed("a-3", 1);
+  odd.unusable = "first\nsecond";
+  RowPrediction answer = prediction(1);
+  answer.notes = {"stack pytorch, as no framework is stated"};
+  const Accuracy accuracy = score_rows({{timed("a-1", 1), timed("a-2", 1), odd}, {}},
+                                       table_of({{"a-1", answer}, {"a-2", answer}}));
+  EXPECT_EQ(accuracy.notes,
+            std::vector<std::string>{"2 rows: stack pytorch, as no framework is stated"});
+  ASSERT_EQ(accuracy.skipped.size(), 1u);
+  EXPECT_EQ(accuracy.skipped[0].reason, "first second");
+}
+
 TEST(Accuracy, MemoryErrorsAndUnderEstimates) {
   const Accuracy accuracy = score_rows({{with_memory("a-1", 100), with_memory("a-2", 100),
                                          with_memory("a-3", 100), with_memory("a-4", 100)},

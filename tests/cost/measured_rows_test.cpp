@@ -251,20 +251,93 @@ TEST(MeasuredRows, ReleasesComeFromTheNotes) {
 }
 
 TEST(MeasuredRows, EveryFaultIsNamed) {
-  EXPECT_EQ(error_of({"id,gpu,gpus,tp,metric_iter_time_s\na,A100,eight,1,1\nb,A100,8,-2,nan\n"
+  EXPECT_EQ(error_of({"id,gpu,gpus,tp,metric_iter_time_s\na,A100,8,1,1\nb,A100,8,2,1\n"
                       ",A100,8,1,1\na,A100,8,1,1\n",
                       "gpu,gpus\nA100,8\n", "id,gpu\na,A100\n"}),
-            "t0.csv:2:gpus: \"eight\" is no number of at least 0 (an empty cell says that it is "
-            "not known)\n"
-            "t0.csv:3:tp: \"-2\" is no number of at least 0 (an empty cell says that it is not "
-            "known)\n"
-            "t0.csv:3:metric_iter_time_s: \"nan\" is no number of at least 0 (an empty cell says "
-            "that it is not known)\n"
             "t0.csv:4: the row has no id (each row needs a name of its own)\n"
             "t0.csv:5: id \"a\" is that of t0.csv:2 too (each row needs a name of its own)\n"
             "t1.csv: column \"id\" is missing (is it separated by commas, with a header line?)\n"
             "t2.csv: column \"metric_iter_time_s\" is missing (or another measured figure: "
             "metric_tokens_per_s_per_gpu, metric_samples_per_s, peak_memory_gb, status)");
+}
+
+TEST(MeasuredRows, WordsForNothingAreBlanks) {
+  for (const char* blank : {"nan", "NaN", "N/A", "NA", "n/a", "-", "--", "None", "null", "?"}) {
+    const std::string cell = blank;
+    const MeasuredRows table = rows_of(
+        {"id,gpu,gpus,tp,framework,metric_iter_time_s\na-1,A100,8," + cell + "," + cell + ",1\n"});
+    EXPECT_EQ(table.rows[0].unusable, "") << blank;
+    EXPECT_EQ(table.rows[0].row.tp, std::nullopt) << blank;
+    EXPECT_EQ(table.rows[0].row.framework, "") << blank;
+  }
+  // Where a column may be off, "none" says that it is.
+  const MeasuredRows off =
+      rows_of({"id,gpu,gpus,recompute,fsdp_zero,metric_iter_time_s\na-1,A100,8,None,nan,1\n"});
+  EXPECT_EQ(off.rows[0].row.recompute, "None");
+  EXPECT_EQ(off.rows[0].row.fsdp_zero, "");
+}
+
+TEST(MeasuredRows, OneOddCellCostsItsRowAlone) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,tp,metric_iter_time_s\na-1,A100,eight,1,1\na-2,A100,8,-2,1\n"
+               "a-3,A100,\"1,024\",1,1\na-4,A100,\"1,02\",1,1\na-5,A100,8,1,fast\n"});
+  ASSERT_EQ(table.rows.size(), 5u);
+  EXPECT_EQ(table.rows[0].unusable, "gpus \"eight\" is no number of at least 0");
+  EXPECT_EQ(table.rows[1].unusable, "tp \"-2\" is no number of at least 0");
+  EXPECT_EQ(table.rows[2].unusable, "");
+  EXPECT_EQ(table.rows[2].row.gpus, 1024);
+  EXPECT_EQ(table.rows[3].unusable, "gpus \"1,02\" is no number of at least 0");
+  EXPECT_EQ(table.rows[4].unusable, "metric_iter_time_s \"fast\" is no number of at least 0");
+}
+
+TEST(MeasuredRows, AFigureOutOfMemoryIsAFailure) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,metric_iter_time_s,peak_memory_gb\na-1,A100,8,OOM,\n"
+               "a-2,A100,8,,CUDA out of memory\na-3,A100,8,1,20\n"});
+  for (const std::size_t failed : {0, 1}) {
+    EXPECT_EQ(table.rows[failed].truth, RowTruth::out_of_memory);
+    EXPECT_EQ(table.rows[failed].unusable, "");
+  }
+  EXPECT_EQ(table.rows[2].truth, RowTruth::ran);
+}
+
+TEST(MeasuredRows, PeakMemoriesComeInAnyUnit) {
+  for (const auto& [unit, bytes] :
+       std::vector<std::pair<std::string, double>>{{"GB", 2048e9},
+                                                   {"GiB", 2048 * kGiB},
+                                                   {"MB", 2048e6},
+                                                   {"MiB", 2 * kGiB},
+                                                   {"bytes", 2048},
+                                                   {"TB", 2048e12},
+                                                   {"MiB (nvidia-smi)", 2 * kGiB}}) {
+    const MeasuredRows table =
+        rows_of({"id,gpu,gpus,peak_memory_gb,memory_unit\na-1,A100,8,2048," + unit + "\n"});
+    EXPECT_EQ(table.rows[0].row.peak_memory_bytes, bytes) << unit;
+    EXPECT_TRUE(table.notes.empty()) << unit;
+  }
+  const MeasuredRows share = rows_of({"id,gpu,gpus,peak_memory_gb,memory_unit\na-1,A100,8,80,%\n"});
+  EXPECT_EQ(share.rows[0].row.peak_memory_bytes, std::nullopt);
+  EXPECT_EQ(share.notes, std::vector<std::string>{
+                             "1 row: peak_memory_gb is not read, as memory_unit '%' is not known"});
+}
+
+TEST(MeasuredRows, SharesOfThePeakMayBeFractions) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,metric_mfu_pct,metric_hfu_pct\na-1,A100,8,45,\na-2,A100,8,0.45,\n"
+               "a-3,A100,8,,0.5\n"});
+  EXPECT_EQ(table.rows[0].row.peak_share, 0.45);
+  EXPECT_EQ(table.rows[1].row.peak_share, 0.45);
+  EXPECT_EQ(table.rows[2].row.peak_share, 0.5);
+  EXPECT_EQ(table.notes, (std::vector<std::string>{"1 row: metric_hfu_pct is read as a fraction",
+                                                   "1 row: metric_mfu_pct is read as a fraction"}));
+}
+
+TEST(MeasuredRows, NumbersBeyondAnyMachineAreRefused) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,tp,dp,metric_iter_time_s\na-1,A100,99999999999999999999,1,1,1\n"
+               "a-2,A100,8,100000,100000,1\n"});
+  EXPECT_EQ(table.rows[0].unusable, "gpus is 1e+20, more than can be");
+  EXPECT_EQ(table.rows[1].unusable, "tp x pp x cp x dp is more than can be");
 }
 
 TEST(MeasuredRows, UnknownColumnsArePassedOverWithANote) {
