@@ -1,6 +1,8 @@
 #include "parallel_opt/cost/software_stack.h"
 
 #include <algorithm>
+#include <cctype>
+#include <regex>
 
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/text.h"
@@ -26,17 +28,61 @@ const SoftwareStack* find_stack(const std::string& name) {
   return it == stacks.end() ? nullptr : &*it;
 }
 
-const SoftwareStack* stack_of_framework(const std::string& framework) {
-  const std::string text = lower_case(framework);
+namespace {
+
+/// Letters and digits of a name, small, and where its words begin.
+struct ClosedName {
+  std::string text;
+  std::vector<std::size_t> begins;
+};
+
+ClosedName closed_name(const std::string& name) {
+  ClosedName closed;
+  bool apart = true;
+  for (const char c : lower_case(name)) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0) {
+      apart = true;
+      continue;
+    }
+    if (apart) closed.begins.push_back(closed.text.size());
+    apart = false;
+    closed.text += c;
+  }
+  return closed;
+}
+
+/// The stack with the longest word that the framework's name has: "megatron-deepspeed" says more
+/// than "megatron".
+const SoftwareStack* best_claim(const std::string& framework,
+                                std::vector<std::string> SoftwareStack::* words) {
+  const ClosedName name = closed_name(framework);
   const SoftwareStack* best = nullptr;
-  std::size_t longest = 0;  // "megatron-deepspeed" says more than "megatron"
+  std::size_t longest = 0;
   for (const SoftwareStack& stack : software_stacks()) {
-    for (const std::string& word : stack.frameworks) {
-      if (word.size() > longest && text.find(word) != std::string::npos) {
+    for (const std::string& word : stack.*words) {
+      const std::string closed = closed_name(word).text;
+      const bool named = std::ranges::any_of(name.begins, [&](std::size_t at) {
+        return name.text.compare(at, closed.size(), closed) == 0;
+      });
+      if (named && closed.size() > longest) {
         best = &stack;
-        longest = word.size();
+        longest = closed.size();
       }
     }
+  }
+  return best;
+}
+
+}  // namespace
+
+const SoftwareStack* stack_of_framework(const std::string& framework) {
+  const SoftwareStack* best = best_claim(framework, &SoftwareStack::frameworks);
+  if (best == nullptr) best = best_claim(framework, &SoftwareStack::users);
+  // Releases 1 and 2 ended in 2021; flash attention and the distributed optimizer came after them.
+  static const std::regex early(
+      R"(\b(2019|2020|2021)\b|megatron[-_ ]?(lm)?[-_ (]{0,2}v?[12]\.[0-9])", std::regex::icase);
+  if (best != nullptr && best->name == "megatron" && std::regex_search(framework, early)) {
+    return find_stack("megatron-2020");
   }
   return best;
 }

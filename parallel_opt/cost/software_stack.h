@@ -85,7 +85,8 @@ struct SoftwareStack {
   /// Seconds of host time per block, micro-batch and tensor rank that pipelines over several
   /// machines were seen to add; 0: none.
   double pipeline_tensor_host_s = 0;
-  std::string source;  ///< where its rules are stated
+  std::string source;              ///< where its rules are stated
+  std::vector<std::string> users;  ///< of what runs on it, where no other framework is named
   bool operator==(const SoftwareStack&) const = default;
 };
 
@@ -93,7 +94,9 @@ struct SoftwareStack {
 const std::vector<SoftwareStack>& software_stacks();
 /// By its own name; nullptr when there is none.
 const SoftwareStack* find_stack(const std::string& name);
-/// By the free text of a framework's name; nullptr when no stack claims it.
+/// By the free text of a framework's name, whatever separates its words ("megatron_lm", "Megatron
+/// LM"); the longest name decides. Megatron is that of 2020 where the text names a release or a
+/// year before 2022. nullptr when no stack claims it.
 const SoftwareStack* stack_of_framework(const std::string& framework);
 
 /// Of `fields`: what lives in memory, and what its log says of that.
@@ -124,6 +127,7 @@ void fields(Visitor& visit, T& stack) {
   visit.schema("parallel-opt/stack/1");
   visit("name", stack.name, "what --stack calls it");
   visit.optional("frameworks", stack.frameworks, "words of a framework's name that mean it");
+  visit.optional("users", stack.users, "of what runs on it, where no other framework is named");
   visit("attention", stack.attention, "unfused, early, flash or vendor");
   visit("fused_operators", stack.fused_operators, "norms and activations in few kernels");
   visit("eager_host", stack.eager_host, "Python launches every kernel");

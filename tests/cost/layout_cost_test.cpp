@@ -180,6 +180,43 @@ TEST(SoftwareStacks, PyTorchRecomputesSelectivelyAsTorchtitan) {
   EXPECT_NE(own.selective_keeps, find_stack("megatron")->selective_keeps);
 }
 
+TEST(SoftwareStacks, SpellingAndAgeOfMegatron) {
+  for (const char* framework :
+       {"Megatron", "Megatron LM", "megatron_lm", "MegatronLM", "Megatron-LM", "MCore",
+        "Pai-Megatron-Patch", "FlagScale (Megatron)", "MindSpeed-LLM", "Megatron-Core 0.2.1",
+        "Megatron with PyTorch 2.1"}) {
+    const SoftwareStack* stack = stack_of_framework(framework);
+    ASSERT_NE(stack, nullptr) << framework;
+    EXPECT_EQ(stack->name, "megatron") << framework;
+  }
+  for (const char* framework : {"Megatron-LM (2020)", "Megatron-LM (Jan 2021)", "megatron_lm 2021",
+                                "Megatron-LM v2.6", "Megatron 1.1"}) {
+    const SoftwareStack* stack = stack_of_framework(framework);
+    ASSERT_NE(stack, nullptr) << framework;
+    EXPECT_EQ(stack->name, "megatron-2020") << framework;
+  }
+}
+
+TEST(SoftwareStacks, WhatRunsOnAnotherFramework) {
+  const auto name = [](const char* framework) {
+    const SoftwareStack* stack = stack_of_framework(framework);
+    return stack != nullptr ? stack->name : std::string("none");
+  };
+  for (const char* framework : {"transformers", "HF Trainer", "Accelerate", "LitGPT", "nanoGPT",
+                                "torchtune", "OLMo-core", "PyTorch Lightning"}) {
+    EXPECT_EQ(name(framework), "pytorch") << framework;
+  }
+  for (const char* framework : {"JAX", "T5X", "Pax", "paxml", "levanter"}) {
+    EXPECT_EQ(name(framework), "maxtext") << framework;
+  }
+  EXPECT_EQ(name("gpt_neox"), "megatron-deepspeed");
+  EXPECT_EQ(name("GPT-NeoX"), "megatron-deepspeed");
+  EXPECT_EQ(name("Accelerate + DeepSpeed"), "deepspeed");
+  EXPECT_EQ(name("standard DP"), "none");  // no "ddp" across words
+  EXPECT_EQ(name("Foobar"), "none");
+  EXPECT_EQ(name(""), "none");
+}
+
 TEST(SoftwareStacks, TheLongestWordOfAFrameworkDecides) {
   const auto name = [](const char* framework) {
     const SoftwareStack* stack = stack_of_framework(framework);
@@ -194,6 +231,8 @@ TEST(SoftwareStacks, TheLongestWordOfAFrameworkDecides) {
   EXPECT_EQ(name("Megatron + Deepspeed 3D (new branch)"), "megatron-deepspeed");
   EXPECT_EQ(name("NeMo AutoModel (PyTorch FSDP2) TE"), "automodel");
   EXPECT_EQ(name("NeMo"), "nemo");
+  EXPECT_EQ(name("nemo-megatron"), "nemo");
+  EXPECT_EQ(name("DeepSpeed (Hugging Face GPT-2)"), "deepspeed");
   EXPECT_EQ(name("Google MaxText"), "maxtext");
   EXPECT_EQ(name("neuronx-nemo-megatron"), "neuron");
   EXPECT_EQ(name("my own loop"), "none");
