@@ -87,11 +87,39 @@ std::vector<std::string> spoken_words(const std::string& text) {
   return words;
 }
 
+bool has_digit(const std::string& word) {
+  return std::ranges::any_of(word, [](unsigned char c) { return std::isdigit(c) != 0; });
+}
+
+/// Whether the words name a device of this name. A first word that is a family's ("TPU", "Ascend")
+/// needs the others too, but for sizes of memory; one of two characters ("A2", "P4") is also part
+/// of other names ("Atlas 900 A2") and stands with its maker alone; "4090 D" is no 4090. `bare`:
+/// without what stands in brackets.
+bool names_it(const std::vector<std::string>& own, const std::vector<std::string>& words,
+              const std::vector<std::string>& bare) {
+  const auto in = [](const std::vector<std::string>& list, const std::string& word) {
+    return std::ranges::find(list, word) != list.end();
+  };
+  if (!in(words, own.front())) return false;
+  const bool family = !has_digit(own.front());
+  for (const std::string& word : own) {
+    if (family && !word.ends_with("gb") && !in(words, word)) return false;
+  }
+  static const std::vector<std::string> beside = {"nvidia", "tesla", "tensor", "core",
+                                                  "gpu",    "gpus",  "pcie"};
+  const bool short_name = own.front().size() == 2 && !family;
+  return std::ranges::all_of(bare, [&](const std::string& word) {
+    if (word == "d" && !in(own, word)) return false;
+    return !short_name || in(own, word) || in(beside, word) || word.ends_with("gb");
+  });
+}
+
 /// How well a record's name answers the words: its first word must be there; every other one
 /// counts.
-int likeness(const std::string& name, const std::vector<std::string>& words) {
+int likeness(const std::string& name, const std::vector<std::string>& words,
+             const std::vector<std::string>& bare) {
   const std::vector<std::string> own = words_of(name);
-  if (own.empty() || std::ranges::find(words, own.front()) == words.end()) return 0;
+  if (own.empty() || !names_it(own, words, bare)) return 0;
   int score = 10;
   for (const std::string& word : own) {
     if (std::ranges::find(words, word) != words.end()) score += 3;
@@ -330,11 +358,12 @@ std::optional<DeviceRecord> device_by_text(const std::string& text, const std::s
   if (best == nullptr) {
     std::vector<std::string> words = spoken_words(text);
     for (const std::string& word : spoken_words(family)) words.push_back(word);
+    const std::vector<std::string> plain = spoken_words(bare);
     int most = 0;
     for (const DeviceRecord& record : database.devices) {
-      int score = likeness(record.name, words);
+      int score = likeness(record.name, words, plain);
       for (const std::string& alias : record.aliases) {
-        score = std::max(score, likeness(alias, words));
+        score = std::max(score, likeness(alias, words, plain));
       }
       if (score > most) {
         most = score;

@@ -1,0 +1,63 @@
+#include <gtest/gtest.h>
+
+#include "parallel_opt/cost/accelerator.h"
+
+namespace parallel_opt {
+namespace {
+
+TEST(DeviceByText, FindsWhatTablesPrint) {
+  const auto name = [](const char* text, const char* family = "") {
+    const auto record = device_by_text(text, family);
+    return record ? record->name : std::string("none");
+  };
+  EXPECT_EQ(name("H100-80GB", "H100"), "H100-SXM-80GB");
+  EXPECT_EQ(name("A100 (DGX-A100)", "A100").substr(0, 8), "A100-SXM");
+  EXPECT_EQ(name("V100-32GB (DGX-2)", "V100"), "V100-SXM-32GB");
+  EXPECT_EQ(name("V100-16GB"), "V100-SXM-16GB");
+  EXPECT_EQ(name("H200-SXM-141GB"), "H200-SXM-141GB");
+  EXPECT_EQ(name("GB200-NVL72"), "GB200");
+  EXPECT_EQ(name("B300-SXM"), "B300-SXM-288GB");
+  EXPECT_EQ(name("RTX-4090"), "RTX-4090");
+  EXPECT_EQ(name("A100 SXM 80G"), "A100-SXM-80GB");
+  EXPECT_EQ(name("A100 80 GiB"), "A100-SXM-80GB");
+  EXPECT_EQ(name("AWS Trainium (trn1.32xlarge)"), "Trainium1");
+  EXPECT_EQ(name("AWS Trainium 2"), "Trainium2");
+  EXPECT_EQ(name("Abacus 9"), "none");
+}
+
+TEST(DeviceByText, TakesNoDeviceThatTheTextDoesNotName) {
+  const auto name = [](const char* text) {
+    const auto record = device_by_text(text, "");
+    return record ? record->name : std::string("none");
+  };
+  EXPECT_EQ(name("NVIDIA A2"), "A2");
+  EXPECT_EQ(name("Atlas 900 A2"), "Ascend-910B2");
+  EXPECT_EQ(name("Atlas 800T A2"), "Ascend-910B2");
+  for (const char* text : {"Ascend 910B", "Ascend910B", "Ascend 910B2"}) {
+    EXPECT_EQ(name(text), "Ascend-910B2") << text;
+  }
+  EXPECT_EQ(name("Ascend 910"), "Ascend-910A");
+  for (const char* text : {"TPU v5 lite", "TPU v5litepod", "v5litepod-256", "v5e", "TPU v5e"}) {
+    EXPECT_EQ(name(text), "TPU-v5e") << text;
+  }
+  EXPECT_EQ(name("TPU v4 pod"), "TPU-v4");
+  EXPECT_EQ(name("Grace Hopper"), "GH200-96GB");
+  EXPECT_EQ(name("p4d.24xlarge"), "A100-SXM-40GB");
+  EXPECT_EQ(name("p4de.24xlarge"), "A100-SXM-80GB");
+  for (const char* text :
+       {"Atlas 300", "Atlas 900 A3", "Atlas 300I A2", "Ascend 910C", "Ascend 910D", "Ascend 910B1",
+        "Ascend910B3", "TPU v9", "TPU", "RTX", "4090D", "RTX 4090 D"}) {
+    EXPECT_EQ(name(text), "none") << text;
+  }
+}
+
+TEST(DeviceByText, AppliesTheLimitsInBrackets) {
+  const auto record = device_by_text("H100-96GB-HBM2e (2.4TB/s, 500W limit)", "H100");
+  ASSERT_TRUE(record);
+  EXPECT_EQ(record->memory_bytes_per_s.value, 2.4e12);
+  EXPECT_EQ(record->max_w->value, 500);
+  EXPECT_EQ(record->flops_per_s.at("bf16").value, 989.4e12);  // the cost model knows what it takes
+}
+
+}  // namespace
+}  // namespace parallel_opt
