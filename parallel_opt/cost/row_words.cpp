@@ -57,7 +57,8 @@ std::optional<RecomputeRule> recompute_in_words(const std::string& text) {
   }
   if (has_any(words, {"everythingsave", "saveeverything"})) return RecomputeRule::none;
   // Of parts of a block, or of the operators that are cheap.
-  if (has_any(words, {"selective", "sac", "attn", "attention", "norm", "mla", "moeact", "swiglu",
+  if (is_any(words, {"sel", "partial"}) ||
+      has_any(words, {"selective", "sac", "attn", "attention", "norm", "mla", "moeact", "swiglu",
                       "gelu"})) {
     return RecomputeRule::selective;
   }
@@ -76,7 +77,7 @@ std::optional<ShardingWords> sharding_in_words(const std::string& text) {
   static const std::regex shared(R"(shard ([0-9]+))");
   std::smatch match;
   if (std::regex_search(text, match, shared)) found.degree = std::stoi(match[1]);
-  found.in_a_node = has_any(words, {"hsdp", "hybrid"});
+  found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"});
   auto stage = numbered(words, "zero");
   if (!stage) stage = numbered(words, "stage");
   if (!stage && words.size() == 1) stage = numbered(words, "");
@@ -92,7 +93,8 @@ std::optional<ShardingWords> sharding_in_words(const std::string& text) {
   } else if (has_any(words, {"noshard", "distributeddata", "replicat"}) || is_any(words, {"ddp"}) ||
              !switch_in_words(text).value_or(true)) {
     found.stage = 0;
-  } else if (has_any(words, {"fsdp", "hsdp", "fullshard", "fullyshard", "hybridshard"})) {
+  } else if (has_any(words, {"fsdp", "hsdp", "fullshard", "fullyshard", "hybrid", "mics"}) ||
+             switch_in_words(text).value_or(false)) {
     found.stage = 3;
   } else if (has_any(words, {"distributed", "distopt", "optim"})) {
     found.stage = 1;

@@ -9,8 +9,11 @@ using enum ScheduleKind;
 
 constexpr auto kSpellings = std::to_array<std::pair<std::string_view, ScheduleKind>>({
     {"gpipe", gpipe},
+    {"afab", gpipe},
+    {"allforwardallbackward", gpipe},
     {"1f1b", one_f_one_b},
     {"pipedreamflush", one_f_one_b},
+    {"dapple", one_f_one_b},
     {"interleaved", interleaved_1f1b},
     {"interleaved1f1b", interleaved_1f1b},
     {"1f1binterleaved", interleaved_1f1b},

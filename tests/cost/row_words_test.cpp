@@ -12,8 +12,8 @@ TEST(RowWords, RecomputationIsReadAsSourcesPrintIt) {
     EXPECT_EQ(recompute_in_words(text), RecomputeRule::full) << text;
   }
   for (const char* text : {"selective", "selective activation checkpointing", "core_attn", "SAC",
-                           "RMSNorm, MLA up-projection", "minimal", "save_qkv_proj",
-                           "SAVE_DOT_ONLY", "dots_with_no_batch_dims_saveable"}) {
+                           "RMSNorm, MLA up-projection", "sel", "partial", "minimal",
+                           "save_qkv_proj", "SAVE_DOT_ONLY", "dots_with_no_batch_dims_saveable"}) {
     EXPECT_EQ(recompute_in_words(text), RecomputeRule::selective) << text;
   }
   for (const char* text : {"none", "no", "off", "False", "0", "no activation checkpointing",
@@ -29,9 +29,10 @@ TEST(RowWords, ShardingIsReadAsSourcesPrintIt) {
     const auto found = sharding_in_words(text);
     return !found ? -1 : found->least ? 9 : found->stage;
   };
-  for (const char* text : {"zero3", "ZeRO-3", "ZeRO stage 3", "zero_stage: 3", "stage 3", "3",
-                           "FSDP", "fsdp2", "fsdp8(shards over dp*cp)", "fully sharded",
-                           "Full Shard", "HYBRID_SHARD", "HSDP", "ZeRO++"}) {
+  for (const char* text :
+       {"zero3", "ZeRO-3", "ZeRO stage 3", "zero_stage: 3", "stage 3", "3", "FSDP", "fsdp2",
+        "fsdp8(shards over dp*cp)", "fully sharded", "Full Shard", "HYBRID_SHARD", "HSDP", "ZeRO++",
+        "True", "hybrid", "MiCS"}) {
     EXPECT_EQ(stage(text), 3) << text;
   }
   for (const char* text : {"FSDP (ZeRO-2)", "fsdp-SHARD_GRAD_OP", "zero 2", "2"}) {
@@ -49,6 +50,8 @@ TEST(RowWords, ShardingIsReadAsSourcesPrintIt) {
   EXPECT_EQ(stage("somehow"), -1);
   EXPECT_EQ(sharding_in_words("zero1(shard 8)")->degree, 8);
   EXPECT_TRUE(sharding_in_words("HSDP")->in_a_node);
+  EXPECT_TRUE(sharding_in_words("MiCS")->in_a_node);
+  EXPECT_FALSE(sharding_in_words("True")->in_a_node);
 }
 
 TEST(RowWords, TheNarrowestElementTypeCounts) {

@@ -16,6 +16,9 @@ TEST(ScheduleKind, IsFoundByItsOwnNameAndByThoseOfPapers) {
   EXPECT_EQ(schedule_by_name("1F1B-I"), ScheduleKind::interleaved_1f1b);
   EXPECT_EQ(schedule_by_name("DualPipeV"), ScheduleKind::dualpipe_v);
   EXPECT_EQ(schedule_by_name("breadth-first"), ScheduleKind::looped_bfs);
+  EXPECT_EQ(schedule_by_name("AFAB"), ScheduleKind::gpipe);
+  EXPECT_EQ(schedule_by_name("all-forward-all-backward"), ScheduleKind::gpipe);
+  EXPECT_EQ(schedule_by_name("DAPPLE"), ScheduleKind::one_f_one_b);
   EXPECT_FALSE(schedule_by_name("zb"));
   EXPECT_FALSE(schedule_by_name(""));
 }
