@@ -11,6 +11,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/kept_products.h"
+#include "parallel_opt/cost/row_checks.h"
 #include "parallel_opt/cost/row_offload.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/importers/model.h"
@@ -160,7 +161,8 @@ void put(std::map<std::string, std::string>& keys, const std::string& key,
 }
 
 /// The inline spec of the row's model; empty when its shape is not known.
-std::string model_spec(const TrainingRow& row, const KnownModel* known) {
+std::string model_spec(const TrainingRow& row, const KnownModel* known,
+                       std::vector<std::string>& notes) {
   std::map<std::string, std::string> keys;
   if (is_llama_like(row)) {
     keys = {{"gated", "true"},
@@ -193,7 +195,10 @@ std::string model_spec(const TrainingRow& row, const KnownModel* known) {
   const std::int64_t hidden = std::stoll(keys["hidden"]);
   if (!keys.contains("heads")) {
     const std::int64_t heads = std::max<std::int64_t>(1, hidden / 128);
-    if (hidden % heads == 0) keys["heads"] = std::to_string(heads);
+    if (hidden % heads == 0) {
+      keys["heads"] = std::to_string(heads);
+      notes.emplace_back("heads = hidden / 128, as none are stated");
+    }
   } else if (hidden % std::stoll(keys["heads"]) != 0 && !keys.contains("head_dim")) {
     keys["head_dim"] =
         std::to_string(std::max<std::int64_t>(1, hidden / std::stoll(keys["heads"])));
@@ -267,14 +272,30 @@ void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
   }
 }
 
-/// The stack that the framework's name means, with the switches that the row states.
-SoftwareStack stack_of(const TrainingRow& row, const std::string& arch) {
+/// Megatron is that of 2020 where the notes name a paper of before 2022.
+const SoftwareStack* stack_named(const TrainingRow& row) {
   const SoftwareStack* named = stack_of_framework(row.framework);
+  static const std::regex early(R"(arxiv[:. /]{0,2}(19|20|21)[0-9]{2}\.[0-9]{5}|\bSC ?'?(20)?21\b)",
+                                std::regex::icase);
+  const bool old = named != nullptr && named->name == "megatron";
+  return old && std::regex_search(row.notes, early) ? find_stack("megatron-2020") : named;
+}
+
+/// The stack that the framework's name means, with the switches that the row states.
+SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
+                       std::vector<std::string>& notes) {
+  const SoftwareStack* named = stack_named(row);
   // Who splits operators or layers and names no software does what Megatron made usual; PyTorch's
   // own way of splitting them is torchtitan's.
   const bool splits = row.tp.value_or(1) > 1 || row.pp.value_or(1) > 1;
   if (named != nullptr && named->name == "pytorch" && splits) named = find_stack("torchtitan");
   SoftwareStack stack = named != nullptr ? *named : *find_stack(splits ? "megatron" : "pytorch");
+  if (named == nullptr) {
+    notes.push_back("stack " + stack.name +
+                    (row.framework.empty()
+                         ? ", as no framework is stated"
+                         : ", as framework '" + row.framework + "' is not known"));
+  }
   read_compilation(row, stack);
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
@@ -444,6 +465,7 @@ std::optional<Accelerator> device_of_row(const TrainingRow& row, const DeviceRec
 }  // namespace
 
 std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
+  if (std::string other = other_work(row); !other.empty()) return other;
   if (has(row.workload, "lora")) return "workload 'lora': frozen weights have no gradients";
   if (has(row.workload, "sft")) {
     return "workload 'sft': how full the packed sequences are is not stated";
@@ -456,10 +478,11 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (!record) return "device '" + row.gpu + "' is not in the database";
   const std::optional<Accelerator> device = device_of_row(row, *record);
   if (!device) return "device '" + row.gpu + "' has no peak rate in the database";
+  if (std::string wrong = type_without_rate(row, *record); !wrong.empty()) return wrong;
   out.device = *device;
-  out.stack = stack_of(row, device->arch);
+  out.stack = stack_of(row, device->arch, out.notes);
   const KnownModel* known = known_model(row.model_name);
-  out.model = model_spec(row, known);
+  out.model = model_spec(row, known, out.notes);
   if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";
   std::optional<double> seq = row.seq_len;
   if (!seq && known != nullptr) seq = known->seq;
@@ -471,6 +494,7 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
     return std::string("no model can have this shape: ") + error.what();
   }
   settle(row, out);
+  if (std::string wrong = contradiction(row, out); !wrong.empty()) return wrong;
   return out;
 }
 
@@ -507,6 +531,7 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   const LayoutCost cost = layout_cost(*row.facts, row.device, row.stack, row.layout, parameters);
   const Estimate estimate = layout_estimate(cost, *row.facts, row.device, row.layout, parameters);
   RowPrediction answer;
+  answer.notes = row.notes;
   answer.step_time_s = estimate.step_time_s;
   answer.peak_memory_bytes =
       estimate.peak_memory_bytes * (printed_bytes(row, cost) / cost.memory_bytes());

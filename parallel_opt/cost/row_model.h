@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "parallel_opt/cost/layout_cost.h"
 #include "parallel_opt/cost/training_row.h"
@@ -16,8 +17,9 @@ struct RowCase {
   Accelerator device;
   SoftwareStack stack;  ///< with what the row's notes say of it
   ParallelLayout layout;
-  bool least_stage = false;    ///< of ZeRO no stage is stated: the lowest with which it fits
-  bool may_recompute = false;  ///< what is computed again is not stated
+  bool least_stage = false;        ///< of ZeRO no stage is stated: the lowest with which it fits
+  bool may_recompute = false;      ///< what is computed again is not stated
+  std::vector<std::string> notes;  ///< what was taken where the row says nothing, or nothing known
 };
 
 /// Model, device, stack and layout of a row, or why it cannot be expressed. What the row leaves

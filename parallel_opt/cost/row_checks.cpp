@@ -1,0 +1,133 @@
+#include "parallel_opt/cost/row_checks.h"
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <regex>
+
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_words.h"
+
+namespace parallel_opt {
+namespace {
+
+/// Sizes in names and tables are rounded, and count embeddings or not.
+constexpr double kRounded = 0.10, kContradicts = 0.25;
+
+bool divides(double part, double whole) { return part > 0 && std::fmod(whole, part) == 0; }
+
+/// A key of "transformer:layers=32,hidden=4096"; 0: it is not there.
+double number_of(const std::string& spec, const std::string& key) {
+  for (const std::string& pair : split(spec.substr(spec.find(':') + 1), ',')) {
+    if (pair.starts_with(key + "=")) return std::strtod(pair.c_str() + key.size() + 1, nullptr);
+  }
+  return 0;
+}
+
+/// 8, or 0.0625.
+std::string plain(double number) {
+  const bool whole = number == std::floor(number) && std::abs(number) < 1e15;
+  return whole ? std::to_string(std::int64_t(number)) : show(number);
+}
+
+std::string does_not_divide(const std::string& part, double of, const std::string& whole,
+                            double total) {
+  return part + " " + plain(of) + " does not divide " + whole + " " + plain(total);
+}
+
+std::string wrong_shape(const TrainingRow& row, const RowCase& out) {
+  const ParallelLayout& l = out.layout;
+  const double heads = number_of(out.model, "heads");
+  const double hidden = number_of(out.model, "hidden");
+  const double width = number_of(out.model, "head_dim");
+  const double layers = out.facts->layers();
+  const double stages = double(l.pipeline) * l.virtual_stages;
+  // What surrounds the layers may be stages of its own: nanotron cuts between embedding, layers,
+  // last norm, head, its cast and the loss.
+  constexpr double kAround = 5;
+  if (stages > layers + kAround) {
+    return "pp x vp makes " + plain(stages) + " stages of " + plain(layers) + " layers";
+  }
+  const bool width_is_stated = width > 0 && width != std::floor(hidden / heads);
+  if (row.heads && heads > 0 && !divides(heads, hidden) && !width_is_stated) {
+    return does_not_divide("heads", heads, "hidden", hidden);
+  }
+  if (heads > 0 && !divides(l.tensor, heads)) {
+    return does_not_divide("tp", l.tensor, "heads", heads);
+  }
+  const double sequence = row.seq_len.value_or(out.facts->tokens);
+  if (sequence > 0 && !divides(l.context, sequence)) {
+    return does_not_divide("cp", l.context, "the sequence of", sequence);
+  }
+  const double experts = number_of(out.model, "experts");
+  if (experts > 1 && !divides(l.expert, experts)) {
+    return does_not_divide("ep", l.expert, "experts", experts);
+  }
+  return "";
+}
+
+std::string wrong_size(const TrainingRow& row, RowCase& out) {
+  if (!row.params_b) return "";
+  const double made = out.facts->parameters / 1e9;
+  const double off = std::abs(*row.params_b / made - 1);
+  if (off > kContradicts) {
+    return "params_b is " + plain(*row.params_b) + ", and the model's dimensions make " +
+           show(made);
+  }
+  if (off > kRounded) {
+    out.notes.emplace_back("params_b is 10 to 25 % from what the model's dimensions make");
+  }
+  return "";
+}
+
+std::string wrong_batch(const TrainingRow& row, RowCase& out) {
+  if (!row.micro_batch || !row.global_batch) return "";
+  const double at_once = *row.micro_batch * out.layout.data;
+  if (row.grad_accum && *row.grad_accum * at_once != *row.global_batch) {
+    out.notes.emplace_back(
+        "grad_accum is not global_batch / (micro_batch x dp); global_batch counts");
+  }
+  if (!divides(at_once, *row.global_batch)) {
+    return does_not_divide("micro_batch x dp", at_once, "global_batch", *row.global_batch);
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string other_work(const TrainingRow& row) {
+  static const std::regex no_training(
+      R"(inference|serving|generation|decoding|\b(rlhf|grpo|ppo|dpo)\b)", std::regex::icase);
+  if (std::regex_search(row.workload, no_training)) {
+    return "workload '" + row.workload + "' is not the training that is modelled";
+  }
+  static const std::regex other(
+      R"((^|[^a-z0-9])(mamba|jamba|zamba|rwkv|hyena|retnet|swin|vit|deit|clip|dit|unet|resnet)"
+      R"(|dlrm|whisper|stable.?diffusion|sdxl|bart|(flan-?|u?m)?t5|ul2)([^a-z]|$))",
+      std::regex::icase);
+  std::smatch match;
+  if (std::regex_search(row.model_name, match, other)) {
+    return "model '" + row.model_name + "' is no stack of equal attention blocks (" + match.str(2) +
+           ")";
+  }
+  return "";
+}
+
+std::string type_without_rate(const TrainingRow& row, const DeviceRecord& record) {
+  const std::string type = element_type_in_words(row.dtype).value_or("");
+  if (type != "fp4" && type != "fp8" && type != "int8") return "";
+  const bool wider = type == "int8" && record.flops_per_s.contains("fp8");
+  if (wider || record.flops_per_s.contains(type)) return "";
+  return "device '" + record.name + "' has no products of dtype '" + row.dtype + "'";
+}
+
+std::string contradiction(const TrainingRow& row, RowCase& out) {
+  if (std::string wrong = wrong_shape(row, out); !wrong.empty()) return wrong;
+  if (std::string wrong = wrong_batch(row, out); !wrong.empty()) return wrong;
+  if (std::string wrong = wrong_size(row, out); !wrong.empty()) return wrong;
+  if (row.dtype.empty()) out.notes.emplace_back("dtype = 16 bits, as none is stated");
+  if (!row.micro_batch) out.notes.emplace_back("micro_batch from global_batch and the layout");
+  return "";
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+
+#include "parallel_opt/cost/row_model.h"
+#include "parallel_opt/hardware/database.h"
+
+/// What no run can have been: rows whose cells contradict each other, or that are of something else
+/// than training a transformer. Each function returns the reason, or nothing.
+namespace parallel_opt {
+
+/// Models that are no stack of decoder or encoder blocks, and work that is not training.
+std::string other_work(const TrainingRow& row);
+
+/// A narrow element type that the device's products do not take.
+std::string type_without_rate(const TrainingRow& row, const DeviceRecord& record);
+
+/// Degrees, batches and sizes that do not fit each other. Notes what was filled in and what is
+/// slightly off.
+std::string contradiction(const TrainingRow& row, RowCase& out);
+
+}  // namespace parallel_opt

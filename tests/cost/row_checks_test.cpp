@@ -1,0 +1,183 @@
+#include "parallel_opt/cost/row_checks.h"
+
+#include <gtest/gtest.h>
+
+namespace parallel_opt {
+namespace {
+
+/// 24 layers of 2048 on 8 devices.
+TrainingRow usual_row() {
+  TrainingRow row;
+  row.id = "x-1";
+  row.gpu = "A100-SXM-80GB";
+  row.framework = "Megatron-LM";
+  row.model_name = "own";
+  row.dtype = "bf16";
+  row.gpus = row.dp = 8;
+  row.layers = 24;
+  row.hidden = row.seq_len = 2048;
+  row.heads = 16;
+  row.tp = row.pp = 1;
+  row.micro_batch = 4;
+  row.global_batch = 512;
+  return row;
+}
+
+std::string reason_of(const TrainingRow& row) {
+  const auto found = row_case(row);
+  const auto* why = std::get_if<std::string>(&found);
+  return why != nullptr ? *why : "";
+}
+
+std::vector<std::string> notes_of(const TrainingRow& row) {
+  const auto found = row_case(row);
+  if (const auto* why = std::get_if<std::string>(&found)) {
+    ADD_FAILURE() << *why;
+    return {};
+  }
+  return std::get<RowCase>(found).notes;
+}
+
+TEST(RowChecks, DegreesDivideWhatTheySplit) {
+  EXPECT_EQ(reason_of(usual_row()), "");
+  TrainingRow row = usual_row();
+  row.pp = 8;
+  EXPECT_EQ(reason_of(row), "");
+  row.pp = 48;
+  EXPECT_EQ(reason_of(row), "pp x vp makes 48 stages of 24 layers");
+  row = usual_row();
+  row.tp = 3;
+  EXPECT_EQ(reason_of(row), "tp 3 does not divide heads 16");
+  row = usual_row();
+  row.cp = 3;
+  EXPECT_EQ(reason_of(row).substr(0, 36), "cp 3 does not divide the sequence of");
+  row = usual_row();
+  row.heads = 15;
+  EXPECT_EQ(reason_of(row).substr(0, 31), "heads 15 does not divide hidden");
+  row = usual_row();
+  row.experts = 8;
+  row.topk = 2;
+  row.ep = 8;
+  EXPECT_EQ(reason_of(row), "");
+  row.ep = 64;
+  EXPECT_EQ(reason_of(row), "ep 64 does not divide experts 8");
+}
+
+TEST(RowChecks, BatchesAreMadeOfMicroBatches) {
+  TrainingRow row = usual_row();
+  row.global_batch = 510;
+  EXPECT_EQ(reason_of(row), "micro_batch x dp 32 does not divide global_batch 510");
+  row = usual_row();
+  row.grad_accum = 16;  // 512 / (4 x 8)
+  EXPECT_EQ(reason_of(row), "");
+  EXPECT_TRUE(notes_of(row).empty());
+  row.grad_accum = 3;
+  EXPECT_EQ(notes_of(row),
+            std::vector<std::string>{
+                "grad_accum is not global_batch / (micro_batch x dp); global_batch counts"});
+}
+
+TEST(RowChecks, ParametersAreThoseOfTheDimensions) {
+  TrainingRow row = usual_row();  // 24 x 12 x 2048^2 + 50257 x 2048 = 1.31e9
+  row.params_b = 1.3;
+  EXPECT_TRUE(notes_of(row).empty());
+  row.params_b = 1.5;
+  EXPECT_EQ(notes_of(row), std::vector<std::string>{
+                               "params_b is 10 to 25 % from what the model's dimensions make"});
+  row.params_b = 175;
+  EXPECT_EQ(reason_of(row).substr(0, 49), "params_b is 175, and the model's dimensions make ");
+}
+
+TEST(RowChecks, OtherModelsAndOtherWorkAreNamed) {
+  for (const char* name : {"Mamba-2.8B", "Jamba", "Swin-L", "ViT-22B", "T5-11B", "mT5-xxl",
+                           "flan-t5", "UL2 20B", "Whisper large"}) {
+    TrainingRow row = usual_row();
+    row.model_name = name;
+    EXPECT_NE(reason_of(row), "") << name;
+  }
+  for (const char* name : {"Vicuna-7B", "own", "LLaMA", "MPT5"}) {
+    TrainingRow row = usual_row();
+    row.model_name = name;
+    EXPECT_EQ(reason_of(row), "") << name;
+  }
+  for (const char* work : {"inference", "RLHF", "serving", "LLM inference (decode)"}) {
+    TrainingRow row = usual_row();
+    row.workload = work;
+    EXPECT_EQ(reason_of(row),
+              "workload '" + std::string(work) + "' is not the training that is modelled");
+  }
+}
+
+TEST(RowChecks, NarrowTypesNeedADeviceThatHasThem) {
+  TrainingRow row = usual_row();
+  row.dtype = "fp8";
+  EXPECT_EQ(reason_of(row), "device 'A100-SXM-80GB' has no products of dtype 'fp8'");
+  row.gpu = "H100-SXM-80GB";
+  EXPECT_EQ(reason_of(row), "");
+  row.dtype = "nvfp4";
+  EXPECT_NE(reason_of(row), "");
+  row.gpu = "B200-SXM-180GB";
+  EXPECT_EQ(reason_of(row), "");
+}
+
+TEST(RowChecks, WhatIsFilledInIsTold) {
+  TrainingRow row = usual_row();
+  EXPECT_TRUE(notes_of(row).empty());
+  row.framework = "Foobar";
+  row.tp = 2;
+  row.dp = 4;
+  row.dtype = "";
+  row.micro_batch = std::nullopt;
+  row.heads = std::nullopt;
+  EXPECT_EQ(notes_of(row),
+            (std::vector<std::string>{"stack megatron, as framework 'Foobar' is not known",
+                                      "heads = hidden / 128, as none are stated",
+                                      "dtype = 16 bits, as none is stated",
+                                      "micro_batch from global_batch and the layout"}));
+  row.framework = "";
+  row.tp = 1;
+  EXPECT_EQ(notes_of(row).at(0), "stack pytorch, as no framework is stated");
+}
+
+TEST(RowChecks, ShapesByNameWeighWhatTheNameSays) {
+  const std::vector<std::pair<std::string, double>> named = {{"Qwen1.5-110B", 111.2e9},
+                                                             {"Nemotron 340B", 341e9},
+                                                             {"OLMo-2-13B", 13.7e9},
+                                                             {"OLMo-2 7B", 7.3e9},
+                                                             {"TinyLlama-1.1B", 1.1e9},
+                                                             {"InternLM2-20B", 19.9e9},
+                                                             {"InternLM2-7B", 7.7e9},
+                                                             {"Phi-4", 14.7e9},
+                                                             {"Phi-3-mini", 3.8e9},
+                                                             {"StarCoder2-15B", 15.7e9},
+                                                             {"StarCoder2-7B", 7.2e9},
+                                                             {"StarCoder2-3B", 3.0e9},
+                                                             {"LLaMA 6.7B", 6.7e9},
+                                                             {"Mistral-Large-2", 122.6e9},
+                                                             {"Qwen1.5-MoE-A2.7B", 14.3e9},
+                                                             {"Gemma 3 27B", 27e9},
+                                                             {"GLM-4-9B", 9.4e9},
+                                                             {"ChatGLM3-6B", 6.2e9},
+                                                             {"Apertus 70B", 70.6e9},
+                                                             {"Apertus-8B", 8.05e9},
+                                                             {"SmolLM2-1.7B", 1.7e9},
+                                                             {"baichuan-7b", 7.0e9},
+                                                             {"OLMoE", 6.9e9},
+                                                             {"GPT-2 350M", 0.355e9},
+                                                             {"RoBERTa-large", 0.355e9},
+                                                             {"Qwen1.5-32B", 32.5e9},
+                                                             {"Phi-4-mini", 3.8e9},
+                                                             {"Megatron-Turing NLG", 530e9}};
+  for (const auto& [name, parameters] : named) {
+    TrainingRow row = usual_row();
+    row.model_name = name;
+    row.layers = row.hidden = row.heads = std::nullopt;
+    const auto found = row_case(row);
+    const auto* made = std::get_if<RowCase>(&found);
+    ASSERT_NE(made, nullptr) << name << ": " << std::get<std::string>(found);
+    EXPECT_NEAR(made->facts->parameters / parameters, 1, 0.03) << name;
+  }
+}
+
+}  // namespace
+}  // namespace parallel_opt
