@@ -26,11 +26,20 @@ constexpr std::size_t kMostTableRows = 32;
 /// A step and its order, and what they are called.
 struct AskedStep {
   StepWork work;
-  Schedule schedule;
-  std::string name;   ///< of the schedule
-  std::string where;  ///< of the work
+  std::vector<Schedule> schedules = std::vector<Schedule>(1);  ///< one for all replicas
+  std::string name;                                            ///< of the schedule
+  std::string where;                                           ///< of the work
   double devices_per_rank = 1;
+  double device_memory_bytes = 0;  ///< 0: not known
+  Schedule& schedule() { return schedules.front(); }
 };
+
+/// "1f1b, 4 ranks, 8 micro-batches": without a pipeline there is no order to name.
+std::string title_of(const std::string& schedule, int ranks, bool pipeline, int micro_batches) {
+  return (pipeline ? schedule + ", " : "") + std::to_string(ranks) +
+         (ranks == 1 ? " rank, " : " ranks, ") + std::to_string(micro_batches) +
+         (micro_batches == 1 ? " micro-batch" : " micro-batches");
+}
 
 void refuse_together(const Args& args, const std::string& reason,
                      const std::vector<std::string>& flags) {
@@ -79,7 +88,7 @@ AskedStep step_of_file(const Args& args) {
   if (const auto file = args.get("actions")) {
     refuse_together(args, "is in the table of --actions",
                     {"schedule", "virtual-stages", "micro-batches"});
-    asked.schedule = parse_actions(read_file(*file), *file);
+    asked.schedule() = parse_actions(read_file(*file), *file);
     asked.name = *file;
     return asked;
   }
@@ -95,8 +104,8 @@ AskedStep step_of_file(const Args& args) {
         "a divisor of the number of stages");
   }
   const std::int64_t ranks = stages / per_rank;
-  asked.schedule = named_schedule(kind, ranks, virtual_stages,
-                                  args.whole("micro-batches", 1).value_or(2 * ranks));
+  asked.schedule() = named_schedule(kind, ranks, virtual_stages,
+                                    args.whole("micro-batches", 1).value_or(2 * ranks));
   asked.name = name_of(kind);
   return asked;
 }
@@ -122,23 +131,29 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   AskedStep asked;
   asked.where = model;
   asked.devices_per_rank = l.devices() / l.pipeline;
+  for (const Device& each : cluster.devices) {
+    if (each.kind != DeviceKind::gpu) continue;
+    const double bytes = each.memory_bytes.value;
+    double& least = asked.device_memory_bytes;
+    least = least > 0 ? std::min(least, bytes) : bytes;
+  }
   asked.work =
       layout_work(layout_stages(facts, device, *stated.stack, l, layout_parameters()), l, device);
   const auto micro_batches = static_cast<std::int64_t>(l.micro_batches);
   if (const auto file = args.get("actions")) {
     refuse_together(args, "is in the table of --actions", {"schedule"});
-    asked.schedule = parse_actions(read_file(*file), *file);
+    asked.schedule() = parse_actions(read_file(*file), *file);
     asked.name = *file;
-    if (asked.schedule.micro_batches != micro_batches) {
+    if (asked.schedule().micro_batches != micro_batches) {
       throw UsageError("--actions",
-                       "the table has " + std::to_string(asked.schedule.micro_batches) +
+                       "the table has " + std::to_string(asked.schedule().micro_batches) +
                            " micro-batches, the layout " + std::to_string(micro_batches),
                        "change --global-batch or --micro-batch");
     }
     return asked;
   }
   const bool two_copies = kind == ScheduleKind::dualpipe;
-  asked.schedule =
+  asked.schedule() =
       named_schedule(kind, l.pipeline, two_copies ? 2 : l.virtual_stages, micro_batches);
   asked.name = name_of(kind);
   return asked;
@@ -173,10 +188,8 @@ std::string summary_line(const SimulationDocument& d) {
   return text;
 }
 
-void print_summary(const SimulationDocument& d, const Console& console) {
-  console.out << d.schedule << ", " << d.ranks.size() << " ranks, " << d.micro_batches
-              << " micro-batches\n"
-              << summary_line(d) << "\n\n";
+void print_summary(const SimulationDocument& d, const std::string& title, const Console& console) {
+  console.out << title << '\n' << summary_line(d) << "\n\n";
   Table table{{{"rank", Align::right},
                {"busy", Align::right},
                {"bubble", Align::right},
@@ -204,15 +217,17 @@ ExitCode run_simulate(const Args& args, const Console& console) {
   }
   AskedStep asked = args.has("work") ? step_of_file(args) : step_of_model(args, console);
   StepWork& work = asked.work;
-  const Schedule& schedule = asked.schedule;
+  const Schedule& schedule = asked.schedule();
   const int ranks = schedule.ranks() * std::max(1, work.replicas);
-  throw_if_any(check(work, {schedule}, asked.where));
+  throw_if_any(check(work, asked.schedules, asked.where));
   if (const auto straggler = args.get("straggler")) slow_down(*straggler, ranks, work);
 
   const bool drawn = args.has("trace") || args.has("svg") || args.has("html");
-  const SimulationResult result =
-      simulate(work, {schedule},
+  // A trace holds all ranks, a picture those that it draws.
+  SimulationResult result =
+      simulate(work, asked.schedules,
                {.timeline = drawn,
+                .timeline_ranks = args.has("trace") ? std::vector<int>{} : drawn_ranks(ranks),
                 .jitter = args.fraction("jitter").value_or(0),
                 .seed = static_cast<std::uint64_t>(args.whole("seed", 0).value_or(0))});
   SimulationDocument document{.schedule = asked.name,
@@ -227,10 +242,18 @@ ExitCode run_simulate(const Args& args, const Console& console) {
   for (const RankUse& use : result.ranks) {
     document.peak_memory_bytes = std::max(document.peak_memory_bytes, use.peak_memory_bytes);
   }
+  const std::string title =
+      title_of(document.schedule, ranks, schedule.ranks() > 1, document.micro_batches);
   if (drawn) {
-    const StepPicture picture{document.schedule + ", " + std::to_string(ranks) + " ranks, " +
-                                  std::to_string(document.micro_batches) + " micro-batches",
-                              summary_line(document), result.timeline.value_or(Timeline{})};
+    StepPicture picture{.title = title,
+                        .subtitle = summary_line(document),
+                        .timeline = std::move(*result.timeline),
+                        .ranks = ranks,
+                        .power = std::move(result.power),
+                        .device_memory_bytes = asked.device_memory_bytes};
+    if (picture.power) {
+      for (double& watts : picture.power->total_w) watts *= asked.devices_per_rank;
+    }
     if (const auto path = args.get("trace")) write_output(*path, chrome_trace(picture.timeline));
     if (const auto path = args.get("svg")) write_output(*path, step_svg(picture));
     if (const auto path = args.get("html")) write_output(*path, step_page(picture));
@@ -238,7 +261,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
   if (console.json) {
     print_json(console, document);
   } else {
-    print_summary(document, console);
+    print_summary(document, title, console);
   }
   return ExitCode::ok;
 }

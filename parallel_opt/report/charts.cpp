@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "parallel_opt/report/svg.h"
@@ -115,6 +116,8 @@ Box bounds(const LineChart& chart) {
       }
     }
   }
+  if (chart.limit) box.y_high = std::max(box.y_high, *chart.limit);
+  box.x_high = std::max(box.x_high, chart.x_high);
   if (chart.from_zero) box.y_low = std::min(0.0, box.y_low);
   if (!(box.x_high > box.x_low)) box.x_high = box.x_low + 1;
   if (!(box.y_high > box.y_low))
@@ -144,8 +147,10 @@ std::string line_chart(const LineChart& chart, double width) {
   const Box box = bounds(chart);
   const std::vector<double> ticks = nice_ticks(box.y_low, box.y_high, 5);
   const std::vector<std::string> labels = tick_labels(ticks);
-  const double left = 12 + column_width(labels, [](const std::string& s) { return s; }, width / 3);
-  const Scale x{box.x_low, box.x_high, left, width - 16};
+  const double left =
+      chart.left > 0 ? chart.left
+                     : 12 + column_width(labels, [](const std::string& s) { return s; }, width / 3);
+  const Scale x{box.x_low, box.x_high, left, width - chart.right};
   const Scale y{box.y_low, box.y_high, bottom, top};
 
   Svg svg(width, bottom + kAxis, chart.title);
@@ -160,11 +165,81 @@ std::string line_chart(const LineChart& chart, double width) {
     const std::string weight = "curve k" + std::to_string(std::min<std::size_t>(i, 2));
     draw_series(svg, chart.series[i], x, y, chart.stairs, weight + " " + chart.series[i].color);
   }
+  if (chart.limit) {
+    svg.line(left, y(*chart.limit), x.to, y(*chart.limit), "reference");
+    svg.text(x.to, y(*chart.limit) + 13, chart.limit_label, "tick", Anchor::end);
+  }
   svg.line(left, bottom, x.to, bottom, "axis");
   return svg.str();
 }
 
 namespace {
+
+struct Lane {
+  double y = 0, height = 0;
+};
+
+/// What share of each pixel slices take, one colour on the other; equal neighbours are one shape.
+void draw_shares(Svg& svg, const std::vector<Slice>& slices, int depth, const Scale& x,
+                 const Lane& lane) {
+  const auto columns = static_cast<std::size_t>(std::ceil(x.to - x.from));
+  std::vector<std::string> colors;
+  std::vector<std::vector<double>> shares;  // by colour and column
+  for (const Slice& slice : slices) {
+    if (slice.depth != depth || slice.length <= 0) continue;
+    auto color = std::ranges::find(colors, slice.color);
+    if (color == colors.end()) {
+      color = colors.insert(colors.end(), slice.color);
+      shares.emplace_back(columns, 0.0);
+    }
+    std::vector<double>& share = shares[static_cast<std::size_t>(color - colors.begin())];
+    const double from = x(slice.start) - x.from, to = x(slice.start + slice.length) - x.from;
+    for (auto c = static_cast<std::size_t>(std::max(0.0, from)); c < columns; ++c) {
+      const auto low = static_cast<double>(c);
+      if (low >= to) break;
+      share[c] += std::min(to, low + 1) - std::max(from, low);
+    }
+  }
+  constexpr double kSteps = 20;
+  const auto steps_of = [&](std::size_t c) {
+    double sum = 0;
+    for (const auto& share : shares) sum += share[c];
+    std::vector<int> tops;  // of each colour, in steps of the lane
+    double below = 0;
+    for (const auto& share : shares) {
+      below += share[c] / std::max(1.0, sum);
+      tops.push_back(static_cast<int>(std::lround(below * kSteps)));
+    }
+    return tops;
+  };
+  for (std::size_t c = 0; c < columns;) {
+    const std::vector<int> tops = steps_of(c);
+    std::size_t end = c + 1;
+    while (end < columns && steps_of(end) == tops) ++end;
+    int below = 0;
+    for (std::size_t i = 0; i < tops.size(); ++i) {
+      const double height = lane.height * (tops[i] - below) / kSteps;
+      if (tops[i] > below) {
+        svg.rect(x.from + static_cast<double>(c), lane.y + lane.height * (1 - tops[i] / kSteps),
+                 static_cast<double>(end - c), height, colors[i]);
+      }
+      below = tops[i];
+    }
+    c = end;
+  }
+}
+
+/// Are slices of a depth too narrow to be told apart?
+bool too_narrow(const std::vector<Slice>& slices, int depth, const Scale& x) {
+  constexpr double kTold = 3;  // pixels
+  double sum = 0, count = 0;
+  for (const Slice& slice : slices) {
+    if (slice.depth != depth) continue;
+    sum += x(slice.start + slice.length) - x(slice.start);
+    count += 1;
+  }
+  return sum < kTold * count;
+}
 
 /// Longest end of all rows.
 double last_end(const Gantt& chart) {
@@ -187,14 +262,23 @@ std::string gantt_chart(const Gantt& chart, double width) {
     heights.push_back(kLabel + kLane + (inner ? kInner : 0) + 10);
     height += heights.back();
   }
-  const Scale x{0, last_end(chart), 6, width - 6};
+  const Scale x{0, std::max(chart.end, last_end(chart)), chart.left, width - chart.right};
   Svg svg(width, height + kAxis, chart.title);
   x_axis(svg, x, 4, height, chart.unit);
   double top = 8;
   for (std::size_t r = 0; r < chart.rows.size(); ++r) {
     const GanttRow& row = chart.rows[r];
     std::size_t left_out = 0;
+    std::array<bool, 2> as_shares = {};
+    for (int depth = 0; chart.shares && depth < 2; ++depth) {
+      if (!too_narrow(row.slices, depth, x)) continue;
+      as_shares[depth > 0 ? 1 : 0] = true;
+      const Lane lane =
+          depth > 0 ? Lane{top + kLabel + kLane + 1, kInner} : Lane{top + kLabel, kLane};
+      draw_shares(svg, row.slices, depth, x, lane);
+    }
     for (const Slice& slice : row.slices) {
+      if (as_shares[slice.depth > 0 ? 1 : 0]) continue;
       const double pixels = x(slice.start + slice.length) - x(slice.start);
       if (row.slices.size() > kMostSlices && pixels < 0.3) {
         ++left_out;
@@ -209,6 +293,7 @@ std::string gantt_chart(const Gantt& chart, double width) {
       }
     }
     std::string label = row.label;
+    if (as_shares[0] && r == 0) label += " (heights are shares of the time)";
     if (left_out > 0) label += fmt::format(" ({} spans too short to draw)", left_out);
     svg.text(6, top + 13, fit_text(label, width - 12), "label");
     top += heights[r];

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <set>
 
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/report/charts.h"
@@ -14,7 +15,8 @@ namespace parallel_opt {
 namespace {
 
 constexpr double kWidth = 1040, kPhone = 350;
-constexpr std::size_t kMostRows = 24, kMostCurves = 6;
+constexpr std::size_t kMostRows = 24, kMostCurves = 6, kMostPowers = 2;
+constexpr double kLeft = 56, kRight = 16;  // of all panels: one axis of time
 
 /// "rank 12 stream 7 compute" -> 12; -1: of no rank.
 int rank_of_track(const std::string& track) {
@@ -51,17 +53,39 @@ std::string label_of_span(const Span& span) {
   return rest.substr(0, rest.find(' '));
 }
 
+/// At most `count` of those that are drawn: a large timeline holds no others.
+std::vector<int> curve_ranks(int ranks, std::size_t count) {
+  const std::vector<int> drawn = drawn_ranks(ranks);
+  std::vector<int> some = chosen(static_cast<int>(drawn.size()), count);
+  for (int& rank : some) rank = drawn[static_cast<std::size_t>(rank)];
+  return some;
+}
+
+struct Key {
+  std::string color;
+  std::string name;
+};
+
+std::vector<Key> rank_keys(int ranks) {
+  std::vector<Key> keys;
+  for (const int rank : curve_ranks(ranks, kMostCurves)) {
+    keys.push_back({"w" + std::to_string(keys.size()), "rank " + std::to_string(rank)});
+  }
+  return keys;
+}
+
 struct Pictures {
   const StepPicture& step;
   int ranks = 0;
   double scale = 1;  ///< from seconds to the unit
   std::string unit = "s";
 
-  explicit Pictures(const StepPicture& picture) : step(picture) {
-    double end_s = 0;
+  double end_s = 0;
+
+  explicit Pictures(const StepPicture& picture) : step(picture), ranks(picture.ranks) {
     for (const Span& span : picture.timeline.spans) {
       end_s = std::max(end_s, span.start_s + span.duration_s);
-      ranks = std::max(ranks, rank_of_track(span.track) + 1);
+      if (picture.ranks == 0) ranks = std::max(ranks, rank_of_track(span.track) + 1);
     }
     if (end_s < 10) {
       scale = 1e3;
@@ -70,9 +94,14 @@ struct Pictures {
   }
 
   std::string gantt(double width) const {
-    Gantt chart{step.title, unit, {}};
+    Gantt chart{.title = step.title,
+                .unit = unit,
+                .left = kLeft,
+                .right = kRight,
+                .end = end_s * scale,
+                .shares = true};
     std::map<int, std::size_t> row_of;
-    for (const int rank : chosen(ranks, kMostRows)) {
+    for (const int rank : drawn_ranks(ranks)) {
       row_of[rank] = chart.rows.size();
       chart.rows.push_back({"rank " + std::to_string(rank), {}});
     }
@@ -95,11 +124,19 @@ struct Pictures {
     return gantt_chart(chart, width);
   }
 
-  /// Nothing when there is no such counter.
-  std::string curves(std::string_view counter, const std::string& title, const std::string& label,
-                     double unit_size, double width) const {
-    LineChart chart{title, unit, label, {}, true, true};
-    const std::vector<int> some = chosen(ranks, kMostCurves);
+  LineChart panel(const std::string& title, const std::string& label) const {
+    return {.title = title,
+            .x_label = unit,
+            .y_label = label,
+            .from_zero = true,
+            .stairs = true,
+            .left = kLeft,
+            .right = kRight,
+            .x_high = end_s * scale};
+  }
+  void add_curves(LineChart& chart, std::string_view counter, std::size_t most,
+                  double unit_size) const {
+    const std::vector<int> some = curve_ranks(ranks, most);
     for (std::size_t i = 0; i < some.size(); ++i) {
       Series series{"rank " + std::to_string(some[i]), "w" + std::to_string(i), {}};
       for (const CounterSample& sample : step.timeline.counters) {
@@ -109,18 +146,71 @@ struct Pictures {
       }
       if (!series.points.empty()) chart.series.push_back(std::move(series));
     }
-    return chart.series.empty() ? "" : line_chart(chart, width);
   }
+
+  /// Empty when nothing is known of it.
   std::string memory(double width) const {
-    double most = 0;
+    double most = step.device_memory_bytes;
     for (const CounterSample& sample : step.timeline.counters) {
       if (sample.counter == "memory_bytes") most = std::max(most, sample.value);
     }
-    const bool small = most < 1 << 20;
-    return curves("memory_bytes", "Memory", small ? "bytes" : "MiB", small ? 1 : 1 << 20, width);
+    const double size = most < 1 << 20 ? 1 : most < 1 << 30 ? 1 << 20 : 1 << 30;
+    LineChart chart = panel("Memory", size == 1 ? "bytes" : size == 1 << 20 ? "MiB" : "GiB");
+    add_curves(chart, "memory_bytes", kMostCurves, size);
+    if (step.device_memory_bytes > 0) {
+      chart.limit = step.device_memory_bytes / size;
+      chart.limit_label = "memory of a device";
+    }
+    return chart.series.empty() ? "" : line_chart(chart, width);
   }
+
+  bool sums_power() const {
+    return step.power && !step.power->total_w.empty() &&
+           static_cast<std::size_t>(ranks) > kMostPowers;
+  }
+  /// Of one or two ranks each, of more their sum.
   std::string power(double width) const {
-    return curves("power_w", "Power of a device", "W", 1, width);
+    if (!sums_power()) {
+      LineChart chart = panel("Power of a device", "W");
+      add_curves(chart, "power_w", kMostPowers, 1);
+      return chart.series.empty() ? "" : line_chart(chart, width);
+    }
+    const std::vector<double>& total_w = step.power->total_w;
+    const bool large = std::ranges::max(total_w) >= 1e4;
+    LineChart chart = panel("Power of all devices", large ? "kW" : "W");
+    Series series{"all devices", "w1", {}};
+    const double part = end_s * scale / static_cast<double>(total_w.size());
+    for (std::size_t i = 0; i <= total_w.size(); ++i) {
+      const double watts = total_w[std::min(i, total_w.size() - 1)];
+      series.points.emplace_back(static_cast<double>(i) * part, watts / (large ? 1e3 : 1));
+    }
+    chart.series.push_back(std::move(series));
+    return line_chart(chart, width);
+  }
+  std::vector<Key> power_keys() const {
+    if (!sums_power()) return rank_keys(ranks);
+    return {{"w1", fmt::format("all devices; one draws {:.0f} to {:.0f} W", step.power->least_w,
+                               step.power->most_w)}};
+  }
+
+  /// Of the kinds that are drawn.
+  std::vector<Key> action_keys() const {
+    const std::vector<int> drawn = drawn_ranks(ranks);
+    std::set<std::string> colors;
+    for (const Span& span : step.timeline.spans) {
+      if (span.track.find(" stream ") == std::string::npos) continue;
+      if (std::ranges::binary_search(drawn, rank_of_track(span.track))) {
+        colors.insert(color_of_span(span));
+      }
+    }
+    std::vector<Key> keys = {{"c-forward", "forward"},
+                             {"c-backward", "backward"},
+                             {"c-compile", "backward for weights"},
+                             {"c-data", "forward and backward together, copies"},
+                             {"c-communication", "communication"},
+                             {"c-optimizer", "optimizer"}};
+    std::erase_if(keys, [&](const Key& key) { return !colors.contains(key.color); });
+    return keys;
   }
 };
 
@@ -139,28 +229,6 @@ double height_of(const std::string& svg) {
   return height;
 }
 
-struct Key {
-  std::string color;
-  std::string name;
-};
-
-std::vector<Key> action_keys() {
-  return {{"c-forward", "forward"},
-          {"c-backward", "backward"},
-          {"c-compile", "backward for weights"},
-          {"c-data", "forward and backward together, copies"},
-          {"c-communication", "communication"},
-          {"c-optimizer", "optimizer"}};
-}
-
-std::vector<Key> rank_keys(int ranks) {
-  std::vector<Key> keys;
-  for (const int rank : chosen(ranks, kMostCurves)) {
-    keys.push_back({"w" + std::to_string(keys.size()), "rank " + std::to_string(rank)});
-  }
-  return keys;
-}
-
 std::string html_keys(const std::vector<Key>& keys) {
   std::string text = "<ul class=\"legend\">";
   for (const Key& key : keys) {
@@ -169,20 +237,20 @@ std::string html_keys(const std::vector<Key>& keys) {
   return text + "</ul>";
 }
 
+/// One line of text, so that gaps are even in any font.
 std::string svg_keys(const std::string& title, const std::vector<Key>& keys, double y) {
-  std::string text = fmt::format("<text class=\"name\" x=\"16\" y=\"{:.0f}\">{}</text>", y, title);
-  double x = 16 + text_width(title) + 16;
+  std::string text = fmt::format(
+      "<text class=\"tick\" x=\"16\" y=\"{:.0f}\"><tspan class=\"name\">{}</tspan>", y, title);
   for (const Key& key : keys) {
-    text += fmt::format(
-        "<rect class=\"{}\" x=\"{:.0f}\" y=\"{:.0f}\" width=\"11\" height=\"11\" rx=\"3\"/>"
-        "<text class=\"tick\" x=\"{:.0f}\" y=\"{:.0f}\">{}</text>",
-        key.color, x, y - 10, x + 17, y, key.name);
-    x += 17 + text_width(key.name) + 12;
+    text += fmt::format("<tspan class=\"{}\" dx=\"16\">\u25a0</tspan><tspan dx=\"5\">{}</tspan>",
+                        key.color, key.name);
   }
-  return text + "\n";
+  return text + "</text>\n";
 }
 
 }  // namespace
+
+std::vector<int> drawn_ranks(int ranks) { return chosen(ranks, kMostRows); }
 
 std::string step_svg(const StepPicture& picture) {
   const Pictures pictures(picture);
@@ -195,9 +263,9 @@ std::string step_svg(const StepPicture& picture) {
             fmt::format("<svg x=\"16\" y=\"{:.0f}\">{}</svg>\n", y + 10, part);
     y += 10 + height_of(part) + 28;
   };
-  add("Actions, by micro-batch", action_keys(), pictures.gantt(kWidth));
+  add("Actions, by micro-batch", pictures.action_keys(), pictures.gantt(kWidth));
   add("Memory", rank_keys(pictures.ranks), pictures.memory(kWidth));
-  add("Power", rank_keys(pictures.ranks), pictures.power(kWidth));
+  add("Power", pictures.power_keys(), pictures.power(kWidth));
   return fmt::format(
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
              "width=\"{0:.0f}\" height=\"{1:.0f}\" font-family=\"system-ui, "
@@ -231,11 +299,12 @@ std::string step_page(const StepPicture& picture) {
       "<style>\n{1}</style>\n</head>\n<body>\n<header><h1>{0}</h1><p class=\"subtitle\">{2}</p>"
       "</header>\n<main><section><div class=\"figures\">\n",
       escape_html(picture.title), style(), escape_html(picture.subtitle));
-  text += figure("Actions, by micro-batch", html_keys(action_keys()), pictures.gantt(kWidth),
-                 pictures.gantt(kPhone));
+  text += figure("Actions, by micro-batch", html_keys(pictures.action_keys()),
+                 pictures.gantt(kWidth), pictures.gantt(kPhone));
   const std::string ranks = html_keys(rank_keys(pictures.ranks));
   text += figure("Memory", ranks, pictures.memory(kWidth), pictures.memory(kPhone));
-  text += figure("Power", ranks, pictures.power(kWidth), pictures.power(kPhone));
+  text += figure("Power", html_keys(pictures.power_keys()), pictures.power(kWidth),
+                 pictures.power(kPhone));
   return text + "</div></section></main>\n</body>\n</html>\n";
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
-#include "parallel_opt/simulate/timeline.h"
+#include "parallel_opt/simulate/simulation.h"
 
 namespace parallel_opt {
 
@@ -12,7 +14,13 @@ struct StepPicture {
   std::string title;
   std::string subtitle;  ///< one line of numbers
   Timeline timeline;
+  int ranks = 0;  ///< of which the timeline may hold some; 0: those that it holds
+  std::optional<PowerCurve> power = {};  ///< of all devices
+  double device_memory_bytes = 0;        ///< 0: not known
 };
+
+/// Of so many ranks those whose actions are drawn.
+std::vector<int> drawn_ranks(int ranks);
 
 /// One picture with its style inside: light or dark as the viewer likes it.
 std::string step_svg(const StepPicture& picture);

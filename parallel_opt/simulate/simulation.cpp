@@ -196,7 +196,10 @@ SimulationResult simulate(const StepWork& work, const std::vector<Schedule>& sch
   const double whole_s = result.pipeline_s * run.lowered.graph.ranks;
   if (whole_s > 0) result.bubble_share = std::max(0.0, 1 - busy_s / whole_s);
   if (!work.power.empty()) result.energy_j = energy_j;
-  if (options.timeline) result.timeline = timeline_of(run);
+  if (options.timeline) {
+    result.timeline = timeline_of(run, options.timeline_ranks);
+    if (!work.power.empty()) result.power = power_curve_of(run);
+  }
   return result;
 }
 

@@ -10,9 +10,10 @@
 namespace parallel_opt {
 
 struct SimulationOptions {
-  bool timeline = false;   ///< spans and counters of every rank; without, nothing is kept of them
-  double jitter = 0;       ///< relative standard deviation of each computation's time
-  std::uint64_t seed = 0;  ///< same seed and work: same bytes
+  bool timeline = false;                 ///< spans and counters; without, nothing is kept of them
+  std::vector<int> timeline_ranks = {};  ///< of these alone; empty: of all
+  double jitter = 0;                     ///< relative standard deviation of each computation's time
+  std::uint64_t seed = 0;                ///< same seed and work: same bytes
 };
 
 /// What a rank did during the step.
@@ -29,6 +30,13 @@ struct RankUse {
   bool operator==(const RankUse&) const = default;
 };
 
+/// Power over the step in equal parts of it, the mean of each.
+struct PowerCurve {
+  std::vector<double> total_w = {};  ///< all ranks
+  double least_w = 0, most_w = 0;    ///< of one rank in any part
+  bool operator==(const PowerCurve&) const = default;
+};
+
 struct SimulationResult {
   double step_time_s = 0;
   /// From the begin of the step until the last action of the schedule: no optimizer, no reduction
@@ -40,6 +48,7 @@ struct SimulationResult {
   std::optional<double> energy_j = {};  ///< all ranks
   std::vector<RankUse> ranks = {};      ///< over all replicas
   std::optional<Timeline> timeline = {};
+  std::optional<PowerCurve> power = {};  ///< with the timeline, where watts are known
   bool operator==(const SimulationResult&) const = default;
 };
 

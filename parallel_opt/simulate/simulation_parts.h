@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "parallel_opt/simulate/lowering.h"
+#include "parallel_opt/simulate/simulation.h"
 #include "parallel_opt/simulate/timeline.h"
 
 namespace parallel_opt {
@@ -51,7 +52,9 @@ struct StepRun {
   void memory_of_actions(int rank, std::vector<MemoryStep>& steps) const;
 };
 
-/// Spans with Kineto's names, memory and power of every rank.
-Timeline timeline_of(const StepRun& run);
+/// Spans with Kineto's names, memory and power of these ranks; none: of all.
+Timeline timeline_of(const StepRun& run, const std::vector<int>& ranks);
+/// Of all ranks. Pre: the work has watts.
+PowerCurve power_curve_of(const StepRun& run);
 
 }  // namespace parallel_opt

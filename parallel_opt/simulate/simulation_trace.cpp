@@ -201,10 +201,45 @@ struct TraceBuilder {
 
 }  // namespace
 
-Timeline timeline_of(const StepRun& run) {
+Timeline timeline_of(const StepRun& run, const std::vector<int>& ranks) {
   TraceBuilder builder{.run = run};
-  for (int rank = 0; rank < run.lowered.graph.ranks; ++rank) builder.rank(rank);
+  for (const int rank : ranks) builder.rank(rank);
+  for (int rank = 0; ranks.empty() && rank < run.lowered.graph.ranks; ++rank) builder.rank(rank);
   return std::move(builder.timeline);
+}
+
+PowerCurve power_curve_of(const StepRun& run) {
+  constexpr std::size_t kParts = 300;
+  PowerCurve curve{.total_w = std::vector<double>(kParts, 0)};
+  const double part_s = run.step_s / kParts;
+  std::vector<double> rank_w(kParts);
+  const auto add = [&](std::int32_t stream, double more_w) {
+    if (stream < 0 || more_w <= 0 || part_s <= 0) return;
+    const TaskGraph& graph = run.lowered.graph;
+    for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
+         id = graph.tasks[at(id)].next) {
+      const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
+      for (auto i = static_cast<std::size_t>(start_s / part_s); i < kParts; ++i) {
+        const double from_s = static_cast<double>(i) * part_s;
+        if (from_s >= end_s) break;
+        const double inside_s = std::min(end_s, from_s + part_s) - std::max(start_s, from_s);
+        rank_w[i] += more_w * std::max(0.0, inside_s) / part_s;
+      }
+    }
+  };
+  for (int rank = 0; rank < run.lowered.graph.ranks; ++rank) {
+    const DevicePower& watts = *run.power_of(rank);
+    const RankStreams& streams = run.lowered.ranks[at(rank)];
+    std::ranges::fill(rank_w, watts.idle_w);
+    add(streams.compute, watts.busy_w - watts.idle_w);
+    add(streams.gather, watts.communication_w);
+    add(streams.reduce, watts.communication_w);
+    const auto [least, most] = std::ranges::minmax(rank_w);
+    curve.least_w = rank == 0 ? least : std::min(curve.least_w, least);
+    curve.most_w = std::max(curve.most_w, most);
+    for (std::size_t i = 0; i < kParts; ++i) curve.total_w[i] += rank_w[i];
+  }
+  return curve;
 }
 
 }  // namespace parallel_opt

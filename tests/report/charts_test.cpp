@@ -75,6 +75,31 @@ TEST(LineChart, NoValueAtAllStillDraws) {
             std::string::npos);
 }
 
+TEST(GanttChart, SharesOfPixelsHaveNoGapsThatAreNotThere) {
+  // 10,000 slices end to end, two colours in turn: half of every pixel each.
+  GanttRow row{"rank 0", {}};
+  for (int i = 0; i < 10'000; ++i) {
+    row.slices.push_back({.start = double(i), .length = 1, .color = i % 2 ? "c-odd" : "c-even"});
+  }
+  Gantt chart{.title = "t", .unit = "ms", .rows = {row}, .shares = true};
+  const auto count = [](const std::string& text, const std::string& part) {
+    std::size_t found = 0;
+    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
+      ++found;
+    }
+    return found;
+  };
+  const std::string full = gantt_chart(chart, 512);
+  EXPECT_EQ(count(full, "c-odd"), 1U);
+  EXPECT_EQ(count(full, "c-even"), 1U);
+  // A hole of a fifth of the time is one: two shapes of each.
+  auto& slices = chart.rows[0].slices;
+  slices.erase(slices.begin() + 4000, slices.begin() + 6000);
+  const std::string holed = gantt_chart(chart, 512);
+  EXPECT_GE(count(holed, "c-odd"), 2U);
+  EXPECT_EQ(holed.find("too short to draw"), std::string::npos);
+}
+
 TEST(GanttChart, TinySpansOfLongRowsAreCountedNotDrawn) {
   GanttRow row{"rank 0", {}};
   for (int i = 0; i < 2000; ++i) row.slices.push_back({i * 1.0, 0.001, "c-forward", "", "", 0});

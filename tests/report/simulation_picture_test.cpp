@@ -45,6 +45,45 @@ TEST(StepSvg, SaysWhichOfManyRanksAreDrawn) {
   EXPECT_EQ(svg.find(">rank 38<"), std::string::npos);
 }
 
+TEST(StepSvg, DrawsOfManyRanksTheSumOfTheirPower) {
+  StepWork work;
+  work.stages.assign(
+      40, {.forward_s = 1, .backward_input_s = 1, .backward_weight_s = 1, .kept_bytes = 1 << 21});
+  work.power = {{.idle_w = 50, .busy_w = 300}};
+  const std::vector<Schedule> schedules = {make_schedule(ScheduleKind::one_f_one_b, 40, 1, 4)};
+  const SimulationResult result =
+      simulate(work, schedules, {.timeline = true, .timeline_ranks = drawn_ranks(40)});
+  StepPicture picture{.title = "40 ranks", .subtitle = "", .timeline = *result.timeline};
+  picture.ranks = 40;
+  picture.power = result.power;
+  const std::string svg = step_svg(picture);
+  EXPECT_NE(svg.find("Power of all devices"), std::string::npos);
+  EXPECT_NE(svg.find("one draws 50 to 300 W"), std::string::npos);
+  EXPECT_NE(svg.find("rank 39 (24 of 40 ranks are drawn)"), std::string::npos);
+  // Six curves of memory and one of power, all of ranks that the timeline holds.
+  EXPECT_EQ(count_of(svg, "class=\"curve"), 7U);
+  // Only kinds that are there.
+  EXPECT_NE(svg.find("<tspan dx=\"5\">backward</tspan>"), std::string::npos);
+  EXPECT_EQ(svg.find("backward for weights"), std::string::npos);
+  EXPECT_EQ(svg.find("<tspan dx=\"5\">optimizer</tspan>"), std::string::npos);
+}
+
+TEST(StepSvg, PanelsShareTheirAxisAndShowTheDevicesMemory) {
+  StepPicture picture = picture_of(2, true);
+  picture.device_memory_bytes = 80e9;
+  const std::string svg = step_svg(picture);
+  EXPECT_NE(svg.find(">memory of a device<"), std::string::npos);
+  EXPECT_NE(svg.find(">GiB<"), std::string::npos);
+  // Time 0 stands under the same pixel in all three.
+  std::size_t zeros = 0;
+  for (std::size_t at = svg.find("<text x=\"56\" "); at != std::string::npos;
+       at = svg.find("<text x=\"56\" ", at + 1)) {
+    const std::size_t end = svg.find("</text>", at);
+    zeros += svg.substr(at, end - at).ends_with("class=\"tick\">0") ? 1 : 0;
+  }
+  EXPECT_EQ(zeros, 3U);
+}
+
 TEST(StepSvg, AnEmptyTimelineIsStillAPicture) {
   EXPECT_TRUE(step_svg({"Nothing", "", {}}).ends_with("</svg>\n"));
 }

@@ -106,6 +106,25 @@ TEST(Bubble, DualPipeAsItsAuthorsState) {
   }
 }
 
+TEST(Timelines, OfSomeRanksAndThePowerOfAll) {
+  StepWork work = even(4, 1, 1, 1);
+  work.power = {{.idle_w = 50, .busy_w = 300}};
+  const std::vector<Schedule> schedules = {make_schedule(ScheduleKind::one_f_one_b, 4, 1, 8)};
+  const SimulationResult some =
+      simulate(work, schedules, {.timeline = true, .timeline_ranks = {1, 3}});
+  ASSERT_TRUE(some.timeline);
+  for (const Span& span : some.timeline->spans) {
+    EXPECT_TRUE(span.track.starts_with("rank 1") || span.track.starts_with("rank 3")) << span.track;
+  }
+  // Equal parts of the step: their mean is the energy over the time.
+  ASSERT_TRUE(some.power);
+  double sum_w = 0;
+  for (const double watts : some.power->total_w) sum_w += watts;
+  EXPECT_NEAR(sum_w / double(some.power->total_w.size()), *some.energy_j / some.step_time_s, 1e-6);
+  EXPECT_EQ(some.power->least_w, 50);
+  EXPECT_NEAR(some.power->most_w, 300, 1e-9);
+}
+
 TEST(DualPipe, CollectivesHideBehindTheOtherDirection) {
   StepWork work = even(4, 1, 1, 1);
   const double before_s = run(ScheduleKind::dualpipe, 4, 2, 16, work).step_time_s;
