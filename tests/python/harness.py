@@ -2,7 +2,7 @@
 
 A test calls ``pool.run(function, size, ...)``: every rank of the first `size` workers imports the
 function by name and calls ``function(group, ...)``; any failure is raised here with the rank's
-traceback. A hung or failed pool is killed and started anew.
+traceback. A hung or failed pool is killed and started anew; one that never came up is not.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from forks import FORKS
+
 WORKERS = 4
-TIMEOUT_S = 60.0
-GRACE_S = 3.0  # for the other ranks to report once one has failed
+TIMEOUT_S = 240.0  # many times what the longest takes: other tests and builds run beside it
+GRACE_S = 10.0  # for the other ranks to report once one has failed
 
 
 class RankError(AssertionError):
@@ -37,6 +39,7 @@ class RankPool:
         self._pipes: list[multiprocessing.connection.Connection] = []
         self._folder = tempfile.TemporaryDirectory()
         self._starts = 0
+        self._never_up = ""
 
     def run(self, function: Callable[..., Any], size: int, *args: Any, **kwargs: Any) -> list[Any]:
         """Results of ``function(group, *args, **kwargs)`` on ranks 0..size-1."""
@@ -89,16 +92,22 @@ class RankPool:
         return results, faults
 
     def _start(self) -> None:
+        if self._never_up:
+            raise RankError(self._never_up)
         self._starts += 1
-        context = multiprocessing.get_context("spawn")
         meeting = str(Path(self._folder.name) / f"store{self._starts}")
         for rank in range(WORKERS):
-            here, there = context.Pipe()
-            process = context.Process(target=work, args=(rank, meeting, there), daemon=True)
+            here, there = FORKS.Pipe()
+            process = FORKS.Process(target=work, args=(rank, meeting, there), daemon=True)
             process.start()
             there.close()
             self._pipes.append(here)
             self._processes.append(process)
+        _, faults = self._collect(WORKERS)
+        if faults:
+            self.stop()
+            self._never_up = "\n".join(("the pool of ranks does not start:", *faults))
+            raise RankError(self._never_up)
 
 
 def work(rank: int, meeting: str, pipe: multiprocessing.connection.Connection) -> None:
@@ -126,6 +135,7 @@ def work(rank: int, meeting: str, pipe: multiprocessing.connection.Connection) -
     )
     cpu = torch.device("cpu")
     groups = {n: process_group.subgroup(range(n), cpu) for n in range(1, WORKERS + 1)}
+    pipe.send((True, None))
     while True:
         try:
             module, name, size, args, kwargs = pipe.recv()

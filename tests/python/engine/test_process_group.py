@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from forks import forked
 from parallel_opt.engine import process_group
 from parallel_opt.errors import InputError
 
@@ -78,16 +79,14 @@ def test_a_restarted_attempt_joins_under_new_names(tmp_path: Path) -> None:
         ("sys.exit()", 0, ""),
     ],
 )
-def test_a_worker_leaves_with_its_own_code(how: str, code: int, text: str) -> None:
-    script = f"import sys\nfrom parallel_opt.engine import process_group\ndef main():\n    {how}\n"
-    done = subprocess.run(
-        [sys.executable, "-c", script + "process_group.run_worker(main)"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(process_group.__file__).parents[2])},
-    )
+def test_a_worker_leaves_with_its_own_code(how: str, code: int, text: str, tmp_path: Path) -> None:
+    done = forked(_leave, how, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     assert text in done.stderr
+
+
+def _leave(how: str) -> None:
+    process_group.run_worker(lambda: exec(how))
 
 
 def test_without_ranks_in_the_environment_one_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:

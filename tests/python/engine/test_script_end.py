@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import gzip
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from parallel_opt.engine import process_group
+from forks import Done, forked
+from parallel_opt.engine import process_group, script_end
 
-HEAD = "from parallel_opt.engine import process_group, script_end\n"
 
-
-def end(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
+def end(tmp_path: Path, body: str) -> Done:
     """A worker whose script is `body`, in `tmp_path`."""
     (tmp_path / "script.py").write_text(body)
-    run = "process_group.run_worker(lambda: script_end.run_script('script.py'))\n"
-    return subprocess.run(
-        [sys.executable, "-c", HEAD + run],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(process_group.__file__).parents[2])},
-        check=False,
-    )
+    return forked(_run, cwd=tmp_path)
+
+
+def _run() -> None:
+    process_group.run_worker(lambda: script_end.run_script("script.py"))
 
 
 def test_files_left_open_are_written_to_their_end(tmp_path: Path) -> None:

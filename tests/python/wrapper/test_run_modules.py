@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from launching import Done, forked
+from launching import launched
+
+from forks import Done
 
 MAIN = """
 import pickle
@@ -39,7 +41,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def run(where: Path, *words: str) -> Done:
-    return forked([*words], where, where)
+    return launched([*words], where)
 
 
 def test_a_module_runs_as_by_python_on_every_rank(package: Path) -> None:
