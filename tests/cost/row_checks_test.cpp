@@ -84,6 +84,16 @@ TEST(RowChecks, ParametersAreThoseOfTheDimensions) {
   row.params_b = 1.5;
   EXPECT_EQ(notes_of(row), std::vector<std::string>{
                                "params_b is 10 to 25 % from what the model's dimensions make"});
+  row.params_b = 0.9;  // the width of the feed-forward part is not stated
+  EXPECT_EQ(reason_of(row), "");
+  row.ffn_hidden = 8192;
+  EXPECT_NE(reason_of(row), "");
+  row.experts = 8;  // those that a token meets
+  row.topk = 1;
+  EXPECT_EQ(reason_of(row), "");
+  row.params_b = 175;
+  EXPECT_NE(reason_of(row), "");
+  row = usual_row();
   row.params_b = 175;
   EXPECT_EQ(reason_of(row).substr(0, 49), "params_b is 175, and the model's dimensions make ");
 }
