@@ -159,10 +159,11 @@ std::optional<double> memory_unit_bytes(const RawRow& raw) {
 }
 
 void set_peak(const RawRow& raw, TrainingRow& row, Fillings& filled) {
-  if (raw.peak_memory_gb.value_or(0) <= 0) return;
+  const double printed = raw.peak_memory_gb.value_or(0);
+  if (printed <= 0) return;
   const std::optional<double> unit = memory_unit_bytes(raw);
   if (unit) {
-    row.peak_memory_bytes = *raw.peak_memory_gb * *unit;
+    row.peak_memory_bytes = printed * *unit;
   } else {
     ++filled["peak_memory_gb is not read, as memory_unit '" + raw.memory_unit + "' is not known"];
   }
