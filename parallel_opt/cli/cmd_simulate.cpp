@@ -247,7 +247,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
   if (drawn) {
     StepPicture picture{.title = title,
                         .subtitle = summary_line(document),
-                        .timeline = std::move(*result.timeline),
+                        .timeline = std::move(result.timeline).value_or(Timeline{}),
                         .ranks = ranks,
                         .power = std::move(result.power),
                         .device_memory_bytes = asked.device_memory_bytes};

@@ -36,6 +36,7 @@ class LayoutModel {
   LayoutStages stages() const;
 
  private:
+  void add_ways(LayoutStages& out) const noexcept;
   struct StageParameters {
     double dense = 0, expert = 0;  ///< of one rank, before sharding
     double sum() const { return dense + expert; }

@@ -61,6 +61,12 @@ LayoutStages LayoutModel::stages() const {
     add_traffic(stage, own);
     out.stages.push_back(stage);
   }
+  add_ways(out);
+  return out;
+}
+
+/// What stages share: ways between them and to the host, what hides, what comes once per step.
+void LayoutModel::add_ways(LayoutStages& out) const noexcept {
   const bool inside = l_.devices() <= device_.per_node;
   out.link_bytes_per_s = (inside ? pair_rate() : network_rate()) / p_.send;
   out.link_latency_s = (inside ? p_.link_latency_s : p_.network_latency_s) * p_.send;
@@ -75,7 +81,6 @@ LayoutStages LayoutModel::stages() const {
   out.gather_hides = stack_.overlaps_shards ? p_.gather_overlap : 0;
   out.reduce_hides = l_.shard >= 3 ? out.gather_hides : stack_.overlaps_data ? p_.overlap : 0;
   out.reduces_once = stack_.reduces_once;
-  return out;
 }
 
 LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& device,

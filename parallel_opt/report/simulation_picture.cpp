@@ -164,18 +164,21 @@ struct Pictures {
     return chart.series.empty() ? "" : line_chart(chart, width);
   }
 
-  bool sums_power() const {
-    return step.power && !step.power->total_w.empty() &&
-           static_cast<std::size_t>(ranks) > kMostPowers;
+  /// Of more ranks than have curves of their own.
+  const PowerCurve* sum_of_power() const {
+    if (!step.power || static_cast<std::size_t>(ranks) <= kMostPowers) return nullptr;
+    const PowerCurve& curve = *step.power;
+    return curve.total_w.empty() ? nullptr : &curve;
   }
   /// Of one or two ranks each, of more their sum.
   std::string power(double width) const {
-    if (!sums_power()) {
+    const PowerCurve* sum = sum_of_power();
+    if (sum == nullptr) {
       LineChart chart = panel("Power of a device", "W");
       add_curves(chart, "power_w", kMostPowers, 1);
       return chart.series.empty() ? "" : line_chart(chart, width);
     }
-    const std::vector<double>& total_w = step.power->total_w;
+    const std::vector<double>& total_w = sum->total_w;
     const bool large = std::ranges::max(total_w) >= 1e4;
     LineChart chart = panel("Power of all devices", large ? "kW" : "W");
     Series series{"all devices", "w1", {}};
@@ -188,9 +191,10 @@ struct Pictures {
     return line_chart(chart, width);
   }
   std::vector<Key> power_keys() const {
-    if (!sums_power()) return rank_keys(ranks);
-    return {{"w1", fmt::format("all devices; one draws {:.0f} to {:.0f} W", step.power->least_w,
-                               step.power->most_w)}};
+    const PowerCurve* sum = sum_of_power();
+    if (sum == nullptr) return rank_keys(ranks);
+    return {{"w1",
+             fmt::format("all devices; one draws {:.0f} to {:.0f} W", sum->least_w, sum->most_w)}};
   }
 
   /// Of the kinds that are drawn.
