@@ -147,7 +147,7 @@ std::string joins_text(const Network& network) {
       network.shape == LinkShape::switched ? "" : " (" + std::string(name_of(network.shape)) + ")";
   switch (network.scope) {
     case NetworkScope::node:
-      return "devices of a node" + shape;
+      return "devices of a node" + shape + (network.reduces ? " (sums in its switch)" : "");
     case NetworkScope::zone:
       return "nodes of a zone";
     case NetworkScope::cluster:

@@ -153,7 +153,9 @@ double closed_side_of(const DeviceRecord& record) {
 NodeLinks links_of(const DeviceLink* link) {
   if (link == nullptr) return {kLowLinkBytesPerS, kLowLinkBytesPerS, LinkShape::switched};
   const double all = link->bytes_per_s.value;
-  return {all, link->pair_bytes_per_s ? link->pair_bytes_per_s->value : all, link->shape};
+  NodeLinks links{all, link->pair_bytes_per_s ? link->pair_bytes_per_s->value : all, link->shape};
+  links.reduces = link->reduces;
+  return links;
 }
 
 HostFacts host_of(const DeviceRecord& record) {

@@ -225,7 +225,8 @@ LinkModel CostModel::link_of(const Setting& setting) const {
   LinkModel worst{Seconds(param::kAssumedLatencyS), BytesPerSecond(param::kAssumedLinkBytesPerS)};
   if (setting.devices > 1) {
     if (const auto reach = node_reach(cluster_, setting.device)) {
-      worst = {Seconds(reach->latency_s), BytesPerSecond(reach->links.among(setting.devices))};
+      worst = {Seconds(reach->latency_s), BytesPerSecond(reach->links.among(setting.devices)),
+               reach->links.reduces};
     }
   } else {
     bool found = false;
@@ -295,21 +296,20 @@ Bill CostModel::bill(const Point& point, const Switches& switches) const noexcep
     if (job_.training) {
       const double whole =
           (point.all_reduce != nullptr ? collective_time(*point.all_reduce, facts_.trainable_bytes)
-                                       : ring_all_reduce_time(facts_.trainable_bytes, ranks, link))
+                                       : all_reduce_time(facts_.trainable_bytes, ranks, link))
               .value;
       const double buckets = std::ceil(facts_.trainable_bytes / param::kBucketBytes);
       const bool hides = cluster_.devices[std::size_t(setting.device)].kind == DeviceKind::gpu;
       // Every batch norm gathers its statistics, and sums two in the backward.
       const double runs = pieces + (pieces > 1 ? pieces : 0);
-      bill.statistics_s =
-          facts_.batch_norms * (runs * ring_all_gather_time(0, ranks, link).value +
-                                pieces * ring_all_reduce_time(0, ranks, link).value) +
-          runs * point.rank_norms_s[0] + pieces * point.rank_norms_s[1];
+      bill.statistics_s = facts_.batch_norms * (runs * ring_all_gather_time(0, ranks, link).value +
+                                                pieces * all_reduce_time(0, ranks, link).value) +
+                          runs * point.rank_norms_s[0] + pieces * point.rank_norms_s[1];
       // On CPUs each bucket is waited for, the first of them small, and so is the number of samples
       // on all ranks, by which an output's gradients are weighted.
       const double first = std::min(facts_.trainable_bytes, param::kFirstBucketBytes);
       const double more = std::ceil((facts_.trainable_bytes - first) / param::kBucketBytes);
-      const double small = ring_all_reduce_time(0, ranks, link).value;
+      const double small = all_reduce_time(0, ranks, link).value;
       bill.all_reduce_s = hides ? std::max(whole / std::max(1.0, buckets), whole - bill.backward_s)
                                 : whole + (more + 1) * small;
     }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "parallel_opt/cost/collective.h"
 #include "parallel_opt/cost/layout_model.h"
 
 namespace parallel_opt {
@@ -36,14 +37,15 @@ double LayoutModel::ring_latency_s(const RankGroup& ranks) const noexcept {
   return p_.hop_s * (nodes + kInsideHop * (ranks.ranks - nodes) - 1);
 }
 
-/// Ring all-reduce inside the tensor group: 2 (n - 1) / n of the bytes [patarasuk2009].
+/// Inside the tensor group. Sequence parallelism scatters and gathers, as often as a ring sums.
 double LayoutModel::all_reduce(double bytes) const noexcept {
   if (tensor_ <= 1) return 0;
   const RankGroup ranks = group(tensor_, 1);
+  const bool reduces = device_.links.reduces && !l_.sequence_parallel && !ranks.crosses();
   // Across nodes a ring: sequence parallelism gathers and scatters.
-  const double latency =
-      ranks.crosses() ? p_.tensor_hop_s * (tensor_ - 1) : p_.link_latency_s * std::log2(tensor_);
-  return 2 * ((tensor_ - 1) / tensor_ * bytes / ranks.bytes_per_s + latency);
+  const double latency = ranks.crosses() ? p_.tensor_hop_s * (tensor_ - 1)
+                                         : p_.link_latency_s * (reduces ? 1 : std::log2(tensor_));
+  return all_reduce_passes(tensor_, reduces) * bytes / ranks.bytes_per_s + 2 * latency;
 }
 
 /// Tokens to their experts and back. Of a token's copies those for experts of other nodes cross the
@@ -156,7 +158,9 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
   const bool scatters = l_.shard >= 1 && owners >= replicas_;
   const double tree =
       2 * (all.crosses() ? p_.network_latency_s : p_.link_latency_s) * std::log2(all.ranks);
-  once.reduce_s = wires(replicas_, all) * stack_.reduced_bytes * (scatters ? 1 : 2) +
+  const double all_reduce = all_reduce_passes(replicas_, device_.links.reduces && !all.crosses()) *
+                            replicas_ / std::max(1.0, replicas_ - 1);
+  once.reduce_s = wires(replicas_, all) * stack_.reduced_bytes * (scatters ? 1 : all_reduce) +
                   calls * (scatters ? ring_latency_s(all) : tree);
   return once;
 }

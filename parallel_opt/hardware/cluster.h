@@ -113,6 +113,7 @@ struct Network {
   int ports = 1;
   /// Scope node: switched, a device reaches each other one with all ports; else with one of them.
   LinkShape shape = LinkShape::switched;
+  bool reduces = false;         ///< scope node: its switch sums what passes
   Uncertain latency_s;          ///< alpha
   Uncertain bytes_per_s;        ///< of one port, each direction, large messages
   double oversubscription = 1;  ///< ports below a switch over its uplinks; 1: full bisection

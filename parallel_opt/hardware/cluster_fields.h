@@ -87,6 +87,7 @@ void fields(Visitor& visit, T& network) {
   visit.optional("ports", network.ports, "adapters of one node (rails), or links of one device");
   visit.optional("shape", network.shape,
                  "of links inside a node: switched, mesh (to each of the others), torus");
+  visit.optional("reduces", network.reduces, "scope node: its switch sums what passes");
   visit("latency_s", network.latency_s, "seconds per message");
   visit("bytes_per_s", network.bytes_per_s, "of one port, each direction, large messages");
   visit.optional("oversubscription", network.oversubscription,

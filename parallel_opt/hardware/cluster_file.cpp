@@ -306,6 +306,11 @@ class Builder {
       if (wanted.usd_per_gb && !(*wanted.usd_per_gb >= 0)) {
         fault(where + ".usd_per_gb", "is negative");
       }
+      if (wanted.reduces &&
+          (wanted.scope != NetworkScope::node || wanted.shape != LinkShape::switched)) {
+        fault(where + ".reduces", "is for a switch inside a node",
+              "scope: node and no other shape, or leave it out");
+      }
       if (wanted.shape != LinkShape::switched && wanted.scope != NetworkScope::node) {
         fault(where + ".shape", "is for links inside a node", "scope: node, or leave it out");
       }
@@ -319,6 +324,7 @@ class Builder {
       for (const std::string& name : wanted.devices) network.devices.push_back(full_name(name));
       network.ports = wanted.ports;
       network.shape = wanted.shape;
+      network.reduces = wanted.reduces;
       network.latency_s = known(wanted.latency.seconds, 0.3, wanted.quality);
       network.bytes_per_s = known(wanted.bandwidth.bytes_per_s, 0.2, wanted.quality);
       network.oversubscription = wanted.oversubscription;

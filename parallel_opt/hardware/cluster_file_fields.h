@@ -36,6 +36,7 @@ struct FileSwitch {
   std::vector<std::string> devices;
   int ports = 1;
   LinkShape shape = LinkShape::switched;
+  bool reduces = false;
   Bandwidth bandwidth;
   Duration latency;
   double oversubscription = 1;
@@ -103,6 +104,7 @@ void fields(Visitor& visit, T& network) {
   visit.optional("ports", network.ports, "adapters of one node (rails), or links of one device");
   visit.optional("shape", network.shape,
                  "scope node: switched, mesh (a port to each of the others) or torus");
+  visit.optional("reduces", network.reduces, "scope node: its switch sums what passes");
   visit("bandwidth", network.bandwidth, "of one port, each direction, as jobs reach it");
   visit.optional("latency", network.latency, "of one message");
   visit.optional("oversubscription", network.oversubscription, "1: full bisection");

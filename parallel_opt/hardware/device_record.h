@@ -37,6 +37,7 @@ struct DeviceLink {
   Published bytes_per_s;         ///< each direction, nominal
   LinkShape shape = LinkShape::switched;
   std::optional<Published> pair_bytes_per_s;  ///< of that, to one neighbour; not when switched
+  bool reduces = false;                       ///< its switch sums what passes: NVLink SHARP
   bool operator==(const DeviceLink&) const = default;
 };
 
@@ -119,6 +120,7 @@ void fields(Visitor& visit, T& link) {
   visit("to", link.to, "its neighbours in one machine, or the host");
   visit("bytes_per_s", link.bytes_per_s, "each direction, nominal, all links together");
   visit.optional("shape", link.shape, "switched, mesh (links of its own to each other) or torus");
+  visit.optional("reduces", link.reduces, "its switch sums what passes (NVLink SHARP)");
   visit("pair_bytes_per_s", link.pair_bytes_per_s, "of that, to one neighbour of a mesh or torus");
 }
 

@@ -89,6 +89,7 @@ std::optional<NodeReach> network_of_node(const Cluster& cluster, int at) {
     if (best && best->links.all_bytes_per_s >= all) continue;
     const double pair = network.shape == LinkShape::switched ? all : port;
     best = NodeReach{{all, pair, network.shape}, network.latency_s.value};
+    best->links.reduces = network.reduces;
   }
   return best;
 }

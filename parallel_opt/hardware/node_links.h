@@ -25,6 +25,7 @@ struct NodeLinks {
   double pair_bytes_per_s = 0;  ///< to one neighbour; switched: as all
   LinkShape shape = LinkShape::switched;
   double closed_side = 4;  ///< torus: devices along an axis from which its ends are joined
+  bool reduces = false;    ///< the switch between them sums what passes
 
   /// What a collective among `ranks` devices of the node gets of each: rings run over all links
   /// that join them. A mesh has links to ranks - 1 others; a block of 2^m devices of a torus has m

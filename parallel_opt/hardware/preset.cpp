@@ -208,6 +208,7 @@ Network inner_network(const std::string& name, const DeviceLink& link, const Nod
   network.nodes = {range};
   network.latency_s = within(latency_s, 0.5, Quality::assumed);
   network.shape = link.shape;
+  network.reduces = link.reduces;
   const double pair = link.pair_bytes_per_s ? link.pair_bytes_per_s->value : link.bytes_per_s.value;
   network.ports = static_cast<int>(std::max(1.0, std::round(link.bytes_per_s.value / pair)));
   network.bytes_per_s = kLinkShare * pair;

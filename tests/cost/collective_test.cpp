@@ -19,6 +19,19 @@ TEST(RingAllGather, FourRanksOneMegabyte) {
   EXPECT_DOUBLE_EQ(ring_all_gather_time(1e6, 4, kLink).value, 753e-6);
 }
 
+TEST(AllReduce, ASwitchThatSumsTakesALittleMoreThanOnePass) {
+  LinkModel link = kLink;
+  EXPECT_EQ(all_reduce_time(1e6, 8, link), ring_all_reduce_time(1e6, 8, link));
+  link.reduces = true;
+  EXPECT_DOUBLE_EQ(all_reduce_time(1e6, 8, link).value, 2e-6 + 9.0 / 8 * 1e-3);
+  EXPECT_EQ(all_reduce_time(1e6, 2, link), ring_all_reduce_time(1e6, 2, link));  // 3/2 passes
+  EXPECT_EQ(all_reduce_time(1e6, 1, link).value, 0);
+  for (int ranks = 2; ranks <= 72; ++ranks) {
+    EXPECT_LE(all_reduce_passes(ranks, true), all_reduce_passes(ranks, false)) << ranks;
+    EXPECT_GE(all_reduce_passes(ranks, true), 1) << ranks;  // each direction once at least
+  }
+}
+
 TEST(Ring, OneRankIsFree) {
   EXPECT_EQ(ring_all_reduce_time(1e9, 1, kLink).value, 0);
   EXPECT_EQ(ring_all_gather_time(1e9, 1, kLink).value, 0);

@@ -37,5 +37,25 @@ TEST_F(LayoutBuckets, ReplicasThatShareNothingHoldBuckets) {
   EXPECT_NEAR(gradients("megatron", 8, 0), 2, 1e-9);  // views of one buffer
 }
 
+TEST_F(LayoutBuckets, SwitchesThatSumMakeAllReducesShorter) {
+  EXPECT_TRUE(h100.links.reduces);
+  EXPECT_FALSE(a100.links.reduces);
+  Accelerator plain = h100;
+  plain.links.reduces = false;
+  ParallelLayout l;
+  const auto seconds = [&](const Accelerator& device, double LayoutCost::* item) {
+    return layout_cost(dense, device, stack, l, p).*item;
+  };
+  l.tensor = 8;
+  EXPECT_LT(seconds(h100, &LayoutCost::tensor_s), 0.75 * seconds(plain, &LayoutCost::tensor_s));
+  l.sequence_parallel = true;  // scatters and gathers
+  EXPECT_EQ(seconds(h100, &LayoutCost::tensor_s), seconds(plain, &LayoutCost::tensor_s));
+  l = {};
+  l.data = 8;
+  EXPECT_LT(seconds(h100, &LayoutCost::data_s), seconds(plain, &LayoutCost::data_s));
+  l.data = 16;  // a ring through two nodes
+  EXPECT_EQ(seconds(h100, &LayoutCost::data_s), seconds(plain, &LayoutCost::data_s));
+}
+
 }  // namespace
 }  // namespace parallel_opt
