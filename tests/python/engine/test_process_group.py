@@ -32,7 +32,7 @@ process_group.run_worker(main)
 """
 
 
-def launch(tmp_path: Path, how: str, restarts: int = 0) -> subprocess.CompletedProcess[str]:
+def launch(tmp_path: Path, how: str) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "train.py"
     script.write_text(SCRIPT.replace("HOW", how))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
@@ -44,7 +44,7 @@ def launch(tmp_path: Path, how: str, restarts: int = 0) -> subprocess.CompletedP
     return subprocess.run(
         [
             sys.executable,
-            *("-m", "torch.distributed.run", "--nproc-per-node=2", f"--max-restarts={restarts}"),
+            *("-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1"),
             *(*options, str(script)),
         ],
         env=environment,
@@ -54,19 +54,14 @@ def launch(tmp_path: Path, how: str, restarts: int = 0) -> subprocess.CompletedP
     )
 
 
-def test_ranks_of_torchrun_join_and_leave_with_code_0(tmp_path: Path) -> None:
-    done = launch(tmp_path, "pass")
-    assert done.returncode == 0, done.stderr
-    # 1 + 2 = 3; rank 0's seed 5 on both
-    # Both write to one pipe: their lines may run together.
-    assert all(done.stdout.count(f"rank {rank} of 2: 3, seed 5") == 1 for rank in (0, 1))
-
-
-def test_a_restarted_attempt_joins_under_new_names(tmp_path: Path) -> None:
+def test_ranks_of_torchrun_join_at_each_attempt_and_leave_with_code_0(tmp_path: Path) -> None:
     fail_once = "os.environ['TORCHELASTIC_RESTART_COUNT'] == '0' and sys.exit(3)"
-    done = launch(tmp_path, fail_once, restarts=1)
+    done = launch(tmp_path, fail_once)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("rank 1 of 2: 3, seed 5") == 2
+    # 1 + 2 = 3; rank 0's seed 5 on both, under new names the second time
+    # Both write to one pipe: their lines may run together. Rank 0 may be ended before its first.
+    counts = [done.stdout.count(f"rank {rank} of 2: 3, seed 5") for rank in (0, 1)]
+    assert counts in ([2, 2], [1, 2])
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def shallow(config: Config, layers: int) -> Config:
         return {**small, "depths": [layers] * len(config["depths"])}
     for name in found:
         small[name] = layers
+    if config["model_type"] == "videomae":  # transformers makes its positions in Python, one by one
+        small["image_size"] = 64
     if "attention_types" in config:
         small["attention_types"] = [[["global", "local"], layers // 2]]
     if "block_types" in config:
