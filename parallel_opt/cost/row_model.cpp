@@ -308,6 +308,9 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
     stack.attention = AttentionFamily::unfused;
     stack.overlaps_tensor = false;
   }
+  // FlashAttention runs on Turing (1) and Ampere (2) at the least; what others have for
+  // Volta a row says.
+  if (arch == "Volta" && !says_fused) stack.attention = AttentionFamily::unfused;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
   read_notes(row, says_fused, stack);
   return stack;

@@ -61,6 +61,16 @@ TEST(RowNotes, SayWhatIsFused) {
   EXPECT_EQ(stack_of(row).attention, AttentionFamily::unfused);
 }
 
+TEST(RowNotes, VoltaHasNoFlashAttentionUnlessARowSaysSo) {
+  TrainingRow row = llama_row("HF + Deepspeed Zero 3");
+  EXPECT_EQ(stack_of(row).attention, AttentionFamily::flash);
+  row.gpu = "V100-SXM2-32GB";
+  row.dtype = "fp16";
+  EXPECT_EQ(stack_of(row).attention, AttentionFamily::unfused);
+  row.notes = "xFormers; fused attention";
+  EXPECT_EQ(stack_of(row).attention, AttentionFamily::flash);
+}
+
 TEST(RowNotes, SayWhereGradientsAndLogitsAreWhole) {
   TrainingRow row = llama_row("PyTorch FSDP2");
   EXPECT_FALSE(stack_of(row).reduces_once);
