@@ -173,13 +173,14 @@ struct LayoutStages {
   double boundary_bytes = 0;    ///< between stages, per micro-batch and rank
   double link_bytes_per_s = 0;  ///< between ranks of the pipeline
   double link_latency_s = 0;
-  double copy_bytes_per_s = 0;  ///< to the host and back, each way
-  double step_s = 0;            ///< once per step: host work, waiting for the slowest machine
-  double loading_s = 0;         ///< waiting for samples, once per step
-  double gather_hides = 0;      ///< share of a gather that may run beside compute
-  double reduce_hides = 0;      ///< of a reduction
-  double send_hides = 0;        ///< of a transfer between stages
-  bool reduces_once = false;    ///< sharded gradients too: after the last micro-batch
+  double copy_bytes_per_s = 0;   ///< to the host and back, each way
+  double step_s = 0;             ///< once per step: host work, waiting for the slowest machine
+  double loading_s = 0;          ///< waiting for samples, once per step
+  double gather_hides = 0;       ///< share of a gather that may run beside compute
+  double reduce_hides = 0;       ///< of a reduction
+  double send_hides = 0;         ///< of a transfer between stages
+  bool shards_by_block = false;  ///< what is sharded is gathered and reduced with its block
+  bool reduces_once = false;     ///< sharded gradients too: after the last micro-batch
 };
 
 LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& device,

@@ -80,6 +80,7 @@ void LayoutModel::add_ways(LayoutStages& out) const noexcept {
   out.loading_s = closed.loading_s;
   out.gather_hides = stack_.overlaps_shards ? p_.gather_overlap : 0;
   out.reduce_hides = l_.shard >= 3 ? out.gather_hides : stack_.overlaps_data ? p_.overlap : 0;
+  out.shards_by_block = shards_by_block();
   out.reduces_once = stack_.reduces_once;
 }
 

@@ -58,7 +58,7 @@ void add_sends(const LayoutStages& stages, StepWork& work) {
 StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
                      const Accelerator& device) {
   StepWork work;
-  const bool gathers = layout.shard >= 3;
+  const bool gathers = stages.shards_by_block;
   for (const LayoutStage& stage : stages.stages) {
     work.stages.push_back(stage_work(stage, stages.boundary_bytes, gathers));
   }
@@ -70,12 +70,13 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
   if (reduces) {
     // Pipelines keep gathered weights, and their gradients, for the whole step.
     const bool keeps = layout.pipeline > 1;
-    work.gather = !gathers ? GatherWhen::never : keeps ? GatherWhen::once : GatherWhen::each_pass;
+    const GatherWhen beside = layout.shard >= 3 ? GatherWhen::each_pass : GatherWhen::each_forward;
+    work.gather = !gathers ? GatherWhen::never : keeps ? GatherWhen::once : beside;
     work.reduce = gathers && !keeps && !stages.reduces_once ? ReduceWhen::each : ReduceWhen::last;
     // Gathers of pipelines run before their stage has its first micro-batch.
     work.gather_hides = keeps ? 1 : stages.gather_hides;
     work.reduce_hides = stages.reduce_hides;
-    if (work.gather == GatherWhen::each_pass) {
+    if (streams(work.gather)) {
       // One rank stands for all: its gathers and its reductions travel on the same wires.
       work.collective_link = int(work.links.size());
       work.links.push_back({"between replicas", 0, 1, true});

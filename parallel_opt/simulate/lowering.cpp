@@ -356,6 +356,7 @@ bool Lowering::wants_gather(const RankState& state, const Action& a) const {
     return false;
   }
   if (work_.gather == GatherWhen::once) return state.gathered[at(a.stage)] < 0;
+  if (work_.gather == GatherWhen::each_forward) return a.kind == ActionKind::forward;
   return work_.gather == GatherWhen::each_pass;
 }
 
@@ -375,9 +376,8 @@ void Lowering::gather(RankState& state, const Action& a, int group, std::size_t 
   const LayerGroup& g = stage_work(state, a.stage).groups[at(group)];
   const std::int32_t on = collective_stream(out_.ranks[at(state.rank)].gather, state.rank);
   const auto window = at(work_.prefetch) + 1;
-  const std::int32_t needed = work_.gather == GatherWhen::each_pass && ahead_of >= window
-                                  ? done[ahead_of - window].last_use
-                                  : -1;
+  const std::int32_t needed =
+      streams(work_.gather) && ahead_of >= window ? done[ahead_of - window].last_use : -1;
   const std::int32_t id =
       collective(gathers_[at(state.position)], state.gathers_met,
                  task_of(a, g.gather_s, TaskKind::gather, on, group), work_.replicas, needed);
@@ -389,7 +389,7 @@ void Lowering::gather(RankState& state, const Action& a, int group, std::size_t 
 
 /// `task` is the user of everything gathered since the last call.
 void Lowering::used(RankState& state, std::int32_t task) {
-  if (work_.gather != GatherWhen::each_pass) return;
+  if (!streams(work_.gather)) return;
   std::vector<LoweredStep::Gathered>& done = out_.gathered[at(state.rank)];
   for (auto it = done.rbegin(); it != done.rend() && it->last_use < 0; ++it) it->last_use = task;
 }

@@ -160,7 +160,7 @@ std::vector<int> last_backwards(const std::vector<Action>& row) {
 bool meet_alike(const StepWork& work, const Schedule& a, const Schedule& b) {
   if (&a == &b || a == b) return true;
   if (a.rank_of != b.rank_of || a.lanes != b.lanes) return false;
-  if (work.gather == GatherWhen::each_pass || work.reduce == ReduceWhen::each) return false;
+  if (streams(work.gather) || work.reduce == ReduceWhen::each) return false;
   if (work.gather == GatherWhen::never && work.reduce == ReduceWhen::never) return true;
   for (std::size_t rank = 0; rank < a.actions.size(); ++rank) {
     if (last_backwards(a.actions[rank]) != last_backwards(b.actions[rank])) return false;

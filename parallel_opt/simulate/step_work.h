@@ -71,9 +71,13 @@ struct DevicePower {
   bool operator==(const DevicePower&) const = default;
 };
 
-enum class GatherWhen { never, once, each_pass };
+enum class GatherWhen { never, once, each_pass, each_forward };
 constexpr auto enum_names(GatherWhen) {
-  return std::to_array<std::string_view>({"never", "once", "each_pass"});
+  return std::to_array<std::string_view>({"never", "once", "each_pass", "each_forward"});
+}
+/// Block by block, beside the passes that use them.
+constexpr bool streams(GatherWhen when) {
+  return when == GatherWhen::each_pass || when == GatherWhen::each_forward;
 }
 enum class ReduceWhen { never, last, each };
 constexpr auto enum_names(ReduceWhen) {

@@ -70,7 +70,8 @@ void fields(Visitor& visit, T& work) {
   visit.optional("replicas", work.replicas, "data-parallel copies of the pipeline");
   visit.optional("links", work.links, "ways from rank to rank; none: no time passes");
   visit.optional("routes", work.routes, "which link a pair of ranks uses; else link 0");
-  visit.optional("gather", work.gather, "of sharded parameters: never, once a step, each_pass");
+  visit.optional("gather", work.gather,
+                 "of sharded parameters: never, once a step, each_pass or each_forward");
   visit.optional("reduce", work.reduce, "of gradients: never, after the last micro-batch, each");
   visit.optional("prefetch", work.prefetch, "groups gathered ahead");
   visit("collective_link", work.collective_link, "shared link that gathers and reductions occupy");

@@ -219,6 +219,9 @@ TEST(Groups, PrefetchHidesGathersBehindCompute) {
   // Each of the 8 groups waits for its gather: 12 + 8 x 0.5.
   EXPECT_NEAR(run(ScheduleKind::gpipe, 1, 1, 1, work).step_time_s, 16, 1e-12);
   EXPECT_EQ(run(ScheduleKind::gpipe, 1, 1, 1, work).ranks[0].peak_memory_bytes, 10);
+  work.gather = GatherWhen::each_forward;  // the backward's 4 need none
+  EXPECT_NEAR(run(ScheduleKind::gpipe, 1, 1, 1, work).step_time_s, 14, 1e-12);
+  work.gather = GatherWhen::each_pass;
   work.prefetch = 1;
   // Only the first one is seen; two groups are held at a time.
   EXPECT_NEAR(run(ScheduleKind::gpipe, 1, 1, 1, work).step_time_s, 12.5, 1e-12);
@@ -330,7 +333,7 @@ StepWork random_work(Random& random, int stages, int ranks) {
                  .latency_s = random.uniform() / 10,
                  .bytes_per_s = 1e4,
                  .shared = random.below(2) == 0}};
-  work.gather = static_cast<GatherWhen>(random.below(3));
+  work.gather = static_cast<GatherWhen>(random.below(4));
   work.reduce = static_cast<ReduceWhen>(random.below(3));
   work.prefetch = static_cast<int>(random.below(3));
   work.blocking_sends = random.below(2) == 0;

@@ -128,7 +128,8 @@ TEST(StepWorkJson, AShortFileIsEnoughAndFaultsNameThePath) {
                  "work.json:stages[0].forward_s: expected a number, found a string\n"
                  "work.json:stages[0]: field \"backward_input_s\" is missing\n"
                  "work.json:stages[0]: field \"backward_weight_s\" is missing\n"
-                 "work.json:gather: unknown value \"sometimes\" (known: never, once, each_pass)");
+                 "work.json:gather: unknown value \"sometimes\" (known: never, once, each_pass, "
+                 "each_forward)");
   }
 }
 
