@@ -32,13 +32,13 @@ struct Series {
 struct LineChart {
   std::string title;
   std::string x_label, y_label;
-  std::vector<Series> series;
-  bool from_zero = false;       ///< the y axis begins at 0
-  bool stairs = false;          ///< a value holds until the next one
-  double left = 0, right = 16;  ///< of the plot; 0: what the labels need
-  double x_high = 0;            ///< the x axis reaches at least this far
-  std::optional<double> limit;  ///< a dashed line
-  std::string limit_label;
+  std::vector<Series> series = {};
+  bool from_zero = false;            ///< the y axis begins at 0
+  bool stairs = false;               ///< a value holds until the next one
+  double left = 0, right = 16;       ///< of the plot; 0: what the labels need
+  double x_high = 0;                 ///< the x axis reaches at least this far
+  std::optional<double> limit = {};  ///< a dashed line
+  std::string limit_label = {};
 };
 std::string line_chart(const LineChart& chart, double width);
 
@@ -46,8 +46,8 @@ struct Slice {
   double start = 0;
   double length = 0;
   std::string color;
-  std::string label;
-  std::string tooltip;
+  std::string label = {};
+  std::string tooltip = {};
   int depth = 0;  ///< 0: outermost; 1: inside one of those, drawn below it
 };
 struct GanttRow {
@@ -57,7 +57,7 @@ struct GanttRow {
 struct Gantt {
   std::string title;
   std::string unit;
-  std::vector<GanttRow> rows;
+  std::vector<GanttRow> rows = {};
   double left = 6, right = 6;  ///< of the plot
   double end = 0;              ///< the axis reaches at least this far
   /// Rows whose slices are narrower than pixels show what share of each pixel they take.
