@@ -32,6 +32,25 @@ void refuse_on_cores(const Args& args) {
   if (!faults.empty()) throw UsageError(std::move(faults));
 }
 
+/// What was asked for and changes nothing here is said, not passed over.
+void tell_what_says_nothing(const Args& args, const ParallelLayout& layout,
+                            const Console& console) {
+  const auto tell = [&](const char* flag, const char* why) {
+    if (args.has(flag)) console.log(std::string("note: --") + flag + " changes nothing: " + why);
+  };
+  for (const char* flag : {"threads", "compile", "memory-format", "attention", "fused-optimizer"}) {
+    tell(flag, "layouts on accelerators go by --stack");
+  }
+  for (const char* flag : {"objective", "max-slowdown", "steps", "target"}) {
+    tell(flag, "one layout is estimated, none is chosen");
+  }
+  if (layout.pipeline <= 1) {
+    tell("schedule", "there is no pipeline");
+    tell("virtual-stages", "there is no pipeline");
+  }
+  if (layout.tensor <= 1) tell("sequence-parallel", "there is no tensor parallelism");
+}
+
 /// Of the zones that the cluster's devices stand in, each device as much; absent where one of them
 /// does not say.
 std::optional<Uncertain> zones_mean(const Cluster& cluster,
@@ -75,7 +94,7 @@ void add_zones(const Cluster& cluster, EstimateDocument& document) {
 /// By the value, as `plan` and `validate` do: it refuses all published runs that are known not to
 /// fit; the upper end of the interval would refuse four times as many of those that ran.
 void judge_memory(double limit, EstimateDocument& document) {
-  document.memory_limit_bytes = limit;
+  document.memory_limit_bytes = std::floor(limit);
   document.fits = document.estimate.peak_memory_bytes.value <= limit;
 }
 
@@ -135,7 +154,7 @@ std::string words(const ParallelLayout& l) {
   };
   add("tensor", l.tensor);
   add("pipeline", l.pipeline);
-  add("virtual stages", l.virtual_stages);
+  if (l.pipeline > 1) add("virtual stages", l.virtual_stages);
   add("context", l.context);
   add("expert", l.expert);
   add("data", l.data);
@@ -163,11 +182,12 @@ std::string words(const ParallelLayout& l) {
 }
 
 EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
-                                          const Cluster& cluster) {
+                                          const Cluster& cluster, const Console& console) {
   const Job job = job_from(args, Layouts::all);
   const auto devices = int(std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind));
   const TransformerFacts facts = transformer_facts(graph);
   const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
+  tell_what_says_nothing(args, stated.layout, console);
   const Accelerator device = accelerator_of(cluster, job.precision);
   const LayoutParameters& parameters = layout_parameters();
   const LayoutCost cost = layout_cost(facts, device, *stated.stack, stated.layout, parameters);
@@ -197,7 +217,7 @@ ExitCode run_estimate(const Args& args, const Console& console) {
   const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
   const bool accelerators = std::ranges::any_of(
       cluster.devices, [](const Device& device) { return device.kind == DeviceKind::gpu; });
-  EstimateDocument document = accelerators ? estimate_on_accelerators(args, graph, cluster)
+  EstimateDocument document = accelerators ? estimate_on_accelerators(args, graph, cluster, console)
                                            : estimate_on_cores(args, graph, cluster);
   add_zones(cluster, document);
   if (const auto output = args.get("output")) {
@@ -236,7 +256,7 @@ Command estimate_command() {
       .summary = "Predict time, memory and energy of one layout.",
       .description =
           "The layout flags are the whole answer: what is not named is 1 or off, or the "
-          "stack's own\nchoice. --data without a number takes the devices that are left.",
+          "stack's own\nchoice. Without --data, replicas take the devices that are left.",
       .arguments = {{"MODEL", kModelFormats, false}},
       .flags = std::move(flags),
       .examples =

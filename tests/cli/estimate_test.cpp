@@ -70,6 +70,18 @@ TEST(Estimate, LoadingIsALineOfTheBill) {
   EXPECT_EQ(estimate({"--sample-time", "-1"}).code, 2);
 }
 
+TEST(Estimate, SaysWhatChangesNothing) {
+  const CliRun run = estimate({"--data", "16", "--compile", "on", "--steps", "5", "--schedule",
+                               "zb_h1", "--sequence-parallel"});
+  EXPECT_EQ(run.code, 0);
+  for (const char* flag : {"compile", "steps", "schedule", "sequence-parallel"}) {
+    EXPECT_THAT(run.err, HasSubstr(std::string("note: --") + flag + " changes nothing"));
+  }
+  const CliRun used = estimate({"--pipeline", "2", "--tensor", "2", "--schedule", "zb_h1",
+                                "--sequence-parallel", "--micro-batch", "1"});
+  EXPECT_THAT(used.err, ::testing::Not(HasSubstr("changes nothing")));
+}
+
 TEST(Estimate, EveryDegreeChangesTheAnswer) {
   const json base = document({"--global-batch", "64", "--micro-batch", "2"});
   for (const std::vector<std::string>& flags : {std::vector<std::string>{"--tensor", "4"},
