@@ -34,7 +34,7 @@ endfunction()
 # po_add_tests(<module> <source>...): one binary <module>_test, one ctest per TEST, named <module>.Suite.Name.
 function(po_add_tests module)
   add_executable(${module}_test ${ARGN})
-  po_unite_sources(${module}_test)
+  po_unite_sources(${module}_test 16)  # most of a test is headers
   target_link_libraries(${module}_test PRIVATE parallel_opt_core GTest::gtest GTest::gtest_main GTest::gmock)
   target_compile_definitions(${module}_test PRIVATE PARALLEL_OPT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   gtest_discover_tests(

@@ -34,7 +34,7 @@ TEST(Processes, AFollowedProgramKeepsItsExitCode) {
   EXPECT_EQ(real.follow({"sh", "-c", "kill -HUP $PPID; exec sleep 60"}), 128 + 1);
 }
 
-Processes answering(const ProcessResult& result) {
+Processes process_that_answers(const ProcessResult& result) {
   const auto run = [result](const std::vector<std::string>&) { return result; };
   return {[](const std::vector<std::string>&) { return 0; }, run};
 }
@@ -43,7 +43,7 @@ std::string missing(const ProcessResult& look) {
   ::setenv("PARALLEL_OPT_PYTHON", "/opt/python", 1);
   std::string text = "nothing";
   try {
-    (void)python_command(answering(look), "demo", {});
+    (void)python_command(process_that_answers(look), "demo", {});
   } catch (const MissingPart& e) {
     text = e.what();
   }
@@ -66,7 +66,7 @@ TEST(PythonCommand, SaysWhatIsMissingAndHowToGetIt) {
 
 TEST(PythonCommand, RunsTheModuleWithItsArguments) {
   ::setenv("PARALLEL_OPT_PYTHON", "/opt/python", 1);
-  EXPECT_EQ(python_command(answering({0, "\n"}), "launch", {"--ranks", "2", "a b.py"}),
+  EXPECT_EQ(python_command(process_that_answers({0, "\n"}), "launch", {"--ranks", "2", "a b.py"}),
             (std::vector<std::string>{"/opt/python", "-m", "parallel_opt.launch", "--ranks", "2",
                                       "a b.py"}));
   ::unsetenv("PARALLEL_OPT_PYTHON");

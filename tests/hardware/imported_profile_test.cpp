@@ -9,7 +9,7 @@ namespace {
 
 using Lines = std::vector<std::string>;
 
-ProfileRow block(int micro_batch, double forward_s) {
+ProfileRow block_row(int micro_batch, double forward_s) {
   ProfileRow row;
   row.device = "X";
   row.name = "block";
@@ -27,7 +27,7 @@ ImportedProfile profile_of(std::vector<ProfileRow> rows) {
   return profile;
 }
 
-Lines faults_of(const ImportedProfile& profile) {
+Lines profile_faults(const ImportedProfile& profile) {
   Lines lines;
   for (const Fault& fault : check(profile, "p")) lines.push_back(to_string(fault));
   return lines;
@@ -42,24 +42,24 @@ ProfileQuery layer_query(int layer, double micro_batch) {
 }
 
 TEST(ImportedProfile, ReadsWhatItWrites) {
-  ImportedProfile profile = profile_of({block(1, 0.5)});
+  ImportedProfile profile = profile_of({block_row(1, 0.5)});
   profile.model = "m";
   profile.transfers = {
       {"p2p", "X", "Y", 2, "a", "b", TransferScope::cluster, 4, true, {{1e6, 1e-3}}, std::nullopt}};
   profile.rates = {{"X", {"matmul", DType::bf16, 0, {{1e9, 1e12}}, Quality::reported, "s"}}};
   profile.overlap_slowdown = 1.1;
-  EXPECT_EQ(faults_of(profile), Lines{});
+  EXPECT_EQ(profile_faults(profile), Lines{});
   EXPECT_EQ(read_profile(to_json(profile), "p.json"), profile);
 }
 
 TEST(ImportedProfile, EveryBrokenRuleIsNamed) {
-  ImportedProfile profile = profile_of({block(1, -1), block(0, 1), ProfileRow{}});
+  ImportedProfile profile = profile_of({block_row(1, -1), block_row(0, 1), ProfileRow{}});
   profile.rows[1].layers = LayerRange{3, 2};
   profile.rows[1].tensor = 0;
   profile.rows[1].sequence = 0;
   profile.rows[1].clock_hz = 0;
   profile.name = profile.source = "";
-  EXPECT_EQ(faults_of(profile),
+  EXPECT_EQ(profile_faults(profile),
             (Lines{"p.name: is empty", "p.source: is empty (say who measured it)",
                    "p.rows[0].forward_s: is negative", "p.rows[1].tensor: is less than 1",
                    "p.rows[1].micro_batch: is not positive", "p.rows[1].sequence: is less than 1",
@@ -67,7 +67,8 @@ TEST(ImportedProfile, EveryBrokenRuleIsNamed) {
                    "p.rows[1].layers: is 3 .. 2 (layers count from 0, first <= last)",
                    "p.rows[2].device: is empty", "p.rows[2].name: is empty",
                    "p.rows[2]: measures nothing (forward_s, backward_s, saved_bytes, ...)"}));
-  EXPECT_EQ(faults_of(profile_of({})), Lines{"p: holds no measurement (rows, transfers or rates)"});
+  EXPECT_EQ(profile_faults(profile_of({})),
+            Lines{"p: holds no measurement (rows, transfers or rates)"});
 }
 
 TEST(ImportedProfile, BrokenTransfersAndRatesAreNamed) {
@@ -85,7 +86,7 @@ TEST(ImportedProfile, BrokenTransfersAndRatesAreNamed) {
       "p.transfers[0].collective: is unknown: \"broadcast\" (one of p2p, all_reduce, all_gather, "
       "reduce_scatter, all_to_all)";
   EXPECT_EQ(
-      faults_of(profile),
+      profile_faults(profile),
       (Lines{"p.transfers[0].device: is empty", unknown, "p.transfers[0].ranks: is less than 2",
              "p.transfers[0]: has neither points nor a rate (points, or bus_bytes_per_s)",
              "p.transfers[1].bus_bytes_per_s: is not positive",
@@ -97,19 +98,20 @@ TEST(ImportedProfile, BrokenTransfersAndRatesAreNamed) {
 }
 
 TEST(ImportedProfile, OneQuantityOfOneLayerIsMeasuredOnce) {
-  ProfileRow memory = block(1, 0);
+  ProfileRow memory = block_row(1, 0);
   memory.forward_s.reset();
   memory.saved_bytes = 10;
-  ProfileRow other = block(1, 0.2);
+  ProfileRow other = block_row(1, 0.2);
   other.layers = LayerRange{4, 9};
-  EXPECT_EQ(faults_of(profile_of({block(1, 0.1), memory, other})),
+  EXPECT_EQ(profile_faults(profile_of({block_row(1, 0.1), memory, other})),
             Lines{"p.rows[2].forward_s: was measured already, in rows[0] (keep one)"});
   other.layers = LayerRange{5, 9};
-  EXPECT_EQ(faults_of(profile_of({block(1, 0.1), memory, other})), Lines{});
+  EXPECT_EQ(profile_faults(profile_of({block_row(1, 0.1), memory, other})), Lines{});
 }
 
 TEST(FindProfiled, IsLinearBetweenMicroBatchesAndSilentOutside) {
-  const ImportedProfile profile = profile_of({block(1, 0.1), block(4, 0.4), block(2, 0.25)});
+  const ImportedProfile profile =
+      profile_of({block_row(1, 0.1), block_row(4, 0.4), block_row(2, 0.25)});
   const auto forward = [&](const ProfileQuery& query) {
     return find_profiled(profile, query, &ProfileRow::forward_s);
   };
@@ -130,7 +132,7 @@ TEST(FindProfiled, IsLinearBetweenMicroBatchesAndSilentOutside) {
 }
 
 TEST(FindProfiled, TheHighestClockSpeaksForTheDevice) {
-  ImportedProfile profile = profile_of({block(1, 0.3), block(1, 0.2)});
+  ImportedProfile profile = profile_of({block_row(1, 0.3), block_row(1, 0.2)});
   profile.rows[0].clock_hz = 9e8;
   profile.rows[1].clock_hz = 1.4e9;
   EXPECT_EQ(find_profiled(profile, layer_query(1, 1), &ProfileRow::forward_s), 0.2);
@@ -140,7 +142,7 @@ TEST(FindProfiled, TheHighestClockSpeaksForTheDevice) {
 }
 
 TEST(FindProfiled, TypesAndLengthsMustAgreeWhereBothAreStated) {
-  ImportedProfile profile = profile_of({block(1, 0.3)});
+  ImportedProfile profile = profile_of({block_row(1, 0.3)});
   profile.rows[0].dtype = DType::bf16;
   profile.rows[0].sequence = 2048;
   ProfileQuery query = layer_query(1, 1);
