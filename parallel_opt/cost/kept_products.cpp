@@ -72,7 +72,8 @@ double keep_products(const KeptProducts& kept, const TransformerFacts& facts,
   double flops = 0, again = 0, bytes = 0, kept_bytes = 0, host_bytes = 0;
   for (const BlockFacts& block : facts.blocks) {
     // In the order of the model: what enters attention, the sum behind it, the feed-forward part.
-    // Nothing in the backward reads what the last sum makes, and XLA computes nothing for nobody.
+    // Nothing in the backward reads what the last sum makes: JAX keeps it under no policy, and XLA
+    // computes nothing for nobody.
     const auto is_sum = [](const Product& one) { return one.side == ShardedSide::inner; };
     const auto all_sums = std::ranges::count_if(block.products, is_sum);
     const auto ahead_of_attention =
@@ -92,7 +93,7 @@ double keep_products(const KeptProducts& kept, const TransformerFacts& facts,
       flops += block.repeats * one.flops();
       const bool unread = sum && sums + 1 == all_sums;
       if (!in(here) && !in(away) && !unread) again += block.repeats * one.flops();
-      own.add(kHalf * one.rows * one.n, in(here), in(away));
+      if (!unread) own.add(kHalf * one.rows * one.n, in(here), in(away));
       if (first_sum) own.add(kHalf * one.rows * one.k, here.context, away.context);
       if (sum) ++sums;
     }

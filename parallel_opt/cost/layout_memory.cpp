@@ -97,11 +97,21 @@ LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
     }
     kept.of_all += block.repeats * stays;
     kept.again = std::max(kept.again, saved - stays);
-    kept.largest_weights =
-        std::max(kept.largest_weights,
-                 block.dense_parameters / tensor_ + block.expert_parameters / expert_ways());
+    kept.largest_weights = std::max(kept.largest_weights, gathered_at_once(block));
   }
   return kept;
+}
+
+/// Elements of a block's weights that are gathered together: all, or those of one product.
+double LayoutModel::gathered_at_once(const BlockFacts& block) const noexcept {
+  const double all = block.dense_parameters / tensor_ + block.expert_parameters / expert_ways();
+  if (!stack_.gathers_tensors) return all;
+  double largest = 0;
+  for (const Product& one : block.products) {
+    const double of_ranks = one.experts > 0 ? one.experts / expert_ways() : 1 / tensor_;
+    largest = std::max(largest, one.n * one.k * of_ranks);
+  }
+  return std::min(all, largest);
 }
 
 void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
@@ -116,8 +126,9 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   const bool both_ends = pipeline_ <= 1 || folds();
   const auto fill = [&](LayoutCost& stage, const StageParameters& own, double blocks, bool head) {
     add_states(stage, own, kept);
-    stage.activations_bytes = kept_on_device(one_layer * blocks, one_layer, stage) + kept.again;
     if (head) stage.logits_bytes = logits;
+    stage.activations_bytes = kept_on_device(one_layer * blocks, one_layer, stage) +
+                              working_beside(stage.logits_bytes, kept) - stage.logits_bytes;
     const double room = stage.activations_bytes + stage.logits_bytes;
     stage.gradients_bytes += passing_gradients(stage, room);
     stage.optimizer_bytes += passing_states(own, room);
@@ -162,11 +173,17 @@ double LayoutModel::passing_gradients(const LayoutCost& stage, double room) cons
   return std::max(0.0, bytes - (in_flight() > 1 ? 0 : room));
 }
 
+/// Bytes of logits and of a block that is computed again, whose backward begins when those are
+/// dead.
+double LayoutModel::working_beside(double logits, const Kept& kept) const noexcept {
+  return stack_.plans_memory ? std::max(logits, kept.again) : logits + kept.again;
+}
+
 /// What lives from step to step, and the gathered weights of sharded blocks.
 void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
                              const Kept& kept) const noexcept {
   const double owners = states_owners();
-  stage.weights_bytes = shared(own, shards_weights() ? owners : 1) * element_bytes();
+  stage.weights_bytes = shared(own, shards_weights() ? owners : 1) * weight_bytes();
   const bool whole = keeps_whole_gradients();
   const double gradient = whole          ? stack_.reduced_bytes
                           : l_.pure_half ? l_.element_bytes
@@ -181,9 +198,14 @@ void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
   send_to_host(stage, kept);
 }
 
+/// Of one parameter, what lives from step to step beside those.
+double LayoutModel::weight_bytes() const noexcept {
+  return has_copies() && stack_.casts_weights ? kMasterBytes : element_bytes();
+}
+
 /// Of one parameter: the optimizer's states and the fp32 weight beside one of 16 bits.
 double LayoutModel::state_bytes() const noexcept {
-  const double master = l_.element_bytes < 4 && !l_.pure_half ? kMasterBytes : 0;
+  const double master = has_copies() && !stack_.casts_weights ? kMasterBytes : 0;
   const double state = l_.pure_half ? l_.element_bytes : kStateBytes;
   return master + state * l_.optimizer_states;
 }

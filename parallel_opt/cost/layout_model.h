@@ -125,6 +125,9 @@ class LayoutModel {
   double update_s(double gather_s, double forward_s) const noexcept;
   double optimizer_s(const StageParameters& own) const noexcept;
   double step_bytes() const noexcept;
+  /// Weights in fp32 beside those of 16 bits.
+  bool has_copies() const noexcept { return l_.element_bytes < 4 && !l_.pure_half; }
+  double weight_bytes() const noexcept;
   double state_bytes() const noexcept;
   double states_owners() const noexcept;
   /// Ranks of a stage over which one copy of its experts lies.
@@ -173,9 +176,11 @@ class LayoutModel {
   struct Kept {
     double of_all = 0;           ///< bytes, one micro-batch, all blocks
     double again = 0;            ///< of one block that is computed again
-    double largest_weights = 0;  ///< elements of one block
+    double largest_weights = 0;  ///< elements that are gathered at once
   };
   Kept kept_of_blocks() const noexcept;
+  double gathered_at_once(const BlockFacts& block) const noexcept;
+  double working_beside(double logits, const Kept& kept) const noexcept;
   double gathers(const BlockFacts& block) const noexcept;
   void add_traffic(LayoutStage& stage, const StageParameters& own) const noexcept;
   void add_states(LayoutCost& stage, const StageParameters& own, const Kept& kept) const noexcept;

@@ -51,7 +51,7 @@ HostCopies LayoutModel::copies(const StageParameters& own, double layers,
   if (!off.any()) return out;
   if (layers_ > 0) out.kept = off.activations * kept.of_all * layers / layers_;
   const double part = shared(own, states_owners());
-  const double weights = part * element_bytes();
+  const double weights = part * weight_bytes();
   if (streams_weights()) out.weights = weights;
   const double by_host = off.fetched ? 0 : off.optimizer;
   out.gradients = by_host * part * stack_.reduced_bytes;
@@ -79,10 +79,13 @@ double LayoutModel::copied_s(const HostCopies& copies, double layers, double for
   const double usual = in_a_row(n, in, backward_s, 0) - backward_s;
   const double with_gradients = in_a_row(n, in, backward_s, out) - backward_s;
   const double m = std::max(1.0, l_.micro_batches);
-  const double fully = copies.each_micro_batch ? m : 1;
+  // Those of all micro-batches but the last leave beside the next one's passes too.
+  const double passes = ahead + forward_s + usual + backward_s;
+  const double late =
+      copies.each_micro_batch ? std::max(0.0, out + copies.kept / rate - passes) : 0;
   // As many others wait along the pipeline before the slowest stage begins and after it ends.
   const double filling = (pipeline_ - 1) / chunks();
-  return (m + filling) * (ahead + usual) + fully * (with_gradients - usual);
+  return (m + filling) * (ahead + usual) + (m - 1) * late + with_gradients - usual;
 }
 
 /// The whole step: on the device, on the host's cores, and with what travels for it.
@@ -91,11 +94,9 @@ double LayoutModel::step_with_host_s(const HostCopies& copies, double layers,
   const Offload& off = l_.offload;
   const double updated_s = copies.updated / copy_rate();
   if (off.fetched) {
+    // States that stayed are stepped while others come.
     const double moved = copies.states / copy_rate();
-    const double back = moved + (streams_weights() ? off.optimizer * updated_s : 0);
-    const double rest = std::max((1 - off.optimizer) * device_s,
-                                 streams_weights() ? (1 - off.optimizer) * updated_s : 0);
-    return rest + in_a_row(std::max(1.0, layers), moved, off.optimizer * device_s, back);
+    return in_a_row(std::max(1.0, layers), moved, device_s, moved + updated_s);
   }
   const double own = (1 - off.optimizer) * device_s;
   if (streams_weights()) return std::max(own, updated_s) + copies.update_s;

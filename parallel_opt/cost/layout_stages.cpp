@@ -50,7 +50,7 @@ LayoutStages LayoutModel::stages() const {
     stage.forward_exposed_s = share * layer.forward_exposed_s;
     stage.backward_exposed_s = share * layer.backward_exposed_s;
     stage.kept_bytes = blocks > 0 ? ranks_layers * kept.of_all / blocks * fragmentation() : 0;
-    stage.working_bytes = (kept.again + (is_last ? logits : 0)) * fragmentation();
+    stage.working_bytes = working_beside(is_last ? logits : 0, kept) * fragmentation();
     LayoutCost states;
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
     add_states(states, own, kept);

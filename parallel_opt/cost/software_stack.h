@@ -76,8 +76,11 @@ struct SoftwareStack {
   double kept_gathers = 0;  ///< tensors of a block's full width that sequence parallelism keeps
   bool regathers = false;   ///< in the backward, so that they are kept only until they are used
   bool expands_segments =
-      false;                    ///< pages are mapped where gaps would be, or a compiler places all
-  bool casts_gathered = false;  ///< 8-bit products: every rank casts the weights that it gathered
+      false;                     ///< pages are mapped where gaps would be, or a compiler places all
+  bool plans_memory = false;     ///< a compiler places every buffer: two lie where one is dead
+  bool casts_weights = false;    ///< they live in fp32 alone, 16-bit ones where products read them
+  bool gathers_tensors = false;  ///< weights of one product at a time, not of one block
+  bool casts_gathered = false;   ///< 8-bit products: every rank casts the weights that it gathered
   bool prints_first_stage = false;  ///< its log shows the memory of the first rank, not the fullest
   bool prints_reserved = false;     ///< and what the allocator holds, not only what tensors do
   double printed_beyond_bytes = 0;  ///< what its log counts beside the allocator: context, NCCL
@@ -113,6 +116,12 @@ void memory_fields(Visitor& visit, T& stack) {
                  "in the backward, so that those are kept only until they are used");
   visit.optional("expands_segments", stack.expands_segments,
                  "the allocator maps pages where gaps would be");
+  visit.optional("plans_memory", stack.plans_memory,
+                 "a compiler places every buffer: two lie where one is dead");
+  visit.optional("casts_weights", stack.casts_weights,
+                 "weights live in fp32 alone, 16-bit ones where products read them");
+  visit.optional("gathers_tensors", stack.gathers_tensors,
+                 "weights are gathered for one product at a time");
   visit.optional("prints_first_stage", stack.prints_first_stage,
                  "its log shows the memory of the first rank");
   visit.optional("prints_reserved", stack.prints_reserved,

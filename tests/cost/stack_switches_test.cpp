@@ -58,5 +58,41 @@ TEST_F(StackSwitches, SegmentsThatExpandLeaveNoGaps) {
               (p.fragmentation - 1) * (gaps.activations_bytes + gaps.logits_bytes), 1);
 }
 
+TEST_F(StackSwitches, ACompilerPutsTwoBuffersWhereOneIsDead) {
+  ParallelLayout l;
+  l.recompute = RecomputeRule::full;
+  const LayoutCost apart = cost(l);
+  stack.plans_memory = true;
+  const LayoutCost shared = cost(l);
+  l.recompute = RecomputeRule::none;
+  const double block = apart.activations_bytes - shared.activations_bytes;
+  EXPECT_GT(block, 0);  // at most the logits, whose place a recomputed block takes
+  EXPECT_LE(block, shared.logits_bytes * (1 + 1e-9));
+  EXPECT_EQ(apart.logits_bytes, shared.logits_bytes);
+}
+
+TEST_F(StackSwitches, WeightsThatAreCastHaveNoSecondCopy) {
+  ParallelLayout l;
+  l.data = 8;
+  l.shard = 3;
+  const LayoutCost two = cost(l);
+  stack.casts_weights = true;
+  const LayoutCost one = cost(l);
+  EXPECT_NEAR(one.weights_bytes, 2 * two.weights_bytes, 1);  // 4 bytes each
+  EXPECT_NEAR(one.optimizer_bytes, two.optimizer_bytes * 8 / 12, 1);
+  l.pure_half = true;  // nothing is cast
+  EXPECT_NEAR(cost(l).weights_bytes, two.weights_bytes, 1);
+}
+
+TEST_F(StackSwitches, WeightsGatheredForOneProductTakeLessRoom) {
+  ParallelLayout l;
+  l.data = 8;
+  l.shard = 3;
+  const double block = cost(l).other_bytes;
+  stack.gathers_tensors = true;
+  // Of 12 h^2 elements in a block the largest product has 4 h^2; two are there, 2 bytes each.
+  EXPECT_NEAR(block - cost(l).other_bytes, 2 * 2 * 8 * 4096.0 * 4096, 0.04 * block);
+}
+
 }  // namespace
 }  // namespace parallel_opt
