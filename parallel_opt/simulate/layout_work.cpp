@@ -8,6 +8,28 @@ namespace {
 
 std::int64_t whole(double bytes) { return std::int64_t(std::llround(std::max(0.0, bytes))); }
 
+/// Groups of layers are gathered, reduced and copied one by one.
+void add_groups(const LayoutStage& stage, bool gathers, StageWork& work) {
+  const int groups = std::max(1, int(std::lround(stage.layers)));
+  for (int i = 0; i < groups; ++i) {
+    LayerGroup group;
+    group.share = 1.0 / groups;
+    group.gather_s = gathers ? stage.gather_s / groups : 0;
+    group.reduce_s = stage.reduce_s / groups;
+    work.groups.push_back(group);
+  }
+}
+
+void add_copies(const HostCopies& copies, StageWork& work) {
+  work.offloaded_bytes = std::min(work.kept_bytes, whole(copies.kept));
+  work.fetched_bytes = whole(copies.weights);
+  work.drained_bytes = whole(copies.gradients);
+  work.states_bytes = whole(copies.states);
+  // Weights that live on the host get there what the device made of them.
+  (copies.weights > 0 ? work.returned_bytes : work.updated_bytes) = whole(copies.updated);
+  work.host_step_s = copies.update_s;
+}
+
 StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathers) {
   StageWork work;
   work.forward_s = stage.forward_s;
@@ -23,17 +45,11 @@ StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathe
   work.static_bytes = whole(stage.static_bytes);
   work.output_bytes = whole(boundary_bytes);
   work.optimizer_s = stage.optimizer_s;
-  if (stage.reduce_s > 0) {
-    const int groups = std::max(1, int(std::lround(stage.layers)));
-    for (int i = 0; i < groups; ++i) {
-      LayerGroup group;
-      group.share = 1.0 / groups;
-      group.gather_s = gathers ? stage.gather_s / groups : 0;
-      group.reduce_s = stage.reduce_s / groups;
-      work.groups.push_back(group);
-    }
-    if (!gathers) work.update_gather_s = stage.update_s;
-  }
+  add_copies(stage.copies, work);
+  const bool copies = work.offloaded_bytes > 0 || work.fetched_bytes > 0 ||
+                      work.drained_bytes > 0 || work.states_bytes > 0;
+  if (stage.reduce_s > 0 || copies) add_groups(stage, gathers, work);
+  if (stage.reduce_s > 0 && !gathers) work.update_gather_s = stage.update_s;
   return work;
 }
 
@@ -82,6 +98,8 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
       work.links.push_back({"between replicas", 0, 1, true});
     }
   }
+  work.copy_bytes_per_s = stages.copy_bytes_per_s;
+  if (stages.stages.front().copies.each_micro_batch) work.drain = ReduceWhen::each;
   work.together_s = stages.step_s + stages.loading_s;
   work.optimizer_together = true;
   if (device.max_w > 0) {

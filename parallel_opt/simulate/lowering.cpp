@@ -1,31 +1,10 @@
 #include "parallel_opt/simulate/lowering.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 #include <utility>
-
-#include "parallel_opt/base/random.h"
 
 namespace parallel_opt {
 namespace {
-
-/// Two that run side by side, each at 1/slowdown while both do.
-double beside(double a_s, double b_s, double slowdown) {
-  return std::max(a_s, b_s) + (slowdown - 1) * std::min(a_s, b_s);
-}
-
-/// Lognormal with mean 1; the same for the same action of a rank, whatever else there is.
-double jitter_factor(const JitterOptions& jitter, int rank, const Action& a) {
-  if (jitter.spread <= 0) return 1;
-  const std::uint64_t of_seed = Random(jitter.seed).next();
-  const std::uint64_t of_rank = Random(of_seed ^ static_cast<std::uint64_t>(rank)).next();
-  Random random(of_rank ^ (at(a.stage) << 34 | at(a.micro_batch) << 2 | at(int(a.kind))));
-  const double radius = std::sqrt(-2 * std::log(1 - random.uniform()));
-  const double normal = radius * std::cos(2 * std::numbers::pi * random.uniform());
-  const double variance = std::log1p(jitter.spread * jitter.spread);
-  return std::exp(std::sqrt(variance) * normal - variance / 2);
-}
 
 /// Where the members of a group wait for each other; one join per collective, in their order.
 struct Meeting {
@@ -45,12 +24,20 @@ struct RankState {
   std::int32_t last_reduce = -1;
   double stall_s = 0;    ///< that the next compute task waits for collectives beside it
   double reduces_s = 0;  ///< likewise for a stage's last, once its gradient has been handed on
+  std::int32_t last_drain = -1;
   int loads = 0;
   std::size_t gathers_met = 0;
   std::vector<std::size_t> reduces_met = {};  ///< by meeting
   std::vector<int> last_gradient = {};        ///< by stage: entry of the last B or W
   std::vector<std::int32_t> gathered = {};    ///< by stage, once a step: the last gather; -1: none
 };
+
+/// Whether copies to the host and back cut the actions of a stage.
+bool by_groups(const StageWork& stage) {
+  const bool copies =
+      stage.offloaded_bytes > 0 || stage.fetched_bytes > 0 || stage.drained_bytes > 0;
+  return copies && !stage.groups.empty();
+}
 
 class Lowering {
  public:
@@ -62,15 +49,22 @@ class Lowering {
   void pipeline(int replica);
   void rank_actions(RankState& state);
   void action(RankState& state, std::size_t i);
-  void feed(RankState& state, const Action& a);
+  void feed(RankState& state, const Action& a, bool whole);
+  std::int32_t copy(RankState& state, const Action& a, TaskKind kind, double bytes, int group,
+                    std::int32_t needed);
+  void fetch(RankState& state, const Action& a, int group, std::int32_t needed);
+  std::int32_t leave(RankState& state, const Action& a, int group, std::int32_t done, bool reduces);
   std::int32_t compute(RankState& state, const Action& a, double work_s, TaskKind kind, int group);
   std::int32_t stall(const RankState& state, const Action& a, double seconds);
-  std::int32_t slices(RankState& state, const Action& a, double work_s, bool gathers, bool reduces);
+  std::int32_t slices(RankState& state, const Action& a, double work_s, bool gathers, bool reduces,
+                      bool drains);
   std::int32_t together(RankState& state, const Action& a, const Action& b, bool reduces);
   void after(RankState& state, const Action& a, std::int32_t done);
   void message(RankState& state, const Action& a, int to_stage, std::int32_t needed);
   bool wants_gather(const RankState& state, const Action& a) const;
   bool wants_reduce(const RankState& state, const Action& a, std::size_t i) const;
+  bool wants_drain(const RankState& state, const Action& a, std::size_t i) const;
+  bool is_due(ReduceWhen when, const RankState& state, const Action& a, std::size_t i) const;
   void gather(RankState& state, const Action& a, int group, std::size_t ahead_of);
   void used(RankState& state, std::int32_t task);
   void reduce(RankState& state, int stage, int group, std::int32_t needed);
@@ -79,6 +73,7 @@ class Lowering {
                           std::int32_t needed);
   void connect(const Schedule& schedule);
   void finish_step();
+  std::int32_t step_with_host(RankState& state, const RankUpdate& update, std::int32_t needed);
 
   const Schedule& schedule_of(int replica) const {
     return schedules_[schedules_.size() == 1 ? 0 : at(replica)];
@@ -183,7 +178,7 @@ void Lowering::rank_actions(RankState& state) {
   const std::vector<Action>& row = schedule.actions[at(state.position)];
   state.reduces_met.assign(work_.reduce == ReduceWhen::never ? 0 : reduces_.size(), 0);
   state.gathered.assign(work_.gather == GatherWhen::once ? at(schedule.stages) : 0, -1);
-  if (work_.reduce == ReduceWhen::last) {
+  if (work_.reduce == ReduceWhen::last || work_.drain == ReduceWhen::last) {
     state.last_gradient.assign(at(schedule.stages), -1);
     for (std::size_t i = 0; i < row.size(); ++i) {
       const bool gradient =
@@ -205,18 +200,20 @@ void Lowering::action(RankState& state, std::size_t i) {
     const std::int32_t host = stream(out_.ranks[at(state.rank)].host, {.rank = state.rank});
     state.needs.push_back(out_.graph.add(task_of(a, work_.host_s, TaskKind::host, host)));
   }
-  feed(state, a);
+  const bool whole = a.with_next || !by_groups(stage_work(state, a.stage));
+  feed(state, a, whole);
   std::int32_t done = -1;
   if (a.with_next) {
     const Action& b = row[i + 1];
-    feed(state, b);
+    feed(state, b, true);
     done = together(state, a, b, wants_reduce(state, b, i + 1));
   } else {
     const ActionSeconds time = action_seconds(stage_work(state, a.stage), a.kind, work_.slowdown);
     const double work_s = time.compute_s + time.exposed_s;
     const bool gathers = wants_gather(state, a), reduces = wants_reduce(state, a, i);
-    if (gathers || reduces) {
-      done = slices(state, a, work_s, gathers, reduces);
+    const bool drains = wants_drain(state, a, i);
+    if (gathers || reduces || by_groups(stage_work(state, a.stage))) {
+      done = slices(state, a, work_s, gathers, reduces, drains);
     } else {
       done = compute(state, a, work_s, static_cast<TaskKind>(a.kind), kWholeAction);
       if (a.kind != ActionKind::backward_weight) inputs_.push_back(done);
@@ -226,26 +223,65 @@ void Lowering::action(RankState& state, std::size_t i) {
   after(state, a, a.with_next ? done - 1 : done);
   if (a.with_next) after(state, row[i + 1], done);
   if (state.reduces_s > 0) state.before = stall(state, a, std::exchange(state.reduces_s, 0));
+  if (!whole) return;
+  leave(state, a, kWholeAction, a.with_next ? done - 1 : done, wants_drain(state, a, i));
+  if (!a.with_next) return;
+  leave(state, row[i + 1], kWholeAction, done, wants_drain(state, row[i + 1], i + 1));
+}
+
+/// Seconds of a copy to the host or back, on the engine of its direction.
+std::int32_t Lowering::copy(RankState& state, const Action& a, TaskKind kind, double bytes,
+                            int group, std::int32_t needed) {
+  RankStreams& streams = out_.ranks[at(state.rank)];
+  const bool out = kind == TaskKind::copy_out || kind == TaskKind::drain;
+  const std::int32_t on = stream(out ? streams.copy_out : streams.copy_in, {.rank = state.rank});
+  const std::int32_t id =
+      out_.graph.add(task_of(a, bytes / work_.copy_bytes_per_s, kind, on, group));
+  out_.graph.add_need(id, needed);
+  return id;
+}
+
+/// What an action, or a slice of it, needs from the host; its copies may begin after `needed`.
+void Lowering::fetch(RankState& state, const Action& a, int group, std::int32_t needed) {
+  if (a.kind == ActionKind::backward_weight) return;
+  const StageWork& stage = stage_work(state, a.stage);
+  const double share = group == kWholeAction ? 1 : stage.groups[at(group)].share;
+  if (stage.fetched_bytes > 0) {
+    state.needs.push_back(
+        copy(state, a, TaskKind::fetch, share * double(stage.fetched_bytes), group, needed));
+  }
+  if (a.kind == ActionKind::forward || stage.offloaded_bytes == 0) return;
+  const std::int32_t id =
+      copy(state, a, TaskKind::copy_in, share * double(stage.offloaded_bytes), group, needed);
+  out_.graph.add_need(id, copied_out_[pair(*state.schedule, a.stage, a.micro_batch)]);
+  state.needs.push_back(id);
+}
+
+/// What it leaves to the host: the copy of what a forward keeps, for which later slices wait; -1:
+/// none.
+std::int32_t Lowering::leave(RankState& state, const Action& a, int group, std::int32_t done,
+                             bool drains) {
+  const StageWork& stage = stage_work(state, a.stage);
+  const double share = group == kWholeAction ? 1 : stage.groups[at(group)].share;
+  if (drains) {
+    const std::int32_t behind = std::max(done, state.last_reduce);
+    state.last_drain =
+        copy(state, a, TaskKind::drain, share * double(stage.drained_bytes), group, behind);
+  }
+  if (a.kind != ActionKind::forward || stage.offloaded_bytes == 0) return -1;
+  return copied_out_[pair(*state.schedule, a.stage, a.micro_batch)] =
+             copy(state, a, TaskKind::copy_out, share * double(stage.offloaded_bytes), group, done);
 }
 
 /// What must be on the device before an action, other than results of other stages.
-void Lowering::feed(RankState& state, const Action& a) {
+void Lowering::feed(RankState& state, const Action& a, bool whole) {
   RankStreams& streams = out_.ranks[at(state.rank)];
-  const StageWork& stage = stage_work(state, a.stage);
-  if (a.kind == ActionKind::forward) {
-    if (work_.load_s <= 0 || !state.schedule->first_of_lane(a.stage)) return;
-    if (state.loads++ < work_.loaded_ahead) return;
+  const bool enters = a.kind == ActionKind::forward && state.schedule->first_of_lane(a.stage);
+  if (work_.load_s > 0 && enters && state.loads++ >= work_.loaded_ahead) {
     const std::int32_t load = stream(streams.load, {.rank = state.rank});
     state.needs.push_back(out_.graph.add(task_of(a, work_.load_s, TaskKind::load, load)));
-    return;
   }
-  if (a.kind == ActionKind::backward_weight || stage.offloaded_bytes == 0) return;
-  const std::int32_t copy = stream(streams.copy_in, {.rank = state.rank});
-  const double copy_s = static_cast<double>(stage.offloaded_bytes) / work_.copy_bytes_per_s;
-  const std::int32_t id = out_.graph.add(task_of(a, copy_s, TaskKind::copy_in, copy));
-  out_.graph.add_need(id, copied_out_[pair(*state.schedule, a.stage, a.micro_batch)]);
-  out_.graph.add_need(id, state.before_2);  // while the action before this one runs
-  state.needs.push_back(id);
+  if (whole) fetch(state, a, kWholeAction, state.before_2);  // while the action before it runs
 }
 
 std::int32_t Lowering::compute(RankState& state, const Action& a, double work_s, TaskKind kind,
@@ -265,19 +301,24 @@ std::int32_t Lowering::stall(const RankState& state, const Action& a, double sec
 }
 
 /// An action layer group by layer group, with the gathers before and the reductions after each.
+/// Copies of a group run beside the compute of its neighbours: two groups are on their way at most.
 std::int32_t Lowering::slices(RankState& state, const Action& a, double work_s, bool gathers,
-                              bool reduces) {
+                              bool reduces, bool drains) {
   const StageWork& stage = stage_work(state, a.stage);
   const auto count = static_cast<int>(stage.groups.size());
-  std::int32_t id = -1;
+  std::int32_t id = -1, before = state.before, before_2 = state.before_2, left = -1, left_2 = -1;
   for (int i = 0; i < count; ++i) {
     const int group = a.kind == ActionKind::forward ? i : count - 1 - i;
     if (gathers) gather(state, a, group, out_.gathered[at(state.rank)].size());
+    if (by_groups(stage)) fetch(state, a, group, before_2);
+    if (left_2 >= 0) state.needs.push_back(left_2);
     id = compute(state, a, work_s * stage.groups[at(group)].share, static_cast<TaskKind>(a.kind),
                  group);
     if (i == 0) inputs_.push_back(id);
     if (gathers) used(state, id);
     if (reduces && state.schedule->lanes == 1) reduce(state, a.stage, group, id);
+    before_2 = std::exchange(before, id);
+    if (by_groups(stage)) left_2 = std::exchange(left, leave(state, a, group, id, drains));
   }
   return id;
 }
@@ -311,15 +352,9 @@ void Lowering::after(RankState& state, const Action& a, std::int32_t done) {
   if (a.kind == ActionKind::backward_weight) return;
   const Schedule& schedule = *state.schedule;
   const std::size_t at_pair = pair(schedule, a.stage, a.micro_batch);
-  const StageWork& stage = stage_work(state, a.stage);
   if (a.kind == ActionKind::forward) {
     output_of_[at_pair] = done;
     if (!schedule.last_of_lane(a.stage)) message(state, a, a.stage + 1, done);
-    if (stage.offloaded_bytes == 0) return;
-    const std::int32_t copy = stream(out_.ranks[at(state.rank)].copy_out, {.rank = state.rank});
-    const double copy_s = static_cast<double>(stage.offloaded_bytes) / work_.copy_bytes_per_s;
-    copied_out_[at_pair] = out_.graph.add(task_of(a, copy_s, TaskKind::copy_out, copy));
-    out_.graph.add_need(copied_out_[at_pair], done);
   } else {
     gradient_of_[at_pair] = done;
     if (!schedule.first_of_lane(a.stage)) message(state, a, a.stage - 1, done);
@@ -361,12 +396,20 @@ bool Lowering::wants_gather(const RankState& state, const Action& a) const {
 }
 
 bool Lowering::wants_reduce(const RankState& state, const Action& a, std::size_t i) const {
+  return !stage_work(state, a.stage).groups.empty() && is_due(work_.reduce, state, a, i);
+}
+
+bool Lowering::wants_drain(const RankState& state, const Action& a, std::size_t i) const {
+  return stage_work(state, a.stage).drained_bytes > 0 && is_due(work_.drain, state, a, i);
+}
+
+/// Gradients of the action, entry `i` of its row.
+bool Lowering::is_due(ReduceWhen when, const RankState& state, const Action& a,
+                      std::size_t i) const {
   const bool gradient = a.kind == ActionKind::backward || a.kind == ActionKind::backward_weight;
-  if (!gradient || stage_work(state, a.stage).groups.empty()) return false;
-  if (work_.reduce == ReduceWhen::last) {
-    return state.last_gradient[at(a.stage)] == static_cast<int>(i);
-  }
-  return work_.reduce == ReduceWhen::each;
+  if (!gradient) return false;
+  if (when == ReduceWhen::last) return state.last_gradient[at(a.stage)] == static_cast<int>(i);
+  return when == ReduceWhen::each;
 }
 
 /// Gathers a group for the next compute task. It may begin once no more than `prefetch` gathered
@@ -487,18 +530,17 @@ void Lowering::finish_step() {
     for (const RankState& state : ended_) {
       graph.add_need(meeting, state.before);
       graph.add_need(meeting, state.last_reduce);
+      graph.add_need(meeting, state.last_drain);
     }
   }
   for (RankState& state : ended_) {
-    double optimizer_s = 0, gather_s = 0;
-    for (int stage = 0; stage < state.schedule->stages; ++stage) {
-      if (state.schedule->rank_of[at(stage)] != state.position) continue;
-      optimizer_s += stage_work(state, stage).optimizer_s;
-      gather_s += stage_work(state, stage).update_gather_s;
-    }
+    const RankUpdate update = update_of(work_, *state.schedule, state.position);
+    const double optimizer_s = update.sum.optimizer_s, gather_s = update.sum.update_gather_s;
     RankStreams& streams = out_.ranks[at(state.rank)];
     std::int32_t last = -1;
-    if (optimizer_s > 0 || meeting >= 0) {
+    if (update.parts > 0) {
+      last = step_with_host(state, update, meeting >= 0 ? meeting : state.last_reduce);
+    } else if (optimizer_s > 0 || meeting >= 0) {
       last = graph.add(
           task_of({}, optimizer_s * slowdown_of(state.rank), TaskKind::optimizer, streams.compute));
       graph.add_need(last, meeting >= 0 ? meeting : state.last_reduce);
@@ -513,25 +555,42 @@ void Lowering::finish_step() {
   }
 }
 
-}  // namespace
-
-ActionSeconds action_seconds(const StageWork& stage, ActionKind kind, double slowdown) {
-  if (kind == ActionKind::forward) {
-    return {beside(stage.forward_s, stage.forward_beside_s, slowdown), stage.forward_exposed_s};
+/// The device's part of the step, its states from the host and back beside it; then the cores'
+/// part, and what they made to the device beside it. Returns the last task.
+std::int32_t Lowering::step_with_host(RankState& state, const RankUpdate& update,
+                                      std::int32_t needed) {
+  const StageWork& sum = update.sum;
+  const int parts = sum.states_bytes > 0 ? update.parts : 1;
+  const double step_s = sum.optimizer_s * slowdown_of(state.rank) / parts;
+  const double in = double(sum.states_bytes) / parts, out = in + double(sum.returned_bytes) / parts;
+  std::vector<std::int32_t> ends;
+  for (int i = 0; i < parts; ++i) {
+    std::int32_t fetched = needed;
+    if (in > 0) {
+      fetched = copy(state, {}, TaskKind::fetch, in, kWholeAction, needed);
+      out_.graph.add_need(fetched, state.before);  // where activations lay
+    }
+    const std::int32_t step = out_.graph.add(
+        task_of({}, step_s, TaskKind::optimizer, out_.ranks[at(state.rank)].compute));
+    out_.graph.add_need(step, fetched);
+    ends = {step};
+    const std::int32_t made = in > 0 ? step : needed;  // weights of the device's step leave early
+    if (out > 0) ends.push_back(copy(state, {}, TaskKind::drain, out, kWholeAction, made));
   }
-  if (kind == ActionKind::backward_weight) return {stage.backward_weight_s, 0};
-  double compute_s = stage.recompute_s + stage.backward_input_s;
-  if (kind == ActionKind::backward) compute_s += stage.backward_weight_s;
-  return {beside(compute_s, stage.backward_beside_s, slowdown), stage.backward_exposed_s};
+  const std::int32_t on = stream(out_.ranks[at(state.rank)].host, {.rank = state.rank});
+  const std::int32_t host = out_.graph.add(task_of({}, sum.host_step_s, TaskKind::host_step, on));
+  for (const std::int32_t end : ends) out_.graph.add_need(host, end);
+  out_.graph.add_need(host, state.last_drain);
+  if (sum.updated_bytes == 0) return host;
+  const std::int32_t updated =
+      copy(state, {}, TaskKind::fetch, double(sum.updated_bytes), kWholeAction, ends.front());
+  out_.graph.add_need(updated, state.last_drain);
+  const std::int32_t both = out_.graph.add(task_of({}, 0, TaskKind::host_step, on));
+  out_.graph.add_need(both, updated);
+  return both;
 }
 
-ActionSeconds together_seconds(const ActionSeconds& forward, const ActionSeconds& backward,
-                               double slowdown) {
-  const double compute_s = forward.compute_s + backward.compute_s;
-  const double wires_s = forward.exposed_s + backward.exposed_s;
-  const double whole_s = beside(compute_s, wires_s, slowdown);
-  return {compute_s, whole_s - compute_s};
-}
+}  // namespace
 
 LoweredStep lower(const StepWork& work, const std::vector<Schedule>& schedules,
                   const JitterOptions& jitter) {

@@ -49,10 +49,19 @@ ActionSeconds action_seconds(const StageWork& stage, ActionKind kind, double slo
 ActionSeconds together_seconds(const ActionSeconds& forward, const ActionSeconds& backward,
                                double slowdown);
 
+/// What the stages of a rank together do once gradients are complete.
+struct RankUpdate {
+  StageWork sum;
+  int parts = 0;  ///< into which states are cut on their way; 0: the host has no part in the step
+};
+RankUpdate update_of(const StepWork& work, const Schedule& schedule, int position);
+
 struct JitterOptions {
   double spread = 0;  ///< relative standard deviation of a computation's time
   std::uint64_t seed = 0;
 };
+/// Lognormal with mean 1; the same for the same action of a rank, whatever else there is.
+double jitter_factor(const JitterOptions& jitter, int rank, const Action& a);
 
 /// Pre: `check(work, schedules)` finds nothing.
 LoweredStep lower(const StepWork& work, const std::vector<Schedule>& schedules,

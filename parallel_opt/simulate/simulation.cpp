@@ -1,6 +1,7 @@
 #include "parallel_opt/simulate/simulation.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "parallel_opt/simulate/lowering.h"
 #include "parallel_opt/simulate/simulation_parts.h"
@@ -21,6 +22,17 @@ SliceEnds slice_ends(const Task& task, std::size_t groups) {
   return task.what() == TaskKind::forward ? SliceEnds{lowest, highest} : SliceEnds{highest, lowest};
 }
 
+/// Of a stage's bytes those of a task's slice; slices of all add up.
+std::int64_t slice_of(std::int64_t bytes, const StageWork& stage, int group) {
+  if (group == kWholeAction) return bytes;
+  double before = 0;
+  for (int i = 0; i < group; ++i) before += stage.groups[at(i)].share;
+  const double after = before + stage.groups[at(group)].share;
+  const bool last = at(group) + 1 == stage.groups.size();
+  return (last ? bytes : std::llround(after * double(bytes))) -
+         std::llround(before * double(bytes));
+}
+
 }  // namespace
 
 void StepRun::memory_of_actions(int rank, std::vector<MemoryStep>& steps) const {
@@ -39,15 +51,20 @@ void StepRun::memory_of_actions(int rank, std::vector<MemoryStep>& steps) const 
     const bool forward = task.what() == TaskKind::forward || task.what() == TaskKind::overlapped;
     const bool companion = task.what() == TaskKind::backward && task.work_s == 0;
     if (first && working > 0 && !companion) steps.push_back({start_s, working, 0});
-    if (first && forward) steps.push_back({start_s, stage.kept_bytes, 1});
-    if (!last) continue;
-    if (working > 0 && !companion) steps.push_back({end_s, -working, 0});
+    // What goes to the host does so slice by slice: so is what is kept made, and let go.
+    const bool sliced = stage.offloaded_bytes > 0 && task.group != kWholeAction;
+    const auto part = [&](std::int64_t bytes) {
+      return sliced ? slice_of(bytes, stage, task.group) : bytes;
+    };
+    if (forward && (first || sliced)) steps.push_back({start_s, part(stage.kept_bytes), first});
+    if (last && working > 0 && !companion) steps.push_back({end_s, -working, 0});
+    if (!last && !sliced) continue;
     if (task.what() == TaskKind::backward) {
-      steps.push_back({end_s, -stage.kept_bytes, -1});
+      steps.push_back({end_s, -part(stage.kept_bytes), last ? -1 : 0});
     } else if (task.what() == TaskKind::backward_input) {
-      steps.push_back({end_s, stage.kept_for_weights_bytes - stage.kept_bytes, 0});
+      steps.push_back({end_s, part(stage.kept_for_weights_bytes) - part(stage.kept_bytes), 0});
     } else if (task.what() == TaskKind::backward_weight) {
-      steps.push_back({end_s, -stage.kept_for_weights_bytes, -1});
+      steps.push_back({end_s, -part(stage.kept_for_weights_bytes), last ? -1 : 0});
     }
   }
 }
@@ -68,8 +85,11 @@ void StepRun::memory_of(int rank, std::vector<MemoryStep>& steps) const {
     if (stream < 0) continue;
     for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
          id = graph.tasks[at(id)].next) {
-      const std::int64_t bytes = stage_of(graph.tasks[at(id)]).offloaded_bytes;
-      const bool out = stream == streams.copy_out;
+      const Task& task = graph.tasks[at(id)];
+      const bool out = task.what() == TaskKind::copy_out;
+      if (!out && task.what() != TaskKind::copy_in) continue;
+      const StageWork& stage = stage_of(task);
+      const std::int64_t bytes = slice_of(stage.offloaded_bytes, stage, task.group);
       steps.push_back(
           {out ? times.done_s[at(id)] : times.start_s[at(id)], out ? -bytes : bytes, 0});
     }

@@ -46,6 +46,12 @@ std::string name_of_task(const StepRun& run, std::int32_t id) {
       return "Memcpy DtoH (Device -> Pinned)" + where_of(task);
     case TaskKind::copy_in:
       return "Memcpy HtoD (Pinned -> Device)" + where_of(task);
+    case TaskKind::fetch:
+      return "Memcpy HtoD (Pinned -> Device) weights";
+    case TaskKind::drain:
+      return "Memcpy DtoH (Device -> Pinned) gradients";
+    case TaskKind::host_step:
+      return "optimizer on the host";
     case TaskKind::load:
       return "load micro-batch " + std::to_string(task.micro_batch);
     case TaskKind::host:
@@ -71,8 +77,11 @@ std::string category_of_task(TaskKind kind) {
       return "backward";
     case TaskKind::copy_out:
     case TaskKind::copy_in:
+    case TaskKind::fetch:
+    case TaskKind::drain:
     case TaskKind::load:
       return "data";
+    case TaskKind::host_step:
     case TaskKind::optimizer:
       return "optimizer";
     case TaskKind::host:

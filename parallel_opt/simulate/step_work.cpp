@@ -42,18 +42,27 @@ void WorkCheck::stage(std::size_t i) {
   amount(place + ".backward_beside_s", s.backward_beside_s);
   amount(place + ".kept_bytes", static_cast<double>(s.kept_bytes));
   amount(place + ".kept_for_weights_bytes", static_cast<double>(s.kept_for_weights_bytes));
-  amount(place + ".offloaded_bytes", static_cast<double>(s.offloaded_bytes));
   amount(place + ".working_bytes", static_cast<double>(s.working_bytes));
   amount(place + ".static_bytes", static_cast<double>(s.static_bytes));
   amount(place + ".output_bytes", static_cast<double>(s.output_bytes));
   amount(place + ".optimizer_s", s.optimizer_s);
   amount(place + ".update_gather_s", s.update_gather_s);
+  amount(place + ".host_step_s", s.host_step_s);
+  for (const auto& [name, bytes] :
+       {std::pair("offloaded", s.offloaded_bytes), std::pair("fetched", s.fetched_bytes),
+        std::pair("drained", s.drained_bytes), std::pair("states", s.states_bytes),
+        std::pair("updated", s.updated_bytes), std::pair("returned", s.returned_bytes)}) {
+    amount(place + "." + name + "_bytes", static_cast<double>(bytes));
+    if (bytes > 0 && work.copy_bytes_per_s <= 0) {
+      refuse(place + "." + name + "_bytes", "has no way to the host", "set copy_bytes_per_s");
+    }
+  }
+  if (s.fetched_bytes > 0 && s.groups.empty()) {
+    refuse(place + ".fetched_bytes", "come group by group", "say which groups there are");
+  }
   if (s.kept_for_weights_bytes > s.kept_bytes || s.offloaded_bytes > s.kept_bytes) {
     refuse(place, "keeps less than what I leaves to W or what goes to the host",
            "both are parts of kept_bytes");
-  }
-  if (s.offloaded_bytes > 0 && work.copy_bytes_per_s <= 0) {
-    refuse(place + ".offloaded_bytes", "has no way to the host", "set copy_bytes_per_s");
   }
   if (s.groups.size() >= kMostTaskGroups) {
     refuse(place + ".groups", "has " + std::to_string(s.groups.size()) + " groups",

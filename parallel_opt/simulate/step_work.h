@@ -43,6 +43,13 @@ struct StageWork {
   std::vector<LayerGroup> groups = {};  ///< in forward order; empty: nothing to gather or reduce
   double optimizer_s = 0;
   double update_gather_s = 0;  ///< after the optimizer: all-gather of updated parameters
+  // Copies to the host and back, by groups where there are some, those of states by as many.
+  std::int64_t fetched_bytes = 0;   ///< weights, before each pass
+  std::int64_t drained_bytes = 0;   ///< gradients, behind their backward and its reduction
+  std::int64_t states_bytes = 0;    ///< optimizer states: in for the step, and out again
+  std::int64_t updated_bytes = 0;   ///< weights that the host's step made, to the device
+  std::int64_t returned_bytes = 0;  ///< weights that the device's step made, to the host
+  double host_step_s = 0;           ///< the optimizer on the host's cores, behind the device's part
   bool operator==(const StageWork&) const = default;
 };
 
@@ -93,6 +100,7 @@ struct StepWork {
   std::vector<RouteWork> routes = {};  ///< pairs without one use link 0
   GatherWhen gather = GatherWhen::never;
   ReduceWhen reduce = ReduceWhen::never;
+  ReduceWhen drain = ReduceWhen::last;      ///< of gradients to the host, where they go there
   int prefetch = 1;                         ///< groups gathered ahead of the one that computes
   std::optional<int> collective_link = {};  ///< the shared link that gathers and reductions occupy
   /// Of a gather and of a reduction, the share that hides behind compute; compute waits for the

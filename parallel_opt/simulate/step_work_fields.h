@@ -34,6 +34,12 @@ void fields(Visitor& visit, T& stage) {
   visit.optional("output_bytes", stage.output_bytes, "boundary tensor to the next stage");
   visit.optional("groups", stage.groups, "units of sharding or buckets, in forward order");
   visit.optional("optimizer_s", stage.optimizer_s, "optimizer step");
+  visit.optional("fetched_bytes", stage.fetched_bytes, "weights from the host before each pass");
+  visit.optional("drained_bytes", stage.drained_bytes, "gradients to the host");
+  visit.optional("states_bytes", stage.states_bytes, "in for the step, and out again");
+  visit.optional("updated_bytes", stage.updated_bytes, "weights of the host's step, to the device");
+  visit.optional("returned_bytes", stage.returned_bytes, "weights of the device's, to the host");
+  visit.optional("host_step_s", stage.host_step_s, "optimizer on the host's cores");
   visit.optional("update_gather_s", stage.update_gather_s, "all-gather of updated parameters");
 }
 
@@ -73,6 +79,7 @@ void fields(Visitor& visit, T& work) {
   visit.optional("gather", work.gather,
                  "of sharded parameters: never, once a step, each_pass or each_forward");
   visit.optional("reduce", work.reduce, "of gradients: never, after the last micro-batch, each");
+  visit.optional("drain", work.drain, "of gradients to the host: never, last or each");
   visit.optional("prefetch", work.prefetch, "groups gathered ahead");
   visit("collective_link", work.collective_link, "shared link that gathers and reductions occupy");
   visit.optional("gather_hides", work.gather_hides, "share of a gather that hides behind compute");

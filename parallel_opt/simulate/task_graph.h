@@ -21,6 +21,9 @@ enum class TaskKind : std::uint8_t {
   reduce,         ///< gradients of a layer group
   copy_out,       ///< kept tensors to the host
   copy_in,        ///< and back
+  fetch,          ///< weights or optimizer states from the host
+  drain,          ///< gradients, updated weights or states to it
+  host_step,      ///< the optimizer on the host's cores
   load,           ///< input data
   host,           ///< launching
   optimizer,

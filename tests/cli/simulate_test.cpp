@@ -161,5 +161,24 @@ TEST(SimulateModel, WhatCannotBeIsRefused) {
             "error: --tensor: says nothing beside --work (leave it out)\n");
 }
 
+TEST_F(Simulate, OffloadingIsSeenOnTheCopyEngines) {
+  const auto layout = [&](const char* offload) {
+    const CliRun done =
+        run_cli({"simulate", "transformer:layers=8,hidden=1024,heads=8,seq=1024", "--cluster",
+                 "8xA100-SXM-80GB", "--data", "1", "--micro-batch", "8", "--offload", offload,
+                 "--trace", dir + "/trace.json", "--json"});
+    EXPECT_EQ(done.code, 0) << done.err;
+    return json::parse(done.out);
+  };
+  const json here = layout("none"), away = layout("optimizer,activations");
+  EXPECT_LT(away["peak_memory_bytes"], here["peak_memory_bytes"]);
+  EXPECT_GT(away["step_time_s"], here["step_time_s"]);
+  const std::string trace = read_file(dir + "/trace.json");
+  for (const char* name : {"Memcpy DtoH (Device -> Pinned)", "Memcpy HtoD (Pinned -> Device)",
+                           "Memcpy DtoH (Device -> Pinned) gradients", "optimizer on the host"}) {
+    EXPECT_THAT(trace, HasSubstr(name));
+  }
+}
+
 }  // namespace
 }  // namespace parallel_opt

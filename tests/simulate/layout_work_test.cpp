@@ -186,5 +186,58 @@ TEST_F(LayoutWork, PipelinesKeepGatheredWeightsForTheStep) {
   EXPECT_EQ(step.reduce, ReduceWhen::last);
 }
 
+TEST_F(LayoutWork, OffloadingAgreesWithTheClosedForm) {
+  for (const double rate : {2e9, 20e9, 200e9}) {
+    device.host.link_bytes_per_s = rate;
+    for (const Offload& offload :
+         {Offload{.activations = 1}, Offload{.activations = 0.3}, Offload{.optimizer = 1},
+          Offload{.optimizer = 0.5}, Offload{.optimizer = 1, .fetched = true},
+          Offload{.optimizer = 1, .activations = 1}}) {
+      ParallelLayout l = pipeline(1, 4);
+      l.offload = offload;
+      const LayoutCost closed = layout_cost(facts, device, stack, l, p);
+      const SimulationResult events = run(l, ScheduleKind::one_f_one_b);
+      const double expected = closed.time_s() - closed.other_s + p.step_s;
+      EXPECT_NEAR(events.step_time_s / expected, 1, 1e-3)
+          << rate << ' ' << offload.optimizer << ' ' << offload.activations;
+      const double bytes = double(events.ranks[0].peak_memory_bytes);
+      EXPECT_NEAR(bytes / closed.memory_bytes(), 1, 0.04)
+          << rate << ' ' << offload.optimizer << ' ' << offload.activations;
+    }
+  }
+}
+
+TEST_F(LayoutWork, StreamedWeightsAgreeWithTheClosedForm) {
+  // The first block's may come beside the pass before, which the closed form leaves out.
+  for (const double rate : {2e9, 20e9}) {
+    device.host.link_bytes_per_s = rate;
+    for (const double optimizer : {0.0, 1.0}) {
+      ParallelLayout l = pipeline(1, 4);
+      l.shard = 3;
+      l.offload = {.optimizer = optimizer, .parameters = true};
+      const LayoutCost closed = layout_cost(facts, device, stack, l, p);
+      const double events = run(l, ScheduleKind::one_f_one_b).step_time_s;
+      const double expected = closed.time_s() - closed.other_s + p.step_s;
+      EXPECT_LE(events, expected * (1 + 1e-3)) << rate;
+      EXPECT_NEAR(events / expected, 1, 0.05) << rate << ' ' << optimizer;
+    }
+  }
+}
+
+TEST_F(LayoutWork, OffloadingInPipelinesAgreesWithTheClosedForm) {
+  for (const double rate : {5e9, 30e9}) {
+    device.host.link_bytes_per_s = rate;
+    ParallelLayout l = pipeline(4, 16);
+    l.offload = {.optimizer = 1, .activations = 1};
+    const LayoutCost closed = layout_cost(facts, device, stack, l, p);
+    const SimulationResult events = run(l, ScheduleKind::one_f_one_b);
+    EXPECT_NEAR(events.step_time_s / (closed.time_s() - closed.other_s + p.step_s), 1, 0.1) << rate;
+    double most = 0;
+    for (const RankUse& use : events.ranks) most = std::max(most, double(use.peak_memory_bytes));
+    l.offload = {};
+    EXPECT_LT(most, layout_cost(facts, device, stack, l, p).memory_bytes());
+  }
+}
+
 }  // namespace
 }  // namespace parallel_opt

@@ -176,6 +176,42 @@ TEST(Memory, OffloadedBytesLeaveWhileTheyWait) {
   EXPECT_NEAR(result.step_time_s, 4 * 3, 1e-12);
 }
 
+TEST(Memory, GroupsLeaveAndComeBackBesideTheComputeOfOthers) {
+  StepWork work = even(1, 1, 1, 1);
+  work.stages[0].offloaded_bytes = 100;
+  work.stages[0].groups = {{.share = 0.25}, {.share = 0.25}, {.share = 0.25}, {.share = 0.25}};
+  work.copy_bytes_per_s = 1000;  // 0.025 s a group
+  const SimulationResult fast = run(ScheduleKind::gpipe, 1, 1, 1, work);
+  // The last group goes out and comes back beside nothing.
+  EXPECT_NEAR(fast.step_time_s, 3 + 2 * 0.025, 1e-12);
+  EXPECT_EQ(fast.ranks[0].peak_memory_bytes, 50);  // one that is computed, one on its way
+  work.copy_bytes_per_s = 50;  // 0.5 s a group, longer than its forward of 0.25 s: 0.25 + 4 x 0.5
+  const SimulationResult slow = run(ScheduleKind::gpipe, 1, 1, 1, work);
+  EXPECT_NEAR(slow.step_time_s, 0.25 + 4 * 0.5 + 0.5 + 4 * 0.5, 1e-12);
+  EXPECT_LE(slow.ranks[0].peak_memory_bytes, 75);  // two on their way
+}
+
+TEST(HostStep, StatesComeAndGoAndGradientsLeave) {
+  StepWork work = even(1, 1, 1, 1);
+  work.copy_bytes_per_s = 100;
+  work.stages[0].kept_bytes = work.stages[0].kept_for_weights_bytes = 0;
+  work.stages[0].drained_bytes = 100;  // 1 s behind the backward
+  work.stages[0].host_step_s = 2;
+  work.stages[0].updated_bytes = 50;  // beside that
+  EXPECT_NEAR(run(ScheduleKind::gpipe, 1, 1, 2, work).step_time_s, 2 * 3 + 1 + 2, 1e-12);
+  work.drain = ReduceWhen::each;  // the first's beside the second's backward
+  EXPECT_NEAR(run(ScheduleKind::gpipe, 1, 1, 2, work).step_time_s, 2 * 3 + 1 + 2, 1e-12);
+  work.stages[0].updated_bytes = 300;  // 3 s are longer than the cores take
+  EXPECT_NEAR(run(ScheduleKind::gpipe, 1, 1, 2, work).step_time_s, 2 * 3 + 1 + 3, 1e-12);
+  StepWork states = even(1, 1, 1, 1);
+  states.copy_bytes_per_s = 100;
+  states.stages[0].states_bytes = 100;
+  states.stages[0].optimizer_s = 0.5;
+  states.stages[0].groups = {{.share = 0.5}, {.share = 0.5}};
+  // In 0.5 + 0.5 s, a step of 0.25 s beside the second, and the way back of the last.
+  EXPECT_NEAR(run(ScheduleKind::gpipe, 1, 1, 1, states).step_time_s, 3 + 1 + 0.25 + 0.5, 1e-12);
+}
+
 TEST(Links, LatencyAndBytesDelayEveryHop) {
   StepWork work = even(4, 1, 1, 1);
   for (StageWork& stage : work.stages) stage.output_bytes = 1000;

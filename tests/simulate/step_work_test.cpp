@@ -50,6 +50,11 @@ TEST(StepWorkCheck, SharesAddUpAndOffloadHasAWay) {
   EXPECT_EQ(faults_in(work),
             "work.stages[0].groups: have shares of the compute that do not add up to 1\n"
             "work.stages[1].offloaded_bytes: has no way to the host (set copy_bytes_per_s)\n");
+  work = small_work();
+  work.copy_bytes_per_s = 1;
+  work.stages[1].fetched_bytes = 5;
+  EXPECT_EQ(faults_in(work),
+            "work.stages[1].fetched_bytes: come group by group (say which groups there are)\n");
 }
 
 TEST(StepWorkCheck, RanksAndLinksExist) {
