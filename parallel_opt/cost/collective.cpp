@@ -4,12 +4,6 @@
 
 namespace parallel_opt {
 
-Seconds ring_all_reduce_time(double payload_bytes, int ranks, const LinkModel& link) noexcept {
-  const double n = ranks;
-  return Seconds(2 * (n - 1) * link.latency.value +
-                 2 * (n - 1) / n * payload_bytes / link.bandwidth.value);
-}
-
 double all_reduce_passes(double ranks, bool switch_reduces) noexcept {
   if (ranks <= 1) return 0;
   const double ring = 2 * (ranks - 1) / ranks;
@@ -17,12 +11,10 @@ double all_reduce_passes(double ranks, bool switch_reduces) noexcept {
 }
 
 Seconds all_reduce_time(double payload_bytes, int ranks, const LinkModel& link) noexcept {
-  const Seconds ring = ring_all_reduce_time(payload_bytes, ranks, link);
-  if (!link.reduces || ranks <= 1) return ring;
-  const double n = ranks;
-  const double passes = (n + 1) / n;
-  return std::min(ring,
-                  Seconds(2 * link.latency.value + passes * payload_bytes / link.bandwidth.value));
+  const double passes = all_reduce_passes(ranks, link.reduces);
+  const bool in_ring = passes >= all_reduce_passes(ranks, false);
+  const double messages = in_ring ? 2.0 * (ranks - 1) : 2;
+  return Seconds(messages * link.latency.value + passes * payload_bytes / link.bandwidth.value);
 }
 
 Seconds ring_all_gather_time(double total_bytes, int ranks, const LinkModel& link) noexcept {

@@ -1,10 +1,8 @@
 #include "parallel_opt/cost/kept_products.h"
 
-#include <gtest/gtest.h>
-
-#include "parallel_opt/cost/row_model.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/importers/model.h"
+#include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
 namespace {
@@ -13,23 +11,11 @@ TEST(KeptProducts, PoliciesOfJaxKeepTheProductsTheyName) {
   // A block of h = 2048: queries, keys and values 3 h^2, the projection behind attention h^2, the
   // feed-forward part 8 h^2, half of it in its first product. The last one's result is the next
   // block's input: no backward needs it again.
-  TrainingRow row;
-  row.gpu = "H100-SXM-80GB";
-  row.framework = "MaxText";
-  row.gpus = row.dp = 8;
-  row.layers = 4;
-  row.hidden = 2048;
-  row.heads = 16;
+  TrainingRow row = testing::blocks_of("MaxText", 4, 2048);
   row.vocab = 32000;
-  row.seq_len = 2048;
-  row.tp = row.pp = row.micro_batch = 1;
-  row.global_batch = 8;
   const auto stack = [&](const char* policy) {
     row.recompute = policy;
-    const auto found = row_case(row);
-    const auto* const expressed = std::get_if<RowCase>(&found);
-    if (expressed == nullptr) ADD_FAILURE() << policy << ": " << std::get<std::string>(found);
-    return expressed != nullptr ? expressed->stack : SoftwareStack{};
+    return testing::case_of(row).stack;
   };
   EXPECT_NEAR(stack("save_qkv_proj").selective_products, 5.0 / 12, 1e-9);
   EXPECT_NEAR(stack("save_out_proj").selective_products, 7.0 / 12, 1e-9);

@@ -1,78 +1,57 @@
 #include "parallel_opt/cost/row_checks.h"
 
-#include <gtest/gtest.h>
+#include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
 namespace {
 
+using testing::case_of;
+using testing::skipped;
+
 /// 24 layers of 2048 on 8 devices.
 TrainingRow usual_row() {
-  TrainingRow row;
-  row.id = "x-1";
-  row.gpu = "A100-SXM-80GB";
-  row.framework = "Megatron-LM";
+  TrainingRow row = testing::blocks_of("Megatron-LM", 24, 2048);
   row.model_name = "own";
-  row.dtype = "bf16";
-  row.gpus = row.dp = 8;
-  row.layers = 24;
-  row.hidden = row.seq_len = 2048;
-  row.heads = 16;
-  row.tp = row.pp = 1;
   row.micro_batch = 4;
   row.global_batch = 512;
   return row;
 }
 
-std::string reason_of(const TrainingRow& row) {
-  const auto found = row_case(row);
-  const auto* why = std::get_if<std::string>(&found);
-  return why != nullptr ? *why : "";
-}
-
-std::vector<std::string> notes_of(const TrainingRow& row) {
-  const auto found = row_case(row);
-  if (const auto* why = std::get_if<std::string>(&found)) {
-    ADD_FAILURE() << *why;
-    return {};
-  }
-  return std::get<RowCase>(found).notes;
-}
-
 TEST(RowChecks, DegreesDivideWhatTheySplit) {
-  EXPECT_EQ(reason_of(usual_row()), "");
+  EXPECT_EQ(skipped(usual_row()), "");
   TrainingRow row = usual_row();
   row.pp = 8;
-  EXPECT_EQ(reason_of(row), "");
+  EXPECT_EQ(skipped(row), "");
   row.pp = 48;
-  EXPECT_EQ(reason_of(row), "pp x vp makes 48 stages of 24 layers");
+  EXPECT_EQ(skipped(row), "pp x vp makes 48 stages of 24 layers");
   row = usual_row();
   row.tp = 3;
-  EXPECT_EQ(reason_of(row), "tp 3 does not divide heads 16");
+  EXPECT_EQ(skipped(row), "tp 3 does not divide heads 16");
   row = usual_row();
   row.cp = 3;
-  EXPECT_EQ(reason_of(row).substr(0, 36), "cp 3 does not divide the sequence of");
+  EXPECT_EQ(skipped(row).substr(0, 36), "cp 3 does not divide the sequence of");
   row = usual_row();
   row.heads = 15;
-  EXPECT_EQ(reason_of(row).substr(0, 31), "heads 15 does not divide hidden");
+  EXPECT_EQ(skipped(row).substr(0, 31), "heads 15 does not divide hidden");
   row = usual_row();
   row.experts = 8;
   row.topk = 2;
   row.ep = 8;
-  EXPECT_EQ(reason_of(row), "");
+  EXPECT_EQ(skipped(row), "");
   row.ep = 64;
-  EXPECT_EQ(reason_of(row), "ep 64 does not divide experts 8");
+  EXPECT_EQ(skipped(row), "ep 64 does not divide experts 8");
 }
 
 TEST(RowChecks, BatchesAreMadeOfMicroBatches) {
   TrainingRow row = usual_row();
   row.global_batch = 510;
-  EXPECT_EQ(reason_of(row), "micro_batch x dp 32 does not divide global_batch 510");
+  EXPECT_EQ(skipped(row), "micro_batch x dp 32 does not divide global_batch 510");
   row = usual_row();
   row.grad_accum = 16;  // 512 / (4 x 8)
-  EXPECT_EQ(reason_of(row), "");
-  EXPECT_TRUE(notes_of(row).empty());
+  EXPECT_EQ(skipped(row), "");
+  EXPECT_TRUE(case_of(row).notes.empty());
   row.grad_accum = 3;
-  EXPECT_EQ(notes_of(row),
+  EXPECT_EQ(case_of(row).notes,
             std::vector<std::string>{
                 "grad_accum is not global_batch / (micro_batch x dp); global_batch counts"});
 }
@@ -80,22 +59,23 @@ TEST(RowChecks, BatchesAreMadeOfMicroBatches) {
 TEST(RowChecks, ParametersAreThoseOfTheDimensions) {
   TrainingRow row = usual_row();  // 24 x 12 x 2048^2 + 50257 x 2048 = 1.31e9
   row.params_b = 1.3;
-  EXPECT_TRUE(notes_of(row).empty());
+  EXPECT_TRUE(case_of(row).notes.empty());
   row.params_b = 1.5;
-  EXPECT_EQ(notes_of(row), std::vector<std::string>{
-                               "params_b is 10 to 25 % from what the model's dimensions make"});
+  EXPECT_EQ(
+      case_of(row).notes,
+      std::vector<std::string>{"params_b is 10 to 25 % from what the model's dimensions make"});
   row.params_b = 0.9;  // the width of the feed-forward part is not stated
-  EXPECT_EQ(reason_of(row), "");
+  EXPECT_EQ(skipped(row), "");
   row.ffn_hidden = 8192;
-  EXPECT_NE(reason_of(row), "");
+  EXPECT_NE(skipped(row), "");
   row.experts = 8;  // those that a token meets
   row.topk = 1;
-  EXPECT_EQ(reason_of(row), "");
+  EXPECT_EQ(skipped(row), "");
   row.params_b = 175;
-  EXPECT_NE(reason_of(row), "");
+  EXPECT_NE(skipped(row), "");
   row = usual_row();
   row.params_b = 175;
-  EXPECT_EQ(reason_of(row).substr(0, 49), "params_b is 175, and the model's dimensions make ");
+  EXPECT_EQ(skipped(row).substr(0, 49), "params_b is 175, and the model's dimensions make ");
 }
 
 TEST(RowChecks, OtherModelsAndOtherWorkAreNamed) {
@@ -103,17 +83,17 @@ TEST(RowChecks, OtherModelsAndOtherWorkAreNamed) {
                            "flan-t5", "UL2 20B", "Whisper large"}) {
     TrainingRow row = usual_row();
     row.model_name = name;
-    EXPECT_NE(reason_of(row), "") << name;
+    EXPECT_NE(skipped(row), "") << name;
   }
   for (const char* name : {"Vicuna-7B", "own", "LLaMA", "MPT5"}) {
     TrainingRow row = usual_row();
     row.model_name = name;
-    EXPECT_EQ(reason_of(row), "") << name;
+    EXPECT_EQ(skipped(row), "") << name;
   }
   for (const char* work : {"inference", "RLHF", "serving", "LLM inference (decode)"}) {
     TrainingRow row = usual_row();
     row.workload = work;
-    EXPECT_EQ(reason_of(row),
+    EXPECT_EQ(skipped(row),
               "workload '" + std::string(work) + "' is not the training that is modelled");
   }
 }
@@ -121,32 +101,32 @@ TEST(RowChecks, OtherModelsAndOtherWorkAreNamed) {
 TEST(RowChecks, NarrowTypesNeedADeviceThatHasThem) {
   TrainingRow row = usual_row();
   row.dtype = "fp8";
-  EXPECT_EQ(reason_of(row), "device 'A100-SXM-80GB' has no products of dtype 'fp8'");
+  EXPECT_EQ(skipped(row), "device 'A100-SXM-80GB' has no products of dtype 'fp8'");
   row.gpu = "H100-SXM-80GB";
-  EXPECT_EQ(reason_of(row), "");
+  EXPECT_EQ(skipped(row), "");
   row.dtype = "nvfp4";
-  EXPECT_NE(reason_of(row), "");
+  EXPECT_NE(skipped(row), "");
   row.gpu = "B200-SXM-180GB";
-  EXPECT_EQ(reason_of(row), "");
+  EXPECT_EQ(skipped(row), "");
 }
 
 TEST(RowChecks, WhatIsFilledInIsTold) {
   TrainingRow row = usual_row();
-  EXPECT_TRUE(notes_of(row).empty());
+  EXPECT_TRUE(case_of(row).notes.empty());
   row.framework = "Foobar";
   row.tp = 2;
   row.dp = 4;
   row.dtype = "";
   row.micro_batch = std::nullopt;
   row.heads = std::nullopt;
-  EXPECT_EQ(notes_of(row),
+  EXPECT_EQ(case_of(row).notes,
             (std::vector<std::string>{"stack megatron, as framework 'Foobar' is not known",
                                       "heads = hidden / 128, as none are stated",
                                       "dtype = 16 bits, as none is stated",
                                       "micro_batch from global_batch and the layout"}));
   row.framework = "";
   row.tp = 1;
-  EXPECT_EQ(notes_of(row).at(0), "stack pytorch, as no framework is stated");
+  EXPECT_EQ(case_of(row).notes.at(0), "stack pytorch, as no framework is stated");
 }
 
 TEST(RowChecks, ShapesByNameWeighWhatTheNameSays) {

@@ -4,49 +4,29 @@
 
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/hardware/load.h"
+#include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
 namespace {
 
+using testing::case_of;
+using testing::skipped;
+
 /// A row of an 8-GPU node, everything printed.
 TrainingRow full_row() {
-  TrainingRow row;
-  row.id = "x-1";
+  TrainingRow row = testing::blocks_of("llm-foundry/Composer PyTorch FSDP", 24, 2048);
   row.source = "x";
-  row.gpu = "A100-SXM4-80GB";
-  row.framework = "llm-foundry/Composer PyTorch FSDP";
   row.workload = "pretrain";
   row.model_name = "MPT-1b";
   row.dtype = "amp_bf16";
   row.fsdp_zero = "fsdp-FULL_SHARD";
   row.recompute = "none";
-  row.gpus = 8;
-  row.layers = 24;
-  row.hidden = 2048;
-  row.heads = 16;
   row.ffn_hidden = 8192;
   row.vocab = 50368;
-  row.seq_len = 2048;
-  row.tp = row.pp = row.cp = 1;
-  row.dp = 8;
+  row.cp = 1;
   row.micro_batch = 4;
   row.global_batch = 64;
   return row;
-}
-
-RowCase case_of(const TrainingRow& row) {
-  auto found = row_case(row);
-  if (const auto* why = std::get_if<std::string>(&found)) {
-    ADD_FAILURE() << *why;
-    return {};
-  }
-  return std::get<RowCase>(found);
-}
-
-std::string skipped(const TrainingRow& row) {
-  const auto found = row_case(row);
-  const auto* why = std::get_if<std::string>(&found);
-  return why != nullptr ? *why : "expressed";
 }
 
 TEST(RowModel, ReadsEveryColumn) {

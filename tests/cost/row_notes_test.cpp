@@ -1,34 +1,15 @@
-#include <gtest/gtest.h>
-
-#include "parallel_opt/cost/row_model.h"
+#include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
 namespace {
 
 TrainingRow llama_row(const std::string& framework) {
-  TrainingRow row;
-  row.id = "x-1";
-  row.gpu = "A100-SXM4-80GB";
-  row.framework = framework;
+  TrainingRow row = testing::replicas_of(framework);
   row.model_name = "Llama-2-7B";
-  row.dtype = "bf16";
-  row.gpus = 8;
-  row.seq_len = 2048;
-  row.tp = row.pp = 1;
-  row.dp = 8;
-  row.micro_batch = 1;
-  row.global_batch = 8;
   return row;
 }
 
-SoftwareStack stack_of(const TrainingRow& row) {
-  const auto found = row_case(row);
-  if (const auto* why = std::get_if<std::string>(&found)) {
-    ADD_FAILURE() << *why;
-    return {};
-  }
-  return std::get<RowCase>(found).stack;
-}
+SoftwareStack stack_of(const TrainingRow& row) { return testing::case_of(row).stack; }
 
 TEST(RowNotes, SayWhetherPyTorchCompiles) {
   TrainingRow row = llama_row("PyTorch FSDP2");

@@ -1,8 +1,6 @@
 #include "parallel_opt/cost/row_offload.h"
 
-#include <gtest/gtest.h>
-
-#include "parallel_opt/cost/row_model.h"
+#include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
 namespace {
@@ -64,16 +62,12 @@ TEST(RowOffload, SwitchesInNotesCountForMore) {
 }
 
 TEST(RowOffload, RowsAreReadWithIt) {
-  TrainingRow row;
+  TrainingRow row = testing::blocks_of("HF + Deepspeed Zero 3 + Full Offload", 40, 7168);
   row.gpu = "V100-32GB";
-  row.framework = "HF + Deepspeed Zero 3 + Full Offload";
   row.gpus = row.dp = 16;
-  row.layers = 40;
-  row.hidden = 7168;
   row.heads = 32;
   row.vocab = 50257;
   row.seq_len = 1024;
-  row.tp = row.pp = 1;
   row.recompute = "full";
   row.micro_batch = 4;
   row.global_batch = 64;

@@ -63,6 +63,19 @@ class LayoutAgreement : public ::testing::Test {
     EXPECT_NEAR(found.time, 1, time) << name();
     EXPECT_NEAR(found.memory, 1, 0.05) << name();
   }
+  /// Four stages, every ZeRO stage, with and without tensor parallelism.
+  void expect_near_however_sharded(const SoftwareStack& stack, ScheduleKind kind) const {
+    for (int shard = 0; shard <= 3; ++shard) {
+      for (const int tensor : {1, 4}) {
+        ParallelLayout l = pipeline(kind, 4, 32);
+        l.data = 4;
+        l.shard = shard;
+        l.tensor = tensor;
+        l.sequence_parallel = tensor > 1 && stack.sequence_parallel;
+        expect_near(stack, l, 0.06);
+      }
+    }
+  }
 };
 
 TEST_F(LayoutAgreement, ReplicasWithoutAPipeline) {
@@ -88,16 +101,7 @@ TEST_F(LayoutAgreement, PipelinesWithAHeadOnTheLastStage) {
           ScheduleKind::looped_bfs, ScheduleKind::zb_h1, ScheduleKind::zb_h2}) {
       // Two of whose stages per rank make whole blocks of a balanced head uneven: see the docs.
       if (stack.balances_head && pipeline(kind, 4, 4).virtual_stages > 1) continue;
-      for (int shard = 0; shard <= 3; ++shard) {
-        for (const int tensor : {1, 4}) {
-          ParallelLayout l = pipeline(kind, 4, 32);
-          l.data = 4;
-          l.shard = shard;
-          l.tensor = tensor;
-          l.sequence_parallel = tensor > 1 && stack.sequence_parallel;
-          expect_near(stack, l, 0.06);
-        }
-      }
+      expect_near_however_sharded(stack, kind);
     }
   }
 }
@@ -109,16 +113,7 @@ TEST_F(LayoutAgreement, FoldedAndDoubledPipelinesOfEqualStages) {
   for (const SoftwareStack& stack : software_stacks()) {
     for (const ScheduleKind kind :
          {ScheduleKind::zb_v, ScheduleKind::dualpipe, ScheduleKind::dualpipe_v}) {
-      for (int shard = 0; shard <= 3; ++shard) {
-        for (const int tensor : {1, 4}) {
-          ParallelLayout l = pipeline(kind, 4, 32);
-          l.data = 4;
-          l.shard = shard;
-          l.tensor = tensor;
-          l.sequence_parallel = tensor > 1 && stack.sequence_parallel;
-          expect_near(stack, l, 0.06);
-        }
-      }
+      expect_near_however_sharded(stack, kind);
     }
   }
 }
