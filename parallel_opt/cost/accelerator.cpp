@@ -167,6 +167,7 @@ HostFacts host_of(const DeviceRecord& record) {
   if (host.link_bytes_per_s <= 0) host.link_bytes_per_s = kLowHostBytesPerS;
   const UsualHost usual = record.host.value_or(UsualHost{});
   host.devices = usual.devices;
+  host.cores = usual.cores;
   host.bytes_per_s =
       usual.memory_bytes_per_s > 0 ? usual.memory_bytes_per_s : usual.sockets * kSocketBytesPerS;
   host.memory_bytes = usual.memory_bytes;
@@ -288,6 +289,7 @@ void read_host(const Cluster& cluster, int node, Accelerator& out) {
     return other.node == node && other.kind == DeviceKind::gpu;
   }));
   out.host.memory_bytes = around.memory_bytes.value;
+  out.host.cores = around.cpu_quota.value_or(around.cores);
   if (out.host.link_bytes_per_s <= 0) out.host.link_bytes_per_s = kLowHostBytesPerS;
   if (out.host.bytes_per_s <= 0) out.host.bytes_per_s = around.sockets * kSocketBytesPerS;
 }
@@ -328,11 +330,6 @@ Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
   }
   const int node = cluster.devices[at].node;
   slowest->per_node = 1;
-  const Node& host = cluster.nodes[static_cast<std::size_t>(node)];
-  const auto beside = std::ranges::count_if(cluster.devices, [&](const Device& device) {
-    return device.node == node && device.kind == DeviceKind::gpu;
-  });
-  slowest->host_cores = host.cpu_quota.value_or(host.cores) / double(beside);
   if (const auto near = node_reach(cluster, static_cast<int>(at))) slowest->links = near->links;
   bool far_known = false;  // one neighbour of another node tells the network
   for (std::size_t i = 0; i < cluster.devices.size(); ++i) {

@@ -268,7 +268,8 @@ LayoutCost LayoutModel::run() const noexcept {
   add_data(cost, m * slow);
   const double once = body + cost.data_s + cost.optimizer_s + cost.offload_s + p_.step_s;
   cost.other_s = p_.step_s + once * p_.straggle * std::log2(nodes_);
-  const double cores = std::max(1e-3, device_.host_cores * l_.devices() / std::max(1, l_.data));
+  const double each = device_.host.cores / std::max(1.0, device_.host.devices);
+  const double cores = std::max(1e-3, each * l_.devices() / std::max(1, l_.data));
   cost.loading_s = waits_for_samples({l_.sample_s, l_.loader_workers, cores, cores},
                                      m * l_.micro_batch, cost.time_s());
   add_memory(cost);

@@ -27,7 +27,6 @@ struct Accelerator {
   double per_node = 8;
   HostFacts host;
   double memory_bytes = 0;
-  double host_cores = 8;  ///< of the node's, per device
   double idle_w = 0;
   double max_w = 0;
   Quality quality = Quality::database;

@@ -6,8 +6,9 @@ namespace parallel_opt {
 struct HostFacts {
   double link_bytes_per_s = 0;  ///< between one device and its memory, each direction
   double bytes_per_s = 0;       ///< of its memory, all devices together
+  double cores = 64;            ///< physical, of all sockets
   double memory_bytes = 0;      ///< 0: not known
-  double devices = 8;           ///< that share both
+  double devices = 8;           ///< that share all of these
   bool operator==(const HostFacts&) const = default;
 };
 

@@ -70,7 +70,7 @@ TEST_F(LoadingOfLayouts, IsTheStepWhereTheHostIsSlower) {
   l.micro_batch = 1;
   l.micro_batches = 16;
   l.sequence_parallel = true;
-  a100.host_cores = 4;  // of a node, for each of its devices: 16 for the four of a replica
+  a100.host.cores = 4 * a100.host.devices;  // 16 for the four devices of a replica
   const double bare = cost(l).time_s();
   l.sample_s = bare;
   EXPECT_NEAR(cost(l).time_s(), bare + 16 * bare, 1e-9);  // the loop loads itself
