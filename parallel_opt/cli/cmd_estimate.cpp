@@ -147,7 +147,21 @@ EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const C
   return document;
 }
 
-std::string words(const ParallelLayout& l) {
+/// "recompute 16 of 32 blocks": what a file names of them.
+std::string recomputed(const TransformerFacts& facts) {
+  double whole = 0, parts = 0;
+  for (const BlockFacts& block : facts.blocks) {
+    if (!block.recompute) continue;
+    if (block.recompute->rule == RecomputeRule::full) whole += block.repeats;
+    if (block.recompute->rule == RecomputeRule::selective) parts += block.repeats;
+  }
+  const auto count = [](double blocks) { return std::to_string(std::int64_t(blocks)); };
+  const std::string of = " of " + count(facts.layers()) + " blocks";
+  if (parts <= 0) return whole > 0 ? "recompute " + count(whole) + of : "";
+  return "recompute " + (whole > 0 ? count(whole) + " and " : "") + "parts of " + count(parts) + of;
+}
+
+std::string words(const ParallelLayout& l, const TransformerFacts& facts) {
   std::vector<std::string> parts;
   const auto add = [&](const char* name, int degree) {
     if (degree > 1) parts.push_back(std::string(name) + " " + std::to_string(degree));
@@ -168,6 +182,7 @@ std::string words(const ParallelLayout& l) {
   if (l.recompute != RecomputeRule::none) {
     parts.push_back("recompute " + std::string(name_of(l.recompute)));
   }
+  if (std::string named = recomputed(facts); !named.empty()) parts.push_back(std::move(named));
   const auto offloaded = [&](const char* part, double share) {
     if (share <= 0) return;
     parts.push_back("offload " + std::string(part) + (share < 1 ? " " + show(share) : ""));
@@ -185,7 +200,7 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
                                           const Cluster& cluster, const Console& console) {
   const Job job = job_from(args, Layouts::all);
   const auto devices = int(std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind));
-  const TransformerFacts facts = transformer_facts(graph);
+  const TransformerFacts facts = stated_facts(args, graph);
   const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
   tell_what_says_nothing(args, stated.layout, console);
   const Accelerator device = accelerator_of(cluster, job.precision);
@@ -199,7 +214,7 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   document.estimate = layout_estimate(cost, facts, device, stated.layout, parameters, usd);
   document.devices_used = int(stated.layout.devices());
   document.stack = stated.stack->name;
-  document.layout = words(stated.layout);
+  document.layout = words(stated.layout, facts);
   const double limit = job.memory_limit_bytes ? double(job.memory_limit_bytes->value)
                                               : device.memory_bytes * kUsableMemory;
   judge_memory(limit, document);

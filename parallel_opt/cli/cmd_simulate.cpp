@@ -123,7 +123,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   const std::optional<std::int64_t> seq = args.whole("seq", 1);
   const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
   const Job job = job_from(args, Layouts::all);
-  const TransformerFacts facts = transformer_facts(graph);
+  const TransformerFacts facts = stated_facts(args, graph);
   const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
   const ParallelLayout& l = stated.layout;
   const ScheduleKind kind = l.schedule;

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "parallel_opt/base/file_system.h"
+#include "parallel_opt/plan/recompute_list.h"
 #include "parallel_opt/simulate/schedule.h"
 
 namespace parallel_opt {
@@ -28,11 +30,11 @@ const SoftwareStack* stack_from(const Args& args) {
       nearest.empty() ? "one of " + join(known, ", ") : "did you mean '" + nearest + "'?");
 }
 
+/// Where a file says what is computed again, the facts have it by block.
 RecomputeRule recompute_from(const Args& args, const SoftwareStack& stack) {
   const auto text = args.get("recompute");
   if (!text) return stack.recompute;
-  if (const auto rule = enum_from<RecomputeRule>(*text)) return *rule;
-  throw UsageError("--recompute", "'" + *text + "' cannot be estimated", "none, selective or full");
+  return enum_from<RecomputeRule>(*text).value_or(RecomputeRule::none);
 }
 
 /// "0.25", "25%", in (0, 1].
@@ -227,6 +229,17 @@ void check_degrees(const ParallelLayout& l, const TransformerFacts& facts, int d
 }
 
 }  // namespace
+
+TransformerFacts stated_facts(const Args& args, const Graph& graph) {
+  const auto text = args.get("recompute");
+  if (!text || enum_from<RecomputeRule>(*text)) return transformer_facts(graph);
+  if (!DiskFileSystem().exists(*text)) {
+    throw UsageError("--recompute", "'" + *text + "' is no rule and no file",
+                     "none, selective, full, or a file that lists blocks");
+  }
+  const std::vector<Recompute> list = read_recompute(read_file(*text), *text);
+  return transformer_facts(graph, recomputed_operators(graph, list, *text));
+}
 
 StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFacts& facts,
                            int devices, std::int64_t batch) {

@@ -13,6 +13,10 @@ struct StatedLayout {
   const SoftwareStack* stack = nullptr;  ///< never null
 };
 
+/// Of the model, with what a file of `--recompute` names; InputError where that names what the
+/// model does not have.
+TransformerFacts stated_facts(const Args& args, const Graph& graph);
+
 /// Throws UsageError for degrees that the model or the devices cannot have, and for a batch that
 /// they do not divide. `devices`: of the cluster; `batch`: of the model, where no flag says.
 StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFacts& facts,

@@ -137,11 +137,16 @@ double LayoutModel::operators(const BlockFacts& block) const noexcept {
 }
 
 /// What the backward of a block computes again.
-double LayoutModel::again(const BlockTime& ahead) const noexcept {
-  switch (l_.recompute) {
+double LayoutModel::again(const BlockFacts& block, const BlockTime& ahead) const noexcept {
+  switch (rule_of(block)) {
     case RecomputeRule::none:
       break;
     case RecomputeRule::selective:
+      if (block.recompute) {
+        return block.recompute->products * ahead.products +
+               block.recompute->attention * ahead.attention +
+               block.recompute->operators * ahead.operators;
+      }
       return stack_.selective_products * ahead.products +
              stack_.selective_attention * ahead.attention +
              stack_.selective_operators * ahead.operators;
@@ -235,7 +240,7 @@ LayoutCost LayoutModel::run() const noexcept {
     const BlockTime ahead = forward(block), back = backward(ahead);
     ahead_s += block.repeats * ahead.whole();
     back_s += block.repeats * back.whole();
-    again_s += block.repeats * again(ahead);
+    again_s += block.repeats * again(block, ahead);
     weights_s += block.repeats * back.weights();
   }
   const double layer_s = layers_ > 0 ? (ahead_s + again_s + back_s) / layers_ : 0;
@@ -287,7 +292,7 @@ void LayoutModel::add_blocks(LayoutCost& cost, double scale) const noexcept {
     cost.tensor_s += count * (ahead.tensor + back.tensor);
     cost.expert_s += count * (ahead.expert + back.expert);
     cost.context_s += count * (ahead.context + back.context);
-    cost.recompute_s += count * again(ahead);
+    cost.recompute_s += count * again(block, ahead);
     cost.host_s += count * (ahead.whole() - ahead.work() + back.whole() - back.work());
   }
 }

@@ -63,40 +63,50 @@ double LayoutModel::gathers(const BlockFacts& block) const noexcept {
   return stack_.kept_gathers * late * whole * (wide_split_ - 1) / wide_split_;
 }
 
+/// Of one block's activations those that stay for the backward, bytes of one micro-batch. `saved`:
+/// all that it keeps where nothing is computed again; `fused`: of kernels that are fused.
+double LayoutModel::stays(const BlockFacts& block, double saved, double fused) const noexcept {
+  const bool written = stack_.attention == AttentionFamily::unfused;
+  const double scores = written ? score_bytes(block) : 0;
+  switch (rule_of(block)) {
+    case RecomputeRule::none:
+      break;
+    case RecomputeRule::full:
+      return block.boundary_elements * rows_ * element_bytes() / wide_split_;
+    case RecomputeRule::selective:
+      if (block.recompute) {
+        const BlockRecompute& part = *block.recompute;
+        const double whole = kept_on(block.fused_wide_bytes, block.fused_inner_bytes);
+        const double narrow = whole > 0 ? fused / whole : 1;
+        const double listed = stack_.fused_operators
+                                  ? narrow * kept_on(part.fused_wide_bytes, part.fused_inner_bytes)
+                                  : kept_on(part.saved_wide_bytes, part.saved_inner_bytes);
+        return std::min(
+            saved, listed + (1 - part.products) * gathers(block) + (1 - part.attention) * scores);
+      }
+      // What lies between products runs again: what stays is the same whether it is fused or not.
+      if (stack_.selective_operators > 0) return stack_.selective_keeps * fused;
+      // Of attention alone, which is cheap to run again and keeps most.
+      return written ? saved - scores : saved * stack_.selective_keeps;
+  }
+  return saved;
+}
+
 /// Bytes of activations of one block that one micro-batch keeps, and the most that one holds while
 /// it is computed again.
 LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
   Kept kept;
-  const bool selective = l_.recompute == RecomputeRule::selective;
   for (const BlockFacts& block : facts_.blocks) {
-    const auto kept_on = [&](double wide, double inner) {
-      return (wide / wide_split_ + inner / tensor_) * rows_ * p_.saved * wider();
-    };
     const double cast = stack_.keeps_narrow && device_.narrow ? kNarrowSaves : 0;
     const double fused = kept_on(block.fused_wide_bytes - cast * block.cast_wide_bytes,
                                  block.fused_inner_bytes - cast * block.cast_inner_bytes);
     double saved =
         stack_.fused_operators ? fused : kept_on(block.saved_wide_bytes, block.saved_inner_bytes);
     saved += gathers(block);
-    if (stack_.attention == AttentionFamily::unfused) {
-      // Softmax, its dropout and the mask.
-      saved += block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1);
-    }
-    const double boundary = block.boundary_elements * rows_ * element_bytes() / wide_split_;
-    double stays = saved;
-    if (l_.recompute == RecomputeRule::full) {
-      stays = boundary;
-    } else if (selective && stack_.selective_operators > 0) {
-      // What lies between products runs again: what stays is the same whether it is fused or not.
-      stays = stack_.selective_keeps * fused;
-    } else if (selective) {
-      // Of attention alone, which is cheap to run again and keeps most.
-      stays = stack_.attention == AttentionFamily::unfused
-                  ? saved - block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1)
-                  : saved * stack_.selective_keeps;
-    }
-    kept.of_all += block.repeats * stays;
-    kept.again = std::max(kept.again, saved - stays);
+    if (stack_.attention == AttentionFamily::unfused) saved += score_bytes(block);
+    const double left = stays(block, saved, fused);
+    kept.of_all += block.repeats * left;
+    kept.again = std::max(kept.again, saved - left);
     kept.largest_weights = std::max(kept.largest_weights, gathered_at_once(block));
   }
   return kept;

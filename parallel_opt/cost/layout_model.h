@@ -75,7 +75,19 @@ class LayoutModel {
   /// `whole`: with what a schedule hides behind other micro-batches.
   BlockTime forward(const BlockFacts& block, bool whole = false) const noexcept;
   BlockTime backward(const BlockTime& ahead) const noexcept;
-  double again(const BlockTime& ahead) const noexcept;
+  RecomputeRule rule_of(const BlockFacts& block) const noexcept {
+    return block.recompute ? block.recompute->rule : l_.recompute;
+  }
+  double again(const BlockFacts& block, const BlockTime& ahead) const noexcept;
+  /// Bytes of activations, split as their width says.
+  double kept_on(double wide, double inner) const noexcept {
+    return (wide / wide_split_ + inner / tensor_) * rows_ * p_.saved * wider();
+  }
+  /// Softmax, its dropout and the mask, where they are written out.
+  double score_bytes(const BlockFacts& block) const noexcept {
+    return block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1);
+  }
+  double stays(const BlockFacts& block, double saved, double fused) const noexcept;
   void add_blocks(LayoutCost& cost, double scale) const noexcept;
   /// Of stages that another one waits for, one micro-batch.
   struct StageTimes {

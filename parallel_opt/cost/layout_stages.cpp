@@ -23,7 +23,7 @@ LayoutStages LayoutModel::stages() const {
     layer.backward_s += n * (back.whole() - back_exposed);
     layer.forward_exposed_s += n * ahead_exposed;
     layer.backward_exposed_s += n * back_exposed;
-    layer.recompute_s += n * again(ahead);
+    layer.recompute_s += n * again(block, ahead);
     layer.weights_s += n * back.weights();
     blocks += n;
   }

@@ -42,6 +42,9 @@ class FactsReader {
   }
 
   BlockFacts read(const std::vector<OpId>& ops, double repeats);
+  /// `again`: those of the block, at their places in `ops`, that run again in the backward.
+  BlockRecompute recompute(const std::vector<OpId>& ops, const std::vector<bool>& again,
+                           const BlockFacts& whole);
   double per_sample(double total) const { return total / samples_; }
   TensorId owner(TensorId id) const { return owner_[id.index()]; }
 
@@ -51,6 +54,7 @@ class FactsReader {
   void add_attention(const Op& op, const OpWork& work, BlockFacts& facts) const;
   void add_moved(const std::vector<OpId>& ops, BlockFacts& facts) const;
   Saved saved_of_attention(const Op& op) const;
+  void keep(TensorId source, std::set<TensorId>& seen, BlockFacts& facts) const;
   void add_saved(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const;
   void add_fused(const std::vector<OpId>& ops, const std::set<TensorId>& saved,
                  BlockFacts& facts) const;
@@ -236,15 +240,16 @@ Saved FactsReader::saved_of_attention(const Op& op) const {
   return saved;
 }
 
+void FactsReader::keep(TensorId source, std::set<TensorId>& seen, BlockFacts& facts) const {
+  const Tensor& tensor = graph_.tensor(source);
+  if (tensor.role != TensorRole::activation || !seen.insert(source).second) return;
+  (is_wide(tensor) ? facts.saved_wide_bytes : facts.saved_inner_bytes) += half_bytes(tensor);
+}
+
 void FactsReader::add_saved(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const {
   const bool attention = operand(op, "query").valid() && op_class(graph_, op) == OpClass::attention;
   const Saved saved = attention ? saved_of_attention(op) : saved_for_backward(graph_, op, needs_);
-  for (const TensorId id : saved.tensors) {
-    const TensorId source = owner(id);
-    const Tensor& tensor = graph_.tensor(source);
-    if (tensor.role != TensorRole::activation || !seen.insert(source).second) continue;
-    (is_wide(tensor) ? facts.saved_wide_bytes : facts.saved_inner_bytes) += half_bytes(tensor);
-  }
+  for (const TensorId id : saved.tensors) keep(owner(id), seen, facts);
   facts.saved_inner_bytes += per_sample(double(saved.extra.value));
 }
 
@@ -314,6 +319,60 @@ void FactsReader::add_parameters(const Op& op, std::set<TensorId>& seen, BlockFa
   }
 }
 
+BlockRecompute FactsReader::recompute(const std::vector<OpId>& ops, const std::vector<bool>& again,
+                                      const BlockFacts& whole) {
+  std::vector<OpId> part;
+  std::set<TensorId> made;
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    if (!again[i]) continue;
+    part.push_back(ops[i]);
+    for (const TensorId out : graph_.op(ops[i]).outputs) {
+      if (out.valid()) made.insert(owner(out));
+    }
+  }
+  const auto counts = [&](OpId id) { return graph_.op(id).phase == Phase::forward; };
+  if (part.empty()) return {};
+  if (std::ranges::count_if(part, counts) == std::ranges::count_if(ops, counts)) {
+    return {.rule = RecomputeRule::full};
+  }
+  const BlockFacts run = read(part, 1);
+  const auto flops = [](const BlockFacts& block) {
+    double sum = 0;
+    for (const Product& one : block.products) sum += one.flops();
+    return sum;
+  };
+  const auto share = [](double some, double all) {
+    return all > 0 ? std::min(1.0, some / all) : 0;
+  };
+  BlockRecompute out{.rule = RecomputeRule::selective};
+  out.products = share(flops(run), flops(whole));
+  out.attention = share(run.attention_flops, whole.attention_flops);
+  out.operators = share(run.wide_bytes + run.inner_bytes, whole.wide_bytes + whole.inner_bytes);
+  // What others keep stays, and what the part reads of theirs.
+  width_ = 0;
+  BlockFacts stays;
+  std::set<TensorId> saved;
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    const Op& op = graph_.op(ops[i]);
+    if (is_product(op_class(graph_, op))) width_ = whole.products.front().k;  // as read() does
+    if (!again[i]) {
+      if (counts(ops[i])) add_saved(op, saved, stays);
+      continue;
+    }
+    for (const Operand& operand : op.inputs) {
+      if (operand.tensor.valid() && !made.contains(owner(operand.tensor))) {
+        keep(owner(operand.tensor), saved, stays);
+      }
+    }
+  }
+  add_fused(ops, saved, stays);
+  out.saved_wide_bytes = stays.saved_wide_bytes;
+  out.saved_inner_bytes = stays.saved_inner_bytes;
+  out.fused_wide_bytes = stays.fused_wide_bytes;
+  out.fused_inner_bytes = stays.fused_inner_bytes;
+  return out;
+}
+
 BlockFacts FactsReader::read(const std::vector<OpId>& ops, double repeats) {
   BlockFacts facts;
   facts.repeats = repeats;
@@ -353,20 +412,46 @@ double TransformerFacts::layers() const {
   return count;
 }
 
-TransformerFacts transformer_facts(const Graph& graph) {
+namespace {
+
+/// Blocks of one class of which the same parts run again.
+struct LikeBlocks {
+  std::vector<bool> again;  ///< by operator of the block
+  double count = 0;
+  const BlockInstance* first = nullptr;
+};
+
+std::vector<LikeBlocks> alike(const Block& block, const std::vector<bool>& again) {
+  std::vector<LikeBlocks> groups;
+  for (const BlockInstance& instance : block.instances) {
+    std::vector<bool> own;
+    for (const OpId id : instance.ops) own.push_back(!again.empty() && again[id.index()]);
+    auto group = std::ranges::find(groups, own, &LikeBlocks::again);
+    if (group == groups.end()) group = groups.insert(group, {std::move(own), 0, &instance});
+    group->count += 1;
+  }
+  return groups;
+}
+
+}  // namespace
+
+TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& again) {
   TransformerFacts facts;
   FactsReader reader(graph);
   const std::vector<Block> blocks = find_blocks(graph);
   std::vector<bool> inside(graph.ops.size(), false);
   std::vector<std::pair<std::size_t, BlockFacts>> found;
   for (const Block& block : blocks) {
-    const std::vector<OpId>& ops = block.instances.front().ops;
-    BlockFacts one = reader.read(ops, double(block.repeats));
+    const BlockFacts one = reader.read(block.instances.front().ops, double(block.repeats));
     if (one.products.empty()) continue;
     for (const BlockInstance& instance : block.instances) {
       for (const OpId id : instance.ops) inside[id.index()] = true;
     }
-    found.emplace_back(ops.front().index(), std::move(one));
+    for (const LikeBlocks& group : alike(block, again)) {
+      BlockFacts& own = found.emplace_back(group.first->ops.front().index(), one).second;
+      own.repeats = group.count;
+      if (!again.empty()) own.recompute = reader.recompute(group.first->ops, group.again, one);
+    }
   }
   std::ranges::sort(found, {}, [](const auto& entry) { return entry.first; });
   for (auto& [first, block] : found) facts.blocks.push_back(std::move(block));

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "parallel_opt/cost/software_stack.h"
 #include "parallel_opt/graph/graph.h"
 
 namespace parallel_opt {
@@ -22,6 +24,19 @@ struct Product {
   ShardedSide side = ShardedSide::columns;
   double flops() const { return 2 * rows * n * k; }
   bool operator==(const Product&) const = default;
+};
+
+/// What is computed again of a block where a list names it, whatever the layout's rule.
+struct BlockRecompute {
+  RecomputeRule rule = RecomputeRule::none;  ///< selective: by what follows
+  double products = 0;                       ///< shares of the block's own
+  double attention = 0;
+  double operators = 0;
+  double saved_wide_bytes = 0;  ///< that stay, as BlockFacts has them of all
+  double saved_inner_bytes = 0;
+  double fused_wide_bytes = 0;
+  double fused_inner_bytes = 0;
+  bool operator==(const BlockRecompute&) const = default;
 };
 
 /// One repeated block, or what stands outside of all. Per sample of the batch; bytes as if every
@@ -51,6 +66,7 @@ struct BlockFacts {
   double dispatched_elements = 0;  ///< tokens times width that go to the experts
   double expert_groups = 0;        ///< that a router picks from first; 0: from all experts at once
   double chosen_groups = 0;        ///< of those, that one token's experts lie in
+  std::optional<BlockRecompute> recompute;  ///< absent: by the layout's rule
   bool operator==(const BlockFacts&) const = default;
 };
 
@@ -66,7 +82,9 @@ struct TransformerFacts {
   bool operator==(const TransformerFacts&) const = default;
 };
 
-/// Read from the graph at its bound sizes. Linear in operators.
-TransformerFacts transformer_facts(const Graph& graph);
+/// Read from the graph at its bound sizes. Linear in operators. `again`, one per operator, are run
+/// again in the backward; equal blocks of which other parts are become classes of their own. Empty:
+/// the layout's rule says.
+TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& again = {});
 
 }  // namespace parallel_opt

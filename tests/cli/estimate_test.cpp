@@ -148,7 +148,46 @@ TEST(Estimate, LayoutsThatCannotBeAreFaultsOfTheFlags) {
             "error: --stack: 'megatrn' is no known stack (did you mean 'megatron'?)\n");
   EXPECT_EQ(error({"--shard", "4"}), "error: --shard: 4 is no stage (0 to 3)\n");
   EXPECT_EQ(error({"--recompute", "some"}),
-            "error: --recompute: 'some' cannot be estimated (none, selective or full)\n");
+            "error: --recompute: 'some' is no rule and no file (none, selective, full, or a file "
+            "that lists blocks)\n");
+}
+
+TEST(Estimate, AFileSaysWhichBlocksAreComputedAgain) {
+  const auto list = [](const std::string& text) {
+    const std::string path = ::testing::TempDir() + "/recompute.json";
+    std::ofstream(path) << text;
+    return path;
+  };
+  const auto seconds = [](const json& d) {
+    for (const json& item : d["items"]) {
+      if (item["name"] == "recomputed blocks") return item["seconds"].get<double>();
+    }
+    return 0.0;
+  };
+  const std::vector<std::string> flags = {"--micro-batch", "1", "--recompute"};
+  const auto with = [&](const std::string& rule) {
+    std::vector<std::string> all = flags;
+    all.push_back(rule);
+    return all;
+  };
+  const std::string half = list(R"(["model.layers.0", "model.layers.1", "model.layers.2",
+                                   "model.layers.3"])");
+  const json d = document(with(half));
+  EXPECT_NEAR(seconds(d), seconds(document(with("full"))) / 2, 1e-12);
+  EXPECT_EQ(d["layout"], "data 16, recompute 4 of 8 blocks, 1 micro-batch of 1");
+  // The simulator runs the same.
+  const auto simulated = [&](const std::string& rule) {
+    const CliRun run = run_cli({"simulate", kModel, "--cluster", "2n8xH100-SXM-80GB",
+                                "--micro-batch", "1", "--json", "--recompute", rule});
+    EXPECT_EQ(run.code, 0) << run.err;
+    return json::parse(run.out)["step_time_s"].get<double>();
+  };
+  const double none = simulated("none"), full = simulated("full");
+  EXPECT_NEAR(simulated(half), (none + full) / 2, 0.01 * none);
+  const std::string wrong = list(R"(["model.layers.9"])");
+  const CliRun refused = estimate(with(wrong));
+  EXPECT_EQ(refused.code, 4);
+  EXPECT_THAT(refused.err, HasSubstr("recompute[0]: the model has no \"model.layers.9\""));
 }
 
 TEST(Estimate, WhatFitsIsJudgedByTheValueAndToldWithTheLimit) {
