@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from item_widths import BYTES, KINDS, fit_widths, shares, width_besides
 from layout_rows import Rows, read
 from rank_groups import rank_line
 from scipy.optimize import least_squares
@@ -139,6 +140,70 @@ def errors(
     return predicted / (rows.peak_bytes if memory else rows.seconds)[mask] - 1
 
 
+def predict_left_out(
+    rows: Rows,
+    prior: dict[str, tuple[float, float]],
+    start: dict[str, Any],
+    mask: np.ndarray,
+    memory: bool,
+) -> np.ndarray:
+    """Errors of every row of ``mask`` under parameters that its source had no part in; prints them
+    by source."""
+    found = np.zeros(len(mask))
+    suffix = " bytes" if memory else ""
+    for source in dict.fromkeys(rows.source[mask]):
+        chosen = mask & (rows.source == source)
+        other = fit(rows, prior, start, mask & ~chosen, memory=memory, evaluations=12)
+        found[chosen] = errors(rows, other, chosen, memory)
+        print(line(f"-{source}{suffix}", found[chosen]), flush=True)
+    print(line(f"-all{suffix}", found[mask]))
+    return found
+
+
+def without_architecture(
+    rows: Rows, start: dict[str, Any], mask: np.ndarray, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows on devices of one architecture, and their errors under parameters that none of them had
+    a part in: its efficiency is the one of all that are not known."""
+    chosen = mask & (np.array(rows.cases.architectures) == name)
+    prior = {key: of for key, of in TIME_PRIOR.items() if not key.endswith("." + name)}
+    begin = json.loads(json.dumps(start))
+    begin["matmul_efficiency"].pop(name, None)
+    other = fit(rows, prior, begin, mask & ~chosen, memory=False, evaluations=12)
+    error = errors(rows, other, chosen)
+    print(line(f"-{name}", error), flush=True)
+    return chosen, error
+
+
+def fit_intervals(
+    rows: Rows,
+    fitted: dict[str, Any],
+    usable: np.ndarray,
+    held: np.ndarray,
+    left_out: np.ndarray,
+    held_out: np.ndarray,
+) -> None:
+    """Sets ``widths`` and ``architectures``: an interval is for a run that is not in the tables."""
+    text = json.dumps(fitted)
+    of_time = shares(rows, usable, text, KINDS, "seconds")
+    weight = weights(rows, usable)
+    found = fit_widths(of_time, np.log1p(left_out[usable]), weight[usable])
+    of_bytes = shares(rows, held, text, BYTES, "bytes")
+    memory = fit_widths(of_bytes, np.log1p(held_out[held]), weights(rows, held)[held])
+    fitted["widths"] = dict(
+        zip([*KINDS, *BYTES, "unseen"], [*map(float, found), *map(float, memory), 0.0], strict=True)
+    )
+    fitted["architectures"] = sorted({name for name in rows.cases.architectures if name})
+    unseen, parts = np.zeros(len(usable)), np.zeros(len(usable), bool)
+    for name in fitted["architectures"]:
+        chosen, error = without_architecture(rows, fitted, usable, name)
+        unseen[chosen], parts = error, parts | chosen
+    compute = list(KINDS).index("compute")
+    fitted["widths"]["unseen"] = width_besides(
+        of_time[parts[usable]], found, compute, np.log1p(unseen[parts]), weight[parts]
+    )
+
+
 def line(title: str, error: np.ndarray) -> str:
     size = np.abs(error)
     return (
@@ -158,12 +223,6 @@ def main() -> None:
     held = rows.used & (rows.peak_bytes > 0)
     fitted = fit(rows, TIME_PRIOR, start, usable, memory=False)
     fitted = fit(rows, MEMORY_PRIOR, fitted, held, memory=True)
-    for name, error in (
-        ("time_width", errors(rows, fitted, usable)),
-        ("memory_width", errors(rows, fitted, held, memory=True)),
-    ):
-        # Four of five rows lie within, on either side.
-        fitted[name] = float(f"{np.exp(np.quantile(np.abs(np.log1p(error)), 0.8)) - 1:.3g}")
     for source in dict.fromkeys(rows.source[usable]):
         chosen = usable & (rows.source == source)
         print(line(source, errors(rows, fitted, chosen)), flush=True)
@@ -171,27 +230,19 @@ def main() -> None:
     for source in dict.fromkeys(rows.source[held]):
         chosen = held & (rows.source == source)
         print(line(f"{source} bytes", errors(rows, fitted, chosen, memory=True)), flush=True)
-    if options.check:
-        left_out = np.zeros(len(usable))
-        for source in dict.fromkeys(rows.source[usable]):
-            chosen = usable & (rows.source == source)
-            other = fit(rows, TIME_PRIOR, fitted, usable & ~chosen, memory=False, evaluations=12)
-            left_out[chosen] = errors(rows, other, chosen)
-            print(line(f"-{source}", left_out[chosen]), flush=True)
-        print(line("-all", left_out[usable]))
-        ids, measured = rows.ids[usable].tolist(), rows.seconds[usable]
-        for title, error in (("fit", errors(rows, fitted, usable)), ("-all", left_out[usable])):
-            predicted = ((1 + error) * measured).tolist()
-            table = options.data / "training.csv"
-            print(f"{title:12s} {rank_line(ids, predicted, measured.tolist(), table)}")
-        for source in dict.fromkeys(rows.source[held]):
-            chosen = held & (rows.source == source)
-            other = fit(rows, MEMORY_PRIOR, fitted, held & ~chosen, memory=True, evaluations=12)
-            print(line(f"-{source} bytes", errors(rows, other, chosen, memory=True)), flush=True)
-    else:
+    left_out = predict_left_out(rows, TIME_PRIOR, fitted, usable, memory=False)
+    held_out = predict_left_out(rows, MEMORY_PRIOR, fitted, held, memory=True)
+    fit_intervals(rows, fitted, usable, held, left_out, held_out)
+    ids, measured = rows.ids[usable].tolist(), rows.seconds[usable]
+    for title, error in (("fit", errors(rows, fitted, usable)), ("-all", left_out[usable])):
+        predicted = ((1 + error) * measured).tolist()
+        table = options.data / "training.csv"
+        print(f"{title:12s} {rank_line(ids, predicted, measured.tolist(), table)}")
+    if not options.check:
         TARGET.write_text(json.dumps(fitted, indent=2) + "\n")
     for name, (centre, _) in {**TIME_PRIOR, **MEMORY_PRIOR}.items():
         print(f"  {name}: {centre:.4g} -> {get(fitted, name):.4g}")
+    print(f"  widths: {fitted['widths']}")
 
 
 if __name__ == "__main__":

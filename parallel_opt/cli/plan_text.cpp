@@ -34,12 +34,19 @@ std::string estimate_text(const Estimate& estimate) {
   add("energy per step", estimate.energy_j, joules_text);
   add("money per step", estimate.money_usd, dollars_text);
   add("warm-up, once", estimate.warm_up_s, seconds_text);
-  Table items{
-      {{"item"}, {"time", Align::right}, {"memory", Align::right}, {"energy", Align::right}}, {}};
+  Table items{{{"item"},
+               {"time", Align::right},
+               {"memory", Align::right},
+               {"energy", Align::right},
+               {"80 % interval", Align::right}},
+              {}};
   for (const EstimateItem& item : estimate.items) {
+    const auto show_one = item.seconds ? seconds_text : item.bytes ? bytes_text : joules_text;
+    const std::string interval =
+        item.low && item.high ? show_one(*item.low) + " to " + show_one(*item.high) : "";
     items.rows.push_back({item.name, item.seconds ? seconds_text(*item.seconds) : "",
                           item.bytes ? bytes_text(*item.bytes) : "",
-                          item.joules ? joules_text(*item.joules) : ""});
+                          item.joules ? joules_text(*item.joules) : "", interval});
   }
   std::string text = to_text(totals);
   if (!items.rows.empty()) text += "\n" + to_text(items);

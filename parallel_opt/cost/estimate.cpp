@@ -62,14 +62,27 @@ Setting setting_of(const Cluster& cluster, const Plan& plan) {
 /// Turns a bill into lines.
 struct EstimateWriter {
   Estimate out;
+  double time_width = 0;
   void time(const std::string& name, double seconds) {
-    if (seconds > 0) out.items.push_back({name, seconds, {}, {}});
+    if (seconds > 0) add(name, &EstimateItem::seconds, within(seconds, time_width, {}));
+  }
+  /// What follows from the parameters and the plan alone.
+  void states(const std::string& name, double bytes) {
+    if (bytes > 0) add(name, &EstimateItem::bytes, exact(bytes));
   }
   void memory(const std::string& name, double bytes) {
-    if (bytes > 0) out.items.push_back({name, {}, bytes, {}});
+    if (bytes > 0) add(name, &EstimateItem::bytes, within(bytes, param::kWidthMemory, {}));
   }
-  void energy(const std::string& name, double joules) {
-    if (joules > 0) out.items.push_back({name, {}, {}, joules});
+  void energy(const std::string& name, double joules, double width) {
+    if (joules > 0) add(name, &EstimateItem::joules, within(joules, width, {}));
+  }
+  void add(const std::string& name, std::optional<double> EstimateItem::* unit,
+           const Uncertain& number) {
+    EstimateItem& item = out.items.emplace_back();
+    item.name = name;
+    item.*unit = number.value;
+    item.low = number.low;
+    item.high = number.high;
   }
   void phase(const std::string& name, const std::array<double, kOpClasses>& by_class,
              double pieces) {
@@ -93,9 +106,9 @@ struct EstimateWriter {
     time("optimizer", b.optimizer_s);
     time("data loading", b.loading_s);
     const double ranks = setting.ranks_per_device;
-    memory("parameters and buffers", ranks * b.parameters_bytes);
-    memory("optimizer state", ranks * b.optimizer_bytes);
-    memory("gradients", ranks * b.gradients_bytes);
+    states("parameters and buffers", ranks * b.parameters_bytes);
+    states("optimizer state", ranks * b.optimizer_bytes);
+    states("gradients", ranks * b.gradients_bytes);
     memory("activations", ranks * b.saved_bytes);
     memory("working set", ranks * b.working_bytes);
     memory("inputs and outputs", ranks * b.outputs_bytes);
@@ -117,10 +130,10 @@ Estimate CostModel::estimate(const Plan& plan) const {
   }
   const Bill b = bill(point, switches);
   const Cost cost = total(point, b);
-  EstimateWriter writer;
+  const double width = width_of(point.quality);
+  EstimateWriter writer{{}, width};
   writer.bill(setting, point.cost, b);
   Estimate& out = writer.out;
-  const double width = width_of(point.quality);
   const Quality quality = as_prediction(point.quality);
   out.step_time_s = within(cost.time_s, width, quality);
   const double samples = double(plan.global_batch);
@@ -138,11 +151,11 @@ Estimate CostModel::estimate(const Plan& plan) const {
   out.peak_memory_bytes.high = std::ceil(out.peak_memory_bytes.high);
   if (device.power) {
     const double idle = setting.devices * device.power->idle_w.value * cost.time_s;
-    writer.energy("idle power", idle);
-    writer.energy("dynamic power", cost.energy_j - idle);
-    const double power_width =
-        width_of(worst(device.power->idle_w.quality, device.power->max_w.quality));
-    out.energy_j = within(cost.energy_j, std::min(0.9, width + power_width), Quality::modelled);
+    const double power_width = std::min(
+        0.9, width + width_of(worst(device.power->idle_w.quality, device.power->max_w.quality)));
+    writer.energy("idle power", idle, power_width);
+    writer.energy("dynamic power", cost.energy_j - idle, power_width);
+    out.energy_j = within(cost.energy_j, power_width, Quality::modelled);
   }
   if (cost.warm_up_s > 0) {
     out.warm_up_s = within(cost.warm_up_s, param::kWidthAssumed, Quality::assumed);

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
+#include "parallel_opt/cost/layout_parameters.h"
 #include "parallel_opt/cost/offload.h"
 #include "parallel_opt/cost/software_stack.h"
 #include "parallel_opt/cost/transformer_facts.h"
@@ -65,48 +65,6 @@ struct ParallelLayout {
   double devices() const { return double(tensor) * pipeline * context * data; }
   bool operator==(const ParallelLayout&) const = default;
 };
-
-/// Physical parameters, fitted by validation/fit_layout_cost.py to published measurements; kept in
-/// data/cost/layout.json. docs/cost-model.md has the formulas.
-struct LayoutParameters {
-  std::map<std::string, double> matmul_efficiency;  ///< by architecture; "other" for the rest
-  double power_exponent = 0.7;     ///< of the watts per peak FLOP beside those of the reference
-  double narrow_efficiency = 0.8;  ///< of 8- and 4-bit products beside 16-bit ones
-  double inner_half = 1;           ///< inner size, in units of the ridge, that costs as much again
-  double wave = 0.4;               ///< waves of tiles lost at the end of a product
-  double kernel_s = 1e-5;          ///< start and end of one product
-  double pass = 1;                 ///< over the bytes of fused operators
-  double score_pass = 2.5;         ///< over attention matrices that are written out
-  double early_efficiency = 0.4;   ///< of the peak in 16 bits at wide heads: FlashAttention 1
-  double flash_efficiency = 0.5;   ///< likewise FlashAttention 2
-  double flash_hopper = 0.5;  ///< of that on devices of more than kFastFlops, where it lags behind
-  double vendor_efficiency = 0.4;  ///< of the peak in 16 bits
-  double host_s = 1e-3;            ///< of one block, forward and backward, from Python
-  double host_fused_s = 3e-4;      ///< likewise compiled or in few kernels
-  double link_efficiency = 0.8;
-  double network_efficiency = 0.7;
-  double hop_s = 1e-5;         ///< of a ring that gathers or scatters, per node
-  double tensor_hop_s = 4e-5;  ///< per rank of a tensor group that spans nodes
-  double link_latency_s = 2e-5;
-  double network_latency_s = 1e-4;
-  double overlap = 0.8;         ///< share of a gradient reduction that a backward may hide
-  double tensor_overlap = 0.4;  ///< likewise of tensor collectives beside products
-  double gather_overlap = 0.7;  ///< likewise of gathered weights
-  double optimizer_bytes = 30;  ///< moved per parameter and step
-  double step_s = 5e-3;         ///< host work once per step
-  double straggle = 0.02;       ///< more of a step per doubling of machines
-  double send = 1.5;            ///< stage boundaries: times the bare transfer
-  double saved = 1;             ///< on the bytes kept for the backward
-  double logits = 1;            ///< on the stack's bytes per logit
-  double reserve_bytes = 1e9;   ///< buffers of communication, workspaces
-  double fragmentation = 1.03;  ///< allocator
-  double time_width = 0.2;      ///< half width of the 80 % interval, share of the time
-  double memory_width = 0.12;   ///< likewise of the memory
-  bool operator==(const LayoutParameters&) const = default;
-};
-
-/// The fitted parameters.
-const LayoutParameters& layout_parameters();
 
 /// One step of a layout: seconds on the critical path, bytes on the fullest device.
 struct LayoutCost {
@@ -201,49 +159,12 @@ bool host_holds(const LayoutCost& cost, const Accelerator& device,
 /// Of the power between idle and the limit, while a device computes and while it waits inside a
 /// step: it spins in collectives, its clocks up (docs/cost-model.md#energy).
 inline constexpr double kBusyPower = 0.85, kWaitingPower = 0.4;
+/// What these add to the width of the time, as a natural logarithm.
+inline constexpr double kPowerWidth = 0.15;
 
 /// Itemised, with intervals. `samples`: the global batch. `usd_per_hour` of one device; 0: unknown.
 Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
                          const Accelerator& device, const ParallelLayout& layout,
                          const LayoutParameters& p, double usd_per_hour = 0);
-
-template <class Visitor, class T>
-  requires SameAs<T, LayoutParameters>
-void fields(Visitor& visit, T& p) {
-  visit.schema("parallel-opt/layout-parameters/1");
-  visit("matmul_efficiency", p.matmul_efficiency, "share of the peak, by architecture");
-  visit("power_exponent", p.power_exponent, "of the watts per peak FLOP");
-  visit("narrow_efficiency", p.narrow_efficiency, "of 8- and 4-bit products");
-  visit("inner_half", p.inner_half, "inner size in units of the ridge");
-  visit("wave", p.wave, "waves of tiles lost per product");
-  visit("kernel_s", p.kernel_s, "start and end of one product");
-  visit("pass", p.pass, "over the bytes of fused operators");
-  visit("score_pass", p.score_pass, "over attention matrices in memory");
-  visit("early_efficiency", p.early_efficiency, "of the 16-bit peak");
-  visit("flash_efficiency", p.flash_efficiency, "of the 16-bit peak");
-  visit("flash_hopper", p.flash_hopper, "of that on the fastest devices");
-  visit("vendor_efficiency", p.vendor_efficiency, "of the 16-bit peak");
-  visit("host_s", p.host_s, "per block, forward and backward");
-  visit("host_fused_s", p.host_fused_s, "likewise in few kernels");
-  visit("link_efficiency", p.link_efficiency, "of links in a node");
-  visit("network_efficiency", p.network_efficiency, "of adapters");
-  visit("hop_s", p.hop_s, "per node of a ring that gathers or scatters");
-  visit("tensor_hop_s", p.tensor_hop_s, "per rank of a tensor group that spans nodes");
-  visit("link_latency_s", p.link_latency_s, "per hop in a node");
-  visit("network_latency_s", p.network_latency_s, "per hop between nodes");
-  visit("overlap", p.overlap, "share of a gradient reduction that may hide");
-  visit("tensor_overlap", p.tensor_overlap, "share of tensor collectives that may hide");
-  visit("gather_overlap", p.gather_overlap, "share of gathered weights that may hide");
-  visit("optimizer_bytes", p.optimizer_bytes, "moved per parameter and step");
-  visit("step_s", p.step_s, "once per step");
-  visit("straggle", p.straggle, "per doubling of machines");
-  visit("send", p.send, "times the bare transfer between stages");
-  visit("saved", p.saved, "on the bytes kept for the backward");
-  visit("logits", p.logits, "on bytes per logit");
-  visit("reserve_bytes", p.reserve_bytes, "buffers and workspaces");
-  visit("fragmentation", p.fragmentation, "of the allocator");
-  visit("time_width", p.time_width, "half width of the 80 % interval");
-  visit("memory_width", p.memory_width, "likewise of the memory");
-}
 
 }  // namespace parallel_opt

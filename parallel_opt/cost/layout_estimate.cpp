@@ -1,72 +1,121 @@
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 
 #include "parallel_opt/cost/layout_cost.h"
 
 namespace parallel_opt {
+namespace {
+
+/// An item of the bill: its name, where its amount is and how well such amounts are known.
+struct Line {
+  const char* name;
+  double LayoutCost::* amount;
+  double ItemWidths::* width;
+};
+
+constexpr Line kTimes[] = {
+    {"matrix products", &LayoutCost::products_s, &ItemWidths::compute},
+    {"attention", &LayoutCost::attention_s, &ItemWidths::compute},
+    {"other operators", &LayoutCost::operators_s, &ItemWidths::compute},
+    {"waiting for the host", &LayoutCost::host_s, &ItemWidths::host},
+    {"recomputed blocks", &LayoutCost::recompute_s, &ItemWidths::compute},
+    {"head and loss", &LayoutCost::head_s, &ItemWidths::compute},
+    {"tensor collectives", &LayoutCost::tensor_s, &ItemWidths::links},
+    {"context collectives", &LayoutCost::context_s, &ItemWidths::links},
+    {"expert collectives", &LayoutCost::expert_s, &ItemWidths::experts},
+    {"transfers between stages", &LayoutCost::pipeline_s, &ItemWidths::links},
+    {"pipeline bubble", &LayoutCost::bubble_s, &ItemWidths::bubble},
+    {"gradients and gathered weights", &LayoutCost::data_s, &ItemWidths::links},
+    {"optimizer", &LayoutCost::optimizer_s, &ItemWidths::compute},
+    {"copies to the host and back", &LayoutCost::offload_s, &ItemWidths::links},
+    {"once per step", &LayoutCost::other_s, &ItemWidths::host},
+    {"data loading", &LayoutCost::loading_s, &ItemWidths::host},
+};
+
+constexpr Line kBytes[] = {
+    {"parameters and buffers", &LayoutCost::weights_bytes, &ItemWidths::states},
+    {"gradients", &LayoutCost::gradients_bytes, &ItemWidths::states},
+    {"optimizer state", &LayoutCost::optimizer_bytes, &ItemWidths::states},
+    {"activations", &LayoutCost::activations_bytes, &ItemWidths::activations},
+    {"logits", &LayoutCost::logits_bytes, &ItemWidths::activations},
+    {"buffers and rounding", &LayoutCost::other_bytes, &ItemWidths::buffers},
+};
+
+/// `value` and what is `width` (a natural logarithm) around it.
+Uncertain around(double value, double width, Quality quality) {
+  return {value, value * std::exp(-width), value * std::exp(width), quality};
+}
+
+/// Appends the lines whose amount is not 0 to `items`; the width of their sum.
+template <std::size_t N>
+double add_items(const Line (&lines)[N], const LayoutCost& cost, const ItemWidths& widths,
+                 std::optional<double> EstimateItem::* unit, std::vector<EstimateItem>& items) {
+  double sum = 0, squares = 0;
+  for (const Line& line : lines) {
+    const bool bytes = unit == &EstimateItem::bytes;  // of which there are no halves
+    const double amount = bytes ? std::round(cost.*line.amount) : cost.*line.amount;
+    if (amount <= 0) continue;
+    const Uncertain number = around(amount, widths.*line.width, Quality::calibrated);
+    EstimateItem& item = items.emplace_back();
+    item.name = line.name;
+    item.*unit = amount;
+    item.low = bytes ? std::floor(number.low) : number.low;
+    item.high = bytes ? std::ceil(number.high) : number.high;
+    sum += amount;
+  }
+  // Lines of one kind err together.
+  for (std::size_t i = 0; i < N; ++i) {
+    const auto same = [&](const Line& line) { return line.width == lines[i].width; };
+    if (std::ranges::find_if(lines, same) != lines + i) continue;
+    double amount = 0;
+    for (const Line& line : lines | std::views::filter(same)) {
+      amount += std::max(0.0, cost.*line.amount);
+    }
+    squares += std::pow(amount * widths.*lines[i].width, 2);
+  }
+  return sum > 0 ? std::sqrt(squares) / sum : 0;
+}
+
+/// Share of what lies between idle power and the limit, and idle power itself, in joules.
+void add_energy(Estimate& e, const LayoutCost& cost, const Accelerator& device, double devices,
+                double width) {
+  const double busy = std::clamp(cost.busy_s / std::max(1e-12, cost.time_s()), 0.0, 1.0);
+  const double span = std::max(0.0, device.max_w - device.idle_w);
+  const double share = kBusyPower * busy + kWaitingPower * (1 - busy);
+  const double idle = devices * device.idle_w * cost.time_s();
+  const double dynamic = devices * span * share * cost.time_s();
+  e.energy_j = around(idle + dynamic, width, Quality::modelled);
+  for (const auto& [name, joules] : {std::pair("idle power", idle), {"dynamic power", dynamic}}) {
+    const Uncertain number = around(joules, width, Quality::modelled);
+    e.items.push_back({name, {}, {}, joules, number.low, number.high});
+  }
+}
+
+}  // namespace
 
 Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
                          const Accelerator& device, const ParallelLayout& layout,
                          const LayoutParameters& p, double usd_per_hour) {
+  const bool seen = std::ranges::count(p.architectures, device.arch) > 0;
+  const Quality quality = seen ? Quality::calibrated : worst(Quality::database, device.quality);
+  ItemWidths widths = p.widths;
+  if (!seen) widths.compute = std::hypot(widths.compute, widths.unseen);
   Estimate e;
-  const auto time = [&](const char* name, double seconds) {
-    if (seconds > 0) e.items.push_back({name, seconds, {}, {}});
-  };
-  const auto memory = [&](const char* name, double bytes) {
-    if (bytes > 0) e.items.push_back({name, {}, std::round(bytes), {}});
-  };
-  time("matrix products", cost.products_s);
-  time("attention", cost.attention_s);
-  time("other operators", cost.operators_s);
-  time("waiting for the host", cost.host_s);
-  time("recomputed blocks", cost.recompute_s);
-  time("head and loss", cost.head_s);
-  time("tensor collectives", cost.tensor_s);
-  time("context collectives", cost.context_s);
-  time("expert collectives", cost.expert_s);
-  time("transfers between stages", cost.pipeline_s);
-  time("pipeline bubble", cost.bubble_s);
-  time("gradients and gathered weights", cost.data_s);
-  time("optimizer", cost.optimizer_s);
-  time("copies to the host and back", cost.offload_s);
-  time("once per step", cost.other_s);
-  time("data loading", cost.loading_s);
-  memory("parameters and buffers", cost.weights_bytes);
-  memory("gradients", cost.gradients_bytes);
-  memory("optimizer state", cost.optimizer_bytes);
-  memory("activations", cost.activations_bytes);
-  memory("logits", cost.logits_bytes);
-  memory("buffers and rounding", cost.other_bytes);
-  const auto around = [](double value, double width) {
-    return Uncertain{value, value / (1 + width), value * (1 + width), Quality::calibrated};
-  };
-  e.step_time_s = around(cost.time_s(), p.time_width);
+  const double width = add_items(kTimes, cost, widths, &EstimateItem::seconds, e.items);
+  const double memory = add_items(kBytes, cost, widths, &EstimateItem::bytes, e.items);
+  e.step_time_s = around(cost.time_s(), width, quality);
   const double samples =
       double(std::max(1, layout.data)) * layout.micro_batch * layout.micro_batches;
-  const auto rate = [&](double count) {
-    return Uncertain{count / e.step_time_s.value, count / e.step_time_s.high,
-                     count / e.step_time_s.low, Quality::calibrated};
-  };
+  const auto rate = [&](double count) { return around(count / cost.time_s(), width, quality); };
   e.samples_per_s = rate(samples);
   if (facts.tokens > 0) e.tokens_per_s = rate(samples * facts.tokens);
-  e.peak_memory_bytes = around(std::round(cost.memory_bytes()), p.memory_width);
+  e.peak_memory_bytes = around(std::round(cost.memory_bytes()), memory, Quality::calibrated);
   e.peak_memory_bytes.low = std::floor(e.peak_memory_bytes.low);
   e.peak_memory_bytes.high = std::ceil(e.peak_memory_bytes.high);
   const double devices = layout.devices();
-  if (device.max_w > 0) {
-    const double busy = std::clamp(cost.busy_s / std::max(1e-12, cost.time_s()), 0.0, 1.0);
-    const double span = std::max(0.0, device.max_w - device.idle_w);
-    const double idle = devices * device.idle_w * cost.time_s();
-    const double share = kBusyPower * busy + kWaitingPower * (1 - busy);
-    const double dynamic = devices * span * share * cost.time_s();
-    e.items.push_back({"idle power", {}, {}, idle});
-    e.items.push_back({"dynamic power", {}, {}, dynamic});
-    e.energy_j = around(idle + dynamic, p.time_width + 0.15);
-    e.energy_j->quality = Quality::modelled;
-  }
-  if (usd_per_hour > 0) {
-    e.money_usd = e.step_time_s * (usd_per_hour * devices / 3600);
-  }
+  if (device.max_w > 0) add_energy(e, cost, device, devices, width + kPowerWidth);
+  if (usd_per_hour > 0) e.money_usd = e.step_time_s * (usd_per_hour * devices / 3600);
   return e;
 }
 

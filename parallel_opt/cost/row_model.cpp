@@ -92,8 +92,8 @@ std::optional<double> size_in_name(const std::string& name) {
 }
 
 bool is_of_size(const KnownModel& model, const std::optional<double>& size) {
-  constexpr double kRounded = 0.1;
-  return !model.params_b || !size || std::abs(*size / *model.params_b - 1) < kRounded;
+  constexpr double kOfItsSize = 0.1;
+  return !model.params_b || !size || std::abs(*size / *model.params_b - 1) < kOfItsSize;
 }
 
 const KnownModel* known_model(const std::string& name) {

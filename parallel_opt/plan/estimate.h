@@ -14,8 +14,18 @@ struct EstimateItem {
   std::optional<double> seconds;
   std::optional<double> bytes;
   std::optional<double> joules;
+  std::optional<double> low = {};  ///< 80 % interval of the one that is there
+  std::optional<double> high = {};
   bool operator==(const EstimateItem&) const = default;
 };
+
+/// `factor` times what it is. Pre: factor >= 0.
+inline void scale(EstimateItem& item, double factor) {
+  for (std::optional<double>* part :
+       {&item.seconds, &item.bytes, &item.joules, &item.low, &item.high}) {
+    if (*part) **part *= factor;
+  }
+}
 
 /// Predicted cost of one optimizer step of a plan.
 struct Estimate {
@@ -37,6 +47,8 @@ void fields(Visitor& visit, T& item) {
   visit("seconds", item.seconds, "share of the step");
   visit("bytes", item.bytes, "share of the peak memory");
   visit("joules", item.joules, "share of the energy");
+  visit("low", item.low, "of its 80 % interval");
+  visit("high", item.high, "of its 80 % interval");
 }
 
 template <class Visitor, class T>

@@ -241,11 +241,15 @@ void fit_bytes(Estimate& e, double peak) {
     (is_exact(item) ? exact_bytes : rest) += item.bytes.value_or(0);
   }
   const bool keeps = rest > 0 && peak >= exact_bytes;
-  const double scale = keeps                    ? (peak - exact_bytes) / rest
-                       : rest + exact_bytes > 0 ? peak / (rest + exact_bytes)
-                                                : 1;
+  const double factor = keeps                    ? (peak - exact_bytes) / rest
+                        : rest + exact_bytes > 0 ? peak / (rest + exact_bytes)
+                                                 : 1;
   for (EstimateItem& item : e.items) {
-    if (item.bytes && !(keeps && is_exact(item))) *item.bytes = std::round(*item.bytes * scale);
+    if (!item.bytes || (keeps && is_exact(item))) continue;
+    scale(item, factor);
+    *item.bytes = std::round(*item.bytes);
+    if (item.low) *item.low = std::floor(*item.low);
+    if (item.high) *item.high = std::ceil(*item.high);
   }
 }
 
@@ -266,9 +270,9 @@ Plan Decider::measured(const Option& option) const {
   if (option.forward->peak_bytes) fit_bytes(e, *option.forward->peak_bytes);
   for (EstimateItem& item : e.items) {
     if (item.seconds && item.name != "loss") {
-      *item.seconds *= item.name == "optimizer" ? optimizer_scale : rest_scale;
+      scale(item, item.name == "optimizer" ? optimizer_scale : rest_scale);
     }
-    if (item.joules) *item.joules *= time_scale;
+    if (item.joules) scale(item, time_scale);
   }
   e.step_time_s = option.step;
   e.step_time_s.quality = Quality::measured;

@@ -39,6 +39,11 @@ class RowCases {
   std::vector<std::string> sources() const {
     return collect<std::string>([](const MeasuredRow& m) { return m.row.source; });
   }
+  std::vector<std::string> architectures() const {
+    std::vector<std::string> found;
+    for (const RowCase& one : cases_) found.push_back(one.facts ? one.device.arch : "");
+    return found;
+  }
   std::vector<double> devices() const {
     return collect<double>([](const MeasuredRow& m) { return m.row.gpus.value_or(0); });
   }
@@ -124,6 +129,7 @@ void bind_layout(nb::module_& m) {
                   "Tables, each by name and text, as `parallel-opt accuracy` reads them.")
       .def_prop_ro("ids", &RowCases::ids, "Names of the rows of tables.")
       .def_prop_ro("sources", &RowCases::sources, "What they are from.")
+      .def_prop_ro("architectures", &RowCases::architectures, "Of their devices, or empty.")
       .def_prop_ro("devices", &RowCases::devices, "Devices of each; 0: not stated.")
       .def_prop_ro("seconds", &RowCases::seconds, "Measured per step; 0: nothing was.")
       .def_prop_ro("peak_bytes", &RowCases::peak_bytes, "Measured peaks; 0: nothing was.")

@@ -75,6 +75,14 @@ TEST(CostModel, ParameterAndOptimizerBytesAreExact) {
   // 2 layers of 16*16 + 16 = 272 numbers: 544 * 4 = 2176 B; AdamW keeps two more of each.
   EXPECT_EQ(item(e, "parameters and buffers", &EstimateItem::bytes), 2176);
   EXPECT_EQ(item(e, "optimizer state", &EstimateItem::bytes), 2 * 2176);
+  for (const EstimateItem& line : e.items) {
+    const double value =
+        line.seconds.value_or(0) + line.bytes.value_or(0) + line.joules.value_or(0);
+    const bool exact = line.name == "parameters and buffers" || line.name == "optimizer state" ||
+                       line.name == "gradients";
+    EXPECT_EQ(line.low.value() == value, exact) << line.name;  // states follow from the plan
+    EXPECT_EQ(line.high.value() == value, exact) << line.name;
+  }
 }
 
 TEST(CostModel, FindsRepeatedBlocks) {

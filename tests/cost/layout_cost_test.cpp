@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
+#include <string>
 
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/importers/model.h"
@@ -159,6 +161,62 @@ TEST_F(LayoutCosts, EstimateSumsItsItemsAndCoversIdlePower) {
   EXPECT_LE(joules, 16 * device.max_w * e.step_time_s.value);
   EXPECT_NEAR(e.samples_per_s.value, 2 * 8 / e.step_time_s.value, 1e-9);
   EXPECT_NEAR(e.money_usd->value, 16 * 2.0 / 3600 * e.step_time_s.value, 1e-12);
+}
+
+/// Half the width of an interval, as a natural logarithm.
+double width_of(double low, double high) { return std::log(high / low) / 2; }
+double width_of(const Uncertain& number) { return width_of(number.low, number.high); }
+
+TEST_F(LayoutCosts, ItemsErrApartFromEachOtherAndByKind) {
+  ParallelLayout l = pipeline(4, 8);
+  l.tensor = 2;
+  l.data = 2;
+  const Estimate e = layout_estimate(cost(l), facts, device, l, p);
+  std::map<std::string, double> seconds;
+  double all = 0;
+  for (const EstimateItem& item : e.items) {
+    const double value =
+        item.seconds.value_or(0) + item.bytes.value_or(0) + item.joules.value_or(0);
+    EXPECT_LE(item.low.value(), value) << item.name;
+    EXPECT_GE(item.high.value(), value) << item.name;
+    EXPECT_GT(item.low.value(), 0) << item.name;
+    all += item.seconds.value_or(0);
+    if (item.seconds) seconds[item.name] = *item.seconds;
+    if (item.name == "matrix products") {
+      EXPECT_NEAR(width_of(*item.low, *item.high), p.widths.compute, 1e-9);
+    }
+    if (item.name == "tensor collectives") {
+      EXPECT_NEAR(width_of(*item.low, *item.high), p.widths.links, 1e-9);
+    }
+  }
+  const auto part = [&](std::initializer_list<const char*> names, double width) {
+    double sum = 0;
+    for (const char* name : names) sum += seconds[name];
+    return std::pow(sum / all * width, 2);
+  };
+  const double squares =
+      part({"matrix products", "attention", "other operators", "recomputed blocks", "head and loss",
+            "optimizer"},
+           p.widths.compute) +
+      part({"waiting for the host", "once per step"}, p.widths.host) +
+      part({"pipeline bubble"}, p.widths.bubble) +
+      part({"tensor collectives", "transfers between stages", "gradients and gathered weights"},
+           p.widths.links);
+  EXPECT_NEAR(width_of(e.step_time_s), std::sqrt(squares), 1e-9);
+  EXPECT_LT(width_of(e.step_time_s), p.widths.links);
+}
+
+TEST_F(LayoutCosts, DevicesThatNoRowWasMeasuredOnAreLessCertain) {
+  const ParallelLayout l = pipeline(4, 8);
+  const auto of = [&](const std::string& arch) {
+    device.arch = arch;
+    return layout_estimate(cost(l), facts, device, l, p).step_time_s;
+  };
+  EXPECT_EQ(of("Hopper").quality, Quality::calibrated);
+  EXPECT_EQ(of("Gaudi2").quality, Quality::database);
+  EXPECT_GT(width_of(of("Gaudi2")), width_of(of("Hopper")));
+  device.quality = Quality::assumed;
+  EXPECT_EQ(of("Gaudi2").quality, Quality::assumed);
 }
 
 TEST_F(LayoutCosts, SinglePrecisionHoldsTwiceTheBytes) {

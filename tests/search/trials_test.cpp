@@ -76,7 +76,13 @@ TEST_F(Decide, LinesOfTheBillSumToTheMeasuredStep) {
   const Decision d = with(
       {trial(Precision::fp32, false, false, 100, 10), trial(Precision::bf16, true, true, 60, 5)});
   double sum = 0;
-  for (const EstimateItem& item : d.plan.estimate.items) sum += item.seconds.value_or(0);
+  for (const EstimateItem& item : d.plan.estimate.items) {
+    sum += item.seconds.value_or(0);
+    const double value =
+        item.seconds.value_or(0) + item.bytes.value_or(0) + item.joules.value_or(0);
+    EXPECT_LE(item.low.value(), value) << item.name;  // intervals go along
+    EXPECT_GE(item.high.value(), value) << item.name;
+  }
   EXPECT_NEAR(sum, d.plan.estimate.step_time_s.value, 1e-9);
   EXPECT_NEAR(sum - loss_s(d), 0.065, 1e-9);
 }
