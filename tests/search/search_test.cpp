@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "parallel_opt/base/random.h"
 #include "parallel_opt/base/text.h"
@@ -28,7 +29,8 @@ std::string all(const std::vector<Fault>& faults) {
 
 /// An independent, slow judge: every point of the space, one after the other.
 struct BruteForce {
-  double best = 1e300;
+  double best = 1e300;     ///< objective of plans that fit and are no slower than allowed
+  double fastest = 1e300;  ///< step time of plans that fit
   double leanest = 1e300;
   std::int64_t points = 0;
 };
@@ -42,7 +44,8 @@ void each_recompute(const CostModel& model, LocalChoice choice, std::size_t c,
   }
 }
 
-BruteForce brute_force(const Graph& graph, const Cluster& cluster, const Job& job) {
+BruteForce brute_force(const Graph& graph, const Cluster& cluster, const Job& job,
+                       double slowest_s = 1e300) {
   const CostModel model(graph, cluster, job);
   const LocalSpace& space = model.space();
   BruteForce result;
@@ -62,6 +65,8 @@ BruteForce brute_force(const Graph& graph, const Cluster& cluster, const Job& jo
                                  const int device = space.pools[std::size_t(pool)].devices.front();
                                  if (cost.memory_bytes > memory_limit_of(cluster, job, device))
                                    return;
+                                 result.fastest = std::min(result.fastest, cost.time_s);
+                                 if (cost.time_s > slowest_s) return;
                                  result.best = std::min(result.best, objective_of(cost, job));
                                });
               }
@@ -72,6 +77,15 @@ BruteForce brute_force(const Graph& graph, const Cluster& cluster, const Job& jo
   }
   return result;
 }
+
+Cost cost_of(const Plan& plan) {
+  const Estimate& e = plan.estimate;
+  return {e.step_time_s.value, e.peak_memory_bytes.value, e.energy_j ? e.energy_j->value : 0,
+          e.warm_up_s ? e.warm_up_s->value : 0};
+}
+
+constexpr Objective kObjectives[] = {Objective::time, Objective::energy, Objective::memory,
+                                     Objective::edp};
 
 TEST(Search, EqualsBruteForceOnRandomProblems) {
   Random random(20261121);
@@ -94,8 +108,6 @@ TEST(Search, EqualsBruteForceOnRandomProblems) {
     device.launch_s = exact(1e-7 * double(1 + random.below(200)));
     const Cluster cluster = machine(std::vector<Device>(1 + random.below(2), device));
     Job job;
-    constexpr Objective kObjectives[] = {Objective::time, Objective::energy, Objective::memory,
-                                         Objective::edp};
     job.objective = kObjectives[random.below(4)];
     if (random.below(2) == 0) job.steps = 1 + std::int64_t(random.below(100000));
     const BruteForce free = brute_force(graph, cluster, job);
@@ -122,16 +134,229 @@ TEST(Search, EqualsBruteForceOnRandomProblems) {
     tight += job.memory_limit_bytes.has_value();
     ASSERT_EQ(result.status, SolveStatus::optimal);
     ASSERT_EQ(result.gap, 0);
-    const Estimate& e = result.plan->estimate;
-    const Cost cost{e.step_time_s.value, e.peak_memory_bytes.value, e.energy_j->value,
-                    e.warm_up_s ? e.warm_up_s->value : 0};
-    ASSERT_NEAR(objective_of(cost, job), truth.best, 1e-9 * truth.best);
-    ASSERT_LE(result.lower_bound_s.value(), e.step_time_s.value * (1 + 1e-12));
+    ASSERT_NEAR(objective_of(cost_of(*result.plan), job), truth.best, 1e-9 * truth.best);
+    ASSERT_NEAR(result.lower_bound_s.value(), truth.fastest, 1e-9 * truth.fastest);
     ASSERT_EQ(all(validate(graph, cluster, job, *result.plan)), "");
     ASSERT_LE(result.considered, free.points);
   }
   EXPECT_GT(tight, 30);  // both kinds of answers occurred
   EXPECT_GT(infeasible, 10);
+}
+
+/// A problem with every switch in it that is searched in milliseconds.
+class TinySearch : public ::testing::Test {
+ protected:
+  Graph graph = gpt(2, 8, 16, 32, 4, 64);
+  Cluster cluster = machine({cpu(4)});
+  Job job;
+
+  SearchResult found(const SearchLimits& limits = {}) const {
+    return search(graph, cluster, job, limits);
+  }
+  std::string refused() const {
+    try {
+      found();
+    } catch (const InputError& error) {
+      return all(error.faults());
+    }
+    return "";
+  }
+};
+
+TEST_F(TinySearch, AllowedSlowdownIsKeptAndWhatItAllowsIsUsed) {
+  int traded = 0;
+  for (const Objective objective : {Objective::energy, Objective::memory, Objective::edp}) {
+    for (const double slowdown : {0.0, 0.02, 0.2, 1.0, 10.0}) {
+      job = {};
+      const Plan quick = found().plan.value();
+      job.objective = objective;
+      job.max_slowdown = slowdown;
+      const double slowest = quick.estimate.step_time_s.value * (1 + slowdown);
+      const BruteForce truth = brute_force(graph, cluster, job, slowest);
+      const Plan plan = found().plan.value();
+      SCOPED_TRACE(std::string(name_of(objective)) + " " + show(slowdown));
+      EXPECT_LE(plan.estimate.step_time_s.value, slowest * (1 + 1e-12));
+      EXPECT_NEAR(objective_of(cost_of(plan), job), truth.best, 1e-9 * truth.best);
+      traded += plan.estimate.step_time_s.value > quick.estimate.step_time_s.value * (1 + 1e-9);
+    }
+  }
+  EXPECT_GT(traded, 2);  // slower plans were taken where that saved something
+}
+
+TEST_F(TinySearch, BoundsHoldWheneverTheDeadlineFalls) {
+  for (const Objective objective : kObjectives) {
+    job.objective = objective;
+    const BruteForce truth = brute_force(graph, cluster, job);
+    for (const double deadline_s : {0.0, 1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2}) {
+      const SearchResult result = found({deadline_s, 4});
+      SCOPED_TRACE(std::string(name_of(objective)) + " " + show(deadline_s) + " s, judged " +
+                   std::to_string(result.considered));
+      if (!result.plan) {
+        EXPECT_EQ(result.status, SolveStatus::timed_out);
+        EXPECT_EQ(result.lower_bound_s, std::nullopt);
+        continue;
+      }
+      const double mine = objective_of(cost_of(*result.plan), job);
+      EXPECT_LE(mine * (1 - result.gap.value()), truth.best * (1 + 1e-9));
+      EXPECT_LE(result.lower_bound_s.value(), truth.fastest * (1 + 1e-9));
+      EXPECT_EQ(result.plan->certificate->lower_bound_s, result.lower_bound_s);
+      if (result.status == SolveStatus::optimal) {
+        EXPECT_NEAR(mine, truth.best, 1e-9 * mine);
+      }
+    }
+  }
+}
+
+TEST_F(TinySearch, CandidatesComeBestFirstAndPlainIsAmongThem) {
+  for (const int keep : {0, 1, 3, 1000}) {
+    const SearchResult result = found({60, keep});
+    ASSERT_GE(result.candidates.size(), 1u);
+    EXPECT_LE(result.candidates.size(), std::size_t(keep) + 1);
+    EXPECT_TRUE(std::ranges::is_sorted(result.candidates, {}, [&](const Candidate& c) {
+      return objective_of(cost_of(c.plan), job);
+    })) << keep;
+    const auto plain = [](const Candidate& c) {
+      return c.label == "1 rank x 4 threads, fp32" && c.plan.recompute.empty();
+    };
+    EXPECT_EQ(std::ranges::count_if(result.candidates, plain), 1) << keep;
+    for (const Candidate& c : result.candidates) {
+      EXPECT_EQ(c.label, one_line(c.plan));
+      EXPECT_EQ(all(validate(graph, cluster, job, c.plan)), "");
+      EXPECT_EQ(c.plan.certificate.has_value(), c.reason == "chosen") << c.label;
+    }
+    if (keep == 0) continue;
+    EXPECT_EQ(result.candidates.front().reason, "chosen");
+    EXPECT_EQ(result.candidates.front().plan, result.plan);
+  }
+}
+
+TEST_F(TinySearch, PinsAreKeptAndNamedInTheCertificate) {
+  job.pins.data = 2;
+  job.pins.device = DeviceKind::cpu;
+  job.pins.threads = 1;
+  job.pins.micro_batch = 2;
+  job.pins.compile = false;
+  job.pins.memory_format = MemoryFormat::contiguous;
+  job.pins.attention = AttentionKernel::unfused;
+  job.pins.fused_optimizer = true;
+  job.pins.recompute = "none";
+  job.precision = Precision::bf16;
+  const Plan plan = found().plan.value();
+  EXPECT_EQ(one_line(plan),
+            "2 ranks x 1 thread, bf16, unfused attention, fused optimizer, memory kept, "
+            "2 micro-batches of 2");
+  EXPECT_EQ(
+      plan.certificate->pinned,
+      (std::vector<std::string>{"data=2", "device=cpu", "threads=1", "micro_batch=2", "compile=off",
+                                "memory_format=contiguous", "attention=unfused",
+                                "fused_optimizer=on", "recompute=none", "precision=bf16"}));
+  EXPECT_EQ(plan.certificate->space,
+            "replicas on one node: 1 layout of ranks and threads, 1 micro-batch size over them, "
+            "1 precision, 1 compile choice, 1 memory format, 1 attention kernel, 1 optimizer form, "
+            "0..0 recomputed blocks of class 0");
+  EXPECT_EQ(plan.certificate->status, "optimal");
+}
+
+TEST_F(TinySearch, AllRecomputedIsAllRecomputed) {
+  job.pins.recompute = "full";
+  for (const Candidate& c : found().candidates) EXPECT_EQ(c.plan.recompute.size(), 2u) << c.label;
+}
+
+TEST_F(TinySearch, WhatCannotBePlannedIsRefusedAtOnce) {
+  job.pins.data = 0;
+  job.steps = -1;
+  job.objective = Objective::energy;
+  cluster.devices.front().power.reset();
+  for (Tensor& tensor : graph.tensors) tensor.requires_grad = false;
+  EXPECT_EQ(refused(),
+            "job.steps: -1 is below 1 (leave it out)\n"
+            "job.pins.data: 0 is below 1 (leave it out)\n"
+            "model: no trainable parameters (a job with training off needs none)\n"
+            "cluster.devices: test CPU states no watts, so energy is unknown (use the objective "
+            "time, or state power{idle_w, max_w})\n");
+  cluster.devices.clear();
+  job = {};
+  job.training = false;  // needs no trainable parameters
+  EXPECT_EQ(refused(), "cluster.devices: there is none\n");
+}
+
+TEST_F(TinySearch, AnEmptySpaceSaysWhichWishCannotBeMet) {
+  job.pins.data = 9;  // of a batch of 8
+  const SearchResult result = found();
+  EXPECT_EQ(result.status, SolveStatus::infeasible);
+  EXPECT_EQ(result.plan, std::nullopt);
+  EXPECT_EQ(result.considered, 0);
+  ASSERT_EQ(result.binding.size(), 1u);
+  EXPECT_EQ(result.binding.front(),
+            "job.global_batch: batch smaller than ranks: 8 samples for 9 replicas (use at most 8 "
+            "ranks or a larger batch)");
+}
+
+TEST_F(TinySearch, MoreOfAnythingIsNeverWorse) {
+  const auto best = [&] { return objective_of(cost_of(found().plan.value()), job); };
+  for (const Objective objective : kObjectives) {
+    job = {};
+    job.objective = objective;
+    const double free = best();
+    // Every pin takes plans away.
+    job.pins.compile = false;
+    const double one = best();
+    EXPECT_GE(one, free * (1 - 1e-12)) << name_of(objective);
+    job.precision = Precision::fp32;
+    const double two = best();
+    EXPECT_GE(two, one * (1 - 1e-12)) << name_of(objective);
+    job.pins.threads = 1;
+    EXPECT_GE(best(), two * (1 - 1e-12)) << name_of(objective);
+  }
+}
+
+TEST_F(TinySearch, EqualInputGivesEqualBytes) {
+  for (const Objective objective : kObjectives) {
+    job.objective = objective;
+    EXPECT_EQ(to_json(found()), to_json(found())) << name_of(objective);
+  }
+}
+
+TEST_F(TinySearch, TheSummaryHoldsTheSameAnswer) {
+  const SearchResult result = found({60, 3});
+  const PlanResult summary = plan_result(result, 0.25);
+  EXPECT_EQ(summary.plan, result.plan);
+  EXPECT_EQ(summary.search.wall_s, 0.25);
+  EXPECT_EQ(summary.search.candidates, result.considered);
+  EXPECT_EQ(summary.search.top, result.candidates);
+  EXPECT_EQ(summary.search.binding, result.binding);
+  const nlohmann::json json = nlohmann::json::parse(to_json(summary));
+  EXPECT_EQ(json["schema"], "parallel-opt/plan-result/1");
+  EXPECT_EQ(json["search"]["status"], "optimal");
+  EXPECT_EQ(json["search"]["top"][0]["reason"], "chosen");
+  EXPECT_EQ(json["search"]["lower_bound_s"], *result.lower_bound_s);
+  EXPECT_EQ(from_json<Plan>(json["plan"].dump(), "plan"), result.plan);
+}
+
+TEST(Objective, HasItsArithmetic) {
+  const Cost cost{2, 5e9, 60, 40};  // 2 s, 30 W, 40 s of warm-up
+  Job job;
+  EXPECT_EQ(objective_of(cost, job), 2);
+  job.steps = 20;  // 2 + 40 / 20
+  EXPECT_EQ(objective_of(cost, job), 4);
+  job.objective = Objective::energy;  // 30 W x 4 s
+  EXPECT_EQ(objective_of(cost, job), 120);
+  job.objective = Objective::edp;  // 60 J x 4 s
+  EXPECT_EQ(objective_of(cost, job), 240);
+  job.objective = Objective::memory;
+  EXPECT_EQ(objective_of(cost, job), 5e9);
+  job.objective = Objective::energy;
+  EXPECT_EQ(objective_of({0, 0, 60, 40}, job), 0);  // nothing runs: nothing is drawn
+}
+
+TEST(MemoryLimit, IsTheSmallerOfTheDevicesAndTheJobs) {
+  const Cluster cluster = machine({cpu(2)});
+  Job job;
+  EXPECT_EQ(memory_limit_of(cluster, job, 0), 8e9);
+  job.memory_limit_bytes = Bytes(3'000'000'000);
+  EXPECT_EQ(memory_limit_of(cluster, job, 0), 3e9);
+  job.memory_limit_bytes = Bytes(30'000'000'000);
+  EXPECT_EQ(memory_limit_of(cluster, job, 0), 8e9);
 }
 
 }  // namespace
