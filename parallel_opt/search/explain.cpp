@@ -126,26 +126,62 @@ std::vector<Reason> explain(const Plan& plan, const Plan& other) {
   return reasons;
 }
 
+namespace {
+
+/// What decides between two plans, in words: the objective, or time where no energy is known.
+struct Words {
+  Objective objective;
+  const char* more;
+  const char* less;
+  const char* equal;
+};
+
+Words words_of(const Job& job, const Estimate& a, const Estimate& b) {
+  const bool energy = a.energy_j && b.energy_j;
+  if (job.objective == Objective::memory) {
+    return {Objective::memory, " more at the peak", " less at the peak", "as much memory as"};
+  }
+  if (job.objective == Objective::energy && energy) {
+    return {Objective::energy, " more energy", " less energy", "as much energy as"};
+  }
+  if (job.objective == Objective::edp && energy) {
+    return {Objective::edp, " more energy times time", " less energy times time",
+            "as much energy times time as"};
+  }
+  return {Objective::time, " slower", " faster", "as fast as"};
+}
+
+double measure_of(const Estimate& e, const Words& words) {
+  switch (words.objective) {
+    case Objective::memory:
+      return e.peak_memory_bytes.value;
+    case Objective::energy:
+      return e.energy_j.value().value;
+    case Objective::edp:
+      return e.energy_j.value().value * e.step_time_s.value;
+    default:
+      return e.step_time_s.value;
+  }
+}
+
+}  // namespace
+
 std::string why_it_lost(const Plan& chosen, const Plan& other, const Job& job, bool fits) {
   const Estimate &mine = chosen.estimate, &its = other.estimate;
   if (!fits) {
     return "needs " + show_bytes(its.peak_memory_bytes.value) + " at the peak: more than the limit";
   }
-  std::string text;
-  if (job.objective == Objective::memory) {
-    text = show_bytes(its.peak_memory_bytes.value - mine.peak_memory_bytes.value) +
-           " more at the peak";
-  } else if (job.objective == Objective::energy && mine.energy_j && its.energy_j) {
-    text = show_percent(its.energy_j->value / mine.energy_j->value - 1) + " more energy";
-  } else {
-    const double share = its.step_time_s.value / mine.step_time_s.value - 1;
-    if (share < 0 && job.steps) {
-      return show_percent(share) + " faster per step, but its warm-up is not paid back in " +
-             std::to_string(*job.steps) + " steps";
-    }
-    if (share <= 1e-9) return "as fast as the chosen plan, which changes less";
-    text = show_percent(share) + " slower";
+  const Words words = words_of(job, mine, its);
+  const double share = measure_of(its, words) / measure_of(mine, words) - 1;
+  if (share < 0 && job.steps) {
+    return show_percent(share) + words.less + " per step, but its warm-up is not paid back in " +
+           std::to_string(*job.steps) + " steps";
   }
+  if (share <= 1e-9) return words.equal + std::string(" the chosen plan, which changes less");
+  const std::string text =
+      words.objective == Objective::memory
+          ? show_bytes(its.peak_memory_bytes.value - mine.peak_memory_bytes.value) + words.more
+          : show_percent(share) + words.more;
   const std::vector<Reason> reasons = explain(other, chosen);
   for (const Reason& reason : reasons) {
     const bool by_time = job.objective != Objective::memory && job.objective != Objective::energy;

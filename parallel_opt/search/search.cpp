@@ -14,6 +14,7 @@ namespace parallel_opt {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr const char* kSlowerThanAllowed = "slower than the job allows";
 
 /// The best way to run one combination of switches, and what it costs.
 struct Found {
@@ -267,10 +268,12 @@ void add_candidates(const CostModel& model, const Graph& graph, const LocalSearc
     candidate.fits = f.fits;
     candidate.label = one_line(candidate.plan);
     if (result.plan) {
-      candidate.reason =
-          i == 0 ? "chosen" : why_it_lost(*result.plan, candidate.plan, model.job(), f.fits);
+      candidate.reason = i == 0 ? "chosen"
+                         : f.fits && !f.allowed
+                             ? kSlowerThanAllowed
+                             : why_it_lost(*result.plan, candidate.plan, model.job(), f.fits);
     } else {
-      candidate.reason = f.fits ? "slower than the job allows" : "does not fit in memory";
+      candidate.reason = f.fits ? kSlowerThanAllowed : "does not fit in memory";
     }
     result.candidates.push_back(std::move(candidate));
   }

@@ -230,6 +230,45 @@ TEST_F(TinySearch, CandidatesComeBestFirstAndPlainIsAmongThem) {
   }
 }
 
+TEST_F(TinySearch, NoReasonContradictsTheNumbers) {
+  const auto claim = [](const std::string& reason, const std::string& what) {
+    return reason.find(what) != std::string::npos;
+  };
+  int checked = 0;
+  for (const Objective objective : kObjectives) {
+    for (const std::optional<double> slowdown : {std::optional<double>(), {0.01}, {0.5}}) {
+      for (const std::optional<std::int64_t> steps : {std::optional<std::int64_t>(), {100}}) {
+        job = {};
+        job.objective = objective;
+        job.max_slowdown = slowdown;
+        job.steps = steps;
+        const SearchResult result = found({60, 1000});
+        const Estimate& mine = result.plan.value().estimate;
+        for (const Candidate& c : result.candidates) {
+          const Estimate& its = c.plan.estimate;
+          SCOPED_TRACE(std::string(name_of(objective)) + ": " + c.label + ": " + c.reason);
+          const double time = its.step_time_s.value / mine.step_time_s.value - 1;
+          const double energy = its.energy_j->value / mine.energy_j->value - 1;
+          const double bytes = its.peak_memory_bytes.value - mine.peak_memory_bytes.value;
+          EXPECT_TRUE(!claim(c.reason, " slower") || time > 0) << time;
+          EXPECT_TRUE(!claim(c.reason, " faster") || time < 0) << time;
+          EXPECT_TRUE(!claim(c.reason, "as fast as") || std::abs(time) < 1e-6) << time;
+          const double worse = objective == Objective::edp ? (1 + energy) * (1 + time) - 1 : energy;
+          EXPECT_TRUE(!claim(c.reason, " more energy") || worse > 0) << worse;
+          EXPECT_TRUE(!claim(c.reason, " more at the peak") || bytes > 0) << bytes;
+          EXPECT_EQ(claim(c.reason, "more than the limit"), !c.fits);
+          EXPECT_FALSE(c.reason.starts_with("0 ")) << "a difference of nothing";
+          EXPECT_NE(claim(c.reason, "chosen"),
+                    claim(c.reason, "than the job allows") || claim(c.reason, " slower") ||
+                        claim(c.reason, " more ") || claim(c.reason, "not paid back"));
+          ++checked;
+        }
+      }
+    }
+  }
+  EXPECT_GT(checked, 500);
+}
+
 TEST_F(TinySearch, PinsAreKeptAndNamedInTheCertificate) {
   job.pins.data = 2;
   job.pins.device = DeviceKind::cpu;
