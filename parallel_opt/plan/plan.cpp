@@ -1,6 +1,7 @@
 #include "parallel_opt/plan/plan.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "parallel_opt/base/text.h"
 
@@ -12,6 +13,15 @@ std::string counted(std::int64_t n, const std::string& one) {
 }
 
 }  // namespace
+
+int Mesh::ranks() const {
+  using Limits = std::numeric_limits<int>;
+  std::int64_t product = 1;
+  for (const int degree : {pipeline, data, shard, context, expert, tensor}) {
+    product = std::clamp<std::int64_t>(product * degree, Limits::min(), Limits::max());
+  }
+  return int(product);
+}
 
 bool keeps_memory(const Execution& execution, Precision precision, const Job& job) {
   const bool plain = precision == Precision::fp32 && !execution.compile &&

@@ -12,7 +12,8 @@
 
 namespace parallel_opt {
 
-/// Degrees of the named, ordered mesh axes. The product is the number of ranks.
+/// Degrees of the named, ordered mesh axes. The product is the number of ranks; one that no `int`
+/// holds ends at the nearest.
 struct Mesh {
   int pipeline = 1;
   int data = 1;
@@ -20,7 +21,7 @@ struct Mesh {
   int context = 1;
   int expert = 1;
   int tensor = 1;
-  int ranks() const { return pipeline * data * shard * context * expert * tensor; }
+  int ranks() const;
   bool operator==(const Mesh&) const = default;
 };
 

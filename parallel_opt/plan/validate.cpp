@@ -1,7 +1,7 @@
 #include "parallel_opt/plan/validate.h"
 
 #include <algorithm>
-#include <numeric>
+#include <map>
 #include <set>
 
 #include "parallel_opt/base/text.h"
@@ -12,6 +12,11 @@ namespace parallel_opt {
 namespace {
 
 std::string text(std::int64_t n) { return std::to_string(n); }
+/// For people: numbers that no count of bytes holds end at the largest.
+Bytes whole(double bytes) {
+  constexpr double kMost = 9e18;
+  return Bytes(std::int64_t(std::clamp(bytes, -kMost, kMost)));
+}
 std::string index(const std::string& list, std::size_t i) {
   return list + "[" + text(std::int64_t(i)) + "]";
 }
@@ -107,7 +112,7 @@ void Judge::mesh() {
 void Judge::placements() {
   std::set<std::pair<int, int>> given;  // node, logical core
   std::set<int> nodes;
-  std::vector<int> threads(cluster.devices.size(), 0);
+  std::vector<std::int64_t> threads(cluster.devices.size(), 0);
   std::vector<int> ranks(cluster.devices.size(), 0);
   for (const Placement& place : plan.placements) {
     if (device_exists(place)) ++ranks[std::size_t(place.device)];
@@ -177,7 +182,7 @@ void Judge::shares() {
   if (plan.global_batch != wanted) {
     fault("global_batch", text(plan.global_batch) + ", the job wants " + text(wanted));
   }
-  const int replicas = plan.mesh.data * plan.mesh.shard;
+  const int replicas = Mesh{.data = plan.mesh.data, .shard = plan.mesh.shard}.ranks();
   if (plan.shares.size() != std::size_t(std::max(0, replicas))) {
     fault("shares", text(replicas) + " replicas, shares are given for " +
                         text(std::int64_t(plan.shares.size())));
@@ -193,8 +198,14 @@ void Judge::shares() {
       if (plan.shares[i] < 1) fault(index("shares", i), text(plan.shares[i]) + " samples");
     }
   }
-  const std::int64_t sum = std::accumulate(plan.shares.begin(), plan.shares.end(), std::int64_t{0});
-  if (sum != plan.global_batch) {
+  std::int64_t sum = 0;
+  bool countable = true;
+  for (const std::int64_t share : plan.shares) {
+    countable = countable && !__builtin_add_overflow(sum, share, &sum);
+  }
+  if (!countable) {
+    fault("shares", "they sum to more than can be counted");
+  } else if (sum != plan.global_batch) {
     fault("shares",
           "they sum to " + text(sum) + ", the global batch is " + text(plan.global_batch));
   }
@@ -206,7 +217,8 @@ void Judge::micro_batches() {
     return;
   }
   const std::int64_t largest = plan.shares.empty() ? 0 : std::ranges::max(plan.shares);
-  const std::int64_t needed = (largest + plan.micro_batch - 1) / plan.micro_batch;
+  const std::int64_t needed =
+      largest / plan.micro_batch + std::int64_t(largest % plan.micro_batch != 0);
   if (!plan.shares.empty() && plan.micro_batches != needed) {
     fault("micro_batches", text(plan.micro_batches) + " stated, a share of " + text(largest) +
                                " samples makes " + text(needed) + " micro-batches of " +
@@ -229,7 +241,11 @@ void Judge::stages() {
     fault("stages", text(plan.mesh.pipeline) + " pipeline stages, " +
                         text(std::int64_t(plan.stages.size())) + " are given");
   }
-  std::vector<int> seen(std::size_t(std::max(0, plan.mesh.ranks())), 0);
+  const int ranks = std::max(0, plan.mesh.ranks());
+  std::map<int, int> seen;  // ranks without a placement have their fault
+  for (std::size_t rank = 0; rank < std::min(plan.placements.size(), std::size_t(ranks)); ++rank) {
+    seen[int(rank)] = 0;
+  }
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     for (const std::string& block : plan.stages[i].blocks) {
       if (!is_module(block)) {
@@ -237,17 +253,16 @@ void Judge::stages() {
       }
     }
     for (const int rank : plan.stages[i].ranks) {
-      if (rank < 0 || std::size_t(rank) >= seen.size()) {
+      if (rank < 0 || rank >= ranks) {
         fault(index("stages", i) + ".ranks", "there is no rank " + text(rank));
       } else {
-        ++seen[std::size_t(rank)];
+        ++seen[rank];
       }
     }
   }
-  for (std::size_t rank = 0; rank < seen.size() && !plan.stages.empty(); ++rank) {
-    if (seen[rank] != 1) {
-      fault("stages",
-            "rank " + text(std::int64_t(rank)) + " is in " + text(seen[rank]) + " stages");
+  for (const auto& [rank, count] : seen) {
+    if (count != 1 && !plan.stages.empty()) {
+      fault("stages", "rank " + text(rank) + " is in " + text(count) + " stages");
     }
   }
   if (plan.mesh.pipeline == 1 && plan.schedule != "none") {
@@ -346,7 +361,12 @@ void Judge::pins() {
   for (std::size_t rank = 0; rank < plan.placements.size(); ++rank) {
     const Placement& place = plan.placements[rank];
     if (!device_exists(place)) continue;
-    if (cluster.devices[std::size_t(place.device)].kind == DeviceKind::cpu) {
+    const Device& device = cluster.devices[std::size_t(place.device)];
+    if (pins.device && *pins.device != device.kind) {
+      fault(index("placements", rank) + ".device",
+            device.name + " is a " + word(device.kind) + ", the job pins " + word(*pins.device));
+    }
+    if (device.kind == DeviceKind::cpu) {
       pin(index("placements", rank).append(".threads").c_str(), pins.threads, place.threads,
           number);
     }
@@ -364,8 +384,7 @@ void Judge::memory() {
   const auto over = [&](double limit, const std::string& whose) {
     if (peak <= limit) return;
     fault("estimate.peak_memory_bytes",
-          show(Bytes(std::int64_t(peak))) + " are needed, " + whose + " " +
-              show(Bytes(std::int64_t(limit))),
+          show(whole(peak)) + " are needed, " + whose + " " + show(whole(limit)),
           "smaller micro-batches or recompute need less");
   };
   if (job.memory_limit_bytes) over(double(job.memory_limit_bytes->value), "the limit is");

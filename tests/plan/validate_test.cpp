@@ -254,6 +254,15 @@ TEST_F(Validate, PinsAreKept) {
   EXPECT_EQ(faults(), "plan.recompute: 1 blocks, the job pins none\n");
 }
 
+TEST_F(Validate, ThePinnedKindOfDeviceIsKept) {
+  job.pins.device = DeviceKind::cpu;
+  EXPECT_EQ(faults(), "");
+  job.pins.device = DeviceKind::gpu;
+  EXPECT_EQ(faults(),
+            "plan.placements[0].device: test CPU is a cpu, the job pins gpu\n"
+            "plan.placements[1].device: test CPU is a cpu, the job pins gpu\n");
+}
+
 TEST_F(Validate, MemoryLimitHolds) {
   plan.estimate.peak_memory_bytes = exact(3.0 * (1 << 30));
   EXPECT_EQ(faults(), "");
