@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace parallel_opt {
 namespace {
 
@@ -37,6 +39,38 @@ TEST(Job, EveryFaultIsNamedAtOnce) {
       "job.pins.data: 0 is below 1 (leave it out)\n"
       "job.pins.threads: -2 is below 1 (leave it out)\n"
       "job.pins.recompute: \"some\" is no choice (none or full)\n");
+}
+
+TEST(Job, TheOtherFieldsAreJudgedToo) {
+  Job job;
+  job.objective = Objective::carbon;
+  job.loading = DataLoading{-1, -1};
+  job.pins.tensor = job.pins.pipeline = job.pins.context = job.pins.expert = 0;
+  job.pins.micro_batch = -7;
+  EXPECT_EQ(faults_of(job),
+            "job.objective: carbon needs prices that no cluster states (use time, energy, memory "
+            "or edp)\n"
+            "job.loading.sample_s: -1.00 is no time (seconds per sample)\n"
+            "job.loading.workers: -1 is out of range (0: the loop makes its samples itself)\n"
+            "job.pins.tensor: 0 is below 1 (leave it out)\n"
+            "job.pins.pipeline: 0 is below 1 (leave it out)\n"
+            "job.pins.context: 0 is below 1 (leave it out)\n"
+            "job.pins.expert: 0 is below 1 (leave it out)\n"
+            "job.pins.micro_batch: -7 is below 1 (leave it out)\n");
+}
+
+TEST(Job, NumbersThatAreNoneAreFaults) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  Job job;
+  job.max_slowdown = nan;
+  job.loading = DataLoading{nan, 2'000'000};
+  EXPECT_EQ(check(job, "wish").size(), 3u);
+  EXPECT_EQ(check(job, "wish").front().where, "wish.max_slowdown");
+  job.loading = DataLoading{1e9, 1'000'000};  // the first second that is too long
+  job.max_slowdown = 0;
+  EXPECT_EQ(faults_of(job), "job.loading.sample_s: 1e+09 is no time (seconds per sample)\n");
+  job.loading->sample_s = 0;
+  EXPECT_EQ(faults_of(job), "");
 }
 
 TEST(Job, ReadsBackFromItsJson) {

@@ -31,6 +31,35 @@ TEST(Plan, OneLineOfGpusHasNoThreads) {
   EXPECT_EQ(one_line(plan), "16 ranks, tensor 2, fp32");
 }
 
+TEST(Plan, OneLineNamesEveryAxis) {
+  Plan plan;
+  plan.mesh = {2, 3, 4, 5, 6, 7};
+  plan.execution.attention = AttentionKernel::unfused;
+  plan.execution.keep_memory = true;
+  plan.recompute = {{"a", {"a"}}, {"b", {"b"}}};
+  EXPECT_EQ(one_line(plan),  // 2*3*4*5*6*7
+            "5040 ranks, pipeline 2, shard 4, context 5, expert 6, tensor 7, fp32, unfused "
+            "attention, memory kept, 2 blocks recomputed");
+}
+
+TEST(Plan, KeepsMemoryWhereASwitchIsThrownAndMemoryIsNotShort) {
+  Job job;
+  const Execution plain;
+  EXPECT_FALSE(keeps_memory(plain, Precision::fp32, job));
+  EXPECT_TRUE(keeps_memory(plain, Precision::fp16, job));
+  Execution changed = plain;
+  changed.fused_optimizer = true;
+  EXPECT_TRUE(keeps_memory(changed, Precision::fp32, job));
+  changed = plain;
+  changed.memory_format = MemoryFormat::channels_last;
+  EXPECT_TRUE(keeps_memory(changed, Precision::fp32, job));
+  changed = plain;
+  changed.attention = AttentionKernel::unfused;
+  EXPECT_TRUE(keeps_memory(changed, Precision::fp32, job));
+  job.objective = Objective::memory;
+  EXPECT_FALSE(keeps_memory(changed, Precision::fp32, job));
+}
+
 TEST(Plan, ReadsBackFromItsJson) {
   Plan plan;
   plan.model = "gpt";
@@ -57,6 +86,14 @@ TEST(Capabilities, HalfPrecisionNeedsAGpu) {
   EXPECT_TRUE(can_run(Precision::fp16, DeviceKind::gpu));
   EXPECT_FALSE(can_run(Precision::fp8, DeviceKind::gpu));
   EXPECT_FALSE(can_run(Precision::automatic, DeviceKind::cpu));
+}
+
+TEST(Capabilities, EveryPrecisionHasItsElementType) {
+  EXPECT_EQ(dtype_of(Precision::automatic), DType::fp32);
+  EXPECT_EQ(dtype_of(Precision::fp32), DType::fp32);
+  EXPECT_EQ(dtype_of(Precision::bf16), DType::bf16);
+  EXPECT_EQ(dtype_of(Precision::fp16), DType::fp16);
+  EXPECT_EQ(dtype_of(Precision::fp8), DType::fp8_e4m3fn);
 }
 
 TEST(Capabilities, FusedFormsAreThoseOfTorchOptim) {

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
+
+#include "parallel_opt/base/json.h"
+
 namespace parallel_opt {
 namespace {
 
@@ -31,6 +35,27 @@ TEST(ScheduleKind, IsFoundInAText) {
   EXPECT_FALSE(schedule_mentioned("1F1B, interleaved; vpp 4"));  // what others are compared with
   EXPECT_FALSE(schedule_mentioned("container 26.02 NeMo"));
   EXPECT_FALSE(schedule_mentioned(""));
+}
+
+TEST(ScheduleKind, SpellingDoesNotMatter) {
+  for (const std::string_view name : enum_names(ScheduleKind{})) {
+    std::string shout, dashed;
+    for (const char c : name) {
+      shout += char(std::toupper(c));
+      dashed += c == '_' ? '-' : c;
+    }
+    EXPECT_EQ(schedule_by_name(shout), enum_from<ScheduleKind>(name)) << shout;
+    EXPECT_EQ(schedule_by_name(dashed + " "), enum_from<ScheduleKind>(name)) << dashed;
+    EXPECT_FALSE(schedule_by_name("x" + std::string(name))) << name;
+  }
+}
+
+TEST(ScheduleKind, WordsInsideOthersAreNoMention) {
+  EXPECT_FALSE(schedule_mentioned("dualpipeline of zbvectors"));
+  EXPECT_EQ(schedule_mentioned("(zb_h2)"), ScheduleKind::zb_h2);
+  EXPECT_EQ(schedule_mentioned("a zero-bubble run"), ScheduleKind::zb_h1);
+  EXPECT_EQ(schedule_mentioned("breadth first, then 1F1B"), ScheduleKind::looped_bfs);
+  EXPECT_EQ(schedule_mentioned("GPipe beside DualPipe"), ScheduleKind::gpipe);  // the first
 }
 
 }  // namespace

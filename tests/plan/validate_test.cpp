@@ -254,6 +254,25 @@ TEST_F(Validate, PinsAreKept) {
   EXPECT_EQ(faults(), "plan.recompute: 1 blocks, the job pins none\n");
 }
 
+TEST_F(Validate, EveryPinnedAxisIsKept) {
+  plan.execution.fused_optimizer = true;
+  plan.execution.memory_format = MemoryFormat::channels_last;
+  job.pins.tensor = 2;
+  job.pins.pipeline = 4;
+  job.pins.context = 8;
+  job.pins.expert = 16;
+  job.pins.compile = false;
+  job.pins.memory_format = MemoryFormat::contiguous;
+  job.pins.fused_optimizer = false;
+  EXPECT_EQ(faults(),
+            "plan.mesh.tensor: 1, the job pins 2\n"
+            "plan.mesh.pipeline: 1, the job pins 4\n"
+            "plan.mesh.context: 1, the job pins 8\n"
+            "plan.mesh.expert: 1, the job pins 16\n"
+            "plan.execution.memory_format: channels_last, the job pins contiguous\n"
+            "plan.execution.fused_optimizer: on, the job pins off\n");
+}
+
 TEST_F(Validate, ThePinnedKindOfDeviceIsKept) {
   job.pins.device = DeviceKind::cpu;
   EXPECT_EQ(faults(), "");
@@ -261,6 +280,36 @@ TEST_F(Validate, ThePinnedKindOfDeviceIsKept) {
   EXPECT_EQ(faults(),
             "plan.placements[0].device: test CPU is a cpu, the job pins gpu\n"
             "plan.placements[1].device: test CPU is a cpu, the job pins gpu\n");
+}
+
+TEST_F(Validate, SwitchesOfCpusAreNoneOfGpus) {
+  Device gpu = testing::cpu();
+  gpu.kind = DeviceKind::gpu;
+  cluster.devices = {gpu, gpu};
+  plan.provenance = {};
+  plan.placements = {{0, {}, 1}, {1, {}, 1}};
+  plan.devices_used = 2;
+  plan.precision = Precision::fp16;
+  EXPECT_EQ(faults(), "");
+  plan.execution.keep_memory = true;
+  plan.execution.attention = AttentionKernel::unfused;
+  EXPECT_EQ(faults(),
+            "plan.execution.keep_memory: only the CPU's allocator gives memory back by itself\n"
+            "plan.execution.attention: unfused attention is an engine of CPUs only\n");
+  job.pins.threads = 5;  // a GPU has none to pin
+  plan.execution = {};
+  EXPECT_EQ(faults(), "");
+}
+
+TEST_F(Validate, AnOperatorIsAPartOfItsBlockOnly) {
+  plan.recompute = {{"layers.0", {"op1"}}};
+  EXPECT_EQ(faults(),
+            "plan.recompute[0].parts: the engine pytorch recomputes whole blocks, not \"op1\"\n");
+  plan.recompute = {{"layers.1", {"op1"}}};  // op1 is the first layer's
+  EXPECT_EQ(faults(),
+            "plan.recompute[0].parts: \"op1\" is no module or operator of \"layers.1\"\n");
+  plan.recompute = {{"layer", {"layer"}}};  // a prefix of a name is no module
+  EXPECT_EQ(faults(), "plan.recompute[0].block: the model has no module \"layer\"\n");
 }
 
 TEST_F(Validate, MemoryLimitHolds) {
