@@ -6,7 +6,7 @@
 
 namespace parallel_opt {
 
-/// Text as HTML and SVG content or attribute value.
+/// Text as HTML and SVG content or attribute value. Bytes that neither may hold become U+FFFD.
 std::string escape_html(std::string_view text);
 
 enum class Anchor { start, middle, end };

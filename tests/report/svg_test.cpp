@@ -49,6 +49,16 @@ TEST(Svg, LongTextIsCutWithAnEllipsis) {
   EXPECT_EQ(fit_text("x\xc3\xa9yz", 3 * 7.2), "x\xc3\xa9\xe2\x80\xa6");
 }
 
+TEST(EscapeHtml, ReplacesWhatNoPictureMayHold) {
+  EXPECT_EQ(escape_html("caf\xc3\xa9 \xf0\x9f\x9a\x80\n"), "caf\xc3\xa9 \xf0\x9f\x9a\x80\n");
+  EXPECT_EQ(escape_html("a\x01z"), "a\xef\xbf\xbdz");
+  EXPECT_EQ(escape_html(std::string_view("\0", 1)), "\xef\xbf\xbd");
+  EXPECT_EQ(escape_html("\xc3"), "\xef\xbf\xbd");                  // half a letter
+  EXPECT_EQ(escape_html("\xc3<"), "\xef\xbf\xbd&lt;");             // hides nothing behind it
+  EXPECT_EQ(escape_html("\xc0\xbc"), "\xef\xbf\xbd\xef\xbf\xbd");  // an overlong <
+  EXPECT_EQ(escape_html("\xef\xbf\xbe"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+}
+
 TEST(EscapeHtml, ReplacesWhatMarksUp) {
   EXPECT_EQ(escape_html("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
 }
