@@ -32,8 +32,4 @@ Accelerator accelerator_of(const Cluster& cluster, Precision precision);
 /// fits.
 std::optional<DeviceRecord> device_by_text(const std::string& text, const std::string& family);
 
-/// Bytes per second and device of the network that free text describes: "RoCE 1600 Gbps/node",
-/// "4x100Gb RoCE per node", "400 Gb/s RDMA per GPU". Empty when it states no rate.
-std::optional<double> network_by_text(const std::string& text, double per_node);
-
 }  // namespace parallel_opt

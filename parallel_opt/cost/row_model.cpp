@@ -11,6 +11,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/kept_products.h"
+#include "parallel_opt/cost/network_text.h"
 #include "parallel_opt/cost/row_checks.h"
 #include "parallel_opt/cost/row_offload.h"
 #include "parallel_opt/cost/row_words.h"

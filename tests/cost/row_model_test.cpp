@@ -482,30 +482,6 @@ TEST(RowModel, TorchtitanCutsABatchByItsStages) {
   EXPECT_EQ(l.virtual_stages, 2);
 }
 
-TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
-  EXPECT_EQ(network_by_text("RoCE 1600 Gbps/node", 8), 25e9);
-  EXPECT_EQ(network_by_text("4x100Gb RoCE per node", 8), 6.25e9);
-  EXPECT_EQ(network_by_text("NVLink; 400 Gb/s RDMA per GPU", 8), 50e9);
-  EXPECT_EQ(network_by_text("inter-node 800 Gbps per node (simulation config)", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("Selene", 8), 25e9);
-  EXPECT_EQ(network_by_text("JeanZay (4 GPU NVLink nodes, Omni-Path)", 4), 10.6e9 / 4);  // measured
-  EXPECT_EQ(network_by_text("somewhere", 8), std::nullopt);
-  // A count is one of adapters of a node, unless it is said to be of a device.
-  EXPECT_EQ(network_by_text("8x200 Gb/s RoCE", 8), 25e9);
-  EXPECT_EQ(network_by_text("4x HDR 200 InfiniBand", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("8x NDR", 8), 50e9);
-  // A stated rate tells lanes from adapters.
-  EXPECT_EQ(network_by_text("InfiniBand 100 Gb/sec (4X EDR)", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("InfiniBand 1x100 Gb/s (4X EDR)", 8), 12.5e9 / 8);
-  EXPECT_EQ(network_by_text("24x100GbE", 8), 37.5e9);
-  EXPECT_EQ(network_by_text("2x100 Gb/s per accelerator", 8), 25e9);
-  // No adapter carries 3.2 Tbit/s.
-  EXPECT_EQ(network_by_text("3.2 Tb/s InfiniBand", 8), 50e9);
-  EXPECT_EQ(network_by_text("2 Tb/s RoCE per host", 8), 31.25e9);
-  EXPECT_EQ(network_by_text("EFA 3200 Gbps", 8), 50e9);
-  EXPECT_EQ(network_by_text("InfiniBand 400 Gb/s", 8), 50e9);
-}
-
 TEST(AcceleratorOf, TheOrderOfDevicesChangesNothing) {
   const auto of = [](const char* preset) {
     return accelerator_of(load_cluster(preset), Precision::bf16);
