@@ -8,9 +8,10 @@
 #include "parallel_opt/cli/job_flags.h"
 #include "parallel_opt/cli/layout_argument.h"
 #include "parallel_opt/cli/model_argument.h"
+#include "parallel_opt/cli/placement.h"
 #include "parallel_opt/cli/plan_text.h"
-#include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/cost_model.h"
+#include "parallel_opt/cost/mixed_layout.h"
 #include "parallel_opt/hardware/load.h"
 #include "parallel_opt/importers/model.h"
 #include "parallel_opt/plan/batch.h"
@@ -196,6 +197,24 @@ std::string words(const ParallelLayout& l, const TransformerFacts& facts) {
   return join(parts, ", ");
 }
 
+/// The bill, and whether it fits, on equal devices or on several kinds.
+void judge_layout(const TransformerFacts& facts, const StatedLayout& stated,
+                  const PlacedLayout& placed, EstimateDocument& document) {
+  const ParallelLayout& l = stated.layout;
+  const LayoutParameters& p = layout_parameters();
+  MixedCost cost;
+  if (ranks_differ(facts, placed.devices, l)) {
+    cost = mixed_cost(facts, placed.devices, *stated.stack, l, p);
+    document.estimate = mixed_estimate(cost, facts, placed.devices, l, p, placed.usd_per_hour);
+  } else {
+    const Accelerator& device = placed.devices.front();
+    cost.cost = layout_cost(facts, device, *stated.stack, l, p);
+    document.estimate = layout_estimate(cost.cost, facts, device, l, p, placed.usd_per_hour);
+  }
+  judge_memory(placed.devices[std::size_t(cost.fullest)].memory_bytes * kUsableMemory, document);
+  judge_host(cost.cost, placed.devices[std::size_t(cost.fullest_host)], l, document);
+}
+
 EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
                                           const Cluster& cluster, const Console& console) {
   const Job job = job_from(args, Layouts::all);
@@ -203,22 +222,14 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   const TransformerFacts facts = stated_facts(args, graph);
   const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
   tell_what_says_nothing(args, stated.layout, console);
-  const Accelerator device = accelerator_of(cluster, job.precision);
-  const LayoutParameters& parameters = layout_parameters();
-  const LayoutCost cost = layout_cost(facts, device, *stated.stack, stated.layout, parameters);
-  const auto priced = std::ranges::find_if(
-      cluster.devices, [](const Device& one) { return one.usd_per_hour.has_value(); });
-  const double usd =
-      priced == cluster.devices.end() ? 0 : priced->usd_per_hour.value_or(Uncertain{}).value;
+  const PlacedLayout placed = place(cluster, job, stated.layout);
   EstimateDocument document;
-  document.estimate = layout_estimate(cost, facts, device, stated.layout, parameters, usd);
   document.devices_used = int(stated.layout.devices());
   document.stack = stated.stack->name;
   document.layout = words(stated.layout, facts);
-  const double limit = job.memory_limit_bytes ? double(job.memory_limit_bytes->value)
-                                              : device.memory_bytes * kUsableMemory;
-  judge_memory(limit, document);
-  judge_host(cost, device, stated.layout, document);
+  if (!placed.words.empty()) document.placement = placed.words;
+  judge_layout(facts, stated, placed, document);
+  if (job.memory_limit_bytes) document.memory_limit_bytes = double(job.memory_limit_bytes->value);
   return document;
 }
 
@@ -244,8 +255,11 @@ ExitCode run_estimate(const Args& args, const Console& console) {
   } else {
     console.out << document.layout << " (" << document.devices_used
                 << (document.devices_used == 1 ? " device, " : " devices, ") << document.stack
-                << ")\n\n"
-                << estimate_text(document.estimate);
+                << ")\n";
+    for (const std::string& line : document.placement.value_or(std::vector<std::string>{})) {
+      console.out << line << '\n';
+    }
+    console.out << '\n' << estimate_text(document.estimate);
     if (document.carbon_g) {
       const Uncertain& carbon = *document.carbon_g;
       console.out << "\ncarbon per step: " << show(carbon.value) << " g (" << show(carbon.low)

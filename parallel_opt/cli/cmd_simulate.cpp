@@ -9,7 +9,8 @@
 #include "parallel_opt/cli/job_flags.h"
 #include "parallel_opt/cli/layout_argument.h"
 #include "parallel_opt/cli/model_argument.h"
-#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cli/placement.h"
+#include "parallel_opt/cost/mixed_layout.h"
 #include "parallel_opt/hardware/load.h"
 #include "parallel_opt/importers/model.h"
 #include "parallel_opt/plan/batch.h"
@@ -30,7 +31,8 @@ struct AskedStep {
   std::string name;                                            ///< of the schedule
   std::string where;                                           ///< of the work
   double devices_per_rank = 1;
-  double device_memory_bytes = 0;  ///< 0: not known
+  double device_memory_bytes = 0;           ///< 0: not known
+  std::vector<std::string> placement = {};  ///< who runs on which devices, where they differ
   Schedule& schedule() { return schedules.front(); }
 };
 
@@ -127,18 +129,18 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
   const ParallelLayout& l = stated.layout;
   const ScheduleKind kind = l.schedule;
-  const Accelerator device = accelerator_of(cluster, job.precision);
+  const PlacedLayout placed = place(cluster, job, l);
+  const std::vector<Accelerator>& ranks = placed.devices;
   AskedStep asked;
   asked.where = model;
   asked.devices_per_rank = l.devices() / l.pipeline;
-  for (const Device& each : cluster.devices) {
-    if (each.kind != DeviceKind::gpu) continue;
-    const double bytes = each.memory_bytes.value;
-    double& least = asked.device_memory_bytes;
-    least = least > 0 ? std::min(least, bytes) : bytes;
-  }
-  asked.work =
-      layout_work(layout_stages(facts, device, *stated.stack, l, layout_parameters()), l, device);
+  asked.placement = placed.words;
+  asked.device_memory_bytes = std::ranges::min(ranks, {}, &Accelerator::memory_bytes).memory_bytes;
+  const LayoutParameters& p = layout_parameters();
+  asked.work = layout_work(ranks_differ(facts, ranks, l)
+                               ? mixed_stages(facts, ranks, *stated.stack, l, p)
+                               : layout_stages(facts, ranks.front(), *stated.stack, l, p),
+                           l, ranks);
   const auto micro_batches = static_cast<std::int64_t>(l.micro_batches);
   if (const auto file = args.get("actions")) {
     refuse_together(args, "is in the table of --actions", {"schedule"});
@@ -189,7 +191,11 @@ std::string summary_line(const SimulationDocument& d) {
 }
 
 void print_summary(const SimulationDocument& d, const std::string& title, const Console& console) {
-  console.out << title << '\n' << summary_line(d) << "\n\n";
+  console.out << title << '\n' << summary_line(d) << '\n';
+  for (const std::string& line : d.placement.value_or(std::vector<std::string>{})) {
+    console.out << line << '\n';
+  }
+  console.out << '\n';
   Table table{{{"rank", Align::right},
                {"busy", Align::right},
                {"bubble", Align::right},
@@ -238,6 +244,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
                               .events = result.events,
                               .energy_j = result.energy_j,
                               .ranks = result.ranks};
+  if (!asked.placement.empty()) document.placement = asked.placement;
   if (document.energy_j) *document.energy_j *= asked.devices_per_rank;
   for (const RankUse& use : result.ranks) {
     document.peak_memory_bytes = std::max(document.peak_memory_bytes, use.peak_memory_bytes);

@@ -142,6 +142,7 @@ struct EstimateDocument {
   std::optional<double> host_limit_bytes;
   int devices_used = 1;
   std::string layout;
+  std::optional<std::vector<std::string>> placement;
   std::string stack;
 };
 
@@ -163,6 +164,8 @@ void fields(Visitor& visit, T& document) {
         "what training may use of a node's memory; absent: not known, or nothing is offloaded");
   visit("devices_used", document.devices_used, "devices of the layout");
   visit("layout", document.layout, "in words");
+  visit("placement", document.placement,
+        "which stage runs on which devices, in words; absent: all are of one kind");
   visit("stack", document.stack, "software stack whose rules were used");
 }
 
@@ -187,6 +190,7 @@ struct SimulationDocument {
   std::int64_t peak_memory_bytes = 0;
   std::int64_t events = 0;
   std::optional<double> energy_j = {};
+  std::optional<std::vector<std::string>> placement = {};
   std::vector<RankUse> ranks = {};
 };
 
@@ -202,6 +206,8 @@ void fields(Visitor& visit, T& document) {
   visit("peak_memory_bytes", document.peak_memory_bytes, "of the fullest rank");
   visit("events", document.events, "tasks that were simulated");
   visit("energy_j", document.energy_j, "of all devices; absent: their watts are not known");
+  visit("placement", document.placement,
+        "which stage runs on which devices, in words; absent: all are of one kind");
   visit("ranks", document.ranks, "over all replicas");
 }
 

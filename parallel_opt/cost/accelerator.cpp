@@ -296,58 +296,106 @@ void read_host(const Cluster& cluster, int node, Accelerator& out) {
 
 }  // namespace
 
-Accelerator accelerator_of(const Cluster& cluster, Precision precision) {
+namespace {
+
+/// One device of a cluster, but for its neighbours.
+Accelerator accelerator_at(const Cluster& cluster, std::size_t at, Precision precision) {
+  const Device& device = cluster.devices[at];
+  const DeviceRecord* record = find_device(load_database(), device.name);
+  const std::string type = precision == Precision::automatic ? "" : std::string(name_of(precision));
+  auto one = record != nullptr ? accelerator_of(*record, type) : std::nullopt;
+  if (one) keep_one_die(*record, device, *one);
+  if (!one) one = accelerator_of(device, precision);
+  if (!one) {
+    throw InputError("cluster.devices[" + std::to_string(at) + "]",
+                     "the rates of '" + device.name + "' are not known",
+                     "parallel-opt probe measures them");
+  }
+  one->memory_bytes = device.memory_bytes.value;
+  read_host(cluster, device.node, *one);
+  if (device.power) {
+    one->idle_w = device.power->idle_w.value;
+    one->max_w = device.power->max_w.value;
+  }
+  return *one;
+}
+
+/// Its node's devices and their links. One device of another node tells the network: of the same
+/// group, else the nearest.
+void read_neighbours(const Cluster& cluster, std::size_t at, const std::vector<std::size_t>& group,
+                     Accelerator& out) {
+  const auto is_far = [&](std::size_t i) {
+    const Device& other = cluster.devices[i];
+    return other.kind == DeviceKind::gpu && other.node != cluster.devices[at].node;
+  };
+  if (const auto near = node_reach(cluster, static_cast<int>(at))) out.links = near->links;
+  out.per_node = out.host.devices;
+  const auto own = std::ranges::find_if(group, is_far);
+  std::optional<std::size_t> far;
+  if (own != group.end()) far = *own;
+  for (std::size_t d = 1; !far && d < cluster.devices.size(); ++d) {
+    if (at + d < cluster.devices.size() && is_far(at + d)) far = at + d;
+    if (!far && d <= at && is_far(at - d)) far = at - d;
+  }
+  const auto link = far ? find_link(cluster, DeviceId(at), DeviceId(*far)) : std::nullopt;
+  if (link) out.network_bytes_per_s = link->bytes_per_s.value;
+  const DeviceRecord* record = find_device(load_database(), cluster.devices[at].name);
+  if (record != nullptr && pod_of(*record) > 0) {
+    out.per_node = std::max(out.per_node, pod_of(*record));
+    out.links = links_of(neighbour_link(*record));
+    out.links.closed_side = closed_side_of(*record);
+  }
+}
+
+/// The slowest of some devices.
+Accelerator slowest_of(const Cluster& cluster, const std::vector<std::size_t>& devices,
+                       Precision precision) {
   std::optional<Accelerator> slowest;
   std::size_t at = 0;
-  for (std::size_t i = 0; i < cluster.devices.size(); ++i) {
-    const Device& device = cluster.devices[i];
-    if (device.kind != DeviceKind::gpu) continue;
-    if (slowest && device.name == cluster.devices[at].name) continue;
-    const DeviceRecord* record = find_device(load_database(), device.name);
-    const std::string type =
-        precision == Precision::automatic ? "" : std::string(name_of(precision));
-    auto one = record != nullptr ? accelerator_of(*record, type) : std::nullopt;
-    if (one) keep_one_die(*record, device, *one);
-    if (!one) one = accelerator_of(device, precision);
-    if (!one) {
-      throw InputError("cluster.devices[" + std::to_string(i) + "]",
-                       "the rates of '" + device.name + "' are not known",
-                       "parallel-opt probe measures them");
-    }
-    one->memory_bytes = device.memory_bytes.value;
-    read_host(cluster, device.node, *one);
-    if (device.power) {
-      one->idle_w = device.power->idle_w.value;
-      one->max_w = device.power->max_w.value;
-    }
-    if (!slowest || one->flops_per_s < slowest->flops_per_s) {
-      slowest = one;
-      at = i;
-    }
+  double least_bytes = 0;
+  for (const std::size_t i : devices) {
+    const double bytes = cluster.devices[i].memory_bytes.value;
+    least_bytes = slowest ? std::min(least_bytes, bytes) : bytes;
+    if (slowest && cluster.devices[i].name == cluster.devices[at].name) continue;
+    const Accelerator one = accelerator_at(cluster, i, precision);
+    if (slowest && one.flops_per_s >= slowest->flops_per_s) continue;
+    slowest = one;
+    at = i;
   }
   if (!slowest) {
     throw InputError("cluster", "it has no accelerators", "name one that has, as 8xH100-SXM-80GB");
   }
-  const int node = cluster.devices[at].node;
-  slowest->per_node = 1;
-  if (const auto near = node_reach(cluster, static_cast<int>(at))) slowest->links = near->links;
-  bool far_known = false;  // one neighbour of another node tells the network
-  for (std::size_t i = 0; i < cluster.devices.size(); ++i) {
-    if (i == at || cluster.devices[i].kind != DeviceKind::gpu) continue;
-    const bool near = cluster.devices[i].node == node;
-    if (near) slowest->per_node += 1;
-    if (near || far_known) continue;
-    const auto link = find_link(cluster, DeviceId(at), DeviceId(i));
-    far_known = link.has_value();
-    if (link) slowest->network_bytes_per_s = link->bytes_per_s.value;
-  }
-  const DeviceRecord* record = find_device(load_database(), cluster.devices[at].name);
-  if (record != nullptr && pod_of(*record) > 0) {
-    slowest->per_node = std::max(slowest->per_node, pod_of(*record));
-    slowest->links = links_of(neighbour_link(*record));
-    slowest->links.closed_side = closed_side_of(*record);
-  }
+  read_neighbours(cluster, at, devices, *slowest);
+  slowest->memory_bytes = least_bytes;
   return *slowest;
+}
+
+std::vector<std::size_t> accelerators_of(const Cluster& cluster, double used) {
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i < cluster.devices.size() && double(found.size()) < used; ++i) {
+    if (cluster.devices[i].kind == DeviceKind::gpu) found.push_back(i);
+  }
+  return found;
+}
+
+}  // namespace
+
+Accelerator accelerator_of(const Cluster& cluster, Precision precision, double used) {
+  return slowest_of(cluster, accelerators_of(cluster, used), precision);
+}
+
+std::vector<RankDevices> devices_of_ranks(const Cluster& cluster, Precision precision, int ranks,
+                                          double used) {
+  const std::vector<std::size_t> all = accelerators_of(cluster, used);
+  const std::size_t each = all.size() / std::size_t(std::max(1, ranks));
+  std::vector<RankDevices> out;
+  for (int r = 0; r < ranks; ++r) {
+    const auto first = all.begin() + std::ptrdiff_t(std::size_t(r) * each);
+    std::vector<std::size_t> own(first, first + std::ptrdiff_t(each));
+    Accelerator device = slowest_of(cluster, own, precision);
+    out.push_back({std::move(device), std::move(own)});
+  }
+  return out;
 }
 
 std::optional<DeviceRecord> device_by_text(const std::string& text, const std::string& family) {

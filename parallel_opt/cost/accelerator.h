@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "parallel_opt/cost/layout_cost.h"
 #include "parallel_opt/hardware/database.h"
@@ -23,9 +24,20 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
 /// Rates of one of a package's dies: drivers and frameworks show each as a device.
 void keep_one_die(int dies, Accelerator& package);
 
-/// The cluster's slowest device for products of `precision`, with the links that join its kind.
-/// Throws InputError for a cluster without accelerators or one whose rates are not known.
-Accelerator accelerator_of(const Cluster& cluster, Precision precision);
+/// The slowest of the cluster's first accelerators, as many as are `used`, for products of
+/// `precision`: with the links that join its kind, and the memory of the smallest. Throws
+/// InputError for a cluster without accelerators or one whose rates are not known.
+Accelerator accelerator_of(const Cluster& cluster, Precision precision, double used = 1e9);
+
+/// What one rank of a pipeline stands for: its share of the devices, in their order.
+struct RankDevices {
+  Accelerator device;                   ///< the slowest of them, as above
+  std::vector<std::size_t> of_cluster;  ///< indices of devices
+};
+/// Ranks are placed in the order of the mesh: a stage takes the devices behind those of the stage
+/// before. Pre: the cluster has `used` accelerators, which `ranks` divides.
+std::vector<RankDevices> devices_of_ranks(const Cluster& cluster, Precision precision, int ranks,
+                                          double used);
 
 /// The record that free text names: "H100-80GB", "A100 (DGX-A100)", "GB200-NVL72",
 /// "H100-96GB-HBM2e (2.4TB/s, 500W limit)"; limits in brackets are applied. Empty when nothing

@@ -231,45 +231,58 @@ BlockTime LayoutModel::backward(const BlockTime& ahead) const noexcept {
   return time;
 }
 
-LayoutCost LayoutModel::run() const noexcept {
-  LayoutCost cost;
-  const double m = std::max(1.0, l_.micro_batches);
-  const double head = 3 * outer_products() + 3 * operators(facts_.outside) + loss_s();
-  double ahead_s = 0, back_s = 0, again_s = 0, weights_s = 0;  // of all blocks
+LayoutModel::Passes LayoutModel::passes() const noexcept {
+  Passes all;
+  all.head_s = 3 * outer_products() + 3 * operators(facts_.outside) + loss_s();
   for (const BlockFacts& block : facts_.blocks) {
     const BlockTime ahead = forward(block), back = backward(ahead);
-    ahead_s += block.repeats * ahead.whole();
-    back_s += block.repeats * back.whole();
-    again_s += block.repeats * again(block, ahead);
-    weights_s += block.repeats * back.weights();
+    all.forward_s += block.repeats * ahead.whole();
+    all.backward_s += block.repeats * back.whole();
+    all.again_s += block.repeats * again(block, ahead);
+    all.weights_s += block.repeats * back.weights();
   }
-  const double layer_s = layers_ > 0 ? (ahead_s + again_s + back_s) / layers_ : 0;
+  return all;
+}
+
+/// The stage with the head sets the pace, or one without.
+LayoutCost LayoutModel::run() const noexcept {
+  const Passes all = passes();
+  const double layer_s = layers_ > 0 ? (all.forward_s + all.again_s + all.backward_s) / layers_ : 0;
   const double inner = std::max(first_layers_, inner_layers_);
   // Two copies in opposite directions: a rank meets the head with half of the micro-batches.
   const double of_head = two_copies() ? 0.5 : 1;
   const double end_layers = two_copies() ? (first_layers_ + last_layers_) / 2 : last_layers_;
-  const double last = end_layers * layer_s + of_head * head;
+  const double last = end_layers * layer_s + of_head * all.head_s;
   const bool with_head = pipeline_ <= 1 || last >= inner * layer_s;
-  const double slow_layers = with_head ? end_layers : inner;
-  add_blocks(cost, layers_ > 0 ? m * slow_layers / layers_ : 0);
-  cost.head_s = with_head ? m * of_head * head : 0;
-  const double slow = with_head ? last : inner * layer_s;
-  const double send = send_s();
-  cost.pipeline_s = m * send;
+  Pace pace{.layers = with_head ? end_layers : inner, .of_head = with_head ? of_head : 0};
+  pace.send_s = send_s();
   // One micro-batch passes through all other stages once.
-  const double others = layers_ > 0 ? (layers_ - slow_layers) / layers_ : 0;
-  StageTimes rest{others * ahead_s, others * (back_s + again_s), others * weights_s};
+  const double others = layers_ > 0 ? (layers_ - pace.layers) / layers_ : 0;
+  StageTimes rest{others * all.forward_s, others * (all.backward_s + all.again_s),
+                  others * all.weights_s};
   if (!with_head) {
-    rest.forward_s += head / 3;
-    rest.backward_s += head * 2 / 3;
-    rest.weights_s += outer_products();
+    rest = rest + StageTimes{all.head_s / 3, all.head_s * 2 / 3, outer_products()};
   }
-  cost.bubble_s = bubble_s(rest, send);
+  pace.bubble_s = bubble_s(rest, pace.send_s);
+  LayoutCost cost = bill(all, pace);
+  add_memory(cost);
+  return cost;
+}
+
+LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept {
+  LayoutCost cost;
+  const double m = std::max(1.0, l_.micro_batches);
+  const double share = layers_ > 0 ? pace.layers / layers_ : 0;
+  add_blocks(cost, m * share);
+  cost.head_s = m * pace.of_head * all.head_s;
+  const double slow =
+      share * (all.forward_s + all.again_s + all.backward_s) + pace.of_head * all.head_s;
+  cost.pipeline_s = m * pace.send_s;
+  cost.bubble_s = pace.bubble_s;
   const double body = m * slow + cost.pipeline_s + cost.bubble_s;
   cost.busy_s = m * slow - cost.tensor_s - cost.expert_s - cost.context_s;
-  const double share = layers_ > 0 ? slow_layers / layers_ : 0;
-  cost.forward_s = ahead_s * share + cost.head_s / m / 3;
-  cost.backward_s = (back_s + again_s) * share + cost.head_s / m * 2 / 3;
+  cost.forward_s = all.forward_s * share + cost.head_s / m / 3;
+  cost.backward_s = (all.backward_s + all.again_s) * share + cost.head_s / m * 2 / 3;
   add_data(cost, m * slow);
   const double once = body + cost.data_s + cost.optimizer_s + cost.offload_s + p_.step_s;
   cost.other_s = p_.step_s + once * p_.straggle * std::log2(nodes_);
@@ -277,7 +290,6 @@ LayoutCost LayoutModel::run() const noexcept {
   const double cores = std::max(1e-3, each * l_.devices() / std::max(1, l_.data));
   cost.loading_s = waits_for_samples({l_.sample_s, l_.loader_workers, cores, cores},
                                      m * l_.micro_batch, cost.time_s());
-  add_memory(cost);
   return cost;
 }
 

@@ -103,6 +103,7 @@ struct LayoutCost {
   double backward_s = 0;
   double time_s() const;
   double memory_bytes() const;
+  void take_memory(const LayoutCost& other) noexcept;
 };
 
 /// What one stage of a layout's pipeline costs per micro-batch, and holds.

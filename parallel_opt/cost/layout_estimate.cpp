@@ -3,6 +3,7 @@
 #include <ranges>
 
 #include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/cost/mixed_layout.h"
 
 namespace parallel_opt {
 namespace {
@@ -77,20 +78,25 @@ double add_items(const Line (&lines)[N], const LayoutCost& cost, const ItemWidth
   return sum > 0 ? std::sqrt(squares) / sum : 0;
 }
 
-/// Share of what lies between idle power and the limit, and idle power itself, in joules.
-void add_energy(Estimate& e, const LayoutCost& cost, const Accelerator& device, double devices,
-                double width) {
-  const double busy = std::clamp(cost.busy_s / std::max(1e-12, cost.time_s()), 0.0, 1.0);
-  const double span = std::max(0.0, device.max_w - device.idle_w);
-  const double share = kBusyPower * busy + kWaitingPower * (1 - busy);
-  const double idle = devices * device.idle_w * cost.time_s();
-  const double dynamic = devices * span * share * cost.time_s();
-  e.energy_j = around(idle + dynamic, width, Quality::modelled);
-  for (const auto& [name, joules] : {std::pair("idle power", idle), {"dynamic power", dynamic}}) {
-    const Uncertain number = around(joules, width, Quality::modelled);
-    e.items.push_back({name, {}, {}, joules, number.low, number.high});
+/// Idle power, and the share of what lies between it and the limit.
+struct StepEnergy {
+  double idle_j = 0, dynamic_j = 0;
+  void add(double devices, const Accelerator& device, double busy_s, double time_s) {
+    const double busy = std::clamp(busy_s / std::max(1e-12, time_s), 0.0, 1.0);
+    const double span = std::max(0.0, device.max_w - device.idle_w);
+    const double share = kBusyPower * busy + kWaitingPower * (1 - busy);
+    idle_j += devices * device.idle_w * time_s;
+    dynamic_j += devices * span * share * time_s;
   }
-}
+  void tell(double width, Estimate& e) const {
+    e.energy_j = around(idle_j + dynamic_j, width, Quality::modelled);
+    for (const auto& [name, joules] :
+         {std::pair("idle power", idle_j), {"dynamic power", dynamic_j}}) {
+      const Uncertain number = around(joules, width, Quality::modelled);
+      e.items.push_back({name, {}, {}, joules, number.low, number.high});
+    }
+  }
+};
 
 }  // namespace
 
@@ -114,8 +120,33 @@ Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
   e.peak_memory_bytes.low = std::floor(e.peak_memory_bytes.low);
   e.peak_memory_bytes.high = std::ceil(e.peak_memory_bytes.high);
   const double devices = layout.devices();
-  if (device.max_w > 0) add_energy(e, cost, device, devices, width + kPowerWidth);
+  if (device.max_w > 0) {
+    StepEnergy energy;
+    energy.add(devices, device, cost.busy_s, cost.time_s());
+    energy.tell(width + kPowerWidth, e);
+  }
   if (usd_per_hour > 0) e.money_usd = e.step_time_s * (usd_per_hour * devices / 3600);
+  return e;
+}
+
+/// Intervals are those of the rank whose kind is known least.
+Estimate mixed_estimate(const MixedCost& cost, const TransformerFacts& facts,
+                        const std::vector<Accelerator>& devices, const ParallelLayout& layout,
+                        const LayoutParameters& p, double usd_per_hour) {
+  const auto seen = [&](const Accelerator& device) {
+    return std::ranges::count(p.architectures, device.arch) > 0;
+  };
+  const auto unseen = std::ranges::find_if_not(devices, seen);
+  Accelerator dark = unseen != devices.end() ? *unseen : devices.front();
+  dark.max_w = 0;
+  Estimate e = layout_estimate(cost.cost, facts, dark, layout, p, usd_per_hour);
+  StepEnergy energy;
+  for (std::size_t r = 0; r < devices.size(); ++r) {
+    if (devices[r].max_w <= 0) return e;
+    energy.add(layout.devices() / double(devices.size()), devices[r], cost.busy_s[r],
+               cost.cost.time_s());
+  }
+  energy.tell(std::log(e.step_time_s.high / e.step_time_s.value) + kPowerWidth, e);
   return e;
 }
 

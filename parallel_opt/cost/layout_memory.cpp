@@ -124,54 +124,64 @@ double LayoutModel::gathered_at_once(const BlockFacts& block) const noexcept {
   return std::min(all, largest);
 }
 
+/// Of a rank: `blocks` are its own times the micro-batches in flight.
+LayoutCost LayoutModel::held(const StageParameters& own, double blocks, bool head,
+                             const Kept& kept) const noexcept {
+  const double one_layer = layers_ > 0 ? kept.of_all / layers_ : 0;
+  LayoutCost rank;
+  add_states(rank, own, kept);
+  if (head) rank.logits_bytes = logits_of_rank() * stack_.logits_bytes * p_.logits;
+  rank.activations_bytes = kept_on_device(one_layer * blocks, one_layer, rank) +
+                           working_beside(rank.logits_bytes, kept) - rank.logits_bytes;
+  const double room = rank.activations_bytes + rank.logits_bytes;
+  rank.gradients_bytes += passing_gradients(rank, room);
+  rank.optimizer_bytes += passing_states(own, room);
+  // What lives from step to step is placed once; what comes and goes leaves gaps.
+  const double come_and_go = rank.activations_bytes + rank.logits_bytes + rank.other_bytes;
+  rank.unused_bytes = p_.reserve_bytes + come_and_go * (fragmentation() - 1);
+  rank.other_bytes += rank.unused_bytes;
+  return rank;
+}
+
+/// Of the fullest of the first, an inner and the last stage.
 void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   const Kept kept = kept_of_blocks();
-  const double one_layer = layers_ > 0 ? kept.of_all / layers_ : 0;
   const double flying = in_flight();
-  const double logits = logits_of_rank() * stack_.logits_bytes * p_.logits;
-  LayoutCost first, inner, last;
   // A rank of DualPipe has a stage of either copy of the model: the first and the last together.
   const StageParameters opposite =
       two_copies() ? parameters_of(last_layers_, false, true) : StageParameters{};
   const bool both_ends = pipeline_ <= 1 || folds();
-  const auto fill = [&](LayoutCost& stage, const StageParameters& own, double blocks, bool head) {
-    add_states(stage, own, kept);
-    if (head) stage.logits_bytes = logits;
-    stage.activations_bytes = kept_on_device(one_layer * blocks, one_layer, stage) +
-                              working_beside(stage.logits_bytes, kept) - stage.logits_bytes;
-    const double room = stage.activations_bytes + stage.logits_bytes;
-    stage.gradients_bytes += passing_gradients(stage, room);
-    stage.optimizer_bytes += passing_states(own, room);
-  };
   const bool less = keeps_less_each_stage();
-  fill(first, parameters_of(first_layers_, true, both_ends) + opposite, first_layers_ * flying,
-       both_ends || two_copies());
+  const LayoutCost first = held(parameters_of(first_layers_, true, both_ends) + opposite,
+                                first_layers_ * flying, both_ends || two_copies(), kept);
+  cost.first_stage_bytes = first.memory_bytes();
+  cost.first_stage_unused = first.unused_bytes;
+  if (pipeline_ <= 1) {
+    cost.take_memory(first);
+    return;
+  }
   const StageParameters between = parameters_of(inner_layers_, false, false);
-  fill(inner, two_copies() ? between + between : between,
-       inner_layers_ * (less ? std::max(1.0, flying - 1) : flying), false);
-  fill(last, parameters_of(last_layers_, pipeline_ <= 1, !folds()),
-       last_layers_ * (less ? 1 : flying), !folds());
-  // What lives from step to step is placed once; what comes and goes leaves gaps.
-  const auto gaps = [&](const LayoutCost& stage) {
-    return (stage.activations_bytes + stage.logits_bytes + stage.other_bytes) *
-           (fragmentation() - 1);
-  };
-  const auto whole = [&](const LayoutCost& stage) {
-    return stage.memory_bytes() + gaps(stage) + p_.reserve_bytes;
-  };
-  cost.first_stage_bytes = whole(first);
-  cost.first_stage_unused = p_.reserve_bytes + gaps(first);
-  const LayoutCost* fullest = whole(first) >= whole(last) ? &first : &last;
-  if (pipeline_ > 2 && whole(inner) > whole(*fullest)) fullest = &inner;
-  const LayoutCost& most = *fullest;
-  cost.weights_bytes = most.weights_bytes;
-  cost.gradients_bytes = most.gradients_bytes;
-  cost.optimizer_bytes = most.optimizer_bytes;
-  cost.activations_bytes = most.activations_bytes;
-  cost.logits_bytes = most.logits_bytes;
+  const LayoutCost inner =
+      held(two_copies() ? between + between : between,
+           inner_layers_ * (less ? std::max(1.0, flying - 1) : flying), false, kept);
+  const LayoutCost last = held(parameters_of(last_layers_, false, !folds()),
+                               last_layers_ * (less ? 1 : flying), !folds(), kept);
+  const LayoutCost* fullest = first.memory_bytes() >= last.memory_bytes() ? &first : &last;
+  if (pipeline_ > 2 && inner.memory_bytes() > fullest->memory_bytes()) fullest = &inner;
+  cost.take_memory(*fullest);
   cost.host_bytes = std::max({first.host_bytes, inner.host_bytes, last.host_bytes});
-  cost.unused_bytes = p_.reserve_bytes + gaps(most);
-  cost.other_bytes = most.other_bytes + cost.unused_bytes;
+}
+
+/// The bytes of another one.
+void LayoutCost::take_memory(const LayoutCost& other) noexcept {
+  weights_bytes = other.weights_bytes;
+  gradients_bytes = other.gradients_bytes;
+  optimizer_bytes = other.optimizer_bytes;
+  activations_bytes = other.activations_bytes;
+  logits_bytes = other.logits_bytes;
+  other_bytes = other.other_bytes;
+  unused_bytes = other.unused_bytes;
+  host_bytes = other.host_bytes;
 }
 
 /// Bytes of gradients that live from a backward to its end, where a stack adds them to others then.

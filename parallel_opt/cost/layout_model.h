@@ -36,7 +36,7 @@ class LayoutModel {
   LayoutStages stages() const;
 
  private:
-  void add_ways(LayoutStages& out) const noexcept;
+  friend class MixedPipeline;  // puts several together
   struct StageParameters {
     double dense = 0, expert = 0;  ///< of one rank, before sharding
     double sum() const { return dense + expert; }
@@ -44,6 +44,8 @@ class LayoutModel {
       return {dense + o.dense, expert + o.expert};
     }
   };
+  void place_as(const LayoutModel& other) noexcept;
+  void add_ways(LayoutStages& out) const noexcept;
   double element_bytes() const noexcept { return l_.element_bytes; }
   /// Times what TransformerFacts counts at 2 bytes an element.
   double wider() const noexcept { return l_.element_bytes / 2; }
@@ -88,13 +90,30 @@ class LayoutModel {
     return block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1);
   }
   double stays(const BlockFacts& block, double saved, double fused) const noexcept;
-  void add_blocks(LayoutCost& cost, double scale) const noexcept;
-  /// Of stages that another one waits for, one micro-batch.
+  /// Of stages, one micro-batch.
   struct StageTimes {
     double forward_s = 0;
     double backward_s = 0;  ///< with what is computed again
     double weights_s = 0;   ///< part of the backward: gradients of weights
+    double sum() const { return forward_s + backward_s; }
+    StageTimes operator+(const StageTimes& o) const {
+      return {forward_s + o.forward_s, backward_s + o.backward_s, weights_s + o.weights_s};
+    }
   };
+  /// All blocks, and what stands outside of them both ways, one micro-batch.
+  struct Passes {
+    double forward_s = 0, backward_s = 0, again_s = 0, weights_s = 0, head_s = 0;
+  };
+  Passes passes() const noexcept;
+  /// Of the rank that sets the pace.
+  struct Pace {
+    double layers = 0;
+    double of_head = 0;  ///< of the micro-batches, those whose head it computes
+    double send_s = 0;
+    double bubble_s = 0;
+  };
+  LayoutCost bill(const Passes& all, const Pace& pace) const noexcept;
+  void add_blocks(LayoutCost& cost, double scale) const noexcept;
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;
   double chunks() const noexcept;
   double in_flight() const noexcept;
@@ -205,6 +224,8 @@ class LayoutModel {
   void send_to_host(LayoutCost& stage, const Kept& kept) const noexcept;
   double kept_on_device(double bytes, double block, LayoutCost& stage) const noexcept;
   double passing_states(const StageParameters& own, double room) const noexcept;
+  LayoutCost held(const StageParameters& own, double blocks, bool head,
+                  const Kept& kept) const noexcept;
   void add_memory(LayoutCost& cost) const noexcept;
   StageParameters parameters_of(double layers, bool embeds, bool heads) const noexcept;
   StageParameters most_parameters() const noexcept;

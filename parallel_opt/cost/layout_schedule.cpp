@@ -26,6 +26,13 @@ void LayoutModel::place_blocks(double head) noexcept {
   if (!stack_.balances_head) last_layers_ = std::max(last_layers_, std::floor(layers_ / pipeline_));
 }
 
+void LayoutModel::place_as(const LayoutModel& other) noexcept {
+  first_layers_ = other.first_layers_;
+  inner_layers_ = other.inner_layers_;
+  last_layers_ = other.last_layers_;
+  head_layers_ = other.head_layers_;
+}
+
 /// Stages of a rank that a micro-batch comes to one after the other.
 double LayoutModel::chunks() const noexcept {
   const bool v_shape = l_.schedule == ScheduleKind::zb_v || l_.schedule == ScheduleKind::dualpipe_v;

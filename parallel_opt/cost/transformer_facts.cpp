@@ -416,8 +416,8 @@ namespace {
 
 /// Blocks of one class of which the same parts run again.
 struct LikeBlocks {
-  std::vector<bool> again;  ///< by operator of the block
-  double count = 0;
+  std::vector<bool> again;          ///< by operator of the block
+  std::vector<std::size_t> places;  ///< of their first operators
   const BlockInstance* first = nullptr;
 };
 
@@ -427,8 +427,8 @@ std::vector<LikeBlocks> alike(const Block& block, const std::vector<bool>& again
     std::vector<bool> own;
     for (const OpId id : instance.ops) own.push_back(!again.empty() && again[id.index()]);
     auto group = std::ranges::find(groups, own, &LikeBlocks::again);
-    if (group == groups.end()) group = groups.insert(group, {std::move(own), 0, &instance});
-    group->count += 1;
+    if (group == groups.end()) group = groups.insert(group, {std::move(own), {}, &instance});
+    group->places.push_back(instance.ops.front().index());
   }
   return groups;
 }
@@ -440,7 +440,7 @@ TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& 
   FactsReader reader(graph);
   const std::vector<Block> blocks = find_blocks(graph);
   std::vector<bool> inside(graph.ops.size(), false);
-  std::vector<std::pair<std::size_t, BlockFacts>> found;
+  std::vector<std::pair<std::vector<std::size_t>, BlockFacts>> found;  // by places of blocks
   for (const Block& block : blocks) {
     const BlockFacts one = reader.read(block.instances.front().ops, double(block.repeats));
     if (one.products.empty()) continue;
@@ -448,13 +448,21 @@ TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& 
       for (const OpId id : instance.ops) inside[id.index()] = true;
     }
     for (const LikeBlocks& group : alike(block, again)) {
-      BlockFacts& own = found.emplace_back(group.first->ops.front().index(), one).second;
-      own.repeats = group.count;
+      BlockFacts& own = found.emplace_back(group.places, one).second;
+      own.repeats = double(group.places.size());
       if (!again.empty()) own.recompute = reader.recompute(group.first->ops, group.again, one);
     }
   }
   std::ranges::sort(found, {}, [](const auto& entry) { return entry.first; });
-  for (auto& [first, block] : found) facts.blocks.push_back(std::move(block));
+  std::vector<std::pair<std::size_t, int>> placed;
+  for (auto& [places, block] : found) {
+    for (const std::size_t place : places) placed.emplace_back(place, int(facts.blocks.size()));
+    facts.blocks.push_back(std::move(block));
+  }
+  std::ranges::sort(placed);
+  for (const auto& [place, of_class] : placed) {
+    if (!again.empty()) facts.order.push_back(of_class);
+  }
   std::vector<OpId> rest;
   for (std::size_t i = 0; i < graph.ops.size(); ++i) {
     if (!inside[i]) rest.emplace_back(i);

@@ -72,7 +72,10 @@ struct BlockFacts {
 
 /// What a layout's cost depends on of a model that is mostly repeated blocks, per sample.
 struct TransformerFacts {
-  std::vector<BlockFacts> blocks;   ///< classes of blocks, in the order of the model
+  std::vector<BlockFacts> blocks;  ///< classes of blocks, in the order of the model
+  /// Class of each block in the order of the model, where a list tells equal ones apart; empty:
+  /// classes lie evenly.
+  std::vector<int> order;
   BlockFacts outside;               ///< head and loss; repeats is 1
   double embedding_parameters = 0;  ///< looked up, not multiplied with; a tied head's are here too
   double logits_elements = 0;       ///< of the last product

@@ -73,6 +73,11 @@ void add_sends(const LayoutStages& stages, StepWork& work) {
 
 StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
                      const Accelerator& device) {
+  return layout_work(stages, layout, std::vector<Accelerator>{device});
+}
+
+StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
+                     const std::vector<Accelerator>& ranks) {
   StepWork work;
   const bool gathers = stages.shards_by_block;
   for (const LayoutStage& stage : stages.stages) {
@@ -102,7 +107,9 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
   if (stages.stages.front().copies.each_micro_batch) work.drain = ReduceWhen::each;
   work.together_s = stages.step_s + stages.loading_s;
   work.optimizer_together = true;
-  if (device.max_w > 0) {
+  const auto has_watts = [](const Accelerator& device) { return device.max_w > 0; };
+  if (!std::ranges::all_of(ranks, has_watts)) return work;
+  for (const Accelerator& device : ranks) {
     // Nothing is idle inside a step: the floor is what waiting draws.
     const double span = std::max(0.0, device.max_w - device.idle_w);
     work.power.push_back(

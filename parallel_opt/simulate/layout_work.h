@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "parallel_opt/cost/layout_cost.h"
 #include "parallel_opt/simulate/step_work.h"
 
@@ -10,5 +12,8 @@ namespace parallel_opt {
 /// are groups of their own. `backward` is halved between inputs and weights, as the products are.
 StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
                      const Accelerator& device);
+/// Power by rank of the pipeline.
+StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
+                     const std::vector<Accelerator>& ranks);
 
 }  // namespace parallel_opt

@@ -255,6 +255,44 @@ TEST(Estimate, SlowestDeviceOfAMixedClusterDecides) {
             fast["step_time_s"]["value"].get<double>());
 }
 
+TEST(Estimate, StagesOfAMixedClusterRunOnTheirOwnDevices) {
+  const std::vector<std::string> flags = {"--pipeline",     "2",  "--tensor",      "8",
+                                          "--global-batch", "32", "--micro-batch", "1"};
+  const auto simulated = [&](const char* cluster) {
+    std::vector<std::string> words = {"simulate", kModel, "--cluster", cluster, "--json"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    const CliRun run = run_cli(words);
+    EXPECT_EQ(run.code, 0) << run.err;
+    return json::parse(run.out);
+  };
+  const char* const both = "8xH100-SXM-80GB+8xA100-SXM-80GB";
+  const json fast = simulated("2n8xH100-SXM-80GB"), slow = simulated("2n8xA100-SXM-80GB");
+  const json d = simulated(both);
+  EXPECT_NEAR(d["ranks"][0]["busy_s"].get<double>() / fast["ranks"][0]["busy_s"].get<double>(), 1,
+              0.05);
+  EXPECT_NEAR(d["ranks"][1]["busy_s"].get<double>() / slow["ranks"][1]["busy_s"].get<double>(), 1,
+              0.05);
+  const json e = document(flags, both);
+  EXPECT_NEAR(d["step_time_s"].get<double>() / e["step_time_s"]["value"].get<double>(), 1, 0.06);
+  const json placement = {"stage 0 on 8 H100-SXM-80GB", "stage 1 on 8 A100-SXM-80GB"};
+  EXPECT_EQ(e["placement"], placement);
+  EXPECT_EQ(d["placement"], placement);
+  EXPECT_FALSE(fast.contains("placement"));
+  EXPECT_THAT(estimate(flags, both).out, HasSubstr("\nstage 1 on 8 A100-SXM-80GB\n"));
+  // A layout that leaves the slow devices out runs without them.
+  const std::vector<std::string> few = {"--tensor", "8", "--data", "1", "--micro-batch", "1"};
+  EXPECT_EQ(document(few, both)["step_time_s"], document(few, "8xH100-SXM-80GB")["step_time_s"]);
+  EXPECT_EQ(document({"--micro-batch", "1"}, both)["placement"],
+            json({"all on 8 H100-SXM-80GB and 8 A100-SXM-80GB, all as slow as the slowest"}));
+}
+
+TEST(Estimate, TheMemoryOfEveryStagesDevicesIsALimit) {
+  const std::vector<std::string> flags = {"--pipeline", "2", "--data", "1", "--global-batch", "8"};
+  const json d = document(flags, "1xH100-SXM-80GB+1xV100-SXM2-16GB");
+  EXPECT_EQ(d["fits"], true);
+  EXPECT_LT(d["memory_limit_bytes"].get<double>(), 17.2e9);
+}
+
 TEST(Estimate, OffloadingMovesBytesToTheHostsAndSaysWhetherTheyHoldThem) {
   const std::vector<std::string> flags = {"--shard", "3", "--micro-batch", "1"};
   const auto with = [&](const char* offload) {

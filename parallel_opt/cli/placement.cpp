@@ -1,0 +1,80 @@
+#include "parallel_opt/cli/placement.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "parallel_opt/base/text.h"
+
+namespace parallel_opt {
+namespace {
+
+/// "8 H100-SXM-80GB"; of several kinds the slowest decides.
+std::string kinds_of(const Cluster& cluster, const std::vector<std::size_t>& devices) {
+  std::vector<std::pair<std::string, int>> kinds;
+  for (const std::size_t i : devices) {
+    const std::string& name = cluster.devices[i].name;
+    auto kind = std::ranges::find(kinds, name, &std::pair<std::string, int>::first);
+    if (kind == kinds.end()) kind = kinds.insert(kind, {name, 0});
+    ++kind->second;
+  }
+  std::vector<std::string> parts;
+  for (const auto& [name, count] : kinds) parts.push_back(std::to_string(count) + " " + name);
+  return join(parts, " and ") + (parts.size() > 1 ? ", all as slow as the slowest" : "");
+}
+
+/// "stages 0 to 3 on 8 H100-SXM-80GB each".
+std::vector<std::string> words_of(const Cluster& cluster, const std::vector<RankDevices>& ranks,
+                                  const ParallelLayout& layout) {
+  std::set<std::string> names;
+  std::vector<std::string> kinds, words;
+  for (const RankDevices& rank : ranks) {
+    kinds.push_back(kinds_of(cluster, rank.of_cluster));
+    for (const std::size_t i : rank.of_cluster) names.insert(cluster.devices[i].name);
+  }
+  if (names.size() < 2) return words;
+  const bool plain = layout.virtual_stages <= 1 && layout.schedule != ScheduleKind::dualpipe;
+  const std::string one = plain ? "stage " : "rank ", several = plain ? "stages " : "ranks ";
+  for (std::size_t first = 0; first < kinds.size();) {
+    std::size_t next = first;
+    while (next < kinds.size() && kinds[next] == kinds[first]) ++next;
+    const bool alone = next == first + 1;
+    std::string who = alone ? one + std::to_string(first)
+                            : several + std::to_string(first) + " to " + std::to_string(next - 1);
+    if (kinds.size() == 1) who = "all";
+    words.push_back(who + " on " + kinds[first] + (alone ? "" : " each"));
+    first = next;
+  }
+  return words;
+}
+
+double mean_price(const Cluster& cluster, const std::vector<RankDevices>& ranks) {
+  double sum = 0, count = 0;
+  for (const RankDevices& rank : ranks) {
+    for (const std::size_t i : rank.of_cluster) {
+      const std::optional<Uncertain>& price = cluster.devices[i].usd_per_hour;
+      if (!price) return 0;
+      sum += price->value;
+      count += 1;
+    }
+  }
+  return count > 0 ? sum / count : 0;
+}
+
+}  // namespace
+
+PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout& layout) {
+  const std::vector<RankDevices> ranks =
+      devices_of_ranks(cluster, job.precision, layout.pipeline, layout.devices());
+  PlacedLayout out;
+  for (const RankDevices& rank : ranks) {
+    out.devices.push_back(rank.device);
+    if (!job.memory_limit_bytes) continue;
+    out.devices.back().memory_bytes = double(job.memory_limit_bytes->value) / kUsableMemory;
+  }
+  out.words = words_of(cluster, ranks, layout);
+  out.usd_per_hour = mean_price(cluster, ranks);
+  return out;
+}
+
+}  // namespace parallel_opt

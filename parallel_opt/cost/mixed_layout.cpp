@@ -1,0 +1,321 @@
+#include "parallel_opt/cost/mixed_layout.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+
+#include "parallel_opt/cost/layout_model.h"
+
+namespace parallel_opt {
+namespace {
+
+/// How many blocks of each class of the facts.
+using Counts = std::vector<double>;
+
+/// Of stages in the order of the model.
+std::vector<Counts> blocks_of_stages(const TransformerFacts& facts,
+                                     const std::vector<LayoutStage>& stages) {
+  std::vector<Counts> counts;
+  std::size_t next = 0;
+  for (const LayoutStage& stage : stages) {
+    Counts& own = counts.emplace_back(facts.blocks.size(), 0);
+    const std::size_t last = std::min(facts.order.size(), next + std::size_t(stage.layers));
+    for (; next < last; ++next) own[std::size_t(facts.order[next])] += 1;
+  }
+  return counts;
+}
+
+/// Facts whose mean block is that of these: as many blocks as the model has.
+TransformerFacts with_blocks(const TransformerFacts& facts, const Counts& counts) {
+  double all = 0;
+  for (const double count : counts) all += count;
+  if (all <= 0) return facts;
+  TransformerFacts own = facts;
+  for (std::size_t c = 0; c < counts.size(); ++c) {
+    own.blocks[c].repeats = counts[c] * facts.layers() / all;
+  }
+  std::erase_if(own.blocks, [](const BlockFacts& block) { return block.repeats <= 0; });
+  return own;
+}
+
+int count_of_stages(const ParallelLayout& l) {
+  return std::max(1, l.pipeline) * std::max(1, l.virtual_stages);
+}
+
+int rank_of_stage(const ParallelLayout& l, int stage) {
+  const int ranks = std::max(1, l.pipeline);
+  const bool in_v = l.schedule == ScheduleKind::zb_v || l.schedule == ScheduleKind::dualpipe_v;
+  return in_v && stage >= ranks ? 2 * ranks - 1 - stage : stage % ranks;
+}
+
+}  // namespace
+
+/// The ranks of one pipeline. Ranks and stages with the same device and blocks share a model.
+class MixedPipeline {
+ public:
+  MixedPipeline(const TransformerFacts& facts, const std::vector<Accelerator>& devices,
+                const SoftwareStack& stack, const ParallelLayout& layout, const LayoutParameters& p)
+      : facts_(facts),
+        devices_(devices),
+        stack_(stack),
+        l_(layout),
+        p_(p),
+        base_(facts, devices.front(), stack, layout, p) {
+    usual_ = base_.stages();
+    blocks_ = blocks_of_stages(facts, usual_.stages);
+    read_stages();
+    read_ranks();
+  }
+
+  MixedCost cost() const;
+  LayoutStages stages() const;
+
+ private:
+  /// What ranks or stages have in common.
+  struct Kind {
+    const Accelerator* device = nullptr;
+    Counts blocks;
+    TransformerFacts facts;
+    LayoutStages stages;  ///< all, as if they were of this kind
+  };
+  struct Rank {
+    const Kind* kind = nullptr;
+    double layers = 0;   ///< that one micro-batch passes, the mean
+    double of_head = 0;  ///< of the micro-batches
+    LayoutModel::StageTimes times;
+    LayoutModel::StageParameters own;
+  };
+
+  int ranks() const { return std::max(1, l_.pipeline); }
+  bool two_copies() const { return ranks() > 1 && l_.schedule == ScheduleKind::dualpipe; }
+  LayoutModel model(const Kind& kind) const {
+    LayoutModel own(kind.facts, *kind.device, stack_, l_, p_);
+    own.place_as(base_);
+    return own;
+  }
+  const Kind& kind_of(const Accelerator& device, const Counts& blocks);
+  const Accelerator& device_of_stage(int stage) const;
+  void read_stages();
+  void read_ranks();
+  double one_f_one_b_s(double send_s) const;
+  double bubble_s(std::size_t slow, double send_s) const;
+  double send_s() const;
+  LayoutCost bill(std::size_t slow) const;
+  void add_memory(MixedCost& out) const;
+
+  const TransformerFacts& facts_;
+  const std::vector<Accelerator>& devices_;
+  const SoftwareStack& stack_;
+  const ParallelLayout& l_;
+  const LayoutParameters& p_;
+  LayoutModel base_;
+  LayoutStages usual_;
+  std::vector<Counts> blocks_;  ///< by stage
+  std::deque<Kind> kinds_;
+  std::vector<const Kind*> of_stage_;
+  std::vector<Rank> ranks_;
+};
+
+const MixedPipeline::Kind& MixedPipeline::kind_of(const Accelerator& device, const Counts& blocks) {
+  for (const Kind& kind : kinds_) {
+    if (*kind.device == device && kind.blocks == blocks) return kind;
+  }
+  Kind& kind = kinds_.emplace_back(Kind{&device, blocks, with_blocks(facts_, blocks), {}});
+  kind.stages = model(kind).stages();
+  return kind;
+}
+
+/// A stage of DualPipe is also that of the rank at the other end.
+const Accelerator& MixedPipeline::device_of_stage(int stage) const {
+  const Accelerator& own = devices_[std::size_t(rank_of_stage(l_, stage))];
+  if (!two_copies()) return own;
+  const Accelerator& other = devices_[std::size_t(ranks() - 1 - stage)];
+  return other.flops_per_s < own.flops_per_s ? other : own;
+}
+
+void MixedPipeline::read_stages() {
+  for (int i = 0; i < count_of_stages(l_); ++i) {
+    of_stage_.push_back(&kind_of(device_of_stage(i), blocks_[std::size_t(i)]));
+  }
+}
+
+void MixedPipeline::read_ranks() {
+  ranks_.resize(std::size_t(ranks()));
+  std::vector<Counts> blocks(ranks_.size(), Counts(facts_.blocks.size(), 0));
+  const int count = count_of_stages(l_);
+  const double share = two_copies() ? 0.5 : 1;  // of the micro-batches
+  const auto add = [&](std::size_t at, int i) {
+    Rank& rank = ranks_[at];
+    const LayoutStage& stage = of_stage_[std::size_t(i)]->stages.stages[std::size_t(i)];
+    rank.layers += share * stage.layers;
+    if (i == count - 1) rank.of_head = share;
+    rank.times.forward_s += share * (stage.forward_s + stage.forward_exposed_s);
+    rank.times.backward_s +=
+        share * (stage.backward_s + stage.recompute_s + stage.backward_exposed_s);
+    rank.times.weights_s += share * stage.weights_s;
+    rank.own = rank.own + base_.parameters_of(stage.layers, i == 0, i == count - 1);
+    for (std::size_t c = 0; c < blocks[at].size(); ++c) {
+      blocks[at][c] += blocks_[std::size_t(i)][c];
+    }
+  };
+  for (int i = 0; i < count; ++i) {
+    add(std::size_t(rank_of_stage(l_, i)), i);
+    if (two_copies()) add(std::size_t(ranks() - 1 - i), i);
+  }
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    const Accelerator& own = two_copies() ? device_of_stage(int(r)) : devices_[r];
+    ranks_[r].kind = &kind_of(own, blocks[r]);
+  }
+}
+
+double MixedPipeline::send_s() const {
+  double most = 0;
+  for (const Kind& kind : kinds_) most = std::max(most, model(kind).send_s());
+  return most;
+}
+
+/// Of 1F1B from its first to its last action: the longest of what each rank makes of it. A rank
+/// begins when those ahead have passed the first micro-batch on, and ends with theirs for the last.
+/// Between, the forwards that it runs ahead fill the first one's way to the end and back, and as
+/// many backwards the last one's; and backwards come as far apart as they leave any rank behind.
+double MixedPipeline::one_f_one_b_s(double send_s) const {
+  const double m = std::max(1.0, l_.micro_batches);
+  double longest = 0, spread = 0;
+  LayoutModel::StageTimes behind, all;
+  for (const Rank& rank : ranks_) all = all + rank.times;
+  for (std::size_t r = ranks_.size(); r-- > 0;) {
+    const LayoutModel::StageTimes& own = ranks_[r].times;
+    const double f = own.forward_s, b = own.backward_s;
+    const double later = double(ranks_.size() - 1 - r), filled = std::min(later, m - 1);
+    const double there_and_back = behind.sum() + later * send_s;
+    spread = std::max(spread, (m - 1 - filled) * (f + b) + filled * b);
+    const double first_waits = std::max(0.0, there_and_back - filled * f);
+    const double steady = m * f + (m - 1 - filled) * b + (m - 1 > filled ? first_waits : 0) +
+                          std::max(there_and_back, filled * b) + b;
+    const double spaced = f + there_and_back + spread + b;
+    const double ahead = all.sum() - behind.sum() - own.sum() + double(r) * send_s;
+    longest = std::max(longest, ahead + std::max(steady, spaced));
+    behind = behind + own;
+  }
+  return longest;
+}
+
+/// What the slowest rank waits for.
+double MixedPipeline::bubble_s(std::size_t slow, double send_s) const {
+  const double m = std::max(1.0, l_.micro_batches);
+  if (l_.schedule == ScheduleKind::one_f_one_b && l_.virtual_stages <= 1) {
+    return std::max(0.0, one_f_one_b_s(send_s) - m * ranks_[slow].times.sum());
+  }
+  LayoutModel::StageTimes rest;
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    if (r != slow) rest = rest + ranks_[r].times;
+  }
+  return model(*ranks_[slow].kind).bubble_s(rest, send_s);
+}
+
+LayoutCost MixedPipeline::bill(std::size_t slow) const {
+  const LayoutModel own = model(*ranks_[slow].kind);
+  const double send = send_s();
+  return own.bill(own.passes(), {.layers = ranks_[slow].layers,
+                                 .of_head = ranks_[slow].of_head,
+                                 .send_s = send,
+                                 .bubble_s = bubble_s(slow, send)});
+}
+
+/// Later ranks of 1F1B hold one micro-batch less each, of interleaved stages two of one stage.
+void MixedPipeline::add_memory(MixedCost& out) const {
+  const double flying = base_.in_flight(), chunks = base_.chunks();
+  const double less = base_.keeps_less_each_stage() ? (chunks > 1 ? 2 / chunks : 1) : 0;
+  double fullest = -1, fullest_host = -1, host_bytes = 0;
+  for (std::size_t r = 0; r < ranks_.size(); ++r) {
+    const Rank& rank = ranks_[r];
+    const LayoutModel own = model(*rank.kind);
+    // A rank of DualPipe has a stage of either copy; each holds its part of what is in flight.
+    const double in_flight = std::max(1.0, flying - less * double(r));
+    const LayoutCost held =
+        own.held(rank.own, rank.layers * in_flight, rank.of_head > 0, own.kept_of_blocks());
+    if (r == 0) {
+      out.cost.first_stage_bytes = held.memory_bytes();
+      out.cost.first_stage_unused = held.unused_bytes;
+    }
+    const auto share = [](double bytes, double of) { return of > 0 ? bytes / of : bytes; };
+    const double full = share(held.memory_bytes(), devices_[r].memory_bytes);
+    if (full > fullest) {
+      fullest = full;
+      out.fullest = int(r);
+      out.cost.take_memory(held);
+    }
+    const double host = share(held.host_bytes, devices_[r].host.memory_bytes);
+    if (host > fullest_host) {
+      fullest_host = host;
+      out.fullest_host = int(r);
+      host_bytes = held.host_bytes;
+    }
+  }
+  out.cost.host_bytes = host_bytes;
+}
+
+MixedCost MixedPipeline::cost() const {
+  const auto slower = [](const Rank& a, const Rank& b) { return a.times.sum() < b.times.sum(); };
+  const auto slow = std::size_t(std::ranges::max_element(ranks_, slower) - ranks_.begin());
+  MixedCost out;
+  out.cost = bill(slow);
+  const auto at_the_end = [](const LayoutCost& c) {
+    return c.data_s + c.optimizer_s + c.offload_s;
+  };
+  // Of the others, who has most to exchange and to update is waited for at the end.
+  for (const Kind& kind : kinds_) {
+    const auto rank = std::ranges::find(ranks_, &kind, &Rank::kind);
+    if (rank == ranks_.end() || &kind == ranks_[slow].kind) continue;
+    const LayoutCost other = bill(std::size_t(rank - ranks_.begin()));
+    if (at_the_end(other) <= at_the_end(out.cost)) continue;
+    out.cost.data_s = other.data_s;
+    out.cost.optimizer_s = other.optimizer_s;
+    out.cost.offload_s = other.offload_s;
+  }
+  const double share = out.cost.busy_s / std::max(1e-12, ranks_[slow].times.sum());
+  for (const Rank& rank : ranks_) out.busy_s.push_back(share * rank.times.sum());
+  add_memory(out);
+  return out;
+}
+
+LayoutStages MixedPipeline::stages() const {
+  LayoutStages out = usual_;
+  for (std::size_t i = 0; i < of_stage_.size(); ++i) {
+    const LayoutStages& own = of_stage_[i]->stages;
+    out.stages[i] = own.stages[i];
+    out.link_bytes_per_s = std::min(out.link_bytes_per_s, own.link_bytes_per_s);
+    out.link_latency_s = std::max(out.link_latency_s, own.link_latency_s);
+    out.copy_bytes_per_s = std::min(out.copy_bytes_per_s, own.copy_bytes_per_s);
+  }
+  const LayoutCost closed = cost().cost;
+  out.step_s = closed.other_s;
+  out.loading_s = closed.loading_s;
+  return out;
+}
+
+bool ranks_differ(const TransformerFacts& facts, const std::vector<Accelerator>& devices,
+                  const ParallelLayout& layout) {
+  if (layout.pipeline <= 1) return false;
+  const auto same = [&](const Accelerator& one) { return one == devices.front(); };
+  if (!std::ranges::all_of(devices, same)) return true;
+  const auto rule = [](const BlockFacts& block) { return block.recompute; };
+  const auto alike = [&](const BlockFacts& block) {
+    return rule(block) == rule(facts.blocks.front());
+  };
+  return !std::ranges::all_of(facts.blocks, alike);
+}
+
+MixedCost mixed_cost(const TransformerFacts& facts, const std::vector<Accelerator>& devices,
+                     const SoftwareStack& stack, const ParallelLayout& layout,
+                     const LayoutParameters& p) {
+  return MixedPipeline(facts, devices, stack, layout, p).cost();
+}
+
+LayoutStages mixed_stages(const TransformerFacts& facts, const std::vector<Accelerator>& devices,
+                          const SoftwareStack& stack, const ParallelLayout& layout,
+                          const LayoutParameters& p) {
+  return MixedPipeline(facts, devices, stack, layout, p).stages();
+}
+
+}  // namespace parallel_opt
