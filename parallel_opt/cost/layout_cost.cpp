@@ -62,16 +62,34 @@ double longer(double a, double b) noexcept {
 
 double BlockTime::whole() const noexcept { return longer(work(), host); }
 
+LayoutInvariants layout_invariants(const TransformerFacts& facts, const Accelerator& device,
+                                   const LayoutParameters& p) noexcept {
+  LayoutInvariants same;
+  const double share = sustained_share(device, p);
+  same.sustained = share;
+  same.half_rate = device.half_flops_per_s * share;
+  same.rate = device.flops_per_s * (device.narrow ? std::min(std::max(share, kMostEfficient),
+                                                             share * p.narrow_efficiency)
+                                                  : share);
+  same.inner_half = p.inner_half * std::min(same.rate, same.half_rate) / device.bytes_per_s;
+  same.layers = facts.layers();
+  double head = 0, blocks = 0;
+  for (const Product& one : facts.outside.products) head += one.flops();
+  for (const BlockFacts& block : facts.blocks) {
+    for (const Product& one : block.products) blocks += block.repeats * one.flops();
+  }
+  same.head_layers = blocks > 0 ? head / (blocks / same.layers) : 0;
+  return same;
+}
+
 LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& device,
                          const SoftwareStack& stack, const ParallelLayout& layout,
-                         const LayoutParameters& p) noexcept
+                         const LayoutParameters& p, const LayoutInvariants& same) noexcept
     : facts_(facts), device_(device), stack_(stack), l_(layout), p_(p) {
-  const double share = sustained_share(device, p);
-  sustained_ = share;
-  half_rate_ = device.half_flops_per_s * share;
-  rate_ = device.flops_per_s *
-          (device.narrow ? std::min(std::max(share, kMostEfficient), share * p.narrow_efficiency)
-                         : share);
+  sustained_ = same.sustained;
+  half_rate_ = same.half_rate;
+  rate_ = same.rate;
+  inner_half_ = same.inner_half;
   memory_rate_ = device.bytes_per_s * kMemoryShare;
   tensor_ = std::max(1, layout.tensor);
   pipeline_ = std::max(1, layout.pipeline);
@@ -80,24 +98,17 @@ LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& devic
   replicas_ = double(std::max(1, layout.data)) * std::max(1, layout.context);
   nodes_ = std::max(1.0, layout.devices() / std::max(1.0, device.per_node));
   joined_ = std::min(layout.devices(), device.per_node);
-  layers_ = facts.layers();
-  double head = 0, blocks = 0;
-  for (const Product& one : facts.outside.products) head += one.flops();
-  for (const BlockFacts& block : facts.blocks) {
-    for (const Product& one : block.products) blocks += block.repeats * one.flops();
-  }
-  place_blocks(blocks > 0 ? head / (blocks / layers_) : 0);
+  layers_ = same.layers;
+  place_blocks(same.head_layers);
 }
 
 /// `count` equal products in one launch: tiles of all are dealt to the multiprocessors together.
 double LayoutModel::product(double rows, double n, double k, double count,
                             double rate) const noexcept {
   if (rows <= 0 || n <= 0 || k <= 0) return 0;
-  const double ridge = std::min(rate_, half_rate_) / device_.bytes_per_s;
   const double tiles = count * std::ceil(rows / kTileRows) * std::ceil(n / kTileColumns);
   const double waves = std::max(1.0, tiles) / device_.units;
-  const double arithmetic =
-      2 * rows * n * k / rate * (1 + p_.inner_half * ridge / k) * (waves + p_.wave) / waves;
+  const double arithmetic = 2 * rows * n / rate * (k + inner_half_) * (waves + p_.wave) / waves;
   const double moved = element_bytes() * (rows * k + n * k + rows * n) / memory_rate_;
   return count * longer(arithmetic, moved) + p_.kernel_s;
 }
@@ -235,11 +246,20 @@ LayoutModel::Passes LayoutModel::passes() const noexcept {
   Passes all;
   all.head_s = 3 * outer_products() + 3 * operators(facts_.outside) + loss_s();
   for (const BlockFacts& block : facts_.blocks) {
+    const double count = block.repeats;
     const BlockTime ahead = forward(block), back = backward(ahead);
-    all.forward_s += block.repeats * ahead.whole();
-    all.backward_s += block.repeats * back.whole();
-    all.again_s += block.repeats * again(block, ahead);
-    all.weights_s += block.repeats * back.weights();
+    const double ahead_s = ahead.whole(), back_s = back.whole(), again_s = again(block, ahead);
+    all.forward_s += count * ahead_s;
+    all.backward_s += count * back_s;
+    all.again_s += count * again_s;
+    all.weights_s += count * back.weights();
+    all.by_kind.products_s += count * (ahead.products + back.products);
+    all.by_kind.attention_s += count * (ahead.attention + back.attention);
+    all.by_kind.operators_s += count * (ahead.operators + back.operators);
+    all.by_kind.tensor_s += count * (ahead.tensor + back.tensor);
+    all.by_kind.expert_s += count * (ahead.expert + back.expert);
+    all.by_kind.context_s += count * (ahead.context + back.context);
+    all.by_kind.host_s += count * (ahead_s - ahead.work() + back_s - back.work());
   }
   return all;
 }
@@ -273,7 +293,15 @@ LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept
   LayoutCost cost;
   const double m = std::max(1.0, l_.micro_batches);
   const double share = layers_ > 0 ? pace.layers / layers_ : 0;
-  add_blocks(cost, m * share);
+  const double count = m * share;
+  cost.products_s = count * all.by_kind.products_s;
+  cost.attention_s = count * all.by_kind.attention_s;
+  cost.operators_s = count * all.by_kind.operators_s;
+  cost.tensor_s = count * all.by_kind.tensor_s;
+  cost.expert_s = count * all.by_kind.expert_s;
+  cost.context_s = count * all.by_kind.context_s;
+  cost.host_s = count * all.by_kind.host_s;
+  cost.recompute_s = count * all.again_s;
   cost.head_s = m * pace.of_head * all.head_s;
   const double slow =
       share * (all.forward_s + all.again_s + all.backward_s) + pace.of_head * all.head_s;
@@ -291,22 +319,6 @@ LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept
   cost.loading_s = waits_for_samples({l_.sample_s, l_.loader_workers, cores, cores},
                                      m * l_.micro_batch, cost.time_s());
   return cost;
-}
-
-/// Seconds of the slowest stage by kind. `scale`: its share of all blocks, times micro-batches.
-void LayoutModel::add_blocks(LayoutCost& cost, double scale) const noexcept {
-  for (const BlockFacts& block : facts_.blocks) {
-    const double count = scale * block.repeats;
-    const BlockTime ahead = forward(block), back = backward(ahead);
-    cost.products_s += count * (ahead.products + back.products);
-    cost.attention_s += count * (ahead.attention + back.attention);
-    cost.operators_s += count * (ahead.operators + back.operators);
-    cost.tensor_s += count * (ahead.tensor + back.tensor);
-    cost.expert_s += count * (ahead.expert + back.expert);
-    cost.context_s += count * (ahead.context + back.context);
-    cost.recompute_s += count * again(block, ahead);
-    cost.host_s += count * (ahead.whole() - ahead.work() + back.whole() - back.work());
-  }
 }
 
 double LayoutCost::time_s() const {
@@ -332,6 +344,18 @@ LayoutCost layout_cost(const TransformerFacts& facts, const Accelerator& device,
                        const SoftwareStack& stack, const ParallelLayout& layout,
                        const LayoutParameters& p) noexcept {
   return LayoutModel(facts, device, stack, layout, p).run();
+}
+
+LayoutEvaluator::LayoutEvaluator(const TransformerFacts& facts, const Accelerator& device,
+                                 const SoftwareStack& stack, const LayoutParameters& p) noexcept
+    : facts_(facts),
+      device_(device),
+      stack_(stack),
+      p_(p),
+      same_(layout_invariants(facts, device, p)) {}
+
+LayoutCost LayoutEvaluator::operator()(const ParallelLayout& layout) const noexcept {
+  return LayoutModel(facts_, device_, stack_, layout, p_, same_).run();
 }
 
 }  // namespace parallel_opt

@@ -150,6 +150,33 @@ LayoutCost layout_cost(const TransformerFacts& facts, const Accelerator& device,
                        const SoftwareStack& stack, const ParallelLayout& layout,
                        const LayoutParameters& p) noexcept;
 
+/// What no layout of a model on a device changes.
+struct LayoutInvariants {
+  double sustained = 1;    ///< share of the peak under the power limit
+  double rate = 0;         ///< FLOP/s of products that are large enough
+  double half_rate = 0;    ///< likewise in 16 bits
+  double inner_half = 0;   ///< inner size of a product that costs as much again
+  double layers = 0;       ///< all blocks
+  double head_layers = 0;  ///< blocks that take as many FLOPs as what stands outside of them
+};
+LayoutInvariants layout_invariants(const TransformerFacts& facts, const Accelerator& device,
+                                   const LayoutParameters& p) noexcept;
+
+/// layout_cost() of many layouts: a million a second and core. What it is made of must outlive it.
+class LayoutEvaluator {
+ public:
+  LayoutEvaluator(const TransformerFacts& facts, const Accelerator& device,
+                  const SoftwareStack& stack, const LayoutParameters& p) noexcept;
+  LayoutCost operator()(const ParallelLayout& layout) const noexcept;
+
+ private:
+  const TransformerFacts& facts_;
+  const Accelerator& device_;
+  const SoftwareStack& stack_;
+  const LayoutParameters& p_;
+  LayoutInvariants same_;
+};
+
 /// Of a node with all its devices that the layout uses: what its memory is to hold.
 double host_memory_bytes(const LayoutCost& cost, const Accelerator& device,
                          const ParallelLayout& layout) noexcept;

@@ -3,34 +3,20 @@
 #include <algorithm>
 #include <cmath>
 
+#include "parallel_opt/cost/block_time.h"
 #include "parallel_opt/cost/layout_cost.h"
 
 /// What the files that make layout_cost() share.
 namespace parallel_opt {
 
-/// Seconds of one block, one pass.
-struct BlockTime {
-  double products = 0, attention = 0, operators = 0, tensor = 0, expert = 0, context = 0, host = 0;
-  double exponentials = 0;  ///< part of attention
-  double last_product = 0;  ///< part of products: the one whose result leaves the block
-  double work() const { return products + attention + operators + tensor + expert + context; }
-  double whole() const noexcept;  ///< what runs, or what the host takes to launch it
-  /// Of a backward: the pass for weights. The host is as late with its launches as with the rest.
-  double weights() const noexcept { return work() > 0 ? products / 2 * whole() / work() : 0; }
-};
-
-/// A group of ranks that exchange data, and what one of them gets through.
-struct RankGroup {
-  double ranks = 1;
-  double inside = 1;  ///< of them in one node
-  double bytes_per_s = 0;
-  bool crosses() const { return ranks > inside; }
-};
-
 class LayoutModel {
  public:
   LayoutModel(const TransformerFacts& facts, const Accelerator& device, const SoftwareStack& stack,
-              const ParallelLayout& layout, const LayoutParameters& p) noexcept;
+              const ParallelLayout& layout, const LayoutParameters& p,
+              const LayoutInvariants& same) noexcept;
+  LayoutModel(const TransformerFacts& facts, const Accelerator& device, const SoftwareStack& stack,
+              const ParallelLayout& layout, const LayoutParameters& p) noexcept
+      : LayoutModel(facts, device, stack, layout, p, layout_invariants(facts, device, p)) {}
 
   LayoutCost run() const noexcept;
   LayoutStages stages() const;
@@ -103,6 +89,7 @@ class LayoutModel {
   /// All blocks, and what stands outside of them both ways, one micro-batch.
   struct Passes {
     double forward_s = 0, backward_s = 0, again_s = 0, weights_s = 0, head_s = 0;
+    LayoutCost by_kind;  ///< the first two, of one micro-batch
   };
   Passes passes() const noexcept;
   /// Of the rank that sets the pace.
@@ -113,7 +100,6 @@ class LayoutModel {
     double bubble_s = 0;
   };
   LayoutCost bill(const Passes& all, const Pace& pace) const noexcept;
-  void add_blocks(LayoutCost& cost, double scale) const noexcept;
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;
   double chunks() const noexcept;
   double in_flight() const noexcept;
@@ -237,6 +223,7 @@ class LayoutModel {
   const ParallelLayout& l_;
   const LayoutParameters& p_;
   double half_rate_, rate_, memory_rate_;
+  double inner_half_;     ///< inner size of a product that costs as much again
   double sustained_ = 1;  ///< share of the peak under the power limit
   double tensor_, pipeline_, rows_, wide_split_, replicas_, nodes_;
   double joined_ = 1;  ///< devices that share the links of a node

@@ -153,6 +153,18 @@ TEST(LayoutProperties, MoreReplicasHoldNoMoreAndEnergyCoversIdling) {
   }
 }
 
+TEST(LayoutProperties, ManyLayoutsOfOneModelCostWhatEachCostsAlone) {
+  Draws draws;
+  const Drawn first = draws.next();
+  const LayoutEvaluator evaluate(first.facts, first.device, *first.stack, layout_parameters());
+  for (int i = 0; i < kDraws; ++i) {
+    const ParallelLayout layout = draws.next().layout;
+    const LayoutCost alone = first.cost(layout), among = evaluate(layout);
+    EXPECT_EQ(among.time_s(), alone.time_s()) << i;
+    EXPECT_EQ(among.memory_bytes(), alone.memory_bytes()) << i;
+  }
+}
+
 TEST(LayoutProperties, OffloadingHoldsNoMoreAndIsNoFaster) {
   Draws draws;
   for (int i = 0; i < kDraws; ++i) {

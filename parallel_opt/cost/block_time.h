@@ -1,0 +1,24 @@
+#pragma once
+
+namespace parallel_opt {
+
+/// Seconds of one block, one pass.
+struct BlockTime {
+  double products = 0, attention = 0, operators = 0, tensor = 0, expert = 0, context = 0, host = 0;
+  double exponentials = 0;  ///< part of attention
+  double last_product = 0;  ///< part of products: the one whose result leaves the block
+  double work() const { return products + attention + operators + tensor + expert + context; }
+  double whole() const noexcept;  ///< what runs, or what the host takes to launch it
+  /// Of a backward: the pass for weights. The host is as late with its launches as with the rest.
+  double weights() const noexcept { return work() > 0 ? products / 2 * whole() / work() : 0; }
+};
+
+/// A group of ranks that exchange data, and what one of them gets through.
+struct RankGroup {
+  double ranks = 1;
+  double inside = 1;  ///< of them in one node
+  double bytes_per_s = 0;
+  bool crosses() const { return ranks > inside; }
+};
+
+}  // namespace parallel_opt
