@@ -20,7 +20,7 @@ struct RankState {
   std::vector<std::int32_t> needs = {};  ///< of the next compute task
   std::int32_t before = -1;              ///< last compute task of the action before
   std::int32_t before_2 = -1;            ///< and of the one before that
-  std::int32_t sent = -1;                ///< a send that compute waits for
+  std::vector<std::int32_t> sent = {};   ///< sends that compute waits for
   std::int32_t last_reduce = -1;
   double stall_s = 0;    ///< that the next compute task waits for collectives beside it
   double reduces_s = 0;  ///< likewise for a stage's last, once its gradient has been handed on
@@ -194,8 +194,8 @@ void Lowering::rank_actions(RankState& state) {
 void Lowering::action(RankState& state, std::size_t i) {
   const std::vector<Action>& row = state.schedule->actions[at(state.position)];
   const Action& a = row[i];
-  state.needs.clear();
-  if (state.sent >= 0) state.needs.push_back(std::exchange(state.sent, -1));
+  state.needs.swap(state.sent);
+  state.sent.clear();
   if (work_.host_s > 0) {
     const std::int32_t host = stream(out_.ranks[at(state.rank)].host, {.rank = state.rank});
     state.needs.push_back(out_.graph.add(task_of(a, work_.host_s, TaskKind::host, host)));
@@ -383,7 +383,7 @@ void Lowering::message(RankState& state, const Action& a, int to_stage, std::int
               forward ? TaskKind::send_forward : TaskKind::send_backward, wire->stream));
   out_.graph.add_need(id, needed);
   (forward ? output_of_ : gradient_of_)[pair(schedule, a.stage, a.micro_batch)] = id;
-  if (work_.blocking_sends) state.sent = id;
+  if (work_.blocking_sends) state.sent.push_back(id);
 }
 
 bool Lowering::wants_gather(const RankState& state, const Action& a) const {
