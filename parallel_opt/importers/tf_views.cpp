@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 
 #include "parallel_opt/importers/tf_context.h"
 
@@ -161,11 +162,14 @@ struct AxisSlice {
 
 Dim slice_size(const Dim& whole, const AxisSlice& axis) {
   const bool forward = axis.step > 0;
+  // Where a walk may begin and end: 0 to `whole`, or backwards `whole` - 1 to -1.
+  const std::int64_t least = forward ? 0 : -1;
   const auto bound = [&](const std::optional<Dim>& at, bool is_end) -> Dim {
-    if (!at) return is_end == forward ? whole : sizes::fixed(forward ? 0 : -1);
-    if (!at->symbolic() && at->size < 0) return sizes::add(whole, *at);
-    if (!at->symbolic() && !whole.symbolic()) return sizes::minimum(*at, whole);
-    return *at;
+    const Dim most = sizes::add(whole, sizes::fixed(least));
+    if (!at) return is_end == forward ? most : sizes::fixed(least);
+    const Dim counted = !at->symbolic() && at->size < 0 ? sizes::add(whole, *at) : *at;
+    if (counted.symbolic() || most.symbolic()) return counted;
+    return sizes::fixed(std::clamp(counted.size, least, std::max(least, most.size)));
   };
   if (!forward && !axis.begin && !axis.end) {
     return sizes::ceil_divide(whole, sizes::fixed(-axis.step));
@@ -302,11 +306,15 @@ Values range(Context& c, const Node& node, const Values& in) {
   const auto& start = c.elements(in[0]);
   const auto& limit = c.elements(in[1]);
   const auto step = c.integer(in[2]);
-  const bool known =
-      start && limit && step && start->size() == 1 && limit->size() == 1 && *step > 0;
-  const Dim size =
-      known ? sizes::ceil_divide(sizes::subtract((*limit)[0], (*start)[0]), sizes::fixed(*step))
-            : c.new_size(sizes::fixed(1));
+  const bool known = start && limit && step && start->size() == 1 && limit->size() == 1 &&
+                     *step != 0 && *step != INT64_MIN;
+  Dim size = c.new_size(sizes::fixed(1));
+  if (known) {
+    const Dim &from = start->front(), &to = limit->front();
+    const Dim span = *step > 0 ? sizes::subtract(to, from) : sizes::subtract(from, to);
+    size = sizes::ceil_divide(span, sizes::fixed(std::abs(*step)));
+    if (size.size < 0) size = sizes::fixed(0);
+  }
   return {c.emit("aten.arange.start_step", {}, {c.at(in[0]).dtype, {size}})};
 }
 
