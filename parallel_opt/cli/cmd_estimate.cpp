@@ -228,6 +228,7 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   document.stack = stated.stack->name;
   document.layout = words(stated.layout, facts);
   if (!placed.words.empty()) document.placement = placed.words;
+  if (!placed.network.empty()) document.assumed_network = placed.network;
   judge_layout(facts, stated, placed, document);
   if (job.memory_limit_bytes) document.memory_limit_bytes = double(job.memory_limit_bytes->value);
   return document;
@@ -267,6 +268,7 @@ ExitCode run_estimate(const Args& args, const Console& console) {
     }
     console.out << '\n' << fits_text(document) << '\n';
     if (document.host_memory_bytes) console.out << host_text(document) << '\n';
+    if (document.assumed_network) console.out << *document.assumed_network << '\n';
   }
   return ExitCode::ok;
 }

@@ -143,6 +143,7 @@ struct EstimateDocument {
   int devices_used = 1;
   std::string layout;
   std::optional<std::vector<std::string>> placement;
+  std::optional<std::string> assumed_network;
   std::string stack;
 };
 
@@ -166,6 +167,8 @@ void fields(Visitor& visit, T& document) {
   visit("layout", document.layout, "in words");
   visit("placement", document.placement,
         "which stage runs on which devices, in words; absent: all are of one kind");
+  visit("assumed_network", document.assumed_network,
+        "between nodes, in words; absent: the cluster states it, or the layout is in one node");
   visit("stack", document.stack, "software stack whose rules were used");
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/hardware/preset.h"
 
 namespace parallel_opt {
 namespace {
@@ -48,6 +49,29 @@ std::vector<std::string> words_of(const Cluster& cluster, const std::vector<Rank
   return words;
 }
 
+/// Of a preset that does not state it (@400Gbps), where the layout needs it.
+std::string assumed_network(const Cluster& cluster, const std::vector<Accelerator>& devices,
+                            const ParallelLayout& layout) {
+  const auto states_it = [](const std::string& group) {
+    return group.find('@') != std::string::npos;
+  };
+  std::vector<std::string> usual;
+  for (const std::string& note : cluster.notes) {
+    const bool says = note.starts_with("host of ") || note.starts_with("their network");
+    if (says) usual.push_back(note.substr(0, note.find(';')));
+  }
+  const double inside = std::ranges::min(devices, {}, &Accelerator::per_node).per_node;
+  const bool needed = layout.devices() > inside;
+  if (!needed || usual.empty() || std::ranges::all_of(split_groups(cluster.name), states_it)) {
+    return "";
+  }
+  const double rate =
+      std::ranges::min(devices, {}, &Accelerator::network_bytes_per_s).network_bytes_per_s;
+  return "network between nodes: " + show(BytesPerSecond(rate)) +
+         " per device is assumed, as none is stated (" + join(usual, "; ") +
+         "); 2n8xH100@8x400Gbps states one";
+}
+
 double mean_price(const Cluster& cluster, const std::vector<RankDevices>& ranks) {
   double sum = 0, count = 0;
   for (const RankDevices& rank : ranks) {
@@ -73,6 +97,7 @@ PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout&
     out.devices.back().memory_bytes = double(job.memory_limit_bytes->value) / kUsableMemory;
   }
   out.words = words_of(cluster, ranks, layout);
+  out.network = assumed_network(cluster, out.devices, layout);
   out.usd_per_hour = mean_price(cluster, ranks);
   return out;
 }

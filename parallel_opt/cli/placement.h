@@ -12,6 +12,7 @@ namespace parallel_opt {
 struct PlacedLayout {
   std::vector<Accelerator> devices;  ///< by rank of the pipeline
   std::vector<std::string> words;    ///< who runs on which kind; empty where there is one kind
+  std::string network;               ///< assumed between its nodes; empty: stated, or not needed
   double usd_per_hour = 0;           ///< of one device, the mean; 0: not known of all
 };
 

@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/network_text.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
@@ -133,6 +134,26 @@ std::string contradiction(const TrainingRow& row, RowCase& out) {
   if (row.dtype.empty()) out.notes.emplace_back("dtype = 16 bits, as none is stated");
   if (!row.micro_batch) out.notes.emplace_back("micro_batch from global_batch and the layout");
   return "";
+}
+
+void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
+  const double per_node = out.device.per_node;
+  const bool in_racks = record.arch.starts_with("Grace-Blackwell") &&
+                        lower_case(row.gpu).find("nvl72") == std::string::npos;
+  if (in_racks && !row.gpus_per_node && out.layout.devices() > per_node) {
+    out.notes.push_back("nodes of " + std::to_string(std::int64_t(per_node)) +
+                        ", not a rack of 72 " + record.name + ", as gpus_per_node is blank");
+  }
+  if (out.layout.devices() <= per_node || network_by_text(row.interconnect, per_node)) return;
+  const std::string rate =
+      show(BytesPerSecond(out.device.network_bytes_per_s)) + " per " + record.name + " is assumed";
+  std::string usual = ", as neither it nor its usual machine is known";
+  if (record.host && record.host->adapter_bytes_per_s > 0) {
+    const auto source = record.sources.find(record.host->source);
+    const std::string text = source != record.sources.end() ? source->second : "its usual machine";
+    usual = " (" + text.substr(0, text.find(':')) + "), as no interconnect is stated";
+  }
+  out.notes.push_back("a network of " + rate + usual);
 }
 
 }  // namespace parallel_opt

@@ -492,6 +492,7 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (!seq && known != nullptr) seq = known->seq;
   if (!seq || *seq < 1) return "the sequence length is blank";
   if (std::string missing = fill_layout(row, out); !missing.empty()) return missing;
+  note_machine(row, *record, out);
   try {
     out.facts = facts_of(out.model, std::int64_t(*seq));
   } catch (const InputError& error) {

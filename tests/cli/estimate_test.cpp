@@ -286,6 +286,18 @@ TEST(Estimate, StagesOfAMixedClusterRunOnTheirOwnDevices) {
             json({"all on 8 H100-SXM-80GB and 8 A100-SXM-80GB, all as slow as the slowest"}));
 }
 
+TEST(Estimate, AnAssumedNetworkIsNamed) {
+  const std::vector<std::string> flags = {"--micro-batch", "1"};
+  EXPECT_THAT(estimate(flags, "2n8xV100-SXM2-16GB").out,
+              HasSubstr("\nnetwork between nodes: 5.00 GB/s per device is assumed, as none is "
+                        "stated (host of V100-SXM-16GB: DGX-1 data sheet: 4 x 100 Gbit/s"));
+  EXPECT_TRUE(document(flags, "2n8xV100-SXM2-16GB").contains("assumed_network"));
+  EXPECT_FALSE(document(flags, "2n8xV100-SXM2-16GB@25Gbps").contains("assumed_network"));
+  EXPECT_FALSE(document(flags, "8xV100-SXM2-16GB").contains("assumed_network"));
+  EXPECT_EQ(document(flags, "2n8xV100-SXM2-16GB")["step_time_s"],
+            document(flags, "2n8xV100-SXM2-32GB")["step_time_s"]);
+}
+
 TEST(Estimate, TheMemoryOfEveryStagesDevicesIsALimit) {
   const std::vector<std::string> flags = {"--pipeline", "2", "--data", "1", "--global-batch", "8"};
   const json d = document(flags, "1xH100-SXM-80GB+1xV100-SXM2-16GB");

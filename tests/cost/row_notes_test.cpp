@@ -1,3 +1,4 @@
+#include "parallel_opt/cost/accelerator.h"
 #include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
@@ -103,6 +104,66 @@ TEST(RowNotes, PaddleIsAStackOfItsOwn) {
   row.tp = 2;
   row.dp = 4;
   EXPECT_EQ(stack_of(row).name, "paddlenlp");
+}
+
+TEST(RowNotes, NameTheNetworkThatIsAssumed) {
+  TrainingRow row = llama_row("Megatron-LM");
+  const auto notes_of_network = [&] {
+    std::vector<std::string> found;
+    const RowCase taken = testing::case_of(row);
+    for (const std::string& note : taken.notes) {
+      if (note.starts_with("a network of ")) found.push_back(note);
+    }
+    return found;
+  };
+  row.gpu = "V100-SXM2-16GB";
+  row.gpus = row.dp = 8;
+  row.global_batch = 16;
+  row.micro_batch = 1;
+  EXPECT_EQ(notes_of_network().size(), 0u);  // one node
+  row.gpus = row.dp = 16;
+  EXPECT_EQ(notes_of_network(),
+            std::vector<std::string>{"a network of 6.25 GB/s per V100-SXM-16GB is assumed (DGX-1 "
+                                     "data sheet), as no interconnect is stated"});
+  row.interconnect = "RoCE";  // without a rate
+  EXPECT_EQ(notes_of_network().size(), 1u);
+  row.interconnect = "100 Gb/s per node";
+  EXPECT_EQ(notes_of_network().size(), 0u);
+  row.interconnect = "";
+  row.gpu = "A40";
+  EXPECT_EQ(notes_of_network(),
+            std::vector<std::string>{"a network of 1.25 GB/s per A40 is assumed, as neither it nor "
+                                     "its usual machine is known"});
+}
+
+TEST(RowNotes, NameTheNodesOfDevicesThatAreBoughtInRacks) {
+  TrainingRow row = llama_row("Megatron-LM");
+  row.gpus = row.dp = row.global_batch = 64;
+  row.micro_batch = 1;
+  const auto nodes = [&] {
+    const RowCase taken = testing::case_of(row);
+    for (const std::string& note : taken.notes) {
+      if (note.ends_with("as gpus_per_node is blank")) return note;
+    }
+    return std::string();
+  };
+  row.gpu = "GB200";
+  EXPECT_EQ(nodes(), "nodes of 4, not a rack of 72 GB200, as gpus_per_node is blank");
+  row.gpu = "GB300-NVL72";
+  EXPECT_EQ(nodes(), "");  // its name says so
+  row.gpu = "GB300";
+  row.gpus_per_node = 4;
+  EXPECT_EQ(nodes(), "");
+}
+
+TEST(RowNotes, MemorySizesOfOneChipHaveOneNetwork) {
+  // Where a fact says otherwise a record's source names it.
+  const auto network = [](const char* name) {
+    return accelerator_of(*find_device(load_database(), name), "fp16")->network_bytes_per_s;
+  };
+  EXPECT_EQ(network("V100-SXM-16GB"), network("V100-SXM-32GB"));
+  EXPECT_EQ(network("A100-SXM-40GB"), network("A100-SXM-80GB"));
+  EXPECT_EQ(network("GH200-96GB"), network("GH200-144GB"));
 }
 
 }  // namespace

@@ -144,8 +144,9 @@ TEST(Preset, UsualHostsDifferAndCanBeOverridden) {
     const Cluster cluster = preset_cluster(spec);
     return find_link(cluster, DeviceId(0), DeviceId(cluster.devices.size() - 1))->bytes_per_s.value;
   };
-  EXPECT_DOUBLE_EQ(between("2n8xA100-SXM-80GB"), 0.8 * 25e9);         // DGX A100: 8 x 200 Gbit/s
-  EXPECT_DOUBLE_EQ(between("2n8xV100-SXM-16GB"), 0.8 * 3.125e9 / 8);  // p3: 25 Gbit/s for eight
+  EXPECT_DOUBLE_EQ(between("2n8xA100-SXM-80GB"), 0.8 * 25e9);            // DGX A100: 8 x 200 Gbit/s
+  EXPECT_DOUBLE_EQ(between("2n8xV100-SXM-16GB"), 0.8 * 4 * 12.5e9 / 8);  // DGX-1, as with 32 GB
+  EXPECT_DOUBLE_EQ(between("2n8xV100-SXM-16GB@25Gbps"), 0.8 * 3.125e9 / 8);        // p3: for eight
   EXPECT_DOUBLE_EQ(between("2n8xA100-SXM-80GB@4x100Gbps"), 0.8 * 4 * 12.5e9 / 8);  // p4d
   EXPECT_DOUBLE_EQ(between("2n1xL4@25Gbps"), 0.8 * 3.125e9);
   EXPECT_EQ(preset_cluster("2n2xA40").notes,
