@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
 namespace {
@@ -179,18 +180,15 @@ void apply_limits(const std::string& text, DeviceRecord& record) {
   static const std::regex watts(R"(([0-9.]+)\s*W\s*limit)", std::regex::icase);
   static const std::regex memory(R"(([0-9]+)\s*GB)", std::regex::icase);
   std::smatch match;
-  if (std::regex_search(text, match, rate)) {
-    record.memory_bytes_per_s.value = std::stod(match[1]) * 1e12;
+  const auto stated = [&](const std::regex& pattern) -> std::optional<double> {
+    return std::regex_search(text, match, pattern) ? stated_number(match[1]) : std::nullopt;
+  };
+  if (const auto terabytes = stated(rate)) record.memory_bytes_per_s.value = *terabytes * 1e12;
+  if (const auto gigabytes = stated(memory); gigabytes && record.memory_bytes) {
+    const double bytes = *gigabytes * double(1LL << 30);
+    if (std::abs(bytes / record.memory_bytes->value - 1) > 0.1) record.memory_bytes->value = bytes;
   }
-  if (std::regex_search(text, match, memory) && record.memory_bytes) {
-    const double stated = std::stod(match[1]) * double(1LL << 30);
-    if (std::abs(stated / record.memory_bytes->value - 1) > 0.1)
-      record.memory_bytes->value = stated;
-  }
-  if (std::regex_search(text, match, watts) && record.max_w) {
-    const double limit = std::stod(match[1]);
-    record.max_w->value = limit;
-  }
+  if (const auto limit = stated(watts); limit && record.max_w) record.max_w->value = *limit;
 }
 
 }  // namespace

@@ -171,8 +171,16 @@ void set_peak(const RawRow& raw, TrainingRow& row, Fillings& filled) {
 
 std::string unusable_reason(const TrainingRow& row) {
   constexpr double kMost = 1e9;
+  constexpr std::size_t kLongest = 4096;  // searches go as deep as a text is long
   if (row.gpu.empty() && row.gpu_family.empty()) return "gpu is not stated";
+  const auto too_long = [&](std::string_view name) {
+    return std::string(name) + " is longer than " + std::to_string(kLongest) + " letters";
+  };
+  if (row.notes.size() > kLongest) return too_long("notes");
   for (const RowColumn& column : row_columns()) {
+    if (column.text != nullptr && (row.*column.text).size() > kLongest) {
+      return too_long(column.name);
+    }
     if (column.number == nullptr || column.number == &TrainingRow::params_b) continue;
     const std::optional<double>& number = row.*column.number;
     const bool may_be_zero = column.name == "experts" || column.name == "topk";

@@ -7,6 +7,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
 namespace {
@@ -37,7 +38,7 @@ double count_of(const std::string& digits, const std::string& word) {
   static const std::map<std::string, double> words = {{"single", 1},  {"dual", 2}, {"two", 2},
                                                       {"quad", 4},    {"four", 4}, {"eight", 8},
                                                       {"sixteen", 16}};
-  if (!digits.empty()) return std::stod(digits);
+  if (!digits.empty()) return stated_number(digits).value_or(0);
   const auto it = words.find(word);
   return it == words.end() ? 0 : it->second;
 }
@@ -57,7 +58,7 @@ double adapters(const std::string& before, const std::string& behind) {
   std::smatch match;
   if (std::regex_search(before, match, in_front)) return count_of(match[1], match[2]);
   if (std::regex_search(behind, match, after)) {
-    return std::stod(match[1].matched ? match[1] : match[2]);
+    return stated_number(match[1].matched ? match[1] : match[2]).value_or(0);
   }
   return 0;
 }
@@ -98,7 +99,9 @@ std::optional<Stated> first_rate(const std::string& text) {
     const bool ethernet = match.str(4) == "bE" || match.str(4) == "BE";
     if (!ethernet && is_inside(before, behind)) continue;
     const bool tera = match.str(2) == "T" || match.str(2) == "t";
-    const double one = std::stod(match[1]) * (tera ? 1e12 : 1e9) / (match[3].matched ? 1 : 8);
+    const std::optional<double> stated = stated_number(match[1]);
+    if (!stated) continue;
+    const double one = *stated * (tera ? 1e12 : 1e9) / (match[3].matched ? 1 : 8);
     const double count = adapters(before, behind);
     return Stated{one * std::max(1.0, count), count > 0};
   }
@@ -110,7 +113,8 @@ std::optional<Stated> first_rate(const std::string& text) {
   if (std::regex_search(low, match, named)) {
     const double generation = 12.5e9 * std::pow(2, double(std::string("ehnx").find(match.str(3))));
     const double one = match[4].matched ? std::stod(match[4]) * 1e9 / 8 : generation;
-    return Stated{count_of(match[1], match[2]) * one, true};
+    const double count = count_of(match[1], match[2]);
+    return count > 0 ? std::optional(Stated{count * one, true}) : std::nullopt;
   }
   if (std::regex_search(low, match, sized)) return Stated{std::stod(match[2]) * 1e9 / 8, false};
   return std::nullopt;

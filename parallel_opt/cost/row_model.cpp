@@ -15,6 +15,7 @@
 #include "parallel_opt/cost/row_checks.h"
 #include "parallel_opt/cost/row_offload.h"
 #include "parallel_opt/cost/row_words.h"
+#include "parallel_opt/cost/stated_number.h"
 #include "parallel_opt/importers/model.h"
 
 namespace parallel_opt {
@@ -89,7 +90,7 @@ std::optional<double> size_in_name(const std::string& name) {
   std::smatch match;
   const std::string low = lower_case(name);
   if (!std::regex_search(low, match, size)) return std::nullopt;
-  return std::stod(match[2]);
+  return stated_number(match[2]);
 }
 
 bool is_of_size(const KnownModel& model, const std::optional<double>& size) {
@@ -385,7 +386,8 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
     std::smatch match;
     if (!std::regex_search(row.notes, match, product)) return "tensor or pipeline degree is blank";
     // Megatron's rule: tensor parallelism inside a node, pipelines between.
-    const int both = std::stoi(match[1]);
+    const int both = int(std::min(stated_number(match[1]).value_or(0), 1e9));
+    if (both < 1) return "tensor or pipeline degree is blank";
     l.tensor = std::min<int>(both, int(out.device.per_node));
     l.pipeline = std::max(1, both / l.tensor);
   } else {

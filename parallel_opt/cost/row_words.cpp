@@ -7,6 +7,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/kept_products.h"
+#include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
 namespace {
@@ -76,7 +77,9 @@ std::optional<ShardingWords> sharding_in_words(const std::string& text) {
   ShardingWords found;
   static const std::regex shared(R"(shard ([0-9]+))");
   std::smatch match;
-  if (std::regex_search(text, match, shared)) found.degree = std::stoi(match[1]);
+  if (std::regex_search(text, match, shared)) {
+    if (const auto degree = stated_number(match[1])) found.degree = int(std::min(*degree, 1e9));
+  }
   found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"});
   auto stage = numbered(words, "zero");
   if (!stage) stage = numbered(words, "stage");

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <charconv>
+#include <optional>
+#include <string>
+#include <system_error>
+
+namespace parallel_opt {
+
+/// What digits in a text say; empty where that is no amount that anything has: "0", "1.2.3", one of
+/// 20 digits.
+inline std::optional<double> stated_number(const std::string& digits) {
+  double number = 0;
+  const char* const end = digits.data() + digits.size();
+  const auto [at, error] = std::from_chars(digits.data(), end, number);
+  if (error != std::errc() || at != end || !(number > 0 && number < 1e15)) return std::nullopt;
+  return number;
+}
+
+}  // namespace parallel_opt
