@@ -167,7 +167,7 @@ Dim slice_size(const Dim& whole, const AxisSlice& axis) {
   const auto bound = [&](const std::optional<Dim>& at, bool is_end) -> Dim {
     const Dim most = sizes::add(whole, sizes::fixed(least));
     if (!at) return is_end == forward ? most : sizes::fixed(least);
-    const Dim counted = !at->symbolic() && at->size < 0 ? sizes::add(whole, *at) : *at;
+    Dim counted = !at->symbolic() && at->size < 0 ? sizes::add(whole, *at) : *at;
     if (counted.symbolic() || most.symbolic()) return counted;
     return sizes::fixed(std::clamp(counted.size, least, std::max(least, most.size)));
   };

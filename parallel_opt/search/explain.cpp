@@ -178,7 +178,7 @@ std::string why_it_lost(const Plan& chosen, const Plan& other, const Job& job, b
            std::to_string(*job.steps) + " steps";
   }
   if (share <= 1e-9) return words.equal + std::string(" the chosen plan, which changes less");
-  const std::string text =
+  std::string text =
       words.objective == Objective::memory
           ? show_bytes(its.peak_memory_bytes.value - mine.peak_memory_bytes.value) + words.more
           : show_percent(share) + words.more;
