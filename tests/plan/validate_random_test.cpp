@@ -72,7 +72,7 @@ TEST(ValidateRandom, OneChangeOfAGoodPlanIsOneFaultAtItsPlace) {
       {"plan.precision", [](Plan& p) { p.precision = Precision::fp8; }},
       {"plan.recompute[0].block", [](Plan& p) { p.recompute = {{"", {"embed"}}}; }},
       {"plan.recompute[0].parts", [](Plan& p) { p.recompute = {{"embed", {"head"}}}; }},
-      {"plan.provenance.model_hash", [](Plan& p) { p.provenance.model_hash += "0"; }},
+      {"plan.provenance.model_hash", [](Plan& p) { p.provenance.model_hash += '0'; }},
       {"plan.provenance.cluster_hash", [](Plan& p) { p.provenance.cluster_hash = "x"; }},
       {"plan.estimate.peak_memory_bytes",
        [](Plan& p) { p.estimate.peak_memory_bytes.value = 8e9 + 1; }},

@@ -154,7 +154,7 @@ class XmlReader {
       if (skip(">")) break;
       if (!apart) fail("attributes stand together");
       const std::string attribute = name();
-      const bool bare = html_ && !text_.substr(at_).starts_with("=");
+      const bool bare = html_ && !text_.substr(at_).starts_with('=');
       if (!bare) want("=");
       if (!element.attributes.emplace(attribute, bare ? "" : value()).second) {
         fail("attribute " + attribute + " stands twice");
