@@ -264,6 +264,17 @@ LayoutModel::Passes LayoutModel::passes() const noexcept {
   return all;
 }
 
+/// Of a step on the mean rank, its optimizer included.
+double LayoutModel::computing_s(const Passes& all) const noexcept {
+  const LayoutCost& inside = all.by_kind;
+  const double passes = all.forward_s + all.again_s + all.backward_s + all.head_s -
+                        inside.tensor_s - inside.expert_s - inside.context_s;
+  const double on_device = l_.offload.fetched ? 1 : 1 - l_.offload.optimizer;
+  const double copies = two_copies() ? 2 : 1;
+  const double updates = copies * on_device * optimizer_s(parameters_of(layers_, true, true));
+  return (std::max(1.0, l_.micro_batches) * passes + updates) / pipeline_;
+}
+
 /// The stage with the head sets the pace, or one without.
 LayoutCost LayoutModel::run() const noexcept {
   const Passes all = passes();
@@ -285,6 +296,7 @@ LayoutCost LayoutModel::run() const noexcept {
   }
   pace.bubble_s = bubble_s(rest, pace.send_s);
   LayoutCost cost = bill(all, pace);
+  cost.busy_s = computing_s(all);
   add_memory(cost);
   return cost;
 }

@@ -98,7 +98,7 @@ struct LayoutCost {
   double first_stage_bytes = 0;   ///< of the first stage, where memory_bytes() is of the fullest
   double first_stage_unused = 0;  ///< of those, what the allocator holds beyond tensors
 
-  double busy_s = 0;     ///< of the slowest stage: compute
+  double busy_s = 0;     ///< compute of the mean rank
   double forward_s = 0;  ///< of one micro-batch on the slowest stage, collectives inside
   double backward_s = 0;
   double time_s() const;
@@ -131,6 +131,7 @@ struct LayoutStages {
   double boundary_bytes = 0;    ///< between stages, per micro-batch and rank
   double link_bytes_per_s = 0;  ///< between ranks of the pipeline
   double link_latency_s = 0;
+  double computing_share = 1;    ///< of passes' compute, beside collectives that nothing hides
   double copy_bytes_per_s = 0;   ///< to the host and back, each way
   double step_s = 0;             ///< once per step: host work, waiting for the slowest machine
   double loading_s = 0;          ///< waiting for samples, once per step

@@ -92,6 +92,7 @@ class LayoutModel {
     LayoutCost by_kind;  ///< the first two, of one micro-batch
   };
   Passes passes() const noexcept;
+  double computing_s(const Passes& all) const noexcept;
   /// Of the rank that sets the pace.
   struct Pace {
     double layers = 0;

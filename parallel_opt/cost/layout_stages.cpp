@@ -9,20 +9,23 @@ LayoutStages LayoutModel::stages() const {
   LayoutStages out;
   const int count = std::max(1, l_.pipeline) * std::max(1, l_.virtual_stages);
   LayoutStage layer;  // the mean block
-  double blocks = 0;
+  double blocks = 0, inside_s = 0;
   for (const BlockFacts& block : facts_.blocks) {
     const BlockTime ahead = forward(block, true), back = backward(ahead);
     const double n = block.repeats;
     // What a schedule hides behind other micro-batches is experts' traffic alone.
+    const auto collectives = [](const BlockTime& time) {
+      return time.tensor + time.expert + time.context;
+    };
     const auto exposed = [&](const BlockTime& time) {
-      return hides_experts() ? p_.gather_overlap * time.expert
-                             : time.tensor + time.expert + time.context;
+      return hides_experts() ? p_.gather_overlap * time.expert : collectives(time);
     };
     const double ahead_exposed = exposed(ahead), back_exposed = exposed(back);
     layer.forward_s += n * (ahead.whole() - ahead_exposed);
     layer.backward_s += n * (back.whole() - back_exposed);
     layer.forward_exposed_s += n * ahead_exposed;
     layer.backward_exposed_s += n * back_exposed;
+    inside_s += n * (collectives(ahead) + collectives(back) - ahead_exposed - back_exposed);
     layer.recompute_s += n * again(block, ahead);
     layer.weights_s += n * back.weights();
     blocks += n;
@@ -61,6 +64,8 @@ LayoutStages LayoutModel::stages() const {
     add_traffic(stage, own);
     out.stages.push_back(stage);
   }
+  const double compute_s = layer.forward_s + layer.recompute_s + layer.backward_s;
+  if (compute_s > 0) out.computing_share = 1 - inside_s / compute_s;
   add_ways(out);
   return out;
 }

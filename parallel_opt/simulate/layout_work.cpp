@@ -110,10 +110,10 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
   const auto has_watts = [](const Accelerator& device) { return device.max_w > 0; };
   if (!std::ranges::all_of(ranks, has_watts)) return work;
   for (const Accelerator& device : ranks) {
-    // Nothing is idle inside a step: the floor is what waiting draws.
+    // Nothing is idle inside a step: the floor is what waiting draws, for collectives too.
     const double span = std::max(0.0, device.max_w - device.idle_w);
-    work.power.push_back(
-        {device.idle_w + kWaitingPower * span, device.idle_w + kBusyPower * span, 0});
+    const double busy = std::lerp(kWaitingPower, kBusyPower, stages.computing_share);
+    work.power.push_back({device.idle_w + kWaitingPower * span, device.idle_w + busy * span, 0});
   }
   return work;
 }

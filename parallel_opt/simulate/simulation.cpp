@@ -137,6 +137,11 @@ double StepRun::exposed_share(std::int32_t id) const {
   return time.exposed_s > 0 ? time.exposed_s / (time.compute_s + time.exposed_s) : 0;
 }
 
+double StepRun::computing_s(std::int32_t id) const {
+  if (lowered.graph.tasks[at(id)].what() == TaskKind::stall) return 0;
+  return (end_s(id) - times.start_s[at(id)]) * (1 - exposed_share(id));
+}
+
 namespace {
 
 /// A rank's use, and its actions alone.
@@ -150,12 +155,13 @@ RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& st
   const TaskGraph& graph = run.lowered.graph;
   const RankStreams& streams = run.lowered.ranks[at(rank)];
   RankUse use{.rank = rank};
-  double first_s = -1, last_s = 0, in_actions_s = 0;
+  double first_s = -1, last_s = 0, in_actions_s = 0, computing_s = 0;
   for (std::int32_t id = graph.streams[at(streams.compute)].first; id >= 0;
        id = graph.tasks[at(id)].next) {
     const Task& task = graph.tasks[at(id)];
     const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
     use.busy_s += end_s - start_s;
+    computing_s += run.computing_s(id);
     if (task.what() == TaskKind::stall) {
       use.exposed_s += end_s - start_s;
       in_actions_s += end_s - start_s;
@@ -185,7 +191,7 @@ RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& st
     use.in_flight = std::max(use.in_flight, in_flight);
   }
   if (const DevicePower* power = run.power_of(rank)) {
-    use.energy_j = power->idle_w * run.step_s + (power->busy_w - power->idle_w) * use.busy_s +
+    use.energy_j = power->idle_w * run.step_s + (power->busy_w - power->idle_w) * computing_s +
                    power->communication_w * use.collective_s;
   }
   return {use, last_s, in_actions_s};

@@ -47,6 +47,9 @@ struct StepRun {
   double stream_busy_s(std::int32_t stream) const;
   /// Of a compute task's time, what it waits for collectives inside it.
   double exposed_share(std::int32_t id) const;
+  /// Of a compute task's time, what draws the power of computing: all but waits for collectives,
+  /// which are taken to come last.
+  double computing_s(std::int32_t id) const;
 
  private:
   void memory_of_actions(int rank, std::vector<MemoryStep>& steps) const;

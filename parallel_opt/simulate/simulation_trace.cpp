@@ -159,10 +159,12 @@ struct TraceBuilder {
     std::vector<std::pair<double, double>> changes = {{0, watts->idle_w}};
     const auto add = [&](std::int32_t stream, double more_w) {
       if (stream < 0 || more_w <= 0) return;
+      const bool computes = stream == streams.compute;
       const TaskGraph& graph = run.lowered.graph;
       for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
            id = graph.tasks[at(id)].next) {
-        const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
+        const double start_s = run.times.start_s[at(id)];
+        const double end_s = computes ? start_s + run.computing_s(id) : run.end_s(id);
         if (end_s <= start_s) continue;
         changes.emplace_back(start_s, more_w);
         changes.emplace_back(end_s, -more_w);
@@ -222,12 +224,13 @@ PowerCurve power_curve_of(const StepRun& run) {
   PowerCurve curve{.total_w = std::vector<double>(kParts, 0)};
   const double part_s = run.step_s / kParts;
   std::vector<double> rank_w(kParts);
-  const auto add = [&](std::int32_t stream, double more_w) {
+  const auto add = [&](std::int32_t stream, double more_w, bool computes = false) {
     if (stream < 0 || more_w <= 0 || part_s <= 0) return;
     const TaskGraph& graph = run.lowered.graph;
     for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
          id = graph.tasks[at(id)].next) {
-      const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
+      const double start_s = run.times.start_s[at(id)];
+      const double end_s = computes ? start_s + run.computing_s(id) : run.end_s(id);
       for (auto i = static_cast<std::size_t>(start_s / part_s); i < kParts; ++i) {
         const double from_s = static_cast<double>(i) * part_s;
         if (from_s >= end_s) break;
@@ -240,7 +243,7 @@ PowerCurve power_curve_of(const StepRun& run) {
     const DevicePower& watts = *run.power_of(rank);
     const RankStreams& streams = run.lowered.ranks[at(rank)];
     std::ranges::fill(rank_w, watts.idle_w);
-    add(streams.compute, watts.busy_w - watts.idle_w);
+    add(streams.compute, watts.busy_w - watts.idle_w, true);
     add(streams.gather, watts.communication_w);
     add(streams.reduce, watts.communication_w);
     const auto [least, most] = std::ranges::minmax(rank_w);

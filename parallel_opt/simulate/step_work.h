@@ -73,8 +73,8 @@ struct RouteWork {
 
 struct DevicePower {
   double idle_w = 0;
-  double busy_w = 0;           ///< while its compute stream works
-  double communication_w = 0;  ///< added while collectives run
+  double busy_w = 0;           ///< while it computes: no waits for collectives
+  double communication_w = 0;  ///< added while gathers and reductions run
   bool operator==(const DevicePower&) const = default;
 };
 

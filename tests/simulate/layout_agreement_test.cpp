@@ -38,7 +38,7 @@ class LayoutAgreement : public ::testing::Test {
 
   /// Simulated over estimated.
   struct Ratio {
-    double time = 0, memory = 0;
+    double time = 0, memory = 0, energy = 0;
   };
   Ratio ratio(const SoftwareStack& stack, const ParallelLayout& l) const {
     const LayoutCost closed = layout_cost(facts, device, stack, l, p);
@@ -50,7 +50,10 @@ class LayoutAgreement : public ::testing::Test {
     const SimulationResult events = simulate(work, schedules);
     double most = 0;
     for (const RankUse& use : events.ranks) most = std::max(most, double(use.peak_memory_bytes));
-    return {events.step_time_s / closed.time_s(), most / closed.memory_bytes()};
+    const Estimate estimate = layout_estimate(closed, facts, device, l, p);
+    const double pipelines = l.devices() / l.pipeline;
+    return {events.step_time_s / closed.time_s(), most / closed.memory_bytes(),
+            *events.energy_j * pipelines / estimate.energy_j->value};
   }
   void expect_near(const SoftwareStack& stack, const ParallelLayout& l, double time) const {
     const Ratio found = ratio(stack, l);
@@ -62,6 +65,7 @@ class LayoutAgreement : public ::testing::Test {
     };
     EXPECT_NEAR(found.time, 1, time) << name();
     EXPECT_NEAR(found.memory, 1, 0.05) << name();
+    EXPECT_NEAR(found.energy, 1, time) << name();
   }
   /// Four stages, every ZeRO stage, with and without tensor parallelism.
   void expect_near_however_sharded(const SoftwareStack& stack, ScheduleKind kind) const {

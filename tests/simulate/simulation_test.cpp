@@ -125,6 +125,24 @@ TEST(Timelines, OfSomeRanksAndThePowerOfAll) {
   EXPECT_NEAR(some.power->most_w, 300, 1e-9);
 }
 
+TEST(Power, WaitsForCollectivesDrawWhatWaitingDraws) {
+  StepWork work = even(1, 1, 1, 1);
+  work.power = {{.idle_w = 50, .busy_w = 300}};
+  const SimulationResult before = run(ScheduleKind::gpipe, 1, 1, 4, work);
+  work.stages[0].forward_exposed_s = 0.5;
+  work.stages[0].backward_exposed_s = 0.75;
+  const SimulationResult exposed = run(ScheduleKind::gpipe, 1, 1, 4, work);
+  EXPECT_NEAR(*exposed.energy_j - *before.energy_j, 50 * 4 * 1.25, 1e-9);
+  // Likewise what does not hide of a reduction beside compute.
+  work.reduce = ReduceWhen::each;
+  work.reduce_hides = 0.5;
+  work.stages[0].groups = {{.share = 1, .reduce_s = 0.25}};
+  const SimulationResult stalled = run(ScheduleKind::gpipe, 1, 1, 4, work);
+  EXPECT_GT(stalled.step_time_s, exposed.step_time_s);
+  EXPECT_NEAR(*stalled.energy_j - *exposed.energy_j,
+              50 * (stalled.step_time_s - exposed.step_time_s), 1e-9);
+}
+
 TEST(DualPipe, CollectivesHideBehindTheOtherDirection) {
   StepWork work = even(4, 1, 1, 1);
   const double before_s = run(ScheduleKind::dualpipe, 4, 2, 16, work).step_time_s;
