@@ -57,7 +57,7 @@ Axes sizes(const Graph& graph, std::size_t result = 0) {
   return sizes_of(graph.tensor(graph.outputs.at(result)));
 }
 
-std::string fault(const std::function<Graph()>& make) {
+std::string view_fault(const std::function<Graph()>& make) {
   try {
     make();
   } catch (const InputError& error) {
@@ -129,7 +129,7 @@ TEST(TfViews, DotsAndNewAxesOfASlice) {
   EXPECT_EQ(sizes(view("StridedSlice", {{2, 3}}, {{{0}}, {{0}}, {{1}}},
                        {{"new_axis_mask", tf::whole(1)}})),
             (Axes{1, 2, 3}));
-  EXPECT_NE(fault([] {
+  EXPECT_NE(view_fault([] {
               return view("StridedSlice", {{2}}, {{{0, 0}}, {{1, 1}}, {{1, 1}}});
             }).find("more slices than axes"),
             std::string::npos);
@@ -229,15 +229,16 @@ TEST(TfViews, ContradictionsAreFaults) {
   const auto says = [](const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos ? "" : text;
   };
-  EXPECT_EQ(says(fault([] { return view("Reshape", {{4, 6}}, {{{5, 5}}}); }),
+  EXPECT_EQ(says(view_fault([] { return view("Reshape", {{4, 6}}, {{{5, 5}}}); }),
                  "sizes [4, 6] cannot become [5, 5]"),
             "");
-  EXPECT_EQ(says(fault([] { return view("Transpose", {{2, 3}}, {{{0, 0}}}); }),
+  EXPECT_EQ(says(view_fault([] { return view("Transpose", {{2, 3}}, {{{0, 0}}}); }),
                  "the permutation does not name every axis once"),
             "");
-  EXPECT_EQ(says(fault([] { return view("ExpandDims", {{2, 3}}, {one(7)}); }), "axis 7 of 3 axes"),
-            "");
-  EXPECT_EQ(says(fault([] { return view("ConcatV2", {{2, 3}, {2}}, {one(0)}); }),
+  EXPECT_EQ(
+      says(view_fault([] { return view("ExpandDims", {{2, 3}}, {one(7)}); }), "axis 7 of 3 axes"),
+      "");
+  EXPECT_EQ(says(view_fault([] { return view("ConcatV2", {{2, 3}, {2}}, {one(0)}); }),
                  "operands differ in rank"),
             "");
 }
