@@ -135,7 +135,7 @@ LayoutCost LayoutModel::held(const StageParameters& own, double blocks, bool hea
                            working_beside(rank.logits_bytes, kept) - rank.logits_bytes;
   const double room = rank.activations_bytes + rank.logits_bytes;
   rank.gradients_bytes += passing_gradients(rank, room);
-  rank.optimizer_bytes += passing_states(own, room);
+  rank.optimizer_bytes += passing_states(own, room * fragmentation());
   // What lives from step to step is placed once; what comes and goes leaves gaps.
   const double come_and_go = rank.activations_bytes + rank.logits_bytes + rank.other_bytes;
   rank.unused_bytes = p_.reserve_bytes + come_and_go * (fragmentation() - 1);

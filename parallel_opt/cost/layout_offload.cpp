@@ -143,7 +143,7 @@ double LayoutModel::kept_on_device(double bytes, double block, LayoutCost& stage
   return bytes - std::max(0.0, gone - 2 * l_.offload.activations * block);
 }
 
-/// States that come for the step lie where activations lay.
+/// States that come for the step lie where activations lay, and the gaps between them.
 double LayoutModel::passing_states(const StageParameters& own, double room) const noexcept {
   if (!l_.offload.fetched) return 0;
   const double states = l_.offload.optimizer * shared(own, states_owners()) * state_bytes();

@@ -58,7 +58,6 @@ LayoutStages LayoutModel::stages() const {
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
     add_states(states, own, kept);
     states.gradients_bytes += passing_gradients(states, stage.kept_bytes);
-    states.optimizer_bytes += passing_states(own, stage.kept_bytes);
     stage.copies = copies(own, ranks_layers, kept);
     stage.static_bytes = states.memory_bytes() + p_.reserve_bytes / count * l_.pipeline;
     add_traffic(stage, own);

@@ -69,6 +69,31 @@ void StepRun::memory_of_actions(int rank, std::vector<MemoryStep>& steps) const 
   }
 }
 
+/// States that come for the step lie where activations lay: all from the first one's coming until
+/// the last is back.
+void StepRun::memory_of_states(int rank, std::vector<MemoryStep>& steps) const {
+  const Schedule& schedule = schedule_of(rank);
+  const std::int64_t bytes = update_of(work, schedule, rank % schedule.ranks()).sum.states_bytes;
+  if (bytes == 0) return;
+  const TaskGraph& graph = lowered.graph;
+  const RankStreams& streams = lowered.ranks[at(rank)];
+  double passes_s = 0, from_s = step_s, until_s = 0;
+  for (std::int32_t id = graph.streams[at(streams.compute)].first; id >= 0;
+       id = graph.tasks[at(id)].next) {
+    if (is_action(graph.tasks[at(id)].what())) passes_s = times.done_s[at(id)];
+  }
+  for (std::int32_t id = graph.streams[at(streams.copy_in)].first; id >= 0;
+       id = graph.tasks[at(id)].next) {
+    if (times.start_s[at(id)] >= passes_s) from_s = std::min(from_s, times.start_s[at(id)]);
+  }
+  for (std::int32_t id = graph.streams[at(streams.copy_out)].first; id >= 0;
+       id = graph.tasks[at(id)].next) {
+    until_s = std::max(until_s, times.done_s[at(id)]);
+  }
+  steps.push_back({from_s, bytes, 0});
+  steps.push_back({until_s, -bytes, 0});
+}
+
 void StepRun::memory_of(int rank, std::vector<MemoryStep>& steps) const {
   steps.clear();
   memory_of_actions(rank, steps);
@@ -94,6 +119,7 @@ void StepRun::memory_of(int rank, std::vector<MemoryStep>& steps) const {
           {out ? times.done_s[at(id)] : times.start_s[at(id)], out ? -bytes : bytes, 0});
     }
   }
+  memory_of_states(rank, steps);
   if (steps.size() == of_actions) return;  // one stream: in order already
   // What is let go at a moment makes room for what begins then.
   std::ranges::stable_sort(steps, [](const MemoryStep& a, const MemoryStep& b) {

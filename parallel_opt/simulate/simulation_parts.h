@@ -53,6 +53,7 @@ struct StepRun {
 
  private:
   void memory_of_actions(int rank, std::vector<MemoryStep>& steps) const;
+  void memory_of_states(int rank, std::vector<MemoryStep>& steps) const;
 };
 
 /// Spans with Kineto's names, memory and power of these ranks; none: of all.

@@ -122,6 +122,23 @@ TEST_F(LayoutAgreement, FoldedAndDoubledPipelinesOfEqualStages) {
   }
 }
 
+TEST_F(LayoutAgreement, StatesThatComeForTheStep) {
+  // They lie where activations of all micro-batches in flight lay.
+  for (const SoftwareStack& stack : software_stacks()) {
+    for (const int stages : {1, 4}) {
+      for (const int shard : {0, 1, 3}) {
+        for (const double share : {0.5, 1.0}) {
+          ParallelLayout l = pipeline(ScheduleKind::one_f_one_b, stages, 32);
+          l.data = 8;
+          l.shard = shard;
+          l.offload = {.optimizer = share, .fetched = true};
+          expect_near(stack, l, 0.06);
+        }
+      }
+    }
+  }
+}
+
 TEST_F(LayoutAgreement, WhatDoesNotHideIsWaitedFor) {
   // ZeRO-3 of one rank: gathers in each pass, and a share of each holds compute up.
   ParallelLayout l;
