@@ -89,12 +89,13 @@ def put(parameters: dict[str, Any], name: str, value: float) -> None:
         parameters[head] = value
 
 
-def weights(rows: Rows, mask: np.ndarray) -> np.ndarray:
+def weights(rows: Rows, mask: np.ndarray, power: float = 0.7) -> np.ndarray:
+    """Of rows, so that a source weighs as its rows to ``power``."""
     weight = np.zeros(len(rows.source))
     for source in dict.fromkeys(rows.source):
         chosen = (rows.source == source) & mask
         if chosen.any():
-            weight[chosen] = chosen.sum() ** -0.3
+            weight[chosen] = float(chosen.sum()) ** (power - 1)
     noisy = (rows.source == NOISY[0]) & (rows.devices > NOISY[1])
     weight[noisy] *= 0.02
     return weight
@@ -183,13 +184,14 @@ def fit_intervals(
     left_out: np.ndarray,
     held_out: np.ndarray,
 ) -> None:
-    """Sets ``widths`` and ``architectures``: an interval is for a run that is not in the tables."""
+    """Sets ``widths`` and ``architectures``. An interval is for a run of another source than those
+    of the tables, so each of these counts alike."""
     text = json.dumps(fitted)
     of_time = shares(rows, usable, text, KINDS, "seconds")
-    weight = weights(rows, usable)
+    weight = weights(rows, usable, 0)
     found = fit_widths(of_time, np.log1p(left_out[usable]), weight[usable])
     of_bytes = shares(rows, held, text, BYTES, "bytes")
-    memory = fit_widths(of_bytes, np.log1p(held_out[held]), weights(rows, held)[held])
+    memory = fit_widths(of_bytes, np.log1p(held_out[held]), weights(rows, held, 0)[held])
     fitted["widths"] = dict(
         zip([*KINDS, *BYTES, "unseen"], [*map(float, found), *map(float, memory), 0.0], strict=True)
     )

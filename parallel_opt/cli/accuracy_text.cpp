@@ -163,6 +163,7 @@ std::string predictions_text(const Accuracy& accuracy) {
                {"interval", Align::right},
                {"measured", Align::right},
                {"predicted", Align::right},
+               {"needed", Align::right},
                {"fits"}},
               {}};
   for (const ScoredRow& row : *accuracy.predictions) {
@@ -171,7 +172,7 @@ std::string predictions_text(const Accuracy& accuracy) {
     table.rows.push_back({row.id, seconds(row.measured_s), seconds(row.predicted_s),
                           signed_percent(error), seconds(row.low_s) + " to " + seconds(row.high_s),
                           bytes(row.measured_bytes), bytes(row.predicted_bytes),
-                          row.fits ? "yes" : "no"});
+                          bytes(row.needed_bytes), row.fits ? "yes" : "no"});
   }
   return to_text(table);
 }

@@ -115,8 +115,8 @@ void read_schedule(const Args& args, ParallelLayout& layout) {
   }
 }
 
-/// Replicas and the ranks that shard them: --data counts replicas, --shard-degree the ranks of one;
-/// where only one is given, it is both.
+/// Replicas and the ranks that shard them: --data counts replicas, --shard-degree the ranks of one,
+/// where the devices suffice for both. Without --data they take the devices that are left.
 void read_data(const Args& args, int devices, StatedLayout& out) {
   ParallelLayout& l = out.layout;
   const double model = double(l.tensor) * l.pipeline * l.context;
@@ -125,15 +125,16 @@ void read_data(const Args& args, int devices, StatedLayout& out) {
       args.whole("shard", 0)
           .value_or(sharded && *sharded > 1 ? std::max(out.stack->shard, 1) : out.stack->shard));
   if (l.shard > 3) throw UsageError("--shard", std::to_string(l.shard) + " is no stage", "0 to 3");
-  if (data && sharded) {
-    const bool room = double(*data) * double(*sharded) * model <= devices;
-    l.data = degree(args, "data") * (room ? degree(args, "shard-degree") : 1);
-    l.shard_degree = degree(args, "shard-degree");
-  } else if (data || sharded) {
-    l.data = degree(args, data ? "data" : "shard-degree");
-    if (sharded) l.shard_degree = l.data;
-  } else {
-    l.data = int(std::max(1.0, std::floor(devices / model)));
+  l.data = data ? degree(args, "data") : int(std::max(1.0, std::floor(devices / model)));
+  if (!sharded) return;
+  l.shard_degree = degree(args, "shard-degree");
+  if (data && double(*data) * double(*sharded) * model <= devices) l.data *= l.shard_degree;
+  const int ranks = l.data * l.context;
+  if (ranks % l.shard_degree != 0) {
+    throw UsageError("--shard-degree",
+                     std::to_string(l.shard_degree) + " does not divide the " +
+                         std::to_string(ranks) + " ranks of one part of the model",
+                     "choose a divisor, or say --data");
   }
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cli/command.h"
 #include "parallel_opt/hardware/preset.h"
 
 namespace parallel_opt {
@@ -92,6 +93,12 @@ PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout&
       devices_of_ranks(cluster, job.precision, layout.pipeline, layout.devices());
   PlacedLayout out;
   for (const RankDevices& rank : ranks) {
+    if (job.precision == Precision::fp8 && !rank.device.narrow) {
+      throw UsageError(
+          "--precision",
+          "no faster products in fp8 are known of " + kinds_of(cluster, rank.of_cluster),
+          "choose bf16");
+    }
     out.devices.push_back(rank.device);
     if (!job.memory_limit_bytes) continue;
     out.devices.back().memory_bytes = double(job.memory_limit_bytes->value) / kUsableMemory;

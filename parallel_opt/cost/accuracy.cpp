@@ -241,9 +241,19 @@ ScoredRow scored(const Answered& row) {
   const TrainingRow& measured = row.measured->row;
   const Uncertain& time = row.prediction.step_time_s;
   const Uncertain& memory = row.prediction.peak_memory_bytes;
-  ScoredRow result{measured.id, measured.iteration_s,       time.value,   time.low,
-                   time.high,   measured.peak_memory_bytes, memory.value, memory.low,
-                   memory.high, row.prediction.fits,        std::nullopt};
+  ScoredRow result{measured.id,
+                   measured.iteration_s,
+                   time.value,
+                   time.low,
+                   time.high,
+                   measured.peak_memory_bytes,
+                   memory.value,
+                   memory.low,
+                   memory.high,
+                   row.prediction.needed_bytes,
+                   row.prediction.capacity_bytes,
+                   row.prediction.fits,
+                   std::nullopt};
   if (row.measured->truth != RowTruth::unclear) result.ran = row.measured->truth == RowTruth::ran;
   return result;
 }

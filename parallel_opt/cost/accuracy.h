@@ -65,6 +65,7 @@ struct ScoredRow {
   double predicted_s = 0, low_s = 0, high_s = 0;
   std::optional<double> measured_bytes;
   double predicted_bytes = 0, low_bytes = 0, high_bytes = 0;
+  double needed_bytes = 0, usable_bytes = 0;
   bool fits = true;
   std::optional<bool> ran;  ///< absent: unclear
 };
@@ -190,7 +191,10 @@ void fields(Visitor& visit, T& row) {
   visit("predicted_bytes", row.predicted_bytes, "the same, predicted");
   visit("low_bytes", row.low_bytes, "10th percentile");
   visit("high_bytes", row.high_bytes, "90th percentile");
-  visit("fits", row.fits, "predicted to fit");
+  visit("needed_bytes", row.needed_bytes,
+        "of the fullest device; where too much and recomputation is not stated, with it");
+  visit("usable_bytes", row.usable_bytes, "of a device's memory");
+  visit("fits", row.fits, "predicted to fit: what is needed is usable, on devices and hosts");
   visit("ran", row.ran, "true: it was measured; false: out of memory; absent: not known");
 }
 

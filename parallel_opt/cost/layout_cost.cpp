@@ -323,7 +323,7 @@ LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept
   cost.busy_s = m * slow - cost.tensor_s - cost.expert_s - cost.context_s;
   cost.forward_s = all.forward_s * share + cost.head_s / m / 3;
   cost.backward_s = (all.backward_s + all.again_s) * share + cost.head_s / m * 2 / 3;
-  add_data(cost, m * slow);
+  add_data(cost, m * slow + cost.bubble_s);
   const double once = body + cost.data_s + cost.optimizer_s + cost.offload_s + p_.step_s;
   cost.other_s = p_.step_s + once * p_.straggle * std::log2(nodes_);
   const double each = device_.host.cores / std::max(1.0, device_.host.devices);

@@ -45,17 +45,25 @@ double LayoutModel::chunks() const noexcept {
 ///   ZB-H1         (p - 1) (F + B - 2 W)                                      [qi2024]
 ///   ZB-H2, ZB-V   (p - 1) (F + B - 3 W)                                      [qi2024]
 ///   DualPipe(V)   (p / 2 - 1) (F + 2 B - 3 W)                                [deepseek2024]
+/// These hold from about p micro-batches on. With fewer, m, one of them passes all stages after the
+/// others: interleaved stages wait for it (p - m) (F + B) + (m - 1) (F + B) / v, and no schedule
+/// ends before the inputs' gradients have come back through all stages, when only as many weights'
+/// gradients are left to fill waits with as there are other micro-batches: (p - 1) (F + B - W) -
+/// (m - 1) W. V shapes, each rank's two stages far apart, fill twice as much with each.
 double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexcept {
   if (pipeline_ <= 1) return 0;
   const double sends = (pipeline_ - 1) * send_s;
   const double whole = rest.forward_s + rest.backward_s;
+  const double m = std::max(1.0, l_.micro_batches), others = pipeline_ - 1;
   double idle = 0;
   switch (l_.schedule) {
     case ScheduleKind::gpipe:
     case ScheduleKind::one_f_one_b:
     case ScheduleKind::interleaved_1f1b:
-    case ScheduleKind::looped_bfs:
-      return std::max(0.0, whole + sends) / chunks();
+    case ScheduleKind::looped_bfs: {
+      const double late = std::max(0.0, pipeline_ - m) / others;  // 1 with one micro-batch
+      return std::max(0.0, whole + sends) * (late + (1 - late) / chunks());
+    }
     case ScheduleKind::zb_h1:
       idle = whole - 2 * rest.weights_s;
       break;
@@ -69,7 +77,9 @@ double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexce
              (whole + rest.backward_s - 3 * rest.weights_s);
       break;
   }
-  return std::max(0.0, idle) + sends;
+  const double filled = l_.schedule == ScheduleKind::zb_v ? 2 * (m - 1) : m - 1;
+  const double back_s = whole - rest.weights_s - filled * rest.weights_s / others;
+  return std::max({0.0, idle, back_s}) + sends;
 }
 
 /// Micro-batches whose activations a rank holds at once, each of all its blocks.
@@ -82,8 +92,7 @@ double LayoutModel::in_flight() const noexcept {
     case ScheduleKind::one_f_one_b:
     case ScheduleKind::interleaved_1f1b: {
       const double v = chunks();
-      const double interleaved = v > 1 && p > 1 ? 1 + (p - 1) / (p * v) : 1;
-      return std::min(m, p) * interleaved;
+      return std::min(m, v > 1 && p > 1 ? p + (p - 1) / v : p);
     }
     case ScheduleKind::zb_h1:
     case ScheduleKind::zb_v:

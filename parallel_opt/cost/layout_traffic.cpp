@@ -183,13 +183,13 @@ double LayoutModel::step_bytes() const noexcept {
 
 /// Micro-batches whose passes run beside the exchange of a stage. Gradients are complete when the
 /// last one comes back; interleaved stages run the last group of them chunk by chunk, so that all
-/// chunks but the one that ends the step exchange beside the rest [narayanan2021].
+/// chunks but the one that ends the step exchange beside the rest [narayanan2021]. A group that is
+/// not full takes as long.
 double LayoutModel::passes_beside_exchange() const noexcept {
   const bool interleaved =
       l_.schedule == ScheduleKind::one_f_one_b || l_.schedule == ScheduleKind::interleaved_1f1b;
   if (!interleaved) return 1;
-  const double group = std::min(pipeline_, std::max(1.0, l_.micro_batches));
-  return std::max(1.0, group * (chunks() - 1) / chunks());
+  return std::max(1.0, pipeline_ * (chunks() - 1) / chunks());
 }
 
 /// Of gathering updated weights, what the next step's first forwards do not hide.
@@ -205,7 +205,10 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   const Exchange once = exchange(stage);
   if (shards_by_block()) {
     // FSDP's SHARD_GRAD_OP keeps weights from a forward to its backward, FULL_SHARD gathers again.
-    const double gathers = pipeline_ <= 1 && states_owners() > 1 ? l_.micro_batches : 1;
+    // Where only states are shared, weights and gradients are whole from one step's end to the
+    // next.
+    const bool often = l_.shard >= 2 && pipeline_ <= 1 && states_owners() > 1;
+    const double gathers = often ? l_.micro_batches : 1;
     const double moved = gathers * (l_.shard >= 3 ? 2 : 1) * once.gather_s +
                          (stack_.reduces_once ? 1 : gathers) * once.reduce_s;
     cost.data_s = exposed(moved, stack_.overlaps_shards ? p_.gather_overlap : 0, body_s);

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <regex>
 #include <tuple>
 #include <utility>
 
@@ -195,10 +196,24 @@ std::string unusable_reason(const TrainingRow& row) {
   return "";
 }
 
+}  // namespace
+
+bool ran(const std::string& status) {
+  static const std::regex well(
+      R"(^\s*(|ok(ay)?|ran|run|pass(ed)?|success(ful|fully)?|succeeded|done|complete(d)?|finished|-|n/?a)\s*$)");
+  return std::regex_match(lower_case(status), well);
+}
+
+namespace {
+
 /// A failure is hard truth when the source calls it out of memory, or when it could not fit.
 void judge_failure(const RawRow& raw, MeasuredRow& measured) {
+  static const std::regex memory(
+      R"(^(.*[^a-z])?(oom|out[ -]of[ -]memory|does not fit)([^a-z].*)?$)");
   measured.truth = RowTruth::out_of_memory;
-  if (raw.status.starts_with("OOM")) return;
+  static const std::regex other(R"(crash|not distinguished|unknown|unclear|\?)");
+  const std::string status = lower_case(raw.status);
+  if (std::regex_match(status, memory) && !std::regex_search(status, other)) return;
   measured.truth = RowTruth::unclear;
   const std::string& notes = raw.row.notes;
   const auto says = [&](std::string_view text) { return notes.find(text) != std::string::npos; };

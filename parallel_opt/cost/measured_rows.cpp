@@ -146,7 +146,7 @@ class TableReader {
     raw.provenance = text(record, "source");
     raw.training_id = text(record, "training_id");
     raw.status = text(record, "status");
-    if (raw.kind == TableKind::failures && raw.status.empty()) raw.kind = TableKind::training;
+    if (raw.kind == TableKind::failures && ran(raw.status)) raw.kind = TableKind::training;
     raw.memory_unit = text(record, "memory_unit");
     raw.peak_memory_gb = measured(record, "peak_memory_gb", raw);
     raw.iteration_s = measured(record, "metric_iter_time_s", raw);

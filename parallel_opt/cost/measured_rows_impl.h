@@ -26,4 +26,7 @@ struct RawRow {
 /// that failed.
 void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result);
 
+/// Whether a status is blank or says that a run ended well.
+bool ran(const std::string& status);
+
 }  // namespace parallel_opt

@@ -19,8 +19,8 @@ std::string type_without_rate(const TrainingRow& row, const DeviceRecord& record
 /// slightly off.
 std::string contradiction(const TrainingRow& row, RowCase& out);
 
-/// Notes which network and which nodes were taken, where the layout needs them and the row does not
-/// say.
+/// Notes which of a chip's memory sizes, which network and which nodes were taken, where the layout
+/// needs them and the row does not say.
 void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& out);
 
 }  // namespace parallel_opt

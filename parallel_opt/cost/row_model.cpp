@@ -6,6 +6,7 @@
 #include <mutex>
 #include <regex>
 #include <set>
+#include <sstream>
 
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/text.h"
@@ -13,6 +14,7 @@
 #include "parallel_opt/cost/kept_products.h"
 #include "parallel_opt/cost/network_text.h"
 #include "parallel_opt/cost/row_checks.h"
+#include "parallel_opt/cost/row_degrees.h"
 #include "parallel_opt/cost/row_offload.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/cost/stated_number.h"
@@ -98,9 +100,16 @@ bool is_of_size(const KnownModel& model, const std::optional<double>& size) {
   return !model.params_b || !size || std::abs(*size / *model.params_b - 1) < kOfItsSize;
 }
 
-const KnownModel* known_model(const std::string& name) {
+/// By its name, and its size where that has a column of its own: "LLaMA", 7.
+const KnownModel* known_model(const TrainingRow& row) {
   static const KnownModels table =
       from_json<KnownModels>(embedded_file("data/models.json").value(), "data/models.json");
+  std::string name = row.model_name;
+  if (!size_in_name(name) && row.params_b) {
+    std::ostringstream text;
+    text << name << ' ' << *row.params_b << 'B';
+    name = text.str();
+  }
   const std::optional<double> size = size_in_name(name);
   const KnownModel* best = nullptr;
   for (const KnownModel& model : table.models) {
@@ -224,10 +233,6 @@ std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::i
     entry = std::make_shared<TransformerFacts>(transformer_facts(graph));
   }
   return entry;
-}
-
-int degree(const std::optional<double>& value) {
-  return value && *value >= 1 ? int(std::lround(*value)) : 1;
 }
 
 /// Whether kernels are compiled, where the row says so and its stack is PyTorch's own.
@@ -381,26 +386,9 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
 std::string fill_layout(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   if (!row.gpus || *row.gpus < 1) return "the number of devices is blank";
-  if (!row.tp || !row.pp) {
-    static const std::regex product(R"(tp\*pp=([0-9]+))");
-    std::smatch match;
-    if (!std::regex_search(row.notes, match, product)) return "tensor or pipeline degree is blank";
-    // Megatron's rule: tensor parallelism inside a node, pipelines between.
-    const int both = int(std::min(stated_number(match[1]).value_or(0), 1e9));
-    if (both < 1) return "tensor or pipeline degree is blank";
-    l.tensor = std::min<int>(both, int(out.device.per_node));
-    l.pipeline = std::max(1, both / l.tensor);
-  } else {
-    l.tensor = degree(row.tp);
-    l.pipeline = degree(row.pp);
-  }
+  if (std::string missing = fill_degrees(row, out); !missing.empty()) return missing;
   l.virtual_stages = degree(row.vp);
   if (std::string wrong = fill_schedule(row, l); !wrong.empty()) return wrong;
-  l.context = degree(row.cp);
-  l.expert = degree(row.ep);
-  l.expert_tensor = std::min(degree(row.etp), l.tensor);
-  const double model = double(l.tensor) * l.pipeline * l.context;
-  l.data = row.dp ? degree(row.dp) : int(std::max(1.0, *row.gpus / model));
   std::optional<double> micro = row.micro_batch;
   if (!micro && row.global_batch && l.pipeline == 1) {
     micro = *row.global_batch / l.data / std::max(1.0, row.grad_accum.value_or(1));
@@ -487,7 +475,7 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (std::string wrong = type_without_rate(row, *record); !wrong.empty()) return wrong;
   out.device = *device;
   out.stack = stack_of(row, device->arch, out.notes);
-  const KnownModel* known = known_model(row.model_name);
+  const KnownModel* known = known_model(row);
   out.model = model_spec(row, known, out.notes);
   if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";
   std::optional<double> seq = row.seq_len;
@@ -545,13 +533,17 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   count_flops(row, answer);
   answer.capacity_bytes = row.device.memory_bytes * kUsableMemory;
   LayoutCost least = cost;
-  if (row.may_recompute) {
+  if (row.may_recompute && cost.memory_bytes() > answer.capacity_bytes) {
     ParallelLayout again = row.layout;
     again.recompute = RecomputeRule::full;
     least = layout_cost(*row.facts, row.device, row.stack, again, parameters);
   }
+  answer.needed_bytes = least.memory_bytes();
   answer.fits =
-      least.memory_bytes() <= answer.capacity_bytes && host_holds(least, row.device, row.layout);
+      answer.needed_bytes <= answer.capacity_bytes && host_holds(least, row.device, row.layout);
+  if (answer.fits && cost.memory_bytes() > answer.capacity_bytes) {
+    answer.notes.emplace_back("fits when blocks are computed again, as recompute is blank");
+  }
   return answer;
 }
 

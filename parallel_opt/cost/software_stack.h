@@ -54,6 +54,7 @@ struct SoftwareStack {
   bool gathers_narrow = false;  ///< weights of products in 8 bits travel in 8 bits
   double logits_bytes = 10;  ///< per logit, of the head and its loss: values, fp32 copies, gradient
   double loss_bytes = 24;    ///< per logit: moved by the loss, there and back, its kernels fused
+  bool spreads_unsaid = false;  ///< its users say no tensor or pipeline degree where they have none
   bool recomputes_unsaid = false;     ///< its users recompute as memory needs and do not print it
   bool skips_last_product = false;    ///< compiled: what no backward reads is not run again
   double selective_products = 0;      ///< of a block's products, run again where some recompute
@@ -131,6 +132,21 @@ void memory_fields(Visitor& visit, T& stack) {
 }
 
 template <class Visitor, class T>
+void recompute_fields(Visitor& visit, T& stack) {
+  visit.optional("spreads_unsaid", stack.spreads_unsaid,
+                 "its users say no tensor or pipeline degree where they have none");
+  visit.optional("recomputes_unsaid", stack.recomputes_unsaid,
+                 "its users recompute as memory needs and do not print it");
+  visit.optional("skips_last_product", stack.skips_last_product,
+                 "recomputed blocks leave out the product whose result no backward reads");
+  visit.optional("selective_products", stack.selective_products,
+                 "share of products that selective recomputation runs again");
+  visit.optional("selective_attention", stack.selective_attention, "likewise of attention");
+  visit.optional("selective_operators", stack.selective_operators, "likewise of other operators");
+  visit.optional("selective_keeps", stack.selective_keeps, "share of activations that it keeps");
+}
+
+template <class Visitor, class T>
   requires SameAs<T, SoftwareStack>
 void fields(Visitor& visit, T& stack) {
   visit.schema("parallel-opt/stack/1");
@@ -159,15 +175,7 @@ void fields(Visitor& visit, T& stack) {
                  "weights of products in 8 bits travel in 8 bits");
   visit("logits_bytes", stack.logits_bytes, "per logit");
   visit.optional("loss_bytes", stack.loss_bytes, "per logit: moved by the loss, there and back");
-  visit.optional("recomputes_unsaid", stack.recomputes_unsaid,
-                 "its users recompute as memory needs and do not print it");
-  visit.optional("skips_last_product", stack.skips_last_product,
-                 "recomputed blocks leave out the product whose result no backward reads");
-  visit.optional("selective_products", stack.selective_products,
-                 "share of products that selective recomputation runs again");
-  visit.optional("selective_attention", stack.selective_attention, "likewise of attention");
-  visit.optional("selective_operators", stack.selective_operators, "likewise of other operators");
-  visit.optional("selective_keeps", stack.selective_keeps, "share of activations that it keeps");
+  recompute_fields(visit, stack);
   visit.optional("overlaps_sends", stack.overlaps_sends,
                  "interleaved stages compute while others' tensors travel");
   visit.optional("scatters_sends", stack.scatters_sends,

@@ -89,13 +89,14 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
   const bool reduces = std::ranges::any_of(
       stages.stages, [](const LayoutStage& stage) { return stage.reduce_s > 0; });
   if (reduces) {
-    // Pipelines keep gathered weights, and their gradients, for the whole step.
-    const bool keeps = layout.pipeline > 1;
+    // Pipelines keep gathered weights, and their gradients, for the whole step; so does everything
+    // that shares the optimizer's states alone.
+    const bool keeps = layout.pipeline > 1 || layout.shard <= 1;
     const GatherWhen beside = layout.shard >= 3 ? GatherWhen::each_pass : GatherWhen::each_forward;
     work.gather = !gathers ? GatherWhen::never : keeps ? GatherWhen::once : beside;
     work.reduce = gathers && !keeps && !stages.reduces_once ? ReduceWhen::each : ReduceWhen::last;
     // Gathers of pipelines run before their stage has its first micro-batch.
-    work.gather_hides = keeps ? 1 : stages.gather_hides;
+    work.gather_hides = layout.pipeline > 1 ? 1 : stages.gather_hides;
     work.reduce_hides = stages.reduce_hides;
     if (streams(work.gather)) {
       // One rank stands for all: its gathers and its reductions travel on the same wires.

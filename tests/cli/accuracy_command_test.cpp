@@ -159,11 +159,13 @@ TEST(AccuracyText, ValuesOfAColumnByTheirSize) {
 
 TEST(AccuracyText, APredictionBesideWhatWasMeasured) {
   Accuracy accuracy;
-  accuracy.predictions = {{"a-1", 2, 3, 2.5, 3.5, std::nullopt, 1024, 1000, 1100, false, {}}};
-  EXPECT_EQ(predictions_text(accuracy),
-            "row  measured  predicted    error          interval  measured  predicted  fits\n"
-            "---  --------  ---------  -------  ----------------  --------  ---------  ----\n"
-            "a-1    2.00 s     3.00 s  +50.0 %  2.50 s to 3.50 s         -   1.00 KiB  no\n");
+  accuracy.predictions = {
+      {"a-1", 2, 3, 2.5, 3.5, std::nullopt, 1024, 1000, 1100, 2048, 1536, false, {}}};
+  EXPECT_EQ(
+      predictions_text(accuracy),
+      "row  measured  predicted    error          interval  measured  predicted    needed  fits\n"
+      "---  --------  ---------  -------  ----------------  --------  ---------  --------  ----\n"
+      "a-1    2.00 s     3.00 s  +50.0 %  2.50 s to 3.50 s         -   1.00 KiB  2.00 KiB  no\n");
 }
 
 }  // namespace

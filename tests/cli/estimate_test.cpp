@@ -221,6 +221,22 @@ TEST(Estimate, TheLayoutIsToldWhole) {
             "micro-batches of 1");
 }
 
+TEST(Estimate, RanksThatShardOneModelTakeAllDevicesThatAreLeft) {
+  // 16 devices: replicas of shards among 8.
+  EXPECT_EQ(document({"--shard", "3", "--shard-degree", "8", "--global-batch", "16"})["layout"],
+            "data 16, shard stage 3 among 8, 1 micro-batch of 1");
+  EXPECT_EQ(
+      run_cli({"estimate", kModel, "--cluster", "8xH100-SXM-80GB", "--shard-degree", "3"}).err,
+      "error: --shard-degree: 3 does not divide the 8 ranks of one part of the model (choose "
+      "a divisor, or say --data)\n");
+}
+
+TEST(Estimate, AnElementTypeThatTheDeviceDoesNotMultiplyIsRefused) {
+  EXPECT_EQ(
+      run_cli({"estimate", kModel, "--cluster", "8xA100-SXM-80GB", "--precision", "fp8"}).err,
+      "error: --precision: no faster products in fp8 are known of 8 A100-SXM-80GB (choose bf16)\n");
+}
+
 TEST(Estimate, ExpertsMayBeSpreadOverTensorRanks) {
   const char* const mixture =
       "transformer:layers=4,hidden=512,heads=8,experts=16,top_k=2,expert_ffn=512,seq=256";

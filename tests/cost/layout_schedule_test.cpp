@@ -54,6 +54,42 @@ TEST_F(LayoutSchedules, BubblesAreTheTextbooks) {
   }
 }
 
+TEST_F(LayoutSchedules, FewMicroBatchesStillPassAllStages) {
+  p.host_s = p.host_fused_s = p.step_s = p.straggle = 0;
+  const LayoutCost one = cost(ScheduleKind::one_f_one_b, 1, 1);
+  const double f = one.forward_s, b = one.backward_s, w = one.products_s / 3;  // of all stages
+  for (const ScheduleKind kind : {ScheduleKind::gpipe, ScheduleKind::looped_bfs,
+                                  ScheduleKind::interleaved_1f1b, ScheduleKind::one_f_one_b}) {
+    ParallelLayout l;
+    l.pipeline = 4;
+    l.virtual_stages = kind == ScheduleKind::gpipe || kind == ScheduleKind::one_f_one_b ? 1 : 4;
+    l.schedule = kind;
+    const LayoutCost c = layout_cost(facts, device, stack, l, p);
+    EXPECT_NEAR(c.bubble_s, (f + b) * 3 / 4, 1e-9) << int(kind);
+  }
+  for (const ScheduleKind kind : {ScheduleKind::zb_h1, ScheduleKind::zb_h2, ScheduleKind::zb_v}) {
+    // The last stage's own pass for weights ends the step.
+    EXPECT_NEAR(cost(kind, 4, 1).bubble_s, (f + b - w) * 3 / 4, 1e-9) << int(kind);
+    const double fills = kind == ScheduleKind::zb_v ? 3 : 2;
+    EXPECT_NEAR(cost(kind, 4, 4).bubble_s, (f + b - fills * w) * 3 / 4, 1e-9) << int(kind);
+  }
+}
+
+TEST_F(LayoutSchedules, InterleavedStagesHoldNoMoreThanThereIs) {
+  const auto held = [&](double micro_batches, int stages) {
+    ParallelLayout l;
+    l.pipeline = 4;
+    l.virtual_stages = stages;
+    l.micro_batches = micro_batches;
+    l.schedule = ScheduleKind::interleaved_1f1b;
+    return layout_cost(facts, device, stack, l, p).activations_bytes;
+  };
+  const double all = cost(ScheduleKind::gpipe, 4, 4).activations_bytes;
+  EXPECT_NEAR(held(4, 2), all, 1e-9 * all);                  // whole: 4 micro-batches
+  EXPECT_NEAR(held(8, 2), all / 4 * (4 + 1.5), 1e-9 * all);  // p + (p - 1) / v [narayanan2021]
+  EXPECT_NEAR(held(64, 2), held(8, 2), 1e-9 * all);
+}
+
 TEST_F(LayoutSchedules, MoreTokensAreNeverFasterWhereTheHostIsWaitedFor) {
   // The pass for weights is launched as late as all else: it fills no more of the bubble because
   // its kernels are longer.

@@ -190,6 +190,22 @@ TEST(MeasuredRows, ABlankElementTypeIsThatOfOtherReleasesWhereAllAreNarrow) {
   EXPECT_EQ(table.rows[5].row.dtype, "");        // 16 bits are what a blank means anyway
 }
 
+TEST(MeasuredRows, StatusesAreReadAsPeopleWriteThem) {
+  for (const char* status : {"oom", "OOM", "CUDA OOM", "Out of memory", "out-of-memory error"}) {
+    const MeasuredRows table =
+        rows_of({"id,gpu,gpus,status\na-1,A100,8," + std::string(status) + "\n"});
+    EXPECT_EQ(table.rows.at(0).truth, RowTruth::out_of_memory) << status;
+  }
+  for (const char* status : {"ok", "Success", "completed", "done", "pass", ""}) {
+    const MeasuredRows table = rows_of(
+        {"id,gpu,gpus,status,metric_iter_time_s\na-1,A100,8," + std::string(status) + ",1.5\n"});
+    EXPECT_EQ(table.rows.at(0).truth, RowTruth::ran) << status;
+    EXPECT_EQ(table.rows.at(0).row.iteration_s, 1.5) << status;
+  }
+  EXPECT_EQ(rows_of({"id,gpu,gpus,status\na-1,A100,8,room temperature\n"}).rows.at(0).truth,
+            RowTruth::unclear);
+}
+
 TEST(MeasuredRows, OnlyClearFailuresAreOutOfMemory) {
   const std::string failed = "\"failed (OOM or crash, not distinguished)\",";
   const MeasuredRows table =

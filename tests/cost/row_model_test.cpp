@@ -435,6 +435,17 @@ TEST(RowModel, WordsThatSayNothingKnownAreNamed) {
   EXPECT_EQ(skipped(row), "sequence_parallel 'sometimes' is not understood");
 }
 
+TEST(RowModel, TheSizeOfAModelMayHaveAColumnOfItsOwn) {
+  TrainingRow row = testing::replicas_of("PyTorch");
+  row.model_name = "LLaMA";
+  EXPECT_EQ(skipped(row), "the shape of model 'LLaMA' is blank");
+  row.params_b = 7;
+  EXPECT_EQ(case_of(row).facts->layers(), 32);
+  row.model_name = "GPT-3";
+  row.params_b = 175;
+  EXPECT_EQ(case_of(row).facts->layers(), 96);
+}
+
 TEST(RowModel, ReplicasOfANodeAreSharedInIt) {
   TrainingRow row = full_row();
   row.gpus = row.dp = 64;

@@ -1,0 +1,94 @@
+#include "parallel_opt/cost/row_degrees.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "tests/cost/row_fixture.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::blocks_of;
+using testing::case_of;
+using testing::skipped;
+
+/// Eight devices; what the degrees are is the test's.
+TrainingRow row_of(const std::string& framework, std::optional<double> tp, std::optional<double> pp,
+                   std::optional<double> dp) {
+  TrainingRow row = blocks_of(framework, 8, 1024);
+  row.tp = tp;
+  row.pp = pp;
+  row.dp = dp;
+  return row;
+}
+
+bool notes(const RowCase& found, const std::string& note) {
+  return std::ranges::count(found.notes, note) == 1;
+}
+
+TEST(RowDegrees, OneDeviceNeedsNone) {
+  TrainingRow row = row_of("Megatron-LM", {}, {}, {});
+  row.gpus = row.global_batch = 1;
+  const RowCase found = case_of(row);
+  EXPECT_EQ(found.layout.devices(), 1);
+  EXPECT_FALSE(notes(found, "tp and pp = 1, as none is stated"));
+}
+
+TEST(RowDegrees, SoftwareThatSpreadsDataSaysNoOthers) {
+  for (const char* framework : {"PyTorch FSDP", "PyTorch", "DeepSpeed", "LLM Foundry"}) {
+    const RowCase found = case_of(row_of(framework, {}, {}, {}));
+    EXPECT_EQ(found.layout.data, 8) << framework;
+    EXPECT_TRUE(notes(found, "tp and pp = 1, as none is stated")) << framework;
+  }
+  EXPECT_EQ(skipped(row_of("Megatron-LM", {}, {}, {})), "tensor or pipeline degree is blank");
+  TrainingRow sharded = row_of("Megatron-LM", {}, {}, {});
+  sharded.fsdp_zero = "fsdp";
+  EXPECT_EQ(case_of(sharded).layout.data, 8);
+}
+
+TEST(RowDegrees, WhatTheOthersLeaveIsTheOneThatIsBlank) {
+  const RowCase pipeline = case_of(row_of("Megatron-LM", 2, {}, 2));
+  EXPECT_EQ(pipeline.layout.pipeline, 2);
+  EXPECT_TRUE(notes(pipeline, "pp = what the other degrees leave of the devices"));
+  const RowCase tensor = case_of(row_of("Megatron-LM", {}, 2, 2));
+  EXPECT_EQ(tensor.layout.tensor, 2);
+  const RowCase both = case_of(row_of("Megatron-LM", {}, {}, 2));
+  EXPECT_EQ(both.layout.tensor, 4);
+  EXPECT_EQ(both.layout.pipeline, 1);
+  EXPECT_TRUE(notes(both, "tp and pp = what dp leaves of the devices, tp inside a node"));
+  EXPECT_TRUE(notes(case_of(row_of("Megatron-LM", {}, {}, 8)),
+                    "tp and pp = 1: the other degrees take all devices"));
+  EXPECT_EQ(case_of(row_of("Megatron-LM", 2, {}, {})).layout.data, 4);
+  EXPECT_EQ(skipped(row_of("Megatron-LM", {}, {}, 3)),
+            "tensor or pipeline degree is blank, and the others do not part the devices");
+}
+
+TEST(RowDegrees, AMemorySizeThatIsNotStatedIsNoted) {
+  TrainingRow row = blocks_of("PyTorch", 8, 1024);
+  row.gpu = "A100";
+  EXPECT_TRUE(
+      notes(case_of(row), "gpu 'A100' is taken as A100-SXM-40GB, as its memory is not stated"));
+  row.gpu = "A100 80GB";
+  for (const std::string& note : case_of(row).notes) EXPECT_FALSE(note.starts_with("gpu")) << note;
+}
+
+TEST(RowDegrees, FitsSaysWhenItIsByRecomputation) {
+  TrainingRow row = blocks_of("Megatron-LM", 48, 4096);
+  row.dp = 1;
+  row.tp = 8;
+  row.micro_batch = row.global_batch = 16;
+  const RowCase found = case_of(row);
+  const RowPrediction answer = predict(found, layout_parameters());
+  EXPECT_GT(answer.peak_memory_bytes.value, answer.capacity_bytes);
+  EXPECT_LE(answer.needed_bytes, answer.capacity_bytes);
+  EXPECT_TRUE(answer.fits);
+  EXPECT_EQ(answer.notes.back(), "fits when blocks are computed again, as recompute is blank");
+  row.recompute = "none";
+  EXPECT_FALSE(predict(case_of(row), layout_parameters()).fits);
+}
+
+}  // namespace
+}  // namespace parallel_opt
