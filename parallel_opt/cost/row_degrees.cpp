@@ -63,7 +63,7 @@ int degree(const std::optional<double>& value) {
 std::string fill_degrees(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   l.context = degree(row.cp);
-  static const std::regex product(R"(tp\*pp=([0-9]{1,6})\b)");
+  static const std::regex product(R"(tp\*pp=([1-9][0-9]{0,5})\b)");
   std::smatch match;
   if (row.tp && row.pp) {
     l.tensor = degree(row.tp);

@@ -110,7 +110,7 @@ TEST(HostileRows, TextsBeyondAllMeasureAreSkippedWithTheirName) {
 TEST(HostileRows, ADegreeOfNothingIsNone) {
   for (const char* notes : {"tp*pp=0", "tp*pp=99999999999999999999"}) {
     Cells cells = with("notes", notes);
-    cells["tp"] = cells["pp"] = "";
+    cells["tp"] = cells["pp"] = cells["dp"] = "";
     const Accuracy accuracy = scored(cells);
     ASSERT_EQ(accuracy.skipped.size(), 1u);
     EXPECT_EQ(accuracy.skipped[0].reason, "tensor or pipeline degree is blank") << notes;
