@@ -279,7 +279,7 @@ double LayoutModel::computing_s(const Passes& all) const noexcept {
 LayoutCost LayoutModel::run() const noexcept {
   const Passes all = passes();
   const double layer_s = layers_ > 0 ? (all.forward_s + all.again_s + all.backward_s) / layers_ : 0;
-  const double inner = std::max(first_layers_, inner_layers_);
+  const double inner = most_inner_layers();
   // Two copies in opposite directions: a rank meets the head with half of the micro-batches.
   const double of_head = two_copies() ? 0.5 : 1;
   const double end_layers = two_copies() ? (first_layers_ + last_layers_) / 2 : last_layers_;

@@ -103,6 +103,8 @@ class LayoutModel {
   LayoutCost bill(const Passes& all, const Pace& pace) const noexcept;
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;
   double chunks() const noexcept;
+  double paired_layers(double stage) const noexcept;
+  double most_inner_layers() const noexcept;
   double in_flight() const noexcept;
   /// The last stage of 1F1B starts a backward as soon as it can. V shapes and those that run all
   /// forwards first hold as much everywhere, and so do ZB-H1 and ZB-H2: what later stages need not

@@ -20,6 +20,11 @@ void LayoutModel::place_blocks(double head) noexcept {
     return;
   }
   head_layers_ = stack_.balances_head ? head : 0;
+  if (stack_.balances_head && folds()) {
+    first_layers_ = last_layers_ = paired_layers(0);
+    inner_layers_ = most_inner_layers();
+    return;
+  }
   const double units = layers_ + head_layers_;
   first_layers_ = inner_layers_ = std::min(layers_, std::ceil(units / pipeline_ - 1e-9));
   last_layers_ = std::clamp(layers_ - first_layers_ * (pipeline_ - 1), 0.0, first_layers_);
@@ -37,6 +42,24 @@ void LayoutModel::place_as(const LayoutModel& other) noexcept {
 double LayoutModel::chunks() const noexcept {
   const bool v_shape = l_.schedule == ScheduleKind::zb_v || l_.schedule == ScheduleKind::dualpipe_v;
   return v_shape ? 2 : std::max(1, l_.virtual_stages);
+}
+
+/// Of a rank with a stage of either end, where a balanced head's weight moves blocks ahead: stages
+/// are filled from the first on, which may leave none for the last ones. `stage`: the rank's first.
+double LayoutModel::paired_layers(double stage) const noexcept {
+  const double ends = pipeline_ * (folds() ? 2 : 1);
+  const double full = std::ceil((layers_ + head_layers_) / ends - 1e-9);
+  const auto held = [&](double i) { return std::clamp(layers_ - full * i, 0.0, full); };
+  return (held(stage) + held(ends - 1 - stage)) / (two_copies() ? 2 : 1);
+}
+
+/// Of the fullest rank without a head: the second, or the last to be paired.
+double LayoutModel::most_inner_layers() const noexcept {
+  if (!stack_.balances_head || !(two_copies() || folds())) {
+    return std::max(first_layers_, inner_layers_);
+  }
+  const double last = std::floor(pipeline_ * (folds() ? 2 : 1) / 2) - 1;
+  return std::max(paired_layers(std::min(1.0, last)), paired_layers(last));
 }
 
 /// What the slowest stage waits for, once per step: `rest` is what one micro-batch takes on all

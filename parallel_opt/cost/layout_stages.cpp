@@ -35,6 +35,7 @@ LayoutStages LayoutModel::stages() const {
   const double loss = loss_s();
   const double logits = logits_of_rank() * stack_.logits_bytes * p_.logits;
   double left = layers_;
+  const double stages_of_rank = two_copies() ? 2 : count / pipeline_;
   for (int i = 0; i < count; ++i) {
     const bool is_first = i == 0, is_last = i == count - 1;
     // Whole blocks; where the head is balanced, the last stage takes what the others leave.
@@ -59,7 +60,9 @@ LayoutStages LayoutModel::stages() const {
     add_states(states, own, kept);
     states.gradients_bytes += passing_gradients(states, stage.kept_bytes);
     stage.copies = copies(own, ranks_layers, kept);
-    stage.static_bytes = states.memory_bytes() + p_.reserve_bytes / count * l_.pipeline;
+    // Buffers and what the allocator holds are a rank's, however many stages it has.
+    states.other_bytes = (states.other_bytes + p_.reserve_bytes) / stages_of_rank;
+    stage.static_bytes = states.memory_bytes();
     add_traffic(stage, own);
     out.stages.push_back(stage);
   }
