@@ -156,7 +156,22 @@ NodeLinks links_of(const DeviceLink* link) {
   const double all = link->bytes_per_s.value;
   NodeLinks links{all, link->pair_bytes_per_s ? link->pair_bytes_per_s->value : all, link->shape};
   links.reduces = link->reduces;
+  if (link->reached) links.reached = link->reached->value;
   return links;
+}
+
+/// Six links of a V100: two to each of the three others of its machine; of eight (DGX-1,
+/// p3.16xlarge) one or two to four of them, in a cube of two such squares; with more (DGX-2) to
+/// switches.
+void wire_by_machine(const DeviceRecord& record, double per_node, NodeLinks& links) {
+  constexpr double kLinks = 6;
+  if (record.arch != "Volta" || links.shape != LinkShape::mesh || per_node <= 4) return;
+  if (per_node > 8) {
+    links = {links.all_bytes_per_s, links.all_bytes_per_s, LinkShape::switched};
+  } else {
+    links.cube = true;
+    links.pair_bytes_per_s = links.all_bytes_per_s / kLinks;
+  }
 }
 
 HostFacts host_of(const DeviceRecord& record) {
@@ -228,6 +243,7 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   // More chips than a host has are a slice: its links end there.
   if (device.per_node <= of_host) device.per_node = std::max(device.per_node, pod_of(record));
   device.links.closed_side = closed_side_of(record);
+  wire_by_machine(record, device.per_node, device.links);
   const double adapters =
       record.host && record.host->adapter_bytes_per_s > 0
           ? record.host->adapters * record.host->adapter_bytes_per_s / record.host->devices
@@ -338,6 +354,7 @@ void read_neighbours(const Cluster& cluster, std::size_t at, const std::vector<s
   const auto link = far ? find_link(cluster, DeviceId(at), DeviceId(*far)) : std::nullopt;
   if (link) out.network_bytes_per_s = link->bytes_per_s.value;
   const DeviceRecord* record = find_device(load_database(), cluster.devices[at].name);
+  if (record != nullptr) wire_by_machine(*record, out.per_node, out.links);
   if (record != nullptr && pod_of(*record) > 0) {
     out.per_node = std::max(out.per_node, pod_of(*record));
     out.links = links_of(neighbour_link(*record));

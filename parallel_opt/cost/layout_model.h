@@ -37,10 +37,14 @@ class LayoutModel {
   double wider() const noexcept { return l_.element_bytes / 2; }
   /// Of a collective among so many ranks of a node.
   double link_rate(double ranks) const noexcept {
-    return device_.links.among(ranks, joined_) * p_.link_efficiency;
+    return device_.links.among(ranks, joined_) * link_share();
   }
   /// To one of its neighbours.
-  double pair_rate() const noexcept { return device_.links.pair_bytes_per_s * p_.link_efficiency; }
+  double pair_rate() const noexcept { return device_.links.pair_bytes_per_s * link_share(); }
+  /// Of links whose collectives were not timed: what the fit says.
+  double link_share() const noexcept {
+    return device_.links.reached > 0 ? device_.links.reached : p_.link_efficiency;
+  }
   double network_rate() const noexcept {
     return device_.network_bytes_per_s * p_.network_efficiency;
   }

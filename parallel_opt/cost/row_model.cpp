@@ -439,6 +439,7 @@ std::optional<Accelerator> device_of_row(const TrainingRow& row, const DeviceRec
   Surroundings around;
   around.per_node = row.gpus_per_node;
   if (!around.per_node && has(row.gpu, "nvl72")) around.per_node = 72;
+  if (!around.per_node && has(row.gpu, "dgx-2")) around.per_node = 16;
   const int dies = dies_of(record);
   if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
   const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);

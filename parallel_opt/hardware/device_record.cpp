@@ -65,6 +65,8 @@ class RecordChecker {
   void links(const DeviceLink& link, const std::string& path) {
     positive(link.bytes_per_s, path + "bytes_per_s");
     optional(link.pair_bytes_per_s, path + "pair_bytes_per_s");
+    optional(link.reached, path + "reached");
+    if (link.reached && link.reached->value > 1) fault(path + "reached.value", "is above 1");
     if ((link.shape != LinkShape::switched) != link.pair_bytes_per_s.has_value()) {
       fault(path + "pair_bytes_per_s", "belongs to links of shape mesh or torus, and to each");
     } else if (link.pair_bytes_per_s && link.pair_bytes_per_s->value > link.bytes_per_s.value) {

@@ -38,6 +38,7 @@ struct DeviceLink {
   LinkShape shape = LinkShape::switched;
   std::optional<Published> pair_bytes_per_s;  ///< of that, to one neighbour; not when switched
   bool reduces = false;                       ///< its switch sums what passes: NVLink SHARP
+  std::optional<Published> reached;           ///< share of the nominal that collectives get
   bool operator==(const DeviceLink&) const = default;
 };
 
@@ -122,6 +123,7 @@ void fields(Visitor& visit, T& link) {
   visit.optional("shape", link.shape, "switched, mesh (links of its own to each other) or torus");
   visit.optional("reduces", link.reduces, "its switch sums what passes (NVLink SHARP)");
   visit("pair_bytes_per_s", link.pair_bytes_per_s, "of that, to one neighbour of a mesh or torus");
+  visit("reached", link.reached, "share of the nominal that large collectives were measured at");
 }
 
 template <class Visitor, class T>

@@ -99,6 +99,7 @@ std::optional<NodeReach> network_of_node(const Cluster& cluster, int at) {
 double NodeLinks::among(double ranks, double whole) const noexcept {
   if (shape == LinkShape::switched) return all_bytes_per_s;
   double pairs = ranks - 1;
+  if (cube) return ranks > 4 ? all_bytes_per_s : pair_bytes_per_s * (ranks > 2 ? 4 : 1);
   if (shape == LinkShape::torus) {
     constexpr double kRounding = 1e-6;
     const double dimensions = std::max(1.0, std::round(all_bytes_per_s / (2 * pair_bytes_per_s)));

@@ -26,6 +26,10 @@ struct NodeLinks {
   LinkShape shape = LinkShape::switched;
   double closed_side = 4;  ///< torus: devices along an axis from which its ends are joined
   bool reduces = false;    ///< the switch between them sums what passes
+  /// Mesh of eight devices whose pairs have two links, one or none (DGX-1): one between the two
+  /// neighbours that have least, four of each inside either half.
+  bool cube = false;
+  double reached = 0;  ///< share of the nominal that collectives get; 0: not measured
 
   /// What a collective among `ranks` devices of the node gets of each: rings run over all links
   /// that join them. A mesh has links to ranks - 1 others; a block of 2^m devices of a torus has m

@@ -154,6 +154,24 @@ TEST(RowModel, TheLinksOfTpusJoinThePod) {
   EXPECT_EQ(case_of(row).device.network_bytes_per_s, 4 * 25e9 / 8);
 }
 
+TEST(RowModel, AV100IsWiredByItsMachine) {
+  TrainingRow row = full_row();
+  row.gpu = "V100-SXM2-32GB";
+  const auto among = [&](double per_node, double ranks) {
+    row.gpus_per_node = per_node;
+    return case_of(row).device.links.among(ranks) / 1e9;
+  };
+  EXPECT_EQ(among(4, 2), 50);  // two of six links to each of the three others
+  EXPECT_EQ(among(4, 4), 150);
+  EXPECT_EQ(among(8, 2), 25);  // DGX-1: one between some neighbours
+  EXPECT_EQ(among(8, 4), 100);
+  EXPECT_EQ(among(8, 8), 150);
+  EXPECT_EQ(among(16, 2), 150);  // DGX-2: switches
+  row.gpus_per_node.reset();
+  row.gpu = "V100-32GB (DGX-2)";
+  EXPECT_EQ(case_of(row).device.per_node, 16);
+}
+
 TEST(RowModel, TrainiumCountsItsCores) {
   TrainingRow row = full_row();
   row.gpu = "AWS Trainium (trn1.32xlarge)";

@@ -45,6 +45,14 @@ TEST(NodeLinks, AGroupUsesTheLinksThatJoinIt) {
   EXPECT_EQ(switched.among(2), 450e9);
 }
 
+TEST(NodeLinks, EightOfACubeShareItsLinksUnevenly) {
+  NodeLinks cube{150e9, 25e9, LinkShape::mesh};
+  cube.cube = true;
+  EXPECT_EQ(cube.among(2), 25e9);
+  EXPECT_EQ(cube.among(4), 100e9);
+  EXPECT_EQ(cube.among(8), 150e9);
+}
+
 TEST(NodeLinks, AGroupOfATorusHasTheLinksOfItsAxes) {
   const NodeLinks cube{300e9, 50e9, LinkShape::torus};
   EXPECT_EQ(cube.among(8, 512), 2 * 50e9);   // one closed axis of 8 x 8 x 8
