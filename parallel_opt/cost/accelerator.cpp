@@ -230,6 +230,7 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   }
   device.flops_per_s = wanted.value_or(*half);
   device.narrow = device.flops_per_s > *half;
+  device.scalar = record.vendor == "NVIDIA" && type.find("fp32") != std::string::npos;
   // Kernels that scale by rows reached the speed of 16 bits (torchtitan's tables of asynchronous
   // tensor parallelism).
   if (type.find("rowwise") != std::string::npos) device.flops_per_s = *half;

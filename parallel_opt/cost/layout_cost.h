@@ -19,6 +19,7 @@ struct Accelerator {
   double flops_per_s = 0;          ///< dense peak of the matrix products' element type
   double half_flops_per_s = 0;     ///< dense peak in 16 bits: attention's inner part
   bool narrow = false;             ///< products in 8 or 4 bits, with casts
+  bool scalar = false;             ///< products in fp32, beside the matrix units
   double bytes_per_s = 0;          ///< of its memory
   double units = 100;              ///< multiprocessors
   double exponentials_per_s = 0;   ///< of its special function units; 0: not known

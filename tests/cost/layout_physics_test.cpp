@@ -39,6 +39,20 @@ TEST_F(LayoutPhysics, WhatALimitSustainsFollowsFromWattsPerFlop) {
   EXPECT_NEAR(products(700) / products(70000), 0.92 / efficiency, 1e-9);
 }
 
+TEST_F(LayoutPhysics, ProductsInFp32ReachMoreOfTheirPeakThanMatrixUnits) {
+  p.kernel_s = 0;
+  const auto gain = [&](const std::string& name) {
+    Accelerator device = named(name, "fp32");
+    EXPECT_TRUE(device.scalar);
+    const double free = layout_cost(dense, device, stack, {}, p).products_s;
+    device.scalar = false;
+    return layout_cost(dense, device, stack, {}, p).products_s / free;
+  };
+  EXPECT_NEAR(gain("V100-SXM-32GB"), 0.87 / p.matmul_efficiency.at("Volta"), 0.01);
+  EXPECT_EQ(gain("H100-SXM-80GB"), 1);  // as much as its matrix units
+  EXPECT_FALSE(named("V100-SXM-32GB", "fp16").scalar);
+}
+
 TEST_F(LayoutPhysics, ALimitSlowsAttentionsProductsBelowTheirOwnShare) {
   // They use less of the matrix units than a limit of 700 W sustains, and more than one of 350 W.
   const auto attention = [&](double watts) {
