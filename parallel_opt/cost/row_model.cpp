@@ -202,6 +202,14 @@ std::string model_spec(const TrainingRow& row, const KnownModel* known,
   put(keys, "vocab", row.vocab);
   if (experts) put(keys, "experts", row.experts);
   if (row.topk && *row.topk > 0) put(keys, "top_k", row.topk);
+  static const std::regex beside(R"(\b([0-9]{1,3}|an?|one|two)\s+shared\s+experts?)",
+                                 std::regex::icase);
+  std::smatch said;
+  if (experts && std::regex_search(row.notes, said, beside)) {
+    const std::string count = lower_case(said[1].str());
+    const bool one = count == "a" || count == "an" || count == "one";
+    keys["shared_experts"] = one ? "1" : count == "two" ? "2" : count;
+  }
   if (!keys.contains("layers") || !keys.contains("hidden")) return "";
   const std::int64_t hidden = std::stoll(keys["hidden"]);
   if (!keys.contains("heads")) {
@@ -296,6 +304,10 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
   // own way of splitting them is torchtitan's.
   const bool splits = row.tp.value_or(1) > 1 || row.pp.value_or(1) > 1;
   if (named != nullptr && named->name == "pytorch" && splits) named = find_stack("torchtitan");
+  // Forks of both run on Intel's accelerators through its compiler.
+  const bool forks = named != nullptr && (named->name == "megatron-deepspeed" ||
+                                          named->name == "megatron" || named->name == "deepspeed");
+  if (forks && arch.starts_with("Gaudi")) named = find_stack("habana");
   SoftwareStack stack = named != nullptr ? *named : *find_stack(splits ? "megatron" : "pytorch");
   if (named == nullptr) {
     notes.push_back("stack " + stack.name +
@@ -318,6 +330,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
   // FlashAttention runs on Turing (1) and Ampere (2) at the least; what others have for
   // Volta a row says.
   if (arch == "Volta" && !says_fused) stack.attention = AttentionFamily::unfused;
+  // On Ascend MC2's kernels alone run products beside their collectives; MindSpeed has them off.
+  if (arch == "Da Vinci" && !has(row.notes, "mc2")) stack.overlaps_tensor = false;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
   read_notes(row, says_fused, stack);
   return stack;

@@ -78,9 +78,10 @@ const SoftwareStack* best_claim(const std::string& framework,
 const SoftwareStack* stack_of_framework(const std::string& framework) {
   const SoftwareStack* best = best_claim(framework, &SoftwareStack::frameworks);
   if (best == nullptr) best = best_claim(framework, &SoftwareStack::users);
-  // Releases 1 and 2 ended in 2021; flash attention and the distributed optimizer came after them.
+  // Flash attention was merged in January 2023 (pull request 267), reductions beside the backward
+  // later that year; releases 1 and 2 ended before.
   static const std::regex early(
-      R"(\b(2019|2020|2021)\b|megatron[-_ ]?(lm)?[-_ (]{0,2}v?[12]\.[0-9])", std::regex::icase);
+      R"(\b(2019|202[0-2])\b|megatron[-_ ]?(lm)?[-_ (]{0,2}v?[12]\.[0-9])", std::regex::icase);
   if (best != nullptr && best->name == "megatron" && std::regex_search(framework, early)) {
     return find_stack("megatron-2020");
   }

@@ -248,7 +248,7 @@ TEST(SoftwareStacks, SpellingAndAgeOfMegatron) {
     EXPECT_EQ(stack->name, "megatron") << framework;
   }
   for (const char* framework : {"Megatron-LM (2020)", "Megatron-LM (Jan 2021)", "megatron_lm 2021",
-                                "Megatron-LM v2.6", "Megatron 1.1"}) {
+                                "Megatron-LM v2.6", "Megatron 1.1", "Megatron-LM (2022)"}) {
     const SoftwareStack* stack = stack_of_framework(framework);
     ASSERT_NE(stack, nullptr) << framework;
     EXPECT_EQ(stack->name, "megatron-2020") << framework;

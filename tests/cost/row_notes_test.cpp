@@ -99,6 +99,28 @@ TEST(RowNotes, SayThatMemoryIsTheDrivers) {
   EXPECT_GT(printed(), held + 2.2e9);  // and what the allocator holds beyond tensors
 }
 
+TEST(RowNotes, SayHowManyExpertsServeAllTokens) {
+  TrainingRow row = testing::blocks_of("Megatron-LM", 4, 1024);
+  row.experts = 8;
+  row.topk = 2;
+  row.ffn_hidden = 1024;
+  const double none = testing::case_of(row).facts->parameters;
+  row.notes = "some page; 2 shared experts (2048)";
+  EXPECT_NEAR(testing::case_of(row).facts->parameters - none, 4 * 2 * 2 * 1024 * 1024, 2e5);
+  row.notes = "no shared experts";
+  EXPECT_EQ(testing::case_of(row).facts->parameters, none);
+}
+
+TEST(RowNotes, ForksForGaudiRunCompiledGraphs) {
+  TrainingRow row = llama_row("Megatron-DeepSpeed");
+  EXPECT_TRUE(stack_of(row).eager_host);
+  row.gpu = "Gaudi 2";
+  EXPECT_EQ(stack_of(row).name, "habana");
+  EXPECT_FALSE(stack_of(row).eager_host);
+  row.framework = "Optimum Habana";
+  EXPECT_EQ(stack_of(row).name, "habana");
+}
+
 TEST(RowNotes, PaddleIsAStackOfItsOwn) {
   TrainingRow row = llama_row("PaddleNLP v2.7");
   row.tp = 2;
