@@ -97,6 +97,7 @@ class LayoutModel {
   };
   Passes passes() const noexcept;
   double computing_s(const Passes& all) const noexcept;
+  LayoutStage passes_of_blocks(double& computing_share) const noexcept;
   /// Of the rank that sets the pace.
   struct Pace {
     double layers = 0;

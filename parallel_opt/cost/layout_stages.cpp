@@ -5,31 +5,39 @@
 
 namespace parallel_opt {
 
-LayoutStages LayoutModel::stages() const {
-  LayoutStages out;
-  const int count = std::max(1, l_.pipeline) * std::max(1, l_.virtual_stages);
-  LayoutStage layer;  // the mean block
-  double blocks = 0, inside_s = 0;
+/// One micro-batch's passes through all blocks, and what share of them computes.
+LayoutStage LayoutModel::passes_of_blocks(double& computing_share) const noexcept {
+  LayoutStage all;
+  double inside_s = 0;
   for (const BlockFacts& block : facts_.blocks) {
     const BlockTime ahead = forward(block, true), back = backward(ahead);
     const double n = block.repeats;
-    // What a schedule hides behind other micro-batches is experts' traffic alone.
     const auto collectives = [](const BlockTime& time) {
       return time.tensor + time.expert + time.context;
     };
+    // What a schedule hides behind other micro-batches is experts' traffic alone.
     const auto exposed = [&](const BlockTime& time) {
       return hides_experts() ? p_.gather_overlap * time.expert : collectives(time);
     };
     const double ahead_exposed = exposed(ahead), back_exposed = exposed(back);
-    layer.forward_s += n * (ahead.whole() - ahead_exposed);
-    layer.backward_s += n * (back.whole() - back_exposed);
-    layer.forward_exposed_s += n * ahead_exposed;
-    layer.backward_exposed_s += n * back_exposed;
+    all.layers += n;
+    all.forward_s += n * (ahead.whole() - ahead_exposed);
+    all.backward_s += n * (back.whole() - back_exposed);
+    all.forward_exposed_s += n * ahead_exposed;
+    all.backward_exposed_s += n * back_exposed;
+    all.recompute_s += n * again(block, ahead);
+    all.weights_s += n * back.weights();
     inside_s += n * (collectives(ahead) + collectives(back) - ahead_exposed - back_exposed);
-    layer.recompute_s += n * again(block, ahead);
-    layer.weights_s += n * back.weights();
-    blocks += n;
   }
+  const double compute_s = all.forward_s + all.recompute_s + all.backward_s;
+  if (compute_s > 0) computing_share = 1 - inside_s / compute_s;
+  return all;
+}
+
+LayoutStages LayoutModel::stages() const {
+  LayoutStages out;
+  const int count = std::max(1, l_.pipeline) * std::max(1, l_.virtual_stages);
+  const LayoutStage all = passes_of_blocks(out.computing_share);
   const Kept kept = kept_of_blocks();
   const double head_products = outer_products() + operators(facts_.outside);
   const double loss = loss_s();
@@ -43,17 +51,17 @@ LayoutStages LayoutModel::stages() const {
     const double equal = std::ceil((left + head_layers_) / (count - i) - 1e-9);
     const double ranks_layers =
         is_last ? left : std::min(left, l_.virtual_stages > 1 ? equal : usual);
-    const double share = blocks > 0 ? ranks_layers / blocks : 0;
+    const double share = all.layers > 0 ? ranks_layers / all.layers : 0;
     left -= ranks_layers;
     LayoutStage stage;
     stage.layers = ranks_layers;
-    stage.forward_s = share * layer.forward_s + (is_last ? head_products + loss / 2 : 0);
-    stage.backward_s = share * layer.backward_s + (is_last ? 2 * head_products + loss / 2 : 0);
-    stage.weights_s = share * layer.weights_s + (is_last ? outer_products() : 0);
-    stage.recompute_s = share * layer.recompute_s;
-    stage.forward_exposed_s = share * layer.forward_exposed_s;
-    stage.backward_exposed_s = share * layer.backward_exposed_s;
-    stage.kept_bytes = blocks > 0 ? ranks_layers * kept.of_all / blocks * fragmentation() : 0;
+    stage.forward_s = share * all.forward_s + (is_last ? head_products + loss / 2 : 0);
+    stage.backward_s = share * all.backward_s + (is_last ? 2 * head_products + loss / 2 : 0);
+    stage.weights_s = share * all.weights_s + (is_last ? outer_products() : 0);
+    stage.recompute_s = share * all.recompute_s;
+    stage.forward_exposed_s = share * all.forward_exposed_s;
+    stage.backward_exposed_s = share * all.backward_exposed_s;
+    stage.kept_bytes = share * kept.of_all * fragmentation();
     stage.working_bytes = working_beside(is_last ? logits : 0, kept) * fragmentation();
     LayoutCost states;
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
@@ -66,8 +74,6 @@ LayoutStages LayoutModel::stages() const {
     add_traffic(stage, own);
     out.stages.push_back(stage);
   }
-  const double compute_s = layer.forward_s + layer.recompute_s + layer.backward_s;
-  if (compute_s > 0) out.computing_share = 1 - inside_s / compute_s;
   add_ways(out);
   return out;
 }
