@@ -7,6 +7,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/stated_number.h"
+#include "parallel_opt/hardware/preset.h"
 
 namespace parallel_opt {
 namespace {
@@ -335,6 +336,18 @@ Accelerator accelerator_at(const Cluster& cluster, std::size_t at, Precision pre
   return *one;
 }
 
+/// Ports of a node's adapters per device, where there are more than devices: one message takes one,
+/// a collective all.
+double ports_each(const Cluster& cluster, std::size_t at, const std::string& type, double devices) {
+  double most = 1;
+  for (const Network& network : cluster.networks) {
+    const bool joins = network.scope != NetworkScope::node && network.type == type &&
+                       covers(network, cluster.devices[at].node);
+    if (joins) most = std::max(most, network.ports / std::max(1.0, devices));
+  }
+  return most;
+}
+
 /// Its node's devices and their links. One device of another node tells the network: of the same
 /// group, else the nearest.
 void read_neighbours(const Cluster& cluster, std::size_t at, const std::vector<std::size_t>& group,
@@ -343,7 +356,12 @@ void read_neighbours(const Cluster& cluster, std::size_t at, const std::vector<s
     const Device& other = cluster.devices[i];
     return other.kind == DeviceKind::gpu && other.node != cluster.devices[at].node;
   };
-  if (const auto near = node_reach(cluster, static_cast<int>(at))) out.links = near->links;
+  // Clusters state what is reached; the model's efficiencies are of what links are sold as.
+  if (const auto near = node_reach(cluster, static_cast<int>(at))) {
+    out.links = near->links;
+    out.links.all_bytes_per_s /= kLinkShare.value;
+    out.links.pair_bytes_per_s /= kLinkShare.value;
+  }
   out.per_node = out.host.devices;
   const auto own = std::ranges::find_if(group, is_far);
   std::optional<std::size_t> far;
@@ -353,9 +371,17 @@ void read_neighbours(const Cluster& cluster, std::size_t at, const std::vector<s
     if (!far && d <= at && is_far(at - d)) far = at - d;
   }
   const auto link = far ? find_link(cluster, DeviceId(at), DeviceId(*far)) : std::nullopt;
-  if (link) out.network_bytes_per_s = link->bytes_per_s.value;
+  if (link) {
+    const bool sold = link->bytes_per_s.quality == Quality::reported;  // by who wrote the file
+    out.network_bytes_per_s = link->bytes_per_s.value / (sold ? 1 : kAdapterShare.value) *
+                              ports_each(cluster, at, link->type, out.host.devices);
+  }
   const DeviceRecord* record = find_device(load_database(), cluster.devices[at].name);
-  if (record != nullptr) wire_by_machine(*record, out.per_node, out.links);
+  if (record != nullptr) {
+    const DeviceLink* own = neighbour_link(*record);
+    if (own != nullptr && own->reached) out.links.reached = own->reached->value;
+    wire_by_machine(*record, out.per_node, out.links);
+  }
   if (record != nullptr && pod_of(*record) > 0) {
     out.per_node = std::max(out.per_node, pod_of(*record));
     out.links = links_of(neighbour_link(*record));

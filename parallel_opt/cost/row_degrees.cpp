@@ -5,6 +5,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
 namespace {
@@ -18,9 +19,8 @@ void split_as_megatron(int both, RowCase& out) {
 /// Whether a row's software spreads data, or shards of the model, over all devices unless it says
 /// otherwise.
 bool spreads_data(const TrainingRow& row, const RowCase& out) {
-  static const std::regex words(R"(\b(ddp|fsdp2?|zero|zero-?[123]|hsdp)\b)");
   static const std::regex none(R"(^(|0|no|none|false|off|n/?a|-|zero-?0)$)");
-  return out.stack.spreads_unsaid || std::regex_search(lower_case(row.framework), words) ||
+  return out.stack.spreads_unsaid || !sharding_named(row.framework).empty() ||
          !std::regex_match(lower_case(row.fsdp_zero), none);
 }
 

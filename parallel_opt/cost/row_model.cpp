@@ -365,8 +365,9 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   if (type == "fp32" || type == "tf32") l.element_bytes = 4;
   l.pure_half = has(row.dtype, "pure");
   l.shard = out.stack.shard;
-  if (!row.fsdp_zero.empty()) {
-    const auto sharding = sharding_in_words(row.fsdp_zero);
+  const std::string shares = row.fsdp_zero.empty() ? sharding_named(row.framework) : row.fsdp_zero;
+  if (!shares.empty()) {
+    const auto sharding = sharding_in_words(shares);
     if (!sharding) return not_understood("fsdp_zero", row.fsdp_zero);
     l.shard = sharding->stage;
     const double in_a_node = std::max(1.0, std::floor(out.device.per_node / l.tensor));

@@ -72,6 +72,12 @@ std::optional<RecomputeRule> recompute_in_words(const std::string& text) {
   return std::nullopt;
 }
 
+std::string sharding_named(const std::string& framework) {
+  static const std::regex words(R"(\b(ddp|hsdp|fsdp[12]?|zero[- ]?[0-3])\b)", std::regex::icase);
+  std::smatch match;
+  return std::regex_search(framework, match, words) ? match.str(1) : "";
+}
+
 std::optional<ShardingWords> sharding_in_words(const std::string& text) {
   const std::string words = closed_up(text);
   ShardingWords found;

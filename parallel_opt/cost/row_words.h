@@ -21,6 +21,8 @@ struct ShardingWords {
 
 /// "ZeRO stage 1", "fsdp2", "HYBRID_SHARD", "DDP", "zero1(shard 8)".
 std::optional<ShardingWords> sharding_in_words(const std::string& text);
+/// What of a framework's name says how replicas share: "FSDP2", "ZeRO-3", "DDP"; empty: nothing.
+std::string sharding_named(const std::string& framework);
 
 /// "yes", "true", "on", "1"; "no", ...
 std::optional<bool> switch_in_words(const std::string& text);

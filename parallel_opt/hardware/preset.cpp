@@ -14,10 +14,6 @@ namespace {
 constexpr char kPresetForm[] = "write NODESnCOUNTxDEVICE, as 2n8xH100-SXM-80GB";
 constexpr char kAdapterForm[] = "write @400Gbps or @8x400Gbps behind the devices";
 
-/// Links reach less than their data sheet says: 0.83 of it for A100 pairs, 0.46 for V100 pairs.
-constexpr Uncertain kLinkShare{0.75, 0.45, 0.9, Quality::database};
-/// Adapters lose less: 0.8 of 200 Gbit/s is what one device is usually given.
-constexpr Uncertain kAdapterShare{0.8, 0.5, 0.95, Quality::database};
 /// One 200 Gbit/s adapter per device where the usual host is unknown; 10 to 400 are sold.
 constexpr Uncertain kAssumedAdapter{20e9, 1e9, 45e9, Quality::assumed};
 constexpr Uncertain kNetworkLatency{10e-6, 4e-6, 60e-6, Quality::assumed};

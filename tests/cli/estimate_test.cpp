@@ -305,7 +305,7 @@ TEST(Estimate, StagesOfAMixedClusterRunOnTheirOwnDevices) {
 TEST(Estimate, AnAssumedNetworkIsNamed) {
   const std::vector<std::string> flags = {"--micro-batch", "1"};
   EXPECT_THAT(estimate(flags, "2n8xV100-SXM2-16GB").out,
-              HasSubstr("\nnetwork between nodes: 5.00 GB/s per device is assumed, as none is "
+              HasSubstr("\nnetwork between nodes: 6.25 GB/s per device is assumed, as none is "
                         "stated (host of V100-SXM-16GB: DGX-1 data sheet: 4 x 100 Gbit/s"));
   EXPECT_TRUE(document(flags, "2n8xV100-SXM2-16GB").contains("assumed_network"));
   EXPECT_FALSE(document(flags, "2n8xV100-SXM2-16GB@25Gbps").contains("assumed_network"));

@@ -49,6 +49,20 @@ TEST(RowDegrees, SoftwareThatSpreadsDataSaysNoOthers) {
   EXPECT_EQ(case_of(sharded).layout.data, 8);
 }
 
+TEST(RowDegrees, TheNameOfAFrameworkSaysHowReplicasShare) {
+  const auto stage = [](const char* framework, const char* column = "") {
+    TrainingRow row = row_of(framework, 1, 1, 8);
+    row.fsdp_zero = column;
+    return case_of(row).layout.shard;
+  };
+  EXPECT_EQ(stage("PyTorch FSDP"), 3);
+  EXPECT_EQ(stage("PyTorch FSDP2"), 3);
+  EXPECT_EQ(stage("PyTorch DDP"), 0);
+  EXPECT_EQ(stage("DeepSpeed ZeRO-3"), 3);
+  EXPECT_EQ(stage("DeepSpeed ZeRO 1"), 1);
+  EXPECT_EQ(stage("PyTorch FSDP", "no_shard"), 0);  // the column counts
+}
+
 TEST(RowDegrees, WhatTheOthersLeaveIsTheOneThatIsBlank) {
   const RowCase pipeline = case_of(row_of("Megatron-LM", 2, {}, 2));
   EXPECT_EQ(pipeline.layout.pipeline, 2);

@@ -511,6 +511,24 @@ TEST(RowModel, TorchtitanCutsABatchByItsStages) {
   EXPECT_EQ(l.virtual_stages, 2);
 }
 
+TEST(AcceleratorOf, APresetHasTheLinksThatRowsOfItsDevicesHave) {
+  for (const char* name : {"H100-SXM-80GB", "A100-SXM-80GB", "V100-SXM-32GB", "B200-SXM-180GB",
+                           "MI300X", "Gaudi2", "Ascend-910B2"}) {
+    const DeviceRecord* record = find_device(load_database(), name);
+    ASSERT_NE(record, nullptr) << name;
+    const double devices = record->host ? record->host->devices : 8;
+    const Cluster cluster = load_cluster("2n" + std::to_string(std::int64_t(devices)) + "x" + name);
+    const Accelerator preset = accelerator_of(cluster, Precision::bf16);
+    const Accelerator row = accelerator_of(*record, "bf16").value();
+    EXPECT_NEAR(preset.links.all_bytes_per_s / row.links.all_bytes_per_s, 1, 1e-9) << name;
+    EXPECT_NEAR(preset.links.pair_bytes_per_s / row.links.pair_bytes_per_s, 1, 1e-9) << name;
+    EXPECT_EQ(preset.links.reached, row.links.reached) << name;
+    EXPECT_EQ(preset.links.shape, row.links.shape) << name;
+    EXPECT_EQ(preset.per_node, row.per_node) << name;
+    EXPECT_NEAR(preset.network_bytes_per_s / row.network_bytes_per_s, 1, 1e-9) << name;
+  }
+}
+
 TEST(AcceleratorOf, TheOrderOfDevicesChangesNothing) {
   const auto of = [](const char* preset) {
     return accelerator_of(load_cluster(preset), Precision::bf16);
