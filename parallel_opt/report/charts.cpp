@@ -287,7 +287,7 @@ std::string gantt_chart(const Gantt& chart, double width) {
       const double y = top + kLabel + (slice.depth > 0 ? kLane + 1 : 0);
       svg.rect(x(slice.start), y, pixels, slice.depth > 0 ? kInner : kLane, "slice " + slice.color,
                slice.tooltip);
-      if (slice.depth == 0 && text_width(slice.label) + 8 < pixels) {
+      if (slice.depth == 0 && text_width(slice.label) + 4 < pixels) {
         svg.text(x(slice.start) + pixels / 2, y + kLane / 2 + kBaseline, slice.label,
                  inside_of(slice), Anchor::middle);
       }

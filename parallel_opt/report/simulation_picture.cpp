@@ -40,7 +40,7 @@ std::vector<int> chosen(int ranks, std::size_t count) {
 /// Weight gradients apart from the rest of the backward: zero-bubble schedules move them.
 std::string color_of_span(const Span& span) {
   if (span.name.starts_with("backward weight")) return "c-compile";
-  if (span.name.find(" and backward") != std::string::npos) return "c-data";
+  if (span.name.find(" and backward") != std::string::npos) return "c-both";
   return "c-" + span.category;
 }
 
@@ -210,7 +210,8 @@ struct Pictures {
     std::vector<Key> keys = {{"c-forward", "forward"},
                              {"c-backward", "backward"},
                              {"c-compile", "backward for weights"},
-                             {"c-data", "forward and backward together, copies"},
+                             {"c-both", "forward and backward together"},
+                             {"c-data", "copies to the host and back"},
                              {"c-communication", "communication"},
                              {"c-optimizer", "optimizer"}};
     std::erase_if(keys, [&](const Key& key) { return !colors.contains(key.color); });

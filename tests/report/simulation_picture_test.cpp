@@ -39,6 +39,26 @@ TEST(StepSvg, HoldsEveryActionAndTheCurves) {
   EXPECT_EQ(step_svg(picture_of(2, false)).find("Power of a device"), std::string::npos);
 }
 
+TEST(StepSvg, TheLegendNamesWhatIsDrawnAlone) {
+  StepWork work;
+  work.stages.assign(4, {.forward_s = 1, .backward_input_s = 1, .backward_weight_s = 1});
+  const auto drawn = [&](ScheduleKind kind, int per_rank) {
+    const std::vector<Schedule> schedules = {make_schedule(kind, 4, per_rank, 8)};
+    return step_svg({"Step", "", simulate(work, schedules, {.timeline = true}).timeline.value()});
+  };
+  const std::string plain = drawn(ScheduleKind::one_f_one_b, 1);
+  EXPECT_EQ(plain.find("forward and backward together"), std::string::npos);
+  EXPECT_EQ(plain.find("copies to the host"), std::string::npos);
+  const std::string paired = drawn(ScheduleKind::dualpipe, 2);
+  EXPECT_NE(paired.find("forward and backward together"), std::string::npos);
+  EXPECT_EQ(paired.find("copies to the host"), std::string::npos);
+  work.copy_bytes_per_s = 1e6;
+  for (StageWork& stage : work.stages) stage.offloaded_bytes = 1 << 20;
+  const std::string copied = drawn(ScheduleKind::one_f_one_b, 1);
+  EXPECT_NE(copied.find("copies to the host"), std::string::npos);
+  EXPECT_EQ(copied.find("forward and backward together"), std::string::npos);
+}
+
 TEST(StepSvg, SaysWhichOfManyRanksAreDrawn) {
   const std::string svg = step_svg(picture_of(40, false));
   EXPECT_NE(svg.find("rank 39 (24 of 40 ranks are drawn)"), std::string::npos);
