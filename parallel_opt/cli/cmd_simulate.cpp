@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <ostream>
 
 #include "parallel_opt/base/file_system.h"
@@ -31,7 +32,8 @@ struct AskedStep {
   std::string name;                                            ///< of the schedule
   std::string where;                                           ///< of the work
   double devices_per_rank = 1;
-  double device_memory_bytes = 0;           ///< 0: not known
+  double device_memory_bytes = 0;           ///< the least of any rank; 0: not known
+  std::vector<double> usable_bytes;         ///< by rank: what training may use of it
   std::vector<std::string> placement = {};  ///< who runs on which devices, where they differ
   Schedule& schedule() { return schedules.front(); }
 };
@@ -135,6 +137,9 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   asked.where = model;
   asked.devices_per_rank = l.devices() / l.pipeline;
   asked.placement = placed.words;
+  for (const Accelerator& one : ranks) {
+    asked.usable_bytes.push_back(std::floor(one.memory_bytes * kUsableMemory));
+  }
   asked.device_memory_bytes = std::ranges::min(ranks, {}, &Accelerator::memory_bytes).memory_bytes;
   const LayoutParameters& p = layout_parameters();
   asked.work = layout_work(ranks_differ(facts, ranks, l)
@@ -183,6 +188,20 @@ void slow_down(const std::string& text, int ranks, StepWork& work) {
   }
 }
 
+/// Whether every rank's peak lies within what its device has.
+void judge_memory(const AskedStep& asked, SimulationDocument& document) {
+  if (asked.usable_bytes.empty()) return;
+  document.fits = true;
+  for (const RankUse& use : document.ranks) {
+    const double usable = asked.usable_bytes[std::size_t(use.rank) % asked.usable_bytes.size()];
+    if (double(use.peak_memory_bytes) <= usable || document.too_full) continue;
+    document.fits = false;
+    document.too_full = "rank " + std::to_string(use.rank) + " holds " +
+                        show(Bytes(use.peak_memory_bytes)) + " of " +
+                        show(Bytes(std::int64_t(usable)));
+  }
+}
+
 std::string summary_line(const SimulationDocument& d) {
   std::string text = show(Seconds(d.step_time_s)) + " per step, bubble " +
                      show(d.bubble_share * 100) + " %, peak " + show(Bytes(d.peak_memory_bytes));
@@ -195,6 +214,7 @@ void print_summary(const SimulationDocument& d, const std::string& title, const 
   for (const std::string& line : d.placement.value_or(std::vector<std::string>{})) {
     console.out << line << '\n';
   }
+  if (d.too_full) console.out << "does not fit in memory: " << *d.too_full << '\n';
   console.out << '\n';
   Table table{{{"rank", Align::right},
                {"busy", Align::right},
@@ -249,6 +269,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
   for (const RankUse& use : result.ranks) {
     document.peak_memory_bytes = std::max(document.peak_memory_bytes, use.peak_memory_bytes);
   }
+  judge_memory(asked, document);
   const std::string title =
       title_of(document.schedule, ranks, schedule.ranks() > 1, document.micro_batches);
   if (drawn) {

@@ -194,6 +194,8 @@ struct SimulationDocument {
   std::int64_t events = 0;
   std::optional<double> energy_j = {};
   std::optional<std::vector<std::string>> placement = {};
+  std::optional<bool> fits = {};
+  std::optional<std::string> too_full = {};
   std::vector<RankUse> ranks = {};
 };
 
@@ -211,6 +213,8 @@ void fields(Visitor& visit, T& document) {
   visit("energy_j", document.energy_j, "of all devices; absent: their watts are not known");
   visit("placement", document.placement,
         "which stage runs on which devices, in words; absent: all are of one kind");
+  visit("fits", document.fits, "every rank's peak in what its device has; absent: not known");
+  visit("too_full", document.too_full, "the first rank that does not, in words");
   visit("ranks", document.ranks, "over all replicas");
 }
 

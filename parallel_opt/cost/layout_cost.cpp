@@ -329,7 +329,6 @@ LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept
   cost.pipeline_s = m * pace.send_s;
   cost.bubble_s = pace.bubble_s;
   const double body = m * slow + cost.pipeline_s + cost.bubble_s;
-  cost.busy_s = m * slow - cost.tensor_s - cost.expert_s - cost.context_s;
   cost.forward_s = all.forward_s * share + cost.head_s / m / 3;
   cost.backward_s = (all.backward_s + all.again_s) * share + cost.head_s / m * 2 / 3;
   add_data(cost, m * slow + cost.bubble_s);

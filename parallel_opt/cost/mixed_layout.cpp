@@ -273,7 +273,10 @@ MixedCost MixedPipeline::cost() const {
     out.cost.optimizer_s = other.optimizer_s;
     out.cost.offload_s = other.offload_s;
   }
-  const double share = out.cost.busy_s / std::max(1e-12, ranks_[slow].times.sum());
+  const LayoutCost& c = out.cost;
+  const double computing =
+      c.products_s + c.attention_s + c.operators_s + c.host_s + c.recompute_s + c.head_s;
+  const double share = computing / std::max(1e-12, ranks_[slow].times.sum());
   for (const Rank& rank : ranks_) out.busy_s.push_back(share * rank.times.sum());
   add_memory(out);
   return out;

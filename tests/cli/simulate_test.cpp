@@ -152,6 +152,21 @@ TEST(SimulateModel, RunsALayoutUnderEverySchedule) {
   }
 }
 
+TEST(SimulateModel, SaysWhichRankDoesNotFit) {
+  const std::vector<std::string> words = {
+      "simulate",   "transformer:layers=8,hidden=8192,heads=64,seq=2048",
+      "--cluster",  "2xA100-SXM-40GB",
+      "--pipeline", "2"};
+  const CliRun full = run_cli(words);
+  EXPECT_EQ(full.code, 0) << full.err;
+  EXPECT_THAT(full.out, HasSubstr("\ndoes not fit in memory: rank 0 holds "));
+  std::vector<std::string> small = words;
+  small[1] = "transformer:layers=8,hidden=512,heads=8,seq=256";
+  EXPECT_THAT(run_cli(small).out, Not(HasSubstr("does not fit")));
+  small.emplace_back("--json");
+  EXPECT_EQ(json::parse(run_cli(small).out)["fits"], true);
+}
+
 TEST(SimulateModel, WhatCannotBeIsRefused) {
   EXPECT_EQ(run_cli({"simulate"}).err,
             "error: parallel-opt simulate: one model or one --work is needed (name it once)\n");

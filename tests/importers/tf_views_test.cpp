@@ -31,7 +31,8 @@ struct Constant {
 };
 Constant one(std::int32_t value) { return {{value}, true}; }
 
-/// y = op(x..., constants...); the placeholders come first unless `last`.
+/// y = op(x..., constants...): graph inputs (TensorFlow calls them placeholders) come first unless
+/// `last`.
 Graph view(const std::string& op, const std::vector<Axes>& shapes,
            const std::vector<Constant>& constants = {}, const tf::Attributes& attributes = {},
            bool last = false) {
