@@ -220,7 +220,8 @@ BlockTime LayoutModel::forward(const BlockFacts& block, bool whole) const noexce
   }
   time.expert = expert_s(block);
   if (hides_experts() && !whole) {
-    const double beside = time.products + time.attention + time.operators;
+    // A forward runs beside another one's backward: each has half of both computes.
+    const double beside = 1.5 * (time.products + time.attention + time.operators);
     time.expert = std::max(time.expert * (1 - p_.gather_overlap), time.expert - beside);
   }
   time.context = context_s(block, time.attention);

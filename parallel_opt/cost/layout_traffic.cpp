@@ -208,10 +208,16 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
     // Where only states are shared, weights and gradients are whole from one step's end to the
     // next.
     const bool often = l_.shard >= 2 && pipeline_ <= 1 && states_owners() > 1;
-    const double gathers = often ? l_.micro_batches : 1;
-    const double moved = gathers * (l_.shard >= 3 ? 2 : 1) * once.gather_s +
-                         (stack_.reduces_once ? 1 : gathers) * once.reduce_s;
-    cost.data_s = exposed(moved, stack_.overlaps_shards ? p_.gather_overlap : 0, body_s);
+    const bool reduces_often = often && !stack_.reduces_once;
+    const double times = often ? l_.micro_batches : 1;
+    const double share = stack_.overlaps_shards ? p_.gather_overlap : 0;
+    const double gathered = times * (l_.shard >= 3 ? 2 : 1) * once.gather_s;
+    // Gradients that are complete with the last micro-batch have its backward to hide behind.
+    cost.data_s =
+        reduces_often
+            ? exposed(gathered + times * once.reduce_s, share, body_s)
+            : exposed(gathered, share, often || pipeline_ > 1 ? body_s : cost.forward_s) +
+                  exposed(once.reduce_s, share, passes_beside_exchange() * cost.backward_s);
   } else {
     cost.data_s = exposed(once.reduce_s, stack_.overlaps_data ? p_.overlap : 0,
                           passes_beside_exchange() * cost.backward_s) +

@@ -23,6 +23,20 @@ TEST_F(LayoutExchange, ExpertsAreExchangedBetweenNodesByOneAdapterEach) {
               experts / 8 * stack.reduced_bytes / rate, 1e-6);
 }
 
+TEST_F(LayoutExchange, WhatIsReducedOncePerStepHidesBehindItsLastBackward) {
+  // Slow wires: more micro-batches before the last one hide no more of it.
+  stack = *find_stack("torchtitan");
+  h100.network_bytes_per_s /= 20;
+  const auto exposed = [&](int shard, double micro_batches) {
+    const ParallelLayout l{.data = 16, .shard = shard, .micro_batches = micro_batches};
+    return layout_cost(mixture, h100, stack, l, p).data_s;
+  };
+  EXPECT_GT(exposed(1, 1), 0);
+  EXPECT_NEAR(exposed(1, 8), exposed(1, 1), 1e-9);
+  // ZeRO-2 reduces after every backward.
+  EXPECT_GT(exposed(2, 8), 4 * exposed(2, 1));
+}
+
 TEST_F(LayoutExchange, CompiledProgramsLeaveOutTheProductNoBackwardReads) {
   const ParallelLayout l{.micro_batch = 4, .recompute = RecomputeRule::full};
   const auto again = [&](const TransformerFacts& facts, bool skips) {
