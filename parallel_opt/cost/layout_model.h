@@ -123,10 +123,7 @@ class LayoutModel {
     return l_.schedule == ScheduleKind::dualpipe || l_.schedule == ScheduleKind::dualpipe_v;
   }
   /// The first and the last chunk of the model are one rank's.
-  bool folds() const noexcept {
-    return pipeline_ > 1 &&
-           (l_.schedule == ScheduleKind::zb_v || l_.schedule == ScheduleKind::dualpipe_v);
-  }
+  bool folds() const noexcept { return pipeline_ > 1 && is_folded(l_.schedule); }
   /// Two copies of the model run in opposite directions: each rank has a stage of either.
   bool two_copies() const noexcept {
     return pipeline_ > 1 && l_.schedule == ScheduleKind::dualpipe;

@@ -40,8 +40,7 @@ void LayoutModel::place_as(const LayoutModel& other) noexcept {
 
 /// Stages of a rank that a micro-batch comes to one after the other.
 double LayoutModel::chunks() const noexcept {
-  const bool v_shape = l_.schedule == ScheduleKind::zb_v || l_.schedule == ScheduleKind::dualpipe_v;
-  return v_shape ? 2 : std::max(1, l_.virtual_stages);
+  return is_folded(l_.schedule) ? 2 : std::max(1, l_.virtual_stages);
 }
 
 /// Of a rank with a stage of either end, where a balanced head's weight moves blocks ahead: stages

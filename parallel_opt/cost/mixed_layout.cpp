@@ -43,9 +43,7 @@ int count_of_stages(const ParallelLayout& l) {
 }
 
 int rank_of_stage(const ParallelLayout& l, int stage) {
-  const int ranks = std::max(1, l.pipeline);
-  const bool in_v = l.schedule == ScheduleKind::zb_v || l.schedule == ScheduleKind::dualpipe_v;
-  return in_v && stage >= ranks ? 2 * ranks - 1 - stage : stage % ranks;
+  return parallel_opt::rank_of_stage(l.schedule, std::max(1, l.pipeline), stage);
 }
 
 }  // namespace

@@ -25,6 +25,19 @@ constexpr auto enum_names(ScheduleKind) {
                                           "zb_h1", "zb_h2", "zb_v", "dualpipe", "dualpipe_v"});
 }
 
+/// Stages go down the ranks and up again: a rank has one of either end of the model.
+constexpr bool is_folded(ScheduleKind kind) {
+  return kind == ScheduleKind::zb_v || kind == ScheduleKind::dualpipe_v;
+}
+
+/// Stage s is on rank s mod ranks; folded, and where DualPipe's second copy of the model goes the
+/// other way, every other round from the last rank on.
+constexpr int rank_of_stage(ScheduleKind kind, int ranks, int stage) {
+  const bool turns = is_folded(kind) || kind == ScheduleKind::dualpipe;
+  const int at = stage % ranks;
+  return turns && stage / ranks % 2 == 1 ? ranks - 1 - at : at;
+}
+
 /// By its own name or one of those that papers and engines use, whatever its case, dashes and
 /// spaces: "ZB-1p", "Interleaved 1F1B", "DualPipeV".
 std::optional<ScheduleKind> schedule_by_name(std::string_view name);

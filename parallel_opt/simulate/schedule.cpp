@@ -16,15 +16,10 @@ int per_round(int ranks, int micro_batches) {
   return micro_batches / std::max(1, micro_batches / ranks);
 }
 
-/// Stage s on rank s, s mod ranks, or down and up again in a V.
 std::vector<int> placement(ScheduleKind kind, int ranks, int stages) {
-  const bool v_shape = kind == ScheduleKind::zb_v || kind == ScheduleKind::dualpipe ||
-                       kind == ScheduleKind::dualpipe_v;
-  std::vector<int> rank_of(static_cast<std::size_t>(stages));
+  std::vector<int> rank_of;
   for (int stage = 0; stage < stages; ++stage) {
-    const int at = stage % ranks;
-    rank_of[static_cast<std::size_t>(stage)] =
-        v_shape && (stage / ranks) % 2 == 1 ? ranks - 1 - at : at;
+    rank_of.push_back(rank_of_stage(kind, ranks, stage));
   }
   return rank_of;
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
+#include <vector>
 
 #include "parallel_opt/base/json.h"
 
@@ -56,6 +57,20 @@ TEST(ScheduleKind, WordsInsideOthersAreNoMention) {
   EXPECT_EQ(schedule_mentioned("a zero-bubble run"), ScheduleKind::zb_h1);
   EXPECT_EQ(schedule_mentioned("breadth first, then 1F1B"), ScheduleKind::looped_bfs);
   EXPECT_EQ(schedule_mentioned("GPipe beside DualPipe"), ScheduleKind::gpipe);  // the first
+}
+
+TEST(ScheduleKinds, FoldedStagesComeBackToTheRankTheyLeft) {
+  const auto ranks = [](ScheduleKind kind) {
+    std::vector<int> found;
+    for (int stage = 0; stage < 6; ++stage) found.push_back(rank_of_stage(kind, 3, stage));
+    return found;
+  };
+  const std::vector<int> looped = {0, 1, 2, 0, 1, 2}, folded = {0, 1, 2, 2, 1, 0};
+  EXPECT_EQ(ranks(ScheduleKind::interleaved_1f1b), looped);
+  EXPECT_EQ(ranks(ScheduleKind::looped_bfs), looped);
+  EXPECT_EQ(ranks(ScheduleKind::zb_v), folded);
+  EXPECT_EQ(ranks(ScheduleKind::dualpipe_v), folded);
+  EXPECT_EQ(ranks(ScheduleKind::dualpipe), folded);
 }
 
 }  // namespace
