@@ -191,9 +191,11 @@ std::string words(const ParallelLayout& l, const TransformerFacts& facts) {
   offloaded(l.offload.fetched ? "states" : "optimizer", l.offload.optimizer);
   offloaded("parameters", l.offload.parameters ? 1 : 0);
   offloaded("activations", l.offload.activations);
-  parts.push_back(std::to_string(std::int64_t(l.micro_batches)) +
-                  (l.micro_batches == 1 ? " micro-batch of " : " micro-batches of ") +
-                  std::to_string(std::int64_t(l.micro_batch)));
+  parts.push_back(
+      std::to_string(std::int64_t(l.micro_batches)) +
+      (l.micro_batches == 1 ? " micro-batch of " : " micro-batches of ") +
+      std::to_string(std::int64_t(l.micro_batch)) +
+      (facts.tokens > 0 ? " x " + std::to_string(std::int64_t(facts.tokens)) + " tokens" : ""));
   return join(parts, ", ");
 }
 

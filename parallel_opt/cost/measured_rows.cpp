@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <regex>
 #include <utility>
@@ -156,9 +157,6 @@ class TableReader {
     raw.mfu_pct = measured(record, "metric_mfu_pct", raw);
     raw.hfu_pct = measured(record, "metric_hfu_pct", raw);
     raw.tflops_kind = text(record, "tflops_kind");
-    if (raw.row.id.empty()) {
-      faults_.push_back({raw.where, "the row has no id", "each row needs a name of its own"});
-    }
     return raw;
   }
 
@@ -208,33 +206,79 @@ class TableReader {
   std::vector<Fault>& faults_;
 };
 
-/// Rows by id: the place of each among those that stand for themselves.
-using Places = std::map<std::string, std::size_t>;
-
-void add_row(RawRow raw, std::vector<RawRow>& rows, Places& places, std::vector<Fault>& faults) {
-  const auto [place, fresh] = places.emplace(raw.row.id, rows.size());
-  if (!fresh && !raw.row.id.empty()) {
-    faults.push_back({raw.where,
-                      "id \"" + raw.row.id + "\" is that of " + rows[place->second].where + " too",
-                      "each row needs a name of its own"});
-  }
-  rows.push_back(std::move(raw));
+/// "tables/mine.csv:12" -> "mine-12".
+std::string id_of_place(const std::string& where) {
+  const std::size_t colon = where.rfind(':');
+  return std::filesystem::path(where.substr(0, colon)).stem().string() + '-' +
+         where.substr(colon + 1);
 }
+
+/// The rows that stand for themselves, each by a name of its own.
+class RowsById {
+ public:
+  RawRow* find(const std::string& id) {
+    const auto place = places_.find(id);
+    return place == places_.end() ? nullptr : &rows[place->second];
+  }
+
+  /// Blank ids become the row's place, and of equal ones all but the first are numbered.
+  void add(RawRow raw) {
+    std::string& id = raw.row.id;
+    if (id.empty()) {
+      id = id_of_place(raw.where);
+      ++unnamed_;
+    }
+    const std::string stated = id;
+    bool fresh = places_.emplace(id, rows.size()).second;
+    if (!fresh) note_repeat(raw);
+    for (int count = 2; !fresh; ++count) {
+      id = stated + " (" + std::to_string(count) + ")";
+      fresh = places_.emplace(id, rows.size()).second;
+    }
+    rows.push_back(std::move(raw));
+  }
+
+  void tell(std::vector<std::string>& notes) const {
+    const auto told = [&](std::size_t count, const std::string& what) {
+      if (count > 0)
+        notes.push_back(std::to_string(count) + (count == 1 ? " row" : " rows") + what);
+    };
+    told(unnamed_, ": named after file and line, as id is blank");
+    told(repeated_, ": the id is another row's too, so a number is added to it: " + examples_);
+  }
+
+  std::vector<RawRow> rows;
+
+ private:
+  static constexpr std::size_t kExamples = 3;
+
+  void note_repeat(const RawRow& raw) {
+    ++repeated_;
+    if (repeated_ <= kExamples) {
+      examples_ += (repeated_ > 1 ? ", \"" : "\"") + raw.row.id + "\" of " + raw.where;
+    } else if (repeated_ == kExamples + 1) {
+      examples_ += ", ...";
+    }
+  }
+
+  std::map<std::string, std::size_t> places_;
+  std::size_t unnamed_ = 0, repeated_ = 0;
+  std::string examples_;
+};
 
 /// Peak memories go to the rows that they are of; the others stand for themselves, by the name of
 /// what they are of.
-void join_memory(std::vector<RawRow> memory, std::vector<RawRow>& rows, Places& places,
-                 std::vector<Fault>& faults) {
+void join_memory(std::vector<RawRow> memory, RowsById& rows) {
   for (RawRow& raw : memory) {
     if (!raw.training_id.empty()) raw.row.id = raw.training_id;
-    const auto place = places.find(raw.row.id);
-    if (place == places.end()) {
-      add_row(std::move(raw), rows, places, faults);
+    RawRow* const timed = rows.find(raw.row.id);
+    if (timed == nullptr) {
+      rows.add(std::move(raw));
     } else if (!raw.unreadable.empty()) {
-      rows[place->second].unreadable = raw.unreadable;
+      timed->unreadable = raw.unreadable;
     } else if (raw.peak_memory_gb) {
-      rows[place->second].peak_memory_gb = raw.peak_memory_gb;
-      rows[place->second].memory_unit = raw.memory_unit;
+      timed->peak_memory_gb = raw.peak_memory_gb;
+      timed->memory_unit = raw.memory_unit;
     }
   }
 }
@@ -255,8 +299,8 @@ std::string cell_text(const TrainingRow& row, const RowColumn& column) {
 MeasuredRows read_measured_rows(const std::vector<CsvTable>& tables) {
   std::vector<Fault> faults;
   MeasuredRows result;
-  std::vector<RawRow> rows, memory;
-  Places places;
+  std::vector<RawRow> memory;
+  RowsById rows;
   for (const CsvTable& table : tables) {
     const TableReader reader(table, faults);
     if (!reader.check_columns(result.notes)) continue;
@@ -265,13 +309,14 @@ MeasuredRows read_measured_rows(const std::vector<CsvTable>& tables) {
       if (raw.kind == TableKind::memory) {
         memory.push_back(std::move(raw));
       } else {
-        add_row(std::move(raw), rows, places, faults);
+        rows.add(std::move(raw));
       }
     }
   }
-  join_memory(std::move(memory), rows, places, faults);
   throw_if_any(std::move(faults));
-  complete_rows(rows, result);
+  join_memory(std::move(memory), rows);
+  rows.tell(result.notes);
+  complete_rows(rows.rows, result);
   return result;
 }
 

@@ -44,9 +44,10 @@ struct MeasuredRows {
 ///
 /// Rows that state FLOP/s or a share of the peak alone get theirs where the model is known
 /// (`score_rows`).
-/// What a row leaves blank and other cells of it determine is filled in, with a note. Throws
-/// InputError with every missing column and every repeated id; a row with a cell that is no number
-/// is unusable, one that says "OOM" for a figure is a failure.
+/// What a row leaves blank and other cells of it determine is filled in, with a note; a row without
+/// an id is named after its place, one with another's id is numbered. Throws InputError with every
+/// missing column; a row with a cell that is no number is unusable, one that says "OOM" for a
+/// figure is a failure.
 MeasuredRows read_measured_rows(const std::vector<CsvTable>& tables);
 
 /// A column of the tables and the member that it fills: one of the two is set.

@@ -95,9 +95,14 @@ std::optional<double> size_in_name(const std::string& name) {
   return stated_number(match[2]);
 }
 
-bool is_of_size(const KnownModel& model, const std::optional<double>& size) {
+/// By parameters or, where nobody says them, by width.
+bool is_of_size(const KnownModel& model, const std::optional<double>& size,
+                const std::optional<double>& hidden) {
   constexpr double kOfItsSize = 0.1;
-  return !model.params_b || !size || std::abs(*size / *model.params_b - 1) < kOfItsSize;
+  if (!model.params_b) return true;
+  if (size) return std::abs(*size / *model.params_b - 1) < kOfItsSize;
+  const auto width = "hidden=" + std::to_string(std::int64_t(hidden.value_or(0))) + ',';
+  return !hidden || (model.spec + ',').find(width) != std::string::npos;
 }
 
 /// By its name, and its size where that has a column of its own: "LLaMA", 7.
@@ -114,7 +119,8 @@ const KnownModel* known_model(const TrainingRow& row) {
   const KnownModel* best = nullptr;
   for (const KnownModel& model : table.models) {
     const bool longer = best == nullptr || model.word.size() > best->word.size();
-    if (longer && is_of_size(model, size) && names_model(name, model.word)) best = &model;
+    if (longer && is_of_size(model, size, row.hidden) && names_model(name, model.word))
+      best = &model;
   }
   return best;
 }

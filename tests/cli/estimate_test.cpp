@@ -41,7 +41,7 @@ TEST(Estimate, HasTheFieldsThatProgramsReadAndTheSchemaFirst) {
   EXPECT_EQ(d["energy_j"]["quality"], "modelled");
   EXPECT_EQ(d["fits"], true);
   EXPECT_EQ(d["devices_used"], 16);  // 8 replicas are what two ways of tensor leave of 16
-  EXPECT_EQ(d["layout"], "tensor 2, data 8, 1 micro-batch of 1");
+  EXPECT_EQ(d["layout"], "tensor 2, data 8, 1 micro-batch of 1 x 256 tokens");
 }
 
 TEST(Estimate, TheModelMayBeAFlagButNotBoth) {
@@ -174,7 +174,7 @@ TEST(Estimate, AFileSaysWhichBlocksAreComputedAgain) {
                                    "model.layers.3"])");
   const json d = document(with(half));
   EXPECT_NEAR(seconds(d), seconds(document(with("full"))) / 2, 1e-12);
-  EXPECT_EQ(d["layout"], "data 16, recompute 4 of 8 blocks, 1 micro-batch of 1");
+  EXPECT_EQ(d["layout"], "data 16, recompute 4 of 8 blocks, 1 micro-batch of 1 x 256 tokens");
   // The simulator runs the same.
   const auto simulated = [&](const std::string& rule) {
     const CliRun run = run_cli({"simulate", kModel, "--cluster", "2n8xH100-SXM-80GB",
@@ -218,13 +218,13 @@ TEST(Estimate, TheLayoutIsToldWhole) {
                       "--shard-degree", "2", "--sequence-parallel", "--schedule", "zb_h1",
                       "--global-batch", "32"})["layout"],
             "tensor 2, pipeline 2, data 4, shard stage 2 among 2, sequence parallel, zb_h1, 8 "
-            "micro-batches of 1");
+            "micro-batches of 1 x 256 tokens");
 }
 
 TEST(Estimate, RanksThatShardOneModelTakeAllDevicesThatAreLeft) {
   // 16 devices: replicas of shards among 8.
   EXPECT_EQ(document({"--shard", "3", "--shard-degree", "8", "--global-batch", "16"})["layout"],
-            "data 16, shard stage 3 among 8, 1 micro-batch of 1");
+            "data 16, shard stage 3 among 8, 1 micro-batch of 1 x 256 tokens");
   EXPECT_EQ(
       run_cli({"estimate", kModel, "--cluster", "8xH100-SXM-80GB", "--shard-degree", "3"}).err,
       "error: --shard-degree: 3 does not divide the 8 ranks of one part of the model (choose "

@@ -1,5 +1,6 @@
 #include "parallel_opt/cost/measured_rows.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "parallel_opt/base/error.h"
@@ -267,14 +268,28 @@ TEST(MeasuredRows, ReleasesComeFromTheNotes) {
 }
 
 TEST(MeasuredRows, EveryFaultIsNamed) {
-  EXPECT_EQ(error_of({"id,gpu,gpus,tp,metric_iter_time_s\na,A100,8,1,1\nb,A100,8,2,1\n"
-                      ",A100,8,1,1\na,A100,8,1,1\n",
-                      "gpu,gpus\nA100,8\n", "id,gpu\na,A100\n"}),
-            "t0.csv:4: the row has no id (each row needs a name of its own)\n"
-            "t0.csv:5: id \"a\" is that of t0.csv:2 too (each row needs a name of its own)\n"
+  EXPECT_EQ(error_of({"id,gpu,gpus,tp,metric_iter_time_s\na,A100,8,1,1\n", "gpu,gpus\nA100,8\n",
+                      "id,gpu\na,A100\n"}),
             "t1.csv: column \"id\" is missing (is it separated by commas, with a header line?)\n"
             "t2.csv: column \"metric_iter_time_s\" is missing (or another measured figure: "
             "metric_tokens_per_s_per_gpu, metric_samples_per_s, peak_memory_gb, status)");
+}
+
+TEST(MeasuredRows, EveryRowGetsANameOfItsOwn) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,metric_iter_time_s\na-1,A100,8,1\n,A100,8,2\na-1,A100,8,3\n"
+               "a-1 (2),A100,8,4\na-1,A100,8,5\n",
+               "training_id,id,peak_memory_gb,memory_unit\na-1,m-0,7,GiB\n"});
+  std::vector<std::string> ids;
+  for (const MeasuredRow& measured : table.rows) ids.push_back(measured.row.id);
+  EXPECT_THAT(ids, ::testing::ElementsAre("a-1", "t0-3", "a-1 (2)", "a-1 (2) (2)", "a-1 (3)"));
+  EXPECT_EQ(table.rows[0].row.peak_memory_bytes, 7 * kGiB);  // the first of that name
+  EXPECT_EQ(table.rows[2].row.peak_memory_bytes, std::nullopt);
+  EXPECT_THAT(table.notes, ::testing::IsSupersetOf(
+                               {"1 row: named after file and line, as id is blank",
+                                "3 rows: the id is another row's too, so a number is added to it: "
+                                "\"a-1\" of t0.csv:4, \"a-1 (2)\" of t0.csv:5, \"a-1\" of "
+                                "t0.csv:6"}));
 }
 
 TEST(MeasuredRows, WordsForNothingAreBlanks) {

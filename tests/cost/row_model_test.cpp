@@ -464,6 +464,25 @@ TEST(RowModel, TheSizeOfAModelMayHaveAColumnOfItsOwn) {
   EXPECT_EQ(case_of(row).facts->layers(), 96);
 }
 
+TEST(RowModel, ABareNameIsTheModelThatItIsUsedFor) {
+  TrainingRow row = testing::replicas_of("PyTorch");
+  row.model_name = "gpt2";  // Hugging Face's own name of the smallest
+  EXPECT_EQ(case_of(row).facts->layers(), 12);
+  row.model_name = "GPT-3";
+  EXPECT_EQ(case_of(row).facts->layers(), 96);
+  row.model_name = "GPT-3 XL";
+  EXPECT_EQ(case_of(row).facts->layers(), 24);
+  // Not where the row says otherwise.
+  row.model_name = "gpt2";
+  row.layers = 24;
+  row.hidden = 2048;
+  row.heads = 16;
+  EXPECT_EQ(case_of(row).facts->layers(), 24);
+  row.params_b = 24;
+  row.layers = row.hidden = row.heads = std::nullopt;
+  EXPECT_EQ(skipped(row), "the shape of model 'gpt2' is blank");
+}
+
 TEST(RowModel, ReplicasOfANodeAreSharedInIt) {
   TrainingRow row = full_row();
   row.gpus = row.dp = 64;
