@@ -232,7 +232,15 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   if (!placed.words.empty()) document.placement = placed.words;
   if (!placed.network.empty()) document.assumed_network = placed.network;
   judge_layout(facts, stated, placed, document);
-  if (job.memory_limit_bytes) document.memory_limit_bytes = double(job.memory_limit_bytes->value);
+  if (job.memory_limit_bytes) {
+    const double limit = double(job.memory_limit_bytes->value);
+    if (limit > document.memory_limit_bytes + 1) {
+      console.log("note: --memory-limit " + byte_count(limit) + " is more than the " +
+                  byte_count(document.memory_limit_bytes) + " of a device, which count");
+    } else {
+      document.memory_limit_bytes = limit;  // not rounded
+    }
+  }
   return document;
 }
 

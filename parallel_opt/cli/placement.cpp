@@ -101,7 +101,9 @@ PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout&
     }
     out.devices.push_back(rank.device);
     if (!job.memory_limit_bytes) continue;
-    out.devices.back().memory_bytes = double(job.memory_limit_bytes->value) / kUsableMemory;
+    const double limit = double(job.memory_limit_bytes->value) / kUsableMemory;
+    double& own = out.devices.back().memory_bytes;
+    own = own > 0 ? std::min(own, limit) : limit;
   }
   out.words = words_of(cluster, ranks, layout);
   out.network = assumed_network(cluster, out.devices, layout);

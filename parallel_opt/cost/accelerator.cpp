@@ -238,10 +238,9 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   device.bytes_per_s = record.memory_bytes_per_s.value;
   device.units = record.units ? record.units->value : 100;
   if (record.units) device.exponentials_per_s = exponentials_of(record, device.units);
-  const DeviceLink* link = neighbour_link(record);
-  device.links = links_of(link);
   const double of_host = record.host ? record.host->devices : 8;
   device.per_node = around.per_node.value_or(of_host);
+  device.links = links_of(neighbour_link(record, device.per_node));
   // More chips than a host has are a slice: its links end there.
   if (device.per_node <= of_host) device.per_node = std::max(device.per_node, pod_of(record));
   device.links.closed_side = closed_side_of(record);

@@ -162,6 +162,12 @@ void note_memory(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
 void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
   note_memory(row, record, out);
   const double per_node = out.device.per_node;
+  const DeviceLink* of_two = neighbour_link(record);
+  if (of_two != neighbour_link(record, per_node) && out.layout.devices() > 1) {
+    out.notes.push_back("links of " + record.name + " are PCIe, as its " + of_two->type +
+                        " joins two of the " + std::to_string(std::int64_t(per_node)) +
+                        " in a node");
+  }
   const bool in_racks = record.arch.starts_with("Grace-Blackwell") &&
                         lower_case(row.gpu).find("nvl72") == std::string::npos;
   if (in_racks && !row.gpus_per_node && out.layout.devices() > per_node) {

@@ -16,6 +16,7 @@
 #include "parallel_opt/cost/row_checks.h"
 #include "parallel_opt/cost/row_degrees.h"
 #include "parallel_opt/cost/row_offload.h"
+#include "parallel_opt/cost/row_recompute.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/cost/stated_number.h"
 #include "parallel_opt/importers/model.h"
@@ -390,9 +391,9 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   }
   l.recompute = out.stack.recompute;
   if (!row.recompute.empty()) {
-    const auto rule = recompute_in_words(row.recompute);
-    if (!rule) return not_understood("recompute", row.recompute);
-    l.recompute = *rule;
+    const auto found = recompute_in_words(row.recompute);
+    if (!found) return not_understood("recompute", row.recompute);
+    l.recompute = found->rule;
   }
   l.sequence_parallel = out.stack.sequence_parallel && l.tensor > 1;
   if (!row.sequence_parallel.empty()) {
@@ -444,6 +445,7 @@ void settle(const TrainingRow& row, RowCase& out) {
     const double on_host = keep_products(*kept, *out.facts, out.stack);
     if (row.offload.empty()) l.offload.activations = std::max(l.offload.activations, on_host);
   }
+  recompute_some_layers(row, out);
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
   double experts = 0;
@@ -525,13 +527,17 @@ void count_flops(const RowCase& row, RowPrediction& answer) {
     for (const Product& one : block.products) flops += one.flops();
     return flops * block.repeats;
   };
-  double blocks = 0;
-  for (const BlockFacts& block : row.facts->blocks) blocks += of(block);
   const ParallelLayout& l = row.layout;
+  double blocks = 0, again = 0;
+  for (const BlockFacts& block : row.facts->blocks) {
+    const double flops = of(block);
+    const RecomputeRule rule = block.recompute ? block.recompute->rule : l.recompute;
+    blocks += flops;
+    if (rule == RecomputeRule::full) again += flops;
+  }
   const double samples = l.data * l.micro_batch * l.micro_batches / l.devices();
   answer.flops = samples * 3 * (blocks + of(row.facts->outside));
-  const bool again = l.recompute == RecomputeRule::full;
-  answer.flops_again = answer.flops + (again ? samples * blocks : 0);
+  answer.flops_again = answer.flops + samples * again;
   answer.peak_flops_per_s = row.device.flops_per_s;
 }
 

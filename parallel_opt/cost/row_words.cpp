@@ -36,18 +36,30 @@ std::optional<int> numbered(const std::string& text, const std::string& word) {
   return std::stoi(match[1]);
 }
 
-}  // namespace
+/// "12 of 48 layers", "1 of every 2", "12/48 blocks", "every other layer": the share of them.
+std::optional<double> share_of_layers(const std::string& text) {
+  static const std::regex other(R"(every (other|second|2nd)\b)", std::regex::icase);
+  if (std::regex_search(text, other)) return 0.5;
+  static const std::regex some(R"(([0-9]{1,6}) ?(?:/|(?:out )?of(?: every| the)?) ?([0-9]{1,6})\b)",
+                               std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(text, match, some)) return std::nullopt;
+  const double count = std::stod(match[1]), all = std::stod(match[2]);
+  return all > 0 && count <= all ? std::optional(count / all) : std::nullopt;
+}
 
-std::optional<RecomputeRule> recompute_in_words(const std::string& text) {
+std::optional<double> first_number(const std::string& text) {
+  static const std::regex number(R"([0-9]{1,6})");
+  std::smatch match;
+  return std::regex_search(text, match, number) ? std::optional(std::stod(match[0])) : std::nullopt;
+}
+
+std::optional<RecomputeRule> rule_in_words(const std::string& text) {
   std::string words = closed_up(text);
   const auto on = switch_in_words(text);
   if ((on && !*on) || has_any(words, {"noac", "norecomp", "nocheckpoint", "noactivation"})) {
     return RecomputeRule::none;
   }
-  const bool some_layers =
-      has_any(words, {"block", "everyother", "ofevery"}) &&
-      std::ranges::any_of(words, [](unsigned char c) { return std::isdigit(c); });
-  if (some_layers) return std::nullopt;
   const auto kept = kept_in_words(text);
   if (kept) {
     const bool made = kept->device.made() || kept->host.made();
@@ -58,9 +70,11 @@ std::optional<RecomputeRule> recompute_in_words(const std::string& text) {
   }
   if (has_any(words, {"everythingsave", "saveeverything"})) return RecomputeRule::none;
   // Of parts of a block, or of the operators that are cheap.
+  static const std::regex mla(R"(\bmla)", std::regex::icase);  // not "num_layers"
   if (is_any(words, {"sel", "partial"}) ||
-      has_any(words, {"selective", "sac", "attn", "attention", "norm", "mla", "moeact", "swiglu",
-                      "gelu"})) {
+      has_any(words,
+              {"selective", "sac", "attn", "attention", "norm", "moeact", "swiglu", "gelu"}) ||
+      std::regex_search(text, mla)) {
     return RecomputeRule::selective;
   }
   if (on || is_any(words, {"ac", "all", "gc"}) ||
@@ -70,6 +84,29 @@ std::optional<RecomputeRule> recompute_in_words(const std::string& text) {
   }
   if (has_any(words, {"offload"})) return RecomputeRule::none;  // activations, and nothing else
   return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
+  RecomputeWords found;
+  const std::string words = closed_up(text);
+  found.share = share_of_layers(text);
+  // Megatron's method of the first layers of every stage; which says nothing without their number.
+  const bool of_stages = !found.share && has_any(words, {"block"}) && !has_any(words, {"uniform"});
+  if (of_stages && !has_any(words, {"everyblock", "allblock", "perblock"})) {
+    found.per_stage = first_number(text);
+    if (!found.per_stage) return std::nullopt;
+  }
+  // "first 10 layers", "all but 4 layers": which are left, nothing here reads.
+  const bool counts = !found.share && !found.per_stage && !has_any(words, {"uniform"}) &&
+                      has_any(words, {"layer"}) && first_number(text);
+  if (counts) return std::nullopt;
+  const auto rule = rule_in_words(text);
+  if (rule) found.rule = *rule;
+  if (!rule && (found.share || found.per_stage)) found.rule = RecomputeRule::full;
+  if (!rule && !found.share && !found.per_stage) return std::nullopt;
+  return found;
 }
 
 std::string sharding_named(const std::string& framework) {

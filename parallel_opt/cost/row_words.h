@@ -9,8 +9,16 @@
 /// say nothing known: a row is then skipped with its reason rather than read as something else.
 namespace parallel_opt {
 
-/// "full", "activation checkpointing", "yes": whole blocks; "selective", "core_attn", "SAC": some.
-std::optional<RecomputeRule> recompute_in_words(const std::string& text);
+/// What is computed again of a block, and of how many: of all but where a cell counts them.
+struct RecomputeWords {
+  RecomputeRule rule = RecomputeRule::none;
+  std::optional<double> share = {};      ///< of the model's: "12 of 48 layers", "every other layer"
+  std::optional<double> per_stage = {};  ///< layers: Megatron's "block, 5 layers"
+  bool operator==(const RecomputeWords&) const = default;
+};
+
+/// "full", "activation checkpointing", "yes": whole blocks; "selective", "core_attn", "SAC": parts.
+std::optional<RecomputeWords> recompute_in_words(const std::string& text);
 
 struct ShardingWords {
   int stage = 0;

@@ -325,10 +325,12 @@ Fault unknown_device(const DeviceDatabase& database, const std::string& where,
               : "did you mean " + nearest + "?"};
 }
 
-const DeviceLink* neighbour_link(const DeviceRecord& record) {
+const DeviceLink* neighbour_link(const DeviceRecord& record, double count) {
   const DeviceLink* host = nullptr;
   for (const DeviceLink& link : record.links) {
-    if (link.to == LinkEnd::device) return &link;
+    const bool joins = count <= 2 || !link.type.ends_with("-bridge");
+    if (link.to == LinkEnd::device && joins) return &link;
+    if (link.to == LinkEnd::device) continue;
     if (host == nullptr || link.bytes_per_s.value > host->bytes_per_s.value) host = &link;
   }
   return host;

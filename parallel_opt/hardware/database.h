@@ -31,9 +31,9 @@ const DeviceRecord* find_cpu(const DeviceDatabase& database, const std::string& 
 Fault unknown_device(const DeviceDatabase& database, const std::string& where,
                      const std::string& name);
 
-/// Links to its neighbours in one machine, else the fastest to the host; nullptr when none is
-/// known.
-const DeviceLink* neighbour_link(const DeviceRecord& record);
+/// Links among `count` of them in one machine, else the fastest to the host; nullptr when none is
+/// known. A bridge joins two boards: which of more it joins, nobody says.
+const DeviceLink* neighbour_link(const DeviceRecord& record, double count = 2);
 
 /// A Device of that type with curves (quality `database`: peak times a usual efficiency). Records
 /// of processors give one socket.

@@ -216,10 +216,9 @@ void add_inner_networks(const NodeGroup& group, const NodeRange& range, Cluster&
   std::int64_t devices = 0;
   for (const DeviceCount& part : group.devices) {
     devices += part.count;
-    const DeviceLink* link = is_cpu(part) ? nullptr : neighbour_link(*part.record);
+    const DeviceLink* link =
+        is_cpu(part) ? nullptr : neighbour_link(*part.record, double(part.count));
     if (link == nullptr || link->to == LinkEnd::host || part.count < 2) continue;
-    // A bridge joins two boards; which of more it joins, and whether it is there, nobody says.
-    if (link->type.ends_with("-bridge") && part.count > 2) continue;
     cluster.networks.push_back(
         inner_network(part.record->name + " " + link->type, *link, range, kLinkLatency));
     cluster.networks.back().devices = {part.record->name};

@@ -196,6 +196,11 @@ TEST(Estimate, WhatFitsIsJudgedByTheValueAndToldWithTheLimit) {
   EXPECT_EQ(document({"--memory-limit", limit})["fits"], true);
   EXPECT_EQ(document({"--memory-limit", limit})["memory_limit_bytes"], std::int64_t(peak * 1.05));
   EXPECT_THAT(estimate({"--memory-limit", limit}).out, HasSubstr(", but may take up to "));
+  // No flag makes a device larger.
+  EXPECT_EQ(document({"--memory-limit", "200GiB"})["memory_limit_bytes"],
+            document({})["memory_limit_bytes"]);
+  EXPECT_THAT(estimate({"--memory-limit", "200GiB"}).err,
+              HasSubstr("--memory-limit 200 GiB is more than the 76.8 GiB of a device"));
   const double cores = document({"--global-batch", "4"}, "local")["peak_memory_bytes"]["value"];
   const auto tight = std::to_string(std::int64_t(cores * 1.02));
   EXPECT_EQ(document({"--global-batch", "4", "--memory-limit", tight}, "local")["fits"], true);

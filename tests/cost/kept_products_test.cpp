@@ -95,8 +95,8 @@ TEST(KeptProducts, PoliciesNameWhatGoesToTheHost) {
         R"("decoder_layer_input": "offload", "query_proj": "device", "moe_mlpwo": "offload")"}) {
     EXPECT_EQ(kept_in_words(text), custom) << text;
   }
-  EXPECT_EQ(recompute_in_words("custom: decoder_layer_input=offload"), RecomputeRule::full);
-  EXPECT_EQ(recompute_in_words("custom: context=offload"), RecomputeRule::selective);
+  EXPECT_EQ(recompute_in_words("custom: decoder_layer_input=offload")->rule, RecomputeRule::full);
+  EXPECT_EQ(recompute_in_words("custom: context=offload")->rule, RecomputeRule::selective);
 }
 
 TEST(KeptProducts, TheHostHasItsShareOfTheirBytes) {

@@ -1,4 +1,7 @@
+#include <gmock/gmock.h>
+
 #include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/hardware/preset.h"
 #include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
@@ -176,6 +179,23 @@ TEST(RowNotes, NameTheNodesOfDevicesThatAreBoughtInRacks) {
   row.gpu = "GB300";
   row.gpus_per_node = 4;
   EXPECT_EQ(nodes(), "");
+}
+
+TEST(RowNotes, BridgesJoinTwoBoardsOfANode) {
+  TrainingRow row = llama_row("Megatron-LM");
+  row.gpu = "A100-PCIe-80GB";
+  row.gpus_per_node = 8;
+  const auto links = [&] { return testing::case_of(row).device.links.all_bytes_per_s; };
+  const auto notes = [&] { return testing::case_of(row).notes; };
+  EXPECT_EQ(links(), 31.5e9);
+  EXPECT_THAT(notes(), ::testing::Contains("links of A100-PCIe-80GB are PCIe, as its "
+                                           "NVLink3-bridge joins two of the 8 in a node"));
+  // The same node in a cluster.
+  const auto in_cluster = accelerator_of(preset_cluster("8xA100-PCIe-80GB"), Precision::bf16).links;
+  EXPECT_NEAR(links() / in_cluster.all_bytes_per_s, 1, 1e-9);
+  row.gpus = row.gpus_per_node = row.dp = 2;
+  EXPECT_EQ(links(), 300e9);
+  EXPECT_THAT(notes(), ::testing::Not(::testing::Contains(::testing::HasSubstr("bridge"))));
 }
 
 TEST(RowNotes, MemorySizesOfOneChipHaveOneNetwork) {

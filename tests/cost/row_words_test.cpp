@@ -5,23 +5,51 @@
 namespace parallel_opt {
 namespace {
 
+std::optional<RecomputeRule> rule_of(const char* text) {
+  const auto found = recompute_in_words(text);
+  return found ? std::optional(found->rule) : std::nullopt;
+}
+
 TEST(RowWords, RecomputationIsReadAsSourcesPrintIt) {
   for (const char* text : {"full", "yes", "True", "activation checkpointing",
                            "checkpoint_activations", "rematerialization", "uniform", "full AC", "1",
                            "gradient checkpointing", "nothing_saveable", "SAVE_NOTHING"}) {
-    EXPECT_EQ(recompute_in_words(text), RecomputeRule::full) << text;
+    EXPECT_EQ(rule_of(text), RecomputeRule::full) << text;
   }
   for (const char* text : {"selective", "selective activation checkpointing", "core_attn", "SAC",
                            "RMSNorm, MLA up-projection", "sel", "partial", "minimal",
                            "save_qkv_proj", "SAVE_DOT_ONLY", "dots_with_no_batch_dims_saveable"}) {
-    EXPECT_EQ(recompute_in_words(text), RecomputeRule::selective) << text;
+    EXPECT_EQ(rule_of(text), RecomputeRule::selective) << text;
   }
   for (const char* text : {"none", "no", "off", "False", "0", "no activation checkpointing",
                            "no AC", "everything_saveable"}) {
-    EXPECT_EQ(recompute_in_words(text), RecomputeRule::none) << text;
+    EXPECT_EQ(rule_of(text), RecomputeRule::none) << text;
   }
-  EXPECT_EQ(recompute_in_words("block, 5 layers"), std::nullopt);
   EXPECT_EQ(recompute_in_words("as in the paper"), std::nullopt);
+}
+
+TEST(RowWords, SomeLayersMayBeComputedAgain) {
+  const auto share = [](const char* text) {
+    const auto found = recompute_in_words(text);
+    return found ? found->share.value_or(-1) : -2;
+  };
+  EXPECT_EQ(share("full (12 of 48 layers)"), 0.25);
+  EXPECT_EQ(share("12/48 blocks"), 0.25);
+  EXPECT_EQ(share("selective, 3 out of 4 layers"), 0.75);
+  EXPECT_EQ(share("checkpoint every other layer"), 0.5);
+  EXPECT_EQ(share("1 of every 4"), 0.25);
+  EXPECT_EQ(share("full"), -1);
+  EXPECT_EQ(share("uniform, 1"), -1);  // a checkpoint at every layer: all of them
+  EXPECT_EQ(share("5 of 4 layers"), -2);
+  EXPECT_EQ(recompute_in_words("selective, 3 of 4 layers")->rule, RecomputeRule::selective);
+  EXPECT_EQ(recompute_in_words("12 of 48 layers")->rule, RecomputeRule::full);
+  EXPECT_EQ(recompute_in_words("block, 5 layers"),
+            (RecomputeWords{.rule = RecomputeRule::full, .per_stage = 5}));
+  EXPECT_EQ(rule_of("uniform (num_layers=4)"), RecomputeRule::full);
+  EXPECT_EQ(rule_of("selective (mla)"), RecomputeRule::selective);
+  for (const char* text : {"block", "first 10 layers full", "full except last 4 layers"}) {
+    EXPECT_EQ(recompute_in_words(text), std::nullopt) << text;  // of how many, or of which
+  }
 }
 
 TEST(RowWords, ShardingIsReadAsSourcesPrintIt) {
