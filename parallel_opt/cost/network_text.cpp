@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <regex>
+#include <sstream>
+#include <vector>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/stated_number.h"
@@ -15,24 +18,13 @@ namespace {
 /// What stands between a count, a rate and another count of adapters: "8x ConnectX-7 IB NDR
 /// 400Gb/s".
 constexpr const char* kAdapterWords =
-    R"((?:(?:infiniband|ib|[ehnx]dr|roce(?:v2)?|efa(?:v[0-9])?|omni-?path|opa|slingshot(?:-11)?|connectx-?[0-9]|cx-?[0-9]|mellanox|nvidia|cray|rdma|hcas?|nics?|adapters?|ports?|rails?|ethernet)[\s-]*){0,5})";
+    R"((?:(?:infiniband|ib|[sdqfehnx]dr(?:10|[1248]00)?|roce(?:v2)?|efa(?:v[0-9])?|omni[\s-]?path|opa|slingshot(?:[\s-]?1[01])?|connectx-?[0-9]|cx-?[0-9]|mellanox|nvidia|intel|hpe|cray|rdma|hcas?|nics?|adapters?|ports?|rails?|ethernet)[\s(-]*){0,5})";
 /// What says that a rate is one of the network between nodes.
 constexpr const char* kNetwork =
-    R"((infiniband|\bib\b|roce|efa|ethernet|rdma|[ehnx]dr|slingshot|omni-?path|hcas?\b|nics?\b|inter-?node|network|connectx|cx-?[0-9]))";
+    R"((infiniband|\bib\b|roce|efa|ethernet|rdma|[qfehnx]dr|slingshot|omni[\s-]?path|hcas?\b|nics?\b|inter-?node|network|connectx|cx-?[0-9]))";
 constexpr const char* kCounted =
     R"((?:^|[^a-z0-9.]))"
     R"((?:([0-9]+)\s*(?:x|\*|×)|(single|dual|two|quad|four|eight|sixteen))[\s-]*)";
-
-/// Machines and fabrics that tables call by name. What a node's ring was measured to carry on
-/// Jean Zay (four Omni-Path adapters of 100 Gbit/s, of which one was used) is in
-/// validation/tables/SOURCES.md; Selene has eight adapters of 200 Gbit/s for its 8 devices.
-std::optional<double> network_by_name(const std::string& text, double per_node) {
-  static const std::regex omni_path(R"(omni-?path|jean ?zay)", std::regex::icase);
-  static const std::regex selene(R"(selene)", std::regex::icase);
-  if (std::regex_search(text, omni_path)) return 10.6e9 / std::max(1.0, per_node);
-  if (std::regex_search(text, selene)) return 25e9;
-  return std::nullopt;
-}
 
 double count_of(const std::string& digits, const std::string& word) {
   static const std::map<std::string, double> words = {{"single", 1},  {"dual", 2}, {"two", 2},
@@ -49,18 +41,26 @@ struct Stated {
   bool counted = false;
 };
 
-/// Of adapters before or behind what is one's rate; 0: not said. Both in lower case.
-double adapters(const std::string& before, const std::string& behind) {
+/// Of adapters before or behind what is one's rate or name; empty: not said. Both in lower case.
+std::optional<double> adapters(const std::string& before, const std::string& behind) {
   static const std::regex in_front(std::string(kCounted) + kAdapterWords + "$");
   static const std::regex after(
       std::string(R"(^[\s-]*)") + kAdapterWords +
-      R"((?:(?:x|\*|×)\s*([0-9]+)|\(\s*([0-9]+)\s*(?:hcas?|nics?|adapters?|ports?|rails?)))");
+      R"((?:(?:x|\*|×)\s*([0-9]+)|\(?\s*([0-9]+)\s*(?:hcas?|nics?|adapters?|ports?|rails?)))");
+  // "4 HDR adapters": without a sign, what is counted has to follow.
+  static const std::regex bare(std::string(R"((?:^|[^a-z0-9.])([0-9]{1,2})\s+)") + kAdapterWords +
+                               "$");
+  static const std::regex counted(std::string(R"(^[\s-]*)") + kAdapterWords +
+                                  R"(\b(?:hcas|nics|adapters|ports|rails)\b)");
   std::smatch match;
   if (std::regex_search(before, match, in_front)) return count_of(match[1], match[2]);
+  if (std::regex_search(before, match, bare) && std::regex_search(behind, counted)) {
+    return count_of(match[1], "");
+  }
   if (std::regex_search(behind, match, after)) {
     return stated_number(match[1].matched ? match[1] : match[2]).value_or(0);
   }
-  return 0;
+  return std::nullopt;
 }
 
 /// Whether a rate is one of links inside a node: those are named behind it, or last before it.
@@ -102,45 +102,117 @@ std::optional<Stated> first_rate(const std::string& text) {
     const std::optional<double> stated = stated_number(match[1]);
     if (!stated) continue;
     const double one = *stated * (tera ? 1e12 : 1e9) / (match[3].matched ? 1 : 8);
-    const double count = adapters(before, behind);
+    const double count = adapters(before, behind).value_or(0);
     return Stated{one * std::max(1.0, count), count > 0};
   }
-  // Each generation doubles what EDR's 100 Gbit/s were; "HDR100" is half an adapter.
-  static const std::regex named(std::string(kCounted) + kAdapterWords +
-                                R"(([ehnx])dr[\s-]*(100|200|400|800)?)");
-  static const std::regex sized(R"(([ehnx])dr[\s-]?(100|200|400|800)\b)");
-  std::smatch match;
-  if (std::regex_search(low, match, named)) {
-    const double generation = 12.5e9 * std::pow(2, double(std::string("ehnx").find(match.str(3))));
-    const double one = match[4].matched ? std::stod(match[4]) * 1e9 / 8 : generation;
-    const double count = count_of(match[1], match[2]);
-    return count > 0 ? std::optional(Stated{count * one, true}) : std::nullopt;
-  }
-  if (std::regex_search(low, match, sized)) return Stated{std::stod(match[2]) * 1e9 / 8, false};
   return std::nullopt;
+}
+
+/// An adapter that a text names without saying its rate.
+struct Named {
+  std::string name;             ///< "EDR InfiniBand"
+  double gbit_per_s = 0;        ///< that it is sold as
+  std::optional<double> count;  ///< as stated
+};
+
+/// What four lanes of InfiniBand carry once they are decoded. InfiniBand Trade Association,
+/// roadmap.
+double gbit_of_generation(char letter) {
+  static const std::map<char, double> sold = {{'s', 8},   {'d', 16},  {'q', 32},  {'f', 54.5},
+                                              {'e', 100}, {'h', 200}, {'n', 400}, {'x', 800}};
+  return sold.at(letter);
+}
+
+/// The first name in one part of a text that means one rate.
+std::optional<Named> first_name(const std::string& text) {
+  static const std::regex name(
+      R"((^|[^a-z]|[0-9]\s*x)(?:([sdqfehnx])dr(?:[\s-]?(10|[1248]00))?(?![a-wyz0-9]))"
+      R"(|(omni[\s-]?path|opa)(?![a-z])|slingshot[\s-]?(1[01])(?![0-9])))");
+  static const std::regex infiniband(R"(infiniband|\bib\b|mellanox)");
+  const std::string low = lower_case(text);
+  for (auto it = std::sregex_iterator(low.begin(), low.end(), name); it != std::sregex_iterator();
+       ++it) {
+    const std::smatch& match = *it;
+    const auto at = std::size_t(match.position()) + std::size_t(match.length(1));
+    const auto end = std::size_t(match.position()) + std::size_t(match.length());
+    Named found;
+    if (match[2].matched) {
+      const char letter = match.str(2).front();
+      const bool memory = letter == 's' || letter == 'd';  // DDR4
+      if (memory && !std::regex_search(low, infiniband)) continue;
+      found.name = std::string(1, char(letter - 'a' + 'A')) + "DR" + match.str(3) + " InfiniBand";
+      found.gbit_per_s = gbit_of_generation(letter);
+      // "HDR100" is half an adapter, "FDR10" one of 40 Gbit/s.
+      if (match[3].matched) found.gbit_per_s = match.str(3) == "10" ? 40 : std::stod(match[3]);
+    } else if (match[4].matched) {
+      found = {"Omni-Path", 100, {}};
+    } else {
+      found = {"Slingshot-" + match.str(5), match.str(5) == "10" ? 100.0 : 200.0, {}};
+    }
+    found.count = adapters(low.substr(0, at), low.substr(end));
+    if (!found.count || *found.count > 0) return found;
+  }
+  return std::nullopt;
+}
+
+bool is_of_node(const std::string& text) {
+  static const std::regex of_node(R"((per|/|a|each)[ -]*(node|host|server|machine))",
+                                  std::regex::icase);
+  return std::regex_search(text, of_node);
+}
+
+bool is_of_device(const std::string& text) {
+  static const std::regex of_device(R"((per|/|a|each)[ -]*(gpu|device|accelerator|chip|card|rank))",
+                                    std::regex::icase);
+  return std::regex_search(text, of_device);
+}
+
+/// "1 adapter", "4 adapters".
+std::string counted_adapters(double count) {
+  const auto whole = std::to_string(std::int64_t(count));
+  return whole + (count == 1 ? " adapter" : " adapters");
+}
+
+/// Adapters of that name: as many as are stated, else those of the device's usual machine.
+NetworkWords sold_as(const Named& named, const std::string& part, double per_node,
+                     double usual_adapters) {
+  const double one = named.gbit_per_s * 1e9 / 8;
+  std::ostringstream taken;
+  taken << named.name << ": " << named.gbit_per_s << " Gbit/s per adapter, ";
+  if (is_of_device(part) && !is_of_node(part)) {
+    const double count = named.count.value_or(1);
+    taken << counted_adapters(count) << " per device";
+    return {one * count, taken.str()};
+  }
+  const bool usual = !named.count && !is_of_node(part) && usual_adapters > 0;
+  const double count = usual ? std::max(1.0, std::round(usual_adapters)) : named.count.value_or(1);
+  taken << counted_adapters(count) << (usual ? " of its usual machine" : " per node");
+  return {one * count / std::max(1.0, per_node), taken.str()};
 }
 
 }  // namespace
 
-std::optional<double> network_by_text(const std::string& text, double per_node) {
+std::optional<NetworkWords> network_by_text(const std::string& text, double per_node,
+                                            double usual_adapters) {
   static const std::regex devices_of_node(
       R"((gpus?|devices?|accelerators?|chips?|cards?|ranks?) *(per|/|a|each)[ -]*(node|host|server|machine))",
       std::regex::icase);
-  static const std::regex of_node(R"((per|/|a|each)[ -]*(node|host|server|machine))",
-                                  std::regex::icase);
-  static const std::regex of_device(R"((per|/|a|each)[ -]*(gpu|device|accelerator|chip|card|rank))",
-                                    std::regex::icase);
   constexpr double kMostOfOne = 100e9;  // bytes per second of one adapter: more is a node's
   const std::string plain = std::regex_replace(text, devices_of_node, "");
-  for (const std::string& part : split(plain, ';')) {
-    const std::optional<Stated> found = first_rate(part);
-    if (!found) continue;
-    const bool whole =
-        std::regex_search(part, of_node) ||
-        (!std::regex_search(part, of_device) && (found->counted || found->bytes > kMostOfOne));
-    return whole ? found->bytes / std::max(1.0, per_node) : found->bytes;
+  const std::vector<std::string> parts = split(plain, ';');
+  for (const std::string& part : parts) {
+    if (const std::optional<Stated> found = first_rate(part)) {
+      const bool whole = is_of_node(part) ||
+                         (!is_of_device(part) && (found->counted || found->bytes > kMostOfOne));
+      return NetworkWords{whole ? found->bytes / std::max(1.0, per_node) : found->bytes, ""};
+    }
+    const std::optional<Named> named = first_name(part);
+    if (named && named->count) return sold_as(*named, part, per_node, usual_adapters);
   }
-  return network_by_name(text, per_node);
+  for (const std::string& part : parts) {
+    if (const auto named = first_name(part)) return sold_as(*named, part, per_node, usual_adapters);
+  }
+  return std::nullopt;
 }
 
 }  // namespace parallel_opt

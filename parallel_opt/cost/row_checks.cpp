@@ -6,7 +6,6 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
-#include "parallel_opt/cost/network_text.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
@@ -174,14 +173,21 @@ void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& o
     out.notes.push_back("nodes of " + std::to_string(std::int64_t(per_node)) +
                         ", not a rack of 72 " + record.name + ", as gpus_per_node is blank");
   }
-  if (out.layout.devices() <= per_node || network_by_text(row.interconnect, per_node)) return;
+  if (out.layout.devices() <= per_node) return;
+  if (out.network) {
+    if (!out.network->taken.empty()) {
+      out.notes.push_back("a network of " + out.network->taken + ", as no rate is stated");
+    }
+    return;
+  }
   const std::string rate =
       show(BytesPerSecond(out.device.network_bytes_per_s)) + " per " + record.name + " is assumed";
   std::string usual = ", as neither it nor its usual machine is known";
   if (record.host && record.host->adapter_bytes_per_s > 0) {
     const auto source = record.sources.find(record.host->source);
     const std::string text = source != record.sources.end() ? source->second : "its usual machine";
-    usual = " (" + text.substr(0, text.find(':')) + "), as no interconnect is stated";
+    usual = " (" + text.substr(0, text.find(':')) + "), as " +
+            (row.interconnect.empty() ? "no interconnect is stated" : "interconnect says no rate");
   }
   out.notes.push_back("a network of " + rate + usual);
 }

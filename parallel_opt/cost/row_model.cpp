@@ -12,9 +12,9 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/kept_products.h"
-#include "parallel_opt/cost/network_text.h"
 #include "parallel_opt/cost/row_checks.h"
 #include "parallel_opt/cost/row_degrees.h"
+#include "parallel_opt/cost/row_device.h"
 #include "parallel_opt/cost/row_offload.h"
 #include "parallel_opt/cost/row_recompute.h"
 #include "parallel_opt/cost/row_words.h"
@@ -457,29 +457,6 @@ void settle(const TrainingRow& row, RowCase& out) {
   }
 }
 
-/// Tables count the devices that frameworks see: of a package, each die with its memory.
-std::optional<Accelerator> device_of_row(const TrainingRow& row, const DeviceRecord& record) {
-  Surroundings around;
-  around.per_node = row.gpus_per_node;
-  if (!around.per_node && has(row.gpu, "nvl72")) around.per_node = 72;
-  if (!around.per_node && has(row.gpu, "dgx-2")) around.per_node = 16;
-  const int dies = dies_of(record);
-  if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
-  const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
-  around.network_bytes_per_s = network_by_text(row.interconnect, per_node);
-  const std::string type = element_type_in_words(row.dtype).value_or("");
-  auto device =
-      accelerator_of(record, type + (has(row.dtype, "rowwise") ? " rowwise" : ""), around);
-  if (!device || dies < 2) return device;
-  keep_one_die(dies, *device);
-  for (double* part : {&device->memory_bytes, &device->links.all_bytes_per_s,
-                       &device->links.pair_bytes_per_s, &device->idle_w, &device->max_w}) {
-    *part /= dies;
-  }
-  if (!around.network_bytes_per_s) device->network_bytes_per_s /= dies;
-  return device;
-}
-
 }  // namespace
 
 std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
@@ -494,11 +471,10 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   RowCase out;
   const std::optional<DeviceRecord> record = device_by_text(row.gpu, row.gpu_family);
   if (!record) return "device '" + row.gpu + "' is not in the database";
-  const std::optional<Accelerator> device = device_of_row(row, *record);
-  if (!device) return "device '" + row.gpu + "' has no peak rate in the database";
+  if (!fill_device(row, *record, out))
+    return "device '" + row.gpu + "' has no peak rate in the database";
   if (std::string wrong = type_without_rate(row, *record); !wrong.empty()) return wrong;
-  out.device = *device;
-  out.stack = stack_of(row, device->arch, out.notes);
+  out.stack = stack_of(row, out.device.arch, out.notes);
   const KnownModel* known = known_model(row);
   out.model = model_spec(row, known, out.notes);
   if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";

@@ -3,60 +3,119 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <utility>
 
 namespace parallel_opt {
 namespace {
 
+std::optional<double> rate(const char* text, double per_node, double usual_adapters = 0) {
+  const auto found = network_by_text(text, per_node, usual_adapters);
+  return found ? std::optional(found->bytes_per_s) : std::nullopt;
+}
+
 TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
-  EXPECT_EQ(network_by_text("RoCE 1600 Gbps/node", 8), 25e9);
-  EXPECT_EQ(network_by_text("4x100Gb RoCE per node", 8), 6.25e9);
-  EXPECT_EQ(network_by_text("NVLink; 400 Gb/s RDMA per GPU", 8), 50e9);
-  EXPECT_EQ(network_by_text("inter-node 800 Gbps per node (simulation config)", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("Selene", 8), 25e9);
-  EXPECT_EQ(network_by_text("JeanZay (4 GPU NVLink nodes, Omni-Path)", 4), 10.6e9 / 4);  // measured
-  EXPECT_EQ(network_by_text("somewhere", 8), std::nullopt);
+  EXPECT_EQ(rate("RoCE 1600 Gbps/node", 8), 25e9);
+  EXPECT_EQ(rate("4x100Gb RoCE per node", 8), 6.25e9);
+  EXPECT_EQ(rate("NVLink; 400 Gb/s RDMA per GPU", 8), 50e9);
+  EXPECT_EQ(rate("inter-node 800 Gbps per node (simulation config)", 8), 12.5e9);
+  EXPECT_EQ(rate("somewhere", 8), std::nullopt);
   // A count is one of adapters of a node, unless it is said to be of a device.
-  EXPECT_EQ(network_by_text("8x200 Gb/s RoCE", 8), 25e9);
-  EXPECT_EQ(network_by_text("4x HDR 200 InfiniBand", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("8x NDR", 8), 50e9);
+  EXPECT_EQ(rate("8x200 Gb/s RoCE", 8), 25e9);
+  EXPECT_EQ(rate("4x HDR 200 InfiniBand", 8), 12.5e9);
+  EXPECT_EQ(rate("8x NDR", 8), 50e9);
   // A stated rate tells lanes from adapters.
-  EXPECT_EQ(network_by_text("InfiniBand 100 Gb/sec (4X EDR)", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("InfiniBand 1x100 Gb/s (4X EDR)", 8), 12.5e9 / 8);
-  EXPECT_EQ(network_by_text("24x100GbE", 8), 37.5e9);
-  EXPECT_EQ(network_by_text("2x100 Gb/s per accelerator", 8), 25e9);
+  EXPECT_EQ(rate("InfiniBand 100 Gb/sec (4X EDR)", 8), 12.5e9);
+  EXPECT_EQ(rate("InfiniBand 1x100 Gb/s (4X EDR)", 8), 12.5e9 / 8);
+  EXPECT_EQ(rate("24x100GbE", 8), 37.5e9);
+  EXPECT_EQ(rate("2x100 Gb/s per accelerator", 8), 25e9);
   // No adapter carries 3.2 Tbit/s.
-  EXPECT_EQ(network_by_text("3.2 Tb/s InfiniBand", 8), 50e9);
-  EXPECT_EQ(network_by_text("2 Tb/s RoCE per host", 8), 31.25e9);
-  EXPECT_EQ(network_by_text("EFA 3200 Gbps", 8), 50e9);
-  EXPECT_EQ(network_by_text("InfiniBand 400 Gb/s", 8), 50e9);
+  EXPECT_EQ(rate("3.2 Tb/s InfiniBand", 8), 50e9);
+  EXPECT_EQ(rate("2 Tb/s RoCE per host", 8), 31.25e9);
+  EXPECT_EQ(rate("EFA 3200 Gbps", 8), 50e9);
+  EXPECT_EQ(rate("InfiniBand 400 Gb/s", 8), 50e9);
 }
 
 TEST(NetworkByText, CountsAdaptersByWordsBetweenAndBehind) {
-  EXPECT_EQ(network_by_text("4x Omni-Path 100 Gbps per node", 8), 6.25e9);
-  EXPECT_EQ(network_by_text("8x ConnectX-7 IB NDR 400Gb/s", 8), 50e9);
-  EXPECT_EQ(network_by_text("4x InfiniBand HDR 200 Gb/s", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("4 × 200 Gb/s HDR", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("200 Gb/s HDR InfiniBand x4", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("HDR InfiniBand 200Gb/s (4 HCAs)", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("four 200 Gb/s NICs", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("dual 100 GbE", 8), 3.125e9);
-  EXPECT_EQ(network_by_text("4x HDR100", 8), 6.25e9);
-  EXPECT_EQ(network_by_text("InfiniBand HDR100", 8), 12.5e9);
-  EXPECT_EQ(network_by_text("RoCE v2 8*200G", 8), 25e9);
-  EXPECT_EQ(network_by_text("100G Ethernet", 8), 12.5e9);
+  EXPECT_EQ(rate("4x Omni-Path 100 Gbps per node", 8), 6.25e9);
+  EXPECT_EQ(rate("8x ConnectX-7 IB NDR 400Gb/s", 8), 50e9);
+  EXPECT_EQ(rate("4x InfiniBand HDR 200 Gb/s", 8), 12.5e9);
+  EXPECT_EQ(rate("4 × 200 Gb/s HDR", 8), 12.5e9);
+  EXPECT_EQ(rate("200 Gb/s HDR InfiniBand x4", 8), 12.5e9);
+  EXPECT_EQ(rate("HDR InfiniBand 200Gb/s (4 HCAs)", 8), 12.5e9);
+  EXPECT_EQ(rate("four 200 Gb/s NICs", 8), 12.5e9);
+  EXPECT_EQ(rate("dual 100 GbE", 8), 3.125e9);
+  EXPECT_EQ(rate("4x HDR100", 8), 6.25e9);
+  EXPECT_EQ(rate("RoCE v2 8*200G", 8), 25e9);
+  EXPECT_EQ(rate("100G Ethernet", 8), 12.5e9);
+}
+
+// Once Omni-Path was what one site's nodes had reached, and all other names were nothing.
+TEST(NetworkByText, NamesMeanWhatSuchAdaptersAreSoldAs) {
+  for (const auto& [text, gbit] : {std::pair{"InfiniBand SDR", 8.0},
+                                   {"IB DDR", 16.0},
+                                   {"QDR", 32.0},
+                                   {"InfiniBand FDR10", 40.0},
+                                   {"FDR InfiniBand", 54.5},
+                                   {"EDR InfiniBand", 100.0},
+                                   {"HDR", 200.0},
+                                   {"InfiniBand HDR100", 100.0},
+                                   {"Quantum-2 NDR", 400.0},
+                                   {"NDR200 InfiniBand", 200.0},
+                                   {"XDR", 800.0},
+                                   {"JeanZay (4 GPU NVLink nodes, Omni-Path)", 100.0},
+                                   {"Intel OPA", 100.0},
+                                   {"HPE Slingshot-10", 100.0},
+                                   {"Slingshot 11", 200.0}}) {
+    const double one = gbit * 1e9 / 8;
+    EXPECT_EQ(rate(text, 8), one / 8) << text;         // one per node,
+    EXPECT_EQ(rate(text, 8, 4), 4 * one / 8) << text;  // or as in its usual machine
+  }
+  for (const char* unknown : {"InfiniBand", "Slingshot", "8-channel DDR4", "eDRAM", "address"}) {
+    EXPECT_EQ(rate(unknown, 8, 4), std::nullopt) << unknown;
+  }
+  EXPECT_EQ(rate("Slingshot-11, one adapter per GPU", 4, 1), 25e9);
+  EXPECT_EQ(rate("EDR InfiniBand per node", 8, 4), 12.5e9 / 8);
+  EXPECT_EQ(rate("4xEDR", 8, 8), 4 * 12.5e9 / 8);
+  EXPECT_EQ(rate("4 HDR adapters", 8, 8), 12.5e9);
+  EXPECT_EQ(rate("two Omni-Path HFI", 4, 8), 6.25e9);
+  // A rate goes before a name.
+  EXPECT_EQ(rate("HDR InfiniBand (100 Gb/s)", 8, 4), 12.5e9);
+  EXPECT_EQ(rate("NVLink; NDR; 4x100 Gb/s", 8, 8), 6.25e9);
+}
+
+TEST(NetworkByText, ARateBehindANameIsOneAdapters) {
+  EXPECT_EQ(rate("4x 200 Gb/s Slingshot 11", 8), 12.5e9);
+  EXPECT_EQ(rate("4x Slingshot 11 (200 Gb/s)", 8), 12.5e9);
+  EXPECT_EQ(rate("4x HPE Slingshot-11 200 Gb/s", 8), 12.5e9);
+  EXPECT_EQ(rate("4x HDR200 (200 Gb/s)", 8), 12.5e9);
+  EXPECT_EQ(rate("8 ConnectX-7 400 Gb/s NICs", 8), 50e9);
+  EXPECT_EQ(rate("PCIe 4 200 Gb/s InfiniBand", 8), 25e9);  // 4 counts nothing
+}
+
+TEST(NetworkByText, TellsWhatANameWasTakenFor) {
+  const auto taken = [](const char* text, double usual) {
+    return network_by_text(text, 8, usual).value_or(NetworkWords{}).taken;
+  };
+  EXPECT_EQ(taken("EDR InfiniBand", 4),
+            "EDR InfiniBand: 100 Gbit/s per adapter, 4 adapters of its usual machine");
+  EXPECT_EQ(taken("IB FDR", 0), "FDR InfiniBand: 54.5 Gbit/s per adapter, 1 adapter per node");
+  EXPECT_EQ(taken("2x Omni-Path", 4), "Omni-Path: 100 Gbit/s per adapter, 2 adapters per node");
+  EXPECT_EQ(taken("NDR per GPU", 4),
+            "NDR InfiniBand: 400 Gbit/s per adapter, 1 adapter per device");
+  EXPECT_EQ(taken("NDR 400 Gb/s", 4), "");
 }
 
 TEST(NetworkByText, PassesOverWhatStaysInANode) {
-  EXPECT_EQ(network_by_text("NVLink 600 GB/s; 8x HDR 200", 8), 25e9);
-  EXPECT_EQ(network_by_text("NVLink 600 GB/s + 200 Gb/s InfiniBand", 8), 25e9);
-  EXPECT_EQ(network_by_text("NVLink (600 GB/s), InfiniBand (200 Gb/s)", 8), 25e9);
-  EXPECT_EQ(network_by_text("600 GB/s NVLink, 200 Gb/s InfiniBand", 8), 25e9);
-  EXPECT_EQ(network_by_text("NVSwitch 900 GB/s", 8), std::nullopt);
-  EXPECT_EQ(network_by_text("PCIe 4.0 x16 32 GB/s and 100GbE", 4), 12.5e9);
-  EXPECT_EQ(network_by_text("A100-80G with NVLink", 8), std::nullopt);
-  EXPECT_EQ(network_by_text("A100-SXM4-80GB", 8), std::nullopt);
-  EXPECT_EQ(network_by_text("8 GPUs per node, 400 Gb/s InfiniBand", 8), 50e9);
-  EXPECT_EQ(network_by_text("25 GB/s per GPU", 8), 25e9);
+  EXPECT_EQ(rate("NVLink 600 GB/s; 8x HDR 200", 8), 25e9);
+  EXPECT_EQ(rate("NVLink 600 GB/s + 200 Gb/s InfiniBand", 8), 25e9);
+  EXPECT_EQ(rate("NVLink (600 GB/s), InfiniBand (200 Gb/s)", 8), 25e9);
+  EXPECT_EQ(rate("600 GB/s NVLink, 200 Gb/s InfiniBand", 8), 25e9);
+  EXPECT_EQ(rate("NVSwitch 900 GB/s", 8), std::nullopt);
+  EXPECT_EQ(rate("PCIe 4.0 x16 32 GB/s and 100GbE", 4), 12.5e9);
+  EXPECT_EQ(rate("A100-80G with NVLink", 8), std::nullopt);
+  EXPECT_EQ(rate("A100-SXM4-80GB", 8), std::nullopt);
+  EXPECT_EQ(rate("8 GPUs per node, 400 Gb/s InfiniBand", 8), 50e9);
+  EXPECT_EQ(rate("25 GB/s per GPU", 8), 25e9);
 }
 
 }  // namespace

@@ -126,34 +126,6 @@ TEST(RowModel, DevicesAreReadHoweverTheyAreSpelt) {
   EXPECT_EQ(peak("TPU v4 pod"), 275);
 }
 
-TEST(RowModel, PackagesOfTwoDiesAreTwoDevices) {
-  TrainingRow row = full_row();
-  row.gpu = "MI250X";  // 383 TFLOP/s, 128 GiB, four 200 Gbit/s adapters for four packages
-  row.gpus_per_node = std::nullopt;
-  const Accelerator die = case_of(row).device;
-  EXPECT_EQ(die.half_flops_per_s, 191.5e12);
-  EXPECT_EQ(die.memory_bytes, 64.0 * (1LL << 30));
-  EXPECT_EQ(die.per_node, 8);
-  EXPECT_EQ(die.network_bytes_per_s, 12.5e9);
-}
-
-TEST(RowModel, TheLinksOfTpusJoinThePod) {
-  TrainingRow row = full_row();
-  row.gpus_per_node = 4;  // of a host: its chips are joined to those of other hosts
-  for (const auto& [gpu, pod] : {std::pair{"TPU v4", 4096}, {"TPU v5p", 8960}, {"TPU v5e", 256}}) {
-    row.gpu = gpu;
-    EXPECT_EQ(case_of(row).device.per_node, pod) << gpu;
-  }
-  row.gpu = "H100";
-  EXPECT_EQ(case_of(row).device.per_node, 4);
-  // More than a host has: a slice, joined to others by the hosts' network.
-  row.gpu = "TPU v5p";
-  row.gpus_per_node = 64;
-  EXPECT_EQ(case_of(row).device.per_node, 64);
-  row.gpu = "TPU v6e";  // four adapters for eight chips
-  EXPECT_EQ(case_of(row).device.network_bytes_per_s, 4 * 25e9 / 8);
-}
-
 TEST(RowModel, AV100IsWiredByItsMachine) {
   TrainingRow row = full_row();
   row.gpu = "V100-SXM2-32GB";

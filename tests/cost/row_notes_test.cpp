@@ -151,7 +151,13 @@ TEST(RowNotes, NameTheNetworkThatIsAssumed) {
             std::vector<std::string>{"a network of 6.25 GB/s per V100-SXM-16GB is assumed (DGX-1 "
                                      "data sheet), as no interconnect is stated"});
   row.interconnect = "RoCE";  // without a rate
-  EXPECT_EQ(notes_of_network().size(), 1u);
+  EXPECT_EQ(notes_of_network(),
+            std::vector<std::string>{"a network of 6.25 GB/s per V100-SXM-16GB is assumed (DGX-1 "
+                                     "data sheet), as interconnect says no rate"});
+  row.interconnect = "EDR InfiniBand";
+  EXPECT_EQ(notes_of_network(),
+            std::vector<std::string>{"a network of EDR InfiniBand: 100 Gbit/s per adapter, 4 "
+                                     "adapters of its usual machine, as no rate is stated"});
   row.interconnect = "100 Gb/s per node";
   EXPECT_EQ(notes_of_network().size(), 0u);
   row.interconnect = "";

@@ -1,0 +1,62 @@
+#include "parallel_opt/cost/row_device.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <utility>
+
+#include "tests/cost/row_fixture.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::case_of;
+
+TrainingRow two_thousand_wide() { return testing::blocks_of("llm-foundry", 24, 2048); }
+
+TEST(RowDevice, PackagesOfTwoDiesAreTwoDevices) {
+  TrainingRow row = two_thousand_wide();
+  row.gpu = "MI250X";  // 383 TFLOP/s, 128 GiB, four 200 Gbit/s adapters for four packages
+  row.gpus_per_node = std::nullopt;
+  const Accelerator die = case_of(row).device;
+  EXPECT_EQ(die.half_flops_per_s, 191.5e12);
+  EXPECT_EQ(die.memory_bytes, 64.0 * (1LL << 30));
+  EXPECT_EQ(die.per_node, 8);
+  EXPECT_EQ(die.network_bytes_per_s, 12.5e9);
+}
+
+// Of one site's nodes Omni-Path was 10.6 GB/s, of all others nothing.
+TEST(RowDevice, ANameOfANetworkIsReadAsTheUsualMachinesAdapters) {
+  TrainingRow row = two_thousand_wide();
+  const auto network = [&](const char* gpu, double per_node, const char* interconnect) {
+    row.gpu = gpu;
+    row.gpus_per_node = per_node;
+    row.interconnect = interconnect;
+    return case_of(row).device.network_bytes_per_s;
+  };
+  EXPECT_EQ(network("V100-SXM2-16GB", 8, "EDR InfiniBand"), network("V100-SXM2-16GB", 8, ""));
+  EXPECT_EQ(network("V100-SXM2-16GB", 8, "Omni-Path"), 4 * 12.5e9 / 8);
+  EXPECT_EQ(network("V100-SXM2-16GB", 4, "Omni-Path"), 2 * 12.5e9 / 4);  // half of its machine
+  EXPECT_EQ(network("MI250X", 8, "Slingshot-11"), network("MI250X", 8, ""));
+  EXPECT_EQ(network("RTX-4090", 8, "HDR"), 25e9 / 8);  // one per node
+}
+
+TEST(RowDevice, TheLinksOfTpusJoinThePod) {
+  TrainingRow row = two_thousand_wide();
+  row.gpus_per_node = 4;  // of a host: its chips are joined to those of other hosts
+  for (const auto& [gpu, pod] : {std::pair{"TPU v4", 4096}, {"TPU v5p", 8960}, {"TPU v5e", 256}}) {
+    row.gpu = gpu;
+    EXPECT_EQ(case_of(row).device.per_node, pod) << gpu;
+  }
+  row.gpu = "H100";
+  EXPECT_EQ(case_of(row).device.per_node, 4);
+  // More than a host has: a slice, joined to others by the hosts' network.
+  row.gpu = "TPU v5p";
+  row.gpus_per_node = 64;
+  EXPECT_EQ(case_of(row).device.per_node, 64);
+  row.gpu = "TPU v6e";  // four adapters for eight chips
+  EXPECT_EQ(case_of(row).device.network_bytes_per_s, 4 * 25e9 / 8);
+}
+
+}  // namespace
+}  // namespace parallel_opt
