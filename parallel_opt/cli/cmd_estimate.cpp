@@ -138,6 +138,10 @@ EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const C
   refuse_on_cores(args);
   const Job job = job_from(args);
   const CostModel model(graph, cluster, job);
+  // Of what cannot be, `plan` says why in the same words.
+  if (const std::vector<Fault>& faults = model.space().empty; !faults.empty()) {
+    throw UsageError(faults);
+  }
   const Plan plan = model.plan(model.plain());
   EstimateDocument document;
   document.estimate = model.estimate(plan);

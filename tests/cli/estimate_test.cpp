@@ -206,6 +206,26 @@ TEST(Estimate, WhatFitsIsJudgedByTheValueAndToldWithTheLimit) {
   EXPECT_EQ(document({"--global-batch", "4", "--memory-limit", tight}, "local")["fits"], true);
 }
 
+TEST(Estimate, RanksThatNoProcessorHoldsAreRefusedAsByPlan) {
+  const auto flags_of = [](const std::vector<std::string>& more) {
+    std::vector<std::string> flags = {"--global-batch", "8"};
+    flags.insert(flags.end(), more.begin(), more.end());
+    return flags;
+  };
+  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{
+           {"--threads", "65"}, {"--data", "8", "--threads", "9"}, {"--micro-batch", "16"}}) {
+    const CliRun run = estimate(flags_of(more), "1xEPYC-7742");
+    EXPECT_EQ(run.code, 2) << run.err;
+    EXPECT_THAT(run.err, HasSubstr("error: job.pins"));
+    std::vector<std::string> words = {"plan", "--model", kModel, "--cluster", "1xEPYC-7742"};
+    for (const std::string& flag : flags_of(more)) words.push_back(flag);
+    // "error: plan: WHERE: WHAT" there.
+    EXPECT_THAT(run_cli(words).err, HasSubstr(run.err.substr(std::string("error: ").size())));
+  }
+  EXPECT_THAT(estimate({"--global-batch", "8", "--threads", "65"}, "1xEPYC-7742").err,
+              HasSubstr("no device of the cluster offers the pinned ranks and threads"));
+}
+
 TEST(Estimate, CarbonFollowsFromTheZonesOfTheDevices) {
   const std::string path = ::testing::TempDir() + "/zones.yaml";
   std::ofstream(path) << "schema: parallel-opt/cluster-file/1\nname: c\nzones:\n- {name: north, "
