@@ -134,7 +134,16 @@ std::string fits_text(const EstimateDocument& document) {
          byte_count(peak.high);
 }
 
-EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const Cluster& cluster) {
+/// Ranks on cores meet in memory: other nodes stay idle, which is said.
+void tell_idle_nodes(const Cluster& cluster, const Console& console, EstimateDocument& document) {
+  if (cluster.nodes.size() < 2) return;
+  const std::string all = std::to_string(cluster.nodes.size());
+  document.placement = {"on 1 of " + all + " nodes: ranks on CPUs are estimated within one node"};
+  console.log("note: 1 of " + all + " nodes is used: ranks on CPUs are estimated within one node");
+}
+
+EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const Cluster& cluster,
+                                   const Console& console) {
   refuse_on_cores(args);
   const Job job = job_from(args);
   const CostModel model(graph, cluster, job);
@@ -149,6 +158,7 @@ EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const C
   document.stack = "pytorch";
   document.layout = one_line(plan);
   judge_memory(memory_limit_of(cluster, job, plan.placements.front().device), document);
+  tell_idle_nodes(cluster, console, document);
   return document;
 }
 
@@ -259,7 +269,7 @@ ExitCode run_estimate(const Args& args, const Console& console) {
   const bool accelerators = std::ranges::any_of(
       cluster.devices, [](const Device& device) { return device.kind == DeviceKind::gpu; });
   EstimateDocument document = accelerators ? estimate_on_accelerators(args, graph, cluster, console)
-                                           : estimate_on_cores(args, graph, cluster);
+                                           : estimate_on_cores(args, graph, cluster, console);
   add_zones(cluster, document);
   if (const auto output = args.get("output")) {
     write_output(*output, to_json(document.estimate));

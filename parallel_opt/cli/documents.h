@@ -166,7 +166,8 @@ void fields(Visitor& visit, T& document) {
   visit("devices_used", document.devices_used, "devices of the layout");
   visit("layout", document.layout, "in words");
   visit("placement", document.placement,
-        "which stage runs on which devices, in words; absent: all are of one kind");
+        "which stage runs on which devices, or how many nodes are used, in words; absent: all are of "
+        "one kind, and CPUs of one node");
   visit("assumed_network", document.assumed_network,
         "between nodes, in words; absent: the cluster states it, or the layout is in one node");
   visit("stack", document.stack, "software stack whose rules were used");

@@ -226,6 +226,15 @@ TEST(Estimate, RanksThatNoProcessorHoldsAreRefusedAsByPlan) {
               HasSubstr("no device of the cluster offers the pinned ranks and threads"));
 }
 
+TEST(Estimate, SaysThatRanksOnCoresUseOneNode) {
+  const std::vector<std::string> flags = {"--global-batch", "8", "--data", "4"};
+  const CliRun four = estimate(flags, "4n1xEPYC-7742"), one = estimate(flags, "1xEPYC-7742");
+  EXPECT_THAT(four.err, HasSubstr("note: 1 of 4 nodes is used: ranks on CPUs are estimated"));
+  EXPECT_THAT(four.out, HasSubstr("\non 1 of 4 nodes: ranks on CPUs are estimated within one"));
+  EXPECT_EQ(one.err, "");
+  EXPECT_FALSE(document(flags, "1xEPYC-7742").contains("placement"));
+}
+
 TEST(Estimate, CarbonFollowsFromTheZonesOfTheDevices) {
   const std::string path = ::testing::TempDir() + "/zones.yaml";
   std::ofstream(path) << "schema: parallel-opt/cluster-file/1\nname: c\nzones:\n- {name: north, "
