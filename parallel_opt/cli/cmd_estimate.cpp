@@ -284,12 +284,7 @@ ExitCode run_estimate(const Args& args, const Console& console) {
     for (const std::string& line : document.placement.value_or(std::vector<std::string>{})) {
       console.out << line << '\n';
     }
-    console.out << '\n' << estimate_text(document.estimate);
-    if (document.carbon_g) {
-      const Uncertain& carbon = *document.carbon_g;
-      console.out << "\ncarbon per step: " << show(carbon.value) << " g (" << show(carbon.low)
-                  << " to " << show(carbon.high) << ", " << name_of(carbon.quality) << ")\n";
-    }
+    console.out << '\n' << estimate_text(document.estimate, document.carbon_g);
     console.out << '\n' << fits_text(document) << '\n';
     if (document.host_memory_bytes) console.out << host_text(document) << '\n';
     if (document.assumed_network) console.out << *document.assumed_network << '\n';

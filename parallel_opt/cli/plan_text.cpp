@@ -10,6 +10,7 @@ std::string seconds_text(double s) { return show(Seconds(s)); }
 std::string bytes_text(double b) { return show(Bytes(static_cast<std::int64_t>(b))); }
 std::string joules_text(double j) { return show(j) + " J"; }
 std::string dollars_text(double d) { return show(d) + " USD"; }
+std::string grams_text(double g) { return show(g) + " g"; }
 std::string plain_text(double n) { return show(n); }
 
 }  // namespace
@@ -22,7 +23,7 @@ std::string interval_text(const Uncertain& number, std::string (*show_one)(doubl
          ", " + std::string(name_of(number.quality)) + ")";
 }
 
-std::string estimate_text(const Estimate& estimate) {
+std::string estimate_text(const Estimate& estimate, const std::optional<Uncertain>& carbon_g) {
   Table totals{{{"", Align::left}, {"", Align::left}}, {}};
   const auto add = [&](const char* name, const std::optional<Uncertain>& number, auto show_one) {
     if (number) totals.rows.push_back({name, interval_text(*number, show_one)});
@@ -33,6 +34,7 @@ std::string estimate_text(const Estimate& estimate) {
   add("peak memory", estimate.peak_memory_bytes, bytes_text);
   add("energy per step", estimate.energy_j, joules_text);
   add("money per step", estimate.money_usd, dollars_text);
+  add("carbon per step", carbon_g, grams_text);
   add("warm-up, once", estimate.warm_up_s, seconds_text);
   Table items{{{"item"},
                {"time", Align::right},

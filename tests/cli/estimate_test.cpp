@@ -245,6 +245,9 @@ TEST(Estimate, CarbonFollowsFromTheZonesOfTheDevices) {
   EXPECT_NEAR(d["carbon_g"]["value"].get<double>() / d["energy_j"]["value"].get<double>(), 1e-5,
               1e-15);
   EXPECT_FALSE(document({"--micro-batch", "1"}).contains("carbon_g"));
+  // With the other totals, above the bill.
+  const std::string text = estimate({"--micro-batch", "1"}, path.c_str()).out;
+  EXPECT_LT(text.find("\ncarbon per step  "), text.find("\nitem "));
 }
 
 TEST(Estimate, TheLayoutIsToldWhole) {
