@@ -6,6 +6,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cli/command.h"
+#include "parallel_opt/hardware/database.h"
 #include "parallel_opt/hardware/preset.h"
 
 namespace parallel_opt {
@@ -73,6 +74,25 @@ std::string assumed_network(const Cluster& cluster, const std::vector<Accelerato
          "); 2n8xH100@8x400Gbps states one";
 }
 
+/// Products in bf16 came after these; records of others that lack them are of shorter data sheets.
+bool lacks_bf16(const DeviceRecord& record) {
+  static const std::set<std::string, std::less<>> before = {
+      "Kepler", "Maxwell", "Pascal", "Volta", "Turing", "Vega20", "RDNA2", "Da Vinci"};
+  return before.contains(record.arch) && !record.flops_per_s.contains("bf16");
+}
+
+void refuse_bf16(const Cluster& cluster, const std::vector<RankDevices>& ranks) {
+  for (const RankDevices& rank : ranks) {
+    for (const std::size_t i : rank.of_cluster) {
+      const std::string& name = cluster.devices[i].name;
+      const DeviceRecord* record = find_device(load_database(), name);
+      if (record == nullptr || !lacks_bf16(*record)) continue;
+      throw UsageError("--precision", name + " has no products in bf16",
+                       record->flops_per_s.contains("fp16") ? "choose fp16" : "choose fp32");
+    }
+  }
+}
+
 double mean_price(const Cluster& cluster, const std::vector<RankDevices>& ranks) {
   double sum = 0, count = 0;
   for (const RankDevices& rank : ranks) {
@@ -91,6 +111,7 @@ double mean_price(const Cluster& cluster, const std::vector<RankDevices>& ranks)
 PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout& layout) {
   const std::vector<RankDevices> ranks =
       devices_of_ranks(cluster, job.precision, layout.pipeline, layout.devices());
+  if (job.precision == Precision::bf16) refuse_bf16(cluster, ranks);
   PlacedLayout out;
   for (const RankDevices& rank : ranks) {
     if (job.precision == Precision::fp8 && !rank.device.narrow) {

@@ -226,6 +226,26 @@ TEST(Estimate, RanksThatNoProcessorHoldsAreRefusedAsByPlan) {
               HasSubstr("no device of the cluster offers the pinned ranks and threads"));
 }
 
+TEST(Estimate, RefusesBf16WhereNoDeviceMultipliesIt) {
+  const auto error = [](const std::string& command, const char* cluster) {
+    return run_cli({command, kModel, "--cluster", cluster, "--precision", "bf16"}).err;
+  };
+  for (const char* command : {"estimate", "simulate"}) {
+    EXPECT_EQ(error(command, "8xV100-SXM-32GB"),
+              "error: --precision: V100-SXM-32GB has no products in bf16 (choose fp16)\n");
+    for (const char* cluster : {"8xT4", "8xP100-SXM-16GB", "8xH100-SXM-80GB+8xV100-SXM-32GB"}) {
+      EXPECT_THAT(error(command, cluster), HasSubstr("in bf16 (choose fp16)")) << cluster;
+    }
+    EXPECT_THAT(error(command, "8xK80"), HasSubstr("in bf16 (choose fp32)"));
+    // A data sheet that is silent is no refusal.
+    for (const char* cluster : {"8xA100-SXM-40GB", "8xTPU-v4", "4xMax-1100"}) {
+      EXPECT_EQ(error(command, cluster).find("bf16"), std::string::npos) << cluster;
+    }
+  }
+  EXPECT_EQ(estimate({"--precision", "fp16"}, "8xV100-SXM-32GB").code, 0);
+  EXPECT_EQ(estimate({}, "8xV100-SXM-32GB").code, 0);
+}
+
 TEST(Estimate, SaysThatRanksOnCoresUseOneNode) {
   const std::vector<std::string> flags = {"--global-batch", "8", "--data", "4"};
   const CliRun four = estimate(flags, "4n1xEPYC-7742"), one = estimate(flags, "1xEPYC-7742");
