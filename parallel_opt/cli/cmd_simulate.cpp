@@ -188,23 +188,30 @@ void slow_down(const std::string& text, int ranks, StepWork& work) {
   }
 }
 
-/// Whether every rank's peak lies within what its device has.
+/// The rank that is fullest of what its own device has, as `estimate` has it; of all equal devices,
+/// or where none is known, the one that holds most. And whether it holds that.
 void judge_memory(const AskedStep& asked, SimulationDocument& document) {
+  const auto usable = [&](const RankUse& use) {
+    const std::vector<double>& all = asked.usable_bytes;
+    return all.empty() ? 1 : std::max(1.0, all[std::size_t(use.rank) % all.size()]);
+  };
+  const RankUse& fullest = std::ranges::max(document.ranks, {}, [&](const RankUse& use) {
+    return double(use.peak_memory_bytes) / usable(use);
+  });
+  document.peak_memory_bytes = fullest.peak_memory_bytes;
+  document.fullest_rank = fullest.rank;
   if (asked.usable_bytes.empty()) return;
-  document.fits = true;
-  for (const RankUse& use : document.ranks) {
-    const double usable = asked.usable_bytes[std::size_t(use.rank) % asked.usable_bytes.size()];
-    if (double(use.peak_memory_bytes) <= usable || document.too_full) continue;
-    document.fits = false;
-    document.too_full = "rank " + std::to_string(use.rank) + " holds " +
-                        show(Bytes(use.peak_memory_bytes)) + " of " +
-                        show(Bytes(std::int64_t(usable)));
-  }
+  document.fits = double(fullest.peak_memory_bytes) <= usable(fullest);
+  if (*document.fits) return;
+  document.too_full = "rank " + std::to_string(fullest.rank) + " holds " +
+                      show(Bytes(fullest.peak_memory_bytes)) + " of " +
+                      show(Bytes(std::int64_t(usable(fullest))));
 }
 
 std::string summary_line(const SimulationDocument& d) {
   std::string text = show(Seconds(d.step_time_s)) + " per step, bubble " +
                      show(d.bubble_share * 100) + " %, peak " + show(Bytes(d.peak_memory_bytes));
+  if (d.ranks.size() > 1) text += " on rank " + std::to_string(d.fullest_rank);
   if (d.energy_j) text += ", " + show(*d.energy_j) + " J";
   return text;
 }
@@ -266,9 +273,6 @@ ExitCode run_simulate(const Args& args, const Console& console) {
                               .ranks = result.ranks};
   if (!asked.placement.empty()) document.placement = asked.placement;
   if (document.energy_j) *document.energy_j *= asked.devices_per_rank;
-  for (const RankUse& use : result.ranks) {
-    document.peak_memory_bytes = std::max(document.peak_memory_bytes, use.peak_memory_bytes);
-  }
   judge_memory(asked, document);
   const std::string title =
       title_of(document.schedule, ranks, schedule.ranks() > 1, document.micro_batches);

@@ -165,9 +165,10 @@ void fields(Visitor& visit, T& document) {
         "what training may use of a node's memory; absent: not known, or nothing is offloaded");
   visit("devices_used", document.devices_used, "devices of the layout");
   visit("layout", document.layout, "in words");
-  visit("placement", document.placement,
-        "which stage runs on which devices, or how many nodes are used, in words; absent: all are of "
-        "one kind, and CPUs of one node");
+  visit(
+      "placement", document.placement,
+      "which stage runs on which devices, or how many nodes are used, in words; absent: all are of "
+      "one kind, and CPUs of one node");
   visit("assumed_network", document.assumed_network,
         "between nodes, in words; absent: the cluster states it, or the layout is in one node");
   visit("stack", document.stack, "software stack whose rules were used");
@@ -192,6 +193,7 @@ struct SimulationDocument {
   double pipeline_s = 0;
   double bubble_share = 0;
   std::int64_t peak_memory_bytes = 0;
+  int fullest_rank = 0;
   std::int64_t events = 0;
   std::optional<double> energy_j = {};
   std::optional<std::vector<std::string>> placement = {};
@@ -209,13 +211,15 @@ void fields(Visitor& visit, T& document) {
   visit("step_time_s", document.step_time_s, "the whole step");
   visit("pipeline_s", document.pipeline_s, "until the last action of the schedule");
   visit("bubble_share", document.bubble_share, "idle share of the ranks' time until then");
-  visit("peak_memory_bytes", document.peak_memory_bytes, "of the fullest rank");
+  visit("peak_memory_bytes", document.peak_memory_bytes, "of fullest_rank");
+  visit("fullest_rank", document.fullest_rank,
+        "fullest of what its own device has; where that is not known, with most bytes");
   visit("events", document.events, "tasks that were simulated");
   visit("energy_j", document.energy_j, "of all devices; absent: their watts are not known");
   visit("placement", document.placement,
         "which stage runs on which devices, in words; absent: all are of one kind");
   visit("fits", document.fits, "every rank's peak in what its device has; absent: not known");
-  visit("too_full", document.too_full, "the first rank that does not, in words");
+  visit("too_full", document.too_full, "the fullest rank where it does not fit, in words");
   visit("ranks", document.ranks, "over all replicas");
 }
 

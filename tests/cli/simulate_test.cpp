@@ -159,12 +159,44 @@ TEST(SimulateModel, SaysWhichRankDoesNotFit) {
       "--pipeline", "2"};
   const CliRun full = run_cli(words);
   EXPECT_EQ(full.code, 0) << full.err;
-  EXPECT_THAT(full.out, HasSubstr("\ndoes not fit in memory: rank 0 holds "));
+  EXPECT_THAT(full.out, HasSubstr("\ndoes not fit in memory: rank 1 holds "));
   std::vector<std::string> small = words;
   small[1] = "transformer:layers=8,hidden=512,heads=8,seq=256";
   EXPECT_THAT(run_cli(small).out, Not(HasSubstr("does not fit")));
   small.emplace_back("--json");
   EXPECT_EQ(json::parse(run_cli(small).out)["fits"], true);
+}
+
+TEST(SimulateModel, TheFullestRankIsThatOfItsOwnDeviceAsInEstimate) {
+  const std::vector<std::string> layout = {"transformer:layers=48,hidden=2048,heads=16,vocab=32000",
+                                           "--cluster",
+                                           "2n4xB200-SXM-180GB+1n4xH100-SXM-80GB",
+                                           "--pipeline",
+                                           "6",
+                                           "--micro-batch",
+                                           "1",
+                                           "--global-batch",
+                                           "48",
+                                           "--seq",
+                                           "2048",
+                                           "--stack",
+                                           "pytorch",
+                                           "--json"};
+  const auto document = [&](const char* command) {
+    std::vector<std::string> words = {command};
+    words.insert(words.end(), layout.begin(), layout.end());
+    return json::parse(run_cli(words).out);
+  };
+  const json step = document("simulate");
+  // The last two of six ranks run on H100: rank 0 holds more, of more than twice as much.
+  EXPECT_EQ(step["fullest_rank"], 5);
+  EXPECT_EQ(step["peak_memory_bytes"], step["ranks"][5]["peak_memory_bytes"]);
+  EXPECT_LT(step["peak_memory_bytes"], step["ranks"][0]["peak_memory_bytes"]);
+  const double closed = document("estimate")["peak_memory_bytes"]["value"];
+  EXPECT_NEAR(step["peak_memory_bytes"].get<double>() / closed, 1, 0.05);
+  std::vector<std::string> words = {"simulate"};
+  words.insert(words.end(), layout.begin(), layout.end() - 1);
+  EXPECT_THAT(run_cli(words).out, HasSubstr("GiB on rank 5"));
 }
 
 TEST(SimulateModel, WhatCannotBeIsRefused) {
