@@ -41,7 +41,10 @@ class FactsReader {
     }
   }
 
-  BlockFacts read(const std::vector<OpId>& ops, double repeats);
+  BlockFacts read(const std::vector<OpId>& ops, double repeats) {
+    mark_split(ops);
+    return sum_of(ops, repeats);
+  }
   /// `again`: those of the block, at their places in `ops`, that run again in the backward.
   BlockRecompute recompute(const std::vector<OpId>& ops, const std::vector<bool>& again,
                            const BlockFacts& whole);
@@ -49,7 +52,11 @@ class FactsReader {
   TensorId owner(TensorId id) const { return owner_[id.index()]; }
 
  private:
-  void add_product(const Op& op, const OpWork& work, BlockFacts& facts);
+  /// Of a block whose tensors are marked, or of a part of it.
+  BlockFacts sum_of(const std::vector<OpId>& ops, double repeats);
+  void mark_split(const std::vector<OpId>& ops);
+  std::optional<Product> product_of(const Op& op) const;
+  void add_product(const Op& op, OpId id, const OpWork& work, BlockFacts& facts);
   void add_router(const std::vector<OpId>& ops, BlockFacts& facts) const;
   void add_attention(const Op& op, const OpWork& work, BlockFacts& facts) const;
   void add_moved(const std::vector<OpId>& ops, BlockFacts& facts) const;
@@ -60,16 +67,18 @@ class FactsReader {
                  BlockFacts& facts) const;
   void add_parameters(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const;
   TensorId weight_of(const Op& op) const;
-  bool is_wide(const Tensor& tensor) const {
-    return !tensor.shape.empty() && double(tensor.shape.back().size) == width_;
+  /// Of the block's own width, and not what tensor parallelism splits.
+  bool is_wide(TensorId id) const {
+    const Tensor& tensor = graph_.tensor(id);
+    return !tensor.shape.empty() && double(tensor.shape.back().size) == width_ &&
+           !split_.contains(owner(id));
   }
   double half_bytes(const Tensor& tensor) const {
     const double size = is_floating(tensor.dtype) ? kHalf : double(size_of(tensor.dtype));
     return per_sample(double(elements(tensor)) * size);
   }
   void move(TensorId id, BlockFacts& facts) const {
-    const Tensor& tensor = graph_.tensor(id);
-    (is_wide(tensor) ? facts.wide_bytes : facts.inner_bytes) += half_bytes(tensor);
+    (is_wide(id) ? facts.wide_bytes : facts.inner_bytes) += half_bytes(graph_.tensor(id));
   }
 
   const Graph& graph_;
@@ -77,8 +86,9 @@ class FactsReader {
   std::vector<bool> needs_;
   std::vector<int> group_;
   double samples_ = 1;
-  double width_ = 0;  ///< of the block at hand
-  bool attended_ = false;
+  double width_ = 0;          ///< of the block at hand
+  std::set<TensorId> split_;  ///< results of products that split columns, and what follows of them
+  std::set<OpId> inner_;      ///< products that put those together
   std::set<TensorId> expert_weights_;
 };
 
@@ -95,11 +105,59 @@ TensorId FactsReader::weight_of(const Op& op) const {
   return found;
 }
 
-void FactsReader::add_product(const Op& op, const OpWork& work, BlockFacts& facts) {
-  const double flops = per_sample(work.contraction.value);
+/// Of one with a weight.
+std::optional<Product> FactsReader::product_of(const Op& op) const {
   const TensorId weight = weight_of(op);
-  const Tensor& result = graph_.tensor(op.outputs.front());
-  if (!weight.valid()) {  // both sides are activations: attention written out
+  if (!weight.valid()) return std::nullopt;
+  const Tensor& w = graph_.tensor(weight);
+  const bool contracts = op_class(graph_, op) == OpClass::contraction;
+  Product product;
+  product.experts = w.shape.size() == 3 && contracts ? double(w.shape.front().size) : 0;
+  const double size = double(elements(w)) / std::max(1.0, product.experts);
+  product.n = double(contracts ? graph_.tensor(op.outputs.front()).shape.back().size
+                               : w.shape.front().size);
+  product.n = std::clamp(product.n, 1.0, size);
+  product.k = size / product.n;
+  return product;
+}
+
+/// Where a square weight stands in a block only what it reads tells: columns of another product, or
+/// the block's own width. What has been put together is whole, whatever it meets.
+void FactsReader::mark_split(const std::vector<OpId>& ops) {
+  split_.clear();
+  inner_.clear();
+  std::set<TensorId> whole;
+  double width = 0;
+  for (const OpId id : ops) {
+    const Op& op = graph_.op(id);
+    if (op.phase != Phase::forward || op.outputs.empty() || !op.outputs.front().valid()) continue;
+    const auto reads = [&](const std::set<TensorId>& some) {
+      return std::ranges::any_of(op.inputs, [&](const Operand& operand) {
+        return operand.tensor.valid() && some.contains(owner(operand.tensor));
+      });
+    };
+    const auto product =
+        is_product(op_class(graph_, op)) ? product_of(op) : std::optional<Product>();
+    bool splits = !reads(whole) && reads(split_);
+    bool completes = reads(whole);
+    if (product) {
+      if (width == 0) width = product->k;
+      completes = product->n == width && (product->k != width || splits);
+      splits = !completes;
+      if (completes) inner_.insert(id);
+    }
+    for (const TensorId out : op.outputs) {
+      if (!out.valid() || !is_floating(graph_.tensor(out).dtype)) continue;
+      if (completes) whole.insert(owner(out));
+      if (splits) split_.insert(owner(out));
+    }
+  }
+}
+
+void FactsReader::add_product(const Op& op, OpId id, const OpWork& work, BlockFacts& facts) {
+  const double flops = per_sample(work.contraction.value);
+  std::optional<Product> product = product_of(op);
+  if (!product) {  // both sides are activations: attention written out
     facts.attention_flops += flops;
     double largest = 0;
     for (const Operand& operand : op.inputs) {
@@ -107,30 +165,18 @@ void FactsReader::add_product(const Op& op, const OpWork& work, BlockFacts& fact
         largest = std::max(largest, double(elements(graph_.tensor(operand.tensor))));
       }
     }
-    const auto count = double(elements(result));
+    const auto count = double(elements(graph_.tensor(op.outputs.front())));
     if (count >= largest) facts.score_elements += per_sample(count);
-    attended_ = true;
     return;
   }
-  const Tensor& w = graph_.tensor(weight);
-  Product product;
-  const bool grouped = w.shape.size() == 3 && op_class(graph_, op) == OpClass::contraction;
-  product.experts = grouped ? double(w.shape.front().size) : 0;
-  const double size = double(elements(w)) / std::max(1.0, product.experts);
-  product.n = op_class(graph_, op) == OpClass::contraction ? double(result.shape.back().size)
-                                                           : double(w.shape.front().size);
-  product.n = std::clamp(product.n, 1.0, size);
-  product.k = size / product.n;
-  product.rows = flops / (2 * product.n * product.k);
-  if (grouped) expert_weights_.insert(weight);
-  if (width_ == 0) width_ = product.k;
-  const bool back = product.n == width_ && (product.k != width_ || attended_);
-  product.side = back ? ShardedSide::inner : ShardedSide::columns;
-  if (grouped && product.k == width_) {
-    facts.dispatched_elements = std::max(facts.dispatched_elements, product.rows * product.k);
+  product->rows = flops / (2 * product->n * product->k);
+  if (product->experts > 0) expert_weights_.insert(weight_of(op));
+  if (width_ == 0) width_ = product->k;
+  product->side = inner_.contains(id) ? ShardedSide::inner : ShardedSide::columns;
+  if (product->experts > 0 && product->k == width_) {
+    facts.dispatched_elements = std::max(facts.dispatched_elements, product->rows * product->k);
   }
-  if (back) attended_ = false;
-  facts.products.push_back(product);
+  facts.products.push_back(*product);
 }
 
 /// Routers that pick groups of experts first take the best k of a row of groups' scores, then of a
@@ -243,7 +289,7 @@ Saved FactsReader::saved_of_attention(const Op& op) const {
 void FactsReader::keep(TensorId source, std::set<TensorId>& seen, BlockFacts& facts) const {
   const Tensor& tensor = graph_.tensor(source);
   if (tensor.role != TensorRole::activation || !seen.insert(source).second) return;
-  (is_wide(tensor) ? facts.saved_wide_bytes : facts.saved_inner_bytes) += half_bytes(tensor);
+  (is_wide(source) ? facts.saved_wide_bytes : facts.saved_inner_bytes) += half_bytes(tensor);
 }
 
 void FactsReader::add_saved(const Op& op, std::set<TensorId>& seen, BlockFacts& facts) const {
@@ -288,10 +334,10 @@ void FactsReader::add_fused(const std::vector<OpId>& ops, const std::set<TensorI
     const auto maker = makers.find(source);
     if (maker == makers.end() || held.contains(source)) {
       const Tensor& tensor = graph_.tensor(source);
-      (is_wide(tensor) ? facts.fused_wide_bytes : facts.fused_inner_bytes) += half_bytes(tensor);
+      (is_wide(source) ? facts.fused_wide_bytes : facts.fused_inner_bytes) += half_bytes(tensor);
       // Read by products and made between them: kept as the products read it.
       if (maker != makers.end() && !attended.contains(source)) {
-        (is_wide(tensor) ? facts.cast_wide_bytes : facts.cast_inner_bytes) += half_bytes(tensor);
+        (is_wide(source) ? facts.cast_wide_bytes : facts.cast_inner_bytes) += half_bytes(tensor);
       }
       continue;
     }
@@ -335,7 +381,8 @@ BlockRecompute FactsReader::recompute(const std::vector<OpId>& ops, const std::v
   if (std::ranges::count_if(part, counts) == std::ranges::count_if(ops, counts)) {
     return {.rule = RecomputeRule::full};
   }
-  const BlockFacts run = read(part, 1);
+  mark_split(ops);
+  const BlockFacts run = sum_of(part, 1);
   const auto flops = [](const BlockFacts& block) {
     double sum = 0;
     for (const Product& one : block.products) sum += one.flops();
@@ -373,11 +420,10 @@ BlockRecompute FactsReader::recompute(const std::vector<OpId>& ops, const std::v
   return out;
 }
 
-BlockFacts FactsReader::read(const std::vector<OpId>& ops, double repeats) {
+BlockFacts FactsReader::sum_of(const std::vector<OpId>& ops, double repeats) {
   BlockFacts facts;
   facts.repeats = repeats;
   width_ = 0;
-  attended_ = false;
   std::set<TensorId> saved, parameters;
   for (const OpId id : ops) {
     const Op& op = graph_.op(id);
@@ -386,10 +432,9 @@ BlockFacts FactsReader::read(const std::vector<OpId>& ops, double repeats) {
     const OpWork work = forward_work(graph_, op);
     facts.operators += work.kernels;
     if (is_product(c) && !op.outputs.empty() && op.outputs.front().valid()) {
-      add_product(op, work, facts);
+      add_product(op, id, work, facts);
     } else if (c == OpClass::attention) {
       add_attention(op, work, facts);
-      attended_ = true;
     }
     add_saved(op, saved, facts);
   }

@@ -45,6 +45,34 @@ TEST(TransformerFacts, ProductsOfAGptBlockAreThoseOnPaper) {
   EXPECT_EQ(facts.tokens, 32);
 }
 
+TEST(TransformerFacts, SquareWeightsAreToldByWhatTheyRead) {
+  // As wide inside as outside: the second product of the MLP puts columns together all the same.
+  const auto sides = [](const std::string& spec) {
+    std::string found;
+    const TransformerFacts facts = facts_of(spec);
+    for (const Product& one : facts.blocks.at(0).products) {
+      found += one.side == ShardedSide::inner ? 'i' : 'c';
+    }
+    return found;
+  };
+  const std::string gpt = "layers=3,hidden=64,heads=4,vocab=100,seq=32";
+  EXPECT_EQ(sides(gpt), "cccici");
+  EXPECT_EQ(sides(gpt + ",ffn=64"), "cccici");
+  EXPECT_EQ(sides(gpt + ",ffn=64,gated=true,norm=rms,positions=rope"), "cccicci");
+  EXPECT_EQ(sides(gpt + ",kv_heads=2,ffn=64"), "cccici");
+  EXPECT_EQ(sides(gpt + ",experts=4,top_k=2,expert_ffn=64,gated=true"),
+            sides(gpt + ",experts=4,top_k=2,expert_ffn=96,gated=true"));
+}
+
+TEST(TransformerFacts, TensorParallelismSplitsWhatLiesBetweenColumnsAndRows) {
+  // [korthikanti2022] without scores: of each token's h values in 2 bytes, two norms' operands and
+  // results are every rank's; q, k, v, attention's result and the MLP's two of 4 h are split.
+  const BlockFacts block = facts_of("layers=2,hidden=64,heads=4,vocab=100,seq=32").blocks.at(0);
+  const double unit = 2 * 32 * 64;
+  EXPECT_EQ(block.fused_wide_bytes, 4 * unit);
+  EXPECT_NEAR(block.fused_inner_bytes, (3 + 1 + 2 * 4) * unit, 0.2 * unit);
+}
+
 TEST(TransformerFacts, FlopsAndParametersAreTheGraphsOwn) {
   for (const char* spec :
        {"layers=2,hidden=64,heads=4,seq=16",
