@@ -13,6 +13,13 @@ struct BlockTime {
   double weights() const noexcept { return work() > 0 ? products / 2 * whole() / work() : 0; }
 };
 
+/// Seconds of a block's passes, and of what it computes again, in which the device waits for the
+/// host.
+inline double host_waits(const BlockTime& ahead, const BlockTime& back, double again_s) noexcept {
+  const double ahead_s = ahead.whole(), waits_s = ahead_s - ahead.work();
+  return waits_s + back.whole() - back.work() + (ahead_s > 0 ? again_s / ahead_s * waits_s : 0);
+}
+
 /// A group of ranks that exchange data, and what one of them gets through.
 struct RankGroup {
   double ranks = 1;

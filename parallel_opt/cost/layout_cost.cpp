@@ -270,6 +270,7 @@ LayoutModel::Passes LayoutModel::passes() const noexcept {
     all.by_kind.expert_s += count * (ahead.expert + back.expert);
     all.by_kind.context_s += count * (ahead.context + back.context);
     all.by_kind.host_s += count * (ahead_s - ahead.work() + back_s - back.work());
+    all.host_waits_s += count * host_waits(ahead, back, again_s);
   }
   return all;
 }
@@ -278,7 +279,7 @@ LayoutModel::Passes LayoutModel::passes() const noexcept {
 double LayoutModel::computing_s(const Passes& all) const noexcept {
   const LayoutCost& inside = all.by_kind;
   const double passes = all.forward_s + all.again_s + all.backward_s + all.head_s -
-                        inside.tensor_s - inside.expert_s - inside.context_s;
+                        inside.tensor_s - inside.expert_s - inside.context_s - all.host_waits_s;
   const double on_device = l_.offload.fetched ? 1 : 1 - l_.offload.optimizer;
   const double copies = two_copies() ? 2 : 1;
   const double updates = copies * on_device * optimizer_s(parameters_of(layers_, true, true));

@@ -93,7 +93,8 @@ class LayoutModel {
   /// All blocks, and what stands outside of them both ways, one micro-batch.
   struct Passes {
     double forward_s = 0, backward_s = 0, again_s = 0, weights_s = 0, head_s = 0;
-    LayoutCost by_kind;  ///< the first two, of one micro-batch
+    LayoutCost by_kind;       ///< the first two, of one micro-batch
+    double host_waits_s = 0;  ///< of the first three
   };
   Passes passes() const noexcept;
   double computing_s(const Passes& all) const noexcept;
@@ -143,7 +144,8 @@ class LayoutModel {
     double reduce_s = 0;  ///< of their gradients
   };
   Exchange exchange(const StageParameters& own) const noexcept;
-  double passes_beside_exchange() const noexcept;
+  double exposed_at_ends(double moved, double share, double pass_s) const noexcept;
+  double first_gather_s(double gather_s, double forward_s) const noexcept;
   double update_s(double gather_s, double forward_s) const noexcept;
   double optimizer_s(const StageParameters& own) const noexcept;
   double step_bytes() const noexcept;

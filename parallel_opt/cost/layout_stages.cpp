@@ -28,6 +28,7 @@ LayoutStage LayoutModel::passes_of_blocks(double& computing_share) const noexcep
     all.recompute_s += n * again(block, ahead);
     all.weights_s += n * back.weights();
     inside_s += n * (collectives(ahead) + collectives(back) - ahead_exposed - back_exposed);
+    inside_s += n * host_waits(ahead, back, again(block, ahead));
   }
   const double compute_s = all.forward_s + all.recompute_s + all.backward_s;
   if (compute_s > 0) computing_share = 1 - inside_s / compute_s;

@@ -181,21 +181,31 @@ double LayoutModel::step_bytes() const noexcept {
   return element * (3 + 2 * l_.optimizer_states) + copy;
 }
 
-/// Micro-batches whose passes run beside the exchange of a stage. Gradients are complete when the
-/// last one comes back; interleaved stages run the last group of them chunk by chunk, so that all
-/// chunks but the one that ends the step exchange beside the rest [narayanan2021]. A group that is
-/// not full takes as long.
-double LayoutModel::passes_beside_exchange() const noexcept {
+/// Of moving a stage's weights or gradients, what the passes on it do not hide. Gradients are
+/// complete when the last micro-batch comes back; interleaved stages run the last group of them
+/// chunk by chunk (breadth first: all of them), so that all chunks but the one that ends the step
+/// exchange beside the rest [narayanan2021], and that one beside its own last pass. A group that is
+/// not full takes as long. So it is, the other way round, with what is gathered before the first
+/// passes.
+double LayoutModel::exposed_at_ends(double moved, double share, double pass_s) const noexcept {
+  const bool breadth_first = l_.schedule == ScheduleKind::looped_bfs;
   const bool interleaved =
       l_.schedule == ScheduleKind::one_f_one_b || l_.schedule == ScheduleKind::interleaved_1f1b;
-  if (!interleaved) return 1;
-  return std::max(1.0, pipeline_ * (chunks() - 1) / chunks());
+  const double v = chunks();
+  if (v <= 1 || (!interleaved && !breadth_first)) return exposed(moved, share, pass_s);
+  const double passes = (breadth_first ? l_.micro_batches : pipeline_) * (v - 1) / v;
+  return std::max(exposed(moved, share, std::max(1.0, passes) * pass_s),
+                  exposed(moved / v, share, pass_s / v));
+}
+
+/// Of gathering a stage's weights once, block by block.
+double LayoutModel::first_gather_s(double gather_s, double forward_s) const noexcept {
+  return exposed_at_ends(gather_s, 1 - 1 / std::max(1.0, first_layers_), forward_s);
 }
 
 /// Of gathering updated weights, what the next step's first forwards do not hide.
 double LayoutModel::update_s(double gather_s, double forward_s) const noexcept {
-  return exposed(gather_s, stack_.overlaps_gathers ? p_.overlap : 0,
-                 passes_beside_exchange() * forward_s);
+  return exposed_at_ends(gather_s, stack_.overlaps_gathers ? p_.overlap : 0, forward_s);
 }
 
 void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
@@ -204,24 +214,28 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   if (replicas_ <= 1) return;
   const Exchange once = exchange(stage);
   if (shards_by_block()) {
-    // FSDP's SHARD_GRAD_OP keeps weights from a forward to its backward, FULL_SHARD gathers again.
-    // Where only states are shared, weights and gradients are whole from one step's end to the
-    // next.
-    const bool often = l_.shard >= 2 && pipeline_ <= 1 && states_owners() > 1;
-    const bool reduces_often = often && !stack_.reduces_once;
-    const double times = often ? l_.micro_batches : 1;
     const double share = stack_.overlaps_shards ? p_.gather_overlap : 0;
-    const double gathered = times * (l_.shard >= 3 ? 2 : 1) * once.gather_s;
-    // Gradients that are complete with the last micro-batch have its backward to hide behind.
-    cost.data_s =
-        reduces_often
-            ? exposed(gathered + times * once.reduce_s, share, body_s)
-            : exposed(gathered, share, often || pipeline_ > 1 ? body_s : cost.forward_s) +
-                  exposed(once.reduce_s, share, passes_beside_exchange() * cost.backward_s);
+    const double reduced = exposed_at_ends(once.reduce_s, share, cost.backward_s);
+    // Where only states are shared, and in pipelines, weights and gradients are whole from one
+    // step's end to the next.
+    if (pipeline_ > 1) {
+      cost.data_s = first_gather_s(once.gather_s, cost.forward_s) + reduced;
+    } else if (l_.shard < 2 || states_owners() <= 1) {
+      cost.data_s = exposed(once.gather_s, share, cost.forward_s) + reduced;
+    } else {
+      // FSDP's SHARD_GRAD_OP keeps weights from a forward to its backward, FULL_SHARD gathers
+      // again.
+      const double gathered = l_.micro_batches * (l_.shard >= 3 ? 2 : 1) * once.gather_s;
+      // Gradients that are complete with the last micro-batch have its backward to hide behind,
+      // which hides no gathers then.
+      cost.data_s = stack_.reduces_once
+                        ? exposed(gathered, share, body_s - (once.reduce_s - reduced)) + reduced
+                        : exposed(gathered + l_.micro_batches * once.reduce_s, share, body_s);
+    }
   } else {
-    cost.data_s = exposed(once.reduce_s, stack_.overlaps_data ? p_.overlap : 0,
-                          passes_beside_exchange() * cost.backward_s) +
-                  update_s(once.gather_s, cost.forward_s);
+    cost.data_s =
+        exposed_at_ends(once.reduce_s, stack_.overlaps_data ? p_.overlap : 0, cost.backward_s) +
+        update_s(once.gather_s, cost.forward_s);
   }
 }
 

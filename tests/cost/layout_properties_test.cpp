@@ -35,14 +35,17 @@ class Draws {
   Drawn next() {
     Drawn drawn;
     const bool mixture = pick({0, 0, 1}) == 1;
-    drawn.facts = mixture ? mixture_ : dense_;
-    drawn.longer = mixture ? longer_mixture_ : longer_dense_;
+    const bool brief = pick({0, 1}) == 1;  // what is exchanged takes longer than what is computed
+    drawn.facts = mixture ? mixture_ : brief ? brief_ : dense_;
+    drawn.longer = mixture ? longer_mixture_ : brief ? longer_brief_ : longer_dense_;
     static constexpr std::array kDevices = {"V100-SXM-32GB", "A100-SXM-80GB", "H100-SXM-80GB",
                                             "MI300X", "TPU-v5p"};
-    static constexpr std::array kStacks = {"megatron", "pytorch", "torchtitan", "nanotron"};
+    static constexpr std::array kStacks = {"megatron", "pytorch",     "torchtitan",
+                                           "nanotron", "llm-foundry", "internevo"};
     drawn.device =
         *accelerator_of(*find_device(load_database(), kDevices.at(pick({0, 1, 2, 3, 4}))), "bf16");
-    drawn.stack = find_stack(kStacks.at(pick({0, 1, 2, 3})));
+    drawn.device.network_bytes_per_s = double(pick({2, 12, 50})) * 1e9;
+    drawn.stack = find_stack(kStacks.at(pick({0, 1, 2, 3, 4, 5})));
     ParallelLayout& l = drawn.layout;
     l.tensor = int(pick({1, 2, 4, 8}));
     l.pipeline = int(pick({1, 2, 4}));
@@ -53,7 +56,10 @@ class Draws {
     l.micro_batches = double(pick({1, 2, 4, 16}));
     l.recompute = RecomputeRule(pick({0, 1, 2}));
     l.sequence_parallel = l.tensor > 1 && pick({0, 1}) == 1;
-    l.schedule = ScheduleKind(pick({0, 1, 4, 5, 6}));
+    l.schedule = ScheduleKind(pick({0, 1, 2, 3, 4, 5, 6}));
+    const bool loops =
+        l.schedule == ScheduleKind::interleaved_1f1b || l.schedule == ScheduleKind::looped_bfs;
+    l.virtual_stages = loops ? 2 : 1;
     return drawn;
   }
 
@@ -65,6 +71,7 @@ class Draws {
   static constexpr const char* kMixture =
       "layers=16,hidden=2048,heads=16,experts=16,expert_ffn=2048";
   TransformerFacts dense_ = facts_at(kDense, 1024), longer_dense_ = facts_at(kDense, 2048);
+  TransformerFacts brief_ = facts_at(kDense, 256), longer_brief_ = facts_at(kDense, 384);
   TransformerFacts mixture_ = facts_at(kMixture, 1024), longer_mixture_ = facts_at(kMixture, 2048);
   Random random_{6};
 };
@@ -76,9 +83,13 @@ TEST(LayoutProperties, MoreOfAnythingIsNeverFasterNorSmaller) {
   for (int i = 0; i < kDraws; ++i) {
     const Drawn drawn = draws.next();
     const LayoutCost base = drawn.cost(drawn.layout);
+    // Of passes that wait for their host a zero-bubble schedule puts off what the products' share
+    // is, which grows with them.
+    const bool splits = drawn.layout.schedule >= ScheduleKind::zb_h1;
+    const double rounding = splits && base.host_s > 0 ? 1.002 : kRounding;
     ParallelLayout more = drawn.layout;
     more.micro_batch *= 2;
-    EXPECT_GE(drawn.cost(more).time_s() * kRounding, base.time_s()) << "micro-batch, draw " << i;
+    EXPECT_GE(drawn.cost(more).time_s() * rounding, base.time_s()) << "micro-batch, draw " << i;
     EXPECT_GT(drawn.cost(more).memory_bytes(), base.memory_bytes()) << i;
     more = drawn.layout;
     more.micro_batches *= 2;
@@ -86,7 +97,7 @@ TEST(LayoutProperties, MoreOfAnythingIsNeverFasterNorSmaller) {
     EXPECT_LE(drawn.cost(more).time_s(), 2 * base.time_s() * kRounding) << i;
     const LayoutCost longer =
         layout_cost(drawn.longer, drawn.device, *drawn.stack, drawn.layout, layout_parameters());
-    EXPECT_GE(longer.time_s() * kRounding, base.time_s()) << "sequence, draw " << i;
+    EXPECT_GE(longer.time_s() * rounding, base.time_s()) << "sequence, draw " << i;
     EXPECT_GT(longer.memory_bytes(), base.memory_bytes()) << i;
   }
 }
