@@ -12,10 +12,9 @@
 namespace parallel_opt {
 namespace {
 
-constexpr double kLowLinkBytesPerS = 16e9;       // a device without a published link: PCIe 4 x8
-constexpr double kLowNetworkBytesPerS = 1.25e9;  // 10 Gbit/s
-constexpr double kLowHostBytesPerS = 15.75e9;    // likewise without one to the host: PCIe 3 x16
-constexpr double kSocketBytesPerS = 204.8e9;     // eight channels of DDR4-3200
+constexpr double kLowLinkBytesPerS = 16e9;     // a device without a published link: PCIe 4 x8
+constexpr double kLowHostBytesPerS = 15.75e9;  // likewise without one to the host: PCIe 3 x16
+constexpr double kSocketBytesPerS = 204.8e9;   // eight channels of DDR4-3200
 
 /// Generations of silicon: matrix units of one give about the same work per joule.
 std::string family_of(const std::string& arch) {
@@ -191,6 +190,24 @@ HostFacts host_of(const DeviceRecord& record) {
   return host;
 }
 
+/// As it is stated, else that of the usual machine, else what most hosts are sold with.
+void set_network(const DeviceRecord& record, const Surroundings& around, Accelerator& device) {
+  const bool usual = record.host && record.host->adapter_bytes_per_s > 0;
+  device.network_quality = usual ? record.host->quality : Quality::assumed;
+  if (around.network_bytes_per_s) {
+    device.network_bytes_per_s = *around.network_bytes_per_s;
+    device.network_quality = Quality::reported;
+  } else if (usual) {
+    device.network_bytes_per_s =
+        record.host->adapters * record.host->adapter_bytes_per_s / record.host->devices;
+  } else {
+    const bool slice = record.kind == DeviceCategory::tpu;  // of many hosts
+    const double usually = record.host ? record.host->devices : 8;
+    const double in_host = slice ? usually : around.per_node.value_or(usually);
+    device.network_bytes_per_s = kAssumedAdapterBytesPerS / std::max(1.0, in_host);
+  }
+}
+
 void apply_limits(const std::string& text, DeviceRecord& record) {
   static const std::regex rate(R"(([0-9.]+)\s*TB/s)", std::regex::icase);
   static const std::regex watts(R"(([0-9.]+)\s*W\s*limit)", std::regex::icase);
@@ -245,11 +262,7 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   if (device.per_node <= of_host) device.per_node = std::max(device.per_node, pod_of(record));
   device.links.closed_side = closed_side_of(record);
   wire_by_machine(record, device.per_node, device.links);
-  const double adapters =
-      record.host && record.host->adapter_bytes_per_s > 0
-          ? record.host->adapters * record.host->adapter_bytes_per_s / record.host->devices
-          : kLowNetworkBytesPerS;
-  device.network_bytes_per_s = around.network_bytes_per_s.value_or(adapters);
+  set_network(record, around, device);
   device.host = host_of(record);
   device.memory_bytes = record.memory_bytes ? record.memory_bytes->value : 0;
   device.idle_w = record.idle_w ? record.idle_w->value : 0;
@@ -371,7 +384,8 @@ void read_neighbours(const Cluster& cluster, std::size_t at, const std::vector<s
   }
   const auto link = far ? find_link(cluster, DeviceId(at), DeviceId(*far)) : std::nullopt;
   if (link) {
-    const bool sold = link->bytes_per_s.quality == Quality::reported;  // by who wrote the file
+    out.network_quality = link->bytes_per_s.quality;
+    const bool sold = out.network_quality == Quality::reported;  // by who wrote the file
     out.network_bytes_per_s = link->bytes_per_s.value / (sold ? 1 : kAdapterShare.value) *
                               ports_each(cluster, at, link->type, out.host.devices);
   }

@@ -25,6 +25,7 @@ struct Accelerator {
   double exponentials_per_s = 0;   ///< of its special function units; 0: not known
   NodeLinks links;                 ///< to its neighbours in the node
   double network_bytes_per_s = 0;  ///< its share of the node's adapters, each direction
+  Quality network_quality = Quality::database;
   double per_node = 8;
   HostFacts host;
   double memory_bytes = 0;

@@ -43,6 +43,9 @@ constexpr Line kBytes[] = {
     {"buffers and rounding", &LayoutCost::other_bytes, &ItemWidths::buffers},
 };
 
+/// Of a network that nobody states, as a natural logarithm: 25 to 400 Gbit/s where 100 are assumed.
+const double kAssumedRate = std::log(4);
+
 /// `value` and what is `width` (a natural logarithm) around it.
 Uncertain around(double value, double width, Quality quality) {
   return {value, value * std::exp(-width), value * std::exp(width), quality};
@@ -104,9 +107,15 @@ Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
                          const Accelerator& device, const ParallelLayout& layout,
                          const LayoutParameters& p, double usd_per_hour) {
   const bool seen = std::ranges::count(p.architectures, device.arch) > 0;
-  const Quality quality = seen ? Quality::calibrated : worst(Quality::database, device.quality);
+  Quality quality = seen ? Quality::calibrated : worst(Quality::database, device.quality);
   ItemWidths widths = p.widths;
   if (!seen) widths.compute = std::hypot(widths.compute, widths.unseen);
+  const bool leaves_node = layout.devices() > device.per_node;
+  if (leaves_node && device.network_quality == Quality::assumed) {
+    quality = Quality::assumed;
+    for (double* width : {&widths.links, &widths.experts})
+      *width = std::hypot(*width, kAssumedRate);
+  }
   Estimate e;
   const double width = add_items(kTimes, cost, widths, &EstimateItem::seconds, e.items);
   const double memory = add_items(kBytes, cost, widths, &EstimateItem::bytes, e.items);
@@ -139,6 +148,9 @@ Estimate mixed_estimate(const MixedCost& cost, const TransformerFacts& facts,
   const auto unseen = std::ranges::find_if_not(devices, seen);
   Accelerator dark = unseen != devices.end() ? *unseen : devices.front();
   dark.max_w = 0;
+  for (const Accelerator& device : devices) {
+    dark.network_quality = worst(dark.network_quality, device.network_quality);
+  }
   Estimate e = layout_estimate(cost.cost, facts, dark, layout, p, usd_per_hour);
   StepEnergy energy;
   for (std::size_t r = 0; r < devices.size(); ++r) {

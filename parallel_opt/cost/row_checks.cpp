@@ -7,6 +7,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/row_words.h"
+#include "parallel_opt/hardware/preset.h"
 
 namespace parallel_opt {
 namespace {
@@ -182,7 +183,8 @@ void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& o
   }
   const std::string rate =
       show(BytesPerSecond(out.device.network_bytes_per_s)) + " per " + record.name + " is assumed";
-  std::string usual = ", as neither it nor its usual machine is known";
+  std::string usual =
+      " (" + std::string(kAssumedAdapter) + "), as neither it nor its usual machine is known";
   if (record.host && record.host->adapter_bytes_per_s > 0) {
     const auto source = record.sources.find(record.host->source);
     const std::string text = source != record.sources.end() ? source->second : "its usual machine";

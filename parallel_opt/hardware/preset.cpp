@@ -14,8 +14,6 @@ namespace {
 constexpr char kPresetForm[] = "write NODESnCOUNTxDEVICE, as 2n8xH100-SXM-80GB";
 constexpr char kAdapterForm[] = "write @400Gbps or @8x400Gbps behind the devices";
 
-/// One 200 Gbit/s adapter per device where the usual host is unknown; 10 to 400 are sold.
-constexpr Uncertain kAssumedAdapter{20e9, 1e9, 45e9, Quality::assumed};
 constexpr Uncertain kNetworkLatency{10e-6, 4e-6, 60e-6, Quality::assumed};
 constexpr double kLinkLatency = 5e-6;
 /// Copies between ranks on processors, as discovery assumes them.
@@ -244,9 +242,7 @@ Reach reach_of(const NodeGroup& group) {
     reach.bytes_per_s.quality = worst(host->quality, Quality::database);
     return reach;
   }
-  std::int64_t devices = 0;
-  for (const DeviceCount& part : group.devices) devices += is_cpu(part) ? 0 : part.count;
-  return {static_cast<int>(std::max<std::int64_t>(1, devices)), kAssumedAdapter};
+  return {1, {kAdapterShare.value * kAssumedAdapterBytesPerS, 1e9, 45e9, Quality::assumed}};
 }
 
 void add_network(const std::string& name, const Reach& reach, std::vector<NodeRange> nodes,
@@ -411,7 +407,7 @@ Cluster preset_cluster(const std::string& spec) {
     cluster.notes.emplace_back(
         "hosts whose data sheet is unknown are assumed: 2 sockets, 64 cores");
     if (cluster.nodes.size() > 1) {
-      cluster.notes.emplace_back("their network is assumed: 200 Gbit/s per device");
+      cluster.notes.push_back("their network is assumed: " + std::string(kAssumedAdapter));
     }
   }
   return cluster;

@@ -27,6 +27,11 @@ struct DeviceCount {
 inline constexpr Uncertain kLinkShare{0.75, 0.45, 0.9, Quality::database};
 inline constexpr Uncertain kAdapterShare{0.8, 0.5, 0.95, Quality::database};
 
+/// To a node whose usual machine is not known: what hosts of A10G, L4, A40 and RTX boards are sold
+/// with, shared by the node's devices. Hosts with 10 to 400 Gbit/s are sold.
+inline constexpr double kAssumedAdapterBytesPerS = 12.5e9;
+inline constexpr std::string_view kAssumedAdapter = "one adapter of 100 Gbit/s per node";
+
 /// Adapters of one node to the network between nodes.
 struct Adapters {
   int count = 1;

@@ -371,6 +371,25 @@ TEST(Estimate, AnAssumedNetworkIsNamed) {
             document(flags, "2n8xV100-SXM2-32GB")["step_time_s"]);
 }
 
+// Once the network of such nodes was 200 Gbit/s per device, and as good as what was fitted.
+TEST(Estimate, AnUnknownMachinesNetworkIsAGuess) {
+  const std::vector<std::string> flags = {"--micro-batch", "1"};
+  EXPECT_THAT(estimate(flags, "2n8xRTX-4090").out,
+              HasSubstr("1.56 GB/s per device is assumed, as none is stated (their network is "
+                        "assumed: one adapter of 100 Gbit/s per node)"));
+  const auto time = [&](const char* cluster) { return document(flags, cluster)["step_time_s"]; };
+  const auto ratio = [](const json& t) {
+    return t["high"].get<double>() / t["value"].get<double>();
+  };
+  const json guess = time("2n8xRTX-4090"), stated = time("2n8xRTX-4090@100Gbps");
+  EXPECT_EQ(guess["value"], stated["value"]);
+  EXPECT_EQ(guess["quality"], "assumed");
+  EXPECT_NE(stated["quality"], "assumed");
+  EXPECT_GT(ratio(guess), 1.5 * ratio(stated));
+  EXPECT_NE(time("8xRTX-4090")["quality"], "assumed");             // in one node
+  EXPECT_EQ(time("2n8xV100-SXM2-16GB")["quality"], "calibrated");  // its usual machine is known
+}
+
 TEST(Estimate, TheMemoryOfEveryStagesDevicesIsALimit) {
   const std::vector<std::string> flags = {"--pipeline", "2", "--data", "1", "--global-batch", "8"};
   const json d = document(flags, "1xH100-SXM-80GB+1xV100-SXM2-16GB");

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <string>
 #include <utility>
 
+#include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/hardware/load.h"
 #include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
@@ -39,6 +42,29 @@ TEST(RowDevice, ANameOfANetworkIsReadAsTheUsualMachinesAdapters) {
   EXPECT_EQ(network("V100-SXM2-16GB", 4, "Omni-Path"), 2 * 12.5e9 / 4);  // half of its machine
   EXPECT_EQ(network("MI250X", 8, "Slingshot-11"), network("MI250X", 8, ""));
   EXPECT_EQ(network("RTX-4090", 8, "HDR"), 25e9 / 8);  // one per node
+}
+
+// Once a preset had 200 Gbit/s per device and a row 10.
+TEST(RowDevice, AnUnknownMachineHasOneNetworkInTablesAndPresets) {
+  TrainingRow row = two_thousand_wide();
+  row.gpus = row.dp = row.global_batch = 16;
+  for (const char* gpu :
+       {"RTX-4090", "A40", "A10", "RTX-A6000", "H100-NVL-94GB", "L4", "H100-SXM-80GB"}) {
+    for (const double per_node : {2, 4, 8}) {
+      row.gpu = gpu;
+      row.gpus_per_node = per_node;
+      const Accelerator of_row = case_of(row).device;
+      const std::string spec =
+          std::to_string(int(16 / per_node)) + "n" + std::to_string(int(per_node)) + "x" + gpu;
+      const Accelerator of_preset = accelerator_of(load_cluster(spec), Precision::automatic, 16);
+      const bool known = row.gpu == "L4" || row.gpu == "H100-SXM-80GB";
+      EXPECT_EQ(of_row.network_quality == Quality::assumed, !known) << spec;
+      EXPECT_EQ(of_preset.network_quality == Quality::assumed, !known) << spec;
+      if (known && per_node < 8) continue;  // a row's share of the usual machine's, its whole
+      EXPECT_DOUBLE_EQ(of_row.network_bytes_per_s, of_preset.network_bytes_per_s) << spec;
+      if (!known) EXPECT_DOUBLE_EQ(of_row.network_bytes_per_s, 12.5e9 / per_node) << spec;
+    }
+  }
 }
 
 TEST(RowDevice, TheLinksOfTpusJoinThePod) {

@@ -162,9 +162,10 @@ TEST(RowNotes, NameTheNetworkThatIsAssumed) {
   EXPECT_EQ(notes_of_network().size(), 0u);
   row.interconnect = "";
   row.gpu = "A40";
-  EXPECT_EQ(notes_of_network(),
-            std::vector<std::string>{"a network of 1.25 GB/s per A40 is assumed, as neither it nor "
-                                     "its usual machine is known"});
+  EXPECT_EQ(notes_of_network(), std::vector<std::string>{
+                                    "a network of 1.56 GB/s per A40 is assumed (one adapter of 100 "
+                                    "Gbit/s per node), as neither it nor its usual machine is "
+                                    "known"});
 }
 
 TEST(RowNotes, NameTheNodesOfDevicesThatAreBoughtInRacks) {

@@ -152,7 +152,8 @@ TEST(Preset, UsualHostsDifferAndCanBeOverridden) {
   EXPECT_EQ(preset_cluster("2n2xA40").notes,
             (std::vector<std::string>{
                 "hosts whose data sheet is unknown are assumed: 2 sockets, 64 cores",
-                "their network is assumed: 200 Gbit/s per device"}));
+                "their network is assumed: one adapter of 100 Gbit/s per node"}));
+  EXPECT_DOUBLE_EQ(between("2n2xA40"), 0.8 * 12.5e9 / 2);
   EXPECT_EQ(preset_cluster("8xH100").notes,
             (std::vector<std::string>{"host of H100-SXM-80GB: DGX H100 data sheet: 8 x ConnectX-7 "
                                       "400 Gbit/s, 2 x Xeon 8480C, 2 TB; eight channels "
