@@ -15,7 +15,7 @@ namespace parallel_opt {
 namespace {
 
 constexpr double kWidth = 1040, kPhone = 350;
-constexpr std::size_t kMostRows = 24, kMostCurves = 6, kMostPowers = 2;
+constexpr std::size_t kMostRows = 24, kMostCurves = 6;
 constexpr double kLeft = 56, kRight = 16;  // of all panels: one axis of time
 
 /// "rank 12 stream 7 compute" -> 12; -1: of no rank.
@@ -164,37 +164,37 @@ struct Pictures {
     return chart.series.empty() ? "" : line_chart(chart, width);
   }
 
-  /// Of more ranks than have curves of their own.
-  const PowerCurve* sum_of_power() const {
-    if (!step.power || static_cast<std::size_t>(ranks) <= kMostPowers) return nullptr;
-    const PowerCurve& curve = *step.power;
-    return curve.total_w.empty() ? nullptr : &curve;
+  /// Means over equal parts of the step: a rank's power changes with every action.
+  Series watts_curve(const std::string& name, std::size_t color, const std::vector<double>& watts,
+                     double unit_size) const {
+    Series series{name, "w" + std::to_string(color), {}};
+    const double part = end_s * scale / static_cast<double>(watts.size());
+    for (std::size_t i = 0; i <= watts.size(); ++i) {
+      const double mean = watts[std::min(i, watts.size() - 1)];
+      series.points.emplace_back(static_cast<double>(i) * part, mean / unit_size);
+    }
+    return series;
   }
-  /// Of one or two ranks each, of more their sum.
+  /// Of one or two ranks each, of more their sum. Empty when no watts are known.
   std::string power(double width) const {
-    const PowerCurve* sum = sum_of_power();
-    if (sum == nullptr) {
+    if (!step.power || step.power->total_w.empty()) return "";
+    const PowerCurve& curve = *step.power;
+    if (!curve.ranks_w.empty()) {
       LineChart chart = panel("Power of a device", "W");
-      add_curves(chart, "power_w", kMostPowers, 1);
-      return chart.series.empty() ? "" : line_chart(chart, width);
+      for (std::size_t i = 0; i < curve.ranks_w.size(); ++i) {
+        chart.series.push_back(watts_curve("rank " + std::to_string(i), i, curve.ranks_w[i], 1));
+      }
+      return line_chart(chart, width);
     }
-    const std::vector<double>& total_w = sum->total_w;
-    const bool large = std::ranges::max(total_w) >= 1e4;
+    const bool large = std::ranges::max(curve.total_w) >= 1e4;
     LineChart chart = panel("Power of all devices", large ? "kW" : "W");
-    Series series{"all devices", "w1", {}};
-    const double part = end_s * scale / static_cast<double>(total_w.size());
-    for (std::size_t i = 0; i <= total_w.size(); ++i) {
-      const double watts = total_w[std::min(i, total_w.size() - 1)];
-      series.points.emplace_back(static_cast<double>(i) * part, watts / (large ? 1e3 : 1));
-    }
-    chart.series.push_back(std::move(series));
+    chart.series.push_back(watts_curve("all devices", 1, curve.total_w, large ? 1e3 : 1));
     return line_chart(chart, width);
   }
   std::vector<Key> power_keys() const {
-    const PowerCurve* sum = sum_of_power();
-    if (sum == nullptr) return rank_keys(ranks);
-    return {{"w1",
-             fmt::format("all devices; one draws {:.0f} to {:.0f} W", sum->least_w, sum->most_w)}};
+    if (!step.power || !step.power->ranks_w.empty()) return rank_keys(ranks);
+    return {{"w1", fmt::format("all devices; one draws {:.0f} to {:.0f} W", step.power->least_w,
+                               step.power->most_w)}};
   }
 
   /// Of the kinds that are drawn.

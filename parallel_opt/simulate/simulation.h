@@ -30,10 +30,14 @@ struct RankUse {
   bool operator==(const RankUse&) const = default;
 };
 
+/// So many ranks have curves of power of their own; of more the sum is told.
+inline constexpr int kPowerRanks = 2;
+
 /// Power over the step in equal parts of it, the mean of each.
 struct PowerCurve {
-  std::vector<double> total_w = {};  ///< all ranks
-  double least_w = 0, most_w = 0;    ///< of one rank in any part
+  std::vector<double> total_w = {};               ///< all ranks
+  std::vector<std::vector<double>> ranks_w = {};  ///< each, where there are at most kPowerRanks
+  double least_w = 0, most_w = 0;                 ///< of one rank in any part
   bool operator==(const PowerCurve&) const = default;
 };
 

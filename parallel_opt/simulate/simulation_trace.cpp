@@ -250,6 +250,7 @@ PowerCurve power_curve_of(const StepRun& run) {
     curve.least_w = rank == 0 ? least : std::min(curve.least_w, least);
     curve.most_w = std::max(curve.most_w, most);
     for (std::size_t i = 0; i < kParts; ++i) curve.total_w[i] += rank_w[i];
+    if (run.lowered.graph.ranks <= kPowerRanks) curve.ranks_w.push_back(rank_w);
   }
   return curve;
 }

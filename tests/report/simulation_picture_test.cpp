@@ -15,7 +15,9 @@ StepPicture picture_of(int ranks, bool power) {
   if (power) work.power = {{.idle_w = 50, .busy_w = 300}};
   const Schedule schedule = make_schedule(ScheduleKind::zb_h1, ranks, 1, 4);
   const SimulationResult result = simulate(work, {schedule}, {.timeline = true});
-  return {"A <step>", "4 micro-batches", result.timeline.value_or(Timeline{})};
+  StepPicture picture{"A <step>", "4 micro-batches", result.timeline.value_or(Timeline{})};
+  picture.power = result.power;
+  return picture;
 }
 
 std::size_t count_of(const std::string& text, std::string_view part) {
@@ -86,6 +88,24 @@ TEST(StepSvg, DrawsOfManyRanksTheSumOfTheirPower) {
   EXPECT_NE(svg.find("<tspan dx=\"5\">backward</tspan>"), std::string::npos);
   EXPECT_EQ(svg.find("backward for weights"), std::string::npos);
   EXPECT_EQ(svg.find("<tspan dx=\"5\">optimizer</tspan>"), std::string::npos);
+}
+
+TEST(StepSvg, DrawsThePowerOfOneRankInEqualPartsOfTheStep) {
+  StepWork work;
+  work.stages = {{.forward_s = 1, .backward_input_s = 1, .forward_exposed_s = 1}};
+  work.power = {{.idle_w = 50, .busy_w = 300}};
+  const std::vector<Schedule> schedules = {make_schedule(ScheduleKind::gpipe, 1, 1, 3000)};
+  SimulationResult result = simulate(work, schedules, {.timeline = true});
+  // A part of 30 s is ten pairs of a second's compute and a second's wait, or backwards alone.
+  ASSERT_TRUE(result.power);
+  ASSERT_EQ(result.power->ranks_w.size(), 1U);
+  EXPECT_NEAR(result.power->ranks_w[0].front(), 175, 1e-6);
+  EXPECT_NEAR(result.power->ranks_w[0].back(), 300, 1e-6);
+  StepPicture picture{.title = "One rank", .subtitle = "", .timeline = *result.timeline};
+  picture.power = result.power;
+  const std::string svg = step_svg(picture);
+  const std::string curve = svg.substr(svg.rfind("<path d="), svg.size());
+  EXPECT_LE(count_of(curve.substr(0, curve.find("class=")), "L"), 600U);  // not 6000 flanks
 }
 
 TEST(StepSvg, PanelsShareTheirAxisAndShowTheDevicesMemory) {
