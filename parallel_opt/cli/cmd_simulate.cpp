@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <ostream>
+#include <set>
 
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/base/output_file.h"
@@ -32,7 +34,7 @@ struct AskedStep {
   std::string name;                                            ///< of the schedule
   std::string where;                                           ///< of the work
   double devices_per_rank = 1;
-  double device_memory_bytes = 0;           ///< the least of any rank; 0: not known
+  std::vector<DeviceMemory> memories;       ///< of the kinds that differ
   std::vector<double> usable_bytes;         ///< by rank: what training may use of it
   std::vector<std::string> placement = {};  ///< who runs on which devices, where they differ
   Schedule& schedule() { return schedules.front(); }
@@ -114,6 +116,21 @@ AskedStep step_of_file(const Args& args) {
   return asked;
 }
 
+/// What kinds of devices have, where they differ; kinds that have as much are named together.
+std::vector<DeviceMemory> memories_of(const PlacedLayout& placed) {
+  std::map<double, std::set<std::string>> kinds;
+  for (std::size_t r = 0; r < placed.devices.size(); ++r) {
+    kinds[placed.devices[r].memory_bytes].insert(placed.smallest[r]);
+  }
+  kinds.erase(0);  // not known
+  std::vector<DeviceMemory> memories;
+  for (const auto& [bytes, names] : kinds) {
+    const std::vector<std::string> list(names.begin(), names.end());
+    memories.push_back({kinds.size() > 1 ? join(list, " and ") : "a device", bytes});
+  }
+  return memories;
+}
+
 /// A layout's step by the cost model, as `estimate` judges it in closed form.
 AskedStep step_of_model(const Args& args, const Console& console) {
   refuse_together(args, "follows from the batch of a model", {"micro-batches"});
@@ -140,7 +157,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   for (const Accelerator& one : ranks) {
     asked.usable_bytes.push_back(std::floor(one.memory_bytes * kUsableMemory));
   }
-  asked.device_memory_bytes = std::ranges::min(ranks, {}, &Accelerator::memory_bytes).memory_bytes;
+  asked.memories = memories_of(placed);
   const LayoutParameters& p = layout_parameters();
   asked.work = layout_work(ranks_differ(facts, ranks, l)
                                ? mixed_stages(facts, ranks, *stated.stack, l, p)
@@ -282,7 +299,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
                         .timeline = std::move(result.timeline).value_or(Timeline{}),
                         .ranks = ranks,
                         .power = std::move(result.power),
-                        .device_memory_bytes = asked.device_memory_bytes};
+                        .memories = asked.memories};
     if (picture.power) {
       for (double& watts : picture.power->total_w) watts *= asked.devices_per_rank;
     }

@@ -26,6 +26,11 @@ std::string kinds_of(const Cluster& cluster, const std::vector<std::size_t>& dev
   return join(parts, " and ") + (parts.size() > 1 ? ", all as slow as the slowest" : "");
 }
 
+std::string smallest_of(const Cluster& cluster, const std::vector<std::size_t>& devices) {
+  const auto bytes = [&](std::size_t i) { return cluster.devices[i].memory_bytes.value; };
+  return cluster.devices[std::ranges::min(devices, {}, bytes)].name;
+}
+
 /// "stages 0 to 3 on 8 H100-SXM-80GB each".
 std::vector<std::string> words_of(const Cluster& cluster, const std::vector<RankDevices>& ranks,
                                   const ParallelLayout& layout) {
@@ -121,6 +126,7 @@ PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout&
           "choose bf16");
     }
     out.devices.push_back(rank.device);
+    out.smallest.push_back(smallest_of(cluster, rank.of_cluster));
     if (!job.memory_limit_bytes) continue;
     const double limit = double(job.memory_limit_bytes->value) / kUsableMemory;
     double& own = out.devices.back().memory_bytes;

@@ -10,10 +10,11 @@ namespace parallel_opt {
 
 /// Where a layout's ranks run: the first devices of a cluster, in their order.
 struct PlacedLayout {
-  std::vector<Accelerator> devices;  ///< by rank of the pipeline
-  std::vector<std::string> words;    ///< who runs on which kind; empty where there is one kind
-  std::string network;               ///< assumed between its nodes; empty: stated, or not needed
-  double usd_per_hour = 0;           ///< of one device, the mean; 0: not known of all
+  std::vector<Accelerator> devices;   ///< by rank of the pipeline
+  std::vector<std::string> smallest;  ///< by rank: the kind of least memory among its devices
+  std::vector<std::string> words;     ///< who runs on which kind; empty where there is one kind
+  std::string network;                ///< assumed between its nodes; empty: stated, or not needed
+  double usd_per_hour = 0;            ///< of one device, the mean; 0: not known of all
 };
 
 /// `--memory-limit` stands for every device's memory. Throws InputError for devices whose rates are

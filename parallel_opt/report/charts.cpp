@@ -116,7 +116,7 @@ Box bounds(const LineChart& chart) {
       }
     }
   }
-  if (chart.limit) box.y_high = std::max(box.y_high, *chart.limit);
+  for (const LimitLine& limit : chart.limits) box.y_high = std::max(box.y_high, limit.value);
   box.x_high = std::max(box.x_high, chart.x_high);
   if (chart.from_zero) box.y_low = std::min(0.0, box.y_low);
   if (!(box.x_high > box.x_low)) box.x_high = box.x_low + 1;
@@ -138,6 +138,19 @@ void draw_series(Svg& svg, const Series& series, const Scale& x, const Scale& y,
     runs.back().emplace_back(x(at), y(*value));
   }
   svg.polyline(runs, classes, series.name);
+}
+
+/// Labels stand below their lines, and above where the next line is too near.
+void draw_limits(Svg& svg, const LineChart& chart, double right, double left, const Scale& y) {
+  constexpr double kLine = 18;
+  for (const LimitLine& limit : chart.limits) {
+    const double at = y(limit.value);
+    const bool crowded = std::ranges::any_of(chart.limits, [&](const LimitLine& other) {
+      return y(other.value) > at && y(other.value) < at + kLine;
+    });
+    svg.line(left, at, right, at, "reference");
+    svg.text(right, crowded ? at - 4 : at + 13, limit.label, "tick", Anchor::end);
+  }
 }
 
 }  // namespace
@@ -165,10 +178,7 @@ std::string line_chart(const LineChart& chart, double width) {
     const std::string weight = "curve k" + std::to_string(std::min<std::size_t>(i, 2));
     draw_series(svg, chart.series[i], x, y, chart.stairs, weight + " " + chart.series[i].color);
   }
-  if (chart.limit) {
-    svg.line(left, y(*chart.limit), x.to, y(*chart.limit), "reference");
-    svg.text(x.to, y(*chart.limit) + 13, chart.limit_label, "tick", Anchor::end);
-  }
+  draw_limits(svg, chart, x.to, left, y);
   svg.line(left, bottom, x.to, bottom, "axis");
   return svg.str();
 }

@@ -29,16 +29,20 @@ struct Series {
   std::string color;
   std::vector<std::pair<double, std::optional<double>>> points;  ///< by rising x; empty y: a gap
 };
+/// A dashed line across a plot.
+struct LimitLine {
+  double value = 0;
+  std::string label;
+};
 struct LineChart {
   std::string title;
   std::string x_label, y_label;
   std::vector<Series> series = {};
-  bool from_zero = false;            ///< the y axis begins at 0
-  bool stairs = false;               ///< a value holds until the next one
-  double left = 0, right = 16;       ///< of the plot; 0: what the labels need
-  double x_high = 0;                 ///< the x axis reaches at least this far
-  std::optional<double> limit = {};  ///< a dashed line
-  std::string limit_label = {};
+  bool from_zero = false;       ///< the y axis begins at 0
+  bool stairs = false;          ///< a value holds until the next one
+  double left = 0, right = 16;  ///< of the plot; 0: what the labels need
+  double x_high = 0;            ///< the x axis reaches at least this far
+  std::vector<LimitLine> limits = {};
 };
 std::string line_chart(const LineChart& chart, double width);
 

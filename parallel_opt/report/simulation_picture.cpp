@@ -44,13 +44,18 @@ std::string color_of_span(const Span& span) {
   return "c-" + span.category;
 }
 
-/// The micro-batch's number, which is what one follows through the picture.
+/// The micro-batch's number, which is what one follows through the picture; of a forward and a
+/// backward together both ("3+1").
 std::string label_of_span(const Span& span) {
   constexpr std::string_view kWord = "micro-batch ";
   const std::size_t at = span.name.find(kWord);
   if (at == std::string::npos) return span.category;
-  const std::string rest = span.name.substr(at + kWord.size());
-  return rest.substr(0, rest.find(' '));
+  const auto number_at = [&](std::size_t from) {
+    const std::string rest = span.name.substr(from + kWord.size());
+    return rest.substr(0, rest.find(' '));
+  };
+  const std::size_t second = span.name.find(kWord, at + 1);
+  return number_at(at) + (second == std::string::npos ? "" : "+" + number_at(second));
 }
 
 /// At most `count` of those that are drawn: a large timeline holds no others.
@@ -150,16 +155,16 @@ struct Pictures {
 
   /// Empty when nothing is known of it.
   std::string memory(double width) const {
-    double most = step.device_memory_bytes;
+    double most = 0;
+    for (const DeviceMemory& memory : step.memories) most = std::max(most, memory.bytes);
     for (const CounterSample& sample : step.timeline.counters) {
       if (sample.counter == "memory_bytes") most = std::max(most, sample.value);
     }
     const double size = most < 1 << 20 ? 1 : most < 1 << 30 ? 1 << 20 : 1 << 30;
     LineChart chart = panel("Memory", size == 1 ? "bytes" : size == 1 << 20 ? "MiB" : "GiB");
     add_curves(chart, "memory_bytes", kMostCurves, size);
-    if (step.device_memory_bytes > 0) {
-      chart.limit = step.device_memory_bytes / size;
-      chart.limit_label = "memory of a device";
+    for (const DeviceMemory& memory : step.memories) {
+      chart.limits.push_back({memory.bytes / size, "memory of " + memory.devices});
     }
     return chart.series.empty() ? "" : line_chart(chart, width);
   }

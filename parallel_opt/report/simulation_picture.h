@@ -8,6 +8,12 @@
 
 namespace parallel_opt {
 
+/// Bytes that devices have, and which.
+struct DeviceMemory {
+  std::string devices;
+  double bytes = 0;
+};
+
 /// What a step looks like: who computes what when, and memory and power over time. Of the timeline
 /// that `simulate` makes; of many ranks some are drawn, and the picture says which.
 struct StepPicture {
@@ -15,8 +21,8 @@ struct StepPicture {
   std::string subtitle;  ///< one line of numbers
   Timeline timeline;
   int ranks = 0;  ///< of which the timeline may hold some; 0: those that it holds
-  std::optional<PowerCurve> power = {};  ///< of all devices
-  double device_memory_bytes = 0;        ///< 0: not known
+  std::optional<PowerCurve> power = {};     ///< of all devices
+  std::vector<DeviceMemory> memories = {};  ///< of the kinds that differ; empty: not known
 };
 
 /// Of so many ranks those whose actions are drawn.

@@ -152,8 +152,7 @@ TEST(ChartsRandom, StairsHoldAValueUntilTheNext) {
 TEST(ChartsRandom, ALimitIsDrawnAtItsHeightAndInsideThePlot) {
   LineChart chart{"t", "x", "y", {{"s", "w0", {{0, 10.0}, {1, 20.0}}}}};
   chart.from_zero = true;
-  chart.limit = 40;
-  chart.limit_label = "all & more";
+  chart.limits = {{40, "all & more"}};
   const Element svg = read_svg(line_chart(chart, 500));
   double limit_y = -1;
   for (const Element* line : all(svg, "line")) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
+
 #include "parallel_opt/simulate/simulation.h"
 
 namespace parallel_opt {
@@ -110,7 +112,7 @@ TEST(StepSvg, DrawsThePowerOfOneRankInEqualPartsOfTheStep) {
 
 TEST(StepSvg, PanelsShareTheirAxisAndShowTheDevicesMemory) {
   StepPicture picture = picture_of(2, true);
-  picture.device_memory_bytes = 80e9;
+  picture.memories = {{"a device", 80e9}};
   const std::string svg = step_svg(picture);
   EXPECT_NE(svg.find(">memory of a device<"), std::string::npos);
   EXPECT_NE(svg.find(">GiB<"), std::string::npos);
@@ -122,6 +124,44 @@ TEST(StepSvg, PanelsShareTheirAxisAndShowTheDevicesMemory) {
     zeros += svg.substr(at, end - at).ends_with("class=\"tick\">0") ? 1 : 0;
   }
   EXPECT_EQ(zeros, 3U);
+}
+
+TEST(StepSvg, EveryKindsMemoryIsALineWithItsName) {
+  StepPicture picture = picture_of(2, true);
+  picture.memories = {{"A100-SXM-40GB", 40e9}, {"H100-SXM-80GB", 80e9}, {"B100", 79e9}};
+  const std::string svg = step_svg(picture);
+  std::vector<double> labels;
+  for (const char* name : {"A100-SXM-40GB", "H100-SXM-80GB", "B100"}) {
+    const std::size_t at = svg.find(std::string(">memory of ") + name + "<");
+    ASSERT_NE(at, std::string::npos) << name;
+    const std::size_t y = svg.rfind(" y=\"", at) + 4;
+    labels.push_back(std::stod(svg.substr(y)));
+  }
+  EXPECT_EQ(count_of(svg, "class=\"reference\""), 3U);
+  // Lines of 80 and 79 GB are two pixels apart: their labels are not.
+  EXPECT_GT(labels[2] - labels[1], 12);
+  EXPECT_GT(labels[0] - labels[2], 12);
+}
+
+TEST(StepSvg, ForwardAndBackwardTogetherShowBothMicroBatches) {
+  StepWork work;
+  work.stages.assign(4, {.forward_s = 1, .backward_input_s = 1, .backward_weight_s = 1});
+  const std::vector<Schedule> schedules = {make_schedule(ScheduleKind::dualpipe, 4, 2, 8)};
+  const SimulationResult result = simulate(work, schedules, {.timeline = true});
+  const std::string svg = step_svg({"Step", "", result.timeline.value()});
+  std::size_t pairs = 0;
+  for (const Span& span : result.timeline->spans) {
+    pairs += span.name.find(" and backward") != std::string::npos ? 1 : 0;
+  }
+  ASSERT_GT(pairs, 0U);
+  std::size_t labels = 0;
+  for (std::size_t at = svg.find('+'); at != std::string::npos; at = svg.find('+', at + 1)) {
+    labels += std::isdigit(static_cast<unsigned char>(svg[at - 1])) != 0 &&
+                      std::isdigit(static_cast<unsigned char>(svg[at + 1])) != 0
+                  ? 1
+                  : 0;
+  }
+  EXPECT_EQ(labels, pairs);
 }
 
 TEST(StepSvg, AnEmptyTimelineIsStillAPicture) {
