@@ -186,13 +186,14 @@ AskedStep step_of_model(const Args& args, const Console& console) {
 /// "3=1.5,7=2": these ranks take so much longer.
 void slow_down(const std::string& text, int ranks, StepWork& work) {
   if (work.rank_slowdown.empty()) work.rank_slowdown.assign(static_cast<std::size_t>(ranks), 1);
+  std::set<int> named;
   for (const std::string& part : split(text, ',')) {
     const char* const end = part.data() + part.size();
     int rank = -1;
     double factor = 0;
     const auto first = std::from_chars(part.data(), end, rank);
-    const bool named = first.ec == std::errc() && first.ptr < end && *first.ptr == '=';
-    const bool read = named && std::from_chars(first.ptr + 1, end, factor).ptr == end;
+    const bool has_rank = first.ec == std::errc() && first.ptr < end && *first.ptr == '=';
+    const bool read = has_rank && std::from_chars(first.ptr + 1, end, factor).ptr == end;
     if (!read || !(factor > 0 && factor < 1e9)) {
       throw UsageError("--straggler", "\"" + part + "\" is not RANK=FACTOR",
                        "3=1.5: rank 3 takes 1.5 times as long");
@@ -200,6 +201,10 @@ void slow_down(const std::string& text, int ranks, StepWork& work) {
     if (rank < 0 || rank >= ranks) {
       throw UsageError("--straggler", "there is no rank " + std::to_string(rank),
                        "ranks count from 0 to " + std::to_string(ranks - 1));
+    }
+    if (!named.insert(rank).second) {
+      throw UsageError("--straggler", "rank " + std::to_string(rank) + " is named twice",
+                       "one factor for each");
     }
     work.rank_slowdown[static_cast<std::size_t>(rank)] *= factor;
   }

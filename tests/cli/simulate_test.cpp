@@ -117,6 +117,8 @@ TEST_F(Simulate, WhatCannotBeIsRefused) {
             "long)\n");
   EXPECT_EQ(refusal({"--straggler", "9=2"}),
             "2 error: --straggler: there is no rank 9 (ranks count from 0 to 3)\n");
+  EXPECT_EQ(refusal({"--straggler", "3=1.5,1=2,3=2"}),
+            "2 error: --straggler: rank 3 is named twice (one factor for each)\n");
   EXPECT_EQ(
       refusal({"--micro-batches", "999999999"}),
       "2 error: --micro-batches: 999999999 are too many (stages times micro-batches may be 20 "
