@@ -266,6 +266,16 @@ void print_summary(const SimulationDocument& d, const std::string& title, const 
   }
 }
 
+/// What takes long and fills a disk is said before.
+void tell_large_trace(const Timeline& timeline, const Console& console) {
+  constexpr double kLarge = 200e6;
+  const double bytes = chrome_trace_bytes(timeline);
+  if (bytes < kLarge) return;
+  console.log("note: the trace has " +
+              std::to_string(timeline.spans.size() + timeline.counters.size()) + " events, about " +
+              show(Bytes(std::llround(bytes))));
+}
+
 ExitCode run_simulate(const Args& args, const Console& console) {
   if (int(args.has("MODEL")) + int(args.has("model")) + int(args.has("work")) != 1) {
     throw UsageError("parallel-opt simulate", "one model or one --work is needed", "name it once");
@@ -308,6 +318,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
     if (picture.power) {
       for (double& watts : picture.power->total_w) watts *= asked.devices_per_rank;
     }
+    if (args.has("trace")) tell_large_trace(picture.timeline, console);
     if (const auto path = args.get("trace")) write_output(*path, chrome_trace(picture.timeline));
     if (const auto path = args.get("svg")) write_output(*path, step_svg(picture));
     if (const auto path = args.get("html")) write_output(*path, step_page(picture));

@@ -76,4 +76,7 @@ std::vector<Fault> check(const Timeline& timeline, const std::string& where = "t
 /// nanoseconds, so that spans that touch still touch.
 std::string chrome_trace(const Timeline& timeline);
 
+/// About how many bytes that takes, to be told before.
+double chrome_trace_bytes(const Timeline& timeline);
+
 }  // namespace parallel_opt

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "parallel_opt/simulate/simulation.h"
+
 namespace parallel_opt {
 namespace {
 
@@ -89,6 +91,19 @@ TEST(ChromeTrace, SpansThatTouchStillTouchAfterRounding) {
 }
 
 TEST(TimelineCheck, ATimelineOfNestedSpansIsFine) { EXPECT_TRUE(check(small_timeline()).empty()); }
+
+TEST(ChromeTrace, ItsSizeIsToldBeforeItIsMade) {
+  for (const int ranks : {2, 64}) {
+    StepWork work;
+    work.stages.assign(std::size_t(ranks),
+                       {.forward_s = 0.0123, .backward_input_s = 0.0234, .kept_bytes = 1 << 27});
+    work.power = {{.idle_w = 75, .busy_w = 612.5}};
+    const std::vector<Schedule> schedules = {
+        make_schedule(ScheduleKind::one_f_one_b, ranks, 1, 2 * ranks)};
+    const Timeline timeline = simulate(work, schedules, {.timeline = true}).timeline.value();
+    EXPECT_NEAR(chrome_trace_bytes(timeline) / double(chrome_trace(timeline).size()), 1, 0.25);
+  }
+}
 
 TEST(TimelineCheck, OverlapsAndImpossibleTimesAreNamed) {
   const Timeline timeline{.source = "measured",
