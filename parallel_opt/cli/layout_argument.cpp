@@ -236,7 +236,7 @@ TransformerFacts stated_facts(const Args& args, const Graph& graph) {
   if (!text || enum_from<RecomputeRule>(*text)) return transformer_facts(graph);
   if (!DiskFileSystem().exists(*text)) {
     throw UsageError("--recompute", "'" + *text + "' is no rule and no file",
-                     "none, selective, full, or a file that lists blocks");
+                     "none, selective, full, or a file: " + std::string(kRecomputeForm));
   }
   const std::vector<Recompute> list = read_recompute(read_file(*text), *text);
   return transformer_facts(graph, recomputed_operators(graph, list, *text));

@@ -16,10 +16,22 @@ Recompute entry_of(const JsonView& view, std::vector<Fault>& faults) {
   if (view.kind() == JsonView::Kind::string) {
     entry.block = view.string();
     entry.parts = {entry.block};
-  } else {
+  } else if (view.kind() == JsonView::Kind::object) {
     read_json(view, entry, faults);
+  } else {
+    faults.push_back({view.path(), "names no block", std::string(kRecomputeForm)});
   }
   return entry;
+}
+
+JsonDocument parsed(std::string_view text, const std::string& file) {
+  try {
+    return JsonDocument(text, file);
+  } catch (const InputError& error) {
+    std::vector<Fault> faults = error.faults();
+    for (Fault& fault : faults) fault.hint = kRecomputeForm;
+    throw InputError(std::move(faults));
+  }
 }
 
 /// Whether a module is the one of the name or inside of it; "*" is any one of the name's parts.
@@ -80,9 +92,14 @@ class Finder {
 }  // namespace
 
 std::vector<Recompute> read_recompute(std::string_view text, const std::string& file) {
-  const JsonDocument document(text, file);
+  const JsonDocument document = parsed(text, file);
   const JsonView root = document.root();
-  if (root.kind() != JsonView::Kind::array) return from_json<Plan>(text, file).recompute;
+  if (root.kind() == JsonView::Kind::object && root.find("schema")) {
+    return from_json<Plan>(text, file).recompute;
+  }
+  if (root.kind() != JsonView::Kind::array) {
+    throw InputError(file, "is neither a plan nor a list of blocks", std::string(kRecomputeForm));
+  }
   std::vector<Recompute> list;
   std::vector<Fault> faults;
   for (std::size_t i = 0; i < root.size(); ++i) list.push_back(entry_of(root.at(i), faults));

@@ -9,6 +9,11 @@
 
 namespace parallel_opt {
 
+/// The same in words, for hints.
+inline constexpr std::string_view kRecomputeForm =
+    R"(a plan, or a list such as ["model.layers.0", {"block": "model.layers.*", )"
+    R"("parts": ["model.layers.*.mlp"]}])";
+
 /// What `--recompute FILE` holds: a plan, whose `recompute` is meant, or such a list alone. In a
 /// list a block's name stands for all of it. `*` in a name is any part between two dots:
 /// "layers.*". Throws InputError naming the place in the file.

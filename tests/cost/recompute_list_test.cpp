@@ -95,6 +95,17 @@ TEST_F(RecomputeList, APlanSaysItToo) {
   EXPECT_EQ(list, plan.recompute);
 }
 
+TEST_F(RecomputeList, AFileOfAnotherFormIsToldTheForm) {
+  const std::string form =
+      " (a plan, or a list such as [\"model.layers.0\", {\"block\": \"model.layers.*\", "
+      "\"parts\": [\"model.layers.*.mlp\"]}])";
+  EXPECT_EQ(error(R"({"blocks": [0, 1]})"),
+            "list.json: is neither a plan nor a list of blocks" + form);
+  EXPECT_EQ(error("3"), "list.json: is neither a plan nor a list of blocks" + form);
+  EXPECT_EQ(error("model.layers.0\nmodel.layers.1\n"), "list.json:1:1: not valid JSON" + form);
+  EXPECT_EQ(error("[0]"), "list.json:[0]: names no block" + form);
+}
+
 TEST_F(RecomputeList, NamesThatTheModelDoesNotHaveAreFaultsOfTheFile) {
   EXPECT_EQ(error(R"(["model.layers.8"])"),
             "list.json:recompute[0]: the model has no \"model.layers.8\" (did you mean "
