@@ -1,6 +1,7 @@
 #include "parallel_opt/cost/network_text.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cmath>
 #include <cstdint>
@@ -111,6 +112,7 @@ std::optional<Stated> first_rate(const std::string& text) {
 /// An adapter that a text names without saying its rate.
 struct Named {
   std::string name;             ///< "EDR InfiniBand"
+  std::string fabric;           ///< "infiniband", "omni-path", "slingshot"
   double gbit_per_s = 0;        ///< that it is sold as
   std::optional<double> count;  ///< as stated
 };
@@ -141,13 +143,14 @@ std::optional<Named> first_name(const std::string& text) {
       const bool memory = letter == 's' || letter == 'd';  // DDR4
       if (memory && !std::regex_search(low, infiniband)) continue;
       found.name = std::string(1, char(letter - 'a' + 'A')) + "DR" + match.str(3) + " InfiniBand";
+      found.fabric = "infiniband";
       found.gbit_per_s = gbit_of_generation(letter);
       // "HDR100" is half an adapter, "FDR10" one of 40 Gbit/s.
       if (match[3].matched) found.gbit_per_s = match.str(3) == "10" ? 40 : std::stod(match[3]);
     } else if (match[4].matched) {
-      found = {"Omni-Path", 100, {}};
+      found = {"Omni-Path", "omni-path", 100, {}};
     } else {
-      found = {"Slingshot-" + match.str(5), match.str(5) == "10" ? 100.0 : 200.0, {}};
+      found = {"Slingshot-" + match.str(5), "slingshot", match.str(5) == "10" ? 100.0 : 200.0, {}};
     }
     found.count = adapters(low.substr(0, at), low.substr(end));
     if (!found.count || *found.count > 0) return found;
@@ -173,9 +176,10 @@ std::string counted_adapters(double count) {
   return whole + (count == 1 ? " adapter" : " adapters");
 }
 
-/// Adapters of that name: as many as are stated, else those of the device's usual machine.
+/// Adapters of that name: as many as are stated, else those of the device's usual machine, where
+/// that one's are of the same fabric.
 NetworkWords sold_as(const Named& named, const std::string& part, double per_node,
-                     double usual_adapters) {
+                     const UsualNetwork& of_machine) {
   const double one = named.gbit_per_s * 1e9 / 8;
   std::ostringstream taken;
   taken << named.name << ": " << named.gbit_per_s << " Gbit/s per adapter, ";
@@ -184,16 +188,43 @@ NetworkWords sold_as(const Named& named, const std::string& part, double per_nod
     taken << counted_adapters(count) << " per device";
     return {one * count, taken.str()};
   }
-  const bool usual = !named.count && !is_of_node(part) && usual_adapters > 0;
-  const double count = usual ? std::max(1.0, std::round(usual_adapters)) : named.count.value_or(1);
+  const bool usual = !named.count && !is_of_node(part) && of_machine.adapters > 0 &&
+                     named.fabric == of_machine.fabric;
+  const double count =
+      usual ? std::max(1.0, std::round(of_machine.adapters)) : named.count.value_or(1);
   taken << counted_adapters(count) << (usual ? " of its usual machine" : " per node");
   return {one * count / std::max(1.0, per_node), taken.str()};
+}
+
+/// The adapters of nodes of systems that tables call by name; empty: of none of them.
+std::string adapters_of_system(const std::string& text) {
+  struct System {
+    const char* name;
+    const char* adapters;
+  };
+  // The centres' own pages. NCCL used one of the four that Jean Zay's nodes of V100 have: its
+  // all-reduce of 4 GB moved 10.6 GB/s (validation/tables/SOURCES.md).
+  static constexpr auto kSystems = std::to_array<System>({{"jean ?zay", "Omni-Path"},
+                                                          {"perlmutter", "4x Slingshot-11"},
+                                                          {"polaris", "2x Slingshot-11"},
+                                                          {"alps", "4x Slingshot-11"},
+                                                          {"frontier", "4x Slingshot-11"},
+                                                          {"lumi", "4x Slingshot-11"},
+                                                          {"juwels", "4x HDR"},
+                                                          {"leonardo", "4x HDR100"},
+                                                          {"marenostrum", "4x NDR200"},
+                                                          {"summit", "2x EDR"}});
+  for (const auto& [name, adapters] : kSystems) {
+    const std::regex word(std::string(R"(\b)") + name + R"(\b)", std::regex::icase);
+    if (std::regex_search(text, word)) return adapters;
+  }
+  return "";
 }
 
 }  // namespace
 
 std::optional<NetworkWords> network_by_text(const std::string& text, double per_node,
-                                            double usual_adapters) {
+                                            const UsualNetwork& usual) {
   static const std::regex devices_of_node(
       R"((gpus?|devices?|accelerators?|chips?|cards?|ranks?) *(per|/|a|each)[ -]*(node|host|server|machine))",
       std::regex::icase);
@@ -207,12 +238,13 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
       return NetworkWords{whole ? found->bytes / std::max(1.0, per_node) : found->bytes, ""};
     }
     const std::optional<Named> named = first_name(part);
-    if (named && named->count) return sold_as(*named, part, per_node, usual_adapters);
+    if (named && named->count) return sold_as(*named, part, per_node, usual);
   }
   for (const std::string& part : parts) {
-    if (const auto named = first_name(part)) return sold_as(*named, part, per_node, usual_adapters);
+    if (const auto named = first_name(part)) return sold_as(*named, part, per_node, usual);
   }
-  return std::nullopt;
+  const std::string adapters = adapters_of_system(text);
+  return adapters.empty() ? std::nullopt : network_by_text(adapters, per_node, usual);
 }
 
 }  // namespace parallel_opt

@@ -11,12 +11,18 @@ struct NetworkWords {
   std::string taken;       ///< of a name without a rate; empty: the rate is stated
 };
 
+/// Adapters that the device's usual machine has.
+struct UsualNetwork {
+  double adapters = 0;  ///< for as many devices as the node has; 0: not known
+  std::string fabric = "infiniband";
+};
+
 /// "RoCE 1600 Gbps/node", "4x100Gb RoCE per node", "NVLink 600 GB/s; 8x HDR 200", "400 Gb/s RDMA
 /// per GPU". A name without a rate ("EDR", "Omni-Path", "Slingshot-11") means what such an adapter
-/// is sold as, in the number that is stated, else in that of the device's usual machine (for
-/// `per_node` devices; 0: not known), else one per node. Rates of links inside a node are passed
-/// over. Empty when neither is there.
+/// is sold as, in the number that is stated, else in that of the device's usual machine where its
+/// fabric is the same, else one per node; the name of a well-known system ("Perlmutter") what its
+/// nodes have. Rates of links inside a node are passed over. Empty when none of these is there.
 std::optional<NetworkWords> network_by_text(const std::string& text, double per_node,
-                                            double usual_adapters = 0);
+                                            const UsualNetwork& usual = {});
 
 }  // namespace parallel_opt

@@ -15,10 +15,16 @@ bool says(const std::string& text, std::string_view word) {
   return lower_case(text).find(word) != std::string::npos;
 }
 
-/// In a node of `per_node` devices, as the usual machine has them for its own; 0: not known.
-double usual_adapters(const DeviceRecord& record, double per_node) {
-  if (!record.host || record.host->adapter_bytes_per_s <= 0) return 0;
-  return per_node * record.host->adapters / (record.host->devices * dies_of(record));
+/// In a node of `per_node` devices, as the usual machine has them for its own.
+UsualNetwork usual_network(const DeviceRecord& record, double per_node) {
+  UsualNetwork usual;
+  if (!record.host || record.host->adapter_bytes_per_s <= 0) return usual;
+  usual.adapters = per_node * record.host->adapters / (record.host->devices * dies_of(record));
+  const auto source = record.sources.find(record.host->source);
+  if (source != record.sources.end() && says(source->second, "slingshot")) {
+    usual.fabric = "slingshot";
+  }
+  return usual;
 }
 
 }  // namespace
@@ -32,7 +38,7 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   const int dies = dies_of(record);
   if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
   const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
-  out.network = network_by_text(row.interconnect, per_node, usual_adapters(record, per_node));
+  out.network = network_by_text(row.interconnect, per_node, usual_network(record, per_node));
   if (out.network) around.network_bytes_per_s = out.network->bytes_per_s;
   const std::string type = element_type_in_words(row.dtype).value_or("");
   const auto device =

@@ -9,7 +9,7 @@ namespace parallel_opt {
 namespace {
 
 std::optional<double> rate(const char* text, double per_node, double usual_adapters = 0) {
-  const auto found = network_by_text(text, per_node, usual_adapters);
+  const auto found = network_by_text(text, per_node, {usual_adapters});
   return found ? std::optional(found->bytes_per_s) : std::nullopt;
 }
 
@@ -62,14 +62,20 @@ TEST(NetworkByText, NamesMeanWhatSuchAdaptersAreSoldAs) {
                                    {"Quantum-2 NDR", 400.0},
                                    {"NDR200 InfiniBand", 200.0},
                                    {"XDR", 800.0},
-                                   {"JeanZay (4 GPU NVLink nodes, Omni-Path)", 100.0},
-                                   {"Intel OPA", 100.0},
-                                   {"HPE Slingshot-10", 100.0},
-                                   {"Slingshot 11", 200.0}}) {
+                                   {"Mellanox EDR", 100.0}}) {
     const double one = gbit * 1e9 / 8;
     EXPECT_EQ(rate(text, 8), one / 8) << text;         // one per node,
     EXPECT_EQ(rate(text, 8, 4), 4 * one / 8) << text;  // or as in its usual machine
   }
+  // Other fabrics are not those of a machine with InfiniBand.
+  for (const auto& [text, gbit] : {std::pair{"JeanZay (4 GPU NVLink nodes, Omni-Path)", 100.0},
+                                   {"Intel OPA", 100.0},
+                                   {"HPE Slingshot-10", 100.0},
+                                   {"Slingshot 11", 200.0}}) {
+    EXPECT_EQ(rate(text, 8, 4), gbit * 1e9 / 8 / 8) << text;
+  }
+  EXPECT_EQ(network_by_text("Slingshot-11", 8, {.adapters = 4, .fabric = "slingshot"})->bytes_per_s,
+            12.5e9);
   for (const char* unknown : {"InfiniBand", "Slingshot", "8-channel DDR4", "eDRAM", "address"}) {
     EXPECT_EQ(rate(unknown, 8, 4), std::nullopt) << unknown;
   }
@@ -83,6 +89,15 @@ TEST(NetworkByText, NamesMeanWhatSuchAdaptersAreSoldAs) {
   EXPECT_EQ(rate("NVLink; NDR; 4x100 Gb/s", 8, 8), 6.25e9);
 }
 
+TEST(NetworkByText, SystemsAreKnownByName) {
+  EXPECT_EQ(rate("Perlmutter", 4), 25e9);
+  EXPECT_EQ(rate("JUWELS Booster", 4, 8), 25e9);
+  EXPECT_EQ(rate("JeanZay", 4), 12.5e9 / 4);
+  EXPECT_EQ(rate("Leonardo; 100 Gb/s per GPU", 4), 12.5e9);  // what is stated counts
+  EXPECT_EQ(rate("Leonardo, EDR", 4), 12.5e9 / 4);
+  EXPECT_EQ(rate("illuminated", 4), std::nullopt);
+}
+
 TEST(NetworkByText, ARateBehindANameIsOneAdapters) {
   EXPECT_EQ(rate("4x 200 Gb/s Slingshot 11", 8), 12.5e9);
   EXPECT_EQ(rate("4x Slingshot 11 (200 Gb/s)", 8), 12.5e9);
@@ -94,7 +109,7 @@ TEST(NetworkByText, ARateBehindANameIsOneAdapters) {
 
 TEST(NetworkByText, TellsWhatANameWasTakenFor) {
   const auto taken = [](const char* text, double usual) {
-    return network_by_text(text, 8, usual).value_or(NetworkWords{}).taken;
+    return network_by_text(text, 8, {usual}).value_or(NetworkWords{}).taken;
   };
   EXPECT_EQ(taken("EDR InfiniBand", 4),
             "EDR InfiniBand: 100 Gbit/s per adapter, 4 adapters of its usual machine");
