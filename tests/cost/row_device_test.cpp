@@ -41,7 +41,7 @@ TEST(RowDevice, ANameOfANetworkIsReadAsTheUsualMachinesAdapters) {
   EXPECT_EQ(network("V100-SXM2-16GB", 8, "EDR"), 4 * 12.5e9 / 8);
   EXPECT_EQ(network("V100-SXM2-16GB", 4, "EDR"), 2 * 12.5e9 / 4);
   EXPECT_EQ(network("V100-SXM2-16GB", 4, "Omni-Path"), 12.5e9 / 4);  // no machine of that kind
-  EXPECT_EQ(network("MI250X", 8, "Slingshot-11"), 12.5e9);  // half of its machine
+  EXPECT_EQ(network("MI250X", 8, "Slingshot-11"), 12.5e9);           // half of its machine
   EXPECT_EQ(network("MI250X", 8, "Slingshot-11"), network("MI250X", 8, ""));
   EXPECT_EQ(network("RTX-4090", 8, "HDR"), 25e9 / 8);  // one per node
 }
