@@ -12,6 +12,7 @@
 #include "parallel_opt/base/error.h"
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/measured_rows_impl.h"
+#include "parallel_opt/cost/row_figures.h"
 
 namespace parallel_opt {
 namespace {
@@ -84,12 +85,10 @@ bool says_out_of_memory(const std::string& cell) {
   return std::regex_search(cell, words);
 }
 
-/// "1,024" without its commas; other texts as they are.
-std::string without_thousands(const std::string& cell) {
-  static const std::regex grouped(R"([0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?)");
-  std::string digits = cell;
-  if (std::regex_match(cell, grouped)) std::erase(digits, ',');
-  return digits;
+/// "GiB" and "GiB as printed".
+bool same_unit(const std::string& one, const std::string& other) {
+  const std::string low = lower_case(other);
+  return lower_case(one) == low.substr(0, low.find_first_of(" (,;"));
 }
 
 const RowColumn* column_named(std::string_view name) {
@@ -188,17 +187,17 @@ class TableReader {
   }
 
   std::optional<double> number(const CsvRecord& record, std::string_view name, RawRow& raw) const {
-    const std::string found = without_thousands(text(record, name));
+    const std::string found = text(record, name);
     if (found.empty()) return std::nullopt;
-    double value = 0;
-    const auto [end, error] = std::from_chars(found.data(), found.data() + found.size(), value);
-    if (error == std::errc() && end == found.data() + found.size() && std::isfinite(value) &&
-        value >= 0) {
-      return value;
+    const std::optional<Figure> figure = figure_in(found, name);
+    std::string wrong = std::string(name) + " \"" + found + "\" is no number of at least 0";
+    if (figure) {
+      if (raw.memory_unit.empty()) raw.memory_unit = figure->unit;
+      if (figure->unit.empty() || same_unit(figure->unit, raw.memory_unit)) return figure->value;
+      wrong = std::string(name) + " is in " + figure->unit + ", and memory_unit is \"" +
+              raw.memory_unit + "\"";
     }
-    if (raw.unreadable.empty()) {
-      raw.unreadable = std::string(name) + " \"" + found + "\" is no number of at least 0";
-    }
+    if (raw.unreadable.empty()) raw.unreadable = wrong;
     return std::nullopt;
   }
 

@@ -1,0 +1,99 @@
+#include "parallel_opt/cost/row_figures.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <regex>
+#include <system_error>
+
+#include "parallel_opt/base/text.h"
+
+namespace parallel_opt {
+namespace {
+
+/// What a unit is in that of its column.
+struct ColumnUnit {
+  std::string_view column, unit;
+  double factor = 1;
+};
+
+constexpr auto kUnits = std::to_array<ColumnUnit>({
+    {"metric_iter_time_s", "s"},
+    {"metric_iter_time_s", "sec"},
+    {"metric_iter_time_s", "secs"},
+    {"metric_iter_time_s", "second"},
+    {"metric_iter_time_s", "seconds"},
+    {"metric_iter_time_s", "s/it"},
+    {"metric_iter_time_s", "s/iter"},
+    {"metric_iter_time_s", "s/step"},
+    {"metric_iter_time_s", "ms", 1e-3},
+    {"metric_iter_time_s", "min", 60},
+    {"metric_tokens_per_s_per_gpu", "tokens/s"},
+    {"metric_tokens_per_s_per_gpu", "tok/s"},
+    {"metric_tokens_per_s_per_gpu", "tokens/s/gpu"},
+    {"metric_tokens_per_s_per_gpu", "tok/s/gpu"},
+    {"metric_samples_per_s", "samples/s"},
+    {"metric_tflops_per_gpu", "tflops"},
+    {"metric_tflops_per_gpu", "tflop/s"},
+    {"metric_mfu_pct", "%"},
+    {"metric_hfu_pct", "%"},
+    {"params_b", "b"},
+    {"params_b", "m", 1e-3},
+    {"params_b", "t", 1e3},
+});
+
+constexpr auto kMemoryUnits =
+    std::to_array<std::string_view>({"b", "kb", "kib", "mb", "mib", "gb", "gib", "tb", "tib"});
+
+/// Thousands without what separates them; other texts as they are.
+std::string without_thousands(std::string text) {
+  static const std::regex thin("\xc2\xa0|\xe2\x80\xaf|\xe2\x80\x89");  // spaces of print
+  static const std::regex quote("\xe2\x80\x99");
+  static const std::regex grouped(R"([0-9]{1,3}(?:([,' ])[0-9]{3})(?:\1[0-9]{3})*(\.[0-9]+)?)");
+  const std::string plain = std::regex_replace(std::regex_replace(text, thin, " "), quote, "'");
+  if (!std::regex_match(plain, grouped)) return text;
+  text = plain;
+  std::erase_if(text, [](char c) { return c == ',' || c == '\'' || c == ' '; });
+  return text;
+}
+
+/// Where the letters at the end of a text begin.
+std::size_t begin_of_unit(const std::string& text) {
+  std::size_t at = text.size();
+  const auto of_unit = [](char c) {
+    return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '%' || c == '/';
+  };
+  while (at > 0 && of_unit(text[at - 1])) --at;
+  return at;
+}
+
+}  // namespace
+
+std::optional<Figure> figure_in(const std::string& cell, std::string_view column) {
+  const std::size_t end_of_digits = begin_of_unit(cell);
+  const std::string unit = lower_case(cell.substr(end_of_digits));
+  const std::string digits =
+      without_thousands(std::string(trim(std::string_view(cell).substr(0, end_of_digits))));
+  Figure figure;
+  double factor = 1;
+  if (!unit.empty()) {
+    const auto* const own = std::ranges::find_if(kUnits, [&](const ColumnUnit& known) {
+      return known.column == column && known.unit == unit;
+    });
+    const bool memory =
+        column == "peak_memory_gb" &&
+        std::ranges::find(kMemoryUnits, std::string_view(unit)) != kMemoryUnits.end();
+    if (own == kUnits.end() && !memory) return std::nullopt;
+    if (memory) figure.unit = cell.substr(end_of_digits);
+    if (!memory) factor = own->factor;
+  }
+  const char* const end = digits.data() + digits.size();
+  const auto [at, error] = std::from_chars(digits.data(), end, figure.value);
+  figure.value *= factor;
+  const bool number = error == std::errc() && at == end && std::isfinite(figure.value);
+  return number && figure.value >= 0 ? std::optional(figure) : std::nullopt;
+}
+
+}  // namespace parallel_opt

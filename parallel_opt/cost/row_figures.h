@@ -1,0 +1,20 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace parallel_opt {
+
+/// A cell that is a number, as people write one.
+struct Figure {
+  double value = 0;  ///< in the column's unit; of peak_memory_gb in `unit`
+  std::string unit;  ///< of memory, as written; empty: none
+};
+
+/// "18.13 s", "1420 ms", "46.2%", "175B", "74.5 GiB": a figure may have its column's own unit;
+/// "1,024", "16 384" and "16'384" are thousands. Empty when the cell is no number of at least 0, or
+/// has another unit: "2k" is 1000 or 1024.
+std::optional<Figure> figure_in(const std::string& cell, std::string_view column);
+
+}  // namespace parallel_opt

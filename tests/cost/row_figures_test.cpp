@@ -1,0 +1,84 @@
+#include "parallel_opt/cost/row_figures.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "parallel_opt/cost/measured_rows.h"
+
+namespace parallel_opt {
+namespace {
+
+double value_of(const char* cell, const char* column) {
+  const auto figure = figure_in(cell, column);
+  return figure ? figure->value : -1;
+}
+
+TEST(RowFigures, AreNumbersWithTheirColumnsOwnUnit) {
+  EXPECT_EQ(value_of("18.13", "metric_iter_time_s"), 18.13);
+  EXPECT_EQ(value_of("18.13 s", "metric_iter_time_s"), 18.13);
+  EXPECT_EQ(value_of("18.13s", "metric_iter_time_s"), 18.13);
+  EXPECT_DOUBLE_EQ(value_of("1420 ms", "metric_iter_time_s"), 1.42);
+  EXPECT_DOUBLE_EQ(value_of("1.5e3 MS", "metric_iter_time_s"), 1.5);
+  EXPECT_EQ(value_of("2 min", "metric_iter_time_s"), 120);
+  EXPECT_EQ(value_of("46.2%", "metric_mfu_pct"), 46.2);
+  EXPECT_EQ(value_of("46.2 %", "metric_hfu_pct"), 46.2);
+  EXPECT_EQ(value_of("175B", "params_b"), 175);
+  EXPECT_DOUBLE_EQ(value_of("350M", "params_b"), 0.35);
+  EXPECT_EQ(value_of("1.2T", "params_b"), 1200);
+  EXPECT_EQ(value_of("3,210 tokens/s/GPU", "metric_tokens_per_s_per_gpu"), 3210);
+  EXPECT_EQ(value_of("412 TFLOPS", "metric_tflops_per_gpu"), 412);
+  EXPECT_EQ(value_of("80 GB", "peak_memory_gb"), 80);
+  EXPECT_EQ(figure_in("74.5 GiB", "peak_memory_gb").value().unit, "GiB");
+  EXPECT_EQ(figure_in("74.5", "peak_memory_gb").value().unit, "");
+}
+
+TEST(RowFigures, MayHaveThousands) {
+  for (const char* cell : {"16384", "16,384", "16 384", "16'384",
+                           "16\xe2\x80\xaf"
+                           "384",
+                           "16\xe2\x80\x99"
+                           "384"}) {
+    EXPECT_EQ(value_of(cell, "gpus"), 16384) << cell;
+  }
+  EXPECT_EQ(value_of("1,234,567.5", "metric_tokens_per_s_per_gpu"), 1234567.5);
+  EXPECT_DOUBLE_EQ(value_of("1 420 ms", "metric_iter_time_s"), 1.42);
+}
+
+TEST(RowFigures, HaveNoOtherUnitAndNoTwoMeanings) {
+  for (const char* cell : {"2k", "2K", "16 38", "1,02", "1,234 567", "1 2", "", "s", "%", "-2",
+                           "8 %", "8 s", "0x10", "inf", "eight", "16 384 384 1"}) {
+    EXPECT_FALSE(figure_in(cell, "gpus")) << cell;
+  }
+  EXPECT_FALSE(figure_in("18 GB", "metric_iter_time_s"));
+  EXPECT_FALSE(figure_in("18.13 %", "metric_iter_time_s"));
+  EXPECT_FALSE(figure_in("18,13 s", "metric_iter_time_s"));
+  EXPECT_FALSE(figure_in("-3 s", "metric_iter_time_s"));
+  EXPECT_FALSE(figure_in("97 %", "peak_memory_gb"));
+  EXPECT_FALSE(figure_in("1e400 s", "metric_iter_time_s"));
+}
+
+MeasuredRow row_of(const std::string& memory, const std::string& unit) {
+  const std::string text =
+      "id,gpu,framework,peak_memory_gb,memory_unit,metric_iter_time_s\n"
+      "a-1,A100,Megatron-LM," +
+      memory + ',' + unit + ",\"1 420 ms\"\n";
+  return read_measured_rows({read_csv(text, "t.csv")}).rows.at(0);
+}
+
+// Once each of these cells skipped its row.
+TEST(RowFigures, SayTheUnitOfMemoryUnlessItsColumnSaysAnother) {
+  constexpr double kGiB = 1024.0 * 1024 * 1024;
+  EXPECT_EQ(row_of("74.5 GiB", "").row.peak_memory_bytes, 74.5 * kGiB);
+  EXPECT_EQ(row_of("80GB", "").row.peak_memory_bytes, 80e9);
+  EXPECT_EQ(row_of("74.5 GiB", "gib").row.peak_memory_bytes, 74.5 * kGiB);
+  EXPECT_EQ(row_of("80 GB", "GB as printed").row.peak_memory_bytes, 80e9);
+  EXPECT_EQ(row_of("74.5", "GiB").row.peak_memory_bytes, 74.5 * kGiB);
+  EXPECT_DOUBLE_EQ(row_of("80 GB", "").row.iteration_s.value(), 1.42);
+  EXPECT_EQ(row_of("74.5 GiB", "GB").unusable,
+            "peak_memory_gb is in GiB, and memory_unit is \"GB\"");
+  EXPECT_EQ(row_of("97 %", "").unusable, "peak_memory_gb \"97 %\" is no number of at least 0");
+}
+
+}  // namespace
+}  // namespace parallel_opt
