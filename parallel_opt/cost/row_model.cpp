@@ -345,7 +345,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
 }
 
 /// Of the column, else of the notes or the framework's name; or what is wrong with it.
-std::string fill_schedule(const TrainingRow& row, ParallelLayout& l) {
+std::string fill_schedule(const TrainingRow& row, RowCase& out) {
+  ParallelLayout& l = out.layout;
   if (!row.schedule.empty()) {
     const auto named = schedule_by_name(row.schedule);
     if (!named) return "schedule '" + row.schedule + "' has no closed form";
@@ -357,7 +358,10 @@ std::string fill_schedule(const TrainingRow& row, ParallelLayout& l) {
   }
   const bool interleaved =
       l.schedule == ScheduleKind::interleaved_1f1b || has(row.notes, "interleaved");
-  if (!row.vp && l.pipeline > 1 && interleaved) l.virtual_stages = 2;
+  if (!row.vp && l.pipeline > 1 && interleaved) {
+    l.virtual_stages = 2;
+    out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");
+  }
   return "";
 }
 
@@ -410,7 +414,7 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   if (!row.gpus || *row.gpus < 1) return "the number of devices is blank";
   if (std::string missing = fill_degrees(row, out); !missing.empty()) return missing;
   l.virtual_stages = degree(row.vp);
-  if (std::string wrong = fill_schedule(row, l); !wrong.empty()) return wrong;
+  if (std::string wrong = fill_schedule(row, out); !wrong.empty()) return wrong;
   std::optional<double> micro = row.micro_batch;
   if (!micro && row.global_batch && l.pipeline == 1) {
     micro = *row.global_batch / l.data / std::max(1.0, row.grad_accum.value_or(1));

@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/hardware/preset.h"
 #include "tests/cost/row_fixture.h"
@@ -129,6 +131,25 @@ TEST(RowNotes, PaddleIsAStackOfItsOwn) {
   row.tp = 2;
   row.dp = 4;
   EXPECT_EQ(stack_of(row).name, "paddlenlp");
+}
+
+TEST(RowNotes, NameTheVirtualStagesThatAreAssumed) {
+  TrainingRow row = llama_row("Megatron-LM");
+  row.gpus = row.pp = 4;
+  row.dp = 1;
+  row.schedule = "interleaved 1F1B";
+  const auto told = [&] {
+    return std::ranges::count(testing::case_of(row).notes,
+                              "vp = 2, as the schedule is interleaved and vp is blank");
+  };
+  EXPECT_EQ(told(), 1);
+  row.vp = 2;
+  EXPECT_EQ(told(), 0);
+  row.vp = std::nullopt;
+  row.schedule = "";
+  EXPECT_EQ(told(), 0);
+  row.notes = "interleaved schedule";
+  EXPECT_EQ(told(), 1);
 }
 
 TEST(RowNotes, NameTheNetworkThatIsAssumed) {
