@@ -96,22 +96,37 @@ const RowColumn* column_named(std::string_view name) {
   return found == kColumns.end() ? nullptr : found;
 }
 
+bool is_read(const std::string& column) {
+  return column_named(column) != nullptr || std::ranges::count(kOtherColumns, column) > 0;
+}
+
 /// One table while it is read.
 class TableReader {
  public:
-  TableReader(const CsvTable& table, std::vector<Fault>& faults) : table_(table), faults_(faults) {}
+  TableReader(const CsvTable& table, std::vector<Fault>& faults) : table_(table), faults_(faults) {
+    for (const std::string& column : table.columns) {
+      columns_.push_back(lower_case(std::string(trim(column))));
+    }
+  }
 
   TableKind kind() const {
-    if (table_.find("status")) return TableKind::failures;
-    return table_.find("training_id") ? TableKind::memory : TableKind::training;
+    if (find("status")) return TableKind::failures;
+    return find("training_id") ? TableKind::memory : TableKind::training;
   }
 
   /// False when a column is missing that the rows cannot do without.
   bool check_columns(std::vector<std::string>& notes) const {
     std::vector<std::string> ignored;
-    for (const std::string& column : table_.columns) {
-      if (column_named(column) == nullptr && std::ranges::count(kOtherColumns, column) == 0) {
-        ignored.push_back(column.empty() ? "(no name)" : column);
+    for (std::size_t i = 0; i < columns_.size(); ++i) {
+      const std::string& stated = table_.columns[i];
+      const auto first = std::size_t(std::ranges::find(columns_, columns_[i]) - columns_.begin());
+      if (!is_read(columns_[i])) {
+        ignored.push_back(columns_[i].empty() ? "(no name)" : stated);
+      } else if (first < i) {
+        faults_.push_back({table_.name + ":1",
+                           "columns \"" + table_.columns[first] + "\" and \"" + stated +
+                               "\" are both " + columns_[i],
+                           "rename one"});
       }
     }
     if (!ignored.empty()) {
@@ -119,15 +134,15 @@ class TableReader {
     }
     const bool measured =
         kind() == TableKind::failures ||
-        std::ranges::any_of(kMeasuredColumns, [&](auto name) { return bool(table_.find(name)); });
-    if (!table_.find("id")) {
+        std::ranges::any_of(kMeasuredColumns, [&](auto name) { return bool(find(name)); });
+    if (!find("id")) {
       missing("id", "is it separated by commas, with a header line?");
     } else if (!measured) {
       missing("metric_iter_time_s",
               "or another measured figure: metric_tokens_per_s_per_gpu, "
               "metric_samples_per_s, peak_memory_gb, status");
     }
-    return table_.find("id") && measured;
+    return find("id") && measured;
   }
 
   RawRow row(const CsvRecord& record) const {
@@ -160,13 +175,20 @@ class TableReader {
   }
 
  private:
+  /// By its name without regard to case and blanks around it.
+  std::optional<std::size_t> find(std::string_view column) const {
+    const auto found = std::ranges::find(columns_, column);
+    if (found == columns_.end()) return std::nullopt;
+    return static_cast<std::size_t>(found - columns_.begin());
+  }
+
   void missing(std::string_view column, std::string hint) const {
     faults_.push_back(
         {table_.name, "column \"" + std::string(column) + "\" is missing", std::move(hint)});
   }
 
   std::string cell(const CsvRecord& record, std::string_view name) const {
-    const std::optional<std::size_t> at = table_.find(name);
+    const std::optional<std::size_t> at = find(name);
     return at ? std::string(trim(record.cells[*at])) : "";
   }
 
@@ -202,6 +224,7 @@ class TableReader {
   }
 
   const CsvTable& table_;
+  std::vector<std::string> columns_;  // lower case, trimmed
   std::vector<Fault>& faults_;
 };
 

@@ -275,6 +275,24 @@ TEST(MeasuredRows, EveryFaultIsNamed) {
             "metric_tokens_per_s_per_gpu, metric_samples_per_s, peak_memory_gb, status)");
 }
 
+// Once such a table was refused: column "metric_iter_time_s" is missing.
+TEST(MeasuredRows, ColumnsAreFoundByTheirNamesInAnyCase) {
+  const MeasuredRows table = rows_of(
+      {"ID,Gpu,GPUs, Seq_Len,tp ,Metric_Iter_Time_s,Colour,notes\na-1,A100,8,4096,2,0.25,red,x\n"});
+  const TrainingRow& row = table.rows.at(0).row;
+  EXPECT_EQ(row.id, "a-1");
+  EXPECT_EQ(row.gpus, 8);
+  EXPECT_EQ(row.seq_len, 4096);
+  EXPECT_EQ(row.tp, 2);
+  EXPECT_EQ(row.iteration_s, 0.25);
+  EXPECT_EQ(row.notes, "x");
+  EXPECT_THAT(table.notes, ::testing::Contains("t0.csv: columns passed over: Colour"));
+  EXPECT_EQ(
+      error_of({"id,gpu,gpus,GPUs,tp, tp,metric_iter_time_s,Colour,colour\na,A100,8,8,1,1,1,,\n"}),
+      "t0.csv:1: columns \"gpus\" and \"GPUs\" are both gpus (rename one)\n"
+      "t0.csv:1: columns \"tp\" and \" tp\" are both tp (rename one)");
+}
+
 TEST(MeasuredRows, EveryRowGetsANameOfItsOwn) {
   const MeasuredRows table =
       rows_of({"id,gpu,gpus,metric_iter_time_s\na-1,A100,8,1\n,A100,8,2\na-1,A100,8,3\n"
