@@ -64,7 +64,9 @@ TEST(RowDevice, AnUnknownMachineHasOneNetworkInTablesAndPresets) {
       EXPECT_EQ(of_preset.network_quality == Quality::assumed, !known) << spec;
       if (known && per_node < 8) continue;  // a row's share of the usual machine's, its whole
       EXPECT_DOUBLE_EQ(of_row.network_bytes_per_s, of_preset.network_bytes_per_s) << spec;
-      if (!known) EXPECT_DOUBLE_EQ(of_row.network_bytes_per_s, 12.5e9 / per_node) << spec;
+      if (!known) {
+        EXPECT_DOUBLE_EQ(of_row.network_bytes_per_s, 12.5e9 / per_node) << spec;
+      }
     }
   }
 }

@@ -68,12 +68,12 @@ MeasuredRow row_of(const std::string& memory, const std::string& unit) {
 
 // Once each of these cells skipped its row.
 TEST(RowFigures, SayTheUnitOfMemoryUnlessItsColumnSaysAnother) {
-  constexpr double kGiB = 1024.0 * 1024 * 1024;
-  EXPECT_EQ(row_of("74.5 GiB", "").row.peak_memory_bytes, 74.5 * kGiB);
+  constexpr double kGibibyte = 1024.0 * 1024 * 1024;
+  EXPECT_EQ(row_of("74.5 GiB", "").row.peak_memory_bytes, 74.5 * kGibibyte);
   EXPECT_EQ(row_of("80GB", "").row.peak_memory_bytes, 80e9);
-  EXPECT_EQ(row_of("74.5 GiB", "gib").row.peak_memory_bytes, 74.5 * kGiB);
+  EXPECT_EQ(row_of("74.5 GiB", "gib").row.peak_memory_bytes, 74.5 * kGibibyte);
   EXPECT_EQ(row_of("80 GB", "GB as printed").row.peak_memory_bytes, 80e9);
-  EXPECT_EQ(row_of("74.5", "GiB").row.peak_memory_bytes, 74.5 * kGiB);
+  EXPECT_EQ(row_of("74.5", "GiB").row.peak_memory_bytes, 74.5 * kGibibyte);
   EXPECT_DOUBLE_EQ(row_of("80 GB", "").row.iteration_s.value(), 1.42);
   EXPECT_EQ(row_of("74.5 GiB", "GB").unusable,
             "peak_memory_gb is in GiB, and memory_unit is \"GB\"");
