@@ -98,7 +98,7 @@ TEST_P(BubbleTable, DualPipesOfAnySeconds) {
   for (const int p : {2, 4, 6, 8}) {
     const int m = p * (2 + GetParam() % 3);
     const SimulationResult both = step_of(ScheduleKind::dualpipe, p, 2, m, s);
-    EXPECT_NEAR(slowest_bubble(both), of_dual_pipe(p / 2 - 1, s), 1e-9);
+    EXPECT_NEAR(slowest_bubble(both), of_dual_pipe(p / 2.0 - 1, s), 1e-9);
     for (const RankUse& use : both.ranks) EXPECT_EQ(use.in_flight, p + 1);
     const SimulationResult folded = step_of(ScheduleKind::dualpipe_v, p, 2, m, s);
     EXPECT_NEAR(slowest_bubble(folded), of_dual_pipe(p - 1, s), 1e-9);
