@@ -269,7 +269,8 @@ std::vector<Fault> check_schedule(ScheduleKind kind, int ranks, int virtual_stag
   const int own = default_virtual_stages(kind);
   const bool free = kind == ScheduleKind::interleaved_1f1b || kind == ScheduleKind::looped_bfs;
   if (!free && virtual_stages != own) {
-    refuse("has " + std::to_string(own) + " stages per rank, not " + std::to_string(virtual_stages),
+    refuse("has " + std::to_string(own) + (own == 1 ? " stage" : " stages") + " per rank, not " +
+               std::to_string(virtual_stages),
            own == 1 ? "interleaved_1f1b and looped_bfs take several" : "leave the number out");
   }
   const int rounds = std::max(1, micro_batches / ranks);

@@ -81,7 +81,7 @@ TEST(Schedule, WhatANamedScheduleCannotDoIsSaid) {
   EXPECT_EQ(faults_of(check_schedule(ScheduleKind::zb_v, 4, 3, 8)),
             "schedule zb_v: has 2 stages per rank, not 3 (leave the number out)\n");
   EXPECT_EQ(faults_of(check_schedule(ScheduleKind::one_f_one_b, 4, 2, 8)),
-            "schedule 1f1b: has 1 stages per rank, not 2 (interleaved_1f1b and looped_bfs take "
+            "schedule 1f1b: has 1 stage per rank, not 2 (interleaved_1f1b and looped_bfs take "
             "several)\n");
   EXPECT_EQ(faults_of(check_schedule(ScheduleKind::dualpipe, 3, 2, 5)),
             "schedule dualpipe: needs an even number of ranks and of micro-batches, not 3 and 5 "
