@@ -81,6 +81,7 @@ class MixedPipeline {
     double layers = 0;   ///< that one micro-batch passes, the mean
     double of_head = 0;  ///< of the micro-batches
     LayoutModel::StageTimes times;
+    double computing_s = 0;  ///< of these: neither collectives nor waits for the host
     LayoutModel::StageParameters own;
   };
 
@@ -98,6 +99,8 @@ class MixedPipeline {
   double one_f_one_b_s(double send_s) const;
   double bubble_s(std::size_t slow, double send_s) const;
   double send_s() const;
+  /// Of one micro-batch on a stage.
+  double computing_s(int stage) const;
   LayoutCost bill(std::size_t slow) const;
   void add_memory(MixedCost& out) const;
 
@@ -137,6 +140,12 @@ void MixedPipeline::read_stages() {
   }
 }
 
+double MixedPipeline::computing_s(int stage) const {
+  const LayoutStages& all = of_stage_[std::size_t(stage)]->stages;
+  const LayoutStage& own = all.stages[std::size_t(stage)];
+  return all.computing_share * (own.forward_s + own.backward_s + own.recompute_s);
+}
+
 void MixedPipeline::read_ranks() {
   ranks_.resize(std::size_t(ranks()));
   std::vector<Counts> blocks(ranks_.size(), Counts(facts_.blocks.size(), 0));
@@ -151,6 +160,7 @@ void MixedPipeline::read_ranks() {
     rank.times.backward_s +=
         share * (stage.backward_s + stage.recompute_s + stage.backward_exposed_s);
     rank.times.weights_s += share * stage.weights_s;
+    rank.computing_s += share * computing_s(i);
     rank.own = rank.own + base_.parameters_of(stage.layers, i == 0, i == count - 1);
     for (std::size_t c = 0; c < blocks[at].size(); ++c) {
       blocks[at][c] += blocks_[std::size_t(i)][c];
@@ -271,24 +281,29 @@ MixedCost MixedPipeline::cost() const {
     out.cost.optimizer_s = other.optimizer_s;
     out.cost.offload_s = other.offload_s;
   }
-  const LayoutCost& c = out.cost;
-  const double computing =
-      c.products_s + c.attention_s + c.operators_s + c.host_s + c.recompute_s + c.head_s;
-  const double share = computing / std::max(1e-12, ranks_[slow].times.sum());
-  for (const Rank& rank : ranks_) out.busy_s.push_back(share * rank.times.sum());
+  const double on_device = l_.offload.fetched ? 1 : 1 - l_.offload.optimizer;
+  for (const Rank& rank : ranks_) {
+    out.busy_s.push_back(std::max(1.0, l_.micro_batches) * rank.computing_s +
+                         on_device * model(*rank.kind).optimizer_s(rank.own));
+  }
   add_memory(out);
   return out;
 }
 
 LayoutStages MixedPipeline::stages() const {
   LayoutStages out = usual_;
+  double computing = 0, passes = 0;  // by the watts that it adds, so that joules sum up
   for (std::size_t i = 0; i < of_stage_.size(); ++i) {
     const LayoutStages& own = of_stage_[i]->stages;
+    const double watts = std::max(0.0, of_stage_[i]->device->max_w - of_stage_[i]->device->idle_w);
+    computing += watts * computing_s(int(i));
+    passes += watts * computing_s(int(i)) / std::max(1e-12, own.computing_share);
     out.stages[i] = own.stages[i];
     out.link_bytes_per_s = std::min(out.link_bytes_per_s, own.link_bytes_per_s);
     out.link_latency_s = std::max(out.link_latency_s, own.link_latency_s);
     out.copy_bytes_per_s = std::min(out.copy_bytes_per_s, own.copy_bytes_per_s);
   }
+  if (passes > 0) out.computing_share = computing / passes;
   const LayoutCost closed = cost().cost;
   out.step_s = closed.other_s;
   out.loading_s = closed.loading_s;

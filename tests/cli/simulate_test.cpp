@@ -201,6 +201,21 @@ TEST(SimulateModel, TheFullestRankIsThatOfItsOwnDeviceAsInEstimate) {
   EXPECT_THAT(run_cli(words).out, HasSubstr("GiB on rank 5"));
 }
 
+TEST(SimulateModel, JoulesOfSeveralKindsAreThoseOfEstimate) {
+  const auto joules = [](const char* command) {
+    const json d =
+        json::parse(run_cli({command, "transformer:layers=24,hidden=2048,heads=16,vocab=32000",
+                             "--cluster", "2xH100-SXM-80GB+2xA100-SXM-80GB", "--tensor", "2",
+                             "--pipeline", "2", "--micro-batch", "1", "--global-batch", "8",
+                             "--seq", "2048", "--stack", "nanotron", "--json"})
+                        .out);
+    return d["energy_j"].is_object() ? d["energy_j"]["value"].get<double>()
+                                     : d["energy_j"].get<double>();
+  };
+  // Half of the step waits for hosts, which computes nothing.
+  EXPECT_NEAR(joules("simulate") / joules("estimate"), 1, 0.06);
+}
+
 TEST(SimulateModel, WhatCannotBeIsRefused) {
   EXPECT_EQ(run_cli({"simulate"}).err,
             "error: parallel-opt simulate: one model or one --work is needed (name it once)\n");

@@ -56,6 +56,10 @@ class MixedAgreement : public ::testing::Test {
     for (const Accelerator& rank : ranks) name += ' ' + rank.arch;
     EXPECT_NEAR(events.step_time_s / closed.cost.time_s(), 1, time) << name;
     EXPECT_NEAR(most / closed.cost.memory_bytes(), 1, 0.05) << name;
+    const Estimate estimate = mixed_estimate(closed, facts, ranks, l, p);
+    const double of_one_each = l.devices() / l.pipeline;
+    ASSERT_TRUE(events.energy_j && estimate.energy_j) << name;
+    EXPECT_NEAR(*events.energy_j * of_one_each / estimate.energy_j->value, 1, time) << name;
   }
 };
 
