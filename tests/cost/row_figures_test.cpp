@@ -58,7 +58,7 @@ TEST(RowFigures, HaveNoOtherUnitAndNoTwoMeanings) {
   EXPECT_FALSE(figure_in("1e400 s", "metric_iter_time_s"));
 }
 
-MeasuredRow row_of(const std::string& memory, const std::string& unit) {
+MeasuredRow row_of_memory(const std::string& memory, const std::string& unit) {
   const std::string text =
       "id,gpu,framework,peak_memory_gb,memory_unit,metric_iter_time_s\n"
       "a-1,A100,Megatron-LM," +
@@ -69,15 +69,16 @@ MeasuredRow row_of(const std::string& memory, const std::string& unit) {
 // Once each of these cells skipped its row.
 TEST(RowFigures, SayTheUnitOfMemoryUnlessItsColumnSaysAnother) {
   constexpr double kGibibyte = 1024.0 * 1024 * 1024;
-  EXPECT_EQ(row_of("74.5 GiB", "").row.peak_memory_bytes, 74.5 * kGibibyte);
-  EXPECT_EQ(row_of("80GB", "").row.peak_memory_bytes, 80e9);
-  EXPECT_EQ(row_of("74.5 GiB", "gib").row.peak_memory_bytes, 74.5 * kGibibyte);
-  EXPECT_EQ(row_of("80 GB", "GB as printed").row.peak_memory_bytes, 80e9);
-  EXPECT_EQ(row_of("74.5", "GiB").row.peak_memory_bytes, 74.5 * kGibibyte);
-  EXPECT_DOUBLE_EQ(row_of("80 GB", "").row.iteration_s.value(), 1.42);
-  EXPECT_EQ(row_of("74.5 GiB", "GB").unusable,
+  EXPECT_EQ(row_of_memory("74.5 GiB", "").row.peak_memory_bytes, 74.5 * kGibibyte);
+  EXPECT_EQ(row_of_memory("80GB", "").row.peak_memory_bytes, 80e9);
+  EXPECT_EQ(row_of_memory("74.5 GiB", "gib").row.peak_memory_bytes, 74.5 * kGibibyte);
+  EXPECT_EQ(row_of_memory("80 GB", "GB as printed").row.peak_memory_bytes, 80e9);
+  EXPECT_EQ(row_of_memory("74.5", "GiB").row.peak_memory_bytes, 74.5 * kGibibyte);
+  EXPECT_DOUBLE_EQ(row_of_memory("80 GB", "").row.iteration_s.value(), 1.42);
+  EXPECT_EQ(row_of_memory("74.5 GiB", "GB").unusable,
             "peak_memory_gb is in GiB, and memory_unit is \"GB\"");
-  EXPECT_EQ(row_of("97 %", "").unusable, "peak_memory_gb \"97 %\" is no number of at least 0");
+  EXPECT_EQ(row_of_memory("97 %", "").unusable,
+            "peak_memory_gb \"97 %\" is no number of at least 0");
 }
 
 }  // namespace
