@@ -202,10 +202,8 @@ std::string adapters_of_system(const std::string& text) {
     const char* name;
     const char* adapters;
   };
-  // The centres' own pages. NCCL used one of the four that Jean Zay's nodes of V100 have: its
-  // all-reduce of 4 GB moved 10.6 GB/s (validation/tables/SOURCES.md).
-  static constexpr auto kSystems = std::to_array<System>({{"jean ?zay", "Omni-Path"},
-                                                          {"perlmutter", "4x Slingshot-11"},
+  // The centres' own pages; those with one kind of accelerated node.
+  static constexpr auto kSystems = std::to_array<System>({{"perlmutter", "4x Slingshot-11"},
                                                           {"polaris", "2x Slingshot-11"},
                                                           {"alps", "4x Slingshot-11"},
                                                           {"frontier", "4x Slingshot-11"},
@@ -240,11 +238,14 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
     const std::optional<Named> named = first_name(part);
     if (named && named->count) return sold_as(*named, part, per_node, usual);
   }
+  // A fabric that nobody counts adapters of is that of the system which is named beside it.
+  if (const std::string adapters = adapters_of_system(text); !adapters.empty()) {
+    return network_by_text(adapters, per_node, usual);
+  }
   for (const std::string& part : parts) {
     if (const auto named = first_name(part)) return sold_as(*named, part, per_node, usual);
   }
-  const std::string adapters = adapters_of_system(text);
-  return adapters.empty() ? std::nullopt : network_by_text(adapters, per_node, usual);
+  return std::nullopt;
 }
 
 }  // namespace parallel_opt

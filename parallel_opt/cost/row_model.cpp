@@ -310,7 +310,10 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
   // Who splits operators or layers and names no software does what Megatron made usual; PyTorch's
   // own way of splitting them is torchtitan's.
   const bool splits = row.tp.value_or(1) > 1 || row.pp.value_or(1) > 1;
-  if (named != nullptr && named->name == "pytorch" && splits) named = find_stack("torchtitan");
+  if (named != nullptr && named->name == "pytorch" && splits) {
+    named = find_stack("torchtitan");
+    notes.emplace_back("stack torchtitan, whose way PyTorch splits operators or layers");
+  }
   // Forks of both run on Intel's accelerators through its compiler.
   const bool forks = named != nullptr && (named->name == "megatron-deepspeed" ||
                                           named->name == "megatron" || named->name == "deepspeed");

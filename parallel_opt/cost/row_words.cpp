@@ -36,13 +36,18 @@ std::optional<int> numbered(const std::string& text, const std::string& word) {
   return std::stoi(match[1]);
 }
 
-/// "12 of 48 layers", "1 of every 2", "12/48 blocks", "every other layer": the share of them.
+/// "12 of 48 layers", "1 of every 2", "12/48 blocks", "every other layer", "every 4th block": the
+/// share of them. "Every 4 layers" may be one of four, or all of them with a checkpoint at each
+/// fourth.
 std::optional<double> share_of_layers(const std::string& text) {
-  static const std::regex other(R"(every (other|second|2nd)\b)", std::regex::icase);
-  if (std::regex_search(text, other)) return 0.5;
+  static const std::regex every(
+      R"(every (?:(other|second)|([0-9]{1,4})(?:st|nd|rd|th)) (?:layer|block))", std::regex::icase);
   static const std::regex some(R"(([0-9]{1,6}) ?(?:/|(?:out )?of(?: every| the)?) ?([0-9]{1,6})\b)",
                                std::regex::icase);
   std::smatch match;
+  if (std::regex_search(text, match, every)) {
+    return match[1].matched ? 0.5 : 1 / std::max(1.0, std::stod(match[2]));
+  }
   if (!std::regex_search(text, match, some)) return std::nullopt;
   const double count = std::stod(match[1]), all = std::stod(match[2]);
   return all > 0 && count <= all ? std::optional(count / all) : std::nullopt;
@@ -95,12 +100,14 @@ std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
   // Megatron's method of the first layers of every stage; which says nothing without their number.
   const bool of_stages = !found.share && has_any(words, {"block"}) && !has_any(words, {"uniform"});
   if (of_stages && !has_any(words, {"everyblock", "allblock", "perblock"})) {
-    found.per_stage = first_number(text);
+    found.per_stage = has_any(words, {"every"}) ? std::nullopt : first_number(text);
     if (!found.per_stage) return std::nullopt;
   }
-  // "first 10 layers", "all but 4 layers": which are left, nothing here reads.
-  const bool counts = !found.share && !found.per_stage && !has_any(words, {"uniform"}) &&
-                      has_any(words, {"layer"}) && first_number(text);
+  // "first 10 layers", "full, all but 4", "full 12": which are left, nothing here reads.
+  static const std::regex some_full(R"(\bfull[\s,:(]*[0-9])", std::regex::icase);
+  const bool counts =
+      !found.share && !found.per_stage && !has_any(words, {"uniform"}) && first_number(text) &&
+      (has_any(words, {"layer", "allbut", "except"}) || std::regex_search(text, some_full));
   if (counts) return std::nullopt;
   const auto rule = rule_in_words(text);
   if (rule) found.rule = *rule;

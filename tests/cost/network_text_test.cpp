@@ -92,9 +92,10 @@ TEST(NetworkByText, NamesMeanWhatSuchAdaptersAreSoldAs) {
 TEST(NetworkByText, SystemsAreKnownByName) {
   EXPECT_EQ(rate("Perlmutter", 4), 25e9);
   EXPECT_EQ(rate("JUWELS Booster", 4, 8), 25e9);
-  EXPECT_EQ(rate("JeanZay", 4), 12.5e9 / 4);
+  EXPECT_EQ(rate("Slingshot-11 (Perlmutter)", 4), 25e9);
+  EXPECT_EQ(rate("JeanZay", 4), std::nullopt);  // its partitions have different adapters
   EXPECT_EQ(rate("Leonardo; 100 Gb/s per GPU", 4), 12.5e9);  // what is stated counts
-  EXPECT_EQ(rate("Leonardo, EDR", 4), 12.5e9 / 4);
+  EXPECT_EQ(rate("Leonardo, 2x EDR", 4), 2 * 12.5e9 / 4);
   EXPECT_EQ(rate("illuminated", 4), std::nullopt);
 }
 

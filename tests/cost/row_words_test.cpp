@@ -38,6 +38,8 @@ TEST(RowWords, SomeLayersMayBeComputedAgain) {
   EXPECT_EQ(share("selective, 3 out of 4 layers"), 0.75);
   EXPECT_EQ(share("checkpoint every other layer"), 0.5);
   EXPECT_EQ(share("1 of every 4"), 0.25);
+  EXPECT_EQ(share("every 4th block"), 0.25);
+  EXPECT_EQ(share("per-op SAC every other mm"), -1);  // torchtitan's, in every block
   EXPECT_EQ(share("full"), -1);
   EXPECT_EQ(share("uniform, 1"), -1);  // a checkpoint at every layer: all of them
   EXPECT_EQ(share("5 of 4 layers"), -2);
@@ -47,7 +49,9 @@ TEST(RowWords, SomeLayersMayBeComputedAgain) {
             (RecomputeWords{.rule = RecomputeRule::full, .per_stage = 5}));
   EXPECT_EQ(rule_of("uniform (num_layers=4)"), RecomputeRule::full);
   EXPECT_EQ(rule_of("selective (mla)"), RecomputeRule::selective);
-  for (const char* text : {"block", "first 10 layers full", "full except last 4 layers"}) {
+  for (const char* text :
+       {"block", "first 10 layers full", "full except last 4 layers", "full except last 4",
+        "full 12", "full (all but last 4)", "full, 12", "every 4 blocks", "every 4 layers"}) {
     EXPECT_EQ(recompute_in_words(text), std::nullopt) << text;  // of how many, or of which
   }
 }
