@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
+#include <ranges>
 #include <set>
 
 #include "parallel_opt/graph/alias.h"
@@ -55,6 +57,7 @@ class FactsReader {
   /// Of a block whose tensors are marked, or of a part of it.
   BlockFacts sum_of(const std::vector<OpId>& ops, double repeats);
   void mark_split(const std::vector<OpId>& ops);
+  std::set<OpId> before_attention(const std::vector<OpId>& ops) const;
   std::optional<Product> product_of(const Op& op) const;
   void add_product(const Op& op, OpId id, const OpWork& work, BlockFacts& facts);
   void add_router(const std::vector<OpId>& ops, BlockFacts& facts) const;
@@ -121,11 +124,33 @@ std::optional<Product> FactsReader::product_of(const Op& op) const {
   return product;
 }
 
+/// Products whose results attention reads, through operators that are none.
+std::set<OpId> FactsReader::before_attention(const std::vector<OpId>& ops) const {
+  std::set<OpId> found;
+  std::set<TensorId> wanted;
+  for (const OpId id : ops | std::views::reverse) {
+    const Op& op = graph_.op(id);
+    if (op.phase != Phase::forward) continue;
+    const OpClass c = op_class(graph_, op);
+    const bool attends =
+        c == OpClass::attention || (is_product(c) && !op.outputs.empty() && !weight_of(op).valid());
+    const bool read = std::ranges::any_of(
+        op.outputs, [&](TensorId out) { return out.valid() && wanted.contains(owner(out)); });
+    if (read && is_product(c) && !attends) found.insert(id);
+    if (!attends && (!read || is_product(c))) continue;
+    for (const Operand& operand : op.inputs) {
+      if (operand.tensor.valid()) wanted.insert(owner(operand.tensor));
+    }
+  }
+  return found;
+}
+
 /// Where a square weight stands in a block only what it reads tells: columns of another product, or
 /// the block's own width. What has been put together is whole, whatever it meets.
 void FactsReader::mark_split(const std::vector<OpId>& ops) {
   split_.clear();
   inner_.clear();
+  const std::set<OpId> before = before_attention(ops);
   std::set<TensorId> whole;
   double width = 0;
   for (const OpId id : ops) {
@@ -142,7 +167,7 @@ void FactsReader::mark_split(const std::vector<OpId>& ops) {
     bool completes = reads(whole);
     if (product) {
       if (width == 0) width = product->k;
-      completes = product->n == width && (product->k != width || splits);
+      completes = product->n == width && (product->k != width || splits) && !before.contains(id);
       splits = !completes;
       if (completes) inner_.insert(id);
     }

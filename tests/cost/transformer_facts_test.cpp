@@ -64,6 +64,21 @@ TEST(TransformerFacts, SquareWeightsAreToldByWhatTheyRead) {
             sides(gpt + ",experts=4,top_k=2,expert_ffn=96,gated=true"));
 }
 
+TEST(TransformerFacts, LatentAttentionExpandsColumnsWhateverTheirNumber) {
+  // Keys and values of 4 heads x (24 + 24), or of 4 x (8 + 8) = 64, the block's own width.
+  const auto inner = [](const std::string& sizes) {
+    const TransformerFacts facts = facts_of(
+        "layers=2,hidden=64,heads=4,vocab=100,seq=32,gated=true,"
+        "norm=rms,positions=rope,q_rank=32,kv_rank=16," +
+        sizes);
+    std::int64_t count = 0;
+    for (const Product& one : facts.blocks.at(0).products) count += one.side == ShardedSide::inner;
+    return count;
+  };
+  EXPECT_EQ(inner("nope_dim=24,rope_dim=8,value_dim=24"), 2);
+  EXPECT_EQ(inner("nope_dim=8,rope_dim=8,value_dim=8"), 2);
+}
+
 TEST(TransformerFacts, TensorParallelismSplitsWhatLiesBetweenColumnsAndRows) {
   // [korthikanti2022] without scores: of each token's h values in 2 bytes, two norms' operands and
   // results are every rank's; q, k, v, attention's result and the MLP's two of 4 h are split.
