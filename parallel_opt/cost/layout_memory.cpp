@@ -146,14 +146,12 @@ LayoutCost LayoutModel::held(const StageParameters& own, double blocks, bool hea
 /// Of the fullest of the first, an inner and the last stage.
 void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   const Kept kept = kept_of_blocks();
-  const double flying = in_flight();
   // A rank of DualPipe has a stage of either copy of the model: the first and the last together.
   const StageParameters opposite =
       two_copies() ? parameters_of(last_layers_, false, true) : StageParameters{};
   const bool both_ends = pipeline_ <= 1 || folds();
-  const bool less = keeps_less_each_stage();
   const LayoutCost first = held(parameters_of(first_layers_, true, both_ends) + opposite,
-                                first_layers_ * flying, both_ends || two_copies(), kept);
+                                first_layers_ * in_flight(), both_ends || two_copies(), kept);
   cost.first_stage_bytes = first.memory_bytes();
   cost.first_stage_unused = first.unused_bytes;
   if (pipeline_ <= 1) {
@@ -161,11 +159,10 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
     return;
   }
   const StageParameters between = parameters_of(inner_layers_, false, false);
-  const LayoutCost inner =
-      held(two_copies() ? between + between : between,
-           inner_layers_ * (less ? std::max(1.0, flying - 1) : flying), false, kept);
+  const LayoutCost inner = held(two_copies() ? between + between : between,
+                                inner_layers_ * in_flight_at(1), false, kept);
   const LayoutCost last = held(parameters_of(last_layers_, false, !folds()),
-                               last_layers_ * (less ? 1 : flying), !folds(), kept);
+                               last_layers_ * in_flight_at(pipeline_ - 1), !folds(), kept);
   const LayoutCost* fullest = first.memory_bytes() >= last.memory_bytes() ? &first : &last;
   if (pipeline_ > 2 && inner.memory_bytes() > fullest->memory_bytes()) fullest = &inner;
   cost.take_memory(*fullest);

@@ -112,6 +112,7 @@ class LayoutModel {
   double paired_layers(double stage) const noexcept;
   double most_inner_layers() const noexcept;
   double in_flight() const noexcept;
+  double in_flight_at(double rank) const noexcept;
   /// The last stage of 1F1B starts a backward as soon as it can. V shapes and those that run all
   /// forwards first hold as much everywhere, and so do ZB-H1 and ZB-H2: what later stages need not
   /// hold for their neighbours they hold for the weights' part that they put off.

@@ -129,4 +129,13 @@ double LayoutModel::in_flight() const noexcept {
   return std::min(m, p);
 }
 
+/// Of a rank of the pipeline. Each waits one micro-batch less for its first backward than the rank
+/// before, of interleaved stages two chunks.
+double LayoutModel::in_flight_at(double rank) const noexcept {
+  if (!keeps_less_each_stage()) return in_flight();
+  const double v = chunks(), m = std::max(1.0, l_.micro_batches);
+  const double first = v > 1 ? pipeline_ + (pipeline_ - 1) / v : pipeline_;
+  return std::min(m, std::max(1.0, first - rank * (v > 1 ? 2 / v : 1)));
+}
+
 }  // namespace parallel_opt

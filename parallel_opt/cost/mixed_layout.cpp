@@ -230,18 +230,14 @@ LayoutCost MixedPipeline::bill(std::size_t slow) const {
                                  .bubble_s = bubble_s(slow, send)});
 }
 
-/// Later ranks of 1F1B hold one micro-batch less each, of interleaved stages two of one stage.
 void MixedPipeline::add_memory(MixedCost& out) const {
-  const double flying = base_.in_flight(), chunks = base_.chunks();
-  const double less = base_.keeps_less_each_stage() ? (chunks > 1 ? 2 / chunks : 1) : 0;
   double fullest = -1, fullest_host = -1, host_bytes = 0;
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
     const Rank& rank = ranks_[r];
     const LayoutModel own = model(*rank.kind);
     // A rank of DualPipe has a stage of either copy; each holds its part of what is in flight.
-    const double in_flight = std::max(1.0, flying - less * double(r));
-    const LayoutCost held =
-        own.held(rank.own, rank.layers * in_flight, rank.of_head > 0, own.kept_of_blocks());
+    const LayoutCost held = own.held(rank.own, rank.layers * base_.in_flight_at(double(r)),
+                                     rank.of_head > 0, own.kept_of_blocks());
     if (r == 0) {
       out.cost.first_stage_bytes = held.memory_bytes();
       out.cost.first_stage_unused = held.unused_bytes;
