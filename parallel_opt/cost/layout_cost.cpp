@@ -112,10 +112,12 @@ LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& devic
 }
 
 /// `count` equal products in one launch: tiles of all are dealt to the multiprocessors together.
+/// Parts of tiles count as such, as kernels of other tiles fit other sizes: whole ones would halve
+/// the last wave's share where a row more begins a tile, and make more rows faster.
 double LayoutModel::product(double rows, double n, double k, double count,
                             double rate) const noexcept {
   if (rows <= 0 || n <= 0 || k <= 0) return 0;
-  const double tiles = count * std::ceil(rows / kTileRows) * std::ceil(n / kTileColumns);
+  const double tiles = count * std::max(1.0, rows / kTileRows) * std::max(1.0, n / kTileColumns);
   const double waves = std::max(1.0, tiles) / device_.units;
   const double arithmetic = 2 * rows * n / rate * (k + inner_half_) * (waves + p_.wave) / waves;
   const double moved = element_bytes() * (rows * k + n * k + rows * n) / memory_rate_;

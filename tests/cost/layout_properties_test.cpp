@@ -102,6 +102,21 @@ TEST(LayoutProperties, MoreOfAnythingIsNeverFasterNorSmaller) {
   }
 }
 
+TEST(LayoutProperties, ARowMoreIsNeverFaster) {
+  // Not where it begins another tile either.
+  for (const char* device : {"A100-SXM-80GB", "H100-SXM-80GB", "MI300X"}) {
+    const Accelerator one = *accelerator_of(*find_device(load_database(), device), "bf16");
+    for (const int tokens : {127, 128, 255, 256, 384, 512, 1024}) {
+      const auto seconds = [&](int sequence) {
+        return layout_cost(facts_at("layers=4,hidden=4096,heads=32,vocab=32000", sequence), one,
+                           *find_stack("megatron"), {}, layout_parameters())
+            .time_s();
+      };
+      EXPECT_GE(seconds(tokens + 1), seconds(tokens)) << device << ' ' << tokens;
+    }
+  }
+}
+
 TEST(LayoutProperties, EveryDegreeOfTensorDoesTheWholeArithmetic) {
   // Kernels cost nothing and the memory is endlessly fast: t ranks take a t-th each.
   Draws draws;
