@@ -113,6 +113,14 @@ void read_schedule(const Args& args, ParallelLayout& layout) {
   if (!args.has("virtual-stages") && *kind != ScheduleKind::dualpipe) {
     layout.virtual_stages = default_virtual_stages(*kind);
   }
+  if (*kind == ScheduleKind::dualpipe && layout.virtual_stages > 1) {
+    throw UsageError("--virtual-stages", "a rank of dualpipe has one stage of either copy",
+                     "leave it out, or choose dualpipe_v");
+  }
+  if (layout.pipeline <= 1) {  // there is nothing to schedule
+    layout.schedule = ScheduleKind::one_f_one_b;
+    layout.virtual_stages = 1;
+  }
 }
 
 /// Replicas and the ranks that shard them: --data counts replicas, --shard-degree the ranks of one,

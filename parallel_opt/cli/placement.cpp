@@ -123,7 +123,7 @@ PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout&
       throw UsageError(
           "--precision",
           "no faster products in fp8 are known of " + kinds_of(cluster, rank.of_cluster),
-          "choose bf16");
+          "choose a type of 16 bits");
     }
     out.devices.push_back(rank.device);
     out.smallest.push_back(smallest_of(cluster, rank.of_cluster));

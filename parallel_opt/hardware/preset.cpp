@@ -109,13 +109,19 @@ void add_to_equal(std::vector<DeviceCount>& parts) {
 
 bool is_cpu(const DeviceCount& part) { return part.record->kind == DeviceCategory::cpu; }
 
-/// The accelerators' usual host when there is one, else the processors'.
-const UsualHost* usual_host(const NodeGroup& group) {
+/// The accelerators' usual host when there is one, else the processors', and how many of them the
+/// node's devices would fill.
+struct HostShare {
+  const UsualHost* host = nullptr;
+  double share = 0;
+};
+
+HostShare usual_host(const NodeGroup& group) {
   for (const DeviceCount& part : group.devices) {
     const std::optional<UsualHost>& host = part.record->host;
-    if (host && part.count <= host->devices) return &*host;
+    if (host) return {&*host, double(part.count) / host->devices};
   }
-  return nullptr;
+  return {};
 }
 
 std::string source_of(const NodeGroup& group, const UsualHost& host) {
@@ -144,7 +150,7 @@ Node node_of(const NodeGroup& group) {
   }
   // Hosts are bought with about twice the memory of their devices.
   node.memory_bytes = within(std::max(2 * device_bytes, host_bytes), 0.5, Quality::assumed);
-  if (const UsualHost* host = usual_host(group)) {
+  if (const auto [host, share] = usual_host(group); host != nullptr && share <= 1) {
     node.sockets = node.numa_nodes = host->sockets;
     node.cores = host->cores;
     node.quality = worst(host->quality, Quality::database);
@@ -237,8 +243,10 @@ Reach reach_of(const NodeGroup& group) {
   if (group.adapters) {
     return {group.adapters->count, kAdapterShare * group.adapters->bytes_per_s};
   }
-  if (const UsualHost* host = usual_host(group)) {
-    Reach reach{host->adapters, kAdapterShare * host->adapter_bytes_per_s};
+  // Adapters come with devices: fewer or more of these have as many each.
+  if (const auto [host, share] = usual_host(group); host != nullptr) {
+    const double ports = std::max(1.0, std::round(share * host->adapters));
+    Reach reach{static_cast<int>(ports), kAdapterShare * host->adapter_bytes_per_s};
     reach.bytes_per_s.quality = worst(host->quality, Quality::database);
     return reach;
   }
@@ -392,7 +400,7 @@ Cluster preset_cluster(const std::string& spec) {
   bool assumed = false;
   for (const NodeGroup& group : groups) {
     ranges.push_back(add_nodes(group, "node", cluster));
-    const UsualHost* host = usual_host(group);
+    const UsualHost* host = usual_host(group).host;
     assumed = assumed || (host == nullptr && !group.adapters);
     if (host != nullptr) {
       std::string note =

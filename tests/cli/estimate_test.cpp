@@ -270,6 +270,16 @@ TEST(Estimate, CarbonFollowsFromTheZonesOfTheDevices) {
   EXPECT_LT(text.find("\ncarbon per step  "), text.find("\nitem "));
 }
 
+TEST(Estimate, WithoutAPipelineThereIsNothingToSchedule) {
+  const json plain = document({"--micro-batch", "1"})["step_time_s"];
+  for (const char* schedule : {"zb_h1", "zb_v", "looped_bfs", "gpipe"}) {
+    EXPECT_EQ(document({"--micro-batch", "1", "--schedule", schedule})["step_time_s"], plain)
+        << schedule;
+  }
+  EXPECT_THAT(estimate({"--pipeline", "2", "--schedule", "dualpipe", "--virtual-stages", "2"}).err,
+              HasSubstr("--virtual-stages: a rank of dualpipe has one stage of either copy"));
+}
+
 TEST(Estimate, TheLayoutIsToldWhole) {
   EXPECT_EQ(document({"--tensor", "2", "--pipeline", "2", "--data", "4", "--shard", "2",
                       "--shard-degree", "2", "--sequence-parallel", "--schedule", "zb_h1",
@@ -289,9 +299,9 @@ TEST(Estimate, RanksThatShardOneModelTakeAllDevicesThatAreLeft) {
 }
 
 TEST(Estimate, AnElementTypeThatTheDeviceDoesNotMultiplyIsRefused) {
-  EXPECT_EQ(
-      run_cli({"estimate", kModel, "--cluster", "8xA100-SXM-80GB", "--precision", "fp8"}).err,
-      "error: --precision: no faster products in fp8 are known of 8 A100-SXM-80GB (choose bf16)\n");
+  EXPECT_EQ(run_cli({"estimate", kModel, "--cluster", "8xA100-SXM-80GB", "--precision", "fp8"}).err,
+            "error: --precision: no faster products in fp8 are known of 8 A100-SXM-80GB (choose a "
+            "type of 16 bits)\n");
 }
 
 TEST(Estimate, ExpertsMayBeSpreadOverTensorRanks) {

@@ -243,5 +243,21 @@ TEST(Preset, PricesComeWithTheDevices) {
   EXPECT_FALSE(cluster.devices[2].usd_per_hour.has_value());  // nobody rents it in the database
 }
 
+TEST(Preset, AdaptersComeWithDevices) {
+  // As many per device, however many of them are said to share a node.
+  const auto each = [](const char* spec, double devices) {
+    for (const Network& network : preset_cluster(spec).networks) {
+      if (network.scope != NetworkScope::node) {
+        return network.ports * network.bytes_per_s.value / devices;
+      }
+    }
+    return 0.0;
+  };
+  EXPECT_DOUBLE_EQ(each("2n4xGB200", 4), each("2n8xGB200", 8));
+  EXPECT_DOUBLE_EQ(each("2n4xGB200", 4), each("2n72xGB200", 72));
+  EXPECT_DOUBLE_EQ(each("2n8xH100", 8), each("2n4xH100", 4));
+  EXPECT_DOUBLE_EQ(each("2n8xH100", 8), each("2n16xH100", 16));
+}
+
 }  // namespace
 }  // namespace parallel_opt
