@@ -41,7 +41,7 @@ function(po_add_tests module)
     ${module}_test
     TEST_PREFIX ${module}.
     DISCOVERY_MODE PRE_TEST
-    PROPERTIES TIMEOUT 120
+    PROPERTIES TIMEOUT 300
   )
 endfunction()
 
