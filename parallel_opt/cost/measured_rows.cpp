@@ -253,8 +253,9 @@ class RowsById {
     const std::string stated = id;
     bool fresh = places_.emplace(id, rows.size()).second;
     if (!fresh) note_repeat(raw);
-    for (int count = 2; !fresh; ++count) {
-      id = stated + " (" + std::to_string(count) + ")";
+    while (!fresh) {
+      id =
+          stated + " (" + std::to_string(++last_number_.try_emplace(stated, 1).first->second) + ")";
       fresh = places_.emplace(id, rows.size()).second;
     }
     rows.push_back(std::move(raw));
@@ -283,7 +284,7 @@ class RowsById {
     }
   }
 
-  std::map<std::string, std::size_t> places_;
+  std::map<std::string, std::size_t> places_, last_number_;
   std::size_t unnamed_ = 0, repeated_ = 0;
   std::string examples_;
 };
