@@ -53,6 +53,9 @@ std::optional<double> adapters(const std::string& before, const std::string& beh
                                "$");
   static const std::regex counted(std::string(R"(^[\s-]*)") + kAdapterWords +
                                   R"(\b(?:hcas|nics|adapters|ports|rails)\b)");
+  // "HDR 200 Gb/s, 4 per node"; devices of a node are no longer in the text.
+  static const std::regex of_node(
+      R"(^[\s,;(-]*(?:[a-z-]+[\s,;(-]+){0,3}([0-9]{1,3})\s*(?:per|/|a|each)[ -]*(?:node|host|server|machine))");
   std::smatch match;
   if (std::regex_search(before, match, in_front)) return count_of(match[1], match[2]);
   if (std::regex_search(before, match, bare) && std::regex_search(behind, counted)) {
@@ -61,6 +64,7 @@ std::optional<double> adapters(const std::string& before, const std::string& beh
   if (std::regex_search(behind, match, after)) {
     return stated_number(match[1].matched ? match[1] : match[2]).value_or(0);
   }
+  if (std::regex_search(behind, match, of_node)) return stated_number(match[1]).value_or(0);
   return std::nullopt;
 }
 
@@ -227,7 +231,10 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
       R"((gpus?|devices?|accelerators?|chips?|cards?|ranks?) *(per|/|a|each)[ -]*(node|host|server|machine))",
       std::regex::icase);
   constexpr double kMostOfOne = 100e9;  // bytes per second of one adapter: more is a node's
-  const std::string plain = std::regex_replace(text, devices_of_node, "");
+  // "10 Gigabit Ethernet", "200 Gigabits/s".
+  static const std::regex spelt(R"(\bgigabits?\b(?: ?(?:/ ?s|per second))?)", std::regex::icase);
+  const std::string plain =
+      std::regex_replace(std::regex_replace(text, spelt, "Gbit"), devices_of_node, "");
   const std::vector<std::string> parts = split(plain, ';');
   for (const std::string& part : parts) {
     if (const std::optional<Stated> found = first_rate(part)) {

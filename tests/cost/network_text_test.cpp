@@ -108,6 +108,15 @@ TEST(NetworkByText, ARateBehindANameIsOneAdapters) {
   EXPECT_EQ(rate("PCIe 4 200 Gb/s InfiniBand", 8), 25e9);  // 4 counts nothing
 }
 
+TEST(NetworkByText, AdaptersOfANodeMayBeCountedBehind) {
+  EXPECT_EQ(rate("HDR 200Gb/s, 4 per node", 8), 12.5e9);
+  EXPECT_EQ(rate("200 Gb/s InfiniBand (4 per node)", 8), 12.5e9);
+  EXPECT_EQ(rate("200 Gb/s InfiniBand, 8 GPUs per node", 8), 25e9);  // those are devices
+  EXPECT_EQ(rate("10 Gigabit Ethernet", 8), 1.25e9);
+  EXPECT_EQ(rate("200 Gigabits/s", 8), 25e9);
+  EXPECT_EQ(rate("40 Gigabit InfiniBand per node", 8), 5e9 / 8);
+}
+
 TEST(NetworkByText, TellsWhatANameWasTakenFor) {
   const auto taken = [](const char* text, double usual) {
     return network_by_text(text, 8, {usual}).value_or(NetworkWords{}).taken;
