@@ -70,6 +70,10 @@ std::string lower_case(std::string text) {
   return text;
 }
 
+bool mentions(const std::string& text, std::string_view word) {
+  return lower_case(text).find(word) != std::string::npos;
+}
+
 int edit_distance(std::string_view a, std::string_view b) {
   const std::size_t width = b.size() + 1;
   std::vector<int> before(width), last(width), now(width);

@@ -17,6 +17,8 @@ std::vector<std::string> split(std::string_view text, char separator);
 std::string_view trim(std::string_view text);
 /// ASCII letters made small, every other byte as it is.
 std::string lower_case(std::string text);
+/// Whether a text has a word, given in small letters, anywhere and in any case.
+bool mentions(const std::string& text, std::string_view word);
 
 /// Optimal-string-alignment edit distance: insert, delete, replace, swap neighbours.
 int edit_distance(std::string_view a, std::string_view b);

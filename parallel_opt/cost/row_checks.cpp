@@ -168,8 +168,7 @@ void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& o
                         " joins two of the " + std::to_string(std::int64_t(per_node)) +
                         " in a node");
   }
-  const bool in_racks = record.arch.starts_with("Grace-Blackwell") &&
-                        lower_case(row.gpu).find("nvl72") == std::string::npos;
+  const bool in_racks = record.arch.starts_with("Grace-Blackwell") && !mentions(row.gpu, "nvl72");
   if (in_racks && !row.gpus_per_node && out.layout.devices() > per_node) {
     out.notes.push_back("nodes of " + std::to_string(std::int64_t(per_node)) +
                         ", not a rack of 72 " + record.name + ", as gpus_per_node is blank");

@@ -11,17 +11,13 @@
 namespace parallel_opt {
 namespace {
 
-bool says(const std::string& text, std::string_view word) {
-  return lower_case(text).find(word) != std::string::npos;
-}
-
 /// In a node of `per_node` devices, as the usual machine has them for its own.
 UsualNetwork usual_network(const DeviceRecord& record, double per_node) {
   UsualNetwork usual;
   if (!record.host || record.host->adapter_bytes_per_s <= 0) return usual;
   usual.adapters = per_node * record.host->adapters / (record.host->devices * dies_of(record));
   const auto source = record.sources.find(record.host->source);
-  if (source != record.sources.end() && says(source->second, "slingshot")) {
+  if (source != record.sources.end() && mentions(source->second, "slingshot")) {
     usual.fabric = "slingshot";
   }
   return usual;
@@ -33,8 +29,8 @@ UsualNetwork usual_network(const DeviceRecord& record, double per_node) {
 bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
   Surroundings around;
   around.per_node = row.gpus_per_node;
-  if (!around.per_node && says(row.gpu, "nvl72")) around.per_node = 72;
-  if (!around.per_node && says(row.gpu, "dgx-2")) around.per_node = 16;
+  if (!around.per_node && mentions(row.gpu, "nvl72")) around.per_node = 72;
+  if (!around.per_node && mentions(row.gpu, "dgx-2")) around.per_node = 16;
   const int dies = dies_of(record);
   if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
   const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
@@ -42,7 +38,7 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   if (out.network) around.network_bytes_per_s = out.network->bytes_per_s;
   const std::string type = element_type_in_words(row.dtype).value_or("");
   const auto device =
-      accelerator_of(record, type + (says(row.dtype, "rowwise") ? " rowwise" : ""), around);
+      accelerator_of(record, type + (mentions(row.dtype, "rowwise") ? " rowwise" : ""), around);
   if (!device) return false;
   out.device = *device;
   if (dies < 2) return true;

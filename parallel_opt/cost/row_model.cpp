@@ -28,10 +28,6 @@ namespace {
 /// Megatron-DeepSpeed, data/stacks/megatron-deepspeed.json).
 constexpr double kDriverBytes = 2.2e9;
 
-bool has(const std::string& text, std::string_view word) {
-  return lower_case(text).find(word) != std::string::npos;
-}
-
 /// Shapes of models that tables name without printing their dimensions.
 struct KnownModel {
   std::string word;  ///< of the model's name, lower case
@@ -130,7 +126,7 @@ const KnownModel* known_model(const TrainingRow& row) {
 bool is_llama_like(const TrainingRow& row) {
   for (const char* word : {"llama", "qwen", "mistral", "mixtral", "gemma", "internlm", "deepseek",
                            "kimi", "gpt oss", "gpt-oss", "nemotron", "yi-", "phi"}) {
-    if (has(row.model_name, word)) return true;
+    if (mentions(row.model_name, word)) return true;
   }
   return false;
 }
@@ -257,12 +253,13 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
       R"(uncompiled|(no|not|without) (torch\.)?compil|compil\w{0,8}[ =:]{1,3}(off|false|no\b))",
       std::regex::icase);
   const bool denies = std::regex_search(row.notes, not_compiled);
-  const bool says_compile = !denies && (has(row.notes, "compile") || has(row.framework, "compile"));
+  const bool says_compile =
+      !denies && (mentions(row.notes, "compile") || mentions(row.framework, "compile"));
   const auto parts = split(row.notes, ';');
   const bool lists_fsdp = std::ranges::any_of(
       parts, [](const auto& part) { return lower_case(std::string(trim(part))) == "fsdp"; });
-  const bool lists_no_compile = has(row.framework, "torchtitan") && lists_fsdp;
-  if (says_compile || denies || lists_no_compile || has(row.notes, "eager")) {
+  const bool lists_no_compile = mentions(row.framework, "torchtitan") && lists_fsdp;
+  if (says_compile || denies || lists_no_compile || mentions(row.notes, "eager")) {
     stack.fused_operators = says_compile;
     stack.eager_host = !says_compile;
   }
@@ -270,7 +267,7 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
 
 /// What the notes say that departs from a stack's way.
 void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
-  const auto says = [&](std::string_view words) { return has(row.notes, words); };
+  const auto says = [&](std::string_view words) { return mentions(row.notes, words); };
   if (says_fused && stack.attention == AttentionFamily::unfused) {
     stack.attention = AttentionFamily::flash;
   }
@@ -328,10 +325,12 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
   read_compilation(row, stack);
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
-  const bool says_fused = (has(row.notes, "flash") || has(row.notes, "fused attention")) &&
-                          !has(row.notes, "unfused attention");
+  const bool says_fused =
+      (mentions(row.notes, "flash") || mentions(row.notes, "fused attention")) &&
+      !mentions(row.notes, "unfused attention");
   const bool newer = is_llama_like(row) || row.kv_heads.value_or(1e9) < row.heads.value_or(0) ||
-                     says_fused || has(row.framework, "flash") || has(row.framework, "xformers");
+                     says_fused || mentions(row.framework, "flash") ||
+                     mentions(row.framework, "xformers");
   const bool before = arch == "Volta" || (arch == "Ampere" && !newer);
   if (stack.name == "megatron" && before && !says_fused) {
     stack.attention = AttentionFamily::unfused;
@@ -341,7 +340,7 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
   // Volta a row says.
   if (arch == "Volta" && !says_fused) stack.attention = AttentionFamily::unfused;
   // On Ascend MC2's kernels alone run products beside their collectives; MindSpeed has them off.
-  if (arch == "Da Vinci" && !has(row.notes, "mc2")) stack.overlaps_tensor = false;
+  if (arch == "Da Vinci" && !mentions(row.notes, "mc2")) stack.overlaps_tensor = false;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
   read_notes(row, says_fused, stack);
   return stack;
@@ -360,7 +359,7 @@ std::string fill_schedule(const TrainingRow& row, RowCase& out) {
     l.schedule = *implied;
   }
   const bool interleaved =
-      l.schedule == ScheduleKind::interleaved_1f1b || has(row.notes, "interleaved");
+      l.schedule == ScheduleKind::interleaved_1f1b || mentions(row.notes, "interleaved");
   if (!row.vp && l.pipeline > 1 && interleaved) {
     l.virtual_stages = 2;
     out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");
@@ -377,7 +376,7 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   const std::string type = element_type_in_words(row.dtype).value_or("");
   if (type == "fp32" || type == "tf32") l.element_bytes = 4;
-  l.pure_half = has(row.dtype, "pure");
+  l.pure_half = mentions(row.dtype, "pure");
   l.shard = out.stack.shard;
   const std::string shares = row.fsdp_zero.empty() ? sharding_named(row.framework) : row.fsdp_zero;
   if (!shares.empty()) {
@@ -398,9 +397,9 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   }
   l.recompute = out.stack.recompute;
   if (!row.recompute.empty()) {
-    const auto found = recompute_in_words(row.recompute);
-    if (!found) return not_understood("recompute", row.recompute);
-    l.recompute = found->rule;
+    out.recompute = recompute_in_words(row.recompute);
+    if (!out.recompute) return not_understood("recompute", row.recompute);
+    l.recompute = out.recompute->rule;
   }
   l.sequence_parallel = out.stack.sequence_parallel && l.tensor > 1;
   if (!row.sequence_parallel.empty()) {
@@ -452,14 +451,14 @@ void settle(const TrainingRow& row, RowCase& out) {
     const double on_host = keep_products(*kept, *out.facts, out.stack);
     if (row.offload.empty()) l.offload.activations = std::max(l.offload.activations, on_host);
   }
-  recompute_some_layers(row, out);
+  recompute_some_layers(out);
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
   double experts = 0;
   for (const BlockFacts& block : out.facts->blocks) {
     for (const Product& one : block.products) experts = std::max(experts, one.experts);
   }
-  if (!row.ep && experts > 1 && has(row.framework, "deepep")) {
+  if (!row.ep && experts > 1 && mentions(row.framework, "deepep")) {
     l.expert = int(std::min<double>(experts, l.data));
   }
 }
@@ -468,8 +467,8 @@ void settle(const TrainingRow& row, RowCase& out) {
 
 std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (std::string other = other_work(row); !other.empty()) return other;
-  if (has(row.workload, "lora")) return "workload 'lora': frozen weights have no gradients";
-  if (has(row.workload, "sft")) {
+  if (mentions(row.workload, "lora")) return "workload 'lora': frozen weights have no gradients";
+  if (mentions(row.workload, "sft")) {
     return "workload 'sft': how full the packed sequences are is not stated";
   }
   if (!row.dtype.empty() && !element_type_in_words(row.dtype)) {

@@ -8,6 +8,7 @@
 
 #include "parallel_opt/cost/layout_cost.h"
 #include "parallel_opt/cost/network_text.h"
+#include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/cost/training_row.h"
 
 namespace parallel_opt {
@@ -19,7 +20,8 @@ struct RowCase {
   Accelerator device;
   SoftwareStack stack;  ///< with what the row's notes say of it
   ParallelLayout layout;
-  std::optional<NetworkWords> network;  ///< as the row states it
+  std::optional<NetworkWords> network;      ///< as the row states it
+  std::optional<RecomputeWords> recompute;  ///< likewise
   bool least_stage = false;        ///< of ZeRO no stage is stated: the lowest with which it fits
   bool may_recompute = false;      ///< what is computed again is not stated
   std::vector<std::string> notes;  ///< what was taken where the row says nothing, or nothing known

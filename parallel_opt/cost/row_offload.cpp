@@ -9,10 +9,6 @@
 namespace parallel_opt {
 namespace {
 
-bool says(const std::string& text, std::string_view word) {
-  return lower_case(text).find(word) != std::string::npos;
-}
-
 /// The value behind a switch of the notes; empty: it is not there.
 std::optional<bool> switch_of(const std::string& notes, const char* name) {
   const std::regex pattern(std::string(name) + R"(['"]?[ =:]{1,3}(true|false|yes|no|y|n|on|off)\b)",
@@ -31,9 +27,9 @@ void read_switches(const std::string& notes, Offload& off) {
     off.fetched = *on;
   }
   if (const auto on = switch_of(notes, "parameter_memory_host_offload")) off.parameters = *on;
-  if (says(notes, "optimizer states on the host")) off.optimizer = 1;
-  if (says(notes, "parameters on the host")) off.parameters = true;
-  if (says(notes, "kept tensors go to the host")) off.activations = 1;
+  if (mentions(notes, "optimizer states on the host")) off.optimizer = 1;
+  if (mentions(notes, "parameters on the host")) off.parameters = true;
+  if (mentions(notes, "kept tensors go to the host")) off.activations = 1;
 }
 
 }  // namespace
@@ -41,11 +37,11 @@ void read_switches(const std::string& notes, Offload& off) {
 std::optional<Offload> offload_in_words(const std::string& text) {
   if (const auto on = switch_in_words(text); on && !*on) return Offload{};
   Offload off;
-  const bool all = says(text, "full");
-  if (all || says(text, "optim")) off.optimizer = 1;
-  if (all || says(text, "param") || says(text, "weight")) off.parameters = true;
-  if (says(text, "activ") || says(text, "kept tensors")) off.activations = 1;
-  off.fetched = says(text, "memory_host_offload") && off.optimizer > 0;
+  const bool all = mentions(text, "full");
+  if (all || mentions(text, "optim")) off.optimizer = 1;
+  if (all || mentions(text, "param") || mentions(text, "weight")) off.parameters = true;
+  if (mentions(text, "activ") || mentions(text, "kept tensors")) off.activations = 1;
+  off.fetched = mentions(text, "memory_host_offload") && off.optimizer > 0;
   return off.any() ? std::optional(off) : std::nullopt;
 }
 
@@ -58,15 +54,15 @@ RowOffload offload_of(const TrainingRow& row) {
     off = stated.value_or(Offload{});
     return found;
   }
-  if (says(row.framework, "offload")) {
+  if (mentions(row.framework, "offload")) {
     off = offload_in_words(row.framework).value_or(Offload{.optimizer = 1});
   }
-  if (says(row.fsdp_zero, "offload")) {
+  if (mentions(row.fsdp_zero, "offload")) {
     off.optimizer = 1;
     const auto sharding = sharding_in_words(row.fsdp_zero);
-    off.parameters = sharding && sharding->stage == 3 && !says(row.fsdp_zero, "optim");
+    off.parameters = sharding && sharding->stage == 3 && !mentions(row.fsdp_zero, "optim");
   }
-  if (says(row.recompute, "offload") && !kept_in_words(row.recompute)) off.activations = 1;
+  if (mentions(row.recompute, "offload") && !kept_in_words(row.recompute)) off.activations = 1;
   read_switches(row.notes, off);
   return found;
 }

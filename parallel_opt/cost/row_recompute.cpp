@@ -3,17 +3,14 @@
 #include <algorithm>
 #include <utility>
 
-#include "parallel_opt/cost/row_words.h"
-
 namespace parallel_opt {
 
-void recompute_some_layers(const TrainingRow& row, RowCase& out) {
-  const auto found = recompute_in_words(row.recompute);
-  if (row.recompute.empty() || !found) return;
-  double share = found->share.value_or(1);
-  if (found->per_stage) {
+void recompute_some_layers(RowCase& out) {
+  if (!out.recompute) return;
+  double share = out.recompute->share.value_or(1);
+  if (out.recompute->per_stage) {
     const double stages = double(out.layout.pipeline) * std::max(1, out.layout.virtual_stages);
-    share = *found->per_stage * stages / out.facts->layers();
+    share = *out.recompute->per_stage * stages / out.facts->layers();
   }
   if (share >= 1) return;
   TransformerFacts facts = *out.facts;

@@ -27,6 +27,13 @@ TEST(Text, LowerCaseLeavesWhatIsNoCapitalLetter) {
   EXPECT_EQ(lower_case(""), "");
 }
 
+TEST(Text, MentionsFindsAWordInAnyCase) {
+  EXPECT_TRUE(mentions("8x GB300-NVL72", "nvl72"));
+  EXPECT_TRUE(mentions("offload", "offload"));
+  EXPECT_FALSE(mentions("off load", "offload"));
+  EXPECT_FALSE(mentions("", "a"));
+}
+
 TEST(Text, EditDistanceCountsSingleEdits) {
   EXPECT_EQ(edit_distance("", "abc"), 3);
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3);  // k->s, e->i, +g
