@@ -6,7 +6,7 @@
 DIR holds training.csv, memory.csv and infeasible.csv. Writes data/cost/layout.json. With --check
 it writes nothing and prints the fit's and the left-out sources' errors. Parameters are the most
 probable ones under the stated priors and a robust loss; a source weighs by its rows to the power
-0.7, so that a sweep of a thousand near copies does not decide alone. Same input, same bytes.
+0.75, so that a sweep of a thousand near copies does not decide alone. Same input, same bytes.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def put(parameters: dict[str, Any], name: str, value: float) -> None:
         parameters[head] = value
 
 
-def weights(rows: Rows, mask: np.ndarray, power: float = 0.7) -> np.ndarray:
+def weights(rows: Rows, mask: np.ndarray, power: float = 0.75) -> np.ndarray:
     """Of rows, so that a source weighs as its rows to ``power``."""
     weight = np.zeros(len(rows.source))
     for source in dict.fromkeys(rows.source):
