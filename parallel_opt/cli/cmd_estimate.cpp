@@ -239,6 +239,7 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
   tell_what_says_nothing(args, stated.layout, console);
   const PlacedLayout placed = place(cluster, job, stated.layout);
+  for (const std::string& note : placed.notes) console.log("note: " + note);
   EstimateDocument document;
   document.devices_used = int(stated.layout.devices());
   document.stack = stated.stack->name;

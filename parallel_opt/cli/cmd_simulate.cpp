@@ -149,6 +149,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   const ParallelLayout& l = stated.layout;
   const ScheduleKind kind = l.schedule;
   const PlacedLayout placed = place(cluster, job, l);
+  for (const std::string& note : placed.notes) console.log("note: " + note);
   const std::vector<Accelerator>& ranks = placed.devices;
   AskedStep asked;
   asked.where = model;

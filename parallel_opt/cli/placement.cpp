@@ -98,6 +98,28 @@ void refuse_bf16(const Cluster& cluster, const std::vector<RankDevices>& ranks) 
   }
 }
 
+/// Of every kind that runs something.
+std::vector<std::string> notes_of(const Cluster& cluster, const std::vector<RankDevices>& ranks,
+                                  Precision precision) {
+  double used = 0, per_node = 1;
+  std::set<std::string, std::less<>> names;
+  for (const RankDevices& rank : ranks) {
+    for (const std::size_t i : rank.of_cluster) names.insert(cluster.devices[i].name);
+    used += double(rank.of_cluster.size());
+    per_node = std::max(per_node, rank.device.per_node);
+  }
+  std::vector<std::string> notes;
+  for (const std::string& name : names) {
+    const DeviceRecord* record = find_device(load_database(), name);
+    if (record == nullptr) continue;
+    for (std::string& note :
+         stand_ins(*record, std::string(name_of(precision)), used > 1 ? per_node : 1)) {
+      notes.push_back(std::move(note));
+    }
+  }
+  return notes;
+}
+
 double mean_price(const Cluster& cluster, const std::vector<RankDevices>& ranks) {
   double sum = 0, count = 0;
   for (const RankDevices& rank : ranks) {
@@ -133,6 +155,7 @@ PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout&
     own = own > 0 ? std::min(own, limit) : limit;
   }
   out.words = words_of(cluster, ranks, layout);
+  out.notes = notes_of(cluster, ranks, job.precision);
   out.network = assumed_network(cluster, out.devices, layout);
   out.usd_per_hour = mean_price(cluster, ranks);
   return out;

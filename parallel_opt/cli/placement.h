@@ -13,6 +13,7 @@ struct PlacedLayout {
   std::vector<Accelerator> devices;   ///< by rank of the pipeline
   std::vector<std::string> smallest;  ///< by rank: the kind of least memory among its devices
   std::vector<std::string> words;     ///< who runs on which kind; empty where there is one kind
+  std::vector<std::string> notes;     ///< which rates and links count instead of unknown ones
   std::string network;                ///< assumed between its nodes; empty: stated, or not needed
   double usd_per_hour = 0;            ///< of one device, the mean; 0: not known of all
 };

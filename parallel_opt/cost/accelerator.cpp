@@ -271,6 +271,24 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   return device;
 }
 
+std::vector<std::string> stand_ins(const DeviceRecord& record, const std::string& dtype,
+                                   double per_node) {
+  std::vector<std::string> notes;
+  const bool whole = dtype.find("fp32") != std::string::npos;
+  if (whole && !record.flops_per_s.contains("fp32")) {
+    notes.push_back("products of " + record.name + " as fast as in 16 bits, as no rate in " +
+                    dtype + " is known");
+  }
+  const DeviceLink* of_two = neighbour_link(record);
+  const DeviceLink* of_all = neighbour_link(record, per_node);
+  if (of_two != of_all) {
+    notes.push_back("links of " + record.name + " are " + (of_all ? of_all->type : "not known") +
+                    ", as its " + of_two->type + " joins two of the " +
+                    std::to_string(std::int64_t(per_node)) + " in a node");
+  }
+  return notes;
+}
+
 void keep_one_die(int dies, Accelerator& package) {
   for (double* part :
        {&package.flops_per_s, &package.half_flops_per_s, &package.bytes_per_s, &package.units,

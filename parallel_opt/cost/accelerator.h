@@ -21,6 +21,11 @@ struct Surroundings {
 std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std::string& dtype,
                                           const Surroundings& around = {});
 
+/// In words: that no rate of `dtype` is known and which counts instead; that links join pairs of
+/// the `per_node` devices only, so that others do.
+std::vector<std::string> stand_ins(const DeviceRecord& record, const std::string& dtype,
+                                   double per_node);
+
 /// Rates of one of a package's dies: drivers and frameworks show each as a device.
 void keep_one_die(int dies, Accelerator& package);
 

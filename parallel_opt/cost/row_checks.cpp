@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/hardware/preset.h"
 
@@ -162,12 +163,9 @@ void note_memory(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
 void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
   note_memory(row, record, out);
   const double per_node = out.device.per_node;
-  const DeviceLink* of_two = neighbour_link(record);
-  if (of_two != neighbour_link(record, per_node) && out.layout.devices() > 1) {
-    out.notes.push_back("links of " + record.name + " are PCIe, as its " + of_two->type +
-                        " joins two of the " + std::to_string(std::int64_t(per_node)) +
-                        " in a node");
-  }
+  const std::string type = element_type_in_words(row.dtype).value_or("");
+  const double met = out.layout.devices() > 1 ? per_node : 1;
+  for (std::string& note : stand_ins(record, type, met)) out.notes.push_back(std::move(note));
   const bool in_racks = record.arch.starts_with("Grace-Blackwell") && !mentions(row.gpu, "nvl72");
   if (in_racks && !row.gpus_per_node && out.layout.devices() > per_node) {
     out.notes.push_back("nodes of " + std::to_string(std::int64_t(per_node)) +

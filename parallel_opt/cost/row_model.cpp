@@ -346,6 +346,24 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
   return stack;
 }
 
+/// Schedules that say themselves how many stages a rank has, where `vp` says something else.
+void drop_contrary_stages(const TrainingRow& row, RowCase& out) {
+  ParallelLayout& l = out.layout;
+  const bool takes_several = l.schedule == ScheduleKind::one_f_one_b ||
+                             l.schedule == ScheduleKind::interleaved_1f1b ||
+                             l.schedule == ScheduleKind::looped_bfs;
+  const int own = is_folded(l.schedule) ? 2 : 1;
+  const int stated = l.virtual_stages;
+  l.virtual_stages = takes_several ? stated : own;
+  // Some count the two copies of a rank under DualPipe.
+  const bool agrees =
+      stated <= 1 || stated == own || (l.schedule == ScheduleKind::dualpipe && stated == 2);
+  if (takes_several || agrees || l.pipeline == 1) return;
+  out.notes.push_back("vp = " + std::to_string(stated) + " counts for nothing, as a rank of " +
+                      std::string(name_of(l.schedule)) + " has " +
+                      (own == 1 ? "one stage" : "two stages"));
+}
+
 /// Of the column, else of the notes or the framework's name; or what is wrong with it.
 std::string fill_schedule(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
@@ -364,6 +382,7 @@ std::string fill_schedule(const TrainingRow& row, RowCase& out) {
     l.virtual_stages = 2;
     out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");
   }
+  drop_contrary_stages(row, out);
   return "";
 }
 

@@ -246,6 +246,17 @@ TEST(Estimate, RefusesBf16WhereNoDeviceMultipliesIt) {
   EXPECT_EQ(estimate({}, "8xV100-SXM-32GB").code, 0);
 }
 
+TEST(Estimate, SaysWhatStandsInForUnknownRatesAndLinks) {
+  const std::vector<std::string> fp32 = {"--precision", "fp32"};
+  EXPECT_THAT(estimate(fp32, "8xGaudi2").err,
+              HasSubstr("note: products of Gaudi2 as fast as in 16 bits"));
+  EXPECT_EQ(estimate(fp32, "8xA100-SXM-40GB").err, "");
+  const std::string bridge = "note: links of A100-PCIe-80GB are PCIe4x16, as its NVLink3-bridge";
+  EXPECT_THAT(estimate({"--tensor", "2"}, "4xA100-PCIe-80GB").err, HasSubstr(bridge));
+  EXPECT_EQ(estimate({"--tensor", "2"}, "2xA100-PCIe-80GB").err, "");
+  EXPECT_EQ(estimate({}, "1xA100-PCIe-80GB").err, "");
+}
+
 TEST(Estimate, SaysThatRanksOnCoresUseOneNode) {
   const std::vector<std::string> flags = {"--global-batch", "8", "--data", "4"};
   const CliRun four = estimate(flags, "4n1xEPYC-7742"), one = estimate(flags, "1xEPYC-7742");

@@ -152,6 +152,29 @@ TEST(RowNotes, NameTheVirtualStagesThatAreAssumed) {
   EXPECT_EQ(told(), 1);
 }
 
+TEST(RowNotes, NameVirtualStagesThatTheScheduleContradicts) {
+  TrainingRow row = llama_row("Megatron-LM");
+  row.gpus = row.pp = 4;
+  row.dp = 1;
+  const auto told = [&](const std::string& schedule, double stages) {
+    row.schedule = schedule;
+    row.vp = stages;
+    const std::vector<std::string> notes = testing::case_of(row).notes;
+    const auto says = [](const std::string& note) { return note.starts_with("vp = "); };
+    const auto found = std::ranges::find_if(notes, says);
+    return found == notes.end() ? std::string() : *found;
+  };
+  EXPECT_EQ(told("ZB-H1", 2), "vp = 2 counts for nothing, as a rank of zb_h1 has one stage");
+  EXPECT_EQ(testing::case_of(row).layout.virtual_stages, 1);
+  EXPECT_EQ(told("ZB-V", 3), "vp = 3 counts for nothing, as a rank of zb_v has two stages");
+  EXPECT_EQ(testing::case_of(row).layout.virtual_stages, 2);
+  EXPECT_EQ(told("ZB-V", 2), "");
+  EXPECT_EQ(told("DualPipe", 2), "");  // of either copy one
+  EXPECT_EQ(told("1F1B", 2), "");
+  EXPECT_EQ(told("looped BFS", 4), "");
+  EXPECT_EQ(testing::case_of(row).layout.virtual_stages, 4);
+}
+
 TEST(RowNotes, NameTheNetworkThatIsAssumed) {
   TrainingRow row = llama_row("Megatron-LM");
   const auto notes_of_network = [&] {
@@ -209,6 +232,21 @@ TEST(RowNotes, NameTheNodesOfDevicesThatAreBoughtInRacks) {
   EXPECT_EQ(nodes(), "");
 }
 
+TEST(RowNotes, NameTheRateThatStandsIn) {
+  TrainingRow row = llama_row("Megatron-LM");
+  row.gpu = "Gaudi2";
+  const auto told = [&](const std::string& type) {
+    row.dtype = type;
+    return std::ranges::count(testing::case_of(row).notes,
+                              "products of Gaudi2 as fast as in 16 bits, as no rate in fp32 is "
+                              "known");
+  };
+  EXPECT_EQ(told("fp32"), 1);
+  EXPECT_EQ(told("bf16"), 0);
+  row.gpu = "A100-SXM-80GB";
+  EXPECT_EQ(told("fp32"), 0);
+}
+
 TEST(RowNotes, BridgesJoinTwoBoardsOfANode) {
   TrainingRow row = llama_row("Megatron-LM");
   row.gpu = "A100-PCIe-80GB";
@@ -216,7 +254,7 @@ TEST(RowNotes, BridgesJoinTwoBoardsOfANode) {
   const auto links = [&] { return testing::case_of(row).device.links.all_bytes_per_s; };
   const auto notes = [&] { return testing::case_of(row).notes; };
   EXPECT_EQ(links(), 31.5e9);
-  EXPECT_THAT(notes(), ::testing::Contains("links of A100-PCIe-80GB are PCIe, as its "
+  EXPECT_THAT(notes(), ::testing::Contains("links of A100-PCIe-80GB are PCIe4x16, as its "
                                            "NVLink3-bridge joins two of the 8 in a node"));
   // The same node in a cluster.
   const auto in_cluster = accelerator_of(preset_cluster("8xA100-PCIe-80GB"), Precision::bf16).links;
