@@ -201,6 +201,11 @@ void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
                              const Kept& kept) const noexcept {
   const double owners = states_owners();
   stage.weights_bytes = shared(own, shards_weights() ? owners : 1) * weight_bytes();
+  // FSDP's own part stays beside what it gathers for the whole step: in fp32 among the states.
+  const bool gathers_whole = stack_.shards_blocks && l_.shard >= 2 && !shards_weights();
+  if (gathers_whole && owners > 1 && !has_copies()) {
+    stage.weights_bytes += shared(own, owners) * weight_bytes();
+  }
   const bool whole = keeps_whole_gradients();
   const double gradient = whole          ? stack_.reduced_bytes
                           : l_.pure_half ? l_.element_bytes

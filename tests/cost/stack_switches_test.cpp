@@ -84,6 +84,22 @@ TEST_F(StackSwitches, WeightsThatAreCastHaveNoSecondCopy) {
   EXPECT_NEAR(cost(l).weights_bytes, two.weights_bytes, 1);
 }
 
+TEST_F(StackSwitches, FsdpKeepsItsOwnPartBesideGatheredWeights) {
+  ParallelLayout l;
+  l.data = 8;
+  l.shard = 2;
+  const double masters = cost(l).weights_bytes;  // in fp32 among the states
+  l.pure_half = true;
+  EXPECT_EQ(cost(l).weights_bytes, masters);
+  stack.shards_blocks = true;
+  EXPECT_NEAR(cost(l).weights_bytes, masters * 9 / 8, 1);
+  l.shard = 3;
+  EXPECT_NEAR(cost(l).weights_bytes, masters / 8, 1);  // gathered block by block
+  l.shard = 2;
+  l.pure_half = false;
+  EXPECT_EQ(cost(l).weights_bytes, masters);
+}
+
 TEST_F(StackSwitches, WeightsGatheredForOneProductTakeLessRoom) {
   ParallelLayout l;
   l.data = 8;
