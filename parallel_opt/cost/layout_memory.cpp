@@ -131,14 +131,16 @@ LayoutCost LayoutModel::held(const StageParameters& own, double blocks, bool hea
   LayoutCost rank;
   add_states(rank, own, kept);
   if (head) rank.logits_bytes = logits_of_rank() * stack_.logits_bytes * p_.logits;
-  rank.activations_bytes = kept_on_device(one_layer * blocks, one_layer, rank) +
-                           working_beside(rank.logits_bytes, kept) - rank.logits_bytes;
-  const double room = rank.activations_bytes + rank.logits_bytes;
+  const double together = std::max(rank.logits_bytes, kept.again);
+  const double cut_up = working_beside(rank.logits_bytes, kept) - together;
+  rank.activations_bytes =
+      kept_on_device(one_layer * blocks, one_layer, rank) + together - rank.logits_bytes;
+  const double room = rank.activations_bytes + rank.logits_bytes + cut_up;
   rank.gradients_bytes += passing_gradients(rank, room);
   rank.optimizer_bytes += passing_states(own, room * fragmentation());
   // What lives from step to step is placed once; what comes and goes leaves gaps.
-  const double come_and_go = rank.activations_bytes + rank.logits_bytes + rank.other_bytes;
-  rank.unused_bytes = p_.reserve_bytes + come_and_go * (fragmentation() - 1);
+  const double come_and_go = rank.activations_bytes + rank.logits_bytes + rank.other_bytes + cut_up;
+  rank.unused_bytes = p_.reserve_bytes + cut_up + come_and_go * (fragmentation() - 1);
   rank.other_bytes += rank.unused_bytes;
   return rank;
 }
@@ -190,10 +192,11 @@ double LayoutModel::passing_gradients(const LayoutCost& stage, double room) cons
   return std::max(0.0, bytes - (in_flight() > 1 ? 0 : room));
 }
 
-/// Bytes of logits and of a block that is computed again, whose backward begins when those are
-/// dead.
+/// Bytes for logits and for a block that is computed again, whose backward begins when those are
+/// dead: an allocator whose segments do not grow keeps what it cut for either.
 double LayoutModel::working_beside(double logits, const Kept& kept) const noexcept {
-  return stack_.plans_memory ? std::max(logits, kept.again) : logits + kept.again;
+  const bool shared_room = stack_.plans_memory || stack_.expands_segments;
+  return shared_room ? std::max(logits, kept.again) : logits + kept.again;
 }
 
 /// What lives from step to step, and the gathered weights of sharded blocks.

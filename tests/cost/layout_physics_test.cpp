@@ -447,6 +447,7 @@ TEST_F(LayoutPhysics, GatheredInputsAreKeptUnlessTheBackwardGathersAgain) {
 }
 
 TEST_F(LayoutPhysics, GradientsOfOneBackwardLieWhereItsActivationsLay) {
+  stack.expands_segments = true;
   ParallelLayout l;
   l.micro_batch = 8;
   const LayoutCost before = cost(l);
@@ -467,6 +468,28 @@ TEST_F(LayoutPhysics, GradientsOfOneBackwardLieWhereItsActivationsLay) {
   EXPECT_NEAR(cost(l).gradients_bytes / alone, 6.0 / 4, 1e-9);
 }
 
+TEST_F(LayoutPhysics, LogitsAreDeadWhenABlockIsComputedAgain) {
+  ParallelLayout l;
+  l.micro_batch = 4;
+  l.recompute = RecomputeRule::full;
+  p.fragmentation = 1;
+  const LayoutCost apart = cost(l);
+  stack.expands_segments = true;
+  const LayoutCost shared = cost(l);
+  // Tensors hold the same at most; segments that do not grow serve the one or the other.
+  EXPECT_EQ(apart.activations_bytes, shared.activations_bytes);
+  EXPECT_EQ(apart.logits_bytes, shared.logits_bytes);
+  const double kept = 32 * dense.blocks.front().boundary_elements * 4 * 2;  // of all blocks
+  const double again =
+      (dense.blocks.front().saved_wide_bytes + dense.blocks.front().saved_inner_bytes) * 4 *
+          p.saved -
+      kept / 32;
+  EXPECT_NEAR(shared.activations_bytes + shared.logits_bytes,
+              kept + std::max(shared.logits_bytes, again), 2e-3 * again);
+  EXPECT_NEAR(apart.unused_bytes - shared.unused_bytes, std::min(apart.logits_bytes, again),
+              2e-3 * again);
+}
+
 TEST_F(LayoutPhysics, ProductsRunAgainKeepTheSameWhateverIsFused) {
   ParallelLayout l;
   l.micro_batch = 4;
@@ -484,7 +507,7 @@ TEST_F(LayoutPhysics, ProductsRunAgainKeepTheSameWhateverIsFused) {
   const double more = block.saved_wide_bytes + block.saved_inner_bytes - block.fused_wide_bytes -
                       block.fused_inner_bytes;
   ASSERT_GT(more, 0);
-  EXPECT_NEAR(eager.activations_bytes - fused.activations_bytes, 4 * more * p.saved, 1);
+  EXPECT_NEAR(eager.memory_bytes() - fused.memory_bytes(), 4 * more * p.saved * p.fragmentation, 1);
   // So it is of policies that keep every product and run but the rest again.
   stack.selective_products = 0;
   EXPECT_EQ(cost(l).activations_bytes, eager.activations_bytes);

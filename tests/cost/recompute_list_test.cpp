@@ -52,8 +52,8 @@ TEST_F(RecomputeList, OfHalfOfTheBlocksTakesHalfOfTheTimeAndOfTheActivations) {
   EXPECT_GT(full.recompute_s, 0);
   EXPECT_NEAR(half.recompute_s, full.recompute_s / 2, 1e-12);
   // A block that is computed again holds what it keeps else, one at a time.
-  const double block = (none.activations_bytes - full.activations_bytes) / 7;
-  EXPECT_NEAR(half.activations_bytes, none.activations_bytes - 3 * block, 1);
+  const double block = (none.memory_bytes() - full.memory_bytes()) / 7;
+  EXPECT_NEAR(half.memory_bytes(), none.memory_bytes() - 3 * block, 1);
 }
 
 TEST_F(RecomputeList, OfPartsRunsThemAgainAndKeepsWhatTheyRead) {
