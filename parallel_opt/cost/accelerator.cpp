@@ -196,15 +196,18 @@ void set_network(const DeviceRecord& record, const Surroundings& around, Acceler
   device.network_quality = usual ? record.host->quality : Quality::assumed;
   if (around.network_bytes_per_s) {
     device.network_bytes_per_s = *around.network_bytes_per_s;
+    device.adapters = around.adapters;
     device.network_quality = Quality::reported;
   } else if (usual) {
     device.network_bytes_per_s =
         record.host->adapters * record.host->adapter_bytes_per_s / record.host->devices;
+    device.adapters = device.per_node * record.host->adapters / record.host->devices;
   } else {
     const bool slice = record.kind == DeviceCategory::tpu;  // of many hosts
     const double usually = record.host ? record.host->devices : 8;
     const double in_host = slice ? usually : around.per_node.value_or(usually);
     device.network_bytes_per_s = kAssumedAdapterBytesPerS / std::max(1.0, in_host);
+    device.adapters = slice ? 0 : 1;
   }
 }
 
@@ -366,14 +369,13 @@ Accelerator accelerator_at(const Cluster& cluster, std::size_t at, Precision pre
   return *one;
 }
 
-/// Ports of a node's adapters per device, where there are more than devices: one message takes one,
-/// a collective all.
-double ports_each(const Cluster& cluster, std::size_t at, const std::string& type, double devices) {
+/// Ports of a node's adapters to networks of one type: one message takes one, a collective all.
+double ports_of_node(const Cluster& cluster, std::size_t at, const std::string& type) {
   double most = 1;
   for (const Network& network : cluster.networks) {
     const bool joins = network.scope != NetworkScope::node && network.type == type &&
                        covers(network, cluster.devices[at].node);
-    if (joins) most = std::max(most, network.ports / std::max(1.0, devices));
+    if (joins) most = std::max(most, double(network.ports));
   }
   return most;
 }
@@ -404,8 +406,9 @@ void read_neighbours(const Cluster& cluster, std::size_t at, const std::vector<s
   if (link) {
     out.network_quality = link->bytes_per_s.quality;
     const bool sold = out.network_quality == Quality::reported;  // by who wrote the file
+    out.adapters = ports_of_node(cluster, at, link->type);
     out.network_bytes_per_s = link->bytes_per_s.value / (sold ? 1 : kAdapterShare.value) *
-                              ports_each(cluster, at, link->type, out.host.devices);
+                              std::max(1.0, out.adapters / std::max(1.0, out.host.devices));
   }
   const DeviceRecord* record = find_device(load_database(), cluster.devices[at].name);
   if (record != nullptr) {

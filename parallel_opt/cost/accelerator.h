@@ -14,6 +14,7 @@ namespace parallel_opt {
 struct Surroundings {
   std::optional<double> per_node;
   std::optional<double> network_bytes_per_s;  ///< of one device, each direction
+  double adapters = 0;                        ///< that share it in a node; 0: not known
 };
 
 /// A record's numbers for products of `dtype` ("bf16", "fp8", "mxfp8", "nvfp4", ...; empty: its

@@ -25,6 +25,7 @@ struct Accelerator {
   double exponentials_per_s = 0;   ///< of its special function units; 0: not known
   NodeLinks links;                 ///< to its neighbours in the node
   double network_bytes_per_s = 0;  ///< its share of the node's adapters, each direction
+  double adapters = 0;             ///< of its node, among all its devices; 0: at least one for each
   Quality network_quality = Quality::database;
   double per_node = 8;
   HostFacts host;
@@ -141,7 +142,7 @@ struct LayoutStages {
   double reduce_hides = 0;       ///< of a reduction
   double send_hides = 0;         ///< of a transfer between stages
   bool shards_by_block = false;  ///< what is sharded is gathered and reduced with its block
-  bool reduces_once = false;     ///< sharded gradients too: after the last micro-batch
+  bool reduces_each = false;     ///< gradients are reduced with each micro-batch, not the last
 };
 
 LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& device,

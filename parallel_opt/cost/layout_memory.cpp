@@ -213,7 +213,7 @@ void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
   const double gradient = whole          ? stack_.reduced_bytes
                           : l_.pure_half ? l_.element_bytes
                                          : stack_.gradient_bytes;
-  const bool shards_gradients = (l_.shard == 2 || shards_weights()) && !whole;
+  const bool shards_gradients = l_.shard >= 2 && pipeline_ <= 1 && !whole;
   stage.gradients_bytes = shared(own, shards_gradients ? owners : 1) * gradient;
   if (has_buckets()) {
     stage.gradients_bytes += own.sum() * (l_.pure_half ? l_.element_bytes : stack_.bucket_bytes);

@@ -45,6 +45,7 @@ class LayoutModel {
   double link_share() const noexcept {
     return device_.links.reached > 0 ? device_.links.reached : p_.link_efficiency;
   }
+  double send_rate() const noexcept;
   double network_rate() const noexcept {
     return device_.network_bytes_per_s * p_.network_efficiency;
   }
@@ -176,6 +177,11 @@ class LayoutModel {
   /// From the host, block by block; one device alone may do so too.
   bool streams_weights() const noexcept {
     return l_.offload.parameters && l_.shard >= 3 && pipeline_ <= 1;
+  }
+  /// Gradients of ZeRO-2 and 3 leave for their owners with each backward. Pipelines, and FSDP under
+  /// no_sync, let them accumulate whole.
+  bool reduces_each() const noexcept {
+    return l_.shard >= 2 && pipeline_ <= 1 && states_owners() > 1 && !stack_.reduces_once;
   }
   /// Whole ones accumulate in the type that they travel in; the shards replace them block by block.
   bool keeps_whole_gradients() const noexcept {

@@ -82,7 +82,7 @@ LayoutStages LayoutModel::stages() const {
 /// What stages share: ways between them and to the host, what hides, what comes once per step.
 void LayoutModel::add_ways(LayoutStages& out) const noexcept {
   const bool inside = l_.devices() <= device_.per_node;
-  out.link_bytes_per_s = (inside ? pair_rate() : network_rate()) / p_.send;
+  out.link_bytes_per_s = send_rate() / p_.send;
   out.link_latency_s = (inside ? p_.link_latency_s : p_.network_latency_s) * p_.send;
   out.send_hides = sends_beside() ? p_.overlap : 0;
   out.boundary_bytes = facts_.blocks.empty() ? 0
@@ -95,7 +95,7 @@ void LayoutModel::add_ways(LayoutStages& out) const noexcept {
   out.gather_hides = stack_.overlaps_shards ? p_.gather_overlap : 0;
   out.reduce_hides = l_.shard >= 3 ? out.gather_hides : stack_.overlaps_data ? p_.overlap : 0;
   out.shards_by_block = shards_by_block();
-  out.reduces_once = stack_.reduces_once;
+  out.reduces_each = reduces_each();
 }
 
 LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& device,

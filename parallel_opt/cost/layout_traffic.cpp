@@ -95,11 +95,21 @@ double LayoutModel::context_s(const BlockFacts& block, double attention_s) const
   return std::max(0.0, ring - attention_s);
 }
 
+/// Between neighbours in the pipeline. Of a node the ranks of one stage send to the next at a time,
+/// which share its adapters, where there are fewer than devices, with no others.
+double LayoutModel::send_rate() const noexcept {
+  if (l_.devices() <= device_.per_node) return pair_rate();
+  const double each = std::max(1.0, device_.per_node);
+  const double adapters = device_.adapters > 0 ? std::min(device_.adapters, each) : each;
+  const double senders = std::min(tensor_ * replicas_, each);
+  return network_rate() * each / std::max(senders, adapters);
+}
+
 /// Of one micro-batch to the next stage and its gradient back.
 double LayoutModel::send_s() const noexcept {
   if (pipeline_ <= 1) return 0;
   const bool inside = l_.devices() <= device_.per_node;
-  const double rate = inside ? pair_rate() : network_rate();
+  const double rate = send_rate();
   const double boundary =
       facts_.blocks.empty() ? 0 : facts_.blocks.front().boundary_elements * rows_ * element_bytes();
   const double latency = inside ? p_.link_latency_s : p_.network_latency_s;
@@ -233,9 +243,12 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
                         : exposed(gathered + l_.micro_batches * once.reduce_s, share, body_s);
     }
   } else {
-    cost.data_s =
-        exposed_at_ends(once.reduce_s, stack_.overlaps_data ? p_.overlap : 0, cost.backward_s) +
-        update_s(once.gather_s, cost.forward_s);
+    const double share = stack_.overlaps_data ? p_.overlap : 0;
+    cost.data_s = exposed_at_ends(once.reduce_s, share, cost.backward_s) +
+                  update_s(once.gather_s, cost.forward_s);
+    const double before_last = reduces_each() ? l_.micro_batches - 1 : 0;
+    cost.data_s +=
+        exposed(before_last * once.reduce_s, share, body_s * before_last / l_.micro_batches);
   }
 }
 

@@ -39,7 +39,7 @@ double count_of(const std::string& digits, const std::string& word) {
 /// A rate as it stands in the text.
 struct Stated {
   double bytes = 0;  ///< per second, of all adapters that are counted
-  bool counted = false;
+  double count = 0;  ///< of those; 0: not counted
 };
 
 /// Of adapters before or behind what is one's rate or name; empty: not said. Both in lower case.
@@ -108,7 +108,7 @@ std::optional<Stated> first_rate(const std::string& text) {
     if (!stated) continue;
     const double one = *stated * (tera ? 1e12 : 1e9) / (match[3].matched ? 1 : 8);
     const double count = adapters(before, behind).value_or(0);
-    return Stated{one * std::max(1.0, count), count > 0};
+    return Stated{one * std::max(1.0, count), count};
   }
   return std::nullopt;
 }
@@ -197,7 +197,7 @@ NetworkWords sold_as(const Named& named, const std::string& part, double per_nod
   const double count =
       usual ? std::max(1.0, std::round(of_machine.adapters)) : named.count.value_or(1);
   taken << counted_adapters(count) << (usual ? " of its usual machine" : " per node");
-  return {one * count / std::max(1.0, per_node), taken.str()};
+  return {one * count / std::max(1.0, per_node), taken.str(), count};
 }
 
 /// The adapters of nodes of systems that tables call by name; empty: of none of them.
@@ -239,8 +239,12 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
   for (const std::string& part : parts) {
     if (const std::optional<Stated> found = first_rate(part)) {
       const bool whole = is_of_node(part) ||
-                         (!is_of_device(part) && (found->counted || found->bytes > kMostOfOne));
-      return NetworkWords{whole ? found->bytes / std::max(1.0, per_node) : found->bytes, ""};
+                         (!is_of_device(part) && (found->count > 0 || found->bytes > kMostOfOne));
+      if (!whole) return NetworkWords{found->bytes, ""};
+      // One rate of a node that one adapter may have is that of one.
+      const double adapters =
+          found->bytes > kMostOfOne ? found->count : std::max(1.0, found->count);
+      return NetworkWords{found->bytes / std::max(1.0, per_node), "", adapters};
     }
     const std::optional<Named> named = first_name(part);
     if (named && named->count) return sold_as(*named, part, per_node, usual);

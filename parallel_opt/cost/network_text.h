@@ -9,6 +9,7 @@ namespace parallel_opt {
 struct NetworkWords {
   double bytes_per_s = 0;  ///< of one device, each direction
   std::string taken;       ///< of a name without a rate; empty: the rate is stated
+  double adapters = 0;     ///< of a node; 0: not stated, or of each device
 };
 
 /// Adapters that the device's usual machine has.

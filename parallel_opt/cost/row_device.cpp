@@ -35,7 +35,10 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
   const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
   out.network = network_by_text(row.interconnect, per_node, usual_network(record, per_node));
-  if (out.network) around.network_bytes_per_s = out.network->bytes_per_s;
+  if (out.network) {
+    around.network_bytes_per_s = out.network->bytes_per_s;
+    around.adapters = out.network->adapters;
+  }
   const std::string type = element_type_in_words(row.dtype).value_or("");
   const auto device =
       accelerator_of(record, type + (mentions(row.dtype, "rowwise") ? " rowwise" : ""), around);

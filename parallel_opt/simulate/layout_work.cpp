@@ -94,7 +94,7 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
     const bool keeps = layout.pipeline > 1 || layout.shard <= 1;
     const GatherWhen beside = layout.shard >= 3 ? GatherWhen::each_pass : GatherWhen::each_forward;
     work.gather = !gathers ? GatherWhen::never : keeps ? GatherWhen::once : beside;
-    work.reduce = gathers && !keeps && !stages.reduces_once ? ReduceWhen::each : ReduceWhen::last;
+    work.reduce = stages.reduces_each ? ReduceWhen::each : ReduceWhen::last;
     // Gathers of pipelines run before their stage has its first micro-batch.
     work.gather_hides = layout.pipeline > 1 ? 1 : stages.gather_hides;
     work.reduce_hides = stages.reduce_hides;

@@ -37,6 +37,49 @@ TEST_F(LayoutExchange, WhatIsReducedOncePerStepHidesBehindItsLastBackward) {
   EXPECT_GT(exposed(2, 8), 4 * exposed(2, 1));
 }
 
+TEST_F(LayoutExchange, GradientsHeldInShardsAreReducedWithEachMicroBatch) {
+  // Nothing hidden: eight micro-batches send eight times what one does, and gathers stay one.
+  for (const SoftwareStack& each : software_stacks()) {
+    stack = each;
+    stack.overlaps_data = stack.overlaps_gathers = stack.overlaps_shards = false;
+    const auto of = [&](int shard, double micro_batches, int pipeline = 1) {
+      const ParallelLayout l{
+          .pipeline = pipeline, .data = 8, .shard = shard, .micro_batches = micro_batches};
+      return layout_cost(dense, h100, stack, l, p);
+    };
+    const double reduced = of(1, 8).data_s, gathered = of(2, 1).data_s;
+    EXPECT_NEAR(reduced, of(1, 1).data_s, 1e-9) << stack.name;
+    EXPECT_GT(of(2, 8).data_s, 3 * gathered) << stack.name;
+    EXPECT_LT(of(2, 8).gradients_bytes, of(1, 8).gradients_bytes) << stack.name;
+    // Pipelines let them accumulate whole, and send once: ZeRO-2 and 3 are no less than ZeRO-1.
+    const LayoutCost one = of(1, 8, 4), two = of(2, 8, 4), three = of(3, 8, 4);
+    EXPECT_NEAR(two.data_s, one.data_s, 1e-9) << stack.name;
+    EXPECT_EQ(two.gradients_bytes, one.gradients_bytes) << stack.name;
+    EXPECT_EQ(three.gradients_bytes, one.gradients_bytes) << stack.name;
+    // FSDP under no_sync does so without a pipeline too.
+    stack.reduces_once = true;
+    EXPECT_EQ(of(2, 8).gradients_bytes / stack.reduced_bytes,
+              of(1, 8).gradients_bytes / stack.gradient_bytes)
+        << stack.name;
+  }
+}
+
+TEST_F(LayoutExchange, StagesOfOneNodeShareItsAdaptersWithNoOthers) {
+  // Four stages of four ranks on two nodes of eight: four ranks send through what they have.
+  const auto sent = [&](double adapters, int data) {
+    h100.adapters = adapters;
+    return layout_cost(dense, h100, stack, {.pipeline = 4, .data = data, .micro_batches = 4}, p)
+        .pipeline_s;
+  };
+  p.network_latency_s = 0;
+  const double own = sent(8, 4);  // one each
+  EXPECT_EQ(sent(0, 4), own);
+  EXPECT_EQ(sent(32, 4), own);  // a message takes one
+  EXPECT_NEAR(sent(1, 4), own / 2, 1e-9);
+  EXPECT_NEAR(sent(4, 4), own / 2, 1e-9);
+  EXPECT_NEAR(sent(1, 8), own, 1e-9);  // all eight send
+}
+
 TEST_F(LayoutExchange, CompiledProgramsLeaveOutTheProductNoBackwardReads) {
   const ParallelLayout l{.micro_batch = 4, .recompute = RecomputeRule::full};
   const auto again = [&](const TransformerFacts& facts, bool skips) {
