@@ -7,6 +7,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/hardware/preset.h"
 
@@ -18,14 +19,6 @@ namespace {
 constexpr double kRounded = 0.10, kContradicts = 0.25;
 
 bool divides(double part, double whole) { return part > 0 && std::fmod(whole, part) == 0; }
-
-/// A key of "transformer:layers=32,hidden=4096"; 0: it is not there.
-double number_of(const std::string& spec, const std::string& key) {
-  for (const std::string& pair : split(spec.substr(spec.find(':') + 1), ',')) {
-    if (pair.starts_with(key + "=")) return std::strtod(pair.c_str() + key.size() + 1, nullptr);
-  }
-  return 0;
-}
 
 /// 8, or 0.0625.
 std::string plain(double number) {

@@ -5,10 +5,7 @@
 #include <map>
 #include <mutex>
 #include <regex>
-#include <set>
-#include <sstream>
 
-#include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/kept_products.h"
@@ -17,220 +14,14 @@
 #include "parallel_opt/cost/row_device.h"
 #include "parallel_opt/cost/row_offload.h"
 #include "parallel_opt/cost/row_recompute.h"
+#include "parallel_opt/cost/row_shape.h"
+#include "parallel_opt/cost/row_stack.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/cost/stated_number.h"
 #include "parallel_opt/importers/model.h"
 
 namespace parallel_opt {
 namespace {
-
-/// What the driver shows beside the allocator: CUDA's context, NCCL's buffers (Jean Zay's runs of
-/// Megatron-DeepSpeed, data/stacks/megatron-deepspeed.json).
-constexpr double kDriverBytes = 2.2e9;
-
-/// Shapes of models that tables name without printing their dimensions.
-struct KnownModel {
-  std::string word;  ///< of the model's name, lower case
-  std::string spec;  ///< "layers=32,hidden=4096,..."
-  std::optional<double> seq;
-  std::optional<double> params_b;  ///< where the word says no size and others of its name have one
-  std::string source;
-};
-
-template <class Visitor, class T>
-  requires SameAs<T, KnownModel>
-void fields(Visitor& visit, T& model) {
-  visit("word", model.word, "part of the name, lower case");
-  visit("spec", model.spec, "keys of an inline spec");
-  visit("seq", model.seq, "usual sequence length");
-  visit("params_b", model.params_b, "parameters in 1e9, of a name that others share");
-  visit("source", model.source, "where its shape is stated");
-}
-
-struct KnownModels {
-  std::vector<KnownModel> models;
-};
-
-template <class Visitor, class T>
-  requires SameAs<T, KnownModels>
-void fields(Visitor& visit, T& table) {
-  visit.schema("parallel-opt/known-models/1");
-  visit("models", table.models, "longest word first");
-}
-
-/// Lower case without what separates the parts of a name; `edges` are the places between parts.
-std::string joined(const std::string& name, std::set<std::size_t>& edges) {
-  std::string text;
-  for (const char c : lower_case(name)) {
-    if (c == ' ' || c == '-' || c == '_') {
-      edges.insert(text.size());
-    } else {
-      text += c;
-    }
-  }
-  edges.insert({0, text.size()});
-  return text;
-}
-
-/// "deepseek v3" is in "DeepSeek-V3 (fp8)", "gpt2" in "GPT2-24B" and not in "GPT-20B".
-bool names_model(const std::string& name, const std::string& word) {
-  std::set<std::size_t> edges, ignored;
-  const std::string text = joined(name, edges);
-  const std::string part = joined(word, ignored);
-  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
-    if (edges.contains(at + part.size())) return true;
-  }
-  return false;
-}
-
-/// 340 of "Nemotron-4-340B"; neither the 7 of "8x7B" nor the 22 of "235B-A22B".
-std::optional<double> size_in_name(const std::string& name) {
-  static const std::regex size(R"((^|[^0-9a-z.])([0-9]+(\.[0-9]+)?)\s?b($|[^0-9a-z]))");
-  std::smatch match;
-  const std::string low = lower_case(name);
-  if (!std::regex_search(low, match, size)) return std::nullopt;
-  return stated_number(match[2]);
-}
-
-/// By parameters or, where nobody says them, by width.
-bool is_of_size(const KnownModel& model, const std::optional<double>& size,
-                const std::optional<double>& hidden) {
-  constexpr double kOfItsSize = 0.1;
-  if (!model.params_b) return true;
-  if (size) return std::abs(*size / *model.params_b - 1) < kOfItsSize;
-  const auto width = "hidden=" + std::to_string(std::int64_t(hidden.value_or(0))) + ',';
-  return !hidden || (model.spec + ',').find(width) != std::string::npos;
-}
-
-/// By its name, and its size where that has a column of its own: "LLaMA", 7.
-const KnownModel* known_model(const TrainingRow& row) {
-  static const KnownModels table =
-      from_json<KnownModels>(embedded_file("data/models.json").value(), "data/models.json");
-  std::string name = row.model_name;
-  if (!size_in_name(name) && row.params_b) {
-    std::ostringstream text;
-    text << name << ' ' << *row.params_b << 'B';
-    name = text.str();
-  }
-  const std::optional<double> size = size_in_name(name);
-  const KnownModel* best = nullptr;
-  for (const KnownModel& model : table.models) {
-    const bool longer = best == nullptr || model.word.size() > best->word.size();
-    if (longer && is_of_size(model, size, row.hidden) && names_model(name, model.word))
-      best = &model;
-  }
-  return best;
-}
-
-/// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
-bool is_llama_like(const TrainingRow& row) {
-  for (const char* word : {"llama", "qwen", "mistral", "mixtral", "gemma", "internlm", "deepseek",
-                           "kimi", "gpt oss", "gpt-oss", "nemotron", "yi-", "phi"}) {
-    if (mentions(row.model_name, word)) return true;
-  }
-  return false;
-}
-
-/// What the parameters as printed speak for; absent: they fit more than one shape, or none.
-struct ShapeBySize {
-  std::optional<bool> gated;  ///< three matrices in the feed-forward part, or two
-  std::optional<bool> tied;   ///< the head is the embedding
-};
-
-ShapeBySize shape_by_size(const TrainingRow& row) {
-  ShapeBySize shape;
-  const std::optional<double> params_b = row.params_b ? row.params_b : size_in_name(row.model_name);
-  if (!params_b || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden || !row.vocab ||
-      row.experts.value_or(1) > 1) {
-    return shape;
-  }
-  const double h = *row.hidden;
-  const double attention = (2 + 2 * row.kv_heads.value_or(*row.heads) / *row.heads) * h * h;
-  const auto error = [&](int matrices, int tables) {
-    const double layer = attention + matrices * h * *row.ffn_hidden;
-    const double parameters = *row.layers * layer + tables * *row.vocab * h;
-    return std::abs(parameters / (1e9 * *params_b) - 1);
-  };
-  const auto clearly = [](double one, double other, double same) -> std::optional<bool> {
-    if (std::min(one, other) > same || std::max(one, other) < 2 * same) return std::nullopt;
-    return one < other;
-  };
-  constexpr double kSame = 0.08;       // sizes in names are rounded,
-  constexpr double kSameTable = 0.02;  // but not by a table where that one is large
-  shape.gated =
-      clearly(std::min(error(3, 1), error(3, 2)), std::min(error(2, 1), error(2, 2)), kSame);
-  // Two matrices with a head may weigh what three without one do.
-  const std::optional<bool> gated =
-      shape.gated || !is_llama_like(row) ? shape.gated : std::optional(true);
-  const auto tables_error = [&](int tables) {
-    return gated ? error(*gated ? 3 : 2, tables) : std::min(error(2, tables), error(3, tables));
-  };
-  shape.tied = clearly(tables_error(1), tables_error(2), kSameTable);
-  return shape;
-}
-
-void put(std::map<std::string, std::string>& keys, const std::string& key,
-         const std::optional<double>& value) {
-  if (value) keys[key] = std::to_string(std::int64_t(std::llround(*value)));
-}
-
-/// The inline spec of the row's model; empty when its shape is not known.
-std::string model_spec(const TrainingRow& row, const KnownModel* known,
-                       std::vector<std::string>& notes) {
-  std::map<std::string, std::string> keys;
-  if (is_llama_like(row)) {
-    keys = {{"gated", "true"},
-            {"norm", "rms"},
-            {"positions", "rope"},
-            {"tied", "false"},
-            {"bias", "false"}};
-  }
-  const ShapeBySize shape = shape_by_size(row);
-  if (shape.gated) keys["gated"] = *shape.gated ? "true" : "false";
-  if (shape.tied) keys["tied"] = *shape.tied ? "true" : "false";
-  if (known != nullptr) {
-    for (std::size_t begin = 0; begin < known->spec.size();) {
-      std::size_t end = std::min(known->spec.find(',', begin), known->spec.size());
-      const std::string pair = known->spec.substr(begin, end - begin);
-      keys[pair.substr(0, pair.find('='))] = pair.substr(pair.find('=') + 1);
-      begin = end + 1;
-    }
-  }
-  put(keys, "layers", row.layers);
-  put(keys, "hidden", row.hidden);
-  put(keys, "heads", row.heads);
-  put(keys, "kv_heads", row.kv_heads);
-  const bool experts = row.experts && *row.experts > 1;
-  put(keys, experts && !keys.contains("expert_ffn") ? "expert_ffn" : "ffn", row.ffn_hidden);
-  put(keys, "vocab", row.vocab);
-  if (experts) put(keys, "experts", row.experts);
-  if (row.topk && *row.topk > 0) put(keys, "top_k", row.topk);
-  static const std::regex beside(R"(\b([0-9]{1,3}|an?|one|two)\s+shared\s+experts?)",
-                                 std::regex::icase);
-  std::smatch said;
-  if (experts && std::regex_search(row.notes, said, beside)) {
-    const std::string count = lower_case(said[1].str());
-    const bool one = count == "a" || count == "an" || count == "one";
-    keys["shared_experts"] = one ? "1" : count == "two" ? "2" : count;
-  }
-  if (!keys.contains("layers") || !keys.contains("hidden")) return "";
-  const std::int64_t hidden = std::stoll(keys["hidden"]);
-  if (!keys.contains("heads")) {
-    const std::int64_t heads = std::max<std::int64_t>(1, hidden / 128);
-    if (hidden % heads == 0) {
-      keys["heads"] = std::to_string(heads);
-      notes.emplace_back("heads = hidden / 128, as none are stated");
-    }
-  } else if (hidden % std::stoll(keys["heads"]) != 0 && !keys.contains("head_dim")) {
-    keys["head_dim"] =
-        std::to_string(std::max<std::int64_t>(1, hidden / std::stoll(keys["heads"])));
-  }
-  if (!keys.contains("vocab")) keys["vocab"] = "50257";
-  std::string spec;
-  for (const auto& [key, value] : keys)
-    spec += (spec.empty() ? "transformer:" : ",") + key + "=" + value;
-  return spec;
-}
 
 std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::int64_t seq) {
   static std::mutex mutex;
@@ -244,106 +35,6 @@ std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::i
     entry = std::make_shared<TransformerFacts>(transformer_facts(graph));
   }
   return entry;
-}
-
-/// Whether kernels are compiled, where the row says so and its stack is PyTorch's own.
-void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
-  if (stack.name != "pytorch" && stack.name != "torchtitan") return;
-  static const std::regex not_compiled(
-      R"(uncompiled|(no|not|without) (torch\.)?compil|compil\w{0,8}[ =:]{1,3}(off|false|no\b))",
-      std::regex::icase);
-  const bool denies = std::regex_search(row.notes, not_compiled);
-  const bool says_compile =
-      !denies && (mentions(row.notes, "compile") || mentions(row.framework, "compile"));
-  const auto parts = split(row.notes, ';');
-  const bool lists_fsdp = std::ranges::any_of(
-      parts, [](const auto& part) { return lower_case(std::string(trim(part))) == "fsdp"; });
-  const bool lists_no_compile = mentions(row.framework, "torchtitan") && lists_fsdp;
-  if (says_compile || denies || lists_no_compile || mentions(row.notes, "eager")) {
-    stack.fused_operators = says_compile;
-    stack.eager_host = !says_compile;
-  }
-}
-
-/// What the notes say that departs from a stack's way.
-void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
-  const auto says = [&](std::string_view words) { return mentions(row.notes, words); };
-  if (says_fused && stack.attention == AttentionFamily::unfused) {
-    stack.attention = AttentionFamily::flash;
-  }
-  if (says("unfused attention")) stack.attention = AttentionFamily::unfused;
-  if (says("fused layernorm") || says("fused norm")) stack.fused_operators = true;
-  if (says("gradients reduced in bf16")) stack.reduced_bytes = stack.gradient_bytes = 2;
-  if (says("async tp") || says("asynctp")) stack.overlaps_tensor = true;
-  if (says("no_sync") || says("whole until the last micro-batch")) stack.reduces_once = true;
-  if (says("logits whole")) stack.whole_logits = true;
-  // Values, their logarithms and both gradients.
-  if (says("loss in 16 bits")) stack.logits_bytes = 8;
-  if (says("memory of the first rank")) stack.prints_first_stage = true;
-  if (says("max_memory_allocated")) stack.prints_reserved = false;
-  if (says("max_memory_reserved")) stack.prints_reserved = true;
-  if (says("expandable segments") || says("expandable_segments")) stack.expands_segments = true;
-  if (says("deepep")) stack.dispatches_once_per_node = true;
-  if (says("all-to-all dispatcher")) stack.dispatches_once_per_node = false;
-  if (says("nvidia-smi")) {
-    stack.prints_reserved = true;
-    stack.printed_beyond_bytes = std::max(stack.printed_beyond_bytes, kDriverBytes);
-  }
-}
-
-/// Megatron is that of 2020 where the notes name a paper of before 2022.
-const SoftwareStack* stack_named(const TrainingRow& row) {
-  const SoftwareStack* named = stack_of_framework(row.framework);
-  static const std::regex early(R"(arxiv[:. /]{0,2}(19|20|21)[0-9]{2}\.[0-9]{5}|\bSC ?'?(20)?21\b)",
-                                std::regex::icase);
-  const bool old = named != nullptr && named->name == "megatron";
-  return old && std::regex_search(row.notes, early) ? find_stack("megatron-2020") : named;
-}
-
-/// The stack that the framework's name means, with the switches that the row states.
-SoftwareStack stack_of(const TrainingRow& row, const std::string& arch,
-                       std::vector<std::string>& notes) {
-  const SoftwareStack* named = stack_named(row);
-  // Who splits operators or layers and names no software does what Megatron made usual; PyTorch's
-  // own way of splitting them is torchtitan's.
-  const bool splits = row.tp.value_or(1) > 1 || row.pp.value_or(1) > 1;
-  if (named != nullptr && named->name == "pytorch" && splits) {
-    named = find_stack("torchtitan");
-    notes.emplace_back("stack torchtitan, whose way PyTorch splits operators or layers");
-  }
-  // Forks of both run on Intel's accelerators through its compiler.
-  const bool forks = named != nullptr && (named->name == "megatron-deepspeed" ||
-                                          named->name == "megatron" || named->name == "deepspeed");
-  if (forks && arch.starts_with("Gaudi")) named = find_stack("habana");
-  SoftwareStack stack = named != nullptr ? *named : *find_stack(splits ? "megatron" : "pytorch");
-  if (named == nullptr) {
-    notes.push_back("stack " + stack.name +
-                    (row.framework.empty()
-                         ? ", as no framework is stated"
-                         : ", as framework '" + row.framework + "' is not known"));
-  }
-  read_compilation(row, stack);
-  // Fused attention and products that overlap their collectives came to Megatron with Hopper;
-  // models of the time after that were trained on older devices too.
-  const bool says_fused =
-      (mentions(row.notes, "flash") || mentions(row.notes, "fused attention")) &&
-      !mentions(row.notes, "unfused attention");
-  const bool newer = is_llama_like(row) || row.kv_heads.value_or(1e9) < row.heads.value_or(0) ||
-                     says_fused || mentions(row.framework, "flash") ||
-                     mentions(row.framework, "xformers");
-  const bool before = arch == "Volta" || (arch == "Ampere" && !newer);
-  if (stack.name == "megatron" && before && !says_fused) {
-    stack.attention = AttentionFamily::unfused;
-    stack.overlaps_tensor = false;
-  }
-  // FlashAttention runs on Turing (1) and Ampere (2) at the least; what others have for
-  // Volta a row says.
-  if (arch == "Volta" && !says_fused) stack.attention = AttentionFamily::unfused;
-  // On Ascend MC2's kernels alone run products beside their collectives; MindSpeed has them off.
-  if (arch == "Da Vinci" && !mentions(row.notes, "mc2")) stack.overlaps_tensor = false;
-  if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
-  read_notes(row, says_fused, stack);
-  return stack;
 }
 
 /// Schedules that say themselves how many stages a rank has, where `vp` says something else.
@@ -499,12 +190,11 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (!fill_device(row, *record, out))
     return "device '" + row.gpu + "' has no peak rate in the database";
   if (std::string wrong = type_without_rate(row, *record); !wrong.empty()) return wrong;
-  out.stack = stack_of(row, out.device.arch, out.notes);
-  const KnownModel* known = known_model(row);
-  out.model = model_spec(row, known, out.notes);
+  const RowShape shape = shape_of(row, out.notes);
+  out.model = shape.spec;
   if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";
-  std::optional<double> seq = row.seq_len;
-  if (!seq && known != nullptr) seq = known->seq;
+  out.stack = stack_of(row, out.device.arch, out.model, out.notes);
+  const std::optional<double> seq = row.seq_len ? row.seq_len : shape.seq;
   if (!seq || *seq < 1) return "the sequence length is blank";
   if (std::string missing = fill_layout(row, out); !missing.empty()) return missing;
   note_machine(row, *record, out);

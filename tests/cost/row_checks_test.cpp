@@ -120,13 +120,13 @@ TEST(RowChecks, WhatIsFilledInIsTold) {
   row.micro_batch = std::nullopt;
   row.heads = std::nullopt;
   EXPECT_EQ(case_of(row).notes,
-            (std::vector<std::string>{"stack megatron, as framework 'Foobar' is not known",
-                                      "heads = hidden / 128, as none are stated",
+            (std::vector<std::string>{"heads = hidden / 128, as none are stated",
+                                      "stack megatron, as framework 'Foobar' is not known",
                                       "dtype = 16 bits, as none is stated",
                                       "micro_batch from global_batch and the layout"}));
   row.framework = "";
   row.tp = 1;
-  EXPECT_EQ(case_of(row).notes.at(0), "stack pytorch, as no framework is stated");
+  EXPECT_EQ(case_of(row).notes.at(1), "stack pytorch, as no framework is stated");
 }
 
 TEST(RowChecks, ShapesByNameWeighWhatTheNameSays) {

@@ -232,6 +232,33 @@ TEST(RowNotes, NameTheNodesOfDevicesThatAreBoughtInRacks) {
   EXPECT_EQ(nodes(), "");
 }
 
+TEST(RowNotes, AModelByItsNameIsTheOneSpelledOut) {
+  // On A100, where models of before 2023 ran unfused attention: what a name means counts as what
+  // columns say.
+  struct Shape {
+    const char* name;
+    double layers, hidden, heads, kv_heads, ffn, vocab;
+  };
+  for (const Shape& one : {Shape{"Yi 34B", 60, 7168, 56, 8, 20480, 64000},
+                           Shape{"StarCoder2-15B", 40, 6144, 48, 4, 24576, 49152},
+                           Shape{"Falcon 40B", 60, 8192, 128, 8, 32768, 65024}}) {
+    TrainingRow row = testing::replicas_of("Megatron-LM");
+    row.gpu = "A100-SXM-80GB";
+    row.params_b = row.layers = row.hidden = row.heads = row.kv_heads = row.ffn_hidden = row.vocab =
+        std::nullopt;
+    row.model_name = one.name;
+    const SoftwareStack named = stack_of(row);
+    EXPECT_EQ(named.attention, AttentionFamily::flash) << one.name;
+    row.layers = one.layers;
+    row.hidden = one.hidden;
+    row.heads = one.heads;
+    row.kv_heads = one.kv_heads;
+    row.ffn_hidden = one.ffn;
+    row.vocab = one.vocab;
+    EXPECT_EQ(stack_of(row).attention, named.attention) << one.name;
+  }
+}
+
 TEST(RowNotes, NameTheRateThatStandsIn) {
   TrainingRow row = llama_row("Megatron-LM");
   row.gpu = "Gaudi2";

@@ -1,0 +1,237 @@
+#include "parallel_opt/cost/row_shape.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <regex>
+#include <set>
+#include <sstream>
+
+#include "parallel_opt/base/embedded.h"
+#include "parallel_opt/base/json.h"
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/stated_number.h"
+
+namespace parallel_opt {
+namespace {
+
+/// Shapes of models that tables name without printing their dimensions.
+struct KnownModel {
+  std::string word;  ///< of the model's name, lower case
+  std::string spec;  ///< "layers=32,hidden=4096,..."
+  std::optional<double> seq;
+  std::optional<double> params_b;  ///< where the word says no size and others of its name have one
+  std::string source;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, KnownModel>
+void fields(Visitor& visit, T& model) {
+  visit("word", model.word, "part of the name, lower case");
+  visit("spec", model.spec, "keys of an inline spec");
+  visit("seq", model.seq, "usual sequence length");
+  visit("params_b", model.params_b, "parameters in 1e9, of a name that others share");
+  visit("source", model.source, "where its shape is stated");
+}
+
+struct KnownModels {
+  std::vector<KnownModel> models;
+};
+
+template <class Visitor, class T>
+  requires SameAs<T, KnownModels>
+void fields(Visitor& visit, T& table) {
+  visit.schema("parallel-opt/known-models/1");
+  visit("models", table.models, "longest word first");
+}
+
+/// Lower case without what separates the parts of a name; `edges` are the places between parts.
+std::string joined(const std::string& name, std::set<std::size_t>& edges) {
+  std::string text;
+  for (const char c : lower_case(name)) {
+    if (c == ' ' || c == '-' || c == '_') {
+      edges.insert(text.size());
+    } else {
+      text += c;
+    }
+  }
+  edges.insert({0, text.size()});
+  return text;
+}
+
+/// "deepseek v3" is in "DeepSeek-V3 (fp8)", "gpt2" in "GPT2-24B" and not in "GPT-20B".
+bool names_model(const std::string& name, const std::string& word) {
+  std::set<std::size_t> edges, ignored;
+  const std::string text = joined(name, edges);
+  const std::string part = joined(word, ignored);
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
+    if (edges.contains(at + part.size())) return true;
+  }
+  return false;
+}
+
+/// 340 of "Nemotron-4-340B"; neither the 7 of "8x7B" nor the 22 of "235B-A22B".
+std::optional<double> size_in_name(const std::string& name) {
+  static const std::regex size(R"((^|[^0-9a-z.])([0-9]+(\.[0-9]+)?)\s?b($|[^0-9a-z]))");
+  std::smatch match;
+  const std::string low = lower_case(name);
+  if (!std::regex_search(low, match, size)) return std::nullopt;
+  return stated_number(match[2]);
+}
+
+/// By parameters or, where nobody says them, by width.
+bool is_of_size(const KnownModel& model, const std::optional<double>& size,
+                const std::optional<double>& hidden) {
+  constexpr double kOfItsSize = 0.1;
+  if (!model.params_b) return true;
+  if (size) return std::abs(*size / *model.params_b - 1) < kOfItsSize;
+  const auto width = "hidden=" + std::to_string(std::int64_t(hidden.value_or(0))) + ',';
+  return !hidden || (model.spec + ',').find(width) != std::string::npos;
+}
+
+/// By its name, and its size where that has a column of its own: "LLaMA", 7.
+const KnownModel* known_model(const TrainingRow& row) {
+  static const KnownModels table =
+      from_json<KnownModels>(embedded_file("data/models.json").value(), "data/models.json");
+  std::string name = row.model_name;
+  if (!size_in_name(name) && row.params_b) {
+    std::ostringstream text;
+    text << name << ' ' << *row.params_b << 'B';
+    name = text.str();
+  }
+  const std::optional<double> size = size_in_name(name);
+  const KnownModel* best = nullptr;
+  for (const KnownModel& model : table.models) {
+    const bool longer = best == nullptr || model.word.size() > best->word.size();
+    if (longer && is_of_size(model, size, row.hidden) && names_model(name, model.word))
+      best = &model;
+  }
+  return best;
+}
+
+/// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
+bool is_llama_like(const TrainingRow& row) {
+  for (const char* word : {"llama", "qwen", "mistral", "mixtral", "gemma", "internlm", "deepseek",
+                           "kimi", "gpt oss", "gpt-oss", "nemotron", "yi-", "phi"}) {
+    if (mentions(row.model_name, word)) return true;
+  }
+  return false;
+}
+
+/// What the parameters as printed speak for; absent: they fit more than one shape, or none.
+struct ShapeBySize {
+  std::optional<bool> gated;  ///< three matrices in the feed-forward part, or two
+  std::optional<bool> tied;   ///< the head is the embedding
+};
+
+ShapeBySize shape_by_size(const TrainingRow& row) {
+  ShapeBySize shape;
+  const std::optional<double> params_b = row.params_b ? row.params_b : size_in_name(row.model_name);
+  if (!params_b || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden || !row.vocab ||
+      row.experts.value_or(1) > 1) {
+    return shape;
+  }
+  const double h = *row.hidden;
+  const double attention = (2 + 2 * row.kv_heads.value_or(*row.heads) / *row.heads) * h * h;
+  const auto error = [&](int matrices, int tables) {
+    const double layer = attention + matrices * h * *row.ffn_hidden;
+    const double parameters = *row.layers * layer + tables * *row.vocab * h;
+    return std::abs(parameters / (1e9 * *params_b) - 1);
+  };
+  const auto clearly = [](double one, double other, double same) -> std::optional<bool> {
+    if (std::min(one, other) > same || std::max(one, other) < 2 * same) return std::nullopt;
+    return one < other;
+  };
+  constexpr double kSame = 0.08;       // sizes in names are rounded,
+  constexpr double kSameTable = 0.02;  // but not by a table where that one is large
+  shape.gated =
+      clearly(std::min(error(3, 1), error(3, 2)), std::min(error(2, 1), error(2, 2)), kSame);
+  // Two matrices with a head may weigh what three without one do.
+  const std::optional<bool> gated =
+      shape.gated || !is_llama_like(row) ? shape.gated : std::optional(true);
+  const auto tables_error = [&](int tables) {
+    return gated ? error(*gated ? 3 : 2, tables) : std::min(error(2, tables), error(3, tables));
+  };
+  shape.tied = clearly(tables_error(1), tables_error(2), kSameTable);
+  return shape;
+}
+
+void put(std::map<std::string, std::string>& keys, const std::string& key,
+         const std::optional<double>& value) {
+  if (value) keys[key] = std::to_string(std::int64_t(std::llround(*value)));
+}
+
+std::string model_spec(const TrainingRow& row, const KnownModel* known,
+                       std::vector<std::string>& notes) {
+  std::map<std::string, std::string> keys;
+  if (is_llama_like(row)) {
+    keys = {{"gated", "true"},
+            {"norm", "rms"},
+            {"positions", "rope"},
+            {"tied", "false"},
+            {"bias", "false"}};
+  }
+  const ShapeBySize shape = shape_by_size(row);
+  if (shape.gated) keys["gated"] = *shape.gated ? "true" : "false";
+  if (shape.tied) keys["tied"] = *shape.tied ? "true" : "false";
+  if (known != nullptr) {
+    for (std::size_t begin = 0; begin < known->spec.size();) {
+      std::size_t end = std::min(known->spec.find(',', begin), known->spec.size());
+      const std::string pair = known->spec.substr(begin, end - begin);
+      keys[pair.substr(0, pair.find('='))] = pair.substr(pair.find('=') + 1);
+      begin = end + 1;
+    }
+  }
+  put(keys, "layers", row.layers);
+  put(keys, "hidden", row.hidden);
+  put(keys, "heads", row.heads);
+  put(keys, "kv_heads", row.kv_heads);
+  const bool experts = row.experts && *row.experts > 1;
+  put(keys, experts && !keys.contains("expert_ffn") ? "expert_ffn" : "ffn", row.ffn_hidden);
+  put(keys, "vocab", row.vocab);
+  if (experts) put(keys, "experts", row.experts);
+  if (row.topk && *row.topk > 0) put(keys, "top_k", row.topk);
+  static const std::regex beside(R"(\b([0-9]{1,3}|an?|one|two)\s+shared\s+experts?)",
+                                 std::regex::icase);
+  std::smatch said;
+  if (experts && std::regex_search(row.notes, said, beside)) {
+    const std::string count = lower_case(said[1].str());
+    const bool one = count == "a" || count == "an" || count == "one";
+    keys["shared_experts"] = one ? "1" : count == "two" ? "2" : count;
+  }
+  if (!keys.contains("layers") || !keys.contains("hidden")) return "";
+  const std::int64_t hidden = std::stoll(keys["hidden"]);
+  if (!keys.contains("heads")) {
+    const std::int64_t heads = std::max<std::int64_t>(1, hidden / 128);
+    if (hidden % heads == 0) {
+      keys["heads"] = std::to_string(heads);
+      notes.emplace_back("heads = hidden / 128, as none are stated");
+    }
+  } else if (hidden % std::stoll(keys["heads"]) != 0 && !keys.contains("head_dim")) {
+    keys["head_dim"] =
+        std::to_string(std::max<std::int64_t>(1, hidden / std::stoll(keys["heads"])));
+  }
+  if (!keys.contains("vocab")) keys["vocab"] = "50257";
+  std::string spec;
+  for (const auto& [key, value] : keys)
+    spec += (spec.empty() ? "transformer:" : ",") + key + "=" + value;
+  return spec;
+}
+
+}  // namespace
+
+double number_of(const std::string& spec, const std::string& key) {
+  for (const std::string& pair : split(spec.substr(spec.find(':') + 1), ',')) {
+    if (pair.starts_with(key + "=")) return std::strtod(pair.c_str() + key.size() + 1, nullptr);
+  }
+  return 0;
+}
+
+RowShape shape_of(const TrainingRow& row, std::vector<std::string>& notes) {
+  const KnownModel* known = known_model(row);
+  return {model_spec(row, known, notes), known != nullptr ? known->seq : std::nullopt};
+}
+
+}  // namespace parallel_opt
