@@ -146,6 +146,12 @@ double LayoutModel::products(const BlockFacts& block, double rate, double* last)
   return sum;
 }
 
+/// The head's and what else stands outside of blocks. Software that runs blocks in 8 or 4 bits
+/// leaves these in 16: Transformer Engine's recipes wrap layers, torchtitan filters "output".
+double LayoutModel::outer_products() const noexcept {
+  return products(facts_.outside, device_.narrow ? half_rate_ : rate_);
+}
+
 double LayoutModel::operators(const BlockFacts& block) const noexcept {
   const double bytes = wider() * (block.wide_bytes / wide_split_ + block.inner_bytes / tensor_);
   const double casts = device_.narrow ? 1 + kCastPasses : 1;

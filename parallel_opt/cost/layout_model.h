@@ -53,11 +53,7 @@ class LayoutModel {
   /// `last`: of the one whose result leaves the block.
   double products(const BlockFacts& block, double rate, double* last = nullptr) const noexcept;
   double products(const BlockFacts& block) const noexcept { return products(block, rate_); }
-  /// The head's and what else stands outside of blocks. Software that runs blocks in 8 or 4 bits
-  /// leaves these in 16: Transformer Engine's recipes wrap layers, torchtitan filters "output".
-  double outer_products() const noexcept {
-    return products(facts_.outside, device_.narrow ? half_rate_ : rate_);
-  }
+  double outer_products() const noexcept;
   double operators(const BlockFacts& block) const noexcept;
   double fragmentation() const noexcept { return stack_.expands_segments ? 1 : p_.fragmentation; }
   double logits_of_rank() const noexcept {
@@ -189,7 +185,8 @@ class LayoutModel {
   }
   /// As soon as they are reduced, to accumulate on the host, whose cores make the step.
   bool gradients_leave() const noexcept {
-    const bool sharded = l_.shard == 2 || shards_weights() || streams_weights();
+    const bool in_shards = l_.shard == 2 && pipeline_ <= 1;
+    const bool sharded = in_shards || shards_weights() || streams_weights();
     return l_.offload.optimizer > 0 && !l_.offload.fetched && sharded && !keeps_whole_gradients();
   }
   double on_host() const noexcept;
