@@ -33,25 +33,6 @@ void refuse_on_cores(const Args& args) {
   if (!faults.empty()) throw UsageError(std::move(faults));
 }
 
-/// What was asked for and changes nothing here is said, not passed over.
-void tell_what_says_nothing(const Args& args, const ParallelLayout& layout,
-                            const Console& console) {
-  const auto tell = [&](const char* flag, const char* why) {
-    if (args.has(flag)) console.log(std::string("note: --") + flag + " changes nothing: " + why);
-  };
-  for (const char* flag : {"threads", "compile", "memory-format", "attention", "fused-optimizer"}) {
-    tell(flag, "layouts on accelerators go by --stack");
-  }
-  for (const char* flag : {"objective", "max-slowdown", "steps", "target"}) {
-    tell(flag, "one layout is estimated, none is chosen");
-  }
-  if (layout.pipeline <= 1) {
-    tell("schedule", "there is no pipeline");
-    tell("virtual-stages", "there is no pipeline");
-  }
-  if (layout.tensor <= 1) tell("sequence-parallel", "there is no tensor parallelism");
-}
-
 /// Of the zones that the cluster's devices stand in, each device as much; absent where one of them
 /// does not say.
 std::optional<Uncertain> zones_mean(const Cluster& cluster,
@@ -146,6 +127,7 @@ EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const C
                                    const Console& console) {
   refuse_on_cores(args);
   const Job job = job_from(args);
+  tell_nothing_is_chosen(args, console);
   const CostModel model(graph, cluster, job);
   // Of what cannot be, `plan` says why in the same words.
   if (const std::vector<Fault>& faults = model.space().empty; !faults.empty()) {
@@ -249,12 +231,7 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   judge_layout(facts, stated, placed, document);
   if (job.memory_limit_bytes) {
     const double limit = double(job.memory_limit_bytes->value);
-    if (limit > document.memory_limit_bytes + 1) {
-      console.log("note: --memory-limit " + byte_count(limit) + " is more than the " +
-                  byte_count(document.memory_limit_bytes) + " of a device, which count");
-    } else {
-      document.memory_limit_bytes = limit;  // not rounded
-    }
+    if (limit <= document.memory_limit_bytes + 1) document.memory_limit_bytes = limit;  // unrounded
   }
   return document;
 }

@@ -34,6 +34,9 @@ void print_result(const SearchResult& result, double wall_s, const Console& cons
 
 ExitCode run_plan(const Args& args, const Console& console) {
   const Job job = job_from(args);
+  if (job.max_slowdown && job.objective == Objective::time) {
+    console.log("note: --max-slowdown changes nothing: --objective is time");
+  }
   const std::string model = args.at("model"), cluster_name = args.get_or("cluster", "local");
   const Cluster cluster = load_cluster(cluster_name);
   const std::optional<std::int64_t> seq = args.whole("seq", 1);

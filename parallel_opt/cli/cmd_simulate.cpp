@@ -148,6 +148,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
   const ParallelLayout& l = stated.layout;
   const ScheduleKind kind = l.schedule;
+  tell_what_says_nothing(args, l, console);
   const PlacedLayout placed = place(cluster, job, l);
   for (const std::string& note : placed.notes) console.log("note: " + note);
   const std::vector<Accelerator>& ranks = placed.devices;
@@ -288,14 +289,19 @@ ExitCode run_simulate(const Args& args, const Console& console) {
   throw_if_any(check(work, asked.schedules, asked.where));
   if (const auto straggler = args.get("straggler")) slow_down(*straggler, ranks, work);
 
+  const double jitter = args.fraction("jitter").value_or(0);
+  const std::int64_t seed = args.whole("seed", 0).value_or(0);
+  if (args.has("seed") && jitter == 0) {
+    console.log("note: --seed changes nothing: there is no --jitter");
+  }
   const bool drawn = args.has("trace") || args.has("svg") || args.has("html");
   // A trace holds all ranks, a picture those that it draws.
   SimulationResult result =
       simulate(work, asked.schedules,
                {.timeline = drawn,
                 .timeline_ranks = args.has("trace") ? std::vector<int>{} : drawn_ranks(ranks),
-                .jitter = args.fraction("jitter").value_or(0),
-                .seed = static_cast<std::uint64_t>(args.whole("seed", 0).value_or(0))});
+                .jitter = jitter,
+                .seed = static_cast<std::uint64_t>(seed)});
   SimulationDocument document{.schedule = asked.name,
                               .micro_batches = schedule.micro_batches,
                               .step_time_s = result.step_time_s,

@@ -1,5 +1,7 @@
 #include "parallel_opt/cli/job_flags.h"
 
+#include "parallel_opt/plan/capabilities.h"
+
 namespace parallel_opt {
 namespace {
 
@@ -117,17 +119,20 @@ Job job_from(const Args& args, Layouts layouts) {
   job.max_slowdown = args.fraction("max-slowdown");
   job.memory_limit_bytes = args.bytes("memory-limit");
   job.steps = args.whole("steps", 1);
+  if (args.has("target")) args.require_known("target", known_targets());
   job.target = args.get_or("target", job.target);
   job.loading = loading_from(args);
   job.training = !args.has("inference");
-  if (layouts == Layouts::all) return job;
-  job.pins.data = small(args, "data");
+  // What an engine chooses is read for any layout: a value that does not exist is refused even
+  // where the flag says nothing.
   job.pins.threads = small(args, "threads");
-  job.pins.micro_batch = args.whole("micro-batch", 1);
   job.pins.compile = args.on_off("compile");
   job.pins.memory_format = args.choice<MemoryFormat>("memory-format");
   job.pins.attention = args.choice<AttentionKernel>("attention");
   job.pins.fused_optimizer = args.on_off("fused-optimizer");
+  if (layouts == Layouts::all) return job;
+  job.pins.data = small(args, "data");
+  job.pins.micro_batch = args.whole("micro-batch", 1);
   if (const auto recompute = args.get("recompute")) {
     if (*recompute != "none" && *recompute != "full") {
       throw UsageError("--recompute", "\"" + *recompute + "\" is not available yet",

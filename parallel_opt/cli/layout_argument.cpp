@@ -134,8 +134,9 @@ void read_data(const Args& args, int devices, StatedLayout& out) {
           .value_or(sharded && *sharded > 1 ? std::max(out.stack->shard, 1) : out.stack->shard));
   if (l.shard > 3) throw UsageError("--shard", std::to_string(l.shard) + " is no stage", "0 to 3");
   l.data = data ? degree(args, "data") : int(std::max(1.0, std::floor(devices / model)));
-  if (!sharded) return;
-  l.shard_degree = degree(args, "shard-degree");
+  const int ways = degree(args, "shard-degree");
+  if (!sharded || l.shard == 0) return;
+  l.shard_degree = ways;
   if (data && double(*data) * double(*sharded) * model <= devices) l.data *= l.shard_degree;
   const int ranks = l.data * l.context;
   if (ranks % l.shard_degree != 0) {
@@ -144,6 +145,10 @@ void read_data(const Args& args, int devices, StatedLayout& out) {
                          std::to_string(ranks) + " ranks of one part of the model",
                      "choose a divisor, or say --data");
   }
+}
+
+void tell(const Args& args, const Console& console, const char* flag, const std::string& why) {
+  if (args.has(flag)) console.log(std::string("note: --") + flag + " changes nothing: " + why);
 }
 
 void read_batch(const Args& args, const Job& job, std::int64_t batch, ParallelLayout& l) {
@@ -280,6 +285,31 @@ StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFa
   std::vector<Fault> faults = check_schedule(l.schedule, l.pipeline, chunks, int(l.micro_batches));
   if (!faults.empty()) throw UsageError(std::move(faults));
   return out;
+}
+
+void tell_nothing_is_chosen(const Args& args, const Console& console) {
+  for (const char* flag : {"objective", "max-slowdown", "steps", "target"}) {
+    tell(args, console, flag, "one layout is stated, none is chosen");
+  }
+}
+
+void tell_what_says_nothing(const Args& args, const ParallelLayout& l, const Console& console) {
+  for (const char* flag : {"threads", "compile", "memory-format", "attention", "fused-optimizer"}) {
+    tell(args, console, flag, "layouts on accelerators go by --stack");
+  }
+  tell_nothing_is_chosen(args, console);
+  if (l.pipeline <= 1) {
+    tell(args, console, "schedule", "there is no pipeline");
+    tell(args, console, "virtual-stages", "there is no pipeline");
+  }
+  if (l.tensor <= 1) {
+    tell(args, console, "sequence-parallel", "there is no tensor parallelism");
+  }
+  if (l.shard == 0) {
+    tell(args, console, "shard-degree", "nothing is sharded");
+  } else if (l.data * l.context == 1 && !l.offload.parameters) {
+    tell(args, console, "shard", "each part of the model has one rank");
+  }
 }
 
 }  // namespace parallel_opt

@@ -22,4 +22,9 @@ TransformerFacts stated_facts(const Args& args, const Graph& graph);
 StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFacts& facts,
                            int devices, std::int64_t batch);
 
+/// What was asked for and changes nothing of one layout is said on standard error, not passed over.
+void tell_what_says_nothing(const Args& args, const ParallelLayout& layout, const Console& console);
+/// The part of it that holds on any device: flags of a search, where the answer is stated.
+void tell_nothing_is_chosen(const Args& args, const Console& console);
+
 }  // namespace parallel_opt

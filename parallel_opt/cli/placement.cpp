@@ -1,6 +1,7 @@
 #include "parallel_opt/cli/placement.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -133,6 +134,21 @@ double mean_price(const Cluster& cluster, const std::vector<RankDevices>& ranks)
   return count > 0 ? sum / count : 0;
 }
 
+/// `bytes` are what training may use; a device that has less keeps it, which is said.
+void limit_memory(double bytes, PlacedLayout& out) {
+  const double limit = bytes / kUsableMemory;
+  double least = 0;
+  for (Accelerator& device : out.devices) {
+    double& own = device.memory_bytes;
+    if (own > 0 && kUsableMemory * own + 1 < bytes) least = least > 0 ? std::min(least, own) : own;
+    own = own > 0 ? std::min(own, limit) : limit;
+  }
+  if (least <= 0) return;
+  const auto count = [](double of) { return show(Bytes(std::llround(of))); };
+  out.notes.push_back("--memory-limit " + count(bytes) + " is more than the " +
+                      count(std::floor(kUsableMemory * least)) + " of a device, which count");
+}
+
 }  // namespace
 
 PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout& layout) {
@@ -149,13 +165,10 @@ PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout&
     }
     out.devices.push_back(rank.device);
     out.smallest.push_back(smallest_of(cluster, rank.of_cluster));
-    if (!job.memory_limit_bytes) continue;
-    const double limit = double(job.memory_limit_bytes->value) / kUsableMemory;
-    double& own = out.devices.back().memory_bytes;
-    own = own > 0 ? std::min(own, limit) : limit;
   }
   out.words = words_of(cluster, ranks, layout);
   out.notes = notes_of(cluster, ranks, job.precision);
+  if (job.memory_limit_bytes) limit_memory(double(job.memory_limit_bytes->value), out);
   out.network = assumed_network(cluster, out.devices, layout);
   out.usd_per_hour = mean_price(cluster, ranks);
   return out;

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <tuple>
 
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/cli/job_flags.h"
@@ -103,6 +104,33 @@ TEST(JobFlags, ValuesThatNoJobCanHaveNameTheFlag) {
             "--global-batch: \"0\" is not a whole number of at least 1");
   EXPECT_EQ(job_error_of({"--data", "2000000"}),
             "--data: 2000000 is out of range (at most 1000000)");
+}
+
+TEST(JobFlags, ASlowdownOfTheFastestPlanIsNothing) {
+  const auto plan = [](const char* objective) {
+    return run_cli({"plan", "--model", "transformer:layers=2,hidden=64,heads=4", "--cluster",
+                    "1xEPYC-7742", "--max-slowdown", "5%", "--objective", objective})
+        .err;
+  };
+  EXPECT_EQ(plan("time"), "note: --max-slowdown changes nothing: --objective is time\n");
+  EXPECT_EQ(plan("energy"), "");
+}
+
+TEST(JobFlags, ValuesThatDoNotExistAreRefusedByEveryCommand) {
+  for (const auto& [flag, value, known] :
+       {std::tuple("compile", "maybe", "on, off"), std::tuple("fused-optimizer", "1", "on, off"),
+        std::tuple("memory-format", "x", "contiguous, channels_last"),
+        std::tuple("attention", "flash3", "fused, unfused"),
+        std::tuple("target", "nosuch", "pytorch")}) {
+    for (const char* command : {"plan", "estimate", "simulate"}) {
+      const CliRun done =
+          run_cli({command, "--model", "transformer:layers=2,hidden=64,heads=4", "--cluster",
+                   "8xH100-SXM-80GB", std::string("--") + flag, value});
+      EXPECT_EQ(done.code, 2) << command << flag;
+      EXPECT_EQ(done.err, std::string("error: --") + flag + ": unknown value \"" + value +
+                              "\" (known: " + known + ")\n");
+    }
+  }
 }
 
 TEST_F(Commands, PlanNeedsAModel) {

@@ -82,6 +82,29 @@ TEST(Estimate, SaysWhatChangesNothing) {
   EXPECT_THAT(used.err, ::testing::Not(HasSubstr("changes nothing")));
 }
 
+TEST(Estimate, SaysThatShardsOfNothingAndOfOneRankChangeNothing) {
+  const std::vector<std::string> whole = {"--shard", "0", "--data", "2"};
+  std::vector<std::string> ways = whole;
+  ways.insert(ways.end(), {"--shard-degree", "4"});
+  EXPECT_EQ(estimate(ways).err, "note: --shard-degree changes nothing: nothing is sharded\n");
+  EXPECT_EQ(document(ways), document(whole));
+  const std::vector<std::string> one = {"--tensor", "8", "--data", "1"};
+  std::vector<std::string> sharded = one;
+  sharded.insert(sharded.end(), {"--shard", "3"});
+  EXPECT_EQ(estimate(sharded).err,
+            "note: --shard changes nothing: each part of the model has one rank\n");
+  EXPECT_EQ(document(sharded), document(one));
+  // Weights of one rank may lie on the host all the same.
+  EXPECT_EQ(estimate({"--data", "1", "--shard", "3", "--offload", "parameters"}).err, "");
+}
+
+TEST(Estimate, OnCoresFlagsOfASearchChangeNothing) {
+  const CliRun run = estimate({"--objective", "energy", "--steps", "9"}, "1xEPYC-7742");
+  EXPECT_EQ(run.err,
+            "note: --objective changes nothing: one layout is stated, none is chosen\n"
+            "note: --steps changes nothing: one layout is stated, none is chosen\n");
+}
+
 TEST(Estimate, EveryDegreeChangesTheAnswer) {
   const json base = document({"--global-batch", "64", "--micro-batch", "2"});
   for (const std::vector<std::string>& flags : {std::vector<std::string>{"--tensor", "4"},

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -223,6 +224,50 @@ TEST(SimulateModel, WhatCannotBeIsRefused) {
             "error: --micro-batches: follows from the batch of a model (leave it out)\n");
   EXPECT_EQ(run_cli({"simulate", "--work", "w.json", "--tensor", "2"}).err,
             "error: --tensor: says nothing beside --work (leave it out)\n");
+}
+
+TEST(SimulateModel, SaysWhatChangesNothingInTheWordsOfEstimate) {
+  const std::vector<std::string> flags = {"--objective",
+                                          "carbon",
+                                          "--threads",
+                                          "4",
+                                          "--attention",
+                                          "unfused",
+                                          "--target",
+                                          "pytorch",
+                                          "--compile",
+                                          "on",
+                                          "--steps",
+                                          "5",
+                                          "--max-slowdown",
+                                          "5%",
+                                          "--memory-format",
+                                          "channels_last",
+                                          "--fused-optimizer",
+                                          "on",
+                                          "--shard",
+                                          "0",
+                                          "--shard-degree",
+                                          "4",
+                                          "--schedule",
+                                          "zb_h1",
+                                          "--virtual-stages",
+                                          "2",
+                                          "--sequence-parallel",
+                                          "--memory-limit",
+                                          "200GiB"};
+  const auto run = [&](const char* command) {
+    std::vector<std::string> words = {command, "transformer:layers=8,hidden=512,heads=8,seq=256",
+                                      "--cluster", "8xH100-SXM-80GB"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    return run_cli(words);
+  };
+  const CliRun done = run("simulate");
+  EXPECT_EQ(done.code, 0);
+  EXPECT_EQ(std::ranges::count(done.err, '\n'), 14) << done.err;  // every flag but --shard 0
+  EXPECT_EQ(done.err, run("estimate").err);
+  EXPECT_EQ(of_model({"--seed", "5"}).err, "note: --seed changes nothing: there is no --jitter\n");
+  EXPECT_EQ(of_model({"--seed", "5", "--jitter", "5%"}).err, "");
 }
 
 TEST_F(Simulate, OffloadingIsSeenOnTheCopyEngines) {
