@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ostream>
+#include <set>
 
 #include "parallel_opt/base/output_file.h"
 #include "parallel_opt/cli/commands.h"
@@ -33,25 +34,25 @@ void refuse_on_cores(const Args& args) {
   if (!faults.empty()) throw UsageError(std::move(faults));
 }
 
-/// Of the zones that the cluster's devices stand in, each device as much; absent where one of them
-/// does not say.
-std::optional<Uncertain> zones_mean(const Cluster& cluster,
+/// Of the zones that these devices stand in, each device as much; absent where one of them does not
+/// say.
+std::optional<Uncertain> zones_mean(const Cluster& cluster, const std::vector<std::size_t>& devices,
                                     std::optional<Uncertain> Zone::* number) {
   Uncertain mean{0, 0, 0, Quality::reported};
-  for (const Device& device : cluster.devices) {
-    const auto& name = cluster.nodes[static_cast<std::size_t>(device.node)].zone;
+  for (const std::size_t i : devices) {
+    const auto& name = cluster.nodes[static_cast<std::size_t>(cluster.devices[i].node)].zone;
     const auto zone = std::ranges::find(cluster.zones, name,
                                         [](const Zone& one) { return std::optional(one.name); });
     if (zone == cluster.zones.end()) return std::nullopt;
     const std::optional<Uncertain>& stated = (*zone).*number;
     if (!stated) return std::nullopt;
     const Uncertain& one = *stated;
-    const double share = 1.0 / double(cluster.devices.size());
+    const double share = 1.0 / double(devices.size());
     mean.value += share * one.value;
     mean.low += share * one.low;
     mean.high += share * one.high;
   }
-  return cluster.devices.empty() ? std::nullopt : std::optional(mean);
+  return devices.empty() ? std::nullopt : std::optional(mean);
 }
 
 /// What a step's energy costs by a rate per kWh.
@@ -64,12 +65,14 @@ std::optional<Uncertain> of_energy(const Estimate& estimate, const std::optional
                    energy.quality};
 }
 
-/// Carbon, and the price of energy where devices have none of their own: rent includes their power.
-void add_zones(const Cluster& cluster, EstimateDocument& document) {
+/// Carbon, and the price of energy where the devices used have none of their own: rent includes
+/// their power.
+void add_zones(const Cluster& cluster, const std::vector<std::size_t>& used,
+               EstimateDocument& document) {
   Estimate& estimate = document.estimate;
-  document.carbon_g = of_energy(estimate, zones_mean(cluster, &Zone::carbon_g_per_kwh));
+  document.carbon_g = of_energy(estimate, zones_mean(cluster, used, &Zone::carbon_g_per_kwh));
   if (!estimate.money_usd) {
-    estimate.money_usd = of_energy(estimate, zones_mean(cluster, &Zone::usd_per_kwh));
+    estimate.money_usd = of_energy(estimate, zones_mean(cluster, used, &Zone::usd_per_kwh));
   }
 }
 
@@ -141,6 +144,9 @@ EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const C
   document.layout = one_line(plan);
   judge_memory(memory_limit_of(cluster, job, plan.placements.front().device), document);
   tell_idle_nodes(cluster, console, document);
+  std::set<std::size_t> used;  // ranks may share a processor
+  for (const Placement& rank : plan.placements) used.insert(std::size_t(rank.device));
+  add_zones(cluster, {used.begin(), used.end()}, document);
   return document;
 }
 
@@ -229,6 +235,7 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   if (!placed.words.empty()) document.placement = placed.words;
   if (!placed.network.empty()) document.assumed_network = placed.network;
   judge_layout(facts, stated, placed, document);
+  add_zones(cluster, placed.of_cluster, document);
   if (job.memory_limit_bytes) {
     const double limit = double(job.memory_limit_bytes->value);
     if (limit <= document.memory_limit_bytes + 1) document.memory_limit_bytes = limit;  // unrounded
@@ -248,7 +255,6 @@ ExitCode run_estimate(const Args& args, const Console& console) {
       cluster.devices, [](const Device& device) { return device.kind == DeviceKind::gpu; });
   EstimateDocument document = accelerators ? estimate_on_accelerators(args, graph, cluster, console)
                                            : estimate_on_cores(args, graph, cluster, console);
-  add_zones(cluster, document);
   if (const auto output = args.get("output")) {
     write_output(*output, to_json(document.estimate));
     console.log("wrote " + *output);

@@ -165,6 +165,7 @@ PlacedLayout place(const Cluster& cluster, const Job& job, const ParallelLayout&
     }
     out.devices.push_back(rank.device);
     out.smallest.push_back(smallest_of(cluster, rank.of_cluster));
+    out.of_cluster.insert(out.of_cluster.end(), rank.of_cluster.begin(), rank.of_cluster.end());
   }
   out.words = words_of(cluster, ranks, layout);
   out.notes = notes_of(cluster, ranks, job.precision);

@@ -304,6 +304,29 @@ TEST(Estimate, CarbonFollowsFromTheZonesOfTheDevices) {
   EXPECT_LT(text.find("\ncarbon per step  "), text.find("\nitem "));
 }
 
+TEST(Estimate, ZonesOfDevicesThatAreNotUsedDoNotCount) {
+  const std::string path = ::testing::TempDir() + "/two-zones.yaml";
+  const auto write = [&](const char* device) {
+    std::ofstream(path) << "schema: parallel-opt/cluster-file/1\nname: c\nzones:\n"
+                           "- {name: north, carbon_g_per_kwh: 100, usd_per_kwh: 0.1}\n"
+                           "- {name: south, carbon_g_per_kwh: 900, usd_per_kwh: 0.3}\nnodes:\n"
+                        << "- {name: a, count: 1, zone: north, devices: " << device
+                        << "}\n- {name: b, count: 1, zone: south, devices: " << device << "}\n";
+  };
+  const auto per_kwh = [&](const char* replicas, const char* total) {
+    const json d = document({"--micro-batch", "1", "--data", replicas}, path.c_str());
+    return d[total]["value"].get<double>() / d["energy_j"]["value"].get<double>() * 3.6e6;
+  };
+  write("4xRTX-4090");  // which nobody rents
+  EXPECT_NEAR(per_kwh("4", "carbon_g"), 100, 1e-9);
+  EXPECT_NEAR(per_kwh("4", "money_usd"), 0.1, 1e-12);
+  EXPECT_NEAR(per_kwh("8", "carbon_g"), 500, 1e-9);
+  EXPECT_NEAR(per_kwh("8", "money_usd"), 0.2, 1e-12);
+  EXPECT_NEAR(per_kwh("6", "carbon_g"), (4 * 100 + 2 * 900) / 6.0, 1e-9);
+  write("1xEPYC-7742");  // ranks on cores use the first node
+  EXPECT_NEAR(per_kwh("1", "carbon_g"), 100, 1e-9);
+}
+
 TEST(Estimate, WithoutAPipelineThereIsNothingToSchedule) {
   const json plain = document({"--micro-batch", "1"})["step_time_s"];
   for (const char* schedule : {"zb_h1", "zb_v", "looped_bfs", "gpipe"}) {
