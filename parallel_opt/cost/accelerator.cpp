@@ -213,11 +213,14 @@ void set_network(const DeviceRecord& record, const Surroundings& around, Acceler
 
 void apply_limits(const std::string& text, DeviceRecord& record) {
   static const std::regex rate(R"(([0-9.]+)\s*TB/s)", std::regex::icase);
-  static const std::regex watts(R"(([0-9.]+)\s*W\s*limit)", std::regex::icase);
+  static const std::regex watts(
+      R"(([0-9.]+)\s*W\s*(?:power\s*)?(?:limit|cap)|(?:limit(?:ed)?|cap(?:ped)?)(?: to| at)?[ :]*([0-9.]+)\s*W\b)",
+      std::regex::icase);
   static const std::regex memory(R"(([0-9]+)\s*GB)", std::regex::icase);
   std::smatch match;
   const auto stated = [&](const std::regex& pattern) -> std::optional<double> {
-    return std::regex_search(text, match, pattern) ? stated_number(match[1]) : std::nullopt;
+    if (!std::regex_search(text, match, pattern)) return std::nullopt;
+    return stated_number(match[match.size() - 1].matched ? match[match.size() - 1] : match[1]);
   };
   if (const auto terabytes = stated(rate)) record.memory_bytes_per_s.value = *terabytes * 1e12;
   if (const auto gigabytes = stated(memory); gigabytes && record.memory_bytes) {

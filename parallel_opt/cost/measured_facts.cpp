@@ -112,6 +112,13 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
   const double model_pct = raw.mfu_pct.value_or(0), hardware_pct = raw.hfu_pct.value_or(0);
   if (stated > 0) {
     row.iteration_s = stated;
+    constexpr double kSame = 1.1;
+    const double other = tokens_per_s > 0    ? tokens / tokens_per_s
+                         : samples_per_s > 0 ? samples / samples_per_s
+                                             : 0;
+    if (other > 0 && (other > kSame * stated || stated > kSame * other)) {
+      ++filled["time and rate differ by more than 10 %; metric_iter_time_s counts"];
+    }
   } else if (tokens > 0 && tokens_per_s > 0) {
     row.iteration_s = tokens / tokens_per_s;
   } else if (samples > 0 && samples_per_s > 0) {

@@ -68,21 +68,28 @@ std::optional<double> adapters(const std::string& before, const std::string& beh
   return std::nullopt;
 }
 
-/// Whether a rate is one of links inside a node: those are named behind it, or last before it.
-bool is_inside(const std::string& before, const std::string& behind) {
+/// Whether a rate is one of links inside a node: those are named behind it, or last before it. What
+/// stands apart from a link's name is its own only in bytes and uncounted: "NVLink, 600 GB/s", not
+/// "NVLink, 8x200 Gb/s".
+bool is_inside(const std::string& before, const std::string& behind, bool of_adapters) {
   static const std::regex link(
       std::string(
           R"((nvlink|nvswitch|nv-?l|pci-?e|pci express|xgmi|infinity fabric|hccs|intra-?node|ici)|)") +
       kNetwork);
   static const std::regex next(
       R"(^[\s(]*(?:bi-?directional|unidirectional|of|over|via|aggregate)?\s*(?:nvlink|nvswitch|pci-?e|xgmi|infinity fabric|hccs|ici\b))");
-  static const std::regex next_network(std::string(R"(^[\s(]*(?:of|over|via|per)?\s*)") + kNetwork);
+  static const std::regex next_network(
+      std::string(R"(^[\s(]*(?:(?:between|across) nodes|(?:of|over|via|per)?\s*)") + kNetwork +
+      ")");
+  static const std::regex apart(R"([,+&]|\band\b)");
   if (std::regex_search(behind, next)) return true;
   if (std::regex_search(behind, next_network)) return false;
   bool inside = false;
   for (auto it = std::sregex_iterator(before.begin(), before.end(), link);
        it != std::sregex_iterator(); ++it) {
-    inside = (*it)[1].matched;
+    const auto end = std::size_t(it->position() + it->length());
+    const bool its_own = !of_adapters || !std::regex_search(before.substr(end), apart);
+    inside = (*it)[1].matched && its_own;
   }
   return inside;
 }
@@ -102,12 +109,13 @@ std::optional<Stated> first_rate(const std::string& text) {
     const bool bare = !match[3].matched && !match[4].matched;
     if (bare && !std::regex_search(low, adapter)) continue;
     const bool ethernet = match.str(4) == "bE" || match.str(4) == "BE";
-    if (!ethernet && is_inside(before, behind)) continue;
+    const double count = adapters(before, behind).value_or(0);
+    const bool of_adapters = count > 0 || !match[3].matched;
+    if (!ethernet && is_inside(before, behind, of_adapters)) continue;
     const bool tera = match.str(2) == "T" || match.str(2) == "t";
     const std::optional<double> stated = stated_number(match[1]);
     if (!stated) continue;
     const double one = *stated * (tera ? 1e12 : 1e9) / (match[3].matched ? 1 : 8);
-    const double count = adapters(before, behind).value_or(0);
     return Stated{one * std::max(1.0, count), count};
   }
   return std::nullopt;

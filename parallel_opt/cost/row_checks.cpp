@@ -80,6 +80,24 @@ std::string wrong_size(const TrainingRow& row, RowCase& out) {
   return "";
 }
 
+/// Figures beyond what the device can do, and degrees of what the model does not have.
+void note_impossible(const TrainingRow& row, RowCase& out) {
+  const double peak = out.device.flops_per_s;
+  if (row.peak_share.value_or(0) > 1) {
+    out.notes.emplace_back("measured: more than the whole peak");
+  }
+  if (row.flops_per_s.value_or(0) > peak) {
+    out.notes.push_back("measured: more than the " + show(peak / 1e12) + " TFLOP/s of the device");
+  }
+  if (row.peak_memory_bytes.value_or(0) > 1.02 * out.device.memory_bytes) {
+    out.notes.emplace_back("measured: more memory than the device has");
+  }
+  const bool dense = number_of(out.model, "experts") <= 1;
+  if (dense && (row.ep.value_or(1) > 1 || row.etp.value_or(1) > 1)) {
+    out.notes.emplace_back("ep and etp count for nothing, as the model has no experts");
+  }
+}
+
 std::string wrong_batch(const TrainingRow& row, RowCase& out) {
   if (!row.micro_batch || !row.global_batch) return "";
   const double at_once = *row.micro_batch * out.layout.data;
@@ -97,7 +115,9 @@ std::string wrong_batch(const TrainingRow& row, RowCase& out) {
 
 std::string other_work(const TrainingRow& row) {
   static const std::regex no_training(
-      R"(inference|serving|generation|decoding|\b(rlhf|grpo|ppo|dpo)\b)", std::regex::icase);
+      R"(inference|serving|generation|decod|prefill|evaluat|forward[ -]only|distill|reinforcement)"
+      R"(|embedding extraction|\b(rl|rlhf|rlvr|grpo|ppo|dpo|eval)\b)",
+      std::regex::icase);
   if (std::regex_search(row.workload, no_training)) {
     return "workload '" + row.workload + "' is not the training that is modelled";
   }
@@ -113,6 +133,23 @@ std::string other_work(const TrainingRow& row) {
   return "";
 }
 
+std::string frozen_or_packed(const std::string& workload) {
+  static const std::regex frozen(R"(lora|adapter|frozen|peft|prompt tuning|prefix tuning)",
+                                 std::regex::icase);
+  if (std::regex_search(workload, frozen)) {
+    return "workload '" + workload + "': frozen weights have no gradients";
+  }
+  if (!mentions(workload, "sft")) return "";
+  return "workload 'sft': how full the packed sequences are is not stated";
+}
+
+void note_workload(const std::string& workload, std::vector<std::string>& notes) {
+  static const std::regex training(R"(train|tun|cpt\b|benchmark|mlperf|perf|throughput)",
+                                   std::regex::icase);
+  if (workload.empty() || std::regex_search(workload, training)) return;
+  notes.push_back("workload '" + workload + "' counts as training");
+}
+
 std::string type_without_rate(const TrainingRow& row, const DeviceRecord& record) {
   const std::string type = element_type_in_words(row.dtype).value_or("");
   if (type != "fp4" && type != "fp8" && type != "int8") return "";
@@ -125,6 +162,7 @@ std::string contradiction(const TrainingRow& row, RowCase& out) {
   if (std::string wrong = wrong_shape(row, out); !wrong.empty()) return wrong;
   if (std::string wrong = wrong_batch(row, out); !wrong.empty()) return wrong;
   if (std::string wrong = wrong_size(row, out); !wrong.empty()) return wrong;
+  note_impossible(row, out);
   if (row.dtype.empty()) out.notes.emplace_back("dtype = 16 bits, as none is stated");
   if (!row.micro_batch) out.notes.emplace_back("micro_batch from global_batch and the layout");
   return "";

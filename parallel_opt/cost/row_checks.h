@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "parallel_opt/cost/row_model.h"
 #include "parallel_opt/hardware/database.h"
@@ -11,6 +12,12 @@ namespace parallel_opt {
 
 /// Models that are no stack of decoder or encoder blocks, and work that is not training.
 std::string other_work(const TrainingRow& row);
+
+/// Work whose weights do not all move, or whose sequences are packed.
+std::string frozen_or_packed(const std::string& workload);
+
+/// Notes a word for work that is not known.
+void note_workload(const std::string& workload, std::vector<std::string>& notes);
 
 /// A narrow element type that the device's products do not take.
 std::string type_without_rate(const TrainingRow& row, const DeviceRecord& record);

@@ -1,6 +1,7 @@
 #include "parallel_opt/cost/row_device.h"
 
 #include <optional>
+#include <regex>
 #include <string>
 
 #include "parallel_opt/base/text.h"
@@ -23,7 +24,52 @@ UsualNetwork usual_network(const DeviceRecord& record, double per_node) {
   return usual;
 }
 
+/// "A100" of "A100-SXM-40GB": without the board and its memory.
+std::string chip_of(const DeviceRecord& record) {
+  static const std::regex board(R"(-(sxm|pcie|nvl|[0-9]+gb)\b)", std::regex::icase);
+  return std::regex_replace(record.name, board, "");
+}
+
 }  // namespace
+
+std::string no_whole_device(const std::string& gpu) {
+  static const std::regex part(R"(\bmig\b|\b(half|part|slice|share) of\b|[0-9]g\.[0-9]+gb)",
+                               std::regex::icase);
+  if (std::regex_search(gpu, part)) return "gpu '" + gpu + "' is a part of a device";
+  static const std::regex between(R"(\s*(?:[/,+&;]|\band\b)\s*)");
+  const std::string bare = gpu.substr(0, gpu.find(" ("));
+  std::string first;
+  for (std::sregex_token_iterator it(bare.begin(), bare.end(), between, -1), end; it != end; ++it) {
+    const auto record = device_by_text(*it, "");
+    if (!record) continue;
+    if (!first.empty() && first != chip_of(*record)) {
+      return "gpu '" + gpu + "' is of several kinds, " + first + " and " + chip_of(*record);
+    }
+    first = chip_of(*record);
+  }
+  return "";
+}
+
+std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::string>& notes) {
+  static const std::regex clock(R"([0-9] ?[MG]Hz)", std::regex::icase);
+  if (std::regex_search(row.gpu, clock)) {
+    notes.push_back("gpu '" + row.gpu + "': a clock counts for nothing");
+  }
+  const auto record = device_by_text(row.gpu, row.gpu_family);
+  static const std::regex stated(R"(sxm|pcie|nvl|dgx|hgx)", std::regex::icase);
+  static const std::regex without(R"(\b(no|without) nvlink)", std::regex::icase);
+  const bool bare = std::regex_search(row.interconnect, without) ||
+                    (mentions(row.interconnect, "pcie") && !mentions(row.interconnect, "nvlink") &&
+                     !mentions(row.interconnect, "nvswitch"));
+  if (!record || !bare || std::regex_search(row.gpu, stated)) return record;
+  const auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
+  if (!board || chip_of(*board) != chip_of(*record) || !mentions(board->name, "-pcie")) {
+    return record;
+  }
+  notes.push_back("gpu '" + row.gpu + "' is taken as " + board->name +
+                  ", as its interconnect has no NVLink");
+  return board;
+}
 
 // Tables count the devices that frameworks see: of a package, each die with its memory.
 bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {

@@ -1,10 +1,21 @@
 #pragma once
 
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "parallel_opt/cost/row_model.h"
 #include "parallel_opt/cost/training_row.h"
 #include "parallel_opt/hardware/database.h"
 
 namespace parallel_opt {
+
+/// Why the text is of no one whole device: of several kinds, or of a part of one; empty: it is.
+std::string no_whole_device(const std::string& gpu);
+
+/// The record that the row's device is, with the board that its interconnect needs where the text
+/// leaves that open, which is noted.
+std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::string>& notes);
 
 /// Device and network of a row, in the machine that it states or that is usual for the device.
 /// False when the record has no peak rate.

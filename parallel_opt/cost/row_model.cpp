@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <regex>
+#include <tuple>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
@@ -23,16 +24,36 @@
 namespace parallel_opt {
 namespace {
 
-std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::int64_t seq) {
+/// Per operator, whether it is of one of the parts.
+std::vector<bool> operators_of(const RecomputeParts& parts, const Graph& graph) {
+  std::vector<bool> again;
+  for (const Op& op : graph.ops) {
+    const bool mlp = mentions(op.module, ".mlp");
+    const bool core = op.target.starts_with("aten.scaled_dot_product_attention");
+    const bool function =
+        mlp && (op.target.starts_with("aten.silu") || op.target.starts_with("aten.gelu") ||
+                op.target.starts_with("aten.mul"));
+    again.push_back((parts.mlp && mlp) || (parts.attention && core) ||
+                    (parts.activations && function) ||
+                    (parts.norms && mentions(op.module, "norm")) ||
+                    (parts.latent && op.module.ends_with("_b_proj")));
+  }
+  return again;
+}
+
+std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::int64_t seq,
+                                                 const RecomputeParts& parts) {
+  using Key = std::tuple<std::string, std::int64_t, RecomputeParts>;
   static std::mutex mutex;
-  static std::map<std::pair<std::string, std::int64_t>, std::shared_ptr<const TransformerFacts>>
-      known;
+  static std::map<Key, std::shared_ptr<const TransformerFacts>> known;
   const std::lock_guard lock(mutex);
-  auto& entry = known[{spec, seq}];
+  auto& entry = known[{spec, seq, parts}];
   if (!entry) {
     const std::string whole = spec + ",dtype=bf16,seq=" + std::to_string(seq);
     const Graph graph = bind(load_model(whole), {{"batch", 1}, {"sequence", seq}});
-    entry = std::make_shared<TransformerFacts>(transformer_facts(graph));
+    entry = std::make_shared<TransformerFacts>(
+        parts.any() ? transformer_facts(graph, operators_of(parts, graph))
+                    : transformer_facts(graph));
   }
   return entry;
 }
@@ -177,15 +198,14 @@ void settle(const TrainingRow& row, RowCase& out) {
 
 std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (std::string other = other_work(row); !other.empty()) return other;
-  if (mentions(row.workload, "lora")) return "workload 'lora': frozen weights have no gradients";
-  if (mentions(row.workload, "sft")) {
-    return "workload 'sft': how full the packed sequences are is not stated";
-  }
+  if (std::string other = frozen_or_packed(row.workload); !other.empty()) return other;
   if (!row.dtype.empty() && !element_type_in_words(row.dtype)) {
     return not_understood("dtype", row.dtype);
   }
   RowCase out;
-  const std::optional<DeviceRecord> record = device_by_text(row.gpu, row.gpu_family);
+  note_workload(row.workload, out.notes);
+  if (std::string wrong = no_whole_device(row.gpu); !wrong.empty()) return wrong;
+  const std::optional<DeviceRecord> record = device_of(row, out.notes);
   if (!record) return "device '" + row.gpu + "' is not in the database";
   if (!fill_device(row, *record, out))
     return "device '" + row.gpu + "' has no peak rate in the database";
@@ -199,7 +219,8 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (std::string missing = fill_layout(row, out); !missing.empty()) return missing;
   note_machine(row, *record, out);
   try {
-    out.facts = facts_of(out.model, std::int64_t(*seq));
+    const RecomputeParts parts = out.recompute ? out.recompute->parts : RecomputeParts{};
+    out.facts = facts_of(out.model, std::int64_t(*seq), parts);
   } catch (const InputError& error) {
     return std::string("no model can have this shape: ") + error.what();
   }

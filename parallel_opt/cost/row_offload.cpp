@@ -57,6 +57,7 @@ RowOffload offload_of(const TrainingRow& row) {
   if (mentions(row.framework, "offload")) {
     off = offload_in_words(row.framework).value_or(Offload{.optimizer = 1});
   }
+  if (mentions(row.fsdp_zero, "infinity")) off.optimizer = off.parameters = true;
   if (mentions(row.fsdp_zero, "offload")) {
     off.optimizer = 1;
     const auto sharding = sharding_in_words(row.fsdp_zero);

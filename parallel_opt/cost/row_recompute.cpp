@@ -12,6 +12,8 @@ void recompute_some_layers(RowCase& out) {
     const double stages = double(out.layout.pipeline) * std::max(1, out.layout.virtual_stages);
     share = *out.recompute->per_stage * stages / out.facts->layers();
   }
+  if (out.recompute->spared)
+    share = std::max(0.0, 1 - *out.recompute->spared / out.facts->layers());
   if (share >= 1) return;
   TransformerFacts facts = *out.facts;
   const std::size_t kinds = facts.blocks.size();

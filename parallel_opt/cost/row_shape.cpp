@@ -129,14 +129,16 @@ struct ShapeBySize {
 ShapeBySize shape_by_size(const TrainingRow& row) {
   ShapeBySize shape;
   const std::optional<double> params_b = row.params_b ? row.params_b : size_in_name(row.model_name);
-  if (!params_b || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden || !row.vocab ||
-      row.experts.value_or(1) > 1) {
+  const double experts = std::max(1.0, row.experts.value_or(1));
+  // Of mixtures a name says many things; their size is what the column says.
+  const bool sized = experts > 1 ? row.params_b.has_value() : params_b.has_value();
+  if (!sized || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden || !row.vocab) {
     return shape;
   }
   const double h = *row.hidden;
   const double attention = (2 + 2 * row.kv_heads.value_or(*row.heads) / *row.heads) * h * h;
   const auto error = [&](int matrices, int tables) {
-    const double layer = attention + matrices * h * *row.ffn_hidden;
+    const double layer = attention + experts * matrices * h * *row.ffn_hidden;
     const double parameters = *row.layers * layer + tables * *row.vocab * h;
     return std::abs(parameters / (1e9 * *params_b) - 1);
   };
@@ -158,6 +160,17 @@ ShapeBySize shape_by_size(const TrainingRow& row) {
   return shape;
 }
 
+/// Where no name and no size says whether the feed-forward part has three matrices: widths are then
+/// chosen for as many parameters as two of 4 hidden have (8/3), or heads share keys, as came later;
+/// mixtures of the time have three always.
+bool looks_gated(const TrainingRow& row) {
+  if (!row.ffn_hidden || !row.hidden) return false;
+  const double width = *row.ffn_hidden / *row.hidden;
+  const bool shares_keys = row.kv_heads.value_or(1e9) < row.heads.value_or(0);
+  const bool mixture = row.experts.value_or(1) > 1;
+  return (width > 2.5 && width < 3) || (shares_keys && (mixture || width != 4));
+}
+
 void put(std::map<std::string, std::string>& keys, const std::string& key,
          const std::optional<double>& value) {
   if (value) keys[key] = std::to_string(std::int64_t(std::llround(*value)));
@@ -175,6 +188,11 @@ std::string model_spec(const TrainingRow& row, const KnownModel* known,
   }
   const ShapeBySize shape = shape_by_size(row);
   if (shape.gated) keys["gated"] = *shape.gated ? "true" : "false";
+  const bool unsized = !row.params_b && !size_in_name(row.model_name);
+  if (unsized && known == nullptr && !keys.contains("gated") && looks_gated(row)) {
+    keys["gated"] = "true";
+    notes.emplace_back("three matrices in the feed-forward part, as its width says");
+  }
   if (shape.tied) keys["tied"] = *shape.tied ? "true" : "false";
   if (known != nullptr) {
     for (std::size_t begin = 0; begin < known->spec.size();) {

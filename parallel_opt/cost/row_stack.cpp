@@ -33,13 +33,25 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   }
 }
 
+bool says_fused_attention(const std::string& notes) {
+  return (affirms(notes, "flash") || affirms(notes, "fused attention")) &&
+         !mentions(notes, "unfused attention");
+}
+
+bool denies_fused_attention(const std::string& notes) {
+  return (mentions(notes, "flash") || mentions(notes, "fused attention")) &&
+         !says_fused_attention(notes);
+}
+
 /// What the notes say that departs from a stack's way.
 void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
-  const auto says = [&](std::string_view words) { return mentions(row.notes, words); };
+  const auto says = [&](std::string_view words) { return affirms(row.notes, words); };
   if (says_fused && stack.attention == AttentionFamily::unfused) {
     stack.attention = AttentionFamily::flash;
   }
-  if (says("unfused attention")) stack.attention = AttentionFamily::unfused;
+  if (says("unfused attention") || denies_fused_attention(row.notes)) {
+    stack.attention = AttentionFamily::unfused;
+  }
   if (says("fused layernorm") || says("fused norm")) stack.fused_operators = true;
   if (says("gradients reduced in bf16")) stack.reduced_bytes = stack.gradient_bytes = 2;
   if (says("async tp") || says("asynctp")) stack.overlaps_tensor = true;
@@ -100,9 +112,7 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   read_compilation(row, stack);
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
-  const bool says_fused =
-      (mentions(row.notes, "flash") || mentions(row.notes, "fused attention")) &&
-      !mentions(row.notes, "unfused attention");
+  const bool says_fused = says_fused_attention(row.notes);
   const bool newer = is_newer(spec) || says_fused || mentions(row.framework, "flash") ||
                      mentions(row.framework, "xformers");
   const bool before = arch == "Volta" || (arch == "Ampere" && !newer);

@@ -36,18 +36,22 @@ std::optional<int> numbered(const std::string& text, const std::string& word) {
   return std::stoi(match[1]);
 }
 
-/// "12 of 48 layers", "1 of every 2", "12/48 blocks", "every other layer", "every 4th block": the
-/// share of them. "Every 4 layers" may be one of four, or all of them with a checkpoint at each
-/// fourth.
+/// "12 of 48 layers", "1 of every 2", "12/48 blocks", "50 %", "every other layer", "every 4th
+/// block": the share of them. "Every 4 layers" may be one of four, or all of them with a checkpoint
+/// at each fourth.
 std::optional<double> share_of_layers(const std::string& text) {
   static const std::regex every(
-      R"(every (?:(other|second)|([0-9]{1,4})(?:st|nd|rd|th)) (?:layer|block))", std::regex::icase);
+      R"(every (?:(other|second)|(third)|(fourth)|([0-9]{1,4})(?:st|nd|rd|th)) (?:layer|block))",
+      std::regex::icase);
+  static const std::regex percent(R"(\b(100|[0-9]{1,2}(?:\.[0-9]{1,3})?) ?%)");
   static const std::regex some(R"(([0-9]{1,6}) ?(?:/|(?:out )?of(?: every| the)?) ?([0-9]{1,6})\b)",
                                std::regex::icase);
   std::smatch match;
   if (std::regex_search(text, match, every)) {
-    return match[1].matched ? 0.5 : 1 / std::max(1.0, std::stod(match[2]));
+    if (match[4].matched) return 1 / std::max(1.0, std::stod(match[4]));
+    return match[1].matched ? 1.0 / 2 : match[2].matched ? 1.0 / 3 : 1.0 / 4;
   }
+  if (std::regex_search(text, match, percent)) return std::stod(match[1]) / 100;
   if (!std::regex_search(text, match, some)) return std::nullopt;
   const double count = std::stod(match[1]), all = std::stod(match[2]);
   return all > 0 && count <= all ? std::optional(count / all) : std::nullopt;
@@ -57,6 +61,22 @@ std::optional<double> first_number(const std::string& text) {
   static const std::regex number(R"([0-9]{1,6})");
   std::smatch match;
   return std::regex_search(text, match, number) ? std::optional(std::stod(match[0])) : std::nullopt;
+}
+
+/// Of parts that are named as such: "act" is none in "act ckpt".
+RecomputeParts parts_in_words(const std::string& text) {
+  static const std::regex mlp(
+      R"((^|[^a-z])(mlps?|ffns?|feed[ _-]?forward|experts|moe)(?![a-z]|[ _-]?act))",
+      std::regex::icase);
+  static const std::regex activation(
+      R"(moe[ _-]?act|swiglu|gelu|silu|act(ivation)?[ _-]?f(n|unc)|(^|[^a-z])act(?![a-z]|[ _-]?(ckpt|checkp|recomp)))",
+      std::regex::icase);
+  static const std::regex latent(R"(\bmla)", std::regex::icase);  // not "num_layers"
+  return {.attention = mentions(text, "attn") || mentions(text, "attention"),
+          .mlp = std::regex_search(text, mlp),
+          .activations = std::regex_search(text, activation),
+          .norms = mentions(text, "norm"),
+          .latent = std::regex_search(text, latent)};
 }
 
 std::optional<RecomputeRule> rule_in_words(const std::string& text) {
@@ -74,12 +94,10 @@ std::optional<RecomputeRule> rule_in_words(const std::string& text) {
     return RecomputeRule::full;
   }
   if (has_any(words, {"everythingsave", "saveeverything"})) return RecomputeRule::none;
-  // Of parts of a block, or of the operators that are cheap.
-  static const std::regex mla(R"(\bmla)", std::regex::icase);  // not "num_layers"
-  if (is_any(words, {"sel", "partial"}) ||
-      has_any(words,
-              {"selective", "sac", "attn", "attention", "norm", "moeact", "swiglu", "gelu"}) ||
-      std::regex_search(text, mla)) {
+  if (has_any(words, {"notrecomp", "notcheckp"})) return std::nullopt;  // what then is?
+  const RecomputeParts parts = parts_in_words(text);
+  if (is_any(words, {"sel", "partial"}) || has_any(words, {"selective", "sac"}) || parts.any() ||
+      parts.attention) {
     return RecomputeRule::selective;
   }
   if (on || is_any(words, {"ac", "all", "gc"}) ||
@@ -93,12 +111,36 @@ std::optional<RecomputeRule> rule_in_words(const std::string& text) {
 
 }  // namespace
 
+bool affirms(const std::string& text, std::string_view word) {
+  static const std::regex refused(
+      R"((^|[^a-z])(no|not|without|non|disables?|w/o)(( |-)(using|use of|any))?[ -]+$)");
+  static const std::regex denied(
+      R"(^([ _-]?att(entio)?n)?([ _-]?v?[0-9])?)"
+      R"(([ :=]{1,3}(is |was )?(false|off|disabled|unused|not (used|enabled))|\s*[:=]\s*(no|none|0))\b)");
+  const std::string low = lower_case(text);
+  for (std::size_t at = low.find(word); at != std::string::npos; at = low.find(word, at + 1)) {
+    const std::string before = low.substr(0, at), behind = low.substr(at + word.size());
+    if (!std::regex_search(before, refused) && !std::regex_search(behind, denied)) return true;
+  }
+  return false;
+}
+
 std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
   RecomputeWords found;
   const std::string words = closed_up(text);
   found.share = share_of_layers(text);
+  static const std::regex per_stage(
+      R"(([0-9]{1,6}) (?:layers?|blocks?) (?:per|of (?:a|each)) (?:pipeline )?stage)",
+      std::regex::icase);
+  static const std::regex all_but(
+      R"(\b(?:all (?:layers )?but|except)(?: the)?(?: last| first)? ([0-9]{1,6}))",
+      std::regex::icase);
+  std::smatch match;
+  if (std::regex_search(text, match, per_stage)) found.per_stage = std::stod(match[1]);
+  if (std::regex_search(text, match, all_but)) found.spared = std::stod(match[1]);
   // Megatron's method of the first layers of every stage; which says nothing without their number.
-  const bool of_stages = !found.share && has_any(words, {"block"}) && !has_any(words, {"uniform"});
+  const bool of_stages = !found.share && !found.per_stage && !found.spared &&
+                         has_any(words, {"block"}) && !has_any(words, {"uniform"});
   if (of_stages && !has_any(words, {"everyblock", "allblock", "perblock"})) {
     found.per_stage = has_any(words, {"every"}) ? std::nullopt : first_number(text);
     if (!found.per_stage) return std::nullopt;
@@ -106,15 +148,35 @@ std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
   // "first 10 layers", "full, all but 4", "full 12": which are left, nothing here reads.
   static const std::regex some_full(R"(\bfull[\s,:(]*[0-9])", std::regex::icase);
   const bool counts =
-      !found.share && !found.per_stage && !has_any(words, {"uniform"}) && first_number(text) &&
+      !found.share && !found.per_stage && !found.spared && !has_any(words, {"uniform"}) &&
+      first_number(text) &&
       (has_any(words, {"layer", "allbut", "except"}) || std::regex_search(text, some_full));
   if (counts) return std::nullopt;
   const auto rule = rule_in_words(text);
-  if (rule) found.rule = *rule;
-  if (!rule && (found.share || found.per_stage)) found.rule = RecomputeRule::full;
-  if (!rule && !found.share && !found.per_stage) return std::nullopt;
+  const bool counted = found.share || found.per_stage || found.spared;
+  if (!rule && !counted) return std::nullopt;
+  found.rule = rule.value_or(RecomputeRule::full);
+  const RecomputeParts parts = parts_in_words(text);
+  const bool named = found.rule == RecomputeRule::selective && parts.any() && !kept_in_words(text);
+  if (named) found.parts = parts;
   return found;
 }
+
+namespace {
+
+/// Of software that lists what is shared: Megatron-FSDP's strategies, DeepSpeed's P_os+g+p, and
+/// FSDP's SHARD_GRAD_OP, which keeps weights from a forward to its backward.
+std::optional<int> stage_by_what_is_shared(const std::string& words) {
+  if (has_any(words, {"optimgradsparams", "os+g+p"})) return 3;
+  static const std::regex keeps(R"(reshardafterforward[:(]*(false|off|never|no|0))");
+  if (has_any(words, {"optimgrads", "os+g", "shardgradop", "shardedddp"}) ||
+      std::regex_search(words, keeps)) {
+    return 2;
+  }
+  return is_any(words, {"os", "pos", "oss"}) ? std::optional(1) : std::nullopt;
+}
+
+}  // namespace
 
 std::string sharding_named(const std::string& framework) {
   static const std::regex words(R"(\b(ddp|hsdp|fsdp[12]?|zero[- ]?[0-3])\b)", std::regex::icase);
@@ -125,25 +187,27 @@ std::string sharding_named(const std::string& framework) {
 std::optional<ShardingWords> sharding_in_words(const std::string& text) {
   const std::string words = closed_up(text);
   ShardingWords found;
-  static const std::regex shared(R"(shard ([0-9]+))");
+  static const std::regex shared(R"(shard(?:ing)?(?:[ _](?:degree|size))?[ =:]{1,3}([0-9]+)\b)",
+                                 std::regex::icase);
   std::smatch match;
   if (std::regex_search(text, match, shared)) {
     if (const auto degree = stated_number(match[1])) found.degree = int(std::min(*degree, 1e9));
   }
   found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"});
-  auto stage = numbered(words, "zero");
+  static const std::regex copies(R"(\bddp\b)", std::regex::icase);
+  auto stage = stage_by_what_is_shared(words);
+  if (!stage) stage = numbered(words, "zero");
   if (!stage) stage = numbered(words, "stage");
   if (!stage && words.size() == 1) stage = numbered(words, "");
   if (stage) {
     found.stage = *stage;
-  } else if (has_any(words, {"shardgradop"})) {
-    found.stage = 2;
-  } else if (has_any(words, {"zero++", "zeroplusplus"})) {
+  } else if (has_any(words, {"zero++", "zeroplusplus", "zeroinfinity"}) || found.degree > 1) {
     found.stage = 3;
   } else if (words.find("zero") != std::string::npos) {
     found.stage = 1;
     found.least = true;
-  } else if (has_any(words, {"noshard", "distributeddata", "replicat"}) || is_any(words, {"ddp"}) ||
+  } else if (has_any(words, {"noshard", "distributeddata", "replicat"}) ||
+             (std::regex_search(text, copies) && !has_any(words, {"optim"})) ||
              !switch_in_words(text).value_or(true)) {
     found.stage = 0;
   } else if (has_any(words, {"fsdp", "hsdp", "fullshard", "fullyshard", "hybrid", "mics"}) ||

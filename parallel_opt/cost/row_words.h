@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "parallel_opt/cost/software_stack.h"
 
@@ -9,15 +10,34 @@
 /// say nothing known: a row is then skipped with its reason rather than read as something else.
 namespace parallel_opt {
 
+/// Whether some mention is none of "no word", "without word", "word=False", "word disabled", "word
+/// not used": of "no flash attention, fused attention" the second.
+bool affirms(const std::string& text, std::string_view word);
+
+/// Parts of a block that are computed again, by name: Megatron's recompute-modules.
+struct RecomputeParts {
+  bool attention = false;    ///< scores and their products, no projections
+  bool mlp = false;          ///< all of the feed-forward part, its experts too
+  bool activations = false;  ///< the function inside it
+  bool norms = false;
+  bool latent = false;  ///< up-projections of latent attention
+  /// Attention alone is what a stack calls selective.
+  bool any() const noexcept { return mlp || activations || norms || latent; }
+  auto operator<=>(const RecomputeParts&) const = default;
+};
+
 /// What is computed again of a block, and of how many: of all but where a cell counts them.
 struct RecomputeWords {
   RecomputeRule rule = RecomputeRule::none;
+  RecomputeParts parts = {};             ///< where any is named; else the stack's way
   std::optional<double> share = {};      ///< of the model's: "12 of 48 layers", "every other layer"
   std::optional<double> per_stage = {};  ///< layers: Megatron's "block, 5 layers"
+  std::optional<double> spared = {};     ///< layers of the model: "all but 2 layers"
   bool operator==(const RecomputeWords&) const = default;
 };
 
-/// "full", "activation checkpointing", "yes": whole blocks; "selective", "core_attn", "SAC": parts.
+/// "full", "activation checkpointing", "yes": whole blocks; "selective", "core_attn", "SAC": what
+/// the stack calls so; "mlp", "layernorm, moe_act": those parts.
 std::optional<RecomputeWords> recompute_in_words(const std::string& text);
 
 struct ShardingWords {

@@ -35,6 +35,29 @@ TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
   EXPECT_EQ(rate("InfiniBand 400 Gb/s", 8), 50e9);
 }
 
+TEST(NetworkByText, RatesApartFromALinksNameAreTheNetworks) {
+  for (const char* text :
+       {"NVLink, 8x200 Gb/s", "NVLink + 8x200 Gb/s", "PCIe 4.0, 8x200 Gb/s",
+        "no NVLink, 8x200 Gb/s", "NVLink (900 GB/s) in a node and 8x200 Gb/s between nodes",
+        "NVLink 600 GB/s, 8x 200 Gb/s", "NVLink and InfiniBand 8x200 Gb/s", "NVLink; 8x200 Gb/s",
+        "8x200 Gb/s, NVLink"}) {
+    EXPECT_EQ(rate(text, 8), 25e9) << text;
+  }
+  for (const char* text : {"NVLink, 600 GB/s", "NVLink 600 GB/s", "NVLink (900 GB/s)",
+                           "NVLink 4 at 7200 Gb/s", "600 GB/s NVLink", "PCIe 4.0 x16 (256 Gb/s)"}) {
+    EXPECT_EQ(rate(text, 8), std::nullopt) << text;
+  }
+}
+
+TEST(NetworkByText, SaysHowManyAdaptersANodeHas) {
+  const auto adapters = [](const char* text) { return network_by_text(text, 8, {4})->adapters; };
+  EXPECT_EQ(adapters("4x200 Gb/s"), 4);
+  EXPECT_EQ(adapters("25 Gb/s per node"), 1);
+  EXPECT_EQ(adapters("200 Gb/s per GPU"), 0);
+  EXPECT_EQ(adapters("3.2 Tb/s per node"), 0);  // of how many
+  EXPECT_EQ(adapters("HDR InfiniBand"), 4);     // of its usual machine
+}
+
 TEST(NetworkByText, CountsAdaptersByWordsBetweenAndBehind) {
   EXPECT_EQ(rate("4x Omni-Path 100 Gbps per node", 8), 6.25e9);
   EXPECT_EQ(rate("8x ConnectX-7 IB NDR 400Gb/s", 8), 50e9);

@@ -129,6 +129,50 @@ TEST(RowChecks, WhatIsFilledInIsTold) {
   EXPECT_EQ(case_of(row).notes.at(1), "stack pytorch, as no framework is stated");
 }
 
+TEST(RowChecks, WorkThatIsNoTrainingIsSkipped) {
+  TrainingRow row = usual_row();
+  const auto why = [&](const char* workload) {
+    row.workload = workload;
+    return skipped(row);
+  };
+  for (const char* workload : {"inference", "RL", "reinforcement learning", "distillation",
+                               "evaluation", "forward only", "prefill", "decode", "DPO"}) {
+    EXPECT_NE(why(workload).find("is not the training that is modelled"), std::string::npos)
+        << workload;
+  }
+  for (const char* workload : {"LoRA", "QLoRA", "adapter", "frozen backbone"}) {
+    EXPECT_NE(why(workload).find("frozen weights"), std::string::npos) << workload;
+  }
+  for (const char* workload :
+       {"", "pretrain", "continued pre-training", "full fine-tuning", "world", "benchmark"}) {
+    EXPECT_EQ(why(workload), "") << workload;
+  }
+  row.workload = "synthetic data";
+  EXPECT_EQ(case_of(row).notes.at(0), "workload 'synthetic data' counts as training");
+}
+
+TEST(RowChecks, FiguresThatCannotBeAreTold) {
+  TrainingRow row = usual_row();
+  const auto told = [&](const std::string& note) {
+    return std::ranges::count(case_of(row).notes, note);
+  };
+  row.peak_share = 1.5;
+  EXPECT_EQ(told("measured: more than the whole peak"), 1);
+  row.peak_share = 0.5;
+  EXPECT_EQ(told("measured: more than the whole peak"), 0);
+  row.flops_per_s = 5e15;
+  row.peak_memory_bytes = 200e9;
+  row.ep = 8;
+  const std::vector<std::string> notes = case_of(row).notes;
+  const auto about = [&](const char* words) {
+    return std::ranges::count_if(
+        notes, [&](const std::string& note) { return note.find(words) != std::string::npos; });
+  };
+  EXPECT_EQ(about("TFLOP/s of the device"), 1);
+  EXPECT_EQ(about("more memory than the device has"), 1);
+  EXPECT_EQ(about("ep and etp count for nothing"), 1);
+}
+
 TEST(RowChecks, ShapesByNameWeighWhatTheNameSays) {
   const std::vector<std::pair<std::string, double>> named = {{"Qwen1.5-110B", 111.2e9},
                                                              {"Nemotron 340B", 341e9},

@@ -28,6 +28,51 @@ TEST(RowDevice, PackagesOfTwoDiesAreTwoDevices) {
   EXPECT_EQ(die.network_bytes_per_s, 12.5e9);
 }
 
+TEST(RowDevice, RowsOfSeveralKindsOrOfPartsAreSkipped) {
+  TrainingRow row = two_thousand_wide();
+  for (const char* gpu :
+       {"A100-80GB and H100-80GB", "8xA100-80GB + 8xV100-32GB", "A100/H100", "32xA100+32xH100"}) {
+    row.gpu = gpu;
+    EXPECT_NE(testing::skipped(row).find("is of several kinds"), std::string::npos) << gpu;
+  }
+  for (const char* gpu : {"A100-SXM-80GB MIG 1g.10gb", "half of an A100-80GB", "A100 3g.40gb"}) {
+    row.gpu = gpu;
+    EXPECT_NE(testing::skipped(row).find("is a part of a device"), std::string::npos) << gpu;
+  }
+  for (const char* gpu : {"8xA100-80GB", "A100 40GB/80GB", "H100 (DGX H100, NVSwitch and IB)",
+                          "A100-SXM4-80GB, DGX A100", "TPU v4"}) {
+    row.gpu = gpu;
+    EXPECT_EQ(testing::skipped(row), "") << gpu;
+  }
+}
+
+TEST(RowDevice, BoardsWithoutNvlinkAreThoseOfPcie) {
+  TrainingRow row = two_thousand_wide();
+  const auto links = [&](const char* gpu, const char* interconnect) {
+    row.gpu = gpu;
+    row.interconnect = interconnect;
+    return case_of(row).device.links.all_bytes_per_s;
+  };
+  const double pcie = links("A100-PCIe-80GB", "100 Gb/s");
+  EXPECT_EQ(links("A100 80GB", "PCIe, 100 Gb/s"), pcie);
+  EXPECT_EQ(links("A100 80GB", "no NVLink; 100 Gb/s"), pcie);
+  EXPECT_GT(links("A100 80GB", "NVLink, PCIe 4.0; 100 Gb/s"), 5 * pcie);
+  EXPECT_GT(links("A100-SXM-80GB", "PCIe 4.0; 100 Gb/s"), 5 * pcie);  // to its adapters
+  EXPECT_GT(links("A100 80GB", "100 Gb/s"), 5 * pcie);
+}
+
+TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
+  TrainingRow row = two_thousand_wide();
+  const auto watts = [&](const char* gpu) {
+    row.gpu = gpu;
+    return case_of(row).device.max_w;
+  };
+  EXPECT_EQ(watts("A100-SXM-80GB (250 W cap)"), 250);
+  EXPECT_EQ(watts("A100-SXM-80GB (250W power limit)"), 250);
+  EXPECT_EQ(watts("A100-SXM-80GB (capped at 300 W)"), 300);
+  EXPECT_EQ(watts("A100-SXM-80GB"), 400);
+}
+
 // Of one site's nodes Omni-Path was 10.6 GB/s, of all others nothing.
 TEST(RowDevice, ANameOfANetworkIsReadAsTheUsualMachinesAdapters) {
   TrainingRow row = two_thousand_wide();

@@ -28,6 +28,10 @@ TEST(RowFigures, AreNumbersWithTheirColumnsOwnUnit) {
   EXPECT_EQ(value_of("1.2T", "params_b"), 1200);
   EXPECT_EQ(value_of("3,210 tokens/s/GPU", "metric_tokens_per_s_per_gpu"), 3210);
   EXPECT_EQ(value_of("412 TFLOPS", "metric_tflops_per_gpu"), 412);
+  EXPECT_EQ(value_of("64 GPUs", "gpus"), 64);
+  EXPECT_EQ(value_of("4,096 tokens", "seq_len"), 4096);
+  EXPECT_EQ(value_of("512 sequences", "global_batch"), 512);
+  EXPECT_EQ(value_of("4096 tokens", "global_batch"), -1);  // sequences, there
   EXPECT_EQ(value_of("80 GB", "peak_memory_gb"), 80);
   EXPECT_EQ(figure_in("74.5 GiB", "peak_memory_gb").value().unit, "GiB");
   EXPECT_EQ(figure_in("74.5", "peak_memory_gb").value().unit, "");

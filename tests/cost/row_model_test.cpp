@@ -169,32 +169,6 @@ TEST(RowModel, AcceleratorsOfOtherMakersReachWhatWasMeasuredOfThem) {
   EXPECT_NEAR(seconds("MI300X") / seconds("H100-80GB"), (989 * 0.746) / (1307 * 0.511), 0.12);
 }
 
-TEST(RowModel, TheSizeSaysWhetherLayersAreGated) {
-  TrainingRow row = full_row();
-  row.model_name = "Nemotron-4-340B";  // squared ReLU: 96 (2.17 h^2 + 2 h 4 h) + 2 v h = 341e9
-  row.layers = 96;
-  row.hidden = 18432;
-  row.heads = 96;
-  row.kv_heads = 8;
-  row.ffn_hidden = 73728;
-  row.vocab = 256000;
-  EXPECT_NE(case_of(row).model.find("gated=false"), std::string::npos);  // by the size in its name
-  row.model_name = "Nemotron";
-  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);  // as most of its relatives
-  row.params_b = 340;
-  EXPECT_NE(case_of(row).model.find("gated=false"), std::string::npos);
-  row.model_name = "Nobody-70B";  // 80 (2.25 h^2 + 3 h 3.5 h) + 2 v h = 70.6e9
-  row.layers = 80;
-  row.hidden = 8192;
-  row.heads = 64;
-  row.ffn_hidden = 28672;
-  row.vocab = 128256;
-  row.params_b = 70;
-  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);
-  row.params_b = 60;  // neither: nothing is concluded
-  EXPECT_EQ(case_of(row).model.find("gated"), std::string::npos);
-}
-
 TEST(RowModel, ModelParallelSizesAreDealtOutAsMegatronDoes) {
   TrainingRow row = full_row();
   row.framework = "Megatron-LM (Jan 2021)";

@@ -259,6 +259,19 @@ TEST(RowNotes, AModelByItsNameIsTheOneSpelledOut) {
   }
 }
 
+TEST(RowNotes, MayDenyFusedAttention) {
+  TrainingRow row = llama_row("Megatron-LM");
+  for (const char* notes :
+       {"no flash attention", "flash_attn=False", "no fused attention", "unfused attention"}) {
+    row.notes = notes;
+    EXPECT_EQ(stack_of(row).attention, AttentionFamily::unfused) << notes;
+  }
+  row.notes = "no flash attention; fused attention of cuDNN";
+  EXPECT_NE(stack_of(row).attention, AttentionFamily::unfused);
+  row.notes = "no gradients reduced in bf16";
+  EXPECT_EQ(stack_of(row).reduced_bytes, 4);
+}
+
 TEST(RowNotes, NameTheRateThatStandsIn) {
   TrainingRow row = llama_row("Megatron-LM");
   row.gpu = "Gaudi2";

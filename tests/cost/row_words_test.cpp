@@ -47,13 +47,55 @@ TEST(RowWords, SomeLayersMayBeComputedAgain) {
   EXPECT_EQ(recompute_in_words("12 of 48 layers")->rule, RecomputeRule::full);
   EXPECT_EQ(recompute_in_words("block, 5 layers"),
             (RecomputeWords{.rule = RecomputeRule::full, .per_stage = 5}));
+  for (const char* text :
+       {"full (all but last 4)", "full except last 4 layers", "all but 4 layers"}) {
+    EXPECT_EQ(recompute_in_words(text), (RecomputeWords{.rule = RecomputeRule::full, .spared = 4}))
+        << text;
+  }
+  EXPECT_EQ(recompute_in_words("full, 2 layers per stage"),
+            (RecomputeWords{.rule = RecomputeRule::full, .per_stage = 2}));
+  EXPECT_EQ(share("full, 50%"), 0.5);
+  EXPECT_EQ(share("every third layer"), 1.0 / 3);
   EXPECT_EQ(rule_of("uniform (num_layers=4)"), RecomputeRule::full);
   EXPECT_EQ(rule_of("selective (mla)"), RecomputeRule::selective);
-  for (const char* text :
-       {"block", "first 10 layers full", "full except last 4 layers", "full except last 4",
-        "full 12", "full (all but last 4)", "full, 12", "every 4 blocks", "every 4 layers"}) {
+  for (const char* text : {"block", "first 10 layers full", "full 12", "full, 12", "every 4 blocks",
+                           "every 4 layers"}) {
     EXPECT_EQ(recompute_in_words(text), std::nullopt) << text;  // of how many, or of which
   }
+}
+
+TEST(RowWords, WhatIsDeniedIsNotAffirmed) {
+  for (const char* text : {"flash attention", "FlashAttention 2", "flash_attn=True",
+                           "flash attn: on", "no flash attention; flash attention 2 in the encoder",
+                           "FlashAttention, no dropout", "flash attention no_sync"}) {
+    EXPECT_TRUE(affirms(text, "flash")) << text;
+  }
+  for (const char* text :
+       {"no flash attention", "without FlashAttention", "not using flash attention",
+        "flash_attn=False", "use_flash_attn: false", "FlashAttention disabled",
+        "w/o flash attention", "flash attention not used", "flash attention 2 is off",
+        "flash-attn = 0", "eager"}) {
+    EXPECT_FALSE(affirms(text, "flash")) << text;
+  }
+}
+
+TEST(RowWords, PartsOfBlocksAreNamed) {
+  const auto parts = [](const char* text) { return recompute_in_words(text)->parts; };
+  EXPECT_EQ(parts("selective: mlp"), (RecomputeParts{.mlp = true}));
+  EXPECT_EQ(parts("core_attn, mlp"), (RecomputeParts{.attention = true, .mlp = true}));
+  EXPECT_EQ(parts("mlp only"), (RecomputeParts{.mlp = true}));
+  EXPECT_EQ(parts("select: moe_act layernorm"),
+            (RecomputeParts{.activations = true, .norms = true}));
+  EXPECT_EQ(parts("layernorm and moe"), (RecomputeParts{.mlp = true, .norms = true}));
+  EXPECT_EQ(parts("RMSNorm, MLA up-projection"), (RecomputeParts{.norms = true, .latent = true}));
+  EXPECT_EQ(parts("SwiGLU"), (RecomputeParts{.activations = true}));
+  EXPECT_EQ(parts("norm, act"), (RecomputeParts{.activations = true, .norms = true}));
+  for (const char* text :
+       {"core_attn", "selective", "attention", "act ckpt", "full", "full (mlp)"}) {
+    EXPECT_EQ(parts(text), RecomputeParts{}) << text;  // a stack's own way, or all of it
+  }
+  EXPECT_EQ(rule_of("act ckpt"), RecomputeRule::full);
+  EXPECT_EQ(rule_of("attention not recomputed"), std::nullopt);
 }
 
 TEST(RowWords, ShardingIsReadAsSourcesPrintIt) {
@@ -61,26 +103,51 @@ TEST(RowWords, ShardingIsReadAsSourcesPrintIt) {
     const auto found = sharding_in_words(text);
     return !found ? -1 : found->least ? 9 : found->stage;
   };
-  for (const char* text :
-       {"zero3", "ZeRO-3", "ZeRO stage 3", "zero_stage: 3", "stage 3", "3", "FSDP", "fsdp2",
-        "fsdp8(shards over dp*cp)", "fully sharded", "Full Shard", "HYBRID_SHARD", "HSDP", "ZeRO++",
-        "True", "hybrid", "MiCS"}) {
+  for (const char* text : {"zero3",
+                           "ZeRO-3",
+                           "ZeRO stage 3",
+                           "zero_stage: 3",
+                           "stage 3",
+                           "3",
+                           "FSDP",
+                           "fsdp2",
+                           "fsdp8(shards over dp*cp)",
+                           "fully sharded",
+                           "Full Shard",
+                           "HYBRID_SHARD",
+                           "HSDP",
+                           "ZeRO++",
+                           "True",
+                           "hybrid",
+                           "MiCS",
+                           "FSDP2 dp_shard 8 dp_replicate 8",
+                           "dp_shard=8",
+                           "optim_grads_params",
+                           "P_os+g+p",
+                           "ZeRO Infinity",
+                           "shard size 8"}) {
     EXPECT_EQ(stage(text), 3) << text;
   }
-  for (const char* text : {"FSDP (ZeRO-2)", "fsdp-SHARD_GRAD_OP", "zero 2", "2"}) {
+  for (const char* text :
+       {"FSDP (ZeRO-2)", "fsdp-SHARD_GRAD_OP", "zero 2", "2", "optim_grads", "Zero DP os+g",
+        "FSDP (reshard_after_forward=False)", "FSDP2, reshard_after_forward: never"}) {
     EXPECT_EQ(stage(text), 2) << text;
   }
-  for (const char* text : {"zero1(shard 8)", "ZeRO stage 1", "distributed optimizer", "1",
-                           "ddp(distributed-optimizer not stated)", "Distributed-Optim"}) {
+  for (const char* text :
+       {"zero1(shard 8)", "ZeRO stage 1", "distributed optimizer", "1",
+        "ddp(distributed-optimizer not stated)", "Distributed-Optim", "OSS", "P_os", "optim"}) {
     EXPECT_EQ(stage(text), 1) << text;
   }
   for (const char* text :
-       {"DDP", "none", "no", "0", "NO_SHARD", "DistributedDataParallel", "zero0"}) {
+       {"DDP", "torch DDP", "none", "no", "0", "NO_SHARD", "DistributedDataParallel", "zero0"}) {
     EXPECT_EQ(stage(text), 0) << text;
   }
   EXPECT_EQ(stage("zero(see section)"), 9);
   EXPECT_EQ(stage("somehow"), -1);
   EXPECT_EQ(sharding_in_words("zero1(shard 8)")->degree, 8);
+  EXPECT_EQ(sharding_in_words("FSDP2 dp_shard 8 dp_replicate 2")->degree, 8);
+  EXPECT_EQ(sharding_in_words("dp_shard -1"), std::nullopt);
+  EXPECT_EQ(sharding_in_words("fsdp dp_shard -1")->degree, std::nullopt);  // all
   EXPECT_TRUE(sharding_in_words("HSDP")->in_a_node);
   EXPECT_TRUE(sharding_in_words("MiCS")->in_a_node);
   EXPECT_FALSE(sharding_in_words("True")->in_a_node);
