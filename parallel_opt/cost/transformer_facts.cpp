@@ -508,7 +508,7 @@ std::vector<LikeBlocks> alike(const Block& block, const std::vector<bool>& again
 TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& again) {
   TransformerFacts facts;
   FactsReader reader(graph);
-  const std::vector<Block> blocks = find_blocks(graph);
+  const std::vector<Block> blocks = find_layers(graph);
   std::vector<bool> inside(graph.ops.size(), false);
   std::vector<std::pair<std::vector<std::size_t>, BlockFacts>> found;  // by places of blocks
   for (const Block& block : blocks) {

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "parallel_opt/graph/blocks_impl.h"
+#include "parallel_opt/graph/op_class.h"
 #include "parallel_opt/graph/op_table.h"
 
 namespace parallel_opt {
@@ -328,6 +329,63 @@ std::vector<Block> find_blocks(const Graph& graph) {
     if (nested.parent < 0) blocks.push_back(std::move(nested.block));
   }
   return blocks;
+}
+
+namespace {
+
+/// "model.layers.0" of "model.layers.0.mlp.up_proj"; empty: no part of the name is a number.
+std::string numbered_module(const std::string& module) {
+  for (std::size_t begin = 0; begin < module.size();) {
+    const std::size_t end = std::min(module.find('.', begin), module.size());
+    const std::string_view part = std::string_view(module).substr(begin, end - begin);
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    if (begin > 0 && !part.empty() && std::ranges::all_of(part, is_digit)) {
+      return module.substr(0, end);
+    }
+    begin = end + 1;
+  }
+  return "";
+}
+
+/// "model.layers" of "model.layers.*" and of "model.layers.0".
+std::string container_of(const std::string& module) {
+  const std::size_t dot = module.rfind('.');
+  return dot == std::string::npos ? "" : module.substr(0, dot);
+}
+
+}  // namespace
+
+std::vector<Block> find_layers(const Graph& graph) {
+  std::vector<Block> layers = find_blocks(graph);
+  std::set<std::string> containers;
+  for (const Block& block : layers) {
+    if (block.name.ends_with(".*")) containers.insert(container_of(block.name));
+  }
+  // Without containers of several equal modules, what repeats are short runs inside a layer.
+  const bool alone = containers.empty();
+  const std::vector<int> of_block = block_of_op(graph, layers);
+  std::map<std::string, std::pair<BlockInstance, bool>> once;  // and whether it attends
+  for (std::size_t i = 0; i < graph.ops.size(); ++i) {
+    const std::string module = numbered_module(graph.ops[i].module);
+    const bool beside = of_block[i] < 0 && containers.contains(container_of(module));
+    if (module.empty() || !(alone || beside)) continue;
+    auto& [instance, attends] = once[module];
+    instance.module = module;
+    instance.ops.emplace_back(i);
+    const OpClass kind = op_class(graph, graph.ops[i]);
+    attends = attends || kind == OpClass::attention || kind == OpClass::softmax;
+  }
+  if (alone) {
+    std::erase_if(once, [](const auto& entry) { return !entry.second.second; });
+    if (!once.empty()) layers.clear();
+  }
+  for (auto& [module, found] : once) {
+    Block& layer = layers.emplace_back();
+    layer.name = module;
+    layer.operators = std::int64_t(found.first.ops.size());
+    layer.instances.push_back(std::move(found.first));
+  }
+  return layers;
 }
 
 std::vector<int> block_of_op(const Graph& graph, const std::vector<Block>& blocks) {

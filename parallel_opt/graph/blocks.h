@@ -41,7 +41,12 @@ struct NestedBlock {
 /// operators.
 std::vector<Block> find_blocks(const Graph& graph);
 
-/// The same with the blocks inside of each: an outer block stands before its inner ones.
+/// Those, and layers that occur once: other children of the containers that hold repeated blocks
+/// (the dense layers before a mixture's), or in a model without repeated blocks the numbered
+/// modules that have an attention.
+std::vector<Block> find_layers(const Graph& graph);
+
+/// Repeated blocks with the blocks inside of each: an outer block stands before its inner ones.
 std::vector<NestedBlock> find_nested_blocks(const Graph& graph);
 
 /// Per operator: index into `blocks`, -1 outside of all.

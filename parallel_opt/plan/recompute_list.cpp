@@ -47,7 +47,7 @@ class Finder {
  public:
   explicit Finder(const Graph& graph) : graph_(graph), in_block_(graph.ops.size(), false) {
     for (const Op& op : graph.ops) modules_.push_back(split(op.module, '.'));
-    for (const Block& block : find_blocks(graph)) {
+    for (const Block& block : find_layers(graph)) {
       names_.push_back(block.name);
       for (const BlockInstance& instance : block.instances) {
         names_.push_back(instance.module);

@@ -45,6 +45,29 @@ TEST(TransformerFacts, ProductsOfAGptBlockAreThoseOnPaper) {
   EXPECT_EQ(facts.tokens, 32);
 }
 
+TEST(TransformerFacts, OneLayerIsABlockToo) {
+  const std::string shape = "hidden=64,heads=4,vocab=100,seq=32";
+  const TransformerFacts one = facts_of("layers=1," + shape), three = facts_of("layers=3," + shape);
+  ASSERT_EQ(one.blocks.size(), 1u);
+  EXPECT_EQ(one.layers(), 1);
+  EXPECT_EQ(one.blocks[0].products, three.blocks[0].products);
+  EXPECT_EQ(one.blocks[0].dense_parameters, three.blocks[0].dense_parameters);
+  EXPECT_EQ(one.blocks[0].saved_wide_bytes, three.blocks[0].saved_wide_bytes);
+  EXPECT_EQ(one.outside.products, three.outside.products);
+}
+
+TEST(TransformerFacts, ADenseLayerBeforeAMixturesIsABlockOfItsOwn) {
+  const std::string shape =
+      "hidden=64,heads=4,vocab=100,seq=32,experts=8,top_k=2,expert_ffn=32,ffn=256,dense_layers=";
+  const TransformerFacts one = facts_of("layers=5," + shape + "1");
+  const TransformerFacts two = facts_of("layers=6," + shape + "2");
+  ASSERT_EQ(one.blocks.size(), 2u);
+  EXPECT_EQ(one.layers(), 5);
+  EXPECT_EQ(one.blocks[0].repeats, 1);  // in the order of the model
+  EXPECT_EQ(one.blocks[0].products, two.blocks[0].products);
+  EXPECT_EQ(one.outside.products, two.outside.products);
+}
+
 TEST(TransformerFacts, SquareWeightsAreToldByWhatTheyRead) {
   // As wide inside as outside: the second product of the MLP puts columns together all the same.
   const auto sides = [](const std::string& spec) {

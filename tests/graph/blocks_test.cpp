@@ -65,6 +65,21 @@ TEST(Blocks, AnUnlikeModuleIsLeftOut) {
   EXPECT_EQ(blocks[0].instances[2].module, "blocks.3");
 }
 
+TEST(Blocks, LayersThatOccurOnceAreFoundBesideThem) {
+  const std::vector<Block> layers = find_layers(tower(6, true, 0));
+  ASSERT_EQ(layers.size(), 2u);
+  EXPECT_EQ(layers[0].name, "blocks.*");
+  EXPECT_EQ(layers[0].repeats, 5);
+  EXPECT_EQ(layers[1].name, "blocks.0");
+  EXPECT_EQ(layers[1].repeats, 1);
+  EXPECT_EQ(layers[1].operators, 3);
+  ASSERT_EQ(layers[1].instances.size(), 1u);
+  EXPECT_EQ(layers[1].instances[0].module, "blocks.0");
+  // One alone is a layer if it attends; what has no names of modules has none beside.
+  EXPECT_TRUE(find_layers(tower(1, true)).empty());
+  EXPECT_EQ(find_layers(tower(6, false)).size(), find_blocks(tower(6, false)).size());
+}
+
 TEST(Blocks, WithoutModuleNamesPeriodsAreFound) {
   const std::vector<Block> blocks = find_blocks(tower(10, false));
   ASSERT_EQ(blocks.size(), 1u);
