@@ -174,7 +174,12 @@ std::string predictions_text(const Accuracy& accuracy) {
                           bytes(row.measured_bytes), bytes(row.predicted_bytes),
                           bytes(row.needed_bytes), row.fits ? "yes" : "no"});
   }
-  return to_text(table);
+  if (table.rows.empty()) return to_text(table);
+  return to_text(table) +
+         "memory: predicted is what the row's software prints, which may count the driver's part;\n"
+         "needed is what tensors and allocator take of the fullest device, by which fits is "
+         "judged\n"
+         "(with blocks computed again where recompute is blank and it does not fit without)\n";
 }
 
 }  // namespace parallel_opt

@@ -192,7 +192,8 @@ void fields(Visitor& visit, T& row) {
   visit("low_bytes", row.low_bytes, "10th percentile");
   visit("high_bytes", row.high_bytes, "90th percentile");
   visit("needed_bytes", row.needed_bytes,
-        "of the fullest device; where too much and recomputation is not stated, with it");
+        "by tensors and allocator on the fullest device, without what the driver holds; where too "
+        "much and recomputation is not stated, with it");
   visit("usable_bytes", row.usable_bytes, "of a device's memory");
   visit("fits", row.fits, "predicted to fit: what is needed is usable, on devices and hosts");
   visit("ran", row.ran, "true: it was measured; false: out of memory; absent: not known");

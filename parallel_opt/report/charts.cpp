@@ -126,9 +126,12 @@ Box bounds(const LineChart& chart) {
   return box;
 }
 
-void draw_series(Svg& svg, const Series& series, const Scale& x, const Scale& y, bool stairs,
-                 const std::string& classes) {
-  std::vector<std::vector<std::pair<double, double>>> runs(1);
+using Point = std::pair<double, double>;
+/// A curve in pixels; a new run after each gap.
+using Runs = std::vector<std::vector<Point>>;
+
+Runs runs_of(const Series& series, const Scale& x, const Scale& y, bool stairs) {
+  Runs runs(1);
   for (const auto& [at, value] : series.points) {
     if (!value) {
       if (!runs.back().empty()) runs.emplace_back();
@@ -137,19 +140,62 @@ void draw_series(Svg& svg, const Series& series, const Scale& x, const Scale& y,
     if (stairs && !runs.back().empty()) runs.back().emplace_back(x(at), runs.back().back().second);
     runs.back().emplace_back(x(at), y(*value));
   }
-  svg.polyline(runs, classes, series.name);
+  return runs;
 }
 
-/// Labels stand below their lines, and above where the next line is too near.
-void draw_limits(Svg& svg, const LineChart& chart, double right, double left, const Scale& y) {
-  constexpr double kLine = 18;
+struct Area {
+  double left, right, top, bottom;
+  bool meets(const Area& other) const {
+    return left <= other.right && other.left <= right && top <= other.bottom && other.top <= bottom;
+  }
+};
+
+/// Whether a curve passes through; exact for stairs, careful for slopes.
+bool passes(const Runs& runs, const Area& area) {
+  for (const std::vector<Point>& run : runs) {
+    for (std::size_t i = 0; i < run.size(); ++i) {
+      const auto [low, high] = std::minmax(run[i], run[i + 1 < run.size() ? i + 1 : i]);
+      const auto [top, bottom] = std::minmax(low.second, high.second);
+      if (area.meets({low.first, high.first, top, bottom})) return true;
+    }
+  }
+  return false;
+}
+
+/// Dashed lines, each with its label where the least lies behind: below or above the line, as far
+/// right as can be.
+void draw_limits(Svg& svg, const LineChart& chart, const std::vector<Runs>& curves,
+                 const Area& plot, const Scale& y) {
+  constexpr double kPlaces = 24, kCurve = 3;  // half of the thickest
+  std::vector<Area> labels;
   for (const LimitLine& limit : chart.limits) {
-    const double at = y(limit.value);
-    const bool crowded = std::ranges::any_of(chart.limits, [&](const LimitLine& other) {
-      return y(other.value) > at && y(other.value) < at + kLine;
-    });
-    svg.line(left, at, right, at, "reference");
-    svg.text(right, crowded ? at - 4 : at + 13, limit.label, "tick", Anchor::end);
+    const double at = y(limit.value), width = text_width(limit.label);
+    svg.line(plot.left, at, plot.right, at, "reference");
+    const auto behind = [&](const Area& area) {
+      const auto in_the_way = [&](const LimitLine& other) {
+        const double height = y(other.value);
+        return &other != &limit && area.meets({plot.left, plot.right, height, height});
+      };
+      return std::ranges::count_if(curves, [&](const Runs& runs) { return passes(runs, area); }) +
+             std::ranges::count_if(chart.limits, in_the_way) +
+             100 * std::ranges::count_if(labels, [&](const Area& l) { return area.meets(l); });
+    };
+    Area best = {};
+    std::ptrdiff_t least = -1;
+    const double step = std::max(0.0, plot.right - plot.left - width) / kPlaces;
+    for (double k = 0; k <= kPlaces && least != 0; ++k) {
+      for (const double top : {at + 4, at - 13}) {
+        const Area area = {plot.right - k * step - width, plot.right - k * step, top, top + 12};
+        if (area.bottom > plot.bottom || area.top < plot.top - 12) continue;
+        const std::ptrdiff_t count = behind(
+            {area.left - kCurve, area.right + kCurve, area.top - kCurve, area.bottom + kCurve});
+        if (least >= 0 && count >= least) continue;
+        least = count;
+        best = area;
+      }
+    }
+    labels.push_back(best);
+    svg.text(best.right, best.top + 9, limit.label, "tick limit", Anchor::end);
   }
 }
 
@@ -173,12 +219,14 @@ std::string line_chart(const LineChart& chart, double width) {
     svg.text(left - 6, y(ticks[i]) + kBaseline, labels[i], "tick", Anchor::end);
   }
   x_axis(svg, x, top, bottom, chart.x_label);
+  std::vector<Runs> curves;
   for (std::size_t i = 0; i < chart.series.size(); ++i) {
     // Curves that should agree lie on each other: later ones are thinner, so that all are seen.
     const std::string weight = "curve k" + std::to_string(std::min<std::size_t>(i, 2));
-    draw_series(svg, chart.series[i], x, y, chart.stairs, weight + " " + chart.series[i].color);
+    curves.push_back(runs_of(chart.series[i], x, y, chart.stairs));
+    svg.polyline(curves.back(), weight + " " + chart.series[i].color, chart.series[i].name);
   }
-  draw_limits(svg, chart, x.to, left, y);
+  draw_limits(svg, chart, curves, {left, x.to, top, bottom}, y);
   svg.line(left, bottom, x.to, bottom, "axis");
   return svg.str();
 }
@@ -268,8 +316,9 @@ std::string gantt_chart(const Gantt& chart, double width) {
   std::vector<double> heights;
   double height = 8;
   for (const GanttRow& row : chart.rows) {
-    const bool inner = std::ranges::any_of(row.slices, [](const Slice& s) { return s.depth > 0; });
-    heights.push_back(kLabel + kLane + (inner ? kInner : 0) + 10);
+    int deepest = 0;
+    for (const Slice& slice : row.slices) deepest = std::max(deepest, slice.depth);
+    heights.push_back(kLabel + kLane + kInner * deepest + 10);
     height += heights.back();
   }
   const Scale x{0, std::max(chart.end, last_end(chart)), chart.left, width - chart.right};
@@ -279,24 +328,25 @@ std::string gantt_chart(const Gantt& chart, double width) {
   for (std::size_t r = 0; r < chart.rows.size(); ++r) {
     const GanttRow& row = chart.rows[r];
     std::size_t left_out = 0;
-    std::array<bool, 2> as_shares = {};
-    for (int depth = 0; chart.shares && depth < 2; ++depth) {
+    const auto lane_of = [&](int depth) {
+      if (depth == 0) return Lane{top + kLabel, kLane};
+      return Lane{top + kLabel + kLane + 1 + (kInner + 1) * (depth - 1), kInner};
+    };
+    std::array<bool, kDepths> as_shares = {};
+    for (int depth = 0; chart.shares && depth < kDepths; ++depth) {
       if (!too_narrow(row.slices, depth, x)) continue;
-      as_shares[depth > 0 ? 1 : 0] = true;
-      const Lane lane =
-          depth > 0 ? Lane{top + kLabel + kLane + 1, kInner} : Lane{top + kLabel, kLane};
-      draw_shares(svg, row.slices, depth, x, lane);
+      as_shares[static_cast<std::size_t>(depth)] = true;
+      draw_shares(svg, row.slices, depth, x, lane_of(depth));
     }
     for (const Slice& slice : row.slices) {
-      if (as_shares[slice.depth > 0 ? 1 : 0]) continue;
+      if (as_shares[static_cast<std::size_t>(slice.depth)]) continue;
       const double pixels = x(slice.start + slice.length) - x(slice.start);
       if (row.slices.size() > kMostSlices && pixels < 0.3) {
         ++left_out;
         continue;
       }
-      const double y = top + kLabel + (slice.depth > 0 ? kLane + 1 : 0);
-      svg.rect(x(slice.start), y, pixels, slice.depth > 0 ? kInner : kLane, "slice " + slice.color,
-               slice.tooltip);
+      const auto [y, tall] = lane_of(slice.depth);
+      svg.rect(x(slice.start), y, pixels, tall, "slice " + slice.color, slice.tooltip);
       if (slice.depth == 0 && text_width(slice.label) + 4 < pixels) {
         svg.text(x(slice.start) + pixels / 2, y + kLane / 2 + kBaseline, slice.label,
                  inside_of(slice), Anchor::middle);

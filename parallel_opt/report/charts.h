@@ -52,8 +52,9 @@ struct Slice {
   std::string color;
   std::string label = {};
   std::string tooltip = {};
-  int depth = 0;  ///< 0: outermost; 1: inside one of those, drawn below it
+  int depth = 0;  ///< 0: outermost; 1: inside or beside one of those, drawn below it; 2: below both
 };
+inline constexpr int kDepths = 3;
 struct GanttRow {
   std::string label;
   std::vector<Slice> slices;

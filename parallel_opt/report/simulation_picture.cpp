@@ -37,8 +37,19 @@ std::vector<int> chosen(int ranks, std::size_t count) {
   return some;
 }
 
+/// What the host does that a step waits for: its steps of optimizers, loading. How it launches each
+/// action is left to the trace.
+bool is_of_host(const Span& span) {
+  return (span.category == "optimizer" && span.track.ends_with(" launch")) ||
+         span.track.ends_with(" loader");
+}
+bool is_drawn(const Span& span) {
+  return span.track.find(" stream ") != std::string::npos || is_of_host(span);
+}
+
 /// Weight gradients apart from the rest of the backward: zero-bubble schedules move them.
 std::string color_of_span(const Span& span) {
+  if (is_of_host(span)) return span.category == "optimizer" ? "c-host" : "c-other";
   if (span.name.starts_with("backward weight")) return "c-compile";
   if (span.name.find(" and backward") != std::string::npos) return "c-both";
   return "c-" + span.category;
@@ -112,7 +123,7 @@ struct Pictures {
     }
     for (const Span& span : step.timeline.spans) {
       const auto row = row_of.find(rank_of_track(span.track));
-      if (row == row_of.end() || span.track.find(" stream ") == std::string::npos) continue;
+      if (row == row_of.end() || !is_drawn(span)) continue;
       const bool computes = span.track.ends_with(" compute");
       chart.rows[row->second].slices.push_back(
           {.start = span.start_s * scale,
@@ -120,7 +131,9 @@ struct Pictures {
            .color = color_of_span(span),
            .label = label_of_span(span),
            .tooltip = fmt::format("{}: {:.4g} {}", span.name, span.duration_s * scale, unit),
-           .depth = computes ? 0 : 1});
+           .depth = computes           ? 0
+                    : is_of_host(span) ? 2
+                                       : 1});
     }
     if (chart.rows.size() < static_cast<std::size_t>(ranks)) {
       chart.rows.back().label +=
@@ -207,7 +220,7 @@ struct Pictures {
     const std::vector<int> drawn = drawn_ranks(ranks);
     std::set<std::string> colors;
     for (const Span& span : step.timeline.spans) {
-      if (span.track.find(" stream ") == std::string::npos) continue;
+      if (!is_drawn(span)) continue;
       if (std::ranges::binary_search(drawn, rank_of_track(span.track))) {
         colors.insert(color_of_span(span));
       }
@@ -218,7 +231,9 @@ struct Pictures {
                              {"c-both", "forward and backward together"},
                              {"c-data", "copies to the host and back"},
                              {"c-communication", "communication"},
-                             {"c-optimizer", "optimizer"}};
+                             {"c-optimizer", "optimizer"},
+                             {"c-host", "optimizer on the host"},
+                             {"c-other", "loading of samples"}};
     std::erase_if(keys, [&](const Key& key) { return !colors.contains(key.color); });
     return keys;
   }

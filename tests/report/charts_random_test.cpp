@@ -165,6 +165,41 @@ TEST(ChartsRandom, ALimitIsDrawnAtItsHeightAndInsideThePlot) {
   EXPECT_GT(limit_y, 0);
 }
 
+TEST(ChartsRandom, TheLabelOfALimitStandsWhereNoCurveRuns) {
+  LineChart chart{
+      .title = "t", .x_label = "x", .y_label = "y", .from_zero = true, .stairs = true, .left = 50};
+  chart.limits = {{50, "memory of one"}};
+  struct Place {
+    double limit_y, right, baseline;
+  };
+  const auto place = [&](std::vector<Series> series) {
+    chart.series = std::move(series);
+    const Element svg = read_svg(line_chart(chart, 500));
+    Place found = {};
+    for (const Element* line : all(svg, "line")) {
+      if (line->has_class("reference")) found.limit_y = line->number("y1");
+    }
+    for (const Element* text : all(svg, "text")) {
+      if (!text->has_class("limit")) continue;
+      found.right = text->number("x");
+      found.baseline = text->number("y");
+    }
+    return found;
+  };
+  const Series far{"far", "w0", {{0, 10.0}, {10, 100.0}}};  // rises at the very end
+  const Series below{"below", "w1", {{0, 46.0}, {10, 46.0}}};
+  const Series above{"above", "w2", {{0, 20.0}, {6, 54.0}, {10, 54.0}}};
+  const Place alone = place({below});
+  EXPECT_EQ(alone.right, 484);
+  EXPECT_LT(alone.baseline, alone.limit_y);  // above its line
+  const Place flank = place({far});
+  EXPECT_GT(flank.baseline, flank.limit_y);  // below it, beside the curve's flank
+  EXPECT_LT(flank.right, 484);
+  const Place both = place({below, above});
+  EXPECT_LT(both.baseline, both.limit_y);
+  EXPECT_LT(both.right, 50 + (484 - 50) * 0.6);  // before the upper curve rises
+}
+
 TEST(ChartsRandom, SlicesStandWhereTheirTimesAre) {
   Random random(3);
   for (int round = 0; round < 100; ++round) {
@@ -177,7 +212,7 @@ TEST(ChartsRandom, SlicesStandWhereTheirTimesAre) {
       for (std::uint64_t i = 1 + random.below(12); i > 0; --i) {
         const double length = 0.2 + random.uniform();
         row.slices.push_back(
-            {at, length, "c-forward", any_text(random), any_text(random), int(random.below(2))});
+            {at, length, "c-forward", any_text(random), any_text(random), int(random.below(3))});
         at += length + (random.below(2) == 0 ? 0 : random.uniform());
       }
       end = std::max(end, row.slices.back().start + row.slices.back().length);

@@ -63,6 +63,26 @@ TEST(StepSvg, TheLegendNamesWhatIsDrawnAlone) {
   EXPECT_EQ(copied.find("forward and backward together"), std::string::npos);
 }
 
+TEST(StepSvg, DrawsWhatTheHostDoesWhileAStepWaits) {
+  StepWork work;
+  work.stages.assign(2, {.forward_s = 1, .backward_input_s = 1, .host_step_s = 3});
+  work.host_s = 0.25;  // launches, which the trace alone has
+  const std::vector<Schedule> schedules = {make_schedule(ScheduleKind::one_f_one_b, 2, 1, 4)};
+  const auto drawn = [&] {
+    return step_svg({"Step", "", simulate(work, schedules, {.timeline = true}).timeline.value()});
+  };
+  const std::string away = drawn();
+  EXPECT_EQ(count_of(away, "<title>optimizer on the host: 3 s"), 2U);
+  EXPECT_EQ(count_of(away, "<tspan dx=\"5\">optimizer on the host</tspan>"), 1U);
+  EXPECT_EQ(away.find("<tspan dx=\"5\">optimizer</tspan>"), std::string::npos);
+  EXPECT_EQ(away.find("cudaLaunchKernel"), std::string::npos);
+  EXPECT_EQ(away.find("loading of samples"), std::string::npos);
+  work.load_s = 0.5;
+  const std::string loaded = drawn();
+  EXPECT_EQ(count_of(loaded, "<title>load micro-batch "), 4U);
+  EXPECT_NE(loaded.find("<tspan dx=\"5\">loading of samples</tspan>"), std::string::npos);
+}
+
 TEST(StepSvg, SaysWhichOfManyRanksAreDrawn) {
   const std::string svg = step_svg(picture_of(40, false));
   EXPECT_NE(svg.find("rank 39 (24 of 40 ranks are drawn)"), std::string::npos);
