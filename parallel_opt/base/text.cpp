@@ -143,9 +143,11 @@ std::string show(double number) {
   return buffer.data();
 }
 
-std::string show(Bytes bytes) {
-  if (std::abs(bytes.value) < 1024) return std::to_string(bytes.value) + " B";
-  return scaled(static_cast<double>(bytes.value), 1024, {"B", "KiB", "MiB", "GiB", "TiB", "PiB"});
+std::string show(Bytes bytes) { return show_bytes(static_cast<double>(bytes.value)); }
+
+std::string show_bytes(double count) {
+  if (std::abs(count) < 1024) return std::to_string(static_cast<std::int64_t>(count)) + " B";
+  return scaled(std::trunc(count), 1024, {"B", "KiB", "MiB", "GiB", "TiB", "PiB"});
 }
 
 std::string show(Seconds seconds) {

@@ -31,6 +31,7 @@ std::optional<Bytes> parse_bytes(std::string_view text);
 
 /// For people only: "1.50 GiB", "12.3 ms", "34.5 GFLOP", "450 GB/s". JSON holds SI base units.
 std::string show(Bytes bytes);
+std::string show_bytes(double count);  ///< likewise, also beyond 64 bits
 std::string show(Seconds seconds);
 std::string show(Flops flops);
 std::string show(BytesPerSecond rate);

@@ -83,7 +83,7 @@ void judge_memory(double limit, EstimateDocument& document) {
   document.fits = document.estimate.peak_memory_bytes.value <= limit;
 }
 
-std::string byte_count(double count) { return show(Bytes(std::llround(count))); }
+std::string byte_count(double count) { return show_bytes(std::round(count)); }
 
 /// What the memory of a node has to hold, all its devices together.
 void judge_host(const LayoutCost& cost, const Accelerator& device, const ParallelLayout& layout,
@@ -131,6 +131,7 @@ EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const C
   refuse_on_cores(args);
   const Job job = job_from(args);
   tell_nothing_is_chosen(args, console);
+  check_kept(graph);
   const CostModel model(graph, cluster, job);
   // Of what cannot be, `plan` says why in the same words.
   if (const std::vector<Fault>& faults = model.space().empty; !faults.empty()) {

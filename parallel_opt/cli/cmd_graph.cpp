@@ -50,6 +50,7 @@ ExitCode run_graph(const Args& args, const Console& console) {
   const Graph graph =
       bind_sizes(with_operator_flag(load_model_argument(args.at("MODEL"), console, seq), args),
                  args.whole("batch", 1), seq, bound_sizes(args));
+  check_kept(graph);
   if (const auto path = args.get("output")) write_and_say(*path, to_json(graph), console);
   if (args.has("svg") || args.has("html")) write_pictures(graph, args, console);
   const bool operators = args.has("per-operator");

@@ -41,6 +41,7 @@ ExitCode run_plan(const Args& args, const Console& console) {
   const Cluster cluster = load_cluster(cluster_name);
   const std::optional<std::int64_t> seq = args.whole("seq", 1);
   const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
+  check_kept(graph);
   const SearchLimits limits{.deadline_s = args.positive("deadline").value_or(60)};
   const auto start = std::chrono::steady_clock::now();
   SearchResult result = search(graph, cluster, job, limits);

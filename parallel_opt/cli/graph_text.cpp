@@ -23,7 +23,7 @@ std::string shape_text(const InputSummary& input) {
 
 std::string percent(double share) { return fmt::format("{:.1f} %", share * 100); }
 
-std::string bytes_text(double bytes) { return show(Bytes(static_cast<std::int64_t>(bytes))); }
+std::string bytes_text(double bytes) { return show_bytes(bytes); }
 
 std::string intensity_text(double intensity) {
   return intensity > 0 ? fmt::format("{:.3g}", intensity) : "-";

@@ -10,6 +10,7 @@
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/cli/documents.h"
 #include "parallel_opt/graph/batch_dim.h"
+#include "parallel_opt/graph/op_table.h"
 #include "parallel_opt/graph/operator_file.h"
 #include "parallel_opt/importers/inline_spec.h"
 #include "parallel_opt/importers/model.h"
@@ -120,6 +121,45 @@ std::map<std::string, std::int64_t> bound_sizes(const Args& args) {
   return sizes;
 }
 
+namespace {
+
+/// Of what attention with dropout, or with values of a width of their own, keeps: the softmax, with
+/// dropout its mask and its result too (graph/saved.cpp). Fused attention keeps no scores.
+double kept_scores_bytes(const Graph& graph, const Op& op) {
+  const TensorId query = operand(op, "query"), key = operand(op, "key"),
+                 value = operand(op, "value");
+  if (!query.valid() || !key.valid() || !value.valid()) return 0;
+  const Tensor &q = graph.tensor(query), &k = graph.tensor(key), &v = graph.tensor(value);
+  if (q.shape.size() < 2 || k.shape.size() < 2 || v.shape.empty()) return 0;
+  const bool dropout = attribute_real(op, "dropout_p", 0) > 0;
+  if (!dropout && q.shape.back() == v.shape.back()) return 0;
+  double bytes = static_cast<double>(size_of(q.dtype)) * (dropout ? 3 : 1);
+  for (std::size_t i = 0; i + 1 < q.shape.size(); ++i) {
+    bytes *= static_cast<double>(q.shape[i].size);
+  }
+  return bytes * static_cast<double>(k.shape[k.shape.size() - 2].size);
+}
+
+double tensor_bytes(const Graph& graph) {
+  double all = 0;
+  for (const Tensor& tensor : graph.tensors) {
+    double bytes = static_cast<double>(size_of(tensor.dtype));
+    for (const Dim& dim : tensor.shape) bytes *= static_cast<double>(dim.size);
+    all += bytes;
+  }
+  return all;
+}
+
+/// Totals are sums of 64 bits over what operators read and make, each tensor a few times.
+void refuse_uncountable(const Graph& graph, double bytes) {
+  if (bytes < 0x1p60) return;
+  throw InputError(graph.source,
+                   "its tensors are " + show_bytes(bytes) + ", more than can be counted",
+                   "a smaller --seq or --batch");
+}
+
+}  // namespace
+
 Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<std::int64_t> seq,
                  const std::map<std::string, std::int64_t>& named) {
   std::map<std::string, std::int64_t> values = named;
@@ -138,7 +178,15 @@ Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<s
         graph.symbols, [](const Symbol& symbol) { return symbol.name == kTargetSequence; });
     if (decoder) values.try_emplace(std::string(kTargetSequence), *seq);
   }
-  return values.empty() ? std::move(graph) : parallel_opt::bind(graph, values);
+  if (!values.empty()) graph = parallel_opt::bind(graph, values);
+  refuse_uncountable(graph, tensor_bytes(graph));
+  return graph;
+}
+
+void check_kept(const Graph& graph) {
+  double bytes = tensor_bytes(graph);
+  for (const Op& op : graph.ops) bytes += kept_scores_bytes(graph, op);
+  refuse_uncountable(graph, bytes);
 }
 
 }  // namespace parallel_opt

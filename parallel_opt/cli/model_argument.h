@@ -30,8 +30,12 @@ Graph load_model_argument(const std::string& spec, const Console& console,
 
 /// The graph with the batch and the sequence length that the flags ask for, and with the sizes of
 /// `named`. An encoder-decoder's target sequence follows `seq` unless it is named. Throws
-/// InputError when a size is fixed in the file and is another one, or no symbol has the name.
+/// InputError when a size is fixed in the file and is another one, or no symbol has the name, and
+/// for tensors whose bytes together are beyond 64 bits.
 Graph bind_sizes(Graph graph, std::optional<std::int64_t> batch, std::optional<std::int64_t> seq,
                  const std::map<std::string, std::int64_t>& named = {});
+
+/// Throws InputError where what its operators keep for the backward is beyond 64 bits of bytes.
+void check_kept(const Graph& graph);
 
 }  // namespace parallel_opt

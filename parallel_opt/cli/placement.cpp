@@ -144,9 +144,8 @@ void limit_memory(double bytes, PlacedLayout& out) {
     own = own > 0 ? std::min(own, limit) : limit;
   }
   if (least <= 0) return;
-  const auto count = [](double of) { return show(Bytes(std::llround(of))); };
-  out.notes.push_back("--memory-limit " + count(bytes) + " is more than the " +
-                      count(std::floor(kUsableMemory * least)) + " of a device, which count");
+  out.notes.push_back("--memory-limit " + show_bytes(bytes) + " is more than the " +
+                      show_bytes(std::floor(kUsableMemory * least)) + " of a device, which count");
 }
 
 }  // namespace

@@ -7,7 +7,7 @@ namespace parallel_opt {
 namespace {
 
 std::string seconds_text(double s) { return show(Seconds(s)); }
-std::string bytes_text(double b) { return show(Bytes(static_cast<std::int64_t>(b))); }
+std::string bytes_text(double b) { return show_bytes(b); }
 std::string joules_text(double j) { return show(j) + " J"; }
 std::string dollars_text(double d) { return show(d) + " USD"; }
 std::string grams_text(double g) { return show(g) + " g"; }

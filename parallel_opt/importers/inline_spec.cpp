@@ -120,6 +120,8 @@ class SpecReader {
 constexpr std::int64_t kHeadWidth = 64;  // GPT-2's and GPT-3's smaller models
 constexpr std::int64_t kMostHeadWidth = 1 << 16;
 constexpr std::int64_t kSequence = 1024;  // GPT-2's
+/// Ring Attention trained on 10 million tokens; more than a config.json's learned positions may be.
+constexpr std::int64_t kLongestSequence = std::int64_t{1} << 27;
 
 /// LLaMA's rule: the parameters of 4 * hidden in three matrices, rounded up to 256.
 std::int64_t gated_width(std::int64_t hidden) { return (8 * hidden / 3 + 255) / 256 * 256; }
@@ -144,7 +146,7 @@ void read_sizes(SpecReader& r, DecoderSpec& s) {
   s.gated = r.flag("gated", false);
   s.ffn = r.whole("ffn", s.gated ? gated_width(s.hidden) : 4 * s.hidden, limits::kFeedForward);
   s.vocab = r.whole("vocab", 50257, limits::kVocabulary);
-  s.max_positions = r.whole("seq", kSequence, limits::kSequence);
+  s.max_positions = r.whole("seq", kSequence, kLongestSequence);
   s.sequence_hint = s.max_positions;
 }
 

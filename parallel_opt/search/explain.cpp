@@ -14,7 +14,6 @@ constexpr double kWorthALine = 0.005;  // of the step, the peak or the energy
 constexpr std::size_t kMostLines = 8;
 
 std::string show_joules(double joules) { return show(joules) + " J"; }
-std::string show_bytes(double bytes) { return show(Bytes(std::int64_t(std::llround(bytes)))); }
 std::string show_seconds(double seconds) { return show(Seconds(seconds)); }
 
 struct Line {

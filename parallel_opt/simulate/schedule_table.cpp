@@ -109,6 +109,8 @@ void infer_shape(Schedule& schedule, const std::string& name) {
 Schedule parse_actions(std::string_view text, const std::string& name) {
   Schedule schedule;
   std::vector<Fault> faults;
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // spreadsheets write it
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
   const std::vector<std::string> rows = split(text, '\n');
   for (std::size_t r = 0; r < rows.size(); ++r) {

@@ -21,6 +21,7 @@ struct WorkCheck {
   }
   void amount(const std::string& place, double value) {
     if (std::isfinite(value) && value >= 0 && value < 1e15) return;
+    if (value >= 1e15) return refuse(place, "is too much", "below 1e15");
     refuse(place, "is no amount", "a number of at least 0");
   }
   void stage(std::size_t i);

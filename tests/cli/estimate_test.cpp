@@ -122,6 +122,38 @@ TEST(Estimate, EveryDegreeChangesTheAnswer) {
   }
 }
 
+TEST(Estimate, ASequenceMayBeAsLongAsAnyThatTrained) {
+  const auto seconds = [](const char* tokens) {
+    const json d =
+        json::parse(run_cli({"estimate", "transformer:layers=8,hidden=512,heads=8", "--cluster",
+                             "8xH100-SXM-80GB", "--seq", tokens, "--context", "8", "--json"})
+                        .out);
+    EXPECT_GT(d["peak_memory_bytes"]["value"], 0) << tokens;
+    return d["step_time_s"]["value"].get<double>();
+  };
+  // Products of queries and keys are nearly all of it.
+  EXPECT_NEAR(seconds("10000000") / seconds("5000000"), 4, 0.1);
+  EXPECT_NEAR(seconds("134217728") / seconds("67108864"), 4, 0.01);
+  const CliRun longer = run_cli({"estimate", "transformer:layers=2", "--seq", "134217729"});
+  EXPECT_EQ(longer.code, 4);
+  EXPECT_EQ(longer.err, "error: transformer:seq: must be 1 to 134217728, is 134217729\n");
+}
+
+TEST(Estimate, WhatCannotBeCountedIsRefused) {
+  // Scores of 256 heads over 2^27 tokens, which dropout keeps: 2^64 bytes and more.
+  const std::string model = "transformer:layers=4,hidden=1024,heads=256,head_dim=16,seq=134217728";
+  EXPECT_EQ(run_cli({"graph", model}).code, 0);
+  const CliRun kept = run_cli({"graph", model + ",dropout=0.1"});
+  EXPECT_EQ(kept.code, 4);
+  EXPECT_THAT(kept.err, HasSubstr("more than can be counted (a smaller --seq or --batch)"));
+  EXPECT_EQ(run_cli({"graph", model, "--batch", "1000000"}).code, 4);
+  // Beyond 64 bits, and yet a size: without fused attention the scores are held.
+  const std::string unfused =
+      run_cli({"estimate", model, "--cluster", "1xEPYC-7742", "--attention", "unfused"}).out;
+  EXPECT_THAT(unfused, HasSubstr(" PiB ("));
+  EXPECT_THAT(unfused, ::testing::Not(HasSubstr("9223372036854775808")));
+}
+
 TEST(Estimate, GlobalBatchIsKept) {
   const json d = document({"--global-batch", "96", "--micro-batch", "2", "--data", "8"});
   const double rate = d["samples_per_s"]["value"], step = d["step_time_s"]["value"];

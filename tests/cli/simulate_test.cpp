@@ -72,6 +72,11 @@ TEST_F(Simulate, SchedulesStragglersAndJitterCount) {
 TEST_F(Simulate, AnActionTableIsRun) {
   write_file(dir + "/t.csv", "0F0,0B0\n1F0,1B0\n2F0,2B0\n3F0,3B0\n");
   EXPECT_DOUBLE_EQ(document({"--actions", dir + "/t.csv"})["step_time_s"], 12);
+  // As spreadsheets write it.
+  write_file(dir + "/t.csv",
+             "\xef\xbb\xbf"
+             "0F0,0B0\r\n1F0,1B0\r\n2F0,2B0\r\n3F0,3B0\r\n");
+  EXPECT_DOUBLE_EQ(document({"--actions", dir + "/t.csv"})["step_time_s"], 12);
   write_file(dir + "/t.csv", "0F0,zero\n");
   const CliRun broken = run({"--actions", dir + "/t.csv"});
   EXPECT_EQ(broken.code, 4);

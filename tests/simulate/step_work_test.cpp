@@ -43,6 +43,12 @@ TEST(StepWorkCheck, EveryAmountIsLookedAt) {
   EXPECT_EQ(faults_in({}), "work: has no stage (at least one)\n");
 }
 
+TEST(StepWorkCheck, WhatNoTotalHoldsIsTooMuch) {
+  StepWork work = small_work();
+  work.stages[1].kept_bytes = 1'000'000'000'000'000;
+  EXPECT_EQ(faults_in(work), "work.stages[1].kept_bytes: is too much (below 1e15)\n");
+}
+
 TEST(StepWorkCheck, SharesAddUpAndOffloadHasAWay) {
   StepWork work = small_work();
   work.stages[0].groups = {{.share = 0.5}, {.share = 0.4}};
