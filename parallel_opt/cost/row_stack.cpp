@@ -53,7 +53,18 @@ void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
     stack.attention = AttentionFamily::unfused;
   }
   if (says("fused layernorm") || says("fused norm")) stack.fused_operators = true;
-  if (says("gradients reduced in bf16")) stack.reduced_bytes = stack.gradient_bytes = 2;
+  static const std::regex reduced(
+      R"(gradients (?:are )?(?:kept and )?reduced in (bf16|fp16|16 bits|fp32|32 bits))",
+      std::regex::icase);
+  std::smatch match;
+  if (std::regex_search(row.notes, match, reduced) && says(lower_case(match.str(0)))) {
+    stack.reduced_bytes = stack.gradient_bytes = mentions(match[1], "32") ? 4 : 2;
+  }
+  // What a graph replays no Python launches.
+  if (says("cuda graph") || says("cuda_graph")) {
+    stack.eager_host = false;
+    stack.host_factor = stack.pipeline_tensor_host_s = 0;
+  }
   if (says("async tp") || says("asynctp")) stack.overlaps_tensor = true;
   if (says("no_sync") || says("whole until the last micro-batch")) stack.reduces_once = true;
   if (says("logits whole")) stack.whole_logits = true;

@@ -268,8 +268,41 @@ TEST(RowNotes, MayDenyFusedAttention) {
   }
   row.notes = "no flash attention; fused attention of cuDNN";
   EXPECT_NE(stack_of(row).attention, AttentionFamily::unfused);
-  row.notes = "no gradients reduced in bf16";
-  EXPECT_EQ(stack_of(row).reduced_bytes, 4);
+}
+
+TEST(RowNotes, SayInWhichTypeGradientsTravel) {
+  TrainingRow row = llama_row("Megatron-LM");
+  const auto bytes = [&](const char* framework, const char* notes) {
+    row.framework = framework;
+    row.notes = notes;
+    EXPECT_EQ(stack_of(row).reduced_bytes, stack_of(row).gradient_bytes) << notes;
+    return stack_of(row).reduced_bytes;
+  };
+  EXPECT_EQ(bytes("Megatron-LM", "gradients reduced in bf16"), 2);
+  EXPECT_EQ(bytes("Megatron-LM", "gradients reduced in 16 bits"), 2);
+  EXPECT_EQ(bytes("Megatron-LM", "no gradients reduced in bf16"), 4);
+  EXPECT_EQ(bytes("NeMo", "gradients are reduced in fp32"), 4);
+  EXPECT_EQ(bytes("NeMo", ""), 2);
+}
+
+TEST(RowNotes, AGraphReplaysWhatPythonLaunches) {
+  // Short blocks wait for Python, unless a graph holds their launches.
+  TrainingRow row = llama_row("Megatron-LM");
+  row.gpu = "H200";
+  row.params_b = row.ffn_hidden = std::nullopt;
+  row.model_name = "small";
+  row.layers = 24;
+  row.hidden = 1024;
+  row.heads = 16;
+  row.kv_heads = std::nullopt;
+  row.seq_len = 512;
+  row.micro_batch = 1;
+  const auto seconds = [&](const char* notes) {
+    row.notes = notes;
+    return std::get<RowPrediction>(predict(row)).step_time_s.value;
+  };
+  EXPECT_LT(seconds("full CUDA graphs"), seconds("") / 2);
+  EXPECT_EQ(seconds("no CUDA graphs"), seconds(""));
 }
 
 TEST(RowNotes, NameTheRateThatStandsIn) {
