@@ -119,6 +119,10 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
         sharding->degree.value_or(sharding->in_a_node && in_a_node < l.data ? int(in_a_node) : 0);
     out.least_stage = sharding->least;
   }
+  l.optimizer_states = optimizer_states_in_words(row.notes).value_or(l.optimizer_states);
+  for (const std::string& words : unread_words(row.notes)) {
+    out.notes.push_back("'" + words + "' in the notes counts for nothing");
+  }
   const RowOffload host = offload_of(row);
   if (!host.wrong.empty()) return host.wrong;
   l.offload = host.offload;

@@ -9,27 +9,30 @@
 namespace parallel_opt {
 namespace {
 
-/// The value behind a switch of the notes; empty: it is not there.
-std::optional<bool> switch_of(const std::string& notes, const char* name) {
-  const std::regex pattern(std::string(name) + R"(['"]?[ =:]{1,3}(true|false|yes|no|y|n|on|off)\b)",
-                           std::regex::icase);
-  std::smatch match;
-  if (!std::regex_search(notes, match, pattern)) return std::nullopt;
-  return switch_in_words(match[1]);
-}
-
 /// MaxText's, DeepSpeed's in words of bigscience, and what sentences say.
 void read_switches(const std::string& notes, Offload& off) {
-  if (const auto on = switch_of(notes, "opt offl")) off.optimizer = *on ? 1 : 0;
-  if (const auto on = switch_of(notes, "par offl")) off.parameters = *on;
-  if (const auto on = switch_of(notes, "optimizer_memory_host_offload")) {
+  if (const auto on = switch_in_notes(notes, "opt offl")) off.optimizer = *on ? 1 : 0;
+  if (const auto on = switch_in_notes(notes, "par offl")) off.parameters = *on;
+  if (const auto on = switch_in_notes(notes, "optimizer_memory_host_offload")) {
     off.optimizer = *on ? 1 : 0;
     off.fetched = *on;
   }
-  if (const auto on = switch_of(notes, "parameter_memory_host_offload")) off.parameters = *on;
+  if (const auto on = switch_in_notes(notes, "parameter_memory_host_offload")) off.parameters = *on;
   if (mentions(notes, "optimizer states on the host")) off.optimizer = 1;
   if (mentions(notes, "parameters on the host")) off.parameters = true;
   if (mentions(notes, "kept tensors go to the host")) off.activations = 1;
+  static const std::regex optimizer(
+      R"((optimizer|adam)( states?)?( is| are)?[ -]+(offload|on (the )?(cpu|host))|offload(ed|ing|s)? (of )?(the )?optimizer|cpu[ _-]?adam)",
+      std::regex::icase);
+  static const std::regex activations(
+      R"(activations?( is| are)?[ -]+offload|offload(ed|ing|s)? (of )?(the )?activations)",
+      std::regex::icase);
+  std::smatch match;
+  const auto says = [&](const std::regex& words) {
+    return std::regex_search(notes, match, words) && affirms(notes, lower_case(match.str()));
+  };
+  if (says(optimizer)) off.optimizer = 1;
+  if (says(activations)) off.activations = 1;
 }
 
 }  // namespace

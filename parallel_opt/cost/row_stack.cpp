@@ -66,6 +66,13 @@ void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
     stack.host_factor = stack.pipeline_tensor_host_s = 0;
   }
   if (says("async tp") || says("asynctp")) stack.overlaps_tensor = true;
+  if (const auto on = switch_in_notes(row.notes, "overlap_grad_reduce")) {
+    stack.overlaps_data = *on;
+  }
+  if (const auto on = switch_in_notes(row.notes, "overlap_param_gather")) {
+    stack.overlaps_gathers = *on;
+  }
+  if (const auto on = switch_in_notes(row.notes, "tp_comm_overlap")) stack.overlaps_tensor = *on;
   if (says("no_sync") || says("whole until the last micro-batch")) stack.reduces_once = true;
   if (says("logits whole")) stack.whole_logits = true;
   // Values, their logarithms and both gradients.

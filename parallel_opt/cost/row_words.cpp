@@ -1,6 +1,7 @@
 #include "parallel_opt/cost/row_words.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <initializer_list>
 #include <regex>
@@ -226,6 +227,48 @@ std::optional<bool> switch_in_words(const std::string& text) {
   if (is_any(words, {"true", "yes", "y", "on", "1", "enabled", "sp"})) return true;
   if (is_any(words, {"false", "no", "n", "off", "0", "disabled", "none", ""})) return false;
   return std::nullopt;
+}
+
+std::optional<bool> switch_in_notes(const std::string& notes, const char* name) {
+  const std::regex pattern(std::string(name) + R"(['"]?[ =:]{1,3}(true|false|yes|no|y|n|on|off)\b)",
+                           std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(notes, match, pattern)) return std::nullopt;
+  return switch_in_words(match[1]);
+}
+
+std::optional<double> optimizer_states_in_words(const std::string& notes) {
+  struct Named {
+    const char* words;
+    double states;
+  };
+  // Torch's own forms; Adafactor's row and column sums are next to nothing.
+  static constexpr auto kNamed =
+      std::to_array<Named>({{R"((8|eight)[ -]?bit adam|adam\w*[ -]?8[ -]?bit)", 0.5},
+                            {R"(adafactor)", 0},
+                            {R"(sgd[ ,]+(with )?momentum|momentum sgd)", 1},
+                            {R"(\bsgd\b)", 0},
+                            {R"(\b(lion|muon)\b)", 1}});
+  for (const Named& one : kNamed) {
+    const std::regex words(one.words, std::regex::icase);
+    std::smatch match;
+    if (!std::regex_search(notes, match, words)) continue;
+    if (affirms(notes, lower_case(match.str()))) return one.states;
+  }
+  static const std::regex half(
+      R"((bf16|fp16|16[ -]bit) optimizer states|optimizer states (are )?in (bf16|fp16|16 bits))",
+      std::regex::icase);
+  return std::regex_search(notes, half) ? std::optional(1.0) : std::nullopt;
+}
+
+std::vector<std::string> unread_words(const std::string& notes) {
+  std::vector<std::string> found;
+  for (const char* words :
+       {"sliding window", "local attention", "multi-token prediction", "mixture of depths",
+        "oversubscri", "packed sequences", "average sequence length", "frozen", "window size"}) {
+    if (affirms(notes, words)) found.emplace_back(words);
+  }
+  return found;
 }
 
 std::optional<std::string> element_type_in_words(const std::string& text) {

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "parallel_opt/cost/software_stack.h"
 
@@ -54,6 +55,16 @@ std::string sharding_named(const std::string& framework);
 
 /// "yes", "true", "on", "1"; "no", ...
 std::optional<bool> switch_in_words(const std::string& text);
+
+/// The value behind a switch of the notes, "overlap_grad_reduce=False"; empty: it is not there.
+std::optional<bool> switch_in_notes(const std::string& notes, const char* name);
+
+/// States in fp32 of a parameter that the named optimizer keeps ("SGD with momentum": 1, "8-bit
+/// Adam": a half); empty: none is named, or Adam's usual two.
+std::optional<double> optimizer_states_in_words(const std::string& notes);
+
+/// What the notes say of a run and no model here knows: "sliding window".
+std::vector<std::string> unread_words(const std::string& notes);
 
 /// The narrowest type named: "fp4", "fp8", "int8", "bf16" (of any 16-bit one), "tf32", "fp32".
 std::optional<std::string> element_type_in_words(const std::string& text);

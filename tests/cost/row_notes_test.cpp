@@ -285,6 +285,17 @@ TEST(RowNotes, SayInWhichTypeGradientsTravel) {
   EXPECT_EQ(bytes("NeMo", ""), 2);
 }
 
+TEST(RowNotes, TurnOverlapsOffAndNameOptimizers) {
+  TrainingRow row = llama_row("Megatron-LM");
+  EXPECT_TRUE(stack_of(row).overlaps_data);
+  row.notes = "overlap_grad_reduce=False; overlap_param_gather: false; SGD; sliding window 1024";
+  EXPECT_FALSE(stack_of(row).overlaps_data);
+  EXPECT_FALSE(stack_of(row).overlaps_gathers);
+  const RowCase found = testing::case_of(row);
+  EXPECT_EQ(found.layout.optimizer_states, 0);
+  EXPECT_THAT(found.notes, ::testing::Contains("'sliding window' in the notes counts for nothing"));
+}
+
 TEST(RowNotes, AGraphReplaysWhatPythonLaunches) {
   // Short blocks wait for Python, unless a graph holds their launches.
   TrainingRow row = llama_row("Megatron-LM");

@@ -61,6 +61,20 @@ TEST(RowOffload, SwitchesInNotesCountForMore) {
   EXPECT_EQ(found(row), Offload{});
 }
 
+TEST(RowOffload, SentencesSayIt) {
+  TrainingRow row;
+  const auto of = [&](const char* notes) {
+    row.notes = notes;
+    return offload_of(row).offload;
+  };
+  for (const char* notes : {"optimizer offload", "optimizer states are offloaded", "CPU Adam",
+                            "offloading of the optimizer", "Adam on the CPU"}) {
+    EXPECT_EQ(of(notes).optimizer, 1) << notes;
+  }
+  EXPECT_EQ(of("activations offloaded to CPU").activations, 1);
+  EXPECT_FALSE(of("no optimizer offload; AdamW").any());
+}
+
 TEST(RowOffload, RowsAreReadWithIt) {
   TrainingRow row = testing::blocks_of("HF + Deepspeed Zero 3 + Full Offload", 40, 7168);
   row.gpu = "V100-32GB";

@@ -79,6 +79,29 @@ TEST(RowWords, WhatIsDeniedIsNotAffirmed) {
   }
 }
 
+TEST(RowWords, OptimizersAreNamed) {
+  EXPECT_EQ(optimizer_states_in_words("optimizer SGD"), 0);
+  EXPECT_EQ(optimizer_states_in_words("SGD with momentum"), 1);
+  EXPECT_EQ(optimizer_states_in_words("Adafactor"), 0);
+  EXPECT_EQ(optimizer_states_in_words("Muon"), 1);
+  EXPECT_EQ(optimizer_states_in_words("8-bit Adam"), 0.5);
+  EXPECT_EQ(optimizer_states_in_words("AdamW8bit"), 0.5);
+  EXPECT_EQ(optimizer_states_in_words("bf16 optimizer states"), 1);
+  EXPECT_EQ(optimizer_states_in_words("optimizer states in 16 bits"), 1);
+  for (const char* text : {"", "AdamW", "fused Adam", "no SGD", "million tokens"}) {
+    EXPECT_EQ(optimizer_states_in_words(text), std::nullopt) << text;
+  }
+}
+
+TEST(RowWords, SwitchesAndUnreadWordsOfNotes) {
+  EXPECT_EQ(switch_in_notes("overlap_grad_reduce=False, x", "overlap_grad_reduce"), false);
+  EXPECT_EQ(switch_in_notes("'overlap_grad_reduce': true", "overlap_grad_reduce"), true);
+  EXPECT_EQ(switch_in_notes("overlap", "overlap_grad_reduce"), std::nullopt);
+  EXPECT_EQ(unread_words("sliding window of 1024; MTP"),
+            std::vector<std::string>{"sliding window"});
+  EXPECT_TRUE(unread_words("no sliding window; compile").empty());
+}
+
 TEST(RowWords, PartsOfBlocksAreNamed) {
   const auto parts = [](const char* text) { return recompute_in_words(text)->parts; };
   EXPECT_EQ(parts("selective: mlp"), (RecomputeParts{.mlp = true}));
