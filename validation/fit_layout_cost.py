@@ -72,6 +72,7 @@ MEMORY_PRIOR = {
     "fragmentation": (1.05, 0.05),
 }
 SPREAD = 0.06
+UNDER = 1.5  # times as bad as too much memory is too little, with which a job dies
 # The sweep on a shared cluster: bimodal beyond 128 devices (docs/accuracy.md#noise).
 NOISY = ("nano", 64)
 
@@ -120,6 +121,8 @@ def fit(
             put(parameters, name, float(np.exp(value)))
         predicted = np.array(rows.cases.predict(json.dumps(parameters))[int(memory)])[mask]
         error = np.log(predicted / measured) / SPREAD
+        if memory:
+            error = np.where(error < 0, UNDER * error, error)
         robust = np.sign(error) * np.sqrt(2 * (np.sqrt(1 + error**2) - 1))
         known = [
             (value - np.log(prior[name][0])) / prior[name][1]

@@ -38,7 +38,7 @@ struct Accelerator {
 
 /// Share of a device's memory that training may use: less the driver's context and what an
 /// allocator cannot hand out.
-inline constexpr double kUsableMemory = 0.96;
+inline constexpr double kUsableMemory = 0.98;
 
 /// A layout of the full space, as one names it on the command line or finds it in a table.
 struct ParallelLayout {

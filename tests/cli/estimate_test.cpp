@@ -255,7 +255,7 @@ TEST(Estimate, WhatFitsIsJudgedByTheValueAndToldWithTheLimit) {
   EXPECT_EQ(document({"--memory-limit", "200GiB"})["memory_limit_bytes"],
             document({})["memory_limit_bytes"]);
   EXPECT_THAT(estimate({"--memory-limit", "200GiB"}).err,
-              HasSubstr("--memory-limit 200 GiB is more than the 76.8 GiB of a device"));
+              HasSubstr("--memory-limit 200 GiB is more than the 78.4 GiB of a device"));
   const double cores = document({"--global-batch", "4"}, "local")["peak_memory_bytes"]["value"];
   const auto tight = std::to_string(std::int64_t(cores * 1.02));
   EXPECT_EQ(document({"--global-batch", "4", "--memory-limit", tight}, "local")["fits"], true);
