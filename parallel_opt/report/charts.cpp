@@ -166,7 +166,8 @@ bool passes(const Runs& runs, const Area& area) {
 /// right as can be.
 void draw_limits(Svg& svg, const LineChart& chart, const std::vector<Runs>& curves,
                  const Area& plot, const Scale& y) {
-  constexpr double kPlaces = 24, kCurve = 3;  // half of the thickest
+  constexpr int kPlaces = 24;
+  constexpr double kCurve = 3;  // half of the thickest
   std::vector<Area> labels;
   for (const LimitLine& limit : chart.limits) {
     const double at = y(limit.value), width = text_width(limit.label);
@@ -183,7 +184,7 @@ void draw_limits(Svg& svg, const LineChart& chart, const std::vector<Runs>& curv
     Area best = {};
     std::ptrdiff_t least = -1;
     const double step = std::max(0.0, plot.right - plot.left - width) / kPlaces;
-    for (double k = 0; k <= kPlaces && least != 0; ++k) {
+    for (int k = 0; k <= kPlaces && least != 0; ++k) {
       for (const double top : {at + 4, at - 13}) {
         const Area area = {plot.right - k * step - width, plot.right - k * step, top, top + 12};
         if (area.bottom > plot.bottom || area.top < plot.top - 12) continue;
