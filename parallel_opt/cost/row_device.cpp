@@ -55,14 +55,14 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
   if (std::regex_search(row.gpu, clock)) {
     notes.push_back("gpu '" + row.gpu + "': a clock counts for nothing");
   }
-  const auto record = device_by_text(row.gpu, row.gpu_family);
+  auto record = device_by_text(row.gpu, row.gpu_family);
   static const std::regex stated(R"(sxm|pcie|nvl|dgx|hgx)", std::regex::icase);
   static const std::regex without(R"(\b(no|without) nvlink)", std::regex::icase);
   const bool bare = std::regex_search(row.interconnect, without) ||
                     (mentions(row.interconnect, "pcie") && !mentions(row.interconnect, "nvlink") &&
                      !mentions(row.interconnect, "nvswitch"));
   if (!record || !bare || std::regex_search(row.gpu, stated)) return record;
-  const auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
+  auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
   if (!board || chip_of(*board) != chip_of(*record) || !mentions(board->name, "-pcie")) {
     return record;
   }
