@@ -107,7 +107,11 @@ LayoutModel::Kept LayoutModel::kept_of_blocks() const noexcept {
     const double left = stays(block, saved, fused);
     kept.of_all += block.repeats * left;
     kept.again = std::max(kept.again, saved - left);
-    kept.largest_weights = std::max(kept.largest_weights, gathered_at_once(block));
+    const double gathered = gathered_at_once(block);
+    const double beside = block.repeats > 1 ? gathered : 0;  // of the same kind
+    kept.next_weights = gathered > kept.largest_weights ? std::max(beside, kept.largest_weights)
+                                                        : std::max(kept.next_weights, gathered);
+    kept.largest_weights = std::max(kept.largest_weights, gathered);
   }
   return kept;
 }
@@ -219,7 +223,8 @@ void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
     stage.gradients_bytes += own.sum() * (l_.pure_half ? l_.element_bytes : stack_.bucket_bytes);
   }
   stage.optimizer_bytes = shared(own, owners) * state_bytes();
-  if (shards_weights()) stage.other_bytes = 2 * kept.largest_weights * element_bytes();
+  if (shards_weights())
+    stage.other_bytes = (kept.largest_weights + kept.next_weights) * element_bytes();
   send_to_host(stage, kept);
 }
 

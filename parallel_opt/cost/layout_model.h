@@ -205,6 +205,7 @@ class LayoutModel {
     double of_all = 0;           ///< bytes, one micro-batch, all blocks
     double again = 0;            ///< of one block that is computed again
     double largest_weights = 0;  ///< elements that are gathered at once
+    double next_weights = 0;     ///< and of the block that is gathered beside it
   };
   Kept kept_of_blocks() const noexcept;
   double gathered_at_once(const BlockFacts& block) const noexcept;

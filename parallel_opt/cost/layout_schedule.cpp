@@ -74,7 +74,8 @@ double LayoutModel::most_inner_layers() const noexcept {
 /// (m - 1) W. V shapes, each rank's two stages far apart, fill twice as much with each.
 double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexcept {
   if (pipeline_ <= 1) return 0;
-  const double sends = (pipeline_ - 1) * send_s;
+  // While the pipeline fills there is no other micro-batch to hide a send behind.
+  const double sends = (pipeline_ - 1) * send_s / (sends_beside() ? 1 - p_.overlap : 1);
   const double whole = rest.forward_s + rest.backward_s;
   const double m = std::max(1.0, l_.micro_batches), others = pipeline_ - 1;
   double idle = 0;

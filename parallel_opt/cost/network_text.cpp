@@ -46,7 +46,7 @@ struct Stated {
 std::optional<double> adapters(const std::string& before, const std::string& behind) {
   static const std::regex in_front(std::string(kCounted) + kAdapterWords + "$");
   static const std::regex after(
-      std::string(R"(^[\s-]*)") + kAdapterWords +
+      std::string(R"(^[\s)-]*)") + kAdapterWords +
       R"((?:(?:x|\*|×)\s*([0-9]+)|\(?\s*([0-9]+)\s*(?:hcas?|nics?|adapters?|ports?|rails?)))");
   // "4 HDR adapters": without a sign, what is counted has to follow.
   static const std::regex bare(std::string(R"((?:^|[^a-z0-9.])([0-9]{1,2})\s+)") + kAdapterWords +
@@ -56,8 +56,12 @@ std::optional<double> adapters(const std::string& before, const std::string& beh
   // "HDR 200 Gb/s, 4 per node"; devices of a node are no longer in the text.
   static const std::regex of_node(
       R"(^[\s,;(-]*(?:[a-z-]+[\s,;(-]+){0,3}([0-9]{1,3})\s*(?:per|/|a|each)[ -]*(?:node|host|server|machine))");
+  // "4 NICs, 200 Gb/s each", "1 NIC of 200 Gb/s".
+  static const std::regex named(
+      R"((?:^|[^a-z0-9.])([0-9]{1,2})\s*(?:hcas?|nics?|adapters?|ports?|rails?)[\s,:(]*(?:of |at )?$)");
   std::smatch match;
   if (std::regex_search(before, match, in_front)) return count_of(match[1], match[2]);
+  if (std::regex_search(before, match, named)) return stated_number(match[1]).value_or(0);
   if (std::regex_search(before, match, bare) && std::regex_search(behind, counted)) {
     return count_of(match[1], "");
   }

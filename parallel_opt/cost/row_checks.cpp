@@ -114,11 +114,17 @@ std::string wrong_batch(const TrainingRow& row, RowCase& out) {
 }  // namespace
 
 std::string other_work(const TrainingRow& row) {
-  static const std::regex no_training(
-      R"(inference|serving|generation|decod|prefill|evaluat|forward[ -]only|distill|reinforcement)"
-      R"(|embedding extraction|\b(rl|rlhf|rlvr|grpo|ppo|dpo|eval)\b)",
+  static const std::regex never(
+      R"(distill|reinforcement|embedding extraction|\b(rl|rlhf|rlvr|grpo|ppo|dpo)\b)",
       std::regex::icase);
-  if (std::regex_search(row.workload, no_training)) {
+  static const std::regex forward(
+      R"(inference|serving|generation|\bdecod(e|ing)\b|prefill|\beval(uation)?\b|forward[ -]only)",
+      std::regex::icase);
+  static const std::regex training(R"(train|tuning|perf|benchmark)", std::regex::icase);
+  // Who trains may evaluate in between.
+  const std::string work = without_denied(row.workload);
+  const bool runs_forward = std::regex_search(work, forward) && !std::regex_search(work, training);
+  if (runs_forward || std::regex_search(work, never)) {
     return "workload '" + row.workload + "' is not the training that is modelled";
   }
   static const std::regex other(
@@ -136,10 +142,10 @@ std::string other_work(const TrainingRow& row) {
 std::string frozen_or_packed(const std::string& workload) {
   static const std::regex frozen(R"(lora|adapter|frozen|peft|prompt tuning|prefix tuning)",
                                  std::regex::icase);
-  if (std::regex_search(workload, frozen)) {
+  if (std::regex_search(without_denied(workload), frozen)) {
     return "workload '" + workload + "': frozen weights have no gradients";
   }
-  if (!mentions(workload, "sft")) return "";
+  if (!mentions(without_denied(workload), "sft")) return "";
   return "workload 'sft': how full the packed sequences are is not stated";
 }
 

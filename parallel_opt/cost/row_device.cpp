@@ -33,19 +33,23 @@ std::string chip_of(const DeviceRecord& record) {
 }  // namespace
 
 std::string no_whole_device(const std::string& gpu) {
-  static const std::regex part(R"(\bmig\b|\b(half|part|slice|share) of\b|[0-9]g\.[0-9]+gb)",
+  static const std::regex part(R"(\bmig\b|\bhalf (of )?an?\b|\b[1-7]g\.[0-9]+gb)",
                                std::regex::icase);
-  if (std::regex_search(gpu, part)) return "gpu '" + gpu + "' is a part of a device";
+  const bool whole = mentions(gpu, "mig") && !affirms(gpu, "mig");
+  if (!whole && std::regex_search(gpu, part)) return "gpu '" + gpu + "' is a part of a device";
   static const std::regex between(R"(\s*(?:[/,+&;]|\band\b)\s*)");
   const std::string bare = gpu.substr(0, gpu.find(" ("));
   std::string first;
   for (std::sregex_token_iterator it(bare.begin(), bare.end(), between, -1), end; it != end; ++it) {
     const auto record = device_by_text(*it, "");
-    if (!record) continue;
-    if (!first.empty() && first != chip_of(*record)) {
+    if (!record || record->kind == DeviceCategory::cpu) continue;  // of its host
+    const std::string chip = chip_of(*record);
+    // "GB200: Grace and B200" is one.
+    const bool same = first.ends_with(chip) || chip.ends_with(first);
+    if (!first.empty() && !same) {
       return "gpu '" + gpu + "' is of several kinds, " + first + " and " + chip_of(*record);
     }
-    first = chip_of(*record);
+    if (chip.size() > first.size()) first = chip;
   }
   return "";
 }

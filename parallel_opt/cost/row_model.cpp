@@ -83,13 +83,13 @@ std::string fill_schedule(const TrainingRow& row, RowCase& out) {
     const auto named = schedule_by_name(row.schedule);
     if (!named) return "schedule '" + row.schedule + "' has no closed form";
     l.schedule = *named;
-  } else if (const auto noted = schedule_mentioned(row.notes)) {
+  } else if (const auto noted = schedule_mentioned(without_denied(row.notes))) {
     l.schedule = *noted;
   } else if (const auto implied = schedule_mentioned(row.framework)) {
     l.schedule = *implied;
   }
-  const bool interleaved =
-      l.schedule == ScheduleKind::interleaved_1f1b || mentions(row.notes, "interleaved");
+  const bool interleaved = l.schedule == ScheduleKind::interleaved_1f1b ||
+                           mentions(without_denied(row.notes), "interleaved");
   if (!row.vp && l.pipeline > 1 && interleaved) {
     l.virtual_stages = 2;
     out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");

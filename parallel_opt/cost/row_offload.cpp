@@ -57,16 +57,16 @@ RowOffload offload_of(const TrainingRow& row) {
     off = stated.value_or(Offload{});
     return found;
   }
-  if (mentions(row.framework, "offload")) {
+  if (affirms(row.framework, "offload")) {
     off = offload_in_words(row.framework).value_or(Offload{.optimizer = 1});
   }
   if (mentions(row.fsdp_zero, "infinity")) off.optimizer = off.parameters = true;
-  if (mentions(row.fsdp_zero, "offload")) {
+  if (affirms(row.fsdp_zero, "offload")) {
     off.optimizer = 1;
     const auto sharding = sharding_in_words(row.fsdp_zero);
     off.parameters = sharding && sharding->stage == 3 && !mentions(row.fsdp_zero, "optim");
   }
-  if (mentions(row.recompute, "offload") && !kept_in_words(row.recompute)) off.activations = 1;
+  if (affirms(row.recompute, "offload") && !kept_in_words(row.recompute)) off.activations = 1;
   read_switches(row.notes, off);
   return found;
 }

@@ -20,9 +20,11 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   static const std::regex not_compiled(
       R"(uncompiled|(no|not|without) (torch\.)?compil|compil\w{0,8}[ =:]{1,3}(off|false|no\b))",
       std::regex::icase);
-  const bool denies = std::regex_search(row.notes, not_compiled);
+  static const std::regex other_sense(R"(compiled (from|by|with|against))", std::regex::icase);
+  const std::string notes = std::regex_replace(row.notes, other_sense, "");
+  const bool denies = std::regex_search(notes, not_compiled);
   const bool says_compile =
-      !denies && (mentions(row.notes, "compile") || mentions(row.framework, "compile"));
+      !denies && (mentions(notes, "compile") || mentions(row.framework, "compile"));
   const auto parts = split(row.notes, ';');
   const bool lists_fsdp = std::ranges::any_of(
       parts, [](const auto& part) { return lower_case(std::string(trim(part))) == "fsdp"; });
@@ -33,13 +35,19 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   }
 }
 
-bool says_fused_attention(const std::string& notes) {
+/// "All-flash storage" is none.
+bool says_fused_attention(const std::string& text) {
+  static const std::regex storage(R"(flash[ -]?(storage|arrays?|drives?|disks?|memory))",
+                                  std::regex::icase);
+  const std::string notes = std::regex_replace(text, storage, "");
   return (affirms(notes, "flash") || affirms(notes, "fused attention")) &&
          !mentions(notes, "unfused attention");
 }
 
 bool denies_fused_attention(const std::string& notes) {
-  return (mentions(notes, "flash") || mentions(notes, "fused attention")) &&
+  return (mentions(notes, "flash att") || mentions(notes, "flash_att") ||
+          mentions(notes, "flashatt") || mentions(notes, "flash-att") ||
+          mentions(notes, "fused attention")) &&
          !says_fused_attention(notes);
 }
 
@@ -83,7 +91,8 @@ void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
   if (says("expandable segments") || says("expandable_segments")) stack.expands_segments = true;
   if (says("deepep")) stack.dispatches_once_per_node = true;
   if (says("all-to-all dispatcher")) stack.dispatches_once_per_node = false;
-  if (says("nvidia-smi")) {
+  static const std::regex watts(R"((power|watts?|energy)[^;,.]*nvidia-smi)", std::regex::icase);
+  if (says("nvidia-smi") && !std::regex_search(row.notes, watts)) {
     stack.prints_reserved = true;
     stack.printed_beyond_bytes = std::max(stack.printed_beyond_bytes, kDriverBytes);
   }

@@ -29,6 +29,13 @@ bool is_any(const std::string& text, std::initializer_list<std::string_view> wor
   return std::ranges::find(words, std::string_view(text)) != words.end();
 }
 
+/// "no ZeRO", "none (flash attention)", "checkpointing off", "recompute=False".
+bool is_off(const std::string& text) {
+  static const std::regex first(R"(^\s*(no|without|not)\b[^,;]*$|^\s*none\b)", std::regex::icase);
+  static const std::regex last(R"([ =:(](off|false|disabled|not used)\W*$)", std::regex::icase);
+  return std::regex_search(text, first) || std::regex_search(text, last);
+}
+
 /// 1 of "zero1", "zerostage1", "stage1(os)".
 std::optional<int> numbered(const std::string& text, const std::string& word) {
   const std::regex pattern(word + R"((?:stage|level|:)*([0-3])(?![0-9]))");
@@ -83,7 +90,8 @@ RecomputeParts parts_in_words(const std::string& text) {
 std::optional<RecomputeRule> rule_in_words(const std::string& text) {
   std::string words = closed_up(text);
   const auto on = switch_in_words(text);
-  if ((on && !*on) || has_any(words, {"noac", "norecomp", "nocheckpoint", "noactivation"})) {
+  if ((on && !*on) || is_off(text) ||
+      has_any(words, {"noac", "norecomp", "nocheckpoint", "noactivation"})) {
     return RecomputeRule::none;
   }
   const auto kept = kept_in_words(text);
@@ -116,14 +124,22 @@ bool affirms(const std::string& text, std::string_view word) {
   static const std::regex refused(
       R"((^|[^a-z])(no|not|without|non|disables?|w/o)(( |-)(using|use of|any))?[ -]+$)");
   static const std::regex denied(
-      R"(^([ _-]?att(entio)?n)?([ _-]?v?[0-9])?)"
-      R"(([ :=]{1,3}(is |was )?(false|off|disabled|unused|not (used|enabled))|\s*[:=]\s*(no|none|0))\b)");
+      R"(^(s|ing|ed)?([ _-]?att(entio)?n)?([ _-]?v?[0-9])?)"
+      R"(([ :=]{1,3}(is |was )?(false|off|disabled|unused|not (used|enabled|supported|available))|\s*[:=]\s*(no|none|0(?![.0-9])))\b)");
   const std::string low = lower_case(text);
   for (std::size_t at = low.find(word); at != std::string::npos; at = low.find(word, at + 1)) {
     const std::string before = low.substr(0, at), behind = low.substr(at + word.size());
     if (!std::regex_search(before, refused) && !std::regex_search(behind, denied)) return true;
   }
   return false;
+}
+
+std::string without_denied(const std::string& text) {
+  static const std::regex denied(R"((^|[^a-z])(no|not|without|non|instead of)[ -][^;,.)]*)",
+                                 std::regex::icase);
+  static const std::regex unused(R"([^;,.(]*\b(not used|unused|disabled|was slower)\b)",
+                                 std::regex::icase);
+  return std::regex_replace(std::regex_replace(text, unused, ""), denied, "$1");
 }
 
 std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
@@ -182,7 +198,8 @@ std::optional<int> stage_by_what_is_shared(const std::string& words) {
 std::string sharding_named(const std::string& framework) {
   static const std::regex words(R"(\b(ddp|hsdp|fsdp[12]?|zero[- ]?[0-3])\b)", std::regex::icase);
   std::smatch match;
-  return std::regex_search(framework, match, words) ? match.str(1) : "";
+  const std::string text = without_denied(framework);
+  return std::regex_search(text, match, words) ? match.str(1) : "";
 }
 
 std::optional<ShardingWords> sharding_in_words(const std::string& text) {
@@ -197,6 +214,7 @@ std::optional<ShardingWords> sharding_in_words(const std::string& text) {
   found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"});
   static const std::regex copies(R"(\bddp\b)", std::regex::icase);
   auto stage = stage_by_what_is_shared(words);
+  if (!stage && is_off(text)) return found;
   if (!stage) stage = numbered(words, "zero");
   if (!stage) stage = numbered(words, "stage");
   if (!stage && words.size() == 1) stage = numbered(words, "");
@@ -237,7 +255,8 @@ std::optional<bool> switch_in_notes(const std::string& notes, const char* name) 
   return switch_in_words(match[1]);
 }
 
-std::optional<double> optimizer_states_in_words(const std::string& notes) {
+std::optional<double> optimizer_states_in_words(const std::string& text) {
+  const std::string notes = without_denied(text);
   struct Named {
     const char* words;
     double states;

@@ -15,6 +15,9 @@ namespace parallel_opt {
 /// not used": of "no flash attention, fused attention" the second.
 bool affirms(const std::string& text, std::string_view word);
 
+/// Without "no DualPipe" and the like, up to the next mark.
+std::string without_denied(const std::string& text);
+
 /// Parts of a block that are computed again, by name: Megatron's recompute-modules.
 struct RecomputeParts {
   bool attention = false;    ///< scores and their products, no projections

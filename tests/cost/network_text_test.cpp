@@ -49,6 +49,13 @@ TEST(NetworkByText, RatesApartFromALinksNameAreTheNetworks) {
   }
 }
 
+TEST(NetworkByText, CountsAdaptersThatStandBeforeTheirRate) {
+  for (const char* text : {"(200 Gb/s) x4", "4 NICs, 200 Gb/s each", "4 adapters of 200 Gb/s"}) {
+    EXPECT_EQ(rate(text, 8), 12.5e9) << text;
+  }
+  EXPECT_EQ(rate("1 NIC of 200 Gb/s", 8), 25e9 / 8);
+}
+
 TEST(NetworkByText, SaysHowManyAdaptersANodeHas) {
   const auto adapters = [](const char* text) { return network_by_text(text, 8, {4})->adapters; };
   EXPECT_EQ(adapters("4x200 Gb/s"), 4);

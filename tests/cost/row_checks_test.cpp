@@ -144,7 +144,9 @@ TEST(RowChecks, WorkThatIsNoTrainingIsSkipped) {
     EXPECT_NE(why(workload).find("frozen weights"), std::string::npos) << workload;
   }
   for (const char* workload :
-       {"", "pretrain", "continued pre-training", "full fine-tuning", "world", "benchmark"}) {
+       {"", "pretrain", "continued pre-training", "full fine-tuning", "decoder-only pretraining",
+        "pretraining with evaluation", "next-generation LLM pretraining", "performance evaluation",
+        "pretraining, no LoRA", "pretrain (not RL)", "benchmark"}) {
     EXPECT_EQ(why(workload), "") << workload;
   }
   row.workload = "synthetic data";

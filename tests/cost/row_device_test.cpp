@@ -40,7 +40,9 @@ TEST(RowDevice, RowsOfSeveralKindsOrOfPartsAreSkipped) {
     EXPECT_NE(testing::skipped(row).find("is a part of a device"), std::string::npos) << gpu;
   }
   for (const char* gpu : {"8xA100-80GB", "A100 40GB/80GB", "H100 (DGX H100, NVSwitch and IB)",
-                          "A100-SXM4-80GB, DGX A100", "TPU v4"}) {
+                          "A100-SXM4-80GB, DGX A100", "TPU v4", "slice of a TPU v4 pod",
+                          "H100-SXM-80GB + 2x Xeon 8480C", "A100-SXM-80GB, MIG disabled",
+                          "GB200: Grace CPU + B200 GPU", "A100 and EPYC 7763"}) {
     row.gpu = gpu;
     EXPECT_EQ(testing::skipped(row), "") << gpu;
   }

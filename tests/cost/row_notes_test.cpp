@@ -266,6 +266,8 @@ TEST(RowNotes, MayDenyFusedAttention) {
     row.notes = notes;
     EXPECT_EQ(stack_of(row).attention, AttentionFamily::unfused) << notes;
   }
+  row.notes = "flash storage";
+  EXPECT_NE(stack_of(row).attention, AttentionFamily::unfused);
   row.notes = "no flash attention; fused attention of cuDNN";
   EXPECT_NE(stack_of(row).attention, AttentionFamily::unfused);
 }

@@ -73,6 +73,10 @@ TEST(RowOffload, SentencesSayIt) {
   }
   EXPECT_EQ(of("activations offloaded to CPU").activations, 1);
   EXPECT_FALSE(of("no optimizer offload; AdamW").any());
+  EXPECT_FALSE(of("activation offloading disabled").any());
+  row.notes = "";
+  row.fsdp_zero = "ZeRO-2, no offload";
+  EXPECT_FALSE(offload_of(row).offload.any());
 }
 
 TEST(RowOffload, RowsAreReadWithIt) {

@@ -79,6 +79,34 @@ TEST(RowWords, WhatIsDeniedIsNotAffirmed) {
   }
 }
 
+TEST(RowWords, WhatBeginsWithNoSaysNothing) {
+  for (const char* text :
+       {"no gradient checkpointing", "without recomputation", "not recomputed"}) {
+    EXPECT_EQ(rule_of(text), RecomputeRule::none) << text;
+  }
+  EXPECT_EQ(rule_of("no full, selective"), RecomputeRule::full);
+  for (const char* text :
+       {"none (flash attention)", "activation checkpointing off", "recompute=False"}) {
+    EXPECT_EQ(rule_of(text), RecomputeRule::none) << text;
+  }
+  for (const char* text :
+       {"no ZeRO", "without FSDP", "no sharding", "FSDP disabled", "ZeRO: off"}) {
+    EXPECT_EQ(sharding_in_words(text)->stage, 0) << text;
+  }
+  EXPECT_EQ(sharding_in_words("ZeRO-2, no offload")->stage, 2);
+  EXPECT_EQ(sharding_named("PyTorch (no FSDP)"), "");
+  EXPECT_EQ(optimizer_states_in_words("AdamW instead of SGD"), std::nullopt);
+  EXPECT_EQ(without_denied("GPipe was slower; 1F1B"), "; 1F1B");
+  EXPECT_EQ(without_denied("no DualPipe; 1F1B"), "; 1F1B");
+  EXPECT_EQ(without_denied("interleaved, non-uniform stages"), "interleaved, ");
+}
+
+TEST(RowWords, PluralsAreDeniedToo) {
+  EXPECT_FALSE(affirms("CUDA graphs: off", "cuda graph"));
+  EXPECT_FALSE(affirms("CUDA graphs disabled", "cuda graph"));
+  EXPECT_TRUE(affirms("CUDA graphs, no dropout", "cuda graph"));
+}
+
 TEST(RowWords, OptimizersAreNamed) {
   EXPECT_EQ(optimizer_states_in_words("optimizer SGD"), 0);
   EXPECT_EQ(optimizer_states_in_words("SGD with momentum"), 1);
