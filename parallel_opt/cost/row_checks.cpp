@@ -111,6 +111,23 @@ std::string wrong_batch(const TrainingRow& row, RowCase& out) {
   return "";
 }
 
+bool names_training(const std::string& workload) {
+  static const std::regex training(R"(train|tun|cpt\b|benchmark|perf|throughput)",
+                                   std::regex::icase);
+  return std::regex_search(workload, training);
+}
+
+/// Work whose weights do not all move, or whose sequences are packed.
+std::string frozen_or_packed(const std::string& workload) {
+  static const std::regex frozen(R"(lora|adapter|frozen|peft|prompt tuning|prefix tuning)",
+                                 std::regex::icase);
+  if (std::regex_search(without_denied(workload), frozen)) {
+    return "workload '" + workload + "': frozen weights have no gradients";
+  }
+  if (!mentions(without_denied(workload), "sft")) return "";
+  return "workload 'sft': how full the packed sequences are is not stated";
+}
+
 }  // namespace
 
 std::string other_work(const TrainingRow& row) {
@@ -120,13 +137,13 @@ std::string other_work(const TrainingRow& row) {
   static const std::regex forward(
       R"(inference|serving|generation|\bdecod(e|ing)\b|prefill|\beval(uation)?\b|forward[ -]only)",
       std::regex::icase);
-  static const std::regex training(R"(train|tuning|perf|benchmark)", std::regex::icase);
   // Who trains may evaluate in between.
   const std::string work = without_denied(row.workload);
-  const bool runs_forward = std::regex_search(work, forward) && !std::regex_search(work, training);
+  const bool runs_forward = std::regex_search(work, forward) && !names_training(work);
   if (runs_forward || std::regex_search(work, never)) {
     return "workload '" + row.workload + "' is not the training that is modelled";
   }
+  if (std::string other = frozen_or_packed(row.workload); !other.empty()) return other;
   static const std::regex other(
       R"((^|[^a-z0-9])(mamba|jamba|zamba|rwkv|hyena|retnet|swin|vit|deit|clip|dit|unet|resnet)"
       R"(|dlrm|whisper|stable.?diffusion|sdxl|bart|(flan-?|u?m)?t5|ul2)([^a-z]|$))",
@@ -139,20 +156,8 @@ std::string other_work(const TrainingRow& row) {
   return "";
 }
 
-std::string frozen_or_packed(const std::string& workload) {
-  static const std::regex frozen(R"(lora|adapter|frozen|peft|prompt tuning|prefix tuning)",
-                                 std::regex::icase);
-  if (std::regex_search(without_denied(workload), frozen)) {
-    return "workload '" + workload + "': frozen weights have no gradients";
-  }
-  if (!mentions(without_denied(workload), "sft")) return "";
-  return "workload 'sft': how full the packed sequences are is not stated";
-}
-
 void note_workload(const std::string& workload, std::vector<std::string>& notes) {
-  static const std::regex training(R"(train|tun|cpt\b|benchmark|mlperf|perf|throughput)",
-                                   std::regex::icase);
-  if (workload.empty() || std::regex_search(workload, training)) return;
+  if (workload.empty() || names_training(workload)) return;
   notes.push_back("workload '" + workload + "' counts as training");
 }
 

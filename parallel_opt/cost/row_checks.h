@@ -10,11 +10,9 @@
 /// than training a transformer. Each function returns the reason, or nothing.
 namespace parallel_opt {
 
-/// Models that are no stack of decoder or encoder blocks, and work that is not training.
+/// Models that are no stack of decoder or encoder blocks, and work that is not training, or
+/// not of all weights.
 std::string other_work(const TrainingRow& row);
-
-/// Work whose weights do not all move, or whose sequences are packed.
-std::string frozen_or_packed(const std::string& workload);
 
 /// Notes a word for work that is not known.
 void note_workload(const std::string& workload, std::vector<std::string>& notes);

@@ -24,23 +24,6 @@
 namespace parallel_opt {
 namespace {
 
-/// Per operator, whether it is of one of the parts.
-std::vector<bool> operators_of(const RecomputeParts& parts, const Graph& graph) {
-  std::vector<bool> again;
-  for (const Op& op : graph.ops) {
-    const bool mlp = mentions(op.module, ".mlp");
-    const bool core = op.target.starts_with("aten.scaled_dot_product_attention");
-    const bool function =
-        mlp && (op.target.starts_with("aten.silu") || op.target.starts_with("aten.gelu") ||
-                op.target.starts_with("aten.mul"));
-    again.push_back((parts.mlp && mlp) || (parts.attention && core) ||
-                    (parts.activations && function) ||
-                    (parts.norms && mentions(op.module, "norm")) ||
-                    (parts.latent && op.module.ends_with("_b_proj")));
-  }
-  return again;
-}
-
 std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::int64_t seq,
                                                  const RecomputeParts& parts) {
   using Key = std::tuple<std::string, std::int64_t, RecomputeParts>;
@@ -202,7 +185,6 @@ void settle(const TrainingRow& row, RowCase& out) {
 
 std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (std::string other = other_work(row); !other.empty()) return other;
-  if (std::string other = frozen_or_packed(row.workload); !other.empty()) return other;
   if (!row.dtype.empty() && !element_type_in_words(row.dtype)) {
     return not_understood("dtype", row.dtype);
   }

@@ -3,7 +3,25 @@
 #include <algorithm>
 #include <utility>
 
+#include "parallel_opt/base/text.h"
+
 namespace parallel_opt {
+
+std::vector<bool> operators_of(const RecomputeParts& parts, const Graph& graph) {
+  std::vector<bool> again;
+  for (const Op& op : graph.ops) {
+    const bool mlp = mentions(op.module, ".mlp");
+    const bool core = op.target.starts_with("aten.scaled_dot_product_attention");
+    const bool function =
+        mlp && (op.target.starts_with("aten.silu") || op.target.starts_with("aten.gelu") ||
+                op.target.starts_with("aten.mul"));
+    again.push_back((parts.mlp && mlp) || (parts.attention && core) ||
+                    (parts.activations && function) ||
+                    (parts.norms && mentions(op.module, "norm")) ||
+                    (parts.latent && op.module.ends_with("_b_proj")));
+  }
+  return again;
+}
 
 void recompute_some_layers(RowCase& out) {
   if (!out.recompute) return;
