@@ -5,8 +5,9 @@ core.
 Plans are pinned to plain PyTorch (eager, fp32), so that the prediction is the cost model's alone:
 no trial has measured the model. All cases of a number of ranks are in memory and take turns; a time
 is the median over rounds, the peak what torch's allocator held at most during a step, all ranks
-summed. A product is timed before and after each turn: turns in which it took longer than the probe
-of this machine says, as it does for seconds on end when others use the machine, are not counted.
+summed. Products that a probe times too are timed before and after each turn: turns in which they
+took 5 % longer than the probe of this machine says, as they do for seconds on end when others use
+it, are not counted. How fast the machine was in the others, by those products, is told beside.
 
     python bench/live_accuracy.py [--models a,b] [--ranks 1,2] [--rounds 7] [--json FILE]
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import socket
 import subprocess
@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, pairwise
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,14 +36,14 @@ from live_models import MODELS, Case
 from parallel_opt import OptimizedParallel, _core, probe
 from parallel_opt.engine import process_group
 from parallel_opt.measure import resident_bytes, transient_peak_bytes
+from parallel_opt.probe_kernels import Kept, matmul_point
 from parallel_opt.probe_text import software
 from parallel_opt.probe_timing import time_burst
 
 PARTS = ("forward", "loss", "backward", "optimizer")
 STEPS, TURN_S = 2, 0.1  # least of one turn, after a step that warms the caches
 QUIET = 1.05  # times what the probe says of the reference
-COPIES = 24  # of its operands, in turns: not those of the call before, as in a probe
-ROWS, WIDTH = 256, 512  # of the reference
+REFERENCE = matmul_point("fp32", 256)
 PINS: dict[str, Any] = {
     "compile": False,
     "precision": "fp32",
@@ -63,18 +63,17 @@ def part_of(item: str) -> str:
 
 
 class Reference:
-    """A product on all threads of every rank at once."""
+    """The probe's own products of one size, on all threads of every rank at once."""
 
     def __init__(self, ranks: int) -> None:
         self._ranks = ranks
-        pairs = [(torch.randn(ROWS, WIDTH), torch.randn(WIDTH, WIDTH)) for _ in range(COPIES)]
-        self._pairs = cycle(pairs)
+        self._call = Kept(REFERENCE.make(torch.device("cpu")))
 
     def seconds(self) -> float:
         """Of the slowest rank."""
         if self._ranks > 1:
             dist.barrier()
-        return self.slowest(time_burst(lambda: torch.mm(*next(self._pairs)), 0.03, lambda: None))
+        return self.slowest(time_burst(self._call, 0.03, lambda: None))
 
     def slowest(self, seconds: float) -> float:
         """The largest over ranks, on all of them."""
@@ -117,10 +116,10 @@ class Live:
         self.rounds.append([median(part) for part in zip(*steps, strict=True)])
         self.references.append(max(before, reference.seconds()))
 
-    def quiet(self, limit: float) -> list[list[float]]:
-        """Rounds whose reference was within ``limit``."""
+    def quiet(self, limit: float) -> list[tuple[list[float], float]]:
+        """Rounds whose reference was within ``limit``, with that."""
         both = zip(self.rounds, self.references, strict=True)
-        return [parts for parts, seconds in both if seconds <= limit]
+        return [one for one in both if one[1] <= limit]
 
     def peak_bytes(self, ranks: int) -> int:
         """DDP holds every gradient once more, in buckets that it made before the first step."""
@@ -140,14 +139,8 @@ def probed_seconds(cluster: str, threads: int) -> float:
         for c in device.rates
         if c.kernel == "matmul" and str(c.dtype) == "fp32" and (c.threads == 0) == whole
     )
-    flops = 2.0 * ROWS * WIDTH * WIDTH
-    points = [(math.log(point.size), math.log(point.per_s)) for point in curve.points]
-    if len(points) == 1:
-        return flops / curve.points[0].per_s
-    below = max(i for i, (size, _) in enumerate(points[:-1]) if i == 0 or size <= math.log(flops))
-    (a, rate_a), (b, rate_b) = points[below : below + 2]
-    share = min(1.0, (math.log(flops) - a) / (b - a))
-    return flops / math.exp(rate_a + share * (rate_b - rate_a))
+    rate = next(point.per_s for point in curve.points if point.size == REFERENCE.size)
+    return REFERENCE.calls * REFERENCE.size / rate
 
 
 def start(name: str, large: bool, threads: int, ranks: int, cluster: str) -> Live:
@@ -197,20 +190,23 @@ def worker(names: Sequence[str], rounds: int, cluster: str, output: str) -> None
     for _ in range(rounds):
         for live in cases:
             live.round(reference)
-    limit = QUIET * probed_seconds(cluster, threads)
+    probed_s = probed_seconds(cluster, threads)
     if ranks > 1:
         total = torch.tensor(peaks, dtype=torch.float64)
         dist.all_reduce(total)
         peaks = total.tolist()
         dist.barrier()
     if rank == 0:
-        found = [row_of(live, ranks, peak, limit) for live, peak in zip(cases, peaks, strict=True)]
+        found = [
+            row_of(live, ranks, peak, probed_s) for live, peak in zip(cases, peaks, strict=True)
+        ]
         Path(output).write_text(json.dumps(found), encoding="utf-8")
 
 
-def row_of(live: Live, ranks: int, peak: float, limit: float) -> dict[str, Any]:
-    quiet = live.quiet(limit)
-    counted = quiet or live.rounds
+def row_of(live: Live, ranks: int, peak: float, probed_s: float) -> dict[str, Any]:
+    quiet = live.quiet(QUIET * probed_s)
+    counted = [parts for parts, _ in quiet] or live.rounds
+    references = [seconds for _, seconds in quiet] or live.references
     times = sorted(sum(parts) for parts in counted)
     middle = len(times) // 4
     return {
@@ -219,6 +215,7 @@ def row_of(live: Live, ranks: int, peak: float, limit: float) -> dict[str, Any]:
         "rounds": len(live.rounds),
         "quiet": len(quiet),
         "time_s": median(times),
+        "slower": median(references) / probed_s,
         "spread": (times[-1 - middle] - times[middle]) / median(times),
         "parts": dict(
             zip(PARTS, (median(part) for part in zip(*counted, strict=True)), strict=True)
@@ -252,16 +249,16 @@ def measured(ranks: int, names: Sequence[str], rounds: int, cluster: str) -> lis
         return rows
 
 
-def error(row: dict[str, Any], name: str) -> float:
-    """Predicted / measured - 1."""
-    return float(row["predicted"][name] / row[name] - 1)
+def error(row: dict[str, Any], name: str, slower: float = 1.0) -> float:
+    """Predicted / measured - 1, of a machine so many times slower than probed."""
+    return float(slower * row["predicted"][name] / row[name] - 1)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
-        "| case | ranks | quiet turns | step, ms | spread | predicted | error | forward | loss "
-        "| backward | optimizer | peak, MB | predicted | error |",
-        "|---|---:" + "|---:" * 12 + "|",
+        "| case | ranks | quiet turns | slower than probed | step, ms | spread | predicted | error "
+        "| forward | loss | backward | optimizer | peak, MB | predicted | error |",
+        "|---|---:" + "|---:" * 13 + "|",
     ]
     for row in rows:
         guess = row["predicted"]
@@ -270,7 +267,7 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
         )
         lines.append(
             f"| {row['case']} | {row['ranks']} | {row['quiet']} of {row['rounds']} "
-            f"| {1e3 * row['time_s']:.1f} "
+            f"| {100 * (row['slower'] - 1):+.0f} % | {1e3 * row['time_s']:.1f} "
             f"| {100 * row['spread']:.0f} % | {1e3 * guess['time_s']:.1f} "
             f"| {100 * error(row, 'time_s'):+.1f} % | {parts} | {row['memory_bytes'] / 1e6:.1f} "
             f"| {guess['memory_bytes'] / 1e6:.1f} | {100 * error(row, 'memory_bytes'):+.1f} % |"
@@ -291,9 +288,11 @@ def in_words(rows: Sequence[dict[str, Any]]) -> str:
     for title, name in (("step time", "time_s"), ("peak memory", "memory_bytes")):
         sizes = sorted(abs(error(row, name)) for row in rows)
         bias = median(error(row, name) for row in rows)
+        at_speed = [abs(error(row, name, row["slower"])) for row in rows]
+        told = f" ({100 * median(at_speed):.1f} % at the speed it had)" if name == "time_s" else ""
         words.append(
-            f"{title}: median error {100 * median(sizes):.1f} %, largest {100 * sizes[-1]:.0f} %, "
-            f"bias {100 * bias:+.1f} %"
+            f"{title}: median error {100 * median(sizes):.1f} %{told}, "
+            f"largest {100 * sizes[-1]:.0f} %, bias {100 * bias:+.1f} %"
         )
     return "; ".join(words)
 

@@ -118,6 +118,7 @@ CostModel::Point CostModel::prepare(const Setting& setting, const RankRates& rat
   std::array<double, kMaxBlockClasses> class_forward{};
   for (const Work& work : profile(setting.policy).work) {
     if (work.layout && (channels_last || rates.layouts_measured[work.low ? 1 : 0])) continue;
+    if (work.spread && rates.overlaps_launch) continue;  // a GPU's product adds it on its way out
     const CallTime once = call_time(work, rates, samples, channels_last);
     const double total = work.calls * once.total();
     (work.backward ? cost.backward_s : cost.forward_s) += total;
@@ -215,7 +216,9 @@ double CostModel::optimizer_time(const RankRates& rates, const Setting&, bool fu
   const double calls = rates.overlaps_launch ? 1 : tensors;
   const bool cpu = !rates.overlaps_launch;
   const double each = cpu ? param::kOptimizerLaunchesCpu : param::kOptimizerLaunches;
-  const double kernels = fused ? calls * (cpu ? each : 1) : cost.kernels * calls * each;
+  const double kernels = rates.optimizer_loops[fused ? 1 : 0] ? 0
+                         : fused                              ? calls * (cpu ? each : 1)
+                                                              : cost.kernels * calls * each;
   const double launches = kernels + (cpu ? param::kOptimizerStepLaunches : 0);
   return seconds + (tensors > 0 ? launches * rates.launch_s : 0);
 }

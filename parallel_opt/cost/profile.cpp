@@ -21,8 +21,8 @@ class WorkList {
   void add(const Work& work) {
     const auto key =
         std::tuple(work.op_class, work.backward, work.low, work.heavy, work.cast, work.layout,
-                   work.block_class, work.flops.fixed, work.flops.per_sample, work.bytes.fixed,
-                   work.bytes.per_sample, work.launches);
+                   work.spread, work.block_class, work.flops.fixed, work.flops.per_sample,
+                   work.bytes.fixed, work.bytes.per_sample, work.launches);
     const auto [it, fresh] = index_.try_emplace(key, list_.size());
     if (fresh) {
       list_.push_back(work);
@@ -33,8 +33,8 @@ class WorkList {
   std::vector<Work> take() { return std::move(list_); }
 
  private:
-  std::map<std::tuple<OpClass, bool, bool, bool, bool, bool, int, double, double, double, double,
-                      double>,
+  std::map<std::tuple<OpClass, bool, bool, bool, bool, bool, bool, int, double, double, double,
+                      double, double>,
            std::size_t>
       index_;
   std::vector<Work> list_;
@@ -56,7 +56,8 @@ struct WorkBuilder {
     return {fixed, (bytes - fixed) / double(g.batch)};
   }
   void operator_calls(std::size_t i, const OpWork& work, bool backward);
-  bool sums_bias(const Op& op) const;
+  TensorId bias(const Op& op) const;
+  void bias_spread(std::size_t i);
   void bias_sum(std::size_t i);
   void unfused_attention(std::size_t i);
   void casts(std::size_t i);
@@ -69,8 +70,10 @@ struct WorkBuilder {
 void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backward) {
   if (work.kernels <= 0) return;
   const Op& op = g.graph.ops[i];
-  const bool sums = backward && work.kernels > 1 && sums_bias(op);
+  const TensorId added = bias(op);
+  const bool sums = backward && work.kernels > 1 && added.valid() && g.needs[added.index()];
   if (sums) bias_sum(i);
+  if (!backward && added.valid()) bias_spread(i);
   const double calls = std::max(1, work.kernels - (sums ? 1 : 0));
   const double bytes = double((work.read + work.written).value) * g.bytes_ratio(op);
   // Weights are read once whatever the batch; the backward reads them and writes their gradients.
@@ -91,15 +94,32 @@ void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backwar
   list.add(entry);
 }
 
-/// A product's bias takes the sum of the result's gradient over its rows.
-bool WorkBuilder::sums_bias(const Op& op) const {
-  if (op_class(g.graph, op) != OpClass::contraction) return false;
+/// What a product adds to each row of its result; invalid: nothing.
+TensorId WorkBuilder::bias(const Op& op) const {
+  if (op_class(g.graph, op) != OpClass::contraction || op.outputs.empty()) return {};
   const bool added = operand(op, "mat1").valid() || operand(op, "batch1").valid();
-  const TensorId bias = operand(op, added ? "self" : "bias");
-  if (!bias.valid() || !g.needs[bias.index()] || op.outputs.empty()) return false;
-  return elements(g.graph.tensor(bias)) < elements(g.graph.tensor(op.outputs.front()));
+  const TensorId found = operand(op, added ? "self" : "bias");
+  const bool rows = found.valid() &&
+                    elements(g.graph.tensor(found)) < elements(g.graph.tensor(op.outputs.front()));
+  return rows ? found : TensorId{};
 }
 
+/// On a processor the bias is copied to every row of the result, and the product added to that.
+void WorkBuilder::bias_spread(std::size_t i) {
+  const Op& op = g.graph.ops[i];
+  const Affine written = g.tensor_affine(op.outputs.front());
+  Work entry;
+  entry.op_class = OpClass::copy;
+  entry.spread = true;
+  entry.low = g.low_op[i];
+  entry.block_class = op_class_of[i];
+  entry.bytes = {2 * written.fixed, 2 * written.per_sample};  // a line is read before it is written
+  entry.launches = 0;
+  entry.calls = expected_runs(g.graph, op);
+  list.add(entry);
+}
+
+/// Its gradient is the sum of the result's over the rows.
 void WorkBuilder::bias_sum(std::size_t i) {
   const Op& op = g.graph.ops[i];
   Work entry;

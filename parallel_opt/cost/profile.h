@@ -38,6 +38,7 @@ struct Work {
   bool heavy = false;    ///< elementwise, with exponentials
   bool cast = false;     ///< a change of precision, not an operator of the model
   bool layout = false;   ///< a change of layout that channels_last does without
+  bool spread = false;   ///< a bias over the rows of a product, which processors write apart
   int block_class = -1;  ///< repeated block it belongs to; -1: none
   Affine flops;          ///< per call
   Affine bytes;          ///< per call, read and written

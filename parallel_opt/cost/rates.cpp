@@ -16,6 +16,8 @@ Names curves_of(Kernel kernel) {
   static constexpr Names kMatmul = {"matmul"};
   static constexpr Names kAttention = {"attention", "matmul"};
   static constexpr Names kAttentionBackward = {"attention_backward", "attention", "matmul"};
+  static constexpr Names kRecurrent = {"recurrent", "matmul"};
+  static constexpr Names kRecurrentBackward = {"recurrent_backward", "recurrent", "matmul"};
   static constexpr Names kConvolution = {"convolution", "convolution_channels_last", "matmul"};
   static constexpr Names kConvolutionBackward = {
       "convolution_backward", "convolution_backward_channels_last", "convolution",
@@ -29,6 +31,10 @@ Names curves_of(Kernel kernel) {
       return kAttention;
     case Kernel::attention_backward:
       return kAttentionBackward;
+    case Kernel::recurrent:
+      return kRecurrent;
+    case Kernel::recurrent_backward:
+      return kRecurrentBackward;
     case Kernel::convolution:
       return kConvolution;
     case Kernel::convolution_backward:
@@ -91,7 +97,7 @@ Kernel kernel_of(OpClass op_class, bool backward, bool channels_last) {
     case OpClass::attention:
       return backward ? Kernel::attention_backward : Kernel::attention;
     case OpClass::recurrent:
-      return Kernel::recurrent;
+      return backward ? Kernel::recurrent_backward : Kernel::recurrent;
     case OpClass::convolution:
       if (channels_last) {
         return backward ? Kernel::convolution_backward_channels_last
@@ -174,6 +180,9 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
                       shared({"activation_backward", "activation", "elementwise", "memory"})};
   rates.optimizer = {shared({"optimizer", "elementwise", "memory"}),
                      shared({"optimizer_fused", "elementwise", "memory"})};
+  rates.optimizer_loops = {
+      cpu && find_rate(device, "optimizer", std::nullopt, threads) != nullptr,
+      cpu && find_rate(device, "optimizer_fused", std::nullopt, threads) != nullptr};
   return rates;
 }
 

@@ -22,12 +22,13 @@ enum class Kernel {
   attention,
   attention_backward,
   recurrent,
+  recurrent_backward,
   convolution,
   convolution_backward,
   convolution_channels_last,
   convolution_backward_channels_last,
 };
-inline constexpr std::size_t kKernels = 8;
+inline constexpr std::size_t kKernels = 9;
 
 /// Which family a call belongs to. `channels_last`: the layout that convolutions see.
 Kernel kernel_of(OpClass op_class, bool backward, bool channels_last);
@@ -47,6 +48,8 @@ struct RankRates {
   std::array<ScaledCurve, 2> activation;
   /// Steps of an optimizer: over lists of tensors, fused.
   std::array<ScaledCurve, 2> optimizer;
+  /// Those curves are of whole loops over parameters on this processor, launches with them.
+  std::array<bool, 2> optimizer_loops{};
   double launch_s = 0;                  ///< overhead of one eager operator
   bool overlaps_launch = false;         ///< gpu: the host runs ahead of the device
   Quality quality = Quality::measured;  ///< the worst curve in use

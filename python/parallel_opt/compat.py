@@ -373,9 +373,11 @@ def default_store() -> Any:
         return None
 
 
-def all_gather_single(whole: torch.Tensor, part: torch.Tensor) -> None:
+def all_gather_single(
+    whole: torch.Tensor, part: torch.Tensor, group: torch.distributed.ProcessGroup | None = None
+) -> None:
     """Every rank's ``part`` in ``whole``; renamed in torch 2.13."""
-    _renamed("all_gather_single", "all_gather_into_tensor")(whole, part)
+    _renamed("all_gather_single", "all_gather_into_tensor")(whole, part, group=group)
 
 
 def reduce_scatter_single(part: torch.Tensor, whole: torch.Tensor) -> None:

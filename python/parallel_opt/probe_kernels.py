@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, cycle
 
 import torch
 from torch.nn import functional
+from torch.optim.adamw import adamw
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COLD_BYTES = 64 << 20
 """Operands of a call are not those of the call before, as in a training step: so many bytes pass
 before they come again, in at most COLD_COPIES copies."""
 COLD_COPIES = 8
+MOST_KEPT = 256  # results
+ARITHMETIC = ("matmul", "attention", "convolution", "recurrent")  # kernels begin so; others: memory
 RANDOM_BLOCK = 1 << 16
 
 Call = Callable[[], object]
@@ -59,7 +63,34 @@ def _in_turns(nbytes: float, make: Callable[[], Call]) -> Call:
     return lambda: next(copies)()
 
 
-def _matmul(dtype: str, n: int) -> Point:
+@dataclass
+class Kept:
+    """Calls whose results stay for a while, as those of a step stay for its backward: one that was
+    freed at once would be written again while it is in the caches. Measured 32 GB/s of GELU so, 16
+    in steps of the same size."""
+
+    call: Call
+    most_bytes: int = COLD_BYTES
+    _results: deque[object] = field(default_factory=deque)
+
+    def __call__(self) -> object:
+        result = self.call()
+        if not self._results:
+            nbytes = sum(x.nbytes for x in _tensors(result))
+            self._results = deque(maxlen=max(1, min(MOST_KEPT, self.most_bytes // (nbytes + 1))))
+        self._results.append(result)
+        return result
+
+
+def _tensors(result: object) -> Iterator[torch.Tensor]:
+    if isinstance(result, torch.Tensor):
+        yield result
+    elif isinstance(result, tuple | list):
+        for one in result:
+            yield from _tensors(one)
+
+
+def matmul_point(dtype: str, n: int) -> Point:
     """n rows through a layer n / 2 wide to 2 n, and the two products of its backward: kernels are
     slower at such shapes than at squares."""
 
@@ -69,9 +100,8 @@ def _matmul(dtype: str, n: int) -> Point:
             gradient = _random(device, dtype, n, 2 * n)
 
             def products() -> object:
-                functional.linear(x, weight)
-                torch.mm(gradient, weight)
-                return torch.mm(gradient.t(), x)
+                y = functional.linear(x, weight)
+                return y, torch.mm(gradient, weight), torch.mm(gradient.t(), x)
 
             return _forward(products)
 
@@ -112,11 +142,17 @@ def _attention(
     dtype: str, batch: int, heads: int, length: int, width: int, backward: bool
 ) -> Point:
     def make(device: torch.device) -> Call:
-        shape = (batch, heads, length, width)
-        q, k, v = (_random(device, dtype, *shape).requires_grad_(backward) for _ in range(3))
-        if not backward:
-            return _forward(lambda: functional.scaled_dot_product_attention(q, k, v))
-        return _backward(functional.scaled_dot_product_attention(q, k, v), [q, k, v])
+        def operand() -> torch.Tensor:  # as projections leave it
+            x = _random(device, dtype, batch, length, heads, width).transpose(1, 2)
+            return x.requires_grad_(backward)
+
+        def one() -> Call:
+            q, k, v = operand(), operand(), operand()
+            if not backward:
+                return _forward(lambda: functional.scaled_dot_product_attention(q, k, v))
+            return _backward(functional.scaled_dot_product_attention(q, k, v), [q, k, v])
+
+        return _in_turns(4.0 * DTYPES[dtype].itemsize * batch * heads * length * width, one)
 
     # Forward: two products of length^2 x width. Backward: four, and the scores once more.
     products = 5 if backward else 2
@@ -205,17 +241,79 @@ def _pooling(elements: int) -> Point:
     return Point((4.0 + 4 / 4) * elements, make)
 
 
+def _recurrent(dtype: str, batch: int, length: int, width: int, backward: bool) -> Point:
+    """An LSTM's layer; its gates are two products of each step's rows with 4 width^2 weights."""
+
+    def make(device: torch.device) -> Call:
+        layer = torch.nn.LSTM(width, width, batch_first=True, device=device, dtype=DTYPES[dtype])
+        x = _random(device, dtype, batch, length, width).requires_grad_(backward)
+        if not backward:
+            return _forward(lambda: layer(x))
+        return _backward(layer(x)[0], [x, *layer.parameters()])
+
+    # As many products again for the inputs as for the weights.
+    return Point(2.0 * (2 if backward else 1) * batch * length * 8 * width**2, make)
+
+
+ADAMW_PASSES, ADAMW_KERNELS, ADAMW_FUSED_PASSES = 20, 9, 7
+"""Over a parameter's bytes, and launches; `optimizer_cost` in parallel_opt/cost/optimizer.h."""
+
+
+def _optimizer(elements: int, fused: bool) -> Point:
+    """AdamW's loop over tensors of so many elements, with all that it costs beside kernels. Without
+    the class around it, on which someone's hooks may wait."""
+    tensors = max(8, min(32, (1 << 23) // elements))
+
+    def make(device: torch.device) -> Call:
+        def values(value: float) -> list[torch.Tensor]:
+            return [torch.full((elements,), value, device=device) for _ in range(tensors)]
+
+        parameters, gradients, means, squares = values(0.5), values(0.1), values(0.1), values(0.01)
+        # A fused step counts in a tensor of the device, the others in one of the host.
+        steps = [torch.ones((), device=device if fused else "cpu") for _ in range(tensors)]
+
+        def step() -> object:
+            adamw(
+                parameters,
+                gradients,
+                means,
+                squares,
+                [],
+                steps,
+                foreach=False,
+                fused=fused,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=1e-6,
+                weight_decay=0.01,
+                eps=1e-8,
+                maximize=False,
+            )
+            return None
+
+        return _forward(step)
+
+    moved = 4.0 * elements * (ADAMW_FUSED_PASSES if fused else ADAMW_PASSES)
+    kernels = 1 if fused else ADAMW_KERNELS
+    return Point(moved / kernels, make, calls=kernels * tensors)
+
+
 def _embedding(rows: int, backward: bool) -> Point:
     """Rows of a table picked at random; their gradients into a table of zeros."""
     width, table_rows = 64, 4096
 
     def make(device: torch.device) -> Call:
         generator = torch.Generator(device).manual_seed(0)
-        index = torch.randint(table_rows, (rows,), device=device, generator=generator)
-        table = _random(device, "fp32", table_rows, width).requires_grad_(backward)
-        if backward:
-            return _backward(functional.embedding(index, table), [table])
-        return _forward(lambda: functional.embedding(index, table))
+
+        def one() -> Call:
+            index = torch.randint(table_rows, (rows,), device=device, generator=generator)
+            table = _random(device, "fp32", table_rows, width).requires_grad_(backward)
+            if backward:
+                return _backward(functional.embedding(index, table), [table])
+            return _forward(lambda: functional.embedding(index, table))
+
+        return _in_turns(table_bytes, one)
 
     picked = 4.0 * rows * width
     table_bytes = 4.0 * table_rows * width
@@ -249,7 +347,7 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
             heads.append((8, 16, 2048, 128))
     elements = [1 << 16, 1 << 22] if quick else [1 << k for k in (12, 16, 20, 22, 23)]
     for dtype in ("fp32", "bf16"):
-        yield "matmul", dtype, [_matmul(dtype, n * scale) for n in matmul]
+        yield "matmul", dtype, [matmul_point(dtype, n * scale) for n in matmul]
     yield "elementwise", None, [_elementwise(n * scale) for n in elements]
     yield "reduce", None, [_reduce(n * scale) for n in elements]
     few = elements if quick else elements[1:3]
@@ -270,6 +368,8 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
         yield "attention", dtype, points
         points = [_attention(dtype, b, h, t, w, True) for b, h, t, w in heads[-2:]]
         yield "attention_backward", dtype, points
+    if not gpu:
+        yield from _cpu_kernels(quick)
     for dtype in ("fp32", "bf16"):
         for last, suffix in ((False, ""), (True, "_channels_last")):
             if not last and dtype == "bf16" and quick:
@@ -280,4 +380,16 @@ def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Poi
             points = [_convolution(dtype, shape, last, True) for shape in backward]
             yield "convolution_backward" + suffix, dtype, points
     if not quick:
-        yield "matmul", "fp16", [_matmul("fp16", n * scale) for n in (256, 1024)]
+        yield "matmul", "fp16", [matmul_point("fp16", n * scale) for n in (256, 1024)]
+
+
+def _cpu_kernels(quick: bool) -> Iterator[tuple[str, str | None, list[Point]]]:
+    """What only processors are probed for: a GPU's LSTM is cuDNN's, and its optimizer's loop runs
+    over lists of tensors, whose curves the database has."""
+    layers = [(16, 32, 128)] if quick else [(16, 32, 128), (32, 64, 256)]
+    for reverse, suffix in ((False, ""), (True, "_backward")):
+        yield "recurrent" + suffix, "fp32", [_recurrent("fp32", *s, reverse) for s in layers]
+    tensors = [1 << 14] if quick else [1 << k for k in (8, 14, 17, 20)]
+    for fused in (False, True):
+        points = [_optimizer(n, fused) for n in tensors]
+        yield "optimizer_fused" if fused else "optimizer", None, points

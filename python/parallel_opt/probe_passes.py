@@ -9,6 +9,7 @@ which are bound by memory or by caches that others share.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import median
@@ -16,7 +17,8 @@ from typing import Any
 
 import torch
 
-from parallel_opt.probe_kernels import Curve
+from parallel_opt.probe_company import company
+from parallel_opt.probe_kernels import ARITHMETIC, Curve, Kept
 from parallel_opt.probe_timing import known_spread, steady, threads_set, time_burst, time_queued
 
 PASSES = 10  # that the budget is cut for; more where points are settled and time is left
@@ -26,6 +28,14 @@ SETTLED_EVERY = 3  # passes
 SLOW_FP16 = 0.8  # below this share of the fp32 rate fp16 is not worth more of the budget
 CHEAP_S = 3e-3  # a GPU's calls below this are timed late too: one size alone tells it far too slow
 TOO_LONG = 1.5  # times a point's share of the budget: a larger call would eat the others' time
+
+
+def _beside(curve: Curve) -> AbstractContextManager[None]:
+    """The cores that a curve leaves to others are at work, as other ranks keep them."""
+    others = curve.all_threads - curve.threads if curve.threads > 0 else 0
+    if others <= 0:
+        return nullcontext()
+    return company(others, arithmetic=curve.kernel.startswith(ARITHMETIC))
 
 
 @dataclass
@@ -114,8 +124,10 @@ class Passes:
                 continue
             try:
                 call = point.make(self.device)
+                if self.device.type == "cpu":
+                    call = Kept(call)
                 for one in wanted:
-                    with threads_set(one.curve.threads):
+                    with threads_set(one.curve.threads), _beside(one.curve):
                         self._burst(one, index, call, burst_s)
             except RuntimeError as error:  # how torch refuses a kernel or a type
                 reason = str(error).splitlines()[0]

@@ -268,6 +268,22 @@ TEST(CostModel, AnOptimizerReadsOneTensorAtATime) {
               expected + (2 * 9 * 0.4 + 25) * 5e-6, 1e-9);
 }
 
+TEST(CostModel, AMeasuredLoopOfAnOptimizerHoldsItsLaunches) {
+  Cluster cluster = machine();
+  cluster.devices[0].rates.push_back(testing::flat("optimizer", std::nullopt, 2, 2e9));
+  const Graph graph = mlp(8, 16, 1);  // 256 and 16 numbers
+  const CostModel model(graph, cluster, {});
+  const LocalChoice plain = model.plain();
+  // 20 passes at the rate of the loop, and the step's own 25 launches of 5 us.
+  EXPECT_NEAR(item(model.estimate(model.plan(plain)), "optimizer"), 20 * 1088 / 2e9 + 25 * 5e-6,
+              1e-12);
+  // A fused step has no curve of its own here: elementwise, and a launch per tensor.
+  LocalChoice fused = plain;
+  fused.fused_optimizer = true;
+  EXPECT_NEAR(item(model.estimate(model.plan(fused)), "optimizer"),
+              7 * 1088 / 20e9 + (2 * 0.4 + 25) * 5e-6, 1e-12);
+}
+
 TEST(CostModel, AGpusOptimizerRunsOverLists) {
   Device gpu = cpu();
   gpu.kind = DeviceKind::gpu;
@@ -278,6 +294,21 @@ TEST(CostModel, AGpusOptimizerRunsOverLists) {
   // AdamW: 20 passes over 1024 + 64 B at 10 GB/s, 9 calls with their Python for all tensors.
   EXPECT_NEAR(item(model.estimate(model.plan(model.plain())), "optimizer"),
               20 * 1088 / 10e9 + 9 * 2 * 5e-6, 1e-12);
+}
+
+TEST(CostModel, AProcessorSpreadsABiasOverTheRowsOfAProduct) {
+  const auto copied = [](const Graph& graph, const Device& device) {
+    const Cluster cluster = machine({device});
+    const CostModel model(graph, cluster, {});
+    return item(model.estimate(model.plan(model.plain())), "forward copy");
+  };
+  // 8 rows of 16 numbers, each line read before it is written, at 20 GB/s and without a launch.
+  EXPECT_NEAR(copied(mlp(8, 16, 1), cpu()), 2 * 8 * 16 * 4 / 20e9, 1e-15);
+  Device gpu = cpu();
+  gpu.kind = DeviceKind::gpu;
+  gpu.cores.clear();
+  EXPECT_EQ(copied(mlp(8, 16, 1), gpu), 0);
+  EXPECT_EQ(copied(one_linear(), cpu()), 0);
 }
 
 TEST(CostModel, ABiasTakesTheSumOfItsGradientOverRows) {

@@ -56,6 +56,21 @@ TEST(Rates, PickedRowsAndMaximaHaveCurvesOfTheirOwn) {
   EXPECT_DOUBLE_EQ(rate(OpClass::pooling, true), 2e10);  // gradients go where the maxima were
 }
 
+TEST(Rates, RecurrentLayersHaveCurvesOfTheirOwn) {
+  Device device = cpu(2);
+  const auto rate = [&](Kernel kernel) {
+    return rank_rates(device, 2, 1, DType::bf16).arithmetic(kernel, false).at(1e9);
+  };
+  EXPECT_EQ(kernel_of(OpClass::recurrent, false, false), Kernel::recurrent);
+  EXPECT_EQ(kernel_of(OpClass::recurrent, true, false), Kernel::recurrent_backward);
+  EXPECT_DOUBLE_EQ(rate(Kernel::recurrent), 2e11);  // no curve: products
+  device.rates.push_back(flat("recurrent", DType::fp32, 2, 7e10));
+  EXPECT_DOUBLE_EQ(rate(Kernel::recurrent), 7e10);
+  EXPECT_DOUBLE_EQ(rate(Kernel::recurrent_backward), 7e10);
+  device.rates.push_back(flat("recurrent_backward", DType::fp32, 2, 5e10));
+  EXPECT_DOUBLE_EQ(rate(Kernel::recurrent_backward), 5e10);
+}
+
 TEST(Rates, LowPrecisionWithoutACurveRunsLikeFp32) {
   Device device = cpu(2);
   std::erase_if(device.rates.edit(),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 
+from parallel_opt.compat import all_gather_single
 from parallel_opt.engine.process_group import Group
 from parallel_opt.errors import InputError
 
@@ -74,13 +75,19 @@ def gather_rows(
     most = max(share.counts) * factor
     own = share.own * factor
     first = local.detach().movedim(dim, 0)
+    process_group = group.statistics if statistics else group.handle
+    if own > 0 and set(share.counts) == {share.own} and local.dtype != torch.bool:
+        # Straight into its place: a list is flattened, copied out and put together again.
+        whole = first.new_empty((own * len(share.counts), *first.shape[1:]))
+        all_gather_single(whole, first.contiguous(), process_group)
+        return whole.movedim(0, dim).contiguous()
     # gloo refuses unequal sizes, and knows no bool
     padded = first.new_zeros(
         (most, *first.shape[1:]), dtype=torch.uint8 if local.dtype == torch.bool else None
     )
     padded[:own] = first[:own]
     parts = [torch.empty_like(padded) for _ in share.counts]
-    dist.all_gather(parts, padded, group=group.statistics if statistics else group.handle)
+    dist.all_gather(parts, padded, group=process_group)
     full = torch.cat(
         [part[: count * factor] for part, count in zip(parts, share.counts, strict=True)]
     )

@@ -34,14 +34,16 @@ def test_a_rank_without_samples_computes_row_zero() -> None:
 def gathered(group: Group) -> None:
     import torch
 
-    whole = torch.arange(30).view(3, 10)  # 5 samples, two columns each, along dimension 1
     for dtype in (torch.float64, torch.bfloat16, torch.int64, torch.bool):
-        for counts in ((3, 2), (5, 0)):
+        for counts in ((3, 2), (5, 0), (2, 2)):
             share = Share(counts, group.rank)
-            local = whole.to(dtype).narrow(1, 2 * share.start, 2 * share.rows)
+            # Two columns of each sample, along dimension 1.
+            whole = torch.arange(6 * share.samples).view(3, -1).to(dtype)
+            local = whole.narrow(1, 2 * share.start, 2 * share.rows)
             found = gather_rows(local, 1, share, group)
             assert found.dtype == dtype
-            assert torch.equal(found, whole.to(dtype))
+            assert found.is_contiguous()
+            assert torch.equal(found, whole)
 
 
 def test_rows_come_back_in_order_for_every_dtype(ranks: RankPool) -> None:

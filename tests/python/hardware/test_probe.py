@@ -168,6 +168,43 @@ def test_attention_counts_two_products_forward_and_five_backward() -> None:
     assert sizes["attention_backward"] == 5 * 2 * 4 * 4 * 128 * 128 * 64
 
 
+def test_an_lstms_flops_are_those_of_the_cost_model() -> None:
+    sizes = {c.kernel: c.points[0] for c in plan_curves(CPU, 1, quick=True)}
+    # 16 samples of 32 steps; per step four gates of 128 from 128 inputs and 128 states
+    assert sizes["recurrent"].size == 2 * 16 * 32 * 4 * 128 * (128 + 128)
+    assert sizes["recurrent_backward"].size == 2 * sizes["recurrent"].size
+    layer = torch.nn.LSTM(128, 128, batch_first=True)
+    call = sizes["recurrent"].make(CPU)
+    assert call()[0].shape == layer(torch.zeros(16, 32, 128))[0].shape  # type: ignore[index]
+
+
+def test_an_optimizers_launches_are_those_of_its_loop() -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        calls = 0
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            self.calls += 1
+            return func(*args, **(kwargs or {}))
+
+    points = {c.kernel: c.points[0] for c in plan_curves(CPU, 1, quick=True)}
+    single, fused = points["optimizer"], points["optimizer_fused"]
+    tensors = fused.calls
+    assert single.calls == 9 * tensors
+    call = single.make(CPU)
+    with Count() as count:
+        call()
+    views = 2 * tensors  # real and imaginary parts are looked for, and steps are read
+    assert single.calls <= count.calls <= single.calls + views
+    # 20 passes in 9 kernels, 7 in one
+    assert single.calls * single.size == pytest.approx(tensors * 20 * 4 * (1 << 14))
+    assert fused.size == 7 * 4 * (1 << 14)
+    fused.make(CPU)()
+
+
 def test_an_embeddings_bytes_are_those_of_the_cost_model() -> None:
     sizes = {c.kernel: c.points[0].size for c in plan_curves(CPU, 1, quick=True)}
     rows, width, table = 512, 64, 4 * 4096 * 64

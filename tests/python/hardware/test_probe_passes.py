@@ -40,8 +40,9 @@ def test_the_lower_quartile_of_a_burst_counts(monkeypatch: pytest.MonkeyPatch) -
     assert time_burst(call, 0.5, lambda: None) == pytest.approx(0.011)
 
 
-def test_the_quietest_burst_counts() -> None:
-    assert steady([0.5, 0.1, 0.3, 0.2, 0.9]) == 0.1
+def test_the_burst_in_the_middle_counts() -> None:
+    assert steady([0.5, 0.1, 0.3, 0.2, 0.9]) == 0.3
+    assert steady([0.1, 0.5]) == pytest.approx(0.3)
     assert steady([0.7]) == 0.7
 
 
