@@ -249,9 +249,9 @@ def measured(ranks: int, names: Sequence[str], rounds: int, cluster: str) -> lis
         return rows
 
 
-def error(row: dict[str, Any], name: str, slower: float = 1.0) -> float:
-    """Predicted / measured - 1, of a machine so many times slower than probed."""
-    return float(slower * row["predicted"][name] / row[name] - 1)
+def error(row: dict[str, Any], name: str) -> float:
+    """Predicted / measured - 1."""
+    return float(row["predicted"][name] / row[name] - 1)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -288,11 +288,9 @@ def in_words(rows: Sequence[dict[str, Any]]) -> str:
     for title, name in (("step time", "time_s"), ("peak memory", "memory_bytes")):
         sizes = sorted(abs(error(row, name)) for row in rows)
         bias = median(error(row, name) for row in rows)
-        at_speed = [abs(error(row, name, row["slower"])) for row in rows]
-        told = f" ({100 * median(at_speed):.1f} % at the speed it had)" if name == "time_s" else ""
         words.append(
-            f"{title}: median error {100 * median(sizes):.1f} %{told}, "
-            f"largest {100 * sizes[-1]:.0f} %, bias {100 * bias:+.1f} %"
+            f"{title}: median error {100 * median(sizes):.1f} %, largest {100 * sizes[-1]:.0f} %, "
+            f"bias {100 * bias:+.1f} %"
         )
     return "; ".join(words)
 
