@@ -161,8 +161,8 @@ std::string predictions_text(const Accuracy& accuracy) {
                {"predicted", Align::right},
                {"error", Align::right},
                {"interval", Align::right},
-               {"measured", Align::right},
-               {"predicted", Align::right},
+               {"peak", Align::right},
+               {"predicted peak", Align::right},
                {"needed", Align::right},
                {"fits"}},
               {}};
@@ -176,7 +176,7 @@ std::string predictions_text(const Accuracy& accuracy) {
   }
   if (table.rows.empty()) return to_text(table);
   return to_text(table) +
-         "memory: predicted is what the row's software prints, which may count the driver's part;\n"
+         "predicted peak is what the row's software prints, which may count the driver's part;\n"
          "needed is what tensors and allocator take of the fullest device, by which fits is "
          "judged\n"
          "(with blocks computed again where recompute is blank and it does not fit without)\n";

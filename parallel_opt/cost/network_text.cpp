@@ -247,6 +247,13 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
   static const std::regex spelt(R"(\bgigabits?\b(?: ?(?:/ ?s|per second))?)", std::regex::icase);
   const std::string plain =
       std::regex_replace(std::regex_replace(text, spelt, "Gbit"), devices_of_node, "");
+  // "storage over 25 Gb/s, compute 8x200 Gb/s": of several networks the one that trains.
+  static const std::regex others(
+      R"([^;,()]*\b(storage|management|front-?end|in-band|out-of-band|north-south)\b[^;,()]*)",
+      std::regex::icase);
+  if (const std::string own = std::regex_replace(plain, others, ""); own != plain) {
+    if (const auto found = network_by_text(own, per_node, usual)) return found;
+  }
   const std::vector<std::string> parts = split(plain, ';');
   for (const std::string& part : parts) {
     if (const std::optional<Stated> found = first_rate(part)) {

@@ -267,7 +267,9 @@ std::optional<double> optimizer_states_in_words(const std::string& text) {
                             {R"(adafactor)", 0},
                             {R"(sgd[ ,]+(with )?momentum|momentum sgd)", 1},
                             {R"(\bsgd\b)", 0},
-                            {R"(\b(lion|muon)\b)", 1}});
+                            {R"((^|[;,(+] ?|with |using |optimi[sz]er[ :=]*)(lion|muon)\b(?! (cluster|system|super|node|partition)))"
+                             R"(|\b(lion|muon) optimi[sz]er)",
+                             1}});
   for (const Named& one : kNamed) {
     const std::regex words(one.words, std::regex::icase);
     std::smatch match;

@@ -116,7 +116,12 @@ TEST(RowWords, OptimizersAreNamed) {
   EXPECT_EQ(optimizer_states_in_words("AdamW8bit"), 0.5);
   EXPECT_EQ(optimizer_states_in_words("bf16 optimizer states"), 1);
   EXPECT_EQ(optimizer_states_in_words("optimizer states in 16 bits"), 1);
-  for (const char* text : {"", "AdamW", "fused Adam", "no SGD", "million tokens"}) {
+  for (const char* text : {"Lion", "fused; Lion", "trained with Muon", "optimizer: lion",
+                           "the Muon optimizer", "Muon for matrices, AdamW for the rest"}) {
+    EXPECT_EQ(optimizer_states_in_words(text), 1) << text;
+  }
+  for (const char* text : {"", "AdamW", "fused Adam", "no SGD", "million tokens", "Lion cluster",
+                           "8 nodes of Lion", "detects muon tracks"}) {
     EXPECT_EQ(optimizer_states_in_words(text), std::nullopt) << text;
   }
 }
