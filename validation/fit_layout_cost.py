@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from item_widths import BYTES, KINDS, fit_widths, shares, width_besides
+from item_widths import BYTES, KINDS, LEVEL_OF_BYTES, fit_widths, shares, width_besides
 from layout_rows import Rows, read
 from rank_groups import rank_line
 from scipy.optimize import least_squares
@@ -194,7 +194,8 @@ def fit_intervals(
     weight = weights(rows, usable, 0)
     found = fit_widths(of_time, np.log1p(left_out[usable]), weight[usable])
     of_bytes = shares(rows, held, text, BYTES, "bytes")
-    memory = fit_widths(of_bytes, np.log1p(held_out[held]), weights(rows, held, 0)[held])
+    of_held = weights(rows, held, 0)[held]
+    memory = fit_widths(of_bytes, np.log1p(held_out[held]), of_held, LEVEL_OF_BYTES)
     fitted["widths"] = dict(
         zip([*KINDS, *BYTES, "unseen"], [*map(float, found), *map(float, memory), 0.0], strict=True)
     )

@@ -163,10 +163,10 @@ TEST(AccuracyText, APredictionBesideWhatWasMeasured) {
       {"a-1", 2, 3, 2.5, 3.5, std::nullopt, 1024, 1000, 1100, 2048, 1536, false, {}}};
   EXPECT_EQ(
       predictions_text(accuracy),
-      "row  measured  predicted    error          interval  measured  predicted    needed  fits\n"
-      "---  --------  ---------  -------  ----------------  --------  ---------  --------  ----\n"
-      "a-1    2.00 s     3.00 s  +50.0 %  2.50 s to 3.50 s         -   1.00 KiB  2.00 KiB  no\n"
-      "memory: predicted is what the row's software prints, which may count the driver's part;\n"
+      "row  measured  predicted    error          interval  peak  predicted peak    needed  fits\n"
+      "---  --------  ---------  -------  ----------------  ----  --------------  --------  ----\n"
+      "a-1    2.00 s     3.00 s  +50.0 %  2.50 s to 3.50 s     -        1.00 KiB  2.00 KiB  no\n"
+      "predicted peak is what the row's software prints, which may count the driver's part;\n"
       "needed is what tensors and allocator take of the fullest device, by which fits is judged\n"
       "(with blocks computed again where recompute is blank and it does not fit without)\n");
 }
