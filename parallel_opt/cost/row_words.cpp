@@ -262,14 +262,14 @@ std::optional<double> optimizer_states_in_words(const std::string& text) {
     double states;
   };
   // Torch's own forms; Adafactor's row and column sums are next to nothing.
-  static constexpr auto kNamed =
-      std::to_array<Named>({{R"((8|eight)[ -]?bit adam|adam\w*[ -]?8[ -]?bit)", 0.5},
-                            {R"(adafactor)", 0},
-                            {R"(sgd[ ,]+(with )?momentum|momentum sgd)", 1},
-                            {R"(\bsgd\b)", 0},
-                            {R"((^|[;,(+] ?|with |using |optimi[sz]er[ :=]*)(lion|muon)\b(?! (cluster|system|super|node|partition)))"
-                             R"(|\b(lion|muon) optimi[sz]er)",
-                             1}});
+  static constexpr auto kNamed = std::to_array<Named>(
+      {{R"((8|eight)[ -]?bit adam|adam\w*[ -]?8[ -]?bit)", 0.5},
+       {R"(adafactor)", 0},
+       {R"(sgd[ ,]+(with )?momentum|momentum sgd)", 1},
+       {R"(\bsgd\b)", 0},
+       {R"((^|[;,(+] ?|with |using |optimi[sz]er[ :=]*)(lion|muon)\b(?! (cluster|system|super|node|partition)))"
+        R"(|\b(lion|muon) optimi[sz]er)",
+        1}});
   for (const Named& one : kNamed) {
     const std::regex words(one.words, std::regex::icase);
     std::smatch match;

@@ -50,10 +50,9 @@ TEST(NetworkByText, RatesApartFromALinksNameAreTheNetworks) {
 }
 
 TEST(NetworkByText, NetworksThatDoNotTrainArePassedOver) {
-  for (const char* text :
-       {"storage over 25 Gb/s, compute 8x200 Gb/s", "8x200 Gb/s (storage: 2x100 Gb/s)",
-        "10 GbE management; 8x200 Gb/s RoCE", "2x100GbE frontend, 8x HDR",
-        "8x200 Gb/s for compute and storage"}) {
+  for (const char* text : {"storage over 25 Gb/s, compute 8x200 Gb/s",
+                           "8x200 Gb/s (storage: 2x100 Gb/s)", "10 GbE management; 8x200 Gb/s RoCE",
+                           "2x100GbE frontend, 8x HDR", "8x200 Gb/s for compute and storage"}) {
     EXPECT_EQ(rate(text, 8), 25e9) << text;
   }
 }
