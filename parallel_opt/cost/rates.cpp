@@ -85,6 +85,20 @@ ScaledCurve first_known(const Device& device, const Names& kernels, int threads)
   return {};
 }
 
+void tell_what_is_measured(const Device& device, int threads, DType low, RankRates& rates) {
+  const auto known = [&](std::string_view kernel, std::optional<DType> dtype) {
+    return find_rate(device, kernel, dtype, threads) != nullptr;
+  };
+  for (const bool is_low : {false, true}) {
+    const DType dtype = is_low ? low : DType::fp32;
+    rates.layouts_measured[is_low ? 1 : 0] =
+        known("convolution", dtype) && known("convolution_channels_last", dtype);
+  }
+  const bool cpu = device.kind == DeviceKind::cpu;
+  rates.optimizer_loops = {cpu && known("optimizer", std::nullopt),
+                           cpu && known("optimizer_fused", std::nullopt)};
+}
+
 }  // namespace
 
 double ScaledCurve::at(double size) const {
@@ -149,12 +163,6 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
     rates.full[i].factor /= turns;
     rates.low[i].factor /= turns;
   }
-  for (const bool is_low : {false, true}) {
-    const DType dtype = is_low ? low : DType::fp32;
-    rates.layouts_measured[is_low ? 1 : 0] =
-        find_rate(device, "convolution", dtype, threads) != nullptr &&
-        find_rate(device, "convolution_channels_last", dtype, threads) != nullptr;
-  }
   const double bandwidth = cpu ? param::kAssumedCpuBytesPerS : param::kAssumedGpuBytesPerS;
   const auto shared = [&](const Names& kernels) {
     ScaledCurve curve = use(first_known(device, kernels, threads), bandwidth);
@@ -180,9 +188,7 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
                       shared({"activation_backward", "activation", "elementwise", "memory"})};
   rates.optimizer = {shared({"optimizer", "elementwise", "memory"}),
                      shared({"optimizer_fused", "elementwise", "memory"})};
-  rates.optimizer_loops = {
-      cpu && find_rate(device, "optimizer", std::nullopt, threads) != nullptr,
-      cpu && find_rate(device, "optimizer_fused", std::nullopt, threads) != nullptr};
+  tell_what_is_measured(device, threads, low, rates);
   return rates;
 }
 
