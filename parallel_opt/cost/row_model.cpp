@@ -34,9 +34,8 @@ std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::i
   if (!entry) {
     const std::string whole = spec + ",dtype=bf16,seq=" + std::to_string(seq);
     const Graph graph = bind(load_model(whole), {{"batch", 1}, {"sequence", seq}});
-    entry = std::make_shared<TransformerFacts>(
-        parts.any() ? transformer_facts(graph, operators_of(parts, graph))
-                    : transformer_facts(graph));
+    const PartOperators part = parts.any() ? operators_of(parts, graph) : PartOperators{};
+    entry = std::make_shared<TransformerFacts>(transformer_facts(graph, part.again, part.dropped));
   }
   return entry;
 }
@@ -248,8 +247,39 @@ double printed_bytes(const RowCase& row, const LayoutCost& cost) {
   return held - (row.stack.prints_reserved ? 0 : unused) + row.stack.printed_beyond_bytes;
 }
 
-RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
-  const LayoutCost cost = layout_cost(*row.facts, row.device, row.stack, row.layout, parameters);
+namespace {
+
+LayoutCost cost_of(const RowCase& row, const LayoutParameters& parameters) {
+  return layout_cost(*row.facts, row.device, row.stack, row.layout, parameters);
+}
+
+/// With so many of its blocks computed again.
+RowCase with_recomputed(const RowCase& row, double share) {
+  RowCase out = row;
+  out.layout.recompute = RecomputeRule::full;
+  out.recompute = RecomputeWords{.rule = RecomputeRule::full, .share = share};
+  recompute_some_layers(out);
+  return out;
+}
+
+/// Where a row does not say what is computed again: as few blocks as it takes to fit, as someone
+/// with that machine would choose; all where that is still too much.
+RowCase with_least_recomputed(const RowCase& row, const LayoutCost& none, double capacity,
+                              const LayoutParameters& parameters) {
+  const double layers = row.facts->layers();
+  const double least = cost_of(with_recomputed(row, 1), parameters).memory_bytes();
+  if (least > capacity || layers < 1) return with_recomputed(row, 1);
+  const double share = (none.memory_bytes() - capacity) / (none.memory_bytes() - least);
+  for (double blocks = std::ceil(share * layers); blocks < layers; blocks += 1) {
+    const RowCase some = with_recomputed(row, blocks / layers);
+    if (cost_of(some, parameters).memory_bytes() <= capacity) return some;
+  }
+  return with_recomputed(row, 1);
+}
+
+/// Of the row as it stands, or as it may have run.
+RowPrediction predict_run(const RowCase& row, const LayoutCost& cost, double capacity,
+                          const LayoutParameters& parameters) {
   const Estimate estimate = layout_estimate(cost, *row.facts, row.device, row.layout, parameters);
   RowPrediction answer;
   answer.notes = row.notes;
@@ -257,20 +287,28 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   answer.peak_memory_bytes =
       estimate.peak_memory_bytes * (printed_bytes(row, cost) / cost.memory_bytes());
   count_flops(row, answer);
-  answer.capacity_bytes = row.device.memory_bytes * kUsableMemory;
-  LayoutCost least = cost;
-  if (row.may_recompute && cost.memory_bytes() > answer.capacity_bytes) {
-    ParallelLayout again = row.layout;
-    again.recompute = RecomputeRule::full;
-    least = layout_cost(*row.facts, row.device, row.stack, again, parameters);
-  }
-  answer.needed_bytes = least.memory_bytes();
-  answer.fits =
-      answer.needed_bytes <= answer.capacity_bytes && host_holds(least, row.device, row.layout);
-  if (answer.fits && cost.memory_bytes() > answer.capacity_bytes) {
-    answer.notes.emplace_back("fits when blocks are computed again, as recompute is blank");
-  }
+  answer.capacity_bytes = capacity;
+  answer.needed_bytes = cost.memory_bytes();
+  answer.fits = answer.needed_bytes <= capacity && host_holds(cost, row.device, row.layout);
   return answer;
+}
+
+}  // namespace
+
+RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
+  const double capacity = row.device.memory_bytes * kUsableMemory;
+  const LayoutCost cost = cost_of(row, parameters);
+  RowPrediction answer = predict_run(row, cost, capacity, parameters);
+  if (!row.may_recompute || cost.memory_bytes() <= capacity) return answer;
+  const RowCase some = with_least_recomputed(row, cost, capacity, parameters);
+  RowPrediction again = predict_run(some, cost_of(some, parameters), capacity, parameters);
+  if (!again.fits) {
+    answer.needed_bytes = again.needed_bytes;
+    return answer;
+  }
+  again.notes.emplace_back(
+      "blocks are computed again, as few as it takes to fit, as recompute is blank");
+  return again;
 }
 
 RowAnswer predict(const TrainingRow& row) {

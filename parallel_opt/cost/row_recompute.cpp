@@ -1,26 +1,34 @@
 #include "parallel_opt/cost/row_recompute.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "parallel_opt/base/text.h"
 
 namespace parallel_opt {
 
-std::vector<bool> operators_of(const RecomputeParts& parts, const Graph& graph) {
-  std::vector<bool> again;
+PartOperators operators_of(const RecomputeParts& parts, const Graph& graph) {
+  PartOperators found;
+  std::set<TensorId> projected;  // by latent attention's up-projections, and what is made of those
   for (const Op& op : graph.ops) {
     const bool mlp = mentions(op.module, ".mlp");
     const bool core = op.target.starts_with("aten.scaled_dot_product_attention");
     const bool function =
         mlp && (op.target.starts_with("aten.silu") || op.target.starts_with("aten.gelu") ||
                 op.target.starts_with("aten.mul"));
-    again.push_back((parts.mlp && mlp) || (parts.attention && core) ||
-                    (parts.activations && function) ||
-                    (parts.norms && mentions(op.module, "norm")) ||
-                    (parts.latent && op.module.ends_with("_b_proj")));
+    const bool rotates = op.module.ends_with(".self_attn") && !core &&
+                         std::ranges::any_of(op.inputs, [&](const Operand& operand) {
+                           return projected.contains(operand.tensor);
+                         });
+    const bool latent = parts.latent && (op.module.ends_with("_b_proj") || rotates);
+    if (latent) projected.insert(op.outputs.begin(), op.outputs.end());
+    const bool drops = latent || (parts.activations && function) ||
+                       (parts.norms && mentions(op.module, "norm"));
+    found.dropped.push_back(drops);
+    found.again.push_back(drops || (parts.mlp && mlp) || (parts.attention && core));
   }
-  return again;
+  return found;
 }
 
 void recompute_some_layers(RowCase& out) {

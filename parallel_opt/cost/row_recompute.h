@@ -8,9 +8,15 @@
 
 namespace parallel_opt {
 
-/// Per operator of a graph with an inline spec's names of modules, whether it is of one of the
-/// parts.
-std::vector<bool> operators_of(const RecomputeParts& parts, const Graph& graph);
+/// What `transformer_facts` takes, by operator of a graph with an inline spec's names of modules.
+/// Functions inside feed-forward parts, norms and latent attention's up-projections are recomputed
+/// for those who read them too, so that their results are not kept; of attention's core and of
+/// whole feed-forward parts the result stays, as with torch's checkpoints (Megatron Core,
+/// recompute-modules).
+struct PartOperators {
+  std::vector<bool> again, dropped;
+};
+PartOperators operators_of(const RecomputeParts& parts, const Graph& graph);
 
 /// Where a row counts the layers that are computed again ("12 of 48 layers", "block, 5 layers"),
 /// its model becomes one with so many of each kind of block under the layout's rule and the others

@@ -32,10 +32,11 @@ struct RowPrediction {
   Uncertain step_time_s;
   Uncertain peak_memory_bytes;
   double capacity_bytes = 0;  ///< of the device, as far as training may use it
-  /// Of the fullest device, all that its driver sees; where that is too much and the row does not
-  /// say, with blocks computed again. The peak is what the row's software prints.
+  /// What tensors and the allocator take of the fullest device: where even all blocks computed again
+  /// do not fit and the row does not say what is, with those. The peak is what the row's software
+  /// prints, which may count the driver's part too.
   double needed_bytes = 0;
-  bool fits = true;  ///< where recomputation is not stated: with it
+  bool fits = true;  ///< where recomputation is not stated: with as little as it takes
   /// Of one step on one device: products and whole attention forward and backward; likewise with
   /// what is computed again; and the peak rate that shares of it are of.
   double flops = 0, flops_again = 0, peak_flops_per_s = 0;

@@ -48,8 +48,9 @@ class FactsReader {
     return sum_of(ops, repeats);
   }
   /// `again`: those of the block, at their places in `ops`, that run again in the backward.
+  /// `dropped`: by operator of the graph.
   BlockRecompute recompute(const std::vector<OpId>& ops, const std::vector<bool>& again,
-                           const BlockFacts& whole);
+                           const std::vector<bool>& dropped, const BlockFacts& whole);
   double per_sample(double total) const { return total / samples_; }
   TensorId owner(TensorId id) const { return owner_[id.index()]; }
 
@@ -391,14 +392,16 @@ void FactsReader::add_parameters(const Op& op, std::set<TensorId>& seen, BlockFa
 }
 
 BlockRecompute FactsReader::recompute(const std::vector<OpId>& ops, const std::vector<bool>& again,
-                                      const BlockFacts& whole) {
+                                      const std::vector<bool>& dropped, const BlockFacts& whole) {
   std::vector<OpId> part;
-  std::set<TensorId> made;
+  std::set<TensorId> made, gone;
   for (std::size_t i = 0; i < ops.size(); ++i) {
     if (!again[i]) continue;
     part.push_back(ops[i]);
     for (const TensorId out : graph_.op(ops[i]).outputs) {
-      if (out.valid()) made.insert(owner(out));
+      if (!out.valid()) continue;
+      made.insert(owner(out));
+      if (!dropped.empty() && dropped[ops[i].index()]) gone.insert(owner(out));
     }
   }
   const auto counts = [&](OpId id) { return graph_.op(id).phase == Phase::forward; };
@@ -423,7 +426,7 @@ BlockRecompute FactsReader::recompute(const std::vector<OpId>& ops, const std::v
   // What others keep stays, and what the part reads of theirs.
   width_ = 0;
   BlockFacts stays;
-  std::set<TensorId> saved;
+  std::set<TensorId> saved = gone;  // as if kept already
   for (std::size_t i = 0; i < ops.size(); ++i) {
     const Op& op = graph_.op(ops[i]);
     if (is_product(op_class(graph_, op))) width_ = whole.products.front().k;  // as read() does
@@ -437,6 +440,7 @@ BlockRecompute FactsReader::recompute(const std::vector<OpId>& ops, const std::v
       }
     }
   }
+  for (const TensorId id : gone) saved.erase(id);
   add_fused(ops, saved, stays);
   out.saved_wide_bytes = stays.saved_wide_bytes;
   out.saved_inner_bytes = stays.saved_inner_bytes;
@@ -505,7 +509,8 @@ std::vector<LikeBlocks> alike(const Block& block, const std::vector<bool>& again
 
 }  // namespace
 
-TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& again) {
+TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& again,
+                                   const std::vector<bool>& dropped) {
   TransformerFacts facts;
   FactsReader reader(graph);
   const std::vector<Block> blocks = find_layers(graph);
@@ -520,7 +525,8 @@ TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& 
     for (const LikeBlocks& group : alike(block, again)) {
       BlockFacts& own = found.emplace_back(group.places, one).second;
       own.repeats = double(group.places.size());
-      if (!again.empty()) own.recompute = reader.recompute(group.first->ops, group.again, one);
+      if (again.empty()) continue;
+      own.recompute = reader.recompute(group.first->ops, group.again, dropped, one);
     }
   }
   std::ranges::sort(found, {}, [](const auto& entry) { return entry.first; });

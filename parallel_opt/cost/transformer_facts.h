@@ -87,7 +87,9 @@ struct TransformerFacts {
 
 /// Read from the graph at its bound sizes. Linear in operators. `again`, one per operator, are run
 /// again in the backward; equal blocks of which other parts are become classes of their own. Empty:
-/// the layout's rule says.
-TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& again = {});
+/// the layout's rule says. `dropped`: of those whose results are made again for others that read
+/// them too, and not kept (Megatron's output-discarding checkpoints); empty: of none.
+TransformerFacts transformer_facts(const Graph& graph, const std::vector<bool>& again = {},
+                                   const std::vector<bool>& dropped = {});
 
 }  // namespace parallel_opt

@@ -89,20 +89,5 @@ TEST(RowDegrees, AMemorySizeThatIsNotStatedIsNoted) {
   for (const std::string& note : case_of(row).notes) EXPECT_FALSE(note.starts_with("gpu")) << note;
 }
 
-TEST(RowDegrees, FitsSaysWhenItIsByRecomputation) {
-  TrainingRow row = blocks_of("Megatron-LM", 48, 4096);
-  row.dp = 1;
-  row.tp = 8;
-  row.micro_batch = row.global_batch = 16;
-  const RowCase found = case_of(row);
-  const RowPrediction answer = predict(found, layout_parameters());
-  EXPECT_GT(answer.peak_memory_bytes.value, answer.capacity_bytes);
-  EXPECT_LE(answer.needed_bytes, answer.capacity_bytes);
-  EXPECT_TRUE(answer.fits);
-  EXPECT_EQ(answer.notes.back(), "fits when blocks are computed again, as recompute is blank");
-  row.recompute = "none";
-  EXPECT_FALSE(predict(case_of(row), layout_parameters()).fits);
-}
-
 }  // namespace
 }  // namespace parallel_opt

@@ -1,9 +1,15 @@
 #include "parallel_opt/cost/row_recompute.h"
 
+#include <gmock/gmock.h>
+
+#include "parallel_opt/cost/layout_cost.h"
 #include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
 namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
 
 TEST(RowRecompute, SomeLayersAreComputedAgain) {
   TrainingRow row = testing::blocks_of("llm-foundry/Composer PyTorch FSDP", 24, 2048);
@@ -28,6 +34,93 @@ TEST(RowRecompute, SomeLayersAreComputedAgain) {
   row.dp = 4;
   EXPECT_EQ(prediction("block, 6 layers").step_time_s.value,
             prediction("12 of 24 layers").step_time_s.value);
+}
+
+/// Bytes of activations that each micro-batch keeps, without what allocators add.
+double kept(const TrainingRow& row) {
+  const RowCase one = testing::case_of(row);
+  return layout_cost(*one.facts, one.device, one.stack, one.layout, layout_parameters())
+      .activations_bytes;
+}
+
+TEST(RowRecompute, ResultsOfSomePartsAreMadeAgain) {
+  TrainingRow row = testing::blocks_of("Megatron-Core", 32, 4096);
+  row.gpu = "H100";
+  row.ffn_hidden = 11008;
+  row.micro_batch = 1;
+  row.tp = row.pp = 1;
+  row.gpus = row.dp = row.global_batch = 8;
+  row.seq_len = 4096;
+  const auto saves = [&](const std::string& parts) {
+    row.recompute = "none";
+    const double all = kept(row);
+    row.recompute = parts;
+    return (all - kept(row)) / (32 * 2.0 * 4096);  // blocks, bytes, tokens: numbers of each
+  };
+  // The product of gate and up-projection, which the down-projection reads; both norms' results.
+  EXPECT_NEAR(saves("mlp_act"), 11008, 0.04 * 11008);
+  EXPECT_NEAR(saves("layernorm"), 2 * 4096, 0.06 * 2 * 4096);
+  // A checkpoint of the whole feed-forward part keeps its result: gate, up and their product go.
+  EXPECT_NEAR(saves("mlp"), 3 * 11008, 0.04 * 3 * 11008);
+  EXPECT_NEAR(saves("mlp_act, layernorm"), 11008 + 2 * 4096, 0.05 * (11008 + 2 * 4096));
+}
+
+TEST(RowRecompute, LatentAttentionsProjectionsAreMadeAgain) {
+  TrainingRow row;
+  row.id = "a-1";
+  row.gpu = "H800";
+  row.gpus = 2048;
+  row.framework = "Megatron-Core";
+  row.model_name = "DeepSeek-V3";
+  row.dtype = "bf16";
+  row.seq_len = 4096;
+  row.tp = 1;
+  row.pp = 16;
+  row.ep = 64;
+  row.dp = 128;
+  row.micro_batch = 1;
+  row.global_batch = 15360;
+  row.recompute = "none";
+  const double all = kept(row);
+  row.recompute = "mla_up_proj";
+  // 128 heads: queries and keys of 192, values beside what their keys are made of, 256; 61 blocks
+  // of 16 stages, 16 in flight.
+  const double heads = 128 * (192 + 192 + 256.0) * 2 * 4096 * 61;
+  EXPECT_NEAR(all - kept(row), heads, 0.06 * heads);
+}
+
+TEST(RowRecompute, ABlankCellMeansAsMuchAsItTakes) {
+  TrainingRow row = testing::blocks_of("Megatron-Core", 32, 4096);
+  row.gpu = "A100-80GB";
+  row.seq_len = 4096;
+  row.tp = row.pp = 1;
+  row.gpus = row.dp = 64;
+  row.fsdp_zero = "ZeRO-1";
+  row.notes = "fused attention";
+  const auto prediction = [&](const std::string& recompute, double micro_batch) {
+    row.recompute = recompute;
+    row.micro_batch = micro_batch;
+    row.global_batch = 64 * micro_batch;
+    return predict(testing::case_of(row), layout_parameters());
+  };
+  // Fits as it is: nothing is computed again.
+  EXPECT_EQ(prediction("", 1).step_time_s.value, prediction("none", 1).step_time_s.value);
+  const RowPrediction some = prediction("", 4), none = prediction("none", 4),
+                      full = prediction("full", 4);
+  ASSERT_FALSE(none.fits);
+  ASSERT_TRUE(full.fits);
+  EXPECT_TRUE(some.fits);
+  EXPECT_GT(some.step_time_s.value, none.step_time_s.value);
+  EXPECT_LT(some.step_time_s.value, full.step_time_s.value);
+  EXPECT_LE(some.needed_bytes, some.capacity_bytes);
+  EXPECT_GT(some.needed_bytes, 0.9 * some.capacity_bytes);  // one block fewer would not fit
+  EXPECT_LT(some.peak_memory_bytes.value, none.peak_memory_bytes.value);
+  EXPECT_THAT(some.notes, Contains(HasSubstr("as few as it takes to fit")));
+  // Not even with all of them: the row as it stands, and what it would need at least.
+  const RowPrediction never = prediction("", 64);
+  EXPECT_FALSE(never.fits);
+  EXPECT_EQ(never.needed_bytes, prediction("full", 64).needed_bytes);
+  EXPECT_EQ(never.step_time_s.value, prediction("none", 64).step_time_s.value);
 }
 
 }  // namespace
