@@ -108,9 +108,13 @@ const SoftwareStack* stack_named(const TrainingRow& row) {
 }
 
 /// Blocks as models of 2023 and later have them: keys are shared by heads, or the norm is of roots.
-bool is_newer(const std::string& spec) {
+/// Software of that time, or that which runs FlashAttention by its name, attends so too.
+bool is_newer(const std::string& spec, const std::string& framework) {
+  static const std::regex named(R"(\b(core|mcore|m-core|flash|xformers|202[3-9])\b|flash)",
+                                std::regex::icase);
   const double kv_heads = number_of(spec, "kv_heads");
-  return (kv_heads > 0 && kv_heads < number_of(spec, "heads")) || mentions(spec, "norm=rms");
+  return (kv_heads > 0 && kv_heads < number_of(spec, "heads")) || mentions(spec, "norm=rms") ||
+         std::regex_search(framework, named);
 }
 
 }  // namespace
@@ -140,12 +144,14 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
   const bool says_fused = says_fused_attention(row.notes);
-  const bool newer = is_newer(spec) || says_fused || mentions(row.framework, "flash") ||
-                     mentions(row.framework, "xformers");
+  const bool newer = says_fused || is_newer(spec, row.framework);
   const bool before = arch == "Volta" || (arch == "Ampere" && !newer);
   if (stack.name == "megatron" && before && !says_fused) {
     stack.attention = AttentionFamily::unfused;
     stack.overlaps_tensor = false;
+    if (arch == "Ampere") {
+      notes.emplace_back("attention is unfused, as in Megatron before 2023");
+    }
   }
   // FlashAttention runs on Turing (1) and Ampere (2) at the least; what others have for
   // Volta a row says.
