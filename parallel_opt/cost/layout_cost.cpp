@@ -18,6 +18,11 @@ constexpr double kForwardHost = 0.4;      // of a block's host time; the backwar
 constexpr double kMemoryShare = 0.85;     // of the peak that streaming kernels reach
 constexpr double kMostEfficient = 0.92;   // of the peak, where no power limit is met
 constexpr double kUnfusedProducts = 0.8;  // of the matmul efficiency: thin products
+// Passes over written scores, in those of Megatron's one kernel between the products (5, of 2 bytes
+// each): eager PyTorch scales 2, masks 2, casts to fp32 and back 6, its softmax takes 4 beside the
+// products' 2. A GPT-2 of 124 million on an A100, 16 x 1024, eager: 300 ms, compiled 130
+// (build-nanogpt).
+constexpr double kEagerScorePasses = 16.0 / 5;
 /// Of the peak in fp32, which no power limit holds back: P100 reaches 0.87 of it, RTX 2080 Ti 0.86,
 /// A100 0.90, best shapes of gemm.csv.
 constexpr double kScalarShare = 0.87;
@@ -200,9 +205,10 @@ BlockTime LayoutModel::forward(const BlockFacts& block, bool whole) const noexce
   time.products = products(block, rate_, &time.last_product);
   const double attention = block.attention_flops * rows_ / tensor_;
   if (stack_.attention == AttentionFamily::unfused) {
+    const double passes = p_.score_pass * (stack_.fused_operators ? 1 : kEagerScorePasses);
     time.attention =
         attention / (half_rate_ * kUnfusedProducts) +
-        p_.score_pass * element_bytes() * block.score_elements * rows_ / tensor_ / memory_rate_;
+        passes * element_bytes() * block.score_elements * rows_ / tensor_ / memory_rate_;
   } else {
     const double lag = device_.half_flops_per_s > kFastFlops ? p_.flash_hopper : 1;
     const double share = stack_.attention == AttentionFamily::vendor  ? p_.vendor_efficiency
