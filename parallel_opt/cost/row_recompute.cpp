@@ -23,8 +23,8 @@ PartOperators operators_of(const RecomputeParts& parts, const Graph& graph) {
                          });
     const bool latent = parts.latent && (op.module.ends_with("_b_proj") || rotates);
     if (latent) projected.insert(op.outputs.begin(), op.outputs.end());
-    const bool drops = latent || (parts.activations && function) ||
-                       (parts.norms && mentions(op.module, "norm"));
+    const bool drops =
+        latent || (parts.activations && function) || (parts.norms && mentions(op.module, "norm"));
     found.dropped.push_back(drops);
     found.again.push_back(drops || (parts.mlp && mlp) || (parts.attention && core));
   }

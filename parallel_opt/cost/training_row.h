@@ -32,9 +32,9 @@ struct RowPrediction {
   Uncertain step_time_s;
   Uncertain peak_memory_bytes;
   double capacity_bytes = 0;  ///< of the device, as far as training may use it
-  /// What tensors and the allocator take of the fullest device: where even all blocks computed again
-  /// do not fit and the row does not say what is, with those. The peak is what the row's software
-  /// prints, which may count the driver's part too.
+  /// What tensors and the allocator take of the fullest device: where even all blocks computed
+  /// again do not fit and the row does not say what is, with those. The peak is what the row's
+  /// software prints, which may count the driver's part too.
   double needed_bytes = 0;
   bool fits = true;  ///< where recomputation is not stated: with as little as it takes
   /// Of one step on one device: products and whole attention forward and backward; likewise with

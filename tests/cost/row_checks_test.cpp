@@ -10,7 +10,7 @@ using testing::skipped;
 
 /// 24 layers of 2048 on 8 devices.
 TrainingRow usual_row() {
-  TrainingRow row = testing::blocks_of("Megatron-LM", 24, 2048);
+  TrainingRow row = testing::blocks_of("Megatron-Core", 24, 2048);
   row.model_name = "own";
   row.micro_batch = 4;
   row.global_batch = 512;
@@ -122,6 +122,7 @@ TEST(RowChecks, WhatIsFilledInIsTold) {
   EXPECT_EQ(case_of(row).notes,
             (std::vector<std::string>{"heads = hidden / 128, as none are stated",
                                       "stack megatron, as framework 'Foobar' is not known",
+                                      "attention is unfused, as in Megatron before 2023",
                                       "dtype = 16 bits, as none is stated",
                                       "micro_batch from global_batch and the layout"}));
   row.framework = "";

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/hardware/load.h"
 #include "tests/cost/row_fixture.h"
@@ -378,6 +380,41 @@ TEST(RowModel, ModelsOfTheTimeOfFusedAttentionRunItOnOlderDevicesToo) {
   EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
   row.gpu = "V100-32GB";  // there is no such kernel
   EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
+}
+
+TEST(RowModel, SoftwareOfTheTimeOfFusedAttentionRunsItOnOlderDevicesToo) {
+  TrainingRow row = full_row();
+  const std::string told = "attention is unfused, as in Megatron before 2023";
+  for (const char* framework : {"Megatron-Core", "Megatron-LM core_r0.9", "Megatron-LM (2024)"}) {
+    row.framework = framework;
+    EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor) << framework;
+    EXPECT_EQ(std::ranges::count(case_of(row).notes, told), 0) << framework;
+  }
+  row.framework = "Megatron-LM";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
+  EXPECT_EQ(std::ranges::count(case_of(row).notes, told), 1);
+}
+
+TEST(RowModel, EagerAttentionPassesOverItsScoresAgainAndAgain) {
+  TrainingRow row;  // build-nanogpt: 300 ms eager, 130 compiled, 96 with fused attention
+  row.id = "a-1";
+  row.gpu = "A100-SXM-80GB";
+  row.gpus = 1;
+  row.framework = "PyTorch";
+  row.model_name = "GPT-2 124M";
+  row.seq_len = 1024;
+  row.dtype = "bf16";
+  row.micro_batch = row.global_batch = 16;
+  const auto seconds = [&](const char* notes) {
+    row.notes = notes;
+    return predict(case_of(row), layout_parameters()).step_time_s.value;
+  };
+  const double eager = seconds("eager; unfused attention");
+  const double compiled = seconds("compile; unfused attention");
+  const double fused = seconds("compile; fused attention");
+  EXPECT_GT(eager, 1.3 * compiled);
+  EXPECT_NEAR(compiled, 0.130, 0.15 * 0.130);
+  EXPECT_NEAR(fused, 0.096, 0.15 * 0.096);
 }
 
 TEST(RowModel, WordsThatSayNothingKnownAreNamed) {
