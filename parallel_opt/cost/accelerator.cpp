@@ -1,6 +1,7 @@
 #include "parallel_opt/cost/accelerator.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cmath>
 #include <regex>
@@ -211,21 +212,34 @@ void set_network(const DeviceRecord& record, const Surroundings& around, Acceler
   }
 }
 
+std::optional<double> stated_memory(const std::string& text) {
+  static const std::regex memory(R"(([0-9]+)\s*(GB|GiB|G)\b)", std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(text, match, memory)) return std::nullopt;
+  const auto gigabytes = stated_number(match[1]);
+  return gigabytes ? std::optional(*gigabytes * double(1LL << 30)) : std::nullopt;
+}
+
+bool same_memory(double bytes, const DeviceRecord& record) {
+  return record.memory_bytes && std::abs(bytes / record.memory_bytes->value - 1) <= 0.1;
+}
+
 void apply_limits(const std::string& text, DeviceRecord& record) {
   static const std::regex rate(R"(([0-9.]+)\s*TB/s)", std::regex::icase);
   static const std::regex watts(
-      R"(([0-9.]+)\s*W\s*(?:power\s*)?(?:limit|cap)|(?:limit(?:ed)?|cap(?:ped)?)(?: to| at)?[ :]*([0-9.]+)\s*W\b)",
+      R"(([0-9.]+)\s*W\s*(?:power\s*)?(?:limit|cap)|(?:(?:limit(?:ed)?|cap(?:ped)?)(?: to| at)?[ :]*|@\s*)([0-9.]+)\s*W\b)",
       std::regex::icase);
-  static const std::regex memory(R"(([0-9]+)\s*GB)", std::regex::icase);
   std::smatch match;
   const auto stated = [&](const std::regex& pattern) -> std::optional<double> {
     if (!std::regex_search(text, match, pattern)) return std::nullopt;
     return stated_number(match[match.size() - 1].matched ? match[match.size() - 1] : match[1]);
   };
   if (const auto terabytes = stated(rate)) record.memory_bytes_per_s.value = *terabytes * 1e12;
-  if (const auto gigabytes = stated(memory); gigabytes && record.memory_bytes) {
-    const double bytes = *gigabytes * double(1LL << 30);
-    if (std::abs(bytes / record.memory_bytes->value - 1) > 0.1) record.memory_bytes->value = bytes;
+  if (const auto bytes = stated_memory(text); bytes && record.memory_bytes) {
+    // "MI250X (64 GB per GCD)" says what one of its dies has.
+    if (!same_memory(*bytes * dies_of(record), record)) {
+      if (!same_memory(*bytes, record)) record.memory_bytes->value = *bytes;
+    }
   }
   if (const auto limit = stated(watts); limit && record.max_w) record.max_w->value = *limit;
 }
@@ -477,10 +491,41 @@ std::vector<RankDevices> devices_of_ranks(const Cluster& cluster, Precision prec
   return out;
 }
 
-std::optional<DeviceRecord> device_by_text(const std::string& text, const std::string& family) {
+namespace {
+
+/// Names that leave out a maker's word, or stand for what a machine is made of, in full.
+std::string full_name(const std::string& text) {
+  struct Short {
+    const char* pattern;
+    const char* whole;
+  };
+  static constexpr auto kShort = std::to_array<Short>(
+      {{R"(^(\s*(?:[0-9]+\s*[x*]\s*)?)([345]0[5-9]0)\b)", "$1RTX $2"},
+       {R"(\bRTX([0-9]{4})\b)", "RTX $1"},
+       {R"(^(\s*(?:[0-9]+\s*[x*]\s*)?)(910[A-D][0-9]?)\b)", "$1Ascend $2"},
+       {R"(\bTPU ?([0-9])x\b)", "TPU v$1"},
+       {R"(^\s*(?:NVIDIA )?DGX-?1V?\b)", "V100"},
+       {R"(^\s*(?:NVIDIA )?DGX-?2\b)", "V100-32GB"},
+       // "A100-80" has 80 GB; "H100 96 GPUs" are as many.
+       {R"(\b([AHV][0-9]00(?:[- ]SXM[0-9]?)?)[- ](16|32|40|64|80|94|96|141)\b(?!\s*(?:G|x|W|GPUs?|devices|cards|nodes|chips)))",
+        "$1-$2GB"}});
+  std::string name = text;
+  for (const Short& one : kShort) {
+    name = std::regex_replace(name, std::regex(one.pattern, std::regex::icase), one.whole);
+  }
+  return name;
+}
+
+}  // namespace
+
+std::optional<DeviceRecord> device_by_text(const std::string& cell, const std::string& family) {
   const DeviceDatabase& database = load_database();
+  const std::string text = full_name(cell);
   const std::string bare = text.substr(0, text.find(" ("));
   const DeviceRecord* best = find_device(database, bare);
+  // "A100 (80GB)" is the other of the two.
+  const auto bytes = stated_memory(text.substr(bare.size()));
+  if (best != nullptr && bytes && !same_memory(*bytes, *best)) best = nullptr;
   if (best == nullptr) {
     std::vector<std::string> words = spoken_words(text);
     for (const std::string& word : spoken_words(family)) words.push_back(word);

@@ -38,8 +38,9 @@ double count_of(const std::string& digits, const std::string& word) {
 
 /// A rate as it stands in the text.
 struct Stated {
-  double bytes = 0;  ///< per second, of all adapters that are counted
-  double count = 0;  ///< of those; 0: not counted
+  double bytes = 0;    ///< per second, of all adapters that are counted
+  double count = 0;    ///< of those; 0: not counted
+  std::string clause;  ///< that it stands in, lower case
 };
 
 /// Of adapters before or behind what is one's rate or name; empty: not said. Both in lower case.
@@ -55,7 +56,7 @@ std::optional<double> adapters(const std::string& before, const std::string& beh
                                   R"(\b(?:hcas|nics|adapters|ports|rails)\b)");
   // "HDR 200 Gb/s, 4 per node"; devices of a node are no longer in the text.
   static const std::regex of_node(
-      R"(^[\s,;(-]*(?:[a-z-]+[\s,;(-]+){0,3}([0-9]{1,3})\s*(?:per|/|a|each)[ -]*(?:node|host|server|machine))");
+      R"(^[\s,;(-]*(?:[a-z-]+[\s,;(-]+){0,3}([0-9]{1,3})\s*(?:per|/|a|each)[ -]*(?:node|host|server|machine|instance|vm\b))");
   // "4 NICs, 200 Gb/s each", "1 NIC of 200 Gb/s".
   static const std::regex named(
       R"((?:^|[^a-z0-9.])([0-9]{1,2})\s*(?:hcas?|nics?|adapters?|ports?|rails?)[\s,:(]*(?:of |at )?$)");
@@ -98,6 +99,16 @@ bool is_inside(const std::string& before, const std::string& behind, bool of_ada
   return inside;
 }
 
+/// What stands around a place up to the next marks.
+std::string clause_around(const std::string& text, std::size_t begin, std::size_t end) {
+  static const std::regex mark(R"([,;&+(]|\band\b)"), mark_behind(R"([,;&+]|\band\b)");
+  std::string before = text.substr(0, begin), behind = text.substr(end);
+  for (std::smatch match; std::regex_search(before, match, mark);) before = match.suffix();
+  std::smatch match;
+  if (std::regex_search(behind, match, mark_behind)) behind.resize(std::size_t(match.position()));
+  return before + text.substr(begin, end - begin) + behind;
+}
+
 /// The first rate of a network in one part of a text.
 std::optional<Stated> first_rate(const std::string& text) {
   // Bytes have a capital B; "100G" is what adapters are called by.
@@ -120,7 +131,7 @@ std::optional<Stated> first_rate(const std::string& text) {
     const std::optional<double> stated = stated_number(match[1]);
     if (!stated) continue;
     const double one = *stated * (tera ? 1e12 : 1e9) / (match[3].matched ? 1 : 8);
-    return Stated{one * std::max(1.0, count), count};
+    return Stated{one * std::max(1.0, count), count, clause_around(low, at, end)};
   }
   return std::nullopt;
 }
@@ -175,8 +186,8 @@ std::optional<Named> first_name(const std::string& text) {
 }
 
 bool is_of_node(const std::string& text) {
-  static const std::regex of_node(R"((per|/|a|each)[ -]*(node|host|server|machine))",
-                                  std::regex::icase);
+  static const std::regex of_node(
+      R"((per|/|a|each)[ -]*(node|host|server|machine|instance\b|vm\b))", std::regex::icase);
   return std::regex_search(text, of_node);
 }
 
@@ -184,6 +195,25 @@ bool is_of_device(const std::string& text) {
   static const std::regex of_device(R"((per|/|a|each)[ -]*(gpu|device|accelerator|chip|card|rank))",
                                     std::regex::icase);
   return std::regex_search(text, of_device);
+}
+
+/// What nobody counts and yet is one of a node: the whole, the only adapter, or a kind of network
+/// that nodes have one of. `part`: what the rate stands in.
+bool is_a_nodes(const Stated& rate, const std::string& part) {
+  constexpr double kMostOfEthernet = 12.5e9;  // faster ones are bought as one of each device
+  static const std::regex whole(
+      R"(\b(total|aggregated?|altogether)\b|\b(an?|one|single|1) [^,;]*\b(nic|hca|adapter|port)\b)");
+  static const std::regex between(
+      R"(\b(between|across|among) (the )?(nodes|machines|hosts|servers|instances)\b)"
+      R"(|\b(inter|cross)[ -]?(node|machine|host|server)\b)");
+  // Those are sold by adapter: "InfiniBand 400 Gb/s between nodes" is what one carries.
+  static const std::regex by_adapter(R"(infiniband|\bib\b|roce|\b[sdqfehnx]dr)");
+  static const std::regex ethernet(R"(ethernet|gbe\b|gb e\b)");
+  static const std::regex of_instances(R"(\befa(v[0-9])?\b)");  // as AWS states it
+  const auto says = [&](const std::regex& words) { return std::regex_search(rate.clause, words); };
+  return says(whole) || (says(between) && !says(by_adapter)) ||
+         (says(ethernet) && rate.bytes <= kMostOfEthernet) ||
+         std::regex_search(lower_case(part), of_instances);
 }
 
 /// "1 adapter", "4 adapters".
@@ -212,27 +242,58 @@ NetworkWords sold_as(const Named& named, const std::string& part, double per_nod
   return {one * count / std::max(1.0, per_node), taken.str(), count};
 }
 
-/// The adapters of nodes of systems that tables call by name; empty: of none of them.
-std::string adapters_of_system(const std::string& text) {
-  struct System {
-    const char* name;
-    const char* adapters;
-  };
-  // The centres' own pages; those with one kind of accelerated node.
-  static constexpr auto kSystems = std::to_array<System>({{"perlmutter", "4x Slingshot-11"},
-                                                          {"polaris", "2x Slingshot-11"},
-                                                          {"alps", "4x Slingshot-11"},
-                                                          {"frontier", "4x Slingshot-11"},
-                                                          {"lumi", "4x Slingshot-11"},
-                                                          {"juwels", "4x HDR"},
-                                                          {"leonardo", "4x HDR100"},
-                                                          {"marenostrum", "4x NDR200"},
-                                                          {"summit", "2x EDR"}});
-  for (const auto& [name, adapters] : kSystems) {
-    const std::regex word(std::string(R"(\b)") + name + R"(\b)", std::regex::icase);
-    if (std::regex_search(text, word)) return adapters;
+/// A device's part of a rate that is one of a node, else all of it.
+NetworkWords of_one_device(const Stated& rate, const std::string& part, double per_node) {
+  constexpr double kMostOfOne = 100e9;  // bytes per second of one adapter: more is a node's
+  const bool of_device = is_of_device(part);
+  const bool whole =
+      is_of_node(part) ||
+      (!of_device && (rate.count > 0 || rate.bytes > kMostOfOne || is_a_nodes(rate, part)));
+  if (!whole) return {.bytes_per_s = rate.bytes, .taken = "", .each_is_assumed = !of_device};
+  // One rate of a node that one adapter may have is that of one.
+  const double adapters = rate.bytes > kMostOfOne ? rate.count : std::max(1.0, rate.count);
+  return {rate.bytes / std::max(1.0, per_node), "", adapters};
+}
+
+/// What the nodes of a system, or a machine that clouds let, have.
+struct KnownNodes {
+  const char* name;
+  const char* adapters;
+};
+/// The centres' own pages; those with one kind of accelerated node.
+constexpr auto kSystems = std::to_array<KnownNodes>({{"perlmutter", "4x Slingshot-11"},
+                                                     {"polaris", "2x Slingshot-11"},
+                                                     {"alps", "4x Slingshot-11"},
+                                                     {"frontier", "4x Slingshot-11"},
+                                                     {"lumi", "4x Slingshot-11"},
+                                                     {"juwels", "4x HDR"},
+                                                     {"leonardo", "4x HDR100"},
+                                                     {"marenostrum", "4x NDR200"},
+                                                     {"summit", "2x EDR"}});
+/// The clouds' own pages: AWS, Amazon EC2 instance types; Google, GPU network bandwidth; Azure, ND
+/// series.
+constexpr auto kMachines = std::to_array<KnownNodes>({{"p4de?(\\.24xlarge)?", "4x100 Gb/s"},
+                                                      {"p3dn(\\.24xlarge)?", "1x100 Gb/s"},
+                                                      {"p5(en?)?\\.48xlarge", "8x400 Gb/s"},
+                                                      {"a3-?highgpu(-8g)?", "800 Gb/s per node"},
+                                                      {"a3-?megagpu(-8g)?", "1600 Gb/s per node"},
+                                                      {"nd96am?sr(_a100)?_v4", "8x200 Gb/s"},
+                                                      {"ndm? ?a100[ _]v4", "8x200 Gb/s"}});
+
+/// The network of the first of them that a text names.
+template <class Table>
+std::optional<NetworkWords> network_of_named(const Table& table, const std::string& text,
+                                             double per_node, const UsualNetwork& usual) {
+  for (const auto& [name, adapters] : table) {
+    const std::regex word(std::string("(^|[^a-z0-9])(") + name + ")(?![a-z0-9])",
+                          std::regex::icase);
+    std::smatch match;
+    if (!std::regex_search(text, match, word)) continue;
+    auto found = network_by_text(adapters, per_node, usual);
+    if (found && found->taken.empty()) found->taken = match.str(2) + ": " + adapters;
+    return found;
   }
-  return "";
+  return std::nullopt;
 }
 
 }  // namespace
@@ -240,9 +301,8 @@ std::string adapters_of_system(const std::string& text) {
 std::optional<NetworkWords> network_by_text(const std::string& text, double per_node,
                                             const UsualNetwork& usual) {
   static const std::regex devices_of_node(
-      R"((gpus?|devices?|accelerators?|chips?|cards?|ranks?) *(per|/|a|each)[ -]*(node|host|server|machine))",
+      R"((gpus?|devices?|accelerators?|chips?|cards?|ranks?) *(per|/|a|each)[ -]*(node|host|server|machine|instance|vm\b))",
       std::regex::icase);
-  constexpr double kMostOfOne = 100e9;  // bytes per second of one adapter: more is a node's
   // "10 Gigabit Ethernet", "200 Gigabits/s".
   static const std::regex spelt(R"(\bgigabits?\b(?: ?(?:/ ?s|per second))?)", std::regex::icase);
   const std::string plain =
@@ -257,25 +317,22 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
   const std::vector<std::string> parts = split(plain, ';');
   for (const std::string& part : parts) {
     if (const std::optional<Stated> found = first_rate(part)) {
-      const bool whole = is_of_node(part) ||
-                         (!is_of_device(part) && (found->count > 0 || found->bytes > kMostOfOne));
-      if (!whole) return NetworkWords{found->bytes, ""};
-      // One rate of a node that one adapter may have is that of one.
-      const double adapters =
-          found->bytes > kMostOfOne ? found->count : std::max(1.0, found->count);
-      return NetworkWords{found->bytes / std::max(1.0, per_node), "", adapters};
+      return of_one_device(*found, part, per_node);
     }
     const std::optional<Named> named = first_name(part);
     if (named && named->count) return sold_as(*named, part, per_node, usual);
   }
   // A fabric that nobody counts adapters of is that of the system which is named beside it.
-  if (const std::string adapters = adapters_of_system(text); !adapters.empty()) {
-    return network_by_text(adapters, per_node, usual);
-  }
+  if (const auto found = network_of_named(kSystems, text, per_node, usual)) return found;
+  if (const auto found = network_of_machine(text, per_node)) return found;
   for (const std::string& part : parts) {
     if (const auto named = first_name(part)) return sold_as(*named, part, per_node, usual);
   }
   return std::nullopt;
+}
+
+std::optional<NetworkWords> network_of_machine(const std::string& text, double per_node) {
+  return network_of_named(kMachines, text, per_node, {});
 }
 
 }  // namespace parallel_opt

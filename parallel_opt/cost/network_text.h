@@ -7,9 +7,10 @@ namespace parallel_opt {
 
 /// What a text says of the network between nodes.
 struct NetworkWords {
-  double bytes_per_s = 0;  ///< of one device, each direction
-  std::string taken;       ///< of a name without a rate; empty: the rate is stated
-  double adapters = 0;     ///< of a node; 0: not stated, or of each device
+  double bytes_per_s = 0;        ///< of one device, each direction
+  std::string taken;             ///< of a name without a rate; empty: the rate is stated
+  double adapters = 0;           ///< of a node; 0: not stated, or of each device
+  bool each_is_assumed = false;  ///< a rate that nothing says to be of a device or of a node
 };
 
 /// Adapters that the device's usual machine has.
@@ -25,5 +26,8 @@ struct UsualNetwork {
 /// nodes have. Rates of links inside a node are passed over. Empty when none of these is there.
 std::optional<NetworkWords> network_by_text(const std::string& text, double per_node,
                                             const UsualNetwork& usual = {});
+
+/// Of a cloud's machine that a text names ("p4d.24xlarge"); empty: it names none.
+std::optional<NetworkWords> network_of_machine(const std::string& text, double per_node);
 
 }  // namespace parallel_opt

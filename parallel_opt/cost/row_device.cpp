@@ -65,9 +65,18 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
   const bool bare = std::regex_search(row.interconnect, without) ||
                     (mentions(row.interconnect, "pcie") && !mentions(row.interconnect, "nvlink") &&
                      !mentions(row.interconnect, "nvswitch"));
-  if (!record || !bare || std::regex_search(row.gpu, stated)) return record;
+  if (!record || !bare) return record;
   auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
-  if (!board || chip_of(*board) != chip_of(*record) || !mentions(board->name, "-pcie")) {
+  const bool fits = board && chip_of(*board) == chip_of(*record) && mentions(board->name, "-pcie");
+  if (std::regex_search(row.gpu, stated) || !fits) {
+    static const std::regex only(R"(\b(pci-?e|pci express) only|\bonly (over |via )?pci)",
+                                 std::regex::icase);
+    const bool denies =
+        std::regex_search(row.interconnect, without) || std::regex_search(row.interconnect, only);
+    if (denies && mentions(record->name, "-sxm")) {
+      notes.push_back("gpu '" + row.gpu + "' keeps the NVLink of " + record->name +
+                      ", which its interconnect denies");
+    }
     return record;
   }
   notes.push_back("gpu '" + row.gpu + "' is taken as " + board->name +
@@ -84,7 +93,10 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   const int dies = dies_of(record);
   if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
   const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
-  out.network = network_by_text(row.interconnect, per_node, usual_network(record, per_node));
+  const UsualNetwork usual = usual_network(record, per_node);
+  out.network = network_by_text(row.interconnect, per_node, usual);
+  if (!out.network) out.network = network_of_machine(row.gpu, per_node);
+  if (!out.network) out.network = network_of_machine(without_denied(row.notes), per_node);
   if (out.network) {
     around.network_bytes_per_s = out.network->bytes_per_s;
     around.adapters = out.network->adapters;

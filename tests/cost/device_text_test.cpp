@@ -23,6 +23,21 @@ TEST(DeviceByText, FindsWhatTablesPrint) {
   EXPECT_EQ(name("AWS Trainium (trn1.32xlarge)"), "Trainium1");
   EXPECT_EQ(name("AWS Trainium 2"), "Trainium2");
   EXPECT_EQ(name("Abacus 9"), "none");
+  for (const char* text : {"A100-80", "A100 (80GB)", "A100 (80 G)", "A100 80 GB", "8x A100-80"}) {
+    EXPECT_EQ(name(text), "A100-SXM-80GB") << text;
+  }
+  EXPECT_EQ(name("A100 (40G)"), "A100-SXM-40GB");
+  for (const char* text : {"4090", "8x 4090", "RTX4090 24G", "GeForce RTX4090"}) {
+    EXPECT_EQ(name(text), "RTX-4090") << text;
+  }
+  EXPECT_EQ(name("910B"), "Ascend-910B2");
+  EXPECT_EQ(name("910C"), "none");
+  EXPECT_EQ(name("DGX-1"), "V100-SXM-16GB");
+  EXPECT_EQ(name("DGX-1 32GB"), "V100-SXM-32GB");
+  EXPECT_EQ(name("NVIDIA DGX-2"), "V100-SXM-32GB");
+  EXPECT_EQ(name("TPU7x"), name("TPU v7"));
+  EXPECT_EQ(device_by_text("MI250X (64 GB per GCD)", "")->memory_bytes->value,
+            device_by_text("MI250X", "")->memory_bytes->value);
 }
 
 TEST(DeviceByText, TakesNoDeviceThatTheTextDoesNotName) {
@@ -56,6 +71,8 @@ TEST(DeviceByText, AppliesTheLimitsInBrackets) {
   ASSERT_TRUE(record);
   EXPECT_EQ(record->memory_bytes_per_s.value, 2.4e12);
   EXPECT_EQ(record->max_w->value, 500);
+  EXPECT_EQ(device_by_text("A100-80GB @ 250W", "")->max_w->value, 250);
+  EXPECT_EQ(device_by_text("H100 (power capped 350 W)", "")->max_w->value, 350);
   EXPECT_EQ(record->flops_per_s.at("bf16").value, 989.4e12);  // the cost model knows what it takes
 }
 

@@ -84,7 +84,37 @@ TEST(NetworkByText, CountsAdaptersByWordsBetweenAndBehind) {
   EXPECT_EQ(rate("dual 100 GbE", 8), 3.125e9);
   EXPECT_EQ(rate("4x HDR100", 8), 6.25e9);
   EXPECT_EQ(rate("RoCE v2 8*200G", 8), 25e9);
-  EXPECT_EQ(rate("100G Ethernet", 8), 12.5e9);
+  EXPECT_EQ(rate("100G Ethernet", 8), 12.5e9 / 8);
+}
+
+// Once a node of eight with one adapter of 10 Gbit/s had eight of them.
+TEST(NetworkByText, UncountedRatesThatAreANodes) {
+  for (const char* text :
+       {"one 100 Gbps NIC", "a 100G NIC", "100 Gbps total", "aggregate bandwidth 100 Gbps",
+        "100 Gbps per instance", "100 Gbps/instance", "100 Gbps per VM", "AWS EFA 100 Gbps",
+        "100Gbps EFA", "100 Gbps between machines", "100 Gbps between nodes", "inter-node 100 Gbps",
+        "100GbE", "100 GbE", "100 Gbps Ethernet", "NVLink, 100 Gb Ethernet",
+        "NVLink 600 GB/s, 100 Gbps in total"}) {
+    const auto found = network_by_text(text, 8);
+    ASSERT_TRUE(found) << text;
+    EXPECT_EQ(found->bytes_per_s, 12.5e9 / 8) << text;
+    EXPECT_EQ(found->adapters, 1) << text;
+    EXPECT_FALSE(found->each_is_assumed) << text;
+  }
+  EXPECT_EQ(rate("AWS EFA 400 Gbps per instance", 8), 6.25e9);
+  EXPECT_EQ(rate("10GbE TCP", 8), 1.25e9 / 8);
+  EXPECT_EQ(rate("1 Gbps Ethernet", 8), 0.125e9 / 8);
+  // What is said to be a device's stays one, and so does what is sold by adapter.
+  EXPECT_EQ(rate("100 Gbps EFA per GPU", 8), 12.5e9);
+  EXPECT_EQ(rate("one 200 Gb/s NIC per GPU", 8), 25e9);
+  EXPECT_EQ(rate("400 GbE", 8), 50e9);
+  EXPECT_EQ(rate("InfiniBand 400 Gb/s between nodes", 8), 50e9);
+  EXPECT_EQ(rate("NVLink 600 GB/s in total, InfiniBand 200 Gb/s", 8), 25e9);
+  const auto assumed = [](const char* text) { return network_by_text(text, 8)->each_is_assumed; };
+  EXPECT_TRUE(assumed("InfiniBand 400 Gb/s"));
+  EXPECT_TRUE(assumed("400 Gb/s"));
+  EXPECT_FALSE(assumed("400 Gb/s per GPU"));
+  EXPECT_FALSE(assumed("8x400 Gb/s"));
 }
 
 // Once Omni-Path was what one site's nodes had reached, and all other names were nothing.
@@ -137,6 +167,25 @@ TEST(NetworkByText, SystemsAreKnownByName) {
   EXPECT_EQ(rate("illuminated", 4), std::nullopt);
 }
 
+TEST(NetworkByText, MachinesOfCloudsAreKnownByName) {
+  for (const auto& [text, gbit] : {std::pair{"AWS p4d.24xlarge", 400.0},
+                                   {"p4de", 400.0},
+                                   {"p4d, EFA", 400.0},
+                                   {"p3dn.24xlarge", 100.0},
+                                   {"p5.48xlarge", 3200.0},
+                                   {"GCP a3-highgpu-8g", 800.0},
+                                   {"a3-megagpu-8g", 1600.0},
+                                   {"Azure ND96asr_v4", 1600.0},
+                                   {"Standard_ND96amsr_A100_v4", 1600.0},
+                                   {"Azure NDm A100 v4", 1600.0}}) {
+    EXPECT_EQ(rate(text, 8), gbit * 1e9 / 8 / 8) << text;
+    EXPECT_EQ(network_of_machine(text, 8)->bytes_per_s, gbit * 1e9 / 8 / 8) << text;
+  }
+  EXPECT_EQ(network_by_text("p4d", 8)->taken, "p4d: 4x100 Gb/s");
+  EXPECT_FALSE(network_of_machine("8 GPUs; 400 Gb/s", 8));
+  EXPECT_FALSE(network_of_machine("a frontier model", 8));
+}
+
 TEST(NetworkByText, ARateBehindANameIsOneAdapters) {
   EXPECT_EQ(rate("4x 200 Gb/s Slingshot 11", 8), 12.5e9);
   EXPECT_EQ(rate("4x Slingshot 11 (200 Gb/s)", 8), 12.5e9);
@@ -150,7 +199,7 @@ TEST(NetworkByText, AdaptersOfANodeMayBeCountedBehind) {
   EXPECT_EQ(rate("HDR 200Gb/s, 4 per node", 8), 12.5e9);
   EXPECT_EQ(rate("200 Gb/s InfiniBand (4 per node)", 8), 12.5e9);
   EXPECT_EQ(rate("200 Gb/s InfiniBand, 8 GPUs per node", 8), 25e9);  // those are devices
-  EXPECT_EQ(rate("10 Gigabit Ethernet", 8), 1.25e9);
+  EXPECT_EQ(rate("10 Gigabit Ethernet", 8), 1.25e9 / 8);
   EXPECT_EQ(rate("200 Gigabits/s", 8), 25e9);
   EXPECT_EQ(rate("40 Gigabit InfiniBand per node", 8), 5e9 / 8);
 }
@@ -174,7 +223,7 @@ TEST(NetworkByText, PassesOverWhatStaysInANode) {
   EXPECT_EQ(rate("NVLink (600 GB/s), InfiniBand (200 Gb/s)", 8), 25e9);
   EXPECT_EQ(rate("600 GB/s NVLink, 200 Gb/s InfiniBand", 8), 25e9);
   EXPECT_EQ(rate("NVSwitch 900 GB/s", 8), std::nullopt);
-  EXPECT_EQ(rate("PCIe 4.0 x16 32 GB/s and 100GbE", 4), 12.5e9);
+  EXPECT_EQ(rate("PCIe 4.0 x16 32 GB/s and 100GbE", 4), 12.5e9 / 4);
   EXPECT_EQ(rate("A100-80G with NVLink", 8), std::nullopt);
   EXPECT_EQ(rate("A100-SXM4-80GB", 8), std::nullopt);
   EXPECT_EQ(rate("8 GPUs per node, 400 Gb/s InfiniBand", 8), 50e9);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -63,6 +64,34 @@ TEST(RowDevice, BoardsWithoutNvlinkAreThoseOfPcie) {
   EXPECT_GT(links("A100 80GB", "100 Gb/s"), 5 * pcie);
 }
 
+TEST(RowDevice, DevicesOnSxmKeepTheirNvlinkAndSaySo) {
+  TrainingRow row = two_thousand_wide();
+  row.gpu = "A100-SXM-80GB";
+  const auto told = [&](const char* interconnect) {
+    row.interconnect = interconnect;
+    return std::ranges::count(case_of(row).notes,
+                              "gpu 'A100-SXM-80GB' keeps the NVLink of A100-SXM-80GB, which its "
+                              "interconnect denies");
+  };
+  EXPECT_EQ(told("PCIe only"), 1);
+  EXPECT_EQ(told("no NVLink"), 1);
+  EXPECT_EQ(told("PCIe 4.0; 100 Gb/s"), 0);
+}
+
+TEST(RowDevice, AMachineOfACloudHasItsOwnNetwork) {
+  TrainingRow row = two_thousand_wide();
+  row.gpu = "A100-SXM-80GB";
+  row.gpus_per_node = 8;
+  const auto network = [&] { return case_of(row).device.network_bytes_per_s; };
+  row.notes = "on AWS p4de.24xlarge";
+  EXPECT_EQ(network(), 50e9 / 8);
+  row.interconnect = "8x200 Gb/s";  // what is stated counts
+  EXPECT_EQ(network(), 25e9);
+  row.interconnect = row.notes = "";
+  row.gpu = "p4d.24xlarge";
+  EXPECT_EQ(network(), 50e9 / 8);
+}
+
 TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
   TrainingRow row = two_thousand_wide();
   const auto watts = [&](const char* gpu) {
@@ -72,6 +101,7 @@ TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
   EXPECT_EQ(watts("A100-SXM-80GB (250 W cap)"), 250);
   EXPECT_EQ(watts("A100-SXM-80GB (250W power limit)"), 250);
   EXPECT_EQ(watts("A100-SXM-80GB (capped at 300 W)"), 300);
+  EXPECT_EQ(watts("A100-SXM-80GB @ 250W"), 250);
   EXPECT_EQ(watts("A100-SXM-80GB"), 400);
 }
 
