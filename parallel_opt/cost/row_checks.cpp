@@ -117,14 +117,33 @@ bool names_training(const std::string& workload) {
   return std::regex_search(workload, training);
 }
 
+/// Names of ways to train a few weights beside the model's own.
+constexpr const char* kFewWeights =
+    R"((^|[^a-z0-9])((q|qa|rs|vb)?lora|q?dora|\(?ia\)?3|bitfit|peft|(prefix|prompt|p)[ -]tuning)";
+
 /// Work whose weights do not all move, or whose sequences are packed.
-std::string frozen_or_packed(const std::string& workload) {
-  static const std::regex frozen(R"(lora|adapter|frozen|peft|prompt tuning|prefix tuning)",
-                                 std::regex::icase);
-  if (std::regex_search(without_denied(workload), frozen)) {
-    return "workload '" + workload + "': frozen weights have no gradients";
+std::string frozen_or_packed(const TrainingRow& row) {
+  const std::string few(kFewWeights);
+  static const std::regex in_work(few + "|adapters?|frozen)(?![a-z])", std::regex::icase);
+  static const std::regex in_names(few + "|adapters?)(?![a-z])", std::regex::icase);
+  // Adapters of notes are also those of networks.
+  static const std::regex in_notes(few + "|adapter[ -]tuning)(?![a-z])", std::regex::icase);
+  const auto says = [](const std::string& text, const std::regex& words) {
+    const std::string said = without_denied(text);
+    std::smatch match;
+    return std::regex_search(said, match, words) && affirms(said, lower_case(match.str(2)));
+  };
+  constexpr const char* kWhy = ": frozen weights have no gradients";
+  if (says(row.workload, in_work)) return "workload '" + row.workload + "'" + kWhy;
+  if (says(row.model_name, in_names)) return "model '" + row.model_name + "'" + kWhy;
+  if (says(row.framework, in_names)) return "framework '" + row.framework + "'" + kWhy;
+  std::smatch match;
+  if (says(row.notes, in_notes)) {
+    const std::string said = without_denied(row.notes);
+    std::regex_search(said, match, in_notes);
+    return "'" + match.str(2) + "' in the notes" + kWhy;
   }
-  if (!mentions(without_denied(workload), "sft")) return "";
+  if (!mentions(without_denied(row.workload), "sft")) return "";
   return "workload 'sft': how full the packed sequences are is not stated";
 }
 
@@ -143,7 +162,7 @@ std::string other_work(const TrainingRow& row) {
   if (runs_forward || std::regex_search(work, never)) {
     return "workload '" + row.workload + "' is not the training that is modelled";
   }
-  if (std::string other = frozen_or_packed(row.workload); !other.empty()) return other;
+  if (std::string other = frozen_or_packed(row); !other.empty()) return other;
   static const std::regex other(
       R"((^|[^a-z0-9])(mamba|jamba|zamba|rwkv|hyena|retnet|swin|vit|deit|clip|dit|unet|resnet)"
       R"(|dlrm|whisper|stable.?diffusion|sdxl|bart|(flan-?|u?m)?t5|ul2)([^a-z]|$))",
@@ -189,7 +208,8 @@ std::string without_memory(const std::string& name) {
 
 /// One of several memory sizes of a chip was taken.
 void note_memory(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
-  static const std::regex stated(R"([0-9] ?(g|gb|gib)\b)", std::regex::icase);
+  static const std::regex stated(R"([0-9] ?(g|gb|gib)\b|00-[1-9][0-9]\b|dgx-?2)",
+                                 std::regex::icase);
   if (std::regex_search(row.gpu, stated)) return;
   const std::string chip = without_memory(record.name);
   for (const DeviceRecord& other : load_database().devices) {
@@ -217,6 +237,9 @@ void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& o
   if (out.network) {
     if (!out.network->taken.empty()) {
       out.notes.push_back("a network of " + out.network->taken + ", as no rate is stated");
+    } else if (out.network->each_is_assumed) {
+      out.notes.emplace_back(
+          "interconnect's rate is one of each device, as it is not said to be a node's");
     }
     return;
   }

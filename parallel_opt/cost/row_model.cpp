@@ -89,7 +89,7 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   const std::string type = element_type_in_words(row.dtype).value_or("");
   if (type == "fp32" || type == "tf32") l.element_bytes = 4;
-  l.pure_half = mentions(row.dtype, "pure");
+  l.pure_half = pure_half_in_words(row.dtype);
   l.shard = out.stack.shard;
   const std::string shares = row.fsdp_zero.empty() ? sharding_named(row.framework) : row.fsdp_zero;
   if (!shares.empty()) {
@@ -116,8 +116,10 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   if (!row.recompute.empty()) {
     out.recompute = recompute_in_words(row.recompute);
     if (!out.recompute) return not_understood("recompute", row.recompute);
-    l.recompute = out.recompute->rule;
+  } else {
+    out.recompute = recompute_in_notes(row.notes);
   }
+  if (out.recompute) l.recompute = out.recompute->rule;
   l.sequence_parallel = out.stack.sequence_parallel && l.tensor > 1;
   if (!row.sequence_parallel.empty()) {
     const auto split = switch_in_words(row.sequence_parallel);
@@ -163,7 +165,7 @@ void settle(const TrainingRow& row, RowCase& out) {
                                    std::regex::icase);
   std::smatch match;
   if (std::regex_search(row.notes, match, capacity)) l.expert_capacity = std::stod(match[1]);
-  out.may_recompute = row.recompute.empty() && out.stack.recomputes_unsaid;
+  out.may_recompute = !out.recompute && out.stack.recomputes_unsaid;
   if (const auto kept = kept_in_words(row.recompute)) {
     const double on_host = keep_products(*kept, *out.facts, out.stack);
     if (row.offload.empty()) l.offload.activations = std::max(l.offload.activations, on_host);

@@ -21,8 +21,10 @@ void read_switches(const std::string& notes, Offload& off) {
   if (mentions(notes, "optimizer states on the host")) off.optimizer = 1;
   if (mentions(notes, "parameters on the host")) off.parameters = true;
   if (mentions(notes, "kept tensors go to the host")) off.activations = 1;
+  static const std::regex parameters(R"(offload_param\w*[^a-z;]{1,6}(device\W{1,5})?cpu)",
+                                     std::regex::icase);
   static const std::regex optimizer(
-      R"((optimizer|adam)( states?)?( is| are)?[ -]+(offload|on (the )?(cpu|host))|offload(ed|ing|s)? (of )?(the )?optimizer|cpu[ _-]?adam)",
+      R"(zero[ -]?offload|offload_optimizer[^a-z;]{1,6}(device\W{1,5})?cpu|(optimizer|adam)( states?)?( is| are)?[ -]+(offload|on (the )?(cpu|host))|offload(ed|ing|s)? (of )?(the )?optimizer|cpu[ _-]?adam)",
       std::regex::icase);
   static const std::regex activations(
       R"(activations?( is| are)?[ -]+offload|offload(ed|ing|s)? (of )?(the )?activations)",
@@ -33,6 +35,7 @@ void read_switches(const std::string& notes, Offload& off) {
   };
   if (says(optimizer)) off.optimizer = 1;
   if (says(activations)) off.activations = 1;
+  if (says(parameters)) off.parameters = true;
 }
 
 }  // namespace

@@ -18,18 +18,19 @@ constexpr double kDriverBytes = 3e9;
 void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   if (stack.name != "pytorch" && stack.name != "torchtitan") return;
   static const std::regex not_compiled(
-      R"(uncompiled|(no|not|without) (torch\.)?compil|compil\w{0,8}[ =:]{1,3}(off|false|no\b))",
+      R"(uncompiled|(no|not|without|disabl\w{1,3}) (torch\.)?compil|compil\w{0,8}[ =:(]{1,3}((is|was) )?(off|false|no|disabled|unused|unsupported|not (used|enabled|supported))\b)",
       std::regex::icase);
-  static const std::regex other_sense(R"(compiled (from|by|with|against))", std::regex::icase);
-  const std::string notes = std::regex_replace(row.notes, other_sense, "");
+  static const std::regex other_sense(
+      R"(compiled (from|by|with|against)|eager attention|(attn|attention)_implementation\W{1,4}eager)",
+      std::regex::icase);
+  const std::string notes = std::regex_replace(row.notes + "; " + row.framework, other_sense, "");
   const bool denies = std::regex_search(notes, not_compiled);
-  const bool says_compile =
-      !denies && (mentions(notes, "compile") || mentions(row.framework, "compile"));
+  const bool says_compile = !denies && mentions(notes, "compile");
   const auto parts = split(row.notes, ';');
   const bool lists_fsdp = std::ranges::any_of(
       parts, [](const auto& part) { return lower_case(std::string(trim(part))) == "fsdp"; });
   const bool lists_no_compile = mentions(row.framework, "torchtitan") && lists_fsdp;
-  if (says_compile || denies || lists_no_compile || mentions(row.notes, "eager")) {
+  if (says_compile || denies || lists_no_compile || mentions(notes, "eager")) {
     stack.fused_operators = says_compile;
     stack.eager_host = !says_compile;
   }
@@ -42,6 +43,16 @@ bool says_fused_attention(const std::string& text) {
   const std::string notes = std::regex_replace(text, storage, "");
   return (affirms(notes, "flash") || affirms(notes, "fused attention")) &&
          !mentions(notes, "unfused attention");
+}
+
+/// "Naive attention", "math SDPA", Hugging Face's attn_implementation=eager.
+bool says_unfused_attention(const std::string& text) {
+  static const std::regex unfused(
+      R"((attn|attention)_implementation\W{1,4}eager|(naive|eager|vanilla|math|unfused) (self-)?(attention|sdpa)|sdpa[ (:=]{1,3}math\b)",
+      std::regex::icase);
+  std::smatch match;
+  const std::string notes = without_denied(text);
+  return std::regex_search(notes, match, unfused) && affirms(notes, lower_case(match.str()));
 }
 
 bool denies_fused_attention(const std::string& notes) {
@@ -57,7 +68,7 @@ void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
   if (says_fused && stack.attention == AttentionFamily::unfused) {
     stack.attention = AttentionFamily::flash;
   }
-  if (says("unfused attention") || denies_fused_attention(row.notes)) {
+  if (says_unfused_attention(row.notes) || denies_fused_attention(row.notes)) {
     stack.attention = AttentionFamily::unfused;
   }
   if (says("fused layernorm") || says("fused norm")) stack.fused_operators = true;

@@ -125,7 +125,7 @@ bool affirms(const std::string& text, std::string_view word) {
       R"((^|[^a-z])(no|not|without|non|disables?|w/o)(( |-)(using|use of|any))?[ -]+$)");
   static const std::regex denied(
       R"(^(s|ing|ed)?([ _-]?att(entio)?n)?([ _-]?v?[0-9])?)"
-      R"(([ :=]{1,3}(is |was )?(false|off|disabled|unused|not (used|enabled|supported|available))|\s*[:=]\s*(no|none|0(?![.0-9])))\b)");
+      R"(([ :=(]{1,3}((is|are|was|were) )?(false|off|disabled|unused|unsupported|unavailable|not (used|enabled|supported|available))|\s*[:=]\s*(no|none|0(?![.0-9])))\b)");
   const std::string low = lower_case(text);
   for (std::size_t at = low.find(word); at != std::string::npos; at = low.find(word, at + 1)) {
     const std::string before = low.substr(0, at), behind = low.substr(at + word.size());
@@ -135,10 +135,11 @@ bool affirms(const std::string& text, std::string_view word) {
 }
 
 std::string without_denied(const std::string& text) {
-  static const std::regex denied(R"((^|[^a-z])(no|not|without|non|instead of)[ -][^;,.)]*)",
-                                 std::regex::icase);
-  static const std::regex unused(R"([^;,.(]*\b(not used|unused|disabled|was slower)\b)",
-                                 std::regex::icase);
+  static const std::regex denied(
+      R"((^|[^a-z])(no|not|without|non|instead of|rather than|unlike|compared (with|to)|versus|vs\.?)[ -][^;,.)]*)",
+      std::regex::icase);
+  static const std::regex unused(
+      R"([^;,.(]*\b(not used|unused|disabled|was slower|omitted|left out)\b)", std::regex::icase);
   return std::regex_replace(std::regex_replace(text, unused, ""), denied, "$1");
 }
 
@@ -177,6 +178,31 @@ std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
   const bool named = found.rule == RecomputeRule::selective && parts.any() && !kept_in_words(text);
   if (named) found.parts = parts;
   return found;
+}
+
+std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
+  static const std::regex named(
+      R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation)s?[ _-](?:checkpointing|recomput(?:ation|ing)))(?![a-z]))",
+      std::regex::icase);
+  static const std::regex mark(R"([;,.])");
+  static const std::regex denies(R"(\s*(no|without|not using)\s*)", std::regex::icase);
+  static const std::regex unknown(R"(not (stated|printed|said)|unknown|default)",
+                                  std::regex::icase);
+  for (std::sregex_token_iterator it(notes.begin(), notes.end(), mark, -1), end; it != end; ++it) {
+    const std::string part = *it;
+    std::smatch match;
+    if (!std::regex_search(part, match, named)) continue;
+    if (std::regex_match(match.prefix().str(), denies)) return RecomputeWords{};
+    const std::string named_so = match.str(1);
+    if (!affirms(part, lower_case(named_so))) {
+      if (is_off(part)) return RecomputeWords{};
+    } else if (mentions(without_denied(part), named_so) && !std::regex_search(part, unknown)) {
+      // What the rest says may be of something else.
+      const auto words = recompute_in_words(part);
+      return words ? words : recompute_in_words(named_so);
+    }
+  }
+  return std::nullopt;
 }
 
 namespace {
@@ -292,14 +318,27 @@ std::vector<std::string> unread_words(const std::string& notes) {
   return found;
 }
 
+bool pure_half_in_words(const std::string& dtype) {
+  static const std::regex lightnings(R"(16[ -]true)", std::regex::icase);
+  return affirms(dtype, "pure") || std::regex_search(dtype, lightnings);
+}
+
 std::optional<std::string> element_type_in_words(const std::string& text) {
+  // What travels or is kept in 8 bits is multiplied in the type named beside it.
+  static const std::regex moved(
+      R"((fp8|float8|int8)[ _-]((all[ _-]?)?gathers?|reduce[ _-]?scatters?|all[ _-]?to[ _-]?all|communication|collectives|dispatch|optimi[sz]er( states?)?)\b)",
+      std::regex::icase);
+  const std::string multiplied = std::regex_replace(without_denied(text), moved, "");
+  if (multiplied != text) {
+    if (auto type = element_type_in_words(multiplied)) return type;
+  }
   const std::string words = closed_up(text);
   if (has_any(words, {"fp4", "float4", "f4"})) return "fp4";
   if (has_any(words, {"fp8", "float8", "f8", "e4m3", "e5m2"})) return "fp8";
   if (has_any(words, {"int8"})) return "int8";
   if (has_any(words, {"16", "half", "amp", "mixed"})) return "bf16";
   if (words.find("tf32") != std::string::npos) return "tf32";
-  if (has_any(words, {"fp32", "float32", "f32", "single"})) return "fp32";
+  if (has_any(words, {"fp32", "float32", "f32", "single", "32true"})) return "fp32";
   return std::nullopt;
 }
 

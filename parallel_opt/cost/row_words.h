@@ -15,7 +15,8 @@ namespace parallel_opt {
 /// not used": of "no flash attention, fused attention" the second.
 bool affirms(const std::string& text, std::string_view word);
 
-/// Without "no DualPipe" and the like, up to the next mark.
+/// Without "no DualPipe", "compared with Muon", "GPipe was slower" and the like, up to the next
+/// mark.
 std::string without_denied(const std::string& text);
 
 /// Parts of a block that are computed again, by name: Megatron's recompute-modules.
@@ -44,6 +45,9 @@ struct RecomputeWords {
 /// the stack calls so; "mlp", "layernorm, moe_act": those parts.
 std::optional<RecomputeWords> recompute_in_words(const std::string& text);
 
+/// What notes say of it, "gradient checkpointing", "no activation recomputation"; empty: nothing.
+std::optional<RecomputeWords> recompute_in_notes(const std::string& notes);
+
 struct ShardingWords {
   int stage = 0;
   bool least = false;      ///< "ZeRO", and no stage: the lowest with which it fits
@@ -69,7 +73,11 @@ std::optional<double> optimizer_states_in_words(const std::string& notes);
 /// What the notes say of a run and no model here knows: "sliding window".
 std::vector<std::string> unread_words(const std::string& notes);
 
-/// The narrowest type named: "fp4", "fp8", "int8", "bf16" (of any 16-bit one), "tf32", "fp32".
+/// Nothing in fp32: "pure bf16", Lightning's "bf16-true".
+bool pure_half_in_words(const std::string& dtype);
+
+/// The narrowest type named that is multiplied: "fp4", "fp8", "int8", "bf16" (of any 16-bit one),
+/// "tf32", "fp32".
 std::optional<std::string> element_type_in_words(const std::string& text);
 
 }  // namespace parallel_opt

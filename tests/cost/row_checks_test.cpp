@@ -141,17 +141,42 @@ TEST(RowChecks, WorkThatIsNoTrainingIsSkipped) {
     EXPECT_NE(why(workload).find("is not the training that is modelled"), std::string::npos)
         << workload;
   }
-  for (const char* workload : {"LoRA", "QLoRA", "adapter", "frozen backbone"}) {
+  for (const char* workload :
+       {"LoRA", "QLoRA", "DoRA", "IA3", "BitFit", "adapter", "frozen backbone"}) {
     EXPECT_NE(why(workload).find("frozen weights"), std::string::npos) << workload;
   }
   for (const char* workload :
        {"", "pretrain", "continued pre-training", "full fine-tuning", "decoder-only pretraining",
         "pretraining with evaluation", "next-generation LLM pretraining", "performance evaluation",
-        "pretraining, no LoRA", "pretrain (not RL)", "benchmark"}) {
+        "pretraining, no LoRA", "full fine-tuning (not LoRA)", "pretrain (not RL)", "benchmark"}) {
     EXPECT_EQ(why(workload), "") << workload;
   }
   row.workload = "synthetic data";
   EXPECT_EQ(case_of(row).notes.at(0), "workload 'synthetic data' counts as training");
+}
+
+TEST(RowChecks, FewWeightsAreNamedInAnyCell) {
+  TrainingRow row = usual_row();
+  for (const char* name : {"own + LoRA", "Alpaca-LoRA", "LLaMA-Adapter"}) {
+    row.model_name = name;
+    EXPECT_NE(skipped(row).find("frozen weights"), std::string::npos) << name;
+  }
+  row = usual_row();
+  row.framework = "Megatron-LM + PEFT";
+  EXPECT_EQ(skipped(row), "framework 'Megatron-LM + PEFT': frozen weights have no gradients");
+  row = usual_row();
+  row.notes = "16 nodes; QLoRA r=16";
+  EXPECT_EQ(skipped(row), "'QLoRA' in the notes: frozen weights have no gradients");
+  for (const char* notes : {"LoRA", "(IA)3", "prefix tuning", "prompt-tuning of 20 tokens"}) {
+    row.notes = notes;
+    EXPECT_NE(skipped(row).find("frozen weights"), std::string::npos) << notes;
+  }
+  for (const char* notes :
+       {"no LoRA", "full fine-tuning (not LoRA)", "LoRA: off", "two network adapters",
+        "exploration of layouts", "compared with LoRA in section 3"}) {
+    row.notes = notes;
+    EXPECT_EQ(skipped(row), "") << notes;
+  }
 }
 
 TEST(RowChecks, FiguresThatCannotBeAreTold) {

@@ -27,12 +27,17 @@ TEST(RowNotes, SayWhetherPyTorchCompiles) {
   row.dp = 4;
   row.notes = "";
   EXPECT_TRUE(stack_of(row).fused_operators);
-  for (const char* notes : {"some page; eager", "no compile", "without torch.compile",
-                            "not compiled", "uncompiled", "compile=off", "compile: false"}) {
+  for (const char* notes :
+       {"some page; eager", "no compile", "without torch.compile", "not compiled", "uncompiled",
+        "compile=off", "compile: false", "torch.compile disabled", "torch.compile is disabled",
+        "torch.compile: disabled", "torch.compile (disabled)", "torch.compile not enabled",
+        "torch.compile unsupported", "compile was off", "compile off"}) {
     row.notes = notes;
     EXPECT_FALSE(stack_of(row).fused_operators) << notes;
   }
   EXPECT_TRUE(stack_of(row).eager_host);
+  row.notes = "eager attention";  // of attention alone
+  EXPECT_TRUE(stack_of(row).fused_operators);
   row.framework = "Megatron-Core";  // has kernels of its own
   EXPECT_TRUE(stack_of(row).fused_operators);
 }
@@ -204,6 +209,17 @@ TEST(RowNotes, NameTheNetworkThatIsAssumed) {
                                      "adapters of its usual machine, as no rate is stated"});
   row.interconnect = "100 Gb/s per node";
   EXPECT_EQ(notes_of_network().size(), 0u);
+  const auto taken_as_each = [&] {
+    const RowCase taken = testing::case_of(row);
+    return std::ranges::count(
+        taken.notes, "interconnect's rate is one of each device, as it is not said to be a node's");
+  };
+  EXPECT_EQ(taken_as_each(), 0);
+  row.interconnect = "InfiniBand 100 Gb/s";
+  EXPECT_EQ(taken_as_each(), 1);
+  row.gpus = row.dp = 8;
+  EXPECT_EQ(taken_as_each(), 0);
+  row.gpus = row.dp = 16;
   row.interconnect = "";
   row.gpu = "A40";
   EXPECT_EQ(notes_of_network(), std::vector<std::string>{
@@ -262,11 +278,13 @@ TEST(RowNotes, AModelByItsNameIsTheOneSpelledOut) {
 TEST(RowNotes, MayDenyFusedAttention) {
   TrainingRow row = llama_row("Megatron-LM");
   for (const char* notes :
-       {"no flash attention", "flash_attn=False", "no fused attention", "unfused attention"}) {
+       {"no flash attention", "flash_attn=False", "no fused attention", "unfused attention",
+        "flash attention (disabled)", "attn_implementation=eager", "attn_implementation: 'eager'",
+        "naive attention", "math SDPA", "eager attention"}) {
     row.notes = notes;
     EXPECT_EQ(stack_of(row).attention, AttentionFamily::unfused) << notes;
   }
-  row.notes = "flash storage";
+  row.notes = "flash storage; compared with naive attention in section 2";
   EXPECT_NE(stack_of(row).attention, AttentionFamily::unfused);
   row.notes = "no flash attention; fused attention of cuDNN";
   EXPECT_NE(stack_of(row).attention, AttentionFamily::unfused);

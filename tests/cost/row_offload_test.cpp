@@ -57,6 +57,18 @@ TEST(RowOffload, SwitchesInNotesCountForMore) {
   EXPECT_EQ(found(row), (Offload{.optimizer = 1, .fetched = true}));
   row.notes = "kept tensors go to the host";
   EXPECT_EQ(found(row), kActivations);
+  for (const char* notes : {"ZeRO-Offload", "offload_optimizer: cpu",
+                            "\"offload_optimizer\": "
+                            "{\"device\": \"cpu\"}"}) {
+    row.notes = notes;
+    EXPECT_EQ(found(row), kOptimizer) << notes;
+  }
+  row.notes = "offload_optimizer: cpu, offload_param: cpu";
+  EXPECT_EQ(found(row), kBoth);
+  for (const char* notes : {"no ZeRO-Offload", "offload_optimizer: none"}) {
+    row.notes = notes;
+    EXPECT_EQ(found(row), Offload{}) << notes;
+  }
   row.notes = "CPU offload False";  // LLM Foundry's tables say so in every row
   EXPECT_EQ(found(row), Offload{});
 }

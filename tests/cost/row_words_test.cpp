@@ -67,14 +67,16 @@ TEST(RowWords, SomeLayersMayBeComputedAgain) {
 TEST(RowWords, WhatIsDeniedIsNotAffirmed) {
   for (const char* text : {"flash attention", "FlashAttention 2", "flash_attn=True",
                            "flash attn: on", "no flash attention; flash attention 2 in the encoder",
-                           "FlashAttention, no dropout", "flash attention no_sync"}) {
+                           "FlashAttention, no dropout", "flash attention no_sync",
+                           "flash attention (no dropout)", "flash attention offloads nothing"}) {
     EXPECT_TRUE(affirms(text, "flash")) << text;
   }
   for (const char* text :
        {"no flash attention", "without FlashAttention", "not using flash attention",
         "flash_attn=False", "use_flash_attn: false", "FlashAttention disabled",
         "w/o flash attention", "flash attention not used", "flash attention 2 is off",
-        "flash-attn = 0", "eager"}) {
+        "flash-attn = 0", "eager", "flash attention (disabled)", "flash attention unsupported",
+        "flash attention was off", "flash attention: not enabled"}) {
     EXPECT_FALSE(affirms(text, "flash")) << text;
   }
 }
@@ -120,8 +122,10 @@ TEST(RowWords, OptimizersAreNamed) {
                            "the Muon optimizer", "Muon for matrices, AdamW for the rest"}) {
     EXPECT_EQ(optimizer_states_in_words(text), 1) << text;
   }
-  for (const char* text : {"", "AdamW", "fused Adam", "no SGD", "million tokens", "Lion cluster",
-                           "8 nodes of Lion", "detects muon tracks"}) {
+  for (const char* text :
+       {"compared with Muon in section 4; this row is AdamW", "SGD baseline omitted",
+        "AdamW rather than SGD", "unlike Lion", "", "AdamW", "fused Adam", "no SGD",
+        "million tokens", "Lion cluster", "8 nodes of Lion", "detects muon tracks"}) {
     EXPECT_EQ(optimizer_states_in_words(text), std::nullopt) << text;
   }
 }
@@ -220,6 +224,41 @@ TEST(RowWords, TheNarrowestElementTypeCounts) {
   EXPECT_EQ(element_type_in_words("float32"), "fp32");
   EXPECT_EQ(element_type_in_words("TF32"), "tf32");
   EXPECT_EQ(element_type_in_words("posit"), std::nullopt);
+  EXPECT_EQ(element_type_in_words("bf16 (no fp8)"), "bf16");
+  EXPECT_EQ(element_type_in_words("BF16 with FP8 all-gather"), "bf16");
+  EXPECT_EQ(element_type_in_words("fp8 with FP8 all-gather"), "fp8");
+  EXPECT_EQ(element_type_in_words("fp8 all-gather"), "fp8");  // nothing else is named
+  EXPECT_EQ(element_type_in_words("32-true"), "fp32");
+}
+
+TEST(RowWords, PureTypesKeepNothingWider) {
+  for (const char* text : {"pure bf16", "bf16-true", "16-true"}) {
+    EXPECT_TRUE(pure_half_in_words(text)) << text;
+  }
+  for (const char* text : {"bf16", "bf16-mixed", "32-true", "not pure bf16"}) {
+    EXPECT_FALSE(pure_half_in_words(text)) << text;
+  }
+}
+
+TEST(RowWords, NotesSayWhatIsComputedAgain) {
+  const auto rule = [](const char* text) {
+    const auto found = recompute_in_notes(text);
+    return found ? std::optional(found->rule) : std::nullopt;
+  };
+  for (const char* text : {"gradient checkpointing", "bf16; activation checkpointing, batch 4",
+                           "full activation recomputation", "gradient_checkpointing=True"}) {
+    EXPECT_EQ(rule(text), RecomputeRule::full) << text;
+  }
+  EXPECT_EQ(rule("selective activation checkpointing"), RecomputeRule::selective);
+  for (const char* text : {"no gradient checkpointing", "activation checkpointing: off",
+                           "without activation recomputation", "gradient checkpointing disabled"}) {
+    EXPECT_EQ(rule(text), RecomputeRule::none) << text;
+  }
+  for (const char* text :
+       {"", "checkpoints every hour", "its activation recomputation is not stated",
+        "compared with activation checkpointing in section 3"}) {
+    EXPECT_EQ(rule(text), std::nullopt) << text;
+  }
 }
 
 }  // namespace
