@@ -101,6 +101,19 @@ double share_of_peak(double printed, const char* column, Fillings& filled) {
   return printed;
 }
 
+/// Which of the columns that make a step's tokens are blank: "seq_len and gpus".
+std::string blank_of_tokens(const TrainingRow& row) {
+  std::vector<std::string> blank;
+  if (!row.global_batch) blank.emplace_back("global_batch");
+  if (!row.seq_len) blank.emplace_back("seq_len");
+  if (!row.gpus) blank.emplace_back("gpus");
+  std::string names;
+  for (std::size_t i = 0; i < blank.size(); ++i) {
+    names += (i == 0 ? "" : i + 1 < blank.size() ? ", " : " and ") + blank[i];
+  }
+  return names;
+}
+
 void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
   TrainingRow& row = measured.row;
   const double stated = raw.iteration_s.value_or(0);
@@ -132,7 +145,7 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
     row.peak_share = share_of_peak(hardware_pct, "metric_hfu_pct", filled);
     row.counts_recompute = true;
   } else if (raw.tokens_per_s_per_gpu.value_or(0) > 0) {
-    measured.untimed = "tokens/s/GPU is stated, but not global_batch, seq_len and gpus";
+    measured.untimed = "tokens/s/GPU is stated, but not " + blank_of_tokens(row);
   } else if (samples_per_s > 0) {
     measured.untimed = "samples/s is stated, but not global_batch";
   }

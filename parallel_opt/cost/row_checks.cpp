@@ -67,9 +67,11 @@ std::string wrong_size(const TrainingRow& row, RowCase& out) {
   const double made = out.facts->parameters / 1e9;
   const double ratio = *row.params_b / made, off = std::abs(ratio - 1);
   // Mixtures are also printed with the parameters that a token meets; a feed-forward part that is
-  // not stated may be half as wide as is usual, or gated.
+  // not stated may be half as wide as is usual, or gated, where the name does not say all of it.
   const bool mixture = number_of(out.model, "experts") > 1;
-  const double slack = row.ffn_hidden || number_of(out.model, "expert_ffn") > 0 ? kContradicts : 1;
+  const bool by_name = !row.layers && !row.hidden;
+  const bool knows_width = by_name || row.ffn_hidden || number_of(out.model, "expert_ffn") > 0;
+  const double slack = knows_width ? kContradicts : 1;
   if (ratio > 1 + slack || (ratio < 1 / (1 + slack) && !mixture)) {
     return "params_b is " + plain(*row.params_b) + ", and the model's dimensions make " +
            show(made);

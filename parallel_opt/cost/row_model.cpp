@@ -95,6 +95,11 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   if (!shares.empty()) {
     const auto sharding = sharding_in_words(shares);
     if (!sharding) return not_understood("fsdp_zero", row.fsdp_zero);
+    if (mentions(shares, "zero++") || mentions(shares, "hpz")) {
+      out.notes.emplace_back(
+          "what ZeRO++ adds to ZeRO-3 (second shards in a node, narrow gathers) counts for "
+          "nothing");
+    }
     l.shard = sharding->stage;
     const double in_a_node = std::max(1.0, std::floor(out.device.per_node / l.tensor));
     l.shard_degree =

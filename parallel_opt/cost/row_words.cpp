@@ -210,13 +210,13 @@ namespace {
 /// Of software that lists what is shared: Megatron-FSDP's strategies, DeepSpeed's P_os+g+p, and
 /// FSDP's SHARD_GRAD_OP, which keeps weights from a forward to its backward.
 std::optional<int> stage_by_what_is_shared(const std::string& words) {
-  if (has_any(words, {"optimgradsparams", "os+g+p"})) return 3;
+  if (has_any(words, {"optimgradsparams", "os+g+p", "pgos"})) return 3;
   static const std::regex keeps(R"(reshardafterforward[:(]*(false|off|never|no|0))");
   if (has_any(words, {"optimgrads", "os+g", "shardgradop", "shardedddp"}) ||
-      std::regex_search(words, keeps)) {
+      is_any(words, {"osg", "levelosg"}) || std::regex_search(words, keeps)) {
     return 2;
   }
-  return is_any(words, {"os", "pos", "oss"}) ? std::optional(1) : std::nullopt;
+  return is_any(words, {"os", "pos", "oss", "levelos"}) ? std::optional(1) : std::nullopt;
 }
 
 }  // namespace
@@ -237,13 +237,22 @@ std::optional<ShardingWords> sharding_in_words(const std::string& text) {
   if (std::regex_search(text, match, shared)) {
     if (const auto degree = stated_number(match[1])) found.degree = int(std::min(*degree, 1e9));
   }
+  static const std::regex both(R"(\bfsdp[ =:]+([0-9]+)[ ,;x*]+d?dp[ =:]*[0-9])"
+                               R"(|\bd?dp[ =:]*[0-9]+[ ,;x*]+fsdp[ =:]+([0-9]+))",
+                               std::regex::icase);
+  if (!found.degree && std::regex_search(text, match, both)) {
+    const auto degree = stated_number(match[1].matched ? match[1] : match[2]);
+    if (degree) found.degree = int(std::min(*degree, 1e9));
+  }
   found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"});
   static const std::regex copies(R"(\bddp\b)", std::regex::icase);
   auto stage = stage_by_what_is_shared(words);
   if (!stage && is_off(text)) return found;
   if (!stage) stage = numbered(words, "zero");
   if (!stage) stage = numbered(words, "stage");
-  if (!stage && words.size() == 1) stage = numbered(words, "");
+  // "3", "Z3", "3 (hpZ=8)".
+  static const std::regex alone(R"(^z?([0-3])($|[(,;]))");
+  if (!stage && std::regex_search(words, match, alone)) stage = std::stoi(match[1]);
   if (stage) {
     found.stage = *stage;
   } else if (has_any(words, {"zero++", "zeroplusplus", "zeroinfinity"}) || found.degree > 1) {

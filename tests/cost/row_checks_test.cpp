@@ -76,6 +76,13 @@ TEST(RowChecks, ParametersAreThoseOfTheDimensions) {
   row = usual_row();
   row.params_b = 175;
   EXPECT_EQ(skipped(row).substr(0, 49), "params_b is 175, and the model's dimensions make ");
+  // A name says the width too.
+  row.layers = row.hidden = row.heads = std::nullopt;
+  row.model_name = "Llama 2 13B";
+  row.params_b = 7;
+  EXPECT_EQ(skipped(row), "params_b is 7, and the model's dimensions make 13.0");
+  row.params_b = 13;
+  EXPECT_EQ(skipped(row), "");
 }
 
 TEST(RowChecks, OtherModelsAndOtherWorkAreNamed) {

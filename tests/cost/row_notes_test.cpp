@@ -275,6 +275,19 @@ TEST(RowNotes, AModelByItsNameIsTheOneSpelledOut) {
   }
 }
 
+TEST(RowNotes, NameWhatZeroPlusPlusAdds) {
+  TrainingRow row = llama_row("DeepSpeed");
+  const auto told = [&](const char* shares) {
+    row.fsdp_zero = shares;
+    return std::ranges::count(testing::case_of(row).notes,
+                              "what ZeRO++ adds to ZeRO-3 (second shards in a node, narrow "
+                              "gathers) counts for nothing");
+  };
+  EXPECT_EQ(told("ZeRO++ (hpZ=8)"), 1);
+  EXPECT_EQ(told("3 (hpZ=8)"), 1);
+  EXPECT_EQ(told("ZeRO-3"), 0);
+}
+
 TEST(RowNotes, MayDenyFusedAttention) {
   TrainingRow row = llama_row("Megatron-LM");
   for (const char* notes :

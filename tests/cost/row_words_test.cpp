@@ -185,6 +185,11 @@ TEST(RowWords, ShardingIsReadAsSourcesPrintIt) {
                            "optim_grads_params",
                            "P_os+g+p",
                            "ZeRO Infinity",
+                           "ZeRO++ (hpZ=8)",
+                           "3 (hpZ=8)",
+                           "Z3",
+                           "level p_g_os",
+                           "fsdp 8, dp 8",
                            "shard size 8"}) {
     EXPECT_EQ(stage(text), 3) << text;
   }
@@ -203,7 +208,13 @@ TEST(RowWords, ShardingIsReadAsSourcesPrintIt) {
     EXPECT_EQ(stage(text), 0) << text;
   }
   EXPECT_EQ(stage("zero(see section)"), 9);
+  EXPECT_EQ(stage("level os_g"), 2);
+  EXPECT_EQ(stage("z1"), 1);
   EXPECT_EQ(stage("somehow"), -1);
+  EXPECT_EQ(stage("3 of them"), -1);
+  EXPECT_EQ(sharding_in_words("fsdp 8, dp 4")->degree, 8);
+  EXPECT_EQ(sharding_in_words("dp=4 x fsdp=8")->degree, 8);
+  EXPECT_EQ(sharding_in_words("FSDP2, dp 4")->degree, std::nullopt);  // its second release
   EXPECT_EQ(sharding_in_words("zero1(shard 8)")->degree, 8);
   EXPECT_EQ(sharding_in_words("FSDP2 dp_shard 8 dp_replicate 2")->degree, 8);
   EXPECT_EQ(sharding_in_words("dp_shard -1"), std::nullopt);
