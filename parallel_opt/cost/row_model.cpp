@@ -273,12 +273,12 @@ RowCase with_recomputed(const RowCase& row, double share) {
 /// with that machine would choose; all where that is still too much.
 RowCase with_least_recomputed(const RowCase& row, const LayoutCost& none, double capacity,
                               const LayoutParameters& parameters) {
-  const double layers = row.facts->layers();
+  const int layers = int(std::lround(row.facts->layers()));
   const double least = cost_of(with_recomputed(row, 1), parameters).memory_bytes();
-  if (least > capacity || layers < 1) return with_recomputed(row, 1);
+  if (least > capacity) return with_recomputed(row, 1);
   const double share = (none.memory_bytes() - capacity) / (none.memory_bytes() - least);
-  for (double blocks = std::ceil(share * layers); blocks < layers; blocks += 1) {
-    const RowCase some = with_recomputed(row, blocks / layers);
+  for (int blocks = int(std::ceil(share * layers)); blocks < layers; ++blocks) {
+    const RowCase some = with_recomputed(row, double(blocks) / layers);
     if (cost_of(some, parameters).memory_bytes() <= capacity) return some;
   }
   return with_recomputed(row, 1);

@@ -121,7 +121,7 @@ const SoftwareStack* stack_named(const TrainingRow& row) {
 /// Blocks as models of 2023 and later have them: keys are shared by heads, or the norm is of roots.
 /// Software of that time, or that which runs FlashAttention by its name, attends so too.
 bool is_newer(const std::string& spec, const std::string& framework) {
-  static const std::regex named(R"(\b(core|mcore|m-core|flash|xformers|202[3-9])\b|flash)",
+  static const std::regex named(R"((^|[^a-z])m?-?core(?![a-z])|\b202[3-9]\b|flash|xformers)",
                                 std::regex::icase);
   const double kv_heads = number_of(spec, "kv_heads");
   return (kv_heads > 0 && kv_heads < number_of(spec, "heads")) || mentions(spec, "norm=rms") ||
