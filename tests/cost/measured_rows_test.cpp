@@ -55,8 +55,7 @@ TEST(MeasuredRows, TheTimeComesFromRatesWhenItIsNotStated) {
                "a-4,H100,8,,,,64\n"});
   EXPECT_EQ(table.rows[0].row.iteration_s, 8);     // 16 * 4096 / (1024 * 8)
   EXPECT_EQ(table.rows[1].row.iteration_s, 0.25);  // 16 / 64
-  EXPECT_EQ(table.rows[2].untimed,
-            "tokens/s/GPU is stated, but not seq_len");
+  EXPECT_EQ(table.rows[2].untimed, "tokens/s/GPU is stated, but not seq_len");
   EXPECT_EQ(table.rows[3].untimed, "samples/s is stated, but not global_batch");
 }
 
