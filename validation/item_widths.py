@@ -3,8 +3,8 @@
 A row whose source had no part in the fit errs by e (natural logarithm) and consists of shares x_k
 of the kinds of items k. Kinds err apart from each other, so a row's width is
 s = sqrt(sum_k (x_k w_k)^2), and the w are the most probable ones when e is Laplace-distributed with
-scale s; they are then scaled so that four of five rows lie within s, more of the memories. Kinds that few rows speak for
-stay near what all have in common.
+scale s; they are then scaled so that four of five rows lie within s, more of the memories. Kinds
+that few rows speak for stay near what all have in common.
 """
 
 from __future__ import annotations
