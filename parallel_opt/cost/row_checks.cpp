@@ -210,7 +210,7 @@ std::string without_memory(const std::string& name) {
 
 /// One of several memory sizes of a chip was taken.
 void note_memory(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
-  static const std::regex stated(R"([0-9] ?(g|gb|gib)\b|00-[1-9][0-9]\b|dgx-?2)",
+  static const std::regex stated(R"([0-9] ?(g|gb|gib)\b|00[ -][1-9][0-9]($| \()|dgx-?2)",
                                  std::regex::icase);
   if (std::regex_search(row.gpu, stated)) return;
   const std::string chip = without_memory(record.name);

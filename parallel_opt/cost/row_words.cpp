@@ -182,17 +182,23 @@ std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
 
 std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
   static const std::regex named(
-      R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation)s?[ _-](?:checkpointing|recomput(?:ation|ing)))(?![a-z]))",
+      R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation)s?[ _-](?:checkpoint(?:ing)?|recomput(?:ation|ing)))(?![a-z]))",
       std::regex::icase);
   static const std::regex mark(R"([;,.])");
   static const std::regex denies(R"(\s*(no|without|not using)\s*)", std::regex::icase);
+  static const std::regex last(R"(\s*(\(.*)?)");
   static const std::regex unknown(R"(not (stated|printed|said)|unknown|default)",
                                   std::regex::icase);
   for (std::sregex_token_iterator it(notes.begin(), notes.end(), mark, -1), end; it != end; ++it) {
     const std::string part = *it;
     std::smatch match;
     if (!std::regex_search(part, match, named)) continue;
-    if (std::regex_match(match.prefix().str(), denies)) return RecomputeWords{};
+    // "Without gradient checkpointing it runs out of memory" is said of another run.
+    const bool ends = std::regex_match(match.suffix().str(), last);
+    if (std::regex_match(match.prefix().str(), denies)) {
+      if (ends) return RecomputeWords{};
+      continue;
+    }
     const std::string named_so = match.str(1);
     if (!affirms(part, lower_case(named_so))) {
       if (is_off(part)) return RecomputeWords{};

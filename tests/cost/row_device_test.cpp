@@ -78,6 +78,21 @@ TEST(RowDevice, DevicesOnSxmKeepTheirNvlinkAndSaySo) {
   EXPECT_EQ(told("PCIe 4.0; 100 Gb/s"), 0);
 }
 
+TEST(RowDevice, AMemoryIsStatedWithoutItsUnit) {
+  TrainingRow row = two_thousand_wide();
+  const auto told = [&](const char* gpu) {
+    row.gpu = gpu;
+    return std::ranges::count_if(case_of(row).notes, [](const std::string& note) {
+      return note.ends_with("as its memory is not stated");
+    });
+  };
+  EXPECT_EQ(told("A100-80"), 0);
+  EXPECT_EQ(told("V100 32"), 0);
+  EXPECT_EQ(told("DGX-2"), 0);
+  EXPECT_EQ(told("DGX-1"), 1);
+  EXPECT_EQ(told("A100"), 1);
+}
+
 TEST(RowDevice, AMachineOfACloudHasItsOwnNetwork) {
   TrainingRow row = two_thousand_wide();
   row.gpu = "A100-SXM-80GB";

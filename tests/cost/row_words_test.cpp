@@ -267,6 +267,7 @@ TEST(RowWords, NotesSayWhatIsComputedAgain) {
   }
   for (const char* text :
        {"", "checkpoints every hour", "its activation recomputation is not stated",
+        "without gradient checkpointing it runs out of memory",
         "compared with activation checkpointing in section 3"}) {
     EXPECT_EQ(rule(text), std::nullopt) << text;
   }
