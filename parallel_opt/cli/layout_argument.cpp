@@ -6,7 +6,7 @@
 
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/plan/recompute_list.h"
-#include "parallel_opt/simulate/schedule.h"
+#include "parallel_opt/plan/schedule.h"
 
 namespace parallel_opt {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "parallel_opt/base/json.h"
-#include "parallel_opt/simulate/schedule.h"
+#include "parallel_opt/plan/schedule.h"
 
 namespace parallel_opt {
 

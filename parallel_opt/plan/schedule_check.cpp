@@ -2,7 +2,7 @@
 #include <array>
 #include <string>
 
-#include "parallel_opt/simulate/schedule.h"
+#include "parallel_opt/plan/schedule.h"
 
 namespace parallel_opt {
 namespace {

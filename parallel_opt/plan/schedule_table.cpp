@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "parallel_opt/base/text.h"
-#include "parallel_opt/simulate/schedule.h"
+#include "parallel_opt/plan/schedule.h"
 
 namespace parallel_opt {
 namespace {

@@ -1,4 +1,4 @@
-#include "parallel_opt/simulate/schedule.h"
+#include "parallel_opt/plan/schedule.h"
 
 #include <algorithm>
 #include <deque>
