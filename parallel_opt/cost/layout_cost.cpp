@@ -319,7 +319,13 @@ LayoutCost LayoutModel::run() const noexcept {
   if (!with_head) {
     rest = rest + StageTimes{all.head_s / 3, all.head_s * 2 / 3, outer_products()};
   }
-  pace.bubble_s = bubble_s(rest, pace.send_s);
+  if (waits_by_table() && has_table()) {
+    const double slow_s = pace.layers * layer_s + pace.of_head * all.head_s;
+    pace.bubble_s = table_s(stage_passes(), pace.send_s) -
+                    std::max(1.0, l_.micro_batches) * (slow_s + pace.send_s);
+  } else {
+    pace.bubble_s = bubble_s(rest, pace.send_s);
+  }
   LayoutCost cost = bill(all, pace);
   cost.busy_s = computing_s(all);
   add_memory(cost);
@@ -335,15 +341,17 @@ LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept
   cost.attention_s = count * all.by_kind.attention_s;
   cost.operators_s = count * all.by_kind.operators_s;
   cost.tensor_s = count * all.by_kind.tensor_s;
-  cost.expert_s = count * all.by_kind.expert_s;
+  const double hidden_s = hides_experts() ? std::max(0.0, -pace.bubble_s) : 0;
+  cost.pipeline_s = std::max(0.0, m * pace.send_s - hidden_s);
+  const double traffic_s = m * pace.send_s + count * all.by_kind.expert_s;
+  cost.expert_s = std::max(0.0, traffic_s - hidden_s - cost.pipeline_s);
   cost.context_s = count * all.by_kind.context_s;
   cost.host_s = count * all.by_kind.host_s;
   cost.recompute_s = count * all.again_s;
   cost.head_s = m * pace.of_head * all.head_s;
   const double slow =
       share * (all.forward_s + all.again_s + all.backward_s) + pace.of_head * all.head_s;
-  cost.pipeline_s = m * pace.send_s;
-  cost.bubble_s = pace.bubble_s;
+  cost.bubble_s = std::max(0.0, pace.bubble_s);
   const double body = m * slow + cost.pipeline_s + cost.bubble_s;
   cost.forward_s = all.forward_s * share + cost.head_s / m / 3;
   cost.backward_s = (all.backward_s + all.again_s) * share + cost.head_s / m * 2 / 3;

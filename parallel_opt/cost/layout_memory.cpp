@@ -128,8 +128,15 @@ double LayoutModel::gathered_at_once(const BlockFacts& block) const noexcept {
   return std::min(all, largest);
 }
 
+/// Where as much as can be of what is held goes to the host: two blocks of one micro-batch are on
+/// their way.
+HeldLayers LayoutModel::held_everywhere(double blocks) const noexcept {
+  const double away = l_.offload.activations;
+  return {blocks, blocks - std::max(0.0, away * (blocks - 2))};
+}
+
 /// Of a rank: `blocks` are its own times the micro-batches in flight.
-LayoutCost LayoutModel::held(const StageParameters& own, double blocks, bool head,
+LayoutCost LayoutModel::held(const StageParameters& own, const HeldLayers& blocks, bool head,
                              const Kept& kept) const noexcept {
   const double one_layer = layers_ > 0 ? kept.of_all / layers_ : 0;
   LayoutCost rank;
@@ -137,8 +144,8 @@ LayoutCost LayoutModel::held(const StageParameters& own, double blocks, bool hea
   if (head) rank.logits_bytes = logits_of_rank() * stack_.logits_bytes * p_.logits;
   const double together = std::max(rank.logits_bytes, kept.again);
   const double cut_up = working_beside(rank.logits_bytes, kept) - together;
-  rank.activations_bytes =
-      kept_on_device(one_layer * blocks, one_layer, rank) + together - rank.logits_bytes;
+  rank.activations_bytes = one_layer * blocks.here + together - rank.logits_bytes;
+  rank.host_bytes += l_.offload.activations * one_layer * blocks.all;
   const double room = rank.activations_bytes + rank.logits_bytes + cut_up;
   rank.gradients_bytes += passing_gradients(rank, room);
   rank.optimizer_bytes += passing_states(own, room * fragmentation());
@@ -151,13 +158,15 @@ LayoutCost LayoutModel::held(const StageParameters& own, double blocks, bool hea
 
 /// Of the fullest of the first, an inner and the last stage.
 void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
+  if (holds_by_table() && has_table()) return add_memory_by_table(cost);
   const Kept kept = kept_of_blocks();
   // A rank of DualPipe has a stage of either copy of the model: the first and the last together.
   const StageParameters opposite =
       two_copies() ? parameters_of(last_layers_, false, true) : StageParameters{};
   const bool both_ends = pipeline_ <= 1 || folds();
-  const LayoutCost first = held(parameters_of(first_layers_, true, both_ends) + opposite,
-                                first_layers_ * in_flight(), both_ends || two_copies(), kept);
+  const LayoutCost first =
+      held(parameters_of(first_layers_, true, both_ends) + opposite,
+           held_everywhere(first_layers_ * in_flight()), both_ends || two_copies(), kept);
   cost.first_stage_bytes = first.memory_bytes();
   cost.first_stage_unused = first.unused_bytes;
   if (pipeline_ <= 1) {
@@ -166,13 +175,46 @@ void LayoutModel::add_memory(LayoutCost& cost) const noexcept {
   }
   const StageParameters between = parameters_of(inner_layers_, false, false);
   const LayoutCost inner = held(two_copies() ? between + between : between,
-                                inner_layers_ * in_flight_at(1), false, kept);
-  const LayoutCost last = held(parameters_of(last_layers_, false, !folds()),
-                               last_layers_ * in_flight_at(pipeline_ - 1), !folds(), kept);
+                                held_everywhere(inner_layers_ * in_flight_at(1)), false, kept);
+  const LayoutCost last =
+      held(parameters_of(last_layers_, false, !folds()),
+           held_everywhere(last_layers_ * in_flight_at(pipeline_ - 1)), !folds(), kept);
   const LayoutCost* fullest = first.memory_bytes() >= last.memory_bytes() ? &first : &last;
   if (pipeline_ > 2 && inner.memory_bytes() > fullest->memory_bytes()) fullest = &inner;
   cost.take_memory(*fullest);
   cost.host_bytes = std::max({first.host_bytes, inner.host_bytes, last.host_bytes});
+}
+
+LayoutModel::StageParameters LayoutModel::parameters_of_rank(int rank) const noexcept {
+  const auto count = int(count_of_stages());
+  StageParameters sum;
+  for (int stage = 0; stage < count; ++stage) {
+    const bool twin = two_copies() && int(pipeline_) - 1 - stage == rank;
+    const bool own = rank_of_stage(l_.schedule, int(pipeline_), stage) == rank;
+    const auto held = parameters_of(layers_of_stage(stage), stage == 0, stage + 1 == count);
+    if (own) sum = sum + held;
+    if (twin) sum = sum + held;
+  }
+  return sum;
+}
+
+/// Of the fullest rank, each as its row of the schedule says.
+void LayoutModel::add_memory_by_table(LayoutCost& cost) const {
+  const Kept kept = kept_of_blocks();
+  const std::vector<StagePass> passes = stage_passes();
+  double host_bytes = 0;
+  for (int rank = 0; rank < int(pipeline_); ++rank) {
+    const int head = folds() ? 0 : int(pipeline_) - 1;
+    const bool has_head = rank == head || (two_copies() && rank == 0);
+    const LayoutCost own = held(parameters_of_rank(rank), table_held(rank, passes), has_head, kept);
+    if (rank == 0) {
+      cost.first_stage_bytes = own.memory_bytes();
+      cost.first_stage_unused = own.unused_bytes;
+    }
+    if (rank == 0 || own.memory_bytes() > cost.memory_bytes()) cost.take_memory(own);
+    host_bytes = std::max(host_bytes, own.host_bytes);
+  }
+  cost.host_bytes = host_bytes;
 }
 
 /// The bytes of another one.

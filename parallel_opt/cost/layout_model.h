@@ -5,6 +5,7 @@
 
 #include "parallel_opt/cost/block_time.h"
 #include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/cost/schedule_time.h"
 
 /// What the files that make layout_cost() share.
 namespace parallel_opt {
@@ -101,13 +102,21 @@ class LayoutModel {
     double layers = 0;
     double of_head = 0;  ///< of the micro-batches, those whose head it computes
     double send_s = 0;
-    double bubble_s = 0;
+    double bubble_s = 0;  ///< below 0: of traffic, what two passes that run as one hide
   };
   LayoutCost bill(const Passes& all, const Pace& pace) const noexcept;
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;
   double chunks() const noexcept;
-  double paired_layers(double stage) const noexcept;
+  std::size_t count_of_stages() const noexcept;
+  double layers_of_stage(double stage) const noexcept;
+  double layers_of_rank(double rank) const noexcept;
   double most_inner_layers() const noexcept;
+  int stages_per_rank() const noexcept;
+  bool has_table() const noexcept;
+  int table_micro_batches() const noexcept;
+  std::vector<StagePass> stage_passes() const;
+  double table_s(const std::vector<StagePass>& passes, double send_s) const;
+  HeldLayers table_held(int rank, const std::vector<StagePass>& passes) const;
   double in_flight() const noexcept;
   double in_flight_at(double rank) const noexcept;
   /// The last stage of 1F1B starts a backward as soon as it can. V shapes and those that run all
@@ -116,6 +125,18 @@ class LayoutModel {
   bool keeps_less_each_stage() const noexcept {
     return l_.schedule == ScheduleKind::one_f_one_b ||
            l_.schedule == ScheduleKind::interleaved_1f1b;
+  }
+  /// Each rank has a stage near either end of the model.
+  bool goes_both_ways() const noexcept { return folds() || two_copies(); }
+  /// Whose waits the schedule's table tells: weights' gradients fill them, or stages differ.
+  bool waits_by_table() const noexcept {
+    const bool delays = l_.schedule == ScheduleKind::zb_h1 || l_.schedule == ScheduleKind::zb_h2;
+    return goes_both_ways() || delays || (by_stages_ && chunks() > 1);
+  }
+  /// What waits for W, or goes to the host and comes back for it, differs from rank to rank.
+  bool holds_by_table() const noexcept {
+    const bool delays = l_.schedule == ScheduleKind::zb_h1 || l_.schedule == ScheduleKind::zb_h2;
+    return goes_both_ways() || (delays && l_.offload.activations > 0);
   }
   /// DualPipe runs the transfers of one micro-batch beside the compute of another.
   bool hides_experts() const noexcept {
@@ -215,15 +236,17 @@ class LayoutModel {
   void add_states(LayoutCost& stage, const StageParameters& own, const Kept& kept) const noexcept;
   double passing_gradients(const LayoutCost& stage, double room) const noexcept;
   HostCopies copies(const StageParameters& own, double layers, const Kept& kept) const noexcept;
-  double copied_s(const HostCopies& copies, double layers, double forward_s,
-                  double backward_s) const noexcept;
+  double copied_s(const HostCopies& copies, double layers, const LayoutCost& cost) const noexcept;
+  double copied_in_pipeline_s(double n, double copy_s, const LayoutCost& cost) const noexcept;
   double step_with_host_s(const HostCopies& copies, double layers, double device_s) const noexcept;
   void add_host_copies(LayoutCost& cost, const StageParameters& own) const noexcept;
   void send_to_host(LayoutCost& stage, const Kept& kept) const noexcept;
-  double kept_on_device(double bytes, double block, LayoutCost& stage) const noexcept;
   double passing_states(const StageParameters& own, double room) const noexcept;
-  LayoutCost held(const StageParameters& own, double blocks, bool head,
+  LayoutCost held(const StageParameters& own, const HeldLayers& blocks, bool head,
                   const Kept& kept) const noexcept;
+  HeldLayers held_everywhere(double blocks) const noexcept;
+  StageParameters parameters_of_rank(int rank) const noexcept;
+  void add_memory_by_table(LayoutCost& cost) const;
   void add_memory(LayoutCost& cost) const noexcept;
   StageParameters parameters_of(double layers, bool embeds, bool heads) const noexcept;
   StageParameters most_parameters() const noexcept;
@@ -241,8 +264,9 @@ class LayoutModel {
   double joined_ = 1;  ///< devices that share the links of a node
   double layers_ = 0;
   double first_layers_ = 0;  ///< of the stage with the embedding
-  double inner_layers_ = 0;  ///< of every stage between
+  double inner_layers_ = 0;  ///< of every stage between, at most
   double last_layers_ = 0;   ///< of the stage with the head
+  bool by_stages_ = false;   ///< these three are counted stage by stage
   double head_layers_ = 0;   ///< that the head stands for where blocks are placed
 };
 

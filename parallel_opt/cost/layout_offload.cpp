@@ -69,13 +69,19 @@ HostCopies LayoutModel::copies(const StageParameters& own, double layers,
 
 /// Seconds of the copies beside a micro-batch's passes that compute waits for. A stage's blocks go
 /// one after the other: the copy of one runs beside the compute of the next, each way by itself.
-double LayoutModel::copied_s(const HostCopies& copies, double layers, double forward_s,
-                             double backward_s) const noexcept {
+double LayoutModel::copied_s(const HostCopies& copies, double layers,
+                             const LayoutCost& cost) const noexcept {
   if (!l_.offload.any()) return 0;
+  const double forward_s = cost.forward_s, backward_s = cost.backward_s;
   const double n = std::max(1.0, layers), rate = copy_rate();
+  const double out = copies.gradients / rate;
+  if (pipeline_ > 1) {
+    const double late = in_a_row(n, 0, backward_s, out) - backward_s;
+    return late + copied_in_pipeline_s(n, copies.kept / rate, cost);
+  }
   const double ahead =
       in_a_row(n, copies.weights / rate, forward_s, copies.kept / rate) - forward_s;
-  const double in = (copies.weights + copies.kept) / rate, out = copies.gradients / rate;
+  const double in = (copies.weights + copies.kept) / rate;
   const double usual = in_a_row(n, in, backward_s, 0) - backward_s;
   const double with_gradients = in_a_row(n, in, backward_s, out) - backward_s;
   const double m = std::max(1.0, l_.micro_batches);
@@ -83,9 +89,35 @@ double LayoutModel::copied_s(const HostCopies& copies, double layers, double for
   const double passes = ahead + forward_s + usual + backward_s;
   const double late =
       copies.each_micro_batch ? std::max(0.0, out + copies.kept / rate - passes) : 0;
-  // As many others wait along the pipeline before the slowest stage begins and after it ends.
-  const double filling = (pipeline_ - 1) / chunks();
-  return (m + filling) * (ahead + usual) + (m - 1) * late + with_gradients - usual;
+  return m * (ahead + usual) + (m - 1) * late + with_gradients - usual;
+}
+
+/// Of activations, `copy_s` each way. Other micro-batches' passes lie between a forward and its
+/// backward: the ends of a pass's copies run beside those. Where the last stage turns back at once,
+/// a block's copies there and back do not.
+double LayoutModel::copied_in_pipeline_s(double n, double copy_s,
+                                         const LayoutCost& cost) const noexcept {
+  if (copy_s <= 0) return 0;
+  const double forward_s = cost.forward_s, backward_s = cost.backward_s;
+  const double m = std::max(1.0, l_.micro_batches);
+  const bool apart = l_.schedule == ScheduleKind::gpipe || l_.schedule == ScheduleKind::looped_bfs;
+  const double out = std::max(0.0, copy_s - forward_s) * (apart ? 1 : (n - 1) / n);
+  const double in = std::max(0.0, copy_s - backward_s) * (apart ? 1 : (n - 1) / n);
+  const double turn = 2 * copy_s / n;
+  // The first micro-batch waits for other stages' copies too, but for those of their last two
+  // blocks.
+  const double blocks = n / chunks();
+  const double filling =
+      std::max(0.0, layers_ - n) / n / chunks() * std::max(0.0, blocks - 2) / blocks;
+  const double passes = (m + filling) * (out + in);
+  if (apart || hides_experts()) return passes + turn;
+  // The last stage has this time where another one sets the pace.
+  const double head_s = 3 * outer_products() + 3 * operators(facts_.outside) + loss_s();
+  const double slowest = forward_s + backward_s;
+  const bool is_slowest = cost.head_s > 0;
+  const double last_s = last_layers_ * slowest / n + head_s;
+  const double slack = is_slowest ? 0 : std::max(0.0, slowest - last_s);
+  return passes + m * std::max(0.0, turn - slack);
 }
 
 /// The whole step: on the device, on the host's cores, and with what travels for it.
@@ -111,7 +143,7 @@ void LayoutModel::add_host_copies(LayoutCost& cost, const StageParameters& own) 
   const double layers = std::max(first_layers_, inner_layers_);
   const HostCopies moved = copies(own, layers, kept_of_blocks());
   cost.optimizer_s = step_with_host_s(moved, layers, device_s);
-  cost.offload_s = copied_s(moved, layers, cost.forward_s, cost.backward_s);
+  cost.offload_s = copied_s(moved, layers, cost);
 }
 
 /// Moves what is the host's there. Of gradients a device has those of two blocks on their way.
@@ -133,14 +165,6 @@ void LayoutModel::send_to_host(LayoutCost& stage, const Kept& kept) const noexce
   const double whole = stage.weights_bytes / fragmentation();
   stage.other_bytes = std::max(stage.other_bytes, std::min(whole, blocks));
   move(stage.weights_bytes, 1, 0);
-}
-
-/// Bytes of a stage's activations on its device, of `bytes` that it keeps of all micro-batches in
-/// flight: two blocks of one are on their way.
-double LayoutModel::kept_on_device(double bytes, double block, LayoutCost& stage) const noexcept {
-  const double gone = l_.offload.activations * bytes;
-  stage.host_bytes += gone;
-  return bytes - std::max(0.0, gone - 2 * l_.offload.activations * block);
 }
 
 /// States that come for the step lie where activations lay, and the gaps between them.

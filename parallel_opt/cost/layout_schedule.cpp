@@ -5,6 +5,11 @@
 
 /// What a layout's pipeline schedule decides: who waits how long, and how much is in flight.
 namespace parallel_opt {
+namespace {
+
+constexpr double kMostStages = 4096;  // that are counted one by one
+
+}  // namespace
 
 /// Blocks come whole. `head`: the head's work in blocks. Models whose depth is two (or one) short
 /// of equal stages are built so that the embedding and the head stand for a block each: Llama 3
@@ -13,16 +18,22 @@ void LayoutModel::place_blocks(double head) noexcept {
   first_layers_ = inner_layers_ = last_layers_ = layers_;
   if (pipeline_ <= 1) return;
   const auto equal = [&](double extra) { return std::fmod(layers_ + extra, pipeline_) == 0; };
-  if (!stack_.balances_head && !equal(0) && pipeline_ > 2 && (equal(2) || equal(1))) {
+  if (!stack_.balances_head && !folds() && !equal(0) && pipeline_ > 2 && (equal(2) || equal(1))) {
     inner_layers_ = std::ceil(layers_ / pipeline_);
     last_layers_ = inner_layers_ - 1;
     first_layers_ = equal(2) ? inner_layers_ - 1 : inner_layers_;
     return;
   }
   head_layers_ = stack_.balances_head ? head : 0;
-  if (stack_.balances_head && folds()) {
-    first_layers_ = last_layers_ = paired_layers(0);
-    inner_layers_ = most_inner_layers();
+  if ((stack_.balances_head || folds()) && pipeline_ * chunks() <= kMostStages) {
+    by_stages_ = true;
+    first_layers_ = two_copies() ? layers_of_stage(0) : layers_of_rank(0);
+    last_layers_ = two_copies() ? layers_of_stage(pipeline_ - 1) : layers_of_rank(pipeline_ - 1);
+    if (folds()) last_layers_ = first_layers_;
+    inner_layers_ = 0;
+    for (double rank = 1; rank < pipeline_ - (folds() ? 0 : 1); ++rank) {
+      inner_layers_ = std::max(inner_layers_, layers_of_rank(rank));
+    }
     return;
   }
   const double units = layers_ + head_layers_;
@@ -36,6 +47,7 @@ void LayoutModel::place_as(const LayoutModel& other) noexcept {
   inner_layers_ = other.inner_layers_;
   last_layers_ = other.last_layers_;
   head_layers_ = other.head_layers_;
+  by_stages_ = other.by_stages_;
 }
 
 /// Stages of a rank that a micro-batch comes to one after the other.
@@ -43,22 +55,48 @@ double LayoutModel::chunks() const noexcept {
   return is_folded(l_.schedule) ? 2 : std::max(1, l_.virtual_stages);
 }
 
-/// Of a rank with a stage of either end, where a balanced head's weight moves blocks ahead: stages
-/// are filled from the first on, which may leave none for the last ones. `stage`: the rank's first.
-double LayoutModel::paired_layers(double stage) const noexcept {
-  const double ends = pipeline_ * (folds() ? 2 : 1);
-  const double full = std::ceil((layers_ + head_layers_) / ends - 1e-9);
-  const auto held = [&](double i) { return std::clamp(layers_ - full * i, 0.0, full); };
-  return (held(stage) + held(ends - 1 - stage)) / (two_copies() ? 2 : 1);
+std::size_t LayoutModel::count_of_stages() const noexcept {
+  return std::size_t(pipeline_ * chunks());
 }
 
-/// Of the fullest rank without a head: the second, or the last to be paired.
-double LayoutModel::most_inner_layers() const noexcept {
-  if (!stack_.balances_head || !(two_copies() || folds())) {
-    return std::max(first_layers_, inner_layers_);
+/// Blocks come whole. A balanced head's weight moves them ahead: a stage ends with the block that
+/// reaches its share of the work (nanotron's PipelineBlocks).
+double LayoutModel::layers_of_stage(double stage) const noexcept {
+  const double count = pipeline_ * chunks();
+  if (stack_.balances_head && by_stages_) {
+    const double share = (layers_ + head_layers_) / count;
+    const auto before = [&](double i) {
+      return i >= count ? layers_ : std::min(layers_, std::ceil(i * share - 1e-9));
+    };
+    return before(stage + 1) - before(stage);
   }
-  const double last = std::floor(pipeline_ * (folds() ? 2 : 1) / 2) - 1;
-  return std::max(paired_layers(std::min(1.0, last)), paired_layers(last));
+  if (count > pipeline_) {
+    const double each = std::floor(layers_ / count);
+    return each + (stage < layers_ - each * count ? 1 : 0);
+  }
+  const double before =
+      stage < 1 ? 0 : std::min(layers_, first_layers_ + (stage - 1) * inner_layers_);
+  const double usual = stage < 1 ? first_layers_ : inner_layers_;
+  return stage + 1 >= count ? layers_ - before : std::min(layers_ - before, usual);
+}
+
+/// That one of its micro-batches passes, the mean.
+double LayoutModel::layers_of_rank(double rank) const noexcept {
+  if (two_copies()) {
+    return (layers_of_stage(rank) + layers_of_stage(pipeline_ - 1 - rank)) / 2;
+  }
+  double sum = 0;
+  for (double chunk = 0; chunk < chunks(); ++chunk) {
+    const bool up = folds() && chunk > 0;
+    sum += layers_of_stage(chunk * pipeline_ + (up ? pipeline_ - 1 - rank : rank));
+  }
+  return sum;
+}
+
+/// Of the fullest rank without a head.
+double LayoutModel::most_inner_layers() const noexcept {
+  const bool head_on_first = by_stages_ && goes_both_ways();
+  return head_on_first ? inner_layers_ : std::max(first_layers_, inner_layers_);
 }
 
 /// What the slowest stage waits for, once per step: `rest` is what one micro-batch takes on all

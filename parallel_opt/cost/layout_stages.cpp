@@ -20,9 +20,15 @@ LayoutStage LayoutModel::passes_of_blocks(double& computing_share) const noexcep
       return hides_experts() ? p_.gather_overlap * time.expert : collectives(time);
     };
     const double ahead_exposed = exposed(ahead), back_exposed = exposed(back);
+    // Kernels of two passes that run as one are launched one after the other all the same.
+    const auto computing = [&](BlockTime time, double outside) {
+      if (!hides_experts()) return time.whole() - outside;
+      time.expert -= outside;
+      return time.whole();
+    };
     all.layers += n;
-    all.forward_s += n * (ahead.whole() - ahead_exposed);
-    all.backward_s += n * (back.whole() - back_exposed);
+    all.forward_s += n * computing(ahead, ahead_exposed);
+    all.backward_s += n * computing(back, back_exposed);
     all.forward_exposed_s += n * ahead_exposed;
     all.backward_exposed_s += n * back_exposed;
     all.recompute_s += n * again(block, ahead);
@@ -37,23 +43,17 @@ LayoutStage LayoutModel::passes_of_blocks(double& computing_share) const noexcep
 
 LayoutStages LayoutModel::stages() const {
   LayoutStages out;
-  const int count = std::max(1, l_.pipeline) * std::max(1, l_.virtual_stages);
+  const auto count = int(count_of_stages());
   const LayoutStage all = passes_of_blocks(out.computing_share);
   const Kept kept = kept_of_blocks();
   const double head_products = outer_products() + operators(facts_.outside);
   const double loss = loss_s();
   const double logits = logits_of_rank() * stack_.logits_bytes * p_.logits;
-  double left = layers_;
   const double stages_of_rank = two_copies() ? 2 : count / pipeline_;
   for (int i = 0; i < count; ++i) {
     const bool is_first = i == 0, is_last = i == count - 1;
-    // Whole blocks; where the head is balanced, the last stage takes what the others leave.
-    const double usual = is_first ? first_layers_ : inner_layers_;
-    const double equal = std::ceil((left + head_layers_) / (count - i) - 1e-9);
-    const double ranks_layers =
-        is_last ? left : std::min(left, l_.virtual_stages > 1 ? equal : usual);
+    const double ranks_layers = layers_of_stage(i);
     const double share = all.layers > 0 ? ranks_layers / all.layers : 0;
-    left -= ranks_layers;
     LayoutStage stage;
     stage.layers = ranks_layers;
     stage.forward_s = share * all.forward_s + (is_last ? head_products + loss / 2 : 0);

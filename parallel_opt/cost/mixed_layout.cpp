@@ -97,6 +97,7 @@ class MixedPipeline {
   void read_stages();
   void read_ranks();
   double one_f_one_b_s(double send_s) const;
+  std::vector<StagePass> passes() const;
   double bubble_s(std::size_t slow, double send_s) const;
   double send_s() const;
   /// Of one micro-batch on a stage.
@@ -208,6 +209,21 @@ double MixedPipeline::one_f_one_b_s(double send_s) const {
   return longest;
 }
 
+std::vector<StagePass> MixedPipeline::passes() const {
+  std::vector<StagePass> all;
+  for (std::size_t i = 0; i < of_stage_.size(); ++i) {
+    const LayoutStage& own = of_stage_[i]->stages.stages[i];
+    const double weights = std::min(own.weights_s, own.backward_s);
+    all.push_back({.forward_s = own.forward_s,
+                   .input_s = own.backward_s - weights + own.recompute_s,
+                   .weights_s = weights,
+                   .forward_wires_s = own.forward_exposed_s,
+                   .backward_wires_s = own.backward_exposed_s,
+                   .layers = own.layers});
+  }
+  return all;
+}
+
 /// What the slowest rank waits for.
 double MixedPipeline::bubble_s(std::size_t slow, double send_s) const {
   const double m = std::max(1.0, l_.micro_batches);
@@ -217,6 +233,9 @@ double MixedPipeline::bubble_s(std::size_t slow, double send_s) const {
   LayoutModel::StageTimes rest;
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
     if (r != slow) rest = rest + ranks_[r].times;
+  }
+  if (base_.waits_by_table() && base_.has_table()) {
+    return base_.table_s(passes(), send_s) - m * (ranks_[slow].times.sum() + send_s);
   }
   return model(*ranks_[slow].kind).bubble_s(rest, send_s);
 }
@@ -232,12 +251,16 @@ LayoutCost MixedPipeline::bill(std::size_t slow) const {
 
 void MixedPipeline::add_memory(MixedCost& out) const {
   double fullest = -1, fullest_host = -1, host_bytes = 0;
+  const bool by_table = base_.holds_by_table() && base_.has_table();
+  const std::vector<StagePass> layers = passes();
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
     const Rank& rank = ranks_[r];
     const LayoutModel own = model(*rank.kind);
     // A rank of DualPipe has a stage of either copy; each holds its part of what is in flight.
-    const LayoutCost held = own.held(rank.own, rank.layers * base_.in_flight_at(double(r)),
-                                     rank.of_head > 0, own.kept_of_blocks());
+    const HeldLayers blocks =
+        by_table ? base_.table_held(int(r), layers)
+                 : own.held_everywhere(rank.layers * base_.in_flight_at(double(r)));
+    const LayoutCost held = own.held(rank.own, blocks, rank.of_head > 0, own.kept_of_blocks());
     if (r == 0) {
       out.cost.first_stage_bytes = held.memory_bytes();
       out.cost.first_stage_unused = held.unused_bytes;
