@@ -5,12 +5,13 @@
 
 #include "parallel_opt/cost/block_time.h"
 #include "parallel_opt/cost/layout_cost.h"
+#include "parallel_opt/cost/layout_parts.h"
 #include "parallel_opt/cost/schedule_time.h"
 
 /// What the files that make layout_cost() share.
 namespace parallel_opt {
 
-class LayoutModel {
+class LayoutModel : private LayoutParts {
  public:
   LayoutModel(const TransformerFacts& facts, const Accelerator& device, const SoftwareStack& stack,
               const ParallelLayout& layout, const LayoutParameters& p,
@@ -24,13 +25,6 @@ class LayoutModel {
 
  private:
   friend class MixedPipeline;  // puts several together
-  struct StageParameters {
-    double dense = 0, expert = 0;  ///< of one rank, before sharding
-    double sum() const { return dense + expert; }
-    StageParameters operator+(const StageParameters& o) const {
-      return {dense + o.dense, expert + o.expert};
-    }
-  };
   void place_as(const LayoutModel& other) noexcept;
   void add_ways(LayoutStages& out) const noexcept;
   double element_bytes() const noexcept { return l_.element_bytes; }
@@ -78,32 +72,9 @@ class LayoutModel {
     return block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1);
   }
   double stays(const BlockFacts& block, double saved, double fused) const noexcept;
-  /// Of stages, one micro-batch.
-  struct StageTimes {
-    double forward_s = 0;
-    double backward_s = 0;  ///< with what is computed again
-    double weights_s = 0;   ///< part of the backward: gradients of weights
-    double sum() const { return forward_s + backward_s; }
-    StageTimes operator+(const StageTimes& o) const {
-      return {forward_s + o.forward_s, backward_s + o.backward_s, weights_s + o.weights_s};
-    }
-  };
-  /// All blocks, and what stands outside of them both ways, one micro-batch.
-  struct Passes {
-    double forward_s = 0, backward_s = 0, again_s = 0, weights_s = 0, head_s = 0;
-    LayoutCost by_kind;       ///< the first two, of one micro-batch
-    double host_waits_s = 0;  ///< of the first three
-  };
   Passes passes() const noexcept;
   double computing_s(const Passes& all) const noexcept;
   LayoutStage passes_of_blocks(double& computing_share) const noexcept;
-  /// Of the rank that sets the pace.
-  struct Pace {
-    double layers = 0;
-    double of_head = 0;  ///< of the micro-batches, those whose head it computes
-    double send_s = 0;
-    double bubble_s = 0;  ///< below 0: of traffic, what two passes that run as one hide
-  };
   LayoutCost bill(const Passes& all, const Pace& pace) const noexcept;
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;
   double chunks() const noexcept;
@@ -158,10 +129,6 @@ class LayoutModel {
   double context_s(const BlockFacts& block, double attention_s) const noexcept;
   RankGroup group(double ranks, double stride) const noexcept;
   double ring_latency_s(const RankGroup& ranks) const noexcept;
-  struct Exchange {
-    double gather_s = 0;  ///< of the weights of one stage, once
-    double reduce_s = 0;  ///< of their gradients
-  };
   Exchange exchange(const StageParameters& own) const noexcept;
   double exposed_at_ends(double moved, double share, double pass_s) const noexcept;
   double first_gather_s(double gather_s, double forward_s) const noexcept;
@@ -222,12 +189,6 @@ class LayoutModel {
     return stack_.bucket_bytes > 0 && l_.shard == 0 && replicas_ > 1;
   }
   void add_data(LayoutCost& cost, double body_s) const noexcept;
-  struct Kept {
-    double of_all = 0;           ///< bytes, one micro-batch, all blocks
-    double again = 0;            ///< of one block that is computed again
-    double largest_weights = 0;  ///< elements that are gathered at once
-    double next_weights = 0;     ///< and of the block that is gathered beside it
-  };
   Kept kept_of_blocks() const noexcept;
   double gathered_at_once(const BlockFacts& block) const noexcept;
   double working_beside(double logits, const Kept& kept) const noexcept;

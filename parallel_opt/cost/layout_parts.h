@@ -1,0 +1,51 @@
+#pragma once
+
+#include "parallel_opt/cost/layout_cost.h"
+
+namespace parallel_opt {
+
+/// What LayoutModel puts a step together from.
+struct LayoutParts {
+  struct StageParameters {
+    double dense = 0, expert = 0;  ///< of one rank, before sharding
+    double sum() const { return dense + expert; }
+    StageParameters operator+(const StageParameters& o) const {
+      return {dense + o.dense, expert + o.expert};
+    }
+  };
+  /// Of stages, one micro-batch.
+  struct StageTimes {
+    double forward_s = 0;
+    double backward_s = 0;  ///< with what is computed again
+    double weights_s = 0;   ///< part of the backward: gradients of weights
+    double sum() const { return forward_s + backward_s; }
+    StageTimes operator+(const StageTimes& o) const {
+      return {forward_s + o.forward_s, backward_s + o.backward_s, weights_s + o.weights_s};
+    }
+  };
+  /// All blocks, and what stands outside of them both ways, one micro-batch.
+  struct Passes {
+    double forward_s = 0, backward_s = 0, again_s = 0, weights_s = 0, head_s = 0;
+    LayoutCost by_kind;       ///< the first two, of one micro-batch
+    double host_waits_s = 0;  ///< of the first three
+  };
+  /// Of the rank that sets the pace.
+  struct Pace {
+    double layers = 0;
+    double of_head = 0;  ///< of the micro-batches, those whose head it computes
+    double send_s = 0;
+    double bubble_s = 0;  ///< below 0: of traffic, what two passes that run as one hide
+  };
+  struct Kept {
+    double of_all = 0;           ///< bytes, one micro-batch, all blocks
+    double again = 0;            ///< of one block that is computed again
+    double largest_weights = 0;  ///< elements that are gathered at once
+    double next_weights = 0;     ///< and of the block that is gathered beside it
+  };
+  struct Exchange {
+    double gather_s = 0;  ///< of the weights of one stage, once
+    double reduce_s = 0;  ///< of their gradients
+  };
+};
+
+}  // namespace parallel_opt
