@@ -40,6 +40,9 @@ constexpr double kLaunchSeconds = 4e-6;
 /// H200 of 700 W was measured at 77 W without and 117 W with a program on it.
 constexpr double kCpuIdleShare = 0.3, kGpuIdleShare = 0.15;
 constexpr double kAssumedSpread = 0.5;
+/// Design power of a core of a processor that is not known: the median of those that are, which
+/// have 2 to 16 W. Hypervisors hide what a processor is called.
+constexpr double kCoreWatts = 6.25, kCoreWattsSpread = 0.6;
 constexpr double kDatabaseSpread = 0.3;
 /// List prices differ among regions and terms.
 constexpr double kPriceSpread = 0.4;
@@ -402,11 +405,12 @@ void fill_cpu_rates(Device& device, const CpuGuess& guess) {
     std::ranges::move(one, std::back_inserter(device.rates.edit()));
   }
   device.launch_s = within(kLaunchSeconds, kAssumedSpread, Quality::assumed);
-  if (cpu != nullptr && record->max_w) {
-    const double max_w = record->max_w->value / cpu->cores * double(std::max(1, guess.cores));
-    device.power = {assumed_idle(DeviceKind::cpu, max_w),
-                    within(max_w, kDatabaseSpread, Quality::database)};
-  }
+  const bool told = cpu != nullptr && record->max_w;
+  const double core_w = told ? record->max_w->value / cpu->cores : kCoreWatts;
+  const double max_w = core_w * double(std::max(1, guess.cores));
+  device.power = {assumed_idle(DeviceKind::cpu, max_w),
+                  told ? within(max_w, kDatabaseSpread, Quality::database)
+                       : within(max_w, kCoreWattsSpread, Quality::assumed)};
 }
 
 Uncertain assumed_idle(DeviceKind kind, double max_w) {

@@ -20,7 +20,7 @@ double steady_seconds() {
 std::optional<Uncertain> idle_watts(const Cluster& cluster) {
   std::optional<Uncertain> sum;
   for (const Device& device : cluster.devices) {
-    if (!device.power) return std::nullopt;
+    if (!has_known_power(device)) return std::nullopt;
     sum = sum ? *sum + device.power->idle_w : device.power->idle_w;
   }
   return sum;

@@ -4,6 +4,7 @@
 
 #include "parallel_opt/hardware/cgroup.h"
 #include "parallel_opt/hardware/energy_parts.h"
+#include "parallel_opt/hardware/energy_sources.h"
 
 namespace parallel_opt::energy_parts {
 namespace {
@@ -27,7 +28,7 @@ class CpuModelSource final : public EnergySource {
     const Ticks now = read();
     const double window_s = now_s - start_s_;
     for (const Device& device : devices_) {
-      if (!device.power) {
+      if (!has_known_power(device)) {
         reading.devices.push_back(
             {device.name, "cpu time model", std::nullopt, Quality::unavailable});
         reading.notes.push_back("energy: the power of " + device.name + " is not known");

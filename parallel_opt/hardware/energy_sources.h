@@ -16,4 +16,12 @@ std::vector<std::unique_ptr<EnergySource>> make_energy_sources(const FileSystem&
                                                                const EnergyOptions& options,
                                                                std::vector<std::string>& notes);
 
+/// Whether its watts say something of this processor: what is assumed for one that nobody knows is
+/// good for a plan's comparisons, and for no reading.
+inline bool has_known_power(const Device& device) {
+  const bool guessed = device.kind == DeviceKind::cpu && device.power &&
+                       device.power->max_w.quality == Quality::assumed;
+  return device.power && !guessed;
+}
+
 }  // namespace parallel_opt
