@@ -31,7 +31,8 @@ void LayoutModel::place_blocks(double head) noexcept {
     last_layers_ = two_copies() ? layers_of_stage(pipeline_ - 1) : layers_of_rank(pipeline_ - 1);
     if (folds()) last_layers_ = first_layers_;
     inner_layers_ = 0;
-    for (double rank = 1; rank < pipeline_ - (folds() ? 0 : 1); ++rank) {
+    const int last = int(pipeline_) - (folds() ? 0 : 1);
+    for (int rank = 1; rank < last; ++rank) {
       inner_layers_ = std::max(inner_layers_, layers_of_rank(rank));
     }
     return;
@@ -86,7 +87,8 @@ double LayoutModel::layers_of_rank(double rank) const noexcept {
     return (layers_of_stage(rank) + layers_of_stage(pipeline_ - 1 - rank)) / 2;
   }
   double sum = 0;
-  for (double chunk = 0; chunk < chunks(); ++chunk) {
+  const int count = int(chunks());
+  for (int chunk = 0; chunk < count; ++chunk) {
     const bool up = folds() && chunk > 0;
     sum += layers_of_stage(chunk * pipeline_ + (up ? pipeline_ - 1 - rank : rank));
   }

@@ -20,8 +20,9 @@ double steady_seconds() {
 std::optional<Uncertain> idle_watts(const Cluster& cluster) {
   std::optional<Uncertain> sum;
   for (const Device& device : cluster.devices) {
-    if (!has_known_power(device)) return std::nullopt;
-    sum = sum ? *sum + device.power->idle_w : device.power->idle_w;
+    const std::optional<Power> power = known_power(device);
+    if (!power) return std::nullopt;
+    sum = sum ? *sum + power->idle_w : power->idle_w;
   }
   return sum;
 }

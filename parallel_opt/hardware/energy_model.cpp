@@ -28,15 +28,16 @@ class CpuModelSource final : public EnergySource {
     const Ticks now = read();
     const double window_s = now_s - start_s_;
     for (const Device& device : devices_) {
-      if (!has_known_power(device)) {
+      const std::optional<Power> power = known_power(device);
+      if (!power) {
         reading.devices.push_back(
             {device.name, "cpu time model", std::nullopt, Quality::unavailable});
         reading.notes.push_back("energy: the power of " + device.name + " is not known");
         continue;
       }
       const std::optional<double> busy = utilisation(device, now, window_s);
-      const double idle_w = device.power->idle_w.value;
-      const double range_w = device.power->max_w.value - idle_w;
+      const double idle_w = power->idle_w.value;
+      const double range_w = power->max_w.value - idle_w;
       Uncertain joules = within((idle_w + range_w * busy.value_or(0.5)) * window_s, kModelSpread,
                                 Quality::modelled);
       if (!busy) {  // shorter than the kernel's clock tick: anything from idle to full

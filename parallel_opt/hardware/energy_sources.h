@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,12 +17,13 @@ std::vector<std::unique_ptr<EnergySource>> make_energy_sources(const FileSystem&
                                                                const EnergyOptions& options,
                                                                std::vector<std::string>& notes);
 
-/// Whether its watts say something of this processor: what is assumed for one that nobody knows is
+/// Its watts, where they say something of it: what is assumed for a processor that nobody knows is
 /// good for a plan's comparisons, and for no reading.
-inline bool has_known_power(const Device& device) {
-  const bool guessed = device.kind == DeviceKind::cpu && device.power &&
-                       device.power->max_w.quality == Quality::assumed;
-  return device.power && !guessed;
+inline std::optional<Power> known_power(const Device& device) {
+  if (!device.power) return std::nullopt;
+  const bool guessed =
+      device.kind == DeviceKind::cpu && device.power->max_w.quality == Quality::assumed;
+  return guessed ? std::nullopt : device.power;
 }
 
 }  // namespace parallel_opt

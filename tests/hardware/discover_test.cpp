@@ -125,6 +125,19 @@ MemoryFileSystem cut_sockets() {
   return files;
 }
 
+TEST(CpuRates, AProcessorThatNobodyNamesHasAssumedWatts) {
+  CpuGuess guess;
+  guess.cores = 8;
+  guess.hz = 2e9;
+  Device device;
+  device.kind = DeviceKind::cpu;
+  fill_cpu_rates(device, guess);
+  ASSERT_TRUE(device.power);
+  EXPECT_DOUBLE_EQ(device.power->max_w.value, 8 * 6.25);  // median of the database's processors
+  EXPECT_EQ(device.power->max_w.quality, Quality::assumed);
+  EXPECT_LT(device.power->idle_w.value, device.power->max_w.value);
+}
+
 TEST(Discover, NodesOfASocketShareItsChannelsAndDistancesTellTheWays) {
   const Cluster cluster = discover(cut_sockets());
   EXPECT_EQ(check(cluster), std::vector<Fault>{});
