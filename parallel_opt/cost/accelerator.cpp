@@ -212,13 +212,19 @@ void set_network(const DeviceRecord& record, const Surroundings& around, Acceler
   }
 }
 
+}  // namespace
+
 std::optional<double> stated_memory(const std::string& text) {
-  static const std::regex memory(R"(([0-9]+)\s*(GB|GiB|G)\b)", std::regex::icase);
+  // "A10G" is a name.
+  static const std::regex memory(R"((?:^|[^A-Za-z0-9.])([0-9]+)\s*(GB|GiB|G)\b)",
+                                 std::regex::icase);
   std::smatch match;
   if (!std::regex_search(text, match, memory)) return std::nullopt;
   const auto gigabytes = stated_number(match[1]);
   return gigabytes ? std::optional(*gigabytes * double(1LL << 30)) : std::nullopt;
 }
+
+namespace {
 
 bool same_memory(double bytes, const DeviceRecord& record) {
   return record.memory_bytes && std::abs(bytes / record.memory_bytes->value - 1) <= 0.1;
@@ -237,9 +243,9 @@ void apply_limits(const std::string& text, DeviceRecord& record) {
   if (const auto terabytes = stated(rate)) record.memory_bytes_per_s.value = *terabytes * 1e12;
   if (const auto bytes = stated_memory(text); bytes && record.memory_bytes) {
     // "MI250X (64 GB per GCD)" says what one of its dies has.
-    if (!same_memory(*bytes * dies_of(record), record)) {
-      if (!same_memory(*bytes, record)) record.memory_bytes->value = *bytes;
-    }
+    const bool known = same_memory(*bytes * dies_of(record), record) || same_memory(*bytes, record);
+    const bool of_machine = *bytes > kMostMemory * record.memory_bytes->value;
+    if (!known && !of_machine) record.memory_bytes->value = *bytes;
   }
   if (const auto limit = stated(watts); limit && record.max_w) record.max_w->value = *limit;
 }
@@ -506,6 +512,9 @@ std::string full_name(const std::string& text) {
        {R"(\bTPU ?([0-9])x\b)", "TPU v$1"},
        {R"(^\s*(?:NVIDIA )?DGX-?1V?\b)", "V100"},
        {R"(^\s*(?:NVIDIA )?DGX-?2\b)", "V100-32GB"},
+       // By the memory of all devices; by that of the host.
+       {R"(^\s*(?:NVIDIA )?DGX[- ]A100[- (]*640 ?GB\)?)", "A100-SXM-80GB"},
+       {R"(\bGH200[- (]*480 ?GB\)?)", "GH200-96GB"},
        // "A100-80" has 80 GB; "H100 96 GPUs" are as many.
        {R"(\b([AHV][0-9]00(?:[- ]SXM[0-9]?)?)[- ](16|32|40|64|80|94|96|141)\b(?!\s*(?:G|x|W|GPUs?|devices|cards|nodes|chips)))",
         "$1-$2GB"}});

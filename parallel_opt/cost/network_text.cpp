@@ -272,13 +272,19 @@ constexpr auto kSystems = std::to_array<KnownNodes>({{"perlmutter", "4x Slingsho
                                                      {"summit", "2x EDR"}});
 /// The clouds' own pages: AWS, Amazon EC2 instance types; Google, GPU network bandwidth; Azure, ND
 /// series.
-constexpr auto kMachines = std::to_array<KnownNodes>({{"p4de?(\\.24xlarge)?", "4x100 Gb/s"},
-                                                      {"p3dn(\\.24xlarge)?", "1x100 Gb/s"},
-                                                      {"p5(en?)?\\.48xlarge", "8x400 Gb/s"},
-                                                      {"a3-?highgpu(-8g)?", "800 Gb/s per node"},
-                                                      {"a3-?megagpu(-8g)?", "1600 Gb/s per node"},
-                                                      {"nd96am?sr(_a100)?_v4", "8x200 Gb/s"},
-                                                      {"ndm? ?a100[ _]v4", "8x200 Gb/s"}});
+constexpr auto kMachines =
+    std::to_array<KnownNodes>({{"p4de?(\\.24xlarge)?", "4x100 Gb/s"},
+                               {"p3dn(\\.24xlarge)?", "1x100 Gb/s"},
+                               {"p3\\.16xlarge", "25 Gb/s per node"},
+                               {"g5\\.48xlarge", "100 Gb/s per node"},
+                               {"a2-?(high|ultra|mega)gpu(-[0-9]+g)?", "100 Gb/s per node"},
+                               {"bm\\.gpu4\\.8", "8x200 Gb/s"},
+                               {"nd96isr(_h100)?_v5", "8x400 Gb/s"},
+                               {"p5(en?)?\\.48xlarge", "8x400 Gb/s"},
+                               {"a3-?highgpu(-8g)?", "800 Gb/s per node"},
+                               {"a3-?megagpu(-8g)?", "1600 Gb/s per node"},
+                               {"nd96am?sr(_a100)?_v4", "8x200 Gb/s"},
+                               {"ndm? ?a100[ _]v4", "8x200 Gb/s"}});
 
 /// The network of the first of them that a text names.
 template <class Table>

@@ -260,12 +260,20 @@ LayoutCost cost_of(const RowCase& row, const LayoutParameters& parameters) {
   return layout_cost(*row.facts, row.device, row.stack, row.layout, parameters);
 }
 
-/// With so many of its blocks computed again.
+/// With such a share of its blocks computed again as a whole, the others by the stack's way.
 RowCase with_recomputed(const RowCase& row, double share) {
+  TransformerFacts facts = *row.facts;
+  const std::size_t kinds = facts.blocks.size();
+  for (std::size_t i = 0; i < kinds; ++i) {
+    BlockFacts whole = facts.blocks[i];
+    whole.repeats *= share;
+    whole.recompute = BlockRecompute{.rule = RecomputeRule::full};
+    facts.blocks[i].repeats -= whole.repeats;
+    facts.blocks.push_back(std::move(whole));
+  }
+  std::erase_if(facts.blocks, [](const BlockFacts& block) { return block.repeats <= 0; });
   RowCase out = row;
-  out.layout.recompute = RecomputeRule::full;
-  out.recompute = RecomputeWords{.rule = RecomputeRule::full, .share = share};
-  recompute_some_layers(out);
+  out.facts = std::make_shared<TransformerFacts>(std::move(facts));
   return out;
 }
 
@@ -307,15 +315,13 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   const LayoutCost cost = cost_of(row, parameters);
   RowPrediction answer = predict_run(row, cost, capacity, parameters);
   if (!row.may_recompute || cost.memory_bytes() <= capacity) return answer;
+  // One run from here on, whatever it takes: less memory is never faster.
   const RowCase some = with_least_recomputed(row, cost, capacity, parameters);
-  RowPrediction again = predict_run(some, cost_of(some, parameters), capacity, parameters);
-  if (!again.fits) {
-    answer.needed_bytes = again.needed_bytes;
-    return answer;
-  }
-  again.notes.emplace_back(
-      "blocks are computed again, as few as it takes to fit, as recompute is blank");
-  return again;
+  answer = predict_run(some, cost_of(some, parameters), capacity, parameters);
+  answer.notes.emplace_back(
+      answer.fits ? "blocks are computed again, as few as it takes to fit, as recompute is blank"
+                  : "all blocks are computed again, as recompute is blank, and it does not fit");
+  return answer;
 }
 
 RowAnswer predict(const TrainingRow& row) {

@@ -180,5 +180,23 @@ TEST(RowDevice, TheLinksOfTpusJoinThePod) {
   EXPECT_EQ(case_of(row).device.network_bytes_per_s, 4 * 25e9 / 8);
 }
 
+TEST(RowDevice, MemoryOfHostsAndMachinesIsNoDevices) {
+  TrainingRow row = testing::blocks_of("PyTorch", 8, 1024);
+  const auto memory = [&](const char* gpu) {
+    row.gpu = gpu;
+    return testing::case_of(row).device.memory_bytes;
+  };
+  const double gib = double(1LL << 30);
+  EXPECT_NEAR(memory("A10G"), 24 * gib, 1.5 * gib);  // a name, not ten gigabytes
+  EXPECT_NEAR(memory("NVIDIA GH200 480GB"), 96 * gib, 8 * gib);
+  EXPECT_NEAR(memory("DGX A100 640GB"), 80 * gib, 8 * gib);
+  EXPECT_NEAR(memory("GH200 624GB"), 144 * gib, 12 * gib);
+  const auto notes = testing::case_of(row).notes;
+  EXPECT_TRUE(std::ranges::any_of(notes, [](const std::string& note) {
+    return note.starts_with("gpu 'GH200 624GB' is taken as GH200");
+  }));
+  EXPECT_NEAR(memory("RTX 4090 48GB"), 48 * gib, gib);  // sold with twice its memory
+}
+
 }  // namespace
 }  // namespace parallel_opt

@@ -116,11 +116,30 @@ TEST(RowRecompute, ABlankCellMeansAsMuchAsItTakes) {
   EXPECT_GT(some.needed_bytes, 0.9 * some.capacity_bytes);  // one block fewer would not fit
   EXPECT_LT(some.peak_memory_bytes.value, none.peak_memory_bytes.value);
   EXPECT_THAT(some.notes, Contains(HasSubstr("as few as it takes to fit")));
-  // Not even with all of them: the row as it stands, and what it would need at least.
+  // Not even with all of them: what it would take at least, and as long.
   const RowPrediction never = prediction("", 64);
   EXPECT_FALSE(never.fits);
   EXPECT_EQ(never.needed_bytes, prediction("full", 64).needed_bytes);
-  EXPECT_EQ(never.step_time_s.value, prediction("none", 64).step_time_s.value);
+  EXPECT_EQ(never.step_time_s.value, prediction("full", 64).step_time_s.value);
+}
+
+TEST(RowRecompute, LessMemoryIsNeverFaster) {
+  for (const char* framework : {"Megatron-Core", "torchtitan", "NeMo"}) {
+    TrainingRow row = testing::blocks_of(framework, 48, 6144);
+    row.seq_len = 2048;
+    row.tp = row.gpus = 8;
+    row.pp = row.dp = 1;
+    row.micro_batch = 4;
+    row.global_batch = 64;
+    double before = 1e30;
+    for (int gigabytes = 40; gigabytes <= 80; gigabytes += 2) {
+      row.gpu = "H100-" + std::to_string(gigabytes) + "GB";
+      const RowPrediction found = predict(testing::case_of(row), layout_parameters());
+      EXPECT_LE(found.step_time_s.value, before * (1 + 1e-9)) << framework << gigabytes;
+      if (found.fits) EXPECT_LE(found.needed_bytes, found.capacity_bytes);
+      before = found.step_time_s.value;
+    }
+  }
 }
 
 }  // namespace
