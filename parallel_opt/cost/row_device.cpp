@@ -60,8 +60,8 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
     notes.push_back("gpu '" + row.gpu + "': a clock counts for nothing");
   }
   auto record = device_by_text(row.gpu, row.gpu_family);
-  const double known = record && record->memory_bytes ? record->memory_bytes->value : 0;
-  if (known > 0 && stated_memory(row.gpu).value_or(0) > kMostMemory * known) {
+  if (record && record->memory_bytes &&
+      stated_memory(row.gpu).value_or(0) > kMostMemory * record->memory_bytes->value) {
     notes.push_back("gpu '" + row.gpu + "' is taken as " + record->name +
                     ", the memory it states as its host's or that of all devices of a machine");
   }
