@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/layout_cost.h"
 #include "parallel_opt/importers/model.h"
@@ -46,15 +48,16 @@ TEST_F(LayoutSchedules, BubblesAreTheTextbooks) {
     EXPECT_NEAR(plain.bubble_s, rest * (f + b), 1e-9);
     EXPECT_NEAR(bubble(ScheduleKind::gpipe), rest * (f + b), 1e-9);
     EXPECT_NEAR(bubble(ScheduleKind::zb_h1), rest * (f + b - 2 * w), 1e-9);
-    // Of equal F, I and W; where those differ, the order that they are in leaves more gaps.
-    for (const ScheduleKind kind : {ScheduleKind::zb_h2, ScheduleKind::zb_v}) {
-      EXPECT_GE(bubble(kind), rest * (f + b - 3 * w) - 1e-9) << int(kind);
-      EXPECT_LT(bubble(kind), rest * (f + b)) << int(kind);
-    }
-    const double both = (stages / 2.0 - 1) * (f + 2 * b - 3 * w);
-    for (const ScheduleKind kind : {ScheduleKind::dualpipe, ScheduleKind::dualpipe_v}) {
-      EXPECT_NEAR(bubble(kind), both, 0.5 * both) << int(kind);
-    }
+    // Of all ranks from the first forward on [docs/simulate.md].
+    const double i = b - w;
+    EXPECT_NEAR(bubble(ScheduleKind::zb_h2), rest * std::max(f, f + i - 2 * std::min(f, w)), 1e-9);
+    EXPECT_GE(bubble(ScheduleKind::zb_v), rest * (f + b - 3 * w) - 1e-9);
+    EXPECT_LE(bubble(ScheduleKind::zb_v), bubble(ScheduleKind::zb_h2) + 1e-9);
+    const auto pairs = [&](double k) {
+      return k * (f + i + std::max(f, i) - std::min(i, w)) - std::min(f, k * std::max(0.0, i - f));
+    };
+    EXPECT_NEAR(bubble(ScheduleKind::dualpipe), pairs(stages / 2.0 - 1), 1e-9);
+    EXPECT_NEAR(bubble(ScheduleKind::dualpipe_v), pairs(rest) / 2, 1e-9);
   }
 }
 
@@ -74,11 +77,14 @@ TEST_F(LayoutSchedules, FewMicroBatchesStillPassAllStages) {
   for (const ScheduleKind kind : {ScheduleKind::zb_h1, ScheduleKind::zb_h2, ScheduleKind::zb_v}) {
     // The last stage's own pass for weights ends the step.
     EXPECT_NEAR(cost(kind, 4, 1).bubble_s, (f + b - w) * 3 / 4, 1e-9) << int(kind);
-    const double fills = kind == ScheduleKind::zb_v ? 3 : 2;
-    const double most = (f + b - w) * 3 / 4, least = (f + b - fills * w) * 3 / 4;
-    EXPECT_GE(cost(kind, 4, 4).bubble_s, least - 1e-9) << int(kind);
-    EXPECT_LE(cost(kind, 4, 4).bubble_s, most) << int(kind);
   }
+  // As many as there are ranks: ZB-H1 has its usual bubble, a V that of half stages both ways.
+  const double i = b - w, usual = std::max(f, f + i - std::min(f, w)) * 3 / 4;
+  EXPECT_NEAR(cost(ScheduleKind::zb_h1, 4, 4).bubble_s, usual, 1e-9);
+  EXPECT_NEAR(cost(ScheduleKind::zb_v, 4, 4).bubble_s, std::max(i, (f + i) / 2) * 3 / 4, 1e-9);
+  // ZB-H2 has nothing to fill the gaps of its longer beginning with.
+  EXPECT_GE(cost(ScheduleKind::zb_h2, 4, 4).bubble_s, usual - 1e-9);
+  EXPECT_LE(cost(ScheduleKind::zb_h2, 4, 4).bubble_s, (f + i) * 3 / 4 + 1e-9);
 }
 
 TEST_F(LayoutSchedules, InterleavedStagesHoldNoMoreThanThereIs) {
@@ -108,10 +114,11 @@ TEST_F(LayoutSchedules, MoreTokensAreNeverFasterWhereTheHostIsWaitedFor) {
     l.schedule = kind;
     return layout_cost(facts, device, stack, l, p).time_s();
   };
-  for (const ScheduleKind kind : {ScheduleKind::zb_h1, ScheduleKind::zb_h2, ScheduleKind::zb_v}) {
-    // A fixed order may fit one share of the weights' part a little better than another.
-    EXPECT_GE(seconds(kind, 2), 0.995 * seconds(kind, 1)) << int(kind);
+  for (const ScheduleKind kind : {ScheduleKind::zb_h1, ScheduleKind::zb_h2}) {
+    EXPECT_GE(seconds(kind, 2), seconds(kind, 1)) << int(kind);
   }
+  // A V's fixed order may fit one share of the weights' part a little better than another.
+  EXPECT_GE(seconds(ScheduleKind::zb_v, 2), 0.998 * seconds(ScheduleKind::zb_v, 1));
 }
 
 TEST_F(LayoutSchedules, HoldAsMuchAsTheirPapersSay) {
