@@ -99,15 +99,17 @@ class LayoutModel : private LayoutParts {
   }
   /// Each rank has a stage near either end of the model.
   bool goes_both_ways() const noexcept { return folds() || two_copies(); }
+  /// Along the model only, and gradients of weights fill gaps.
+  bool delays_weights() const noexcept {
+    return l_.schedule == ScheduleKind::zb_h1 || l_.schedule == ScheduleKind::zb_h2;
+  }
   /// Whose waits the schedule's table tells: weights' gradients fill them, or stages differ.
   bool waits_by_table() const noexcept {
-    const bool delays = l_.schedule == ScheduleKind::zb_h1 || l_.schedule == ScheduleKind::zb_h2;
-    return goes_both_ways() || delays || (by_stages_ && chunks() > 1);
+    return goes_both_ways() || delays_weights() || (by_stages_ && chunks() > 1);
   }
   /// What waits for W, or goes to the host and comes back for it, differs from rank to rank.
   bool holds_by_table() const noexcept {
-    const bool delays = l_.schedule == ScheduleKind::zb_h1 || l_.schedule == ScheduleKind::zb_h2;
-    return goes_both_ways() || (delays && l_.offload.activations > 0);
+    return goes_both_ways() || (delays_weights() && l_.offload.activations > 0);
   }
   /// DualPipe runs the transfers of one micro-batch beside the compute of another.
   bool hides_experts() const noexcept {

@@ -262,18 +262,9 @@ LayoutCost cost_of(const RowCase& row, const LayoutParameters& parameters) {
 
 /// With such a share of its blocks computed again as a whole, the others by the stack's way.
 RowCase with_recomputed(const RowCase& row, double share) {
-  TransformerFacts facts = *row.facts;
-  const std::size_t kinds = facts.blocks.size();
-  for (std::size_t i = 0; i < kinds; ++i) {
-    BlockFacts whole = facts.blocks[i];
-    whole.repeats *= share;
-    whole.recompute = BlockRecompute{.rule = RecomputeRule::full};
-    facts.blocks[i].repeats -= whole.repeats;
-    facts.blocks.push_back(std::move(whole));
-  }
-  std::erase_if(facts.blocks, [](const BlockFacts& block) { return block.repeats <= 0; });
+  const BlockRecompute whole{.rule = RecomputeRule::full};
   RowCase out = row;
-  out.facts = std::make_shared<TransformerFacts>(std::move(facts));
+  out.facts = std::make_shared<TransformerFacts>(parted(*row.facts, share, whole, {}));
   return out;
 }
 

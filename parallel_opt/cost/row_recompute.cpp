@@ -31,6 +31,21 @@ PartOperators operators_of(const RecomputeParts& parts, const Graph& graph) {
   return found;
 }
 
+TransformerFacts parted(const TransformerFacts& facts, double share,
+                        const std::optional<BlockRecompute>& some,
+                        const std::optional<BlockRecompute>& rest) {
+  TransformerFacts out = facts;
+  out.blocks.clear();
+  const auto add = [&](BlockFacts block, double part, const std::optional<BlockRecompute>& rule) {
+    block.repeats *= part;
+    if (rule) block.recompute = rule;
+    if (block.repeats > 0) out.blocks.push_back(std::move(block));
+  };
+  for (const BlockFacts& block : facts.blocks) add(block, share, some);
+  for (const BlockFacts& block : facts.blocks) add(block, 1 - share, rest);
+  return out;
+}
+
 void recompute_some_layers(RowCase& out) {
   if (!out.recompute) return;
   double share = out.recompute->share.value_or(1);
@@ -41,16 +56,8 @@ void recompute_some_layers(RowCase& out) {
   if (out.recompute->spared)
     share = std::max(0.0, 1 - *out.recompute->spared / out.facts->layers());
   if (share >= 1) return;
-  TransformerFacts facts = *out.facts;
-  const std::size_t kinds = facts.blocks.size();
-  for (std::size_t i = 0; i < kinds; ++i) {
-    BlockFacts rest = facts.blocks[i];
-    rest.repeats *= 1 - share;
-    rest.recompute = BlockRecompute{.rule = RecomputeRule::none};
-    facts.blocks[i].repeats *= share;
-    facts.blocks.push_back(std::move(rest));
-  }
-  out.facts = std::make_shared<TransformerFacts>(std::move(facts));
+  const BlockRecompute none{.rule = RecomputeRule::none};
+  out.facts = std::make_shared<TransformerFacts>(parted(*out.facts, share, {}, none));
 }
 
 }  // namespace parallel_opt

@@ -18,6 +18,12 @@ struct PartOperators {
 };
 PartOperators operators_of(const RecomputeParts& parts, const Graph& graph);
 
+/// A model of which a share of each kind of block is computed again as `some` says, the others as
+/// `rest` does; empty: as the layout's rule does.
+TransformerFacts parted(const TransformerFacts& facts, double share,
+                        const std::optional<BlockRecompute>& some,
+                        const std::optional<BlockRecompute>& rest);
+
 /// Where a row counts the layers that are computed again ("12 of 48 layers", "block, 5 layers"),
 /// its model becomes one with so many of each kind of block under the layout's rule and the others
 /// under none.
