@@ -245,7 +245,9 @@ def _recurrent(dtype: str, batch: int, length: int, width: int, backward: bool) 
     """An LSTM's layer; its gates are two products of each step's rows with 4 width^2 weights."""
 
     def make(device: torch.device) -> Call:
-        layer = torch.nn.LSTM(width, width, batch_first=True, device=device, dtype=DTYPES[dtype])
+        with torch.random.fork_rng(devices=[]):  # as in _random: the user's numbers must not move
+            kind = {"device": device, "dtype": DTYPES[dtype]}
+            layer = torch.nn.LSTM(width, width, batch_first=True, **kind)
         x = _random(device, dtype, batch, length, width).requires_grad_(backward)
         if not backward:
             return _forward(lambda: layer(x))

@@ -116,6 +116,13 @@ def test_probing_leaves_no_trace_in_torch() -> None:
     assert torch.get_num_threads() == threads
 
 
+def test_no_kernel_draws_from_the_users_random_numbers() -> None:
+    before = torch.get_rng_state()
+    for curve in plan_curves(CPU, 1, quick=True):
+        curve.points[0].make(CPU)()
+        assert torch.equal(torch.get_rng_state(), before), curve.label
+
+
 def test_memory_is_kept_only_while_calls_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[bool] = []
     make = lambda _: lambda: kept.append(allocator.is_kept())  # noqa: E731
