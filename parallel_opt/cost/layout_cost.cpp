@@ -300,6 +300,31 @@ double LayoutModel::computing_s(const Passes& all) const noexcept {
   return (std::max(1.0, l_.micro_batches) * passes + updates) / pipeline_;
 }
 
+/// What the rank that sets the pace waits for: `slow_s` is what one micro-batch takes on it.
+double LayoutModel::idle_s(const Passes& all, const Pace& pace, double slow_s) const {
+  const double m = std::max(1.0, l_.micro_batches);
+  const double layer = layers_ > 0 ? 1 / layers_ : 0;
+  const StageTimes head{all.head_s / 3, all.head_s * 2 / 3, outer_products()};
+  const auto blocks = [&](double count) {
+    const double share = count * layer;
+    return StageTimes{share * all.forward_s, share * (all.backward_s + all.again_s),
+                      share * all.weights_s};
+  };
+  if (waits_by_table() && has_table()) {
+    return table_s(stage_passes(), pace.send_s) - m * (slow_s + pace.send_s);
+  }
+  if (by_stages_ && l_.schedule == ScheduleKind::one_f_one_b) {
+    const auto pass_of = [&](int rank) {
+      const StageTimes own = blocks(layers_of_stage(rank));
+      return rank + 1 == int(pipeline_) ? own + head : own;
+    };
+    return one_f_one_b_s(int(pipeline_), m, pace.send_s, pass_of) - m * slow_s;
+  }
+  // One micro-batch passes through all other stages once.
+  const StageTimes rest = blocks(layers_ - pace.layers);
+  return bubble_s(pace.of_head > 0 ? rest : rest + head, pace.send_s);
+}
+
 /// The stage with the head sets the pace, or one without.
 LayoutCost LayoutModel::run() const noexcept {
   const Passes all = passes();
@@ -312,20 +337,7 @@ LayoutCost LayoutModel::run() const noexcept {
   const bool with_head = pipeline_ <= 1 || last >= inner * layer_s;
   Pace pace{.layers = with_head ? end_layers : inner, .of_head = with_head ? of_head : 0};
   pace.send_s = send_s();
-  // One micro-batch passes through all other stages once.
-  const double others = layers_ > 0 ? (layers_ - pace.layers) / layers_ : 0;
-  StageTimes rest{others * all.forward_s, others * (all.backward_s + all.again_s),
-                  others * all.weights_s};
-  if (!with_head) {
-    rest = rest + StageTimes{all.head_s / 3, all.head_s * 2 / 3, outer_products()};
-  }
-  if (waits_by_table() && has_table()) {
-    const double slow_s = pace.layers * layer_s + pace.of_head * all.head_s;
-    pace.bubble_s = table_s(stage_passes(), pace.send_s) -
-                    std::max(1.0, l_.micro_batches) * (slow_s + pace.send_s);
-  } else {
-    pace.bubble_s = bubble_s(rest, pace.send_s);
-  }
+  pace.bubble_s = idle_s(all, pace, pace.layers * layer_s + pace.of_head * all.head_s);
   LayoutCost cost = bill(all, pace);
   cost.busy_s = computing_s(all);
   add_memory(cost);

@@ -76,6 +76,7 @@ class LayoutModel : private LayoutParts {
   double computing_s(const Passes& all) const noexcept;
   LayoutStage passes_of_blocks(double& computing_share) const noexcept;
   LayoutCost bill(const Passes& all, const Pace& pace) const noexcept;
+  double idle_s(const Passes& all, const Pace& pace, double slow_s) const;
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;
   double chunks() const noexcept;
   std::size_t count_of_stages() const noexcept;
@@ -107,9 +108,11 @@ class LayoutModel : private LayoutParts {
   bool waits_by_table() const noexcept {
     return goes_both_ways() || delays_weights() || (by_stages_ && chunks() > 1);
   }
-  /// What waits for W, or goes to the host and comes back for it, differs from rank to rank.
+  /// What waits for W, or goes to the host and comes back for it, differs from rank to rank, and so
+  /// do uneven stages that lie on one.
   bool holds_by_table() const noexcept {
-    return goes_both_ways() || (delays_weights() && l_.offload.activations > 0);
+    return goes_both_ways() || (delays_weights() && l_.offload.activations > 0) ||
+           (by_stages_ && chunks() > 1);
   }
   /// DualPipe runs the transfers of one micro-batch beside the compute of another.
   bool hides_experts() const noexcept {

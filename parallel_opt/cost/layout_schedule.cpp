@@ -8,39 +8,30 @@ namespace parallel_opt {
 namespace {
 
 constexpr double kMostStages = 4096;  // that are counted one by one
+constexpr double kNearlyWhole = 1e-9;
 
 }  // namespace
 
-/// Blocks come whole. `head`: the head's work in blocks. Models whose depth is two (or one) short
-/// of equal stages are built so that the embedding and the head stand for a block each: Llama 3
-/// has 126 blocks on 16 stages, BLOOM 70 on 12.
+/// `head`: the head's work in blocks.
 void LayoutModel::place_blocks(double head) noexcept {
   first_layers_ = inner_layers_ = last_layers_ = layers_;
   if (pipeline_ <= 1) return;
-  const auto equal = [&](double extra) { return std::fmod(layers_ + extra, pipeline_) == 0; };
-  if (!stack_.balances_head && !folds() && !equal(0) && pipeline_ > 2 && (equal(2) || equal(1))) {
-    inner_layers_ = std::ceil(layers_ / pipeline_);
-    last_layers_ = inner_layers_ - 1;
-    first_layers_ = equal(2) ? inner_layers_ - 1 : inner_layers_;
-    return;
-  }
   head_layers_ = stack_.balances_head ? head : 0;
-  if ((stack_.balances_head || folds()) && pipeline_ * chunks() <= kMostStages) {
-    by_stages_ = true;
-    first_layers_ = two_copies() ? layers_of_stage(0) : layers_of_rank(0);
-    last_layers_ = two_copies() ? layers_of_stage(pipeline_ - 1) : layers_of_rank(pipeline_ - 1);
-    if (folds()) last_layers_ = first_layers_;
-    inner_layers_ = 0;
-    const int last = int(pipeline_) - (folds() ? 0 : 1);
-    for (int rank = 1; rank < last; ++rank) {
-      inner_layers_ = std::max(inner_layers_, layers_of_rank(rank));
-    }
+  const double each = layers_ / (pipeline_ * chunks());
+  by_stages_ = stack_.balances_head || std::abs(each - std::round(each)) > kNearlyWhole;
+  if (!by_stages_ || pipeline_ * chunks() > kMostStages) {
+    by_stages_ = false;
+    first_layers_ = inner_layers_ = last_layers_ = each * chunks();
     return;
   }
-  const double units = layers_ + head_layers_;
-  first_layers_ = inner_layers_ = std::min(layers_, std::ceil(units / pipeline_ - 1e-9));
-  last_layers_ = std::clamp(layers_ - first_layers_ * (pipeline_ - 1), 0.0, first_layers_);
-  if (!stack_.balances_head) last_layers_ = std::max(last_layers_, std::floor(layers_ / pipeline_));
+  first_layers_ = two_copies() ? layers_of_stage(0) : layers_of_rank(0);
+  last_layers_ = two_copies() ? layers_of_stage(pipeline_ - 1) : layers_of_rank(pipeline_ - 1);
+  if (folds()) last_layers_ = first_layers_;
+  inner_layers_ = 0;
+  const int last = int(pipeline_) - (folds() ? 0 : 1);
+  for (int rank = 1; rank < last; ++rank) {
+    inner_layers_ = std::max(inner_layers_, layers_of_rank(rank));
+  }
 }
 
 void LayoutModel::place_as(const LayoutModel& other) noexcept {
@@ -61,24 +52,25 @@ std::size_t LayoutModel::count_of_stages() const noexcept {
 }
 
 /// Blocks come whole. A balanced head's weight moves them ahead: a stage ends with the block that
-/// reaches its share of the work (nanotron's PipelineBlocks).
+/// reaches its share of the work (nanotron's PipelineBlocks). Elsewhere stages have the same; where
+/// that cannot be, the embedding and the head stand for a block each, as models are built for it
+/// (Llama 3: 126 blocks on 16 stages, BLOOM: 70 on 12) and torchtitan cuts, the fuller stages first.
 double LayoutModel::layers_of_stage(double stage) const noexcept {
   const double count = pipeline_ * chunks();
-  if (stack_.balances_head && by_stages_) {
+  if (!by_stages_) return layers_ / count;
+  if (stack_.balances_head) {
     const double share = (layers_ + head_layers_) / count;
     const auto before = [&](double i) {
-      return i >= count ? layers_ : std::min(layers_, std::ceil(i * share - 1e-9));
+      return i >= count ? layers_ : std::min(layers_, std::ceil(i * share - kNearlyWhole));
     };
     return before(stage + 1) - before(stage);
   }
-  if (count > pipeline_) {
-    const double each = std::floor(layers_ / count);
-    return each + (stage < layers_ - each * count ? 1 : 0);
-  }
-  const double before =
-      stage < 1 ? 0 : std::min(layers_, first_layers_ + (stage - 1) * inner_layers_);
-  const double usual = stage < 1 ? first_layers_ : inner_layers_;
-  return stage + 1 >= count ? layers_ - before : std::min(layers_ - before, usual);
+  const double units = std::round(layers_) + 2;
+  const double each = std::floor(units / count);
+  // With fewer blocks than stages the ends may have none to give.
+  if (each < 1) return stage >= 1 && stage <= layers_ + kNearlyWhole ? 1 : 0;
+  const double ends = (stage < 1 ? 1 : 0) + (stage + 1 >= count ? 1 : 0);
+  return each + (stage < units - each * count ? 1 : 0) - ends;
 }
 
 /// That one of its micro-batches passes, the mean.

@@ -96,7 +96,6 @@ class MixedPipeline {
   const Accelerator& device_of_stage(int stage) const;
   void read_stages();
   void read_ranks();
-  double one_f_one_b_s(double send_s) const;
   std::vector<StagePass> passes() const;
   double bubble_s(std::size_t slow, double send_s) const;
   double send_s() const;
@@ -183,32 +182,6 @@ double MixedPipeline::send_s() const {
   return most;
 }
 
-/// Of 1F1B from its first to its last action: the longest of what each rank makes of it. A rank
-/// begins when those ahead have passed the first micro-batch on, and ends with theirs for the last.
-/// Between, the forwards that it runs ahead fill the first one's way to the end and back, and as
-/// many backwards the last one's; and backwards come as far apart as they leave any rank behind.
-double MixedPipeline::one_f_one_b_s(double send_s) const {
-  const double m = std::max(1.0, l_.micro_batches);
-  double longest = 0, spread = 0;
-  LayoutModel::StageTimes behind, all;
-  for (const Rank& rank : ranks_) all = all + rank.times;
-  for (std::size_t r = ranks_.size(); r-- > 0;) {
-    const LayoutModel::StageTimes& own = ranks_[r].times;
-    const double f = own.forward_s, b = own.backward_s;
-    const double later = double(ranks_.size() - 1 - r), filled = std::min(later, m - 1);
-    const double there_and_back = behind.sum() + later * send_s;
-    spread = std::max(spread, (m - 1 - filled) * (f + b) + filled * b);
-    const double first_waits = std::max(0.0, there_and_back - filled * f);
-    const double steady = m * f + (m - 1 - filled) * b + (m - 1 > filled ? first_waits : 0) +
-                          std::max(there_and_back, filled * b) + b;
-    const double spaced = f + there_and_back + spread + b;
-    const double ahead = all.sum() - behind.sum() - own.sum() + double(r) * send_s;
-    longest = std::max(longest, ahead + std::max(steady, spaced));
-    behind = behind + own;
-  }
-  return longest;
-}
-
 std::vector<StagePass> MixedPipeline::passes() const {
   std::vector<StagePass> all;
   for (std::size_t i = 0; i < of_stage_.size(); ++i) {
@@ -228,7 +201,9 @@ std::vector<StagePass> MixedPipeline::passes() const {
 double MixedPipeline::bubble_s(std::size_t slow, double send_s) const {
   const double m = std::max(1.0, l_.micro_batches);
   if (l_.schedule == ScheduleKind::one_f_one_b && l_.virtual_stages <= 1) {
-    return std::max(0.0, one_f_one_b_s(send_s) - m * ranks_[slow].times.sum());
+    const double step_s = one_f_one_b_s(
+        ranks(), m, send_s, [&](int r) -> const auto& { return ranks_[std::size_t(r)].times; });
+    return std::max(0.0, step_s - m * ranks_[slow].times.sum());
   }
   LayoutModel::StageTimes rest;
   for (std::size_t r = 0; r < ranks_.size(); ++r) {
