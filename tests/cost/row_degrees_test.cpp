@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -14,6 +13,7 @@ namespace {
 using testing::blocks_of;
 using testing::case_of;
 using testing::skipped;
+using testing::told;
 
 /// Eight devices; what the degrees are is the test's.
 TrainingRow row_of(const std::string& framework, std::optional<double> tp, std::optional<double> pp,
@@ -25,23 +25,18 @@ TrainingRow row_of(const std::string& framework, std::optional<double> tp, std::
   return row;
 }
 
-bool notes(const RowCase& found, const std::string& note) {
-  return std::ranges::count(found.notes, note) == 1;
-}
-
 TEST(RowDegrees, OneDeviceNeedsNone) {
   TrainingRow row = row_of("Megatron-LM", {}, {}, {});
   row.gpus = row.global_batch = 1;
-  const RowCase found = case_of(row);
-  EXPECT_EQ(found.layout.devices(), 1);
-  EXPECT_FALSE(notes(found, "tp and pp = 1, as none is stated"));
+  EXPECT_EQ(case_of(row).layout.devices(), 1);
+  EXPECT_EQ(told(row, "tp and pp = 1, as none is stated"), 0);
 }
 
 TEST(RowDegrees, SoftwareThatSpreadsDataSaysNoOthers) {
   for (const char* framework : {"PyTorch FSDP", "PyTorch", "DeepSpeed", "LLM Foundry"}) {
-    const RowCase found = case_of(row_of(framework, {}, {}, {}));
-    EXPECT_EQ(found.layout.data, 8) << framework;
-    EXPECT_TRUE(notes(found, "tp and pp = 1, as none is stated")) << framework;
+    const TrainingRow row = row_of(framework, {}, {}, {});
+    EXPECT_EQ(case_of(row).layout.data, 8) << framework;
+    EXPECT_EQ(told(row, "tp and pp = 1, as none is stated"), 1) << framework;
   }
   EXPECT_EQ(skipped(row_of("Megatron-LM", {}, {}, {})), "tensor or pipeline degree is blank");
   TrainingRow sharded = row_of("Megatron-LM", {}, {}, {});
@@ -64,17 +59,17 @@ TEST(RowDegrees, TheNameOfAFrameworkSaysHowReplicasShare) {
 }
 
 TEST(RowDegrees, WhatTheOthersLeaveIsTheOneThatIsBlank) {
-  const RowCase pipeline = case_of(row_of("Megatron-LM", 2, {}, 2));
-  EXPECT_EQ(pipeline.layout.pipeline, 2);
-  EXPECT_TRUE(notes(pipeline, "pp = what the other degrees leave of the devices"));
-  const RowCase tensor = case_of(row_of("Megatron-LM", {}, 2, 2));
-  EXPECT_EQ(tensor.layout.tensor, 2);
-  const RowCase both = case_of(row_of("Megatron-LM", {}, {}, 2));
-  EXPECT_EQ(both.layout.tensor, 4);
-  EXPECT_EQ(both.layout.pipeline, 1);
-  EXPECT_TRUE(notes(both, "tp and pp = what dp leaves of the devices, tp inside a node"));
-  EXPECT_TRUE(notes(case_of(row_of("Megatron-LM", {}, {}, 8)),
-                    "tp and pp = 1: the other degrees take all devices"));
+  const TrainingRow pipeline = row_of("Megatron-LM", 2, {}, 2);
+  EXPECT_EQ(case_of(pipeline).layout.pipeline, 2);
+  EXPECT_EQ(told(pipeline, "pp = what the other degrees leave of the devices"), 1);
+  EXPECT_EQ(case_of(row_of("Megatron-LM", {}, 2, 2)).layout.tensor, 2);
+  const TrainingRow both = row_of("Megatron-LM", {}, {}, 2);
+  EXPECT_EQ(case_of(both).layout.tensor, 4);
+  EXPECT_EQ(case_of(both).layout.pipeline, 1);
+  EXPECT_EQ(told(both, "tp and pp = what dp leaves of the devices, tp inside a node"), 1);
+  EXPECT_EQ(
+      told(row_of("Megatron-LM", {}, {}, 8), "tp and pp = 1: the other degrees take all devices"),
+      1);
   EXPECT_EQ(case_of(row_of("Megatron-LM", 2, {}, {})).layout.data, 4);
   EXPECT_EQ(skipped(row_of("Megatron-LM", {}, {}, 3)),
             "tensor or pipeline degree is blank, and the others do not part the devices");
@@ -83,10 +78,9 @@ TEST(RowDegrees, WhatTheOthersLeaveIsTheOneThatIsBlank) {
 TEST(RowDegrees, AMemorySizeThatIsNotStatedIsNoted) {
   TrainingRow row = blocks_of("PyTorch", 8, 1024);
   row.gpu = "A100";
-  EXPECT_TRUE(
-      notes(case_of(row), "gpu 'A100' is taken as A100-SXM-40GB, as its memory is not stated"));
+  EXPECT_EQ(told(row, "gpu 'A100' is taken as A100-SXM-40GB, as its memory is not stated"), 1);
   row.gpu = "A100 80GB";
-  for (const std::string& note : case_of(row).notes) EXPECT_FALSE(note.starts_with("gpu")) << note;
+  EXPECT_EQ(testing::note_with(row, "gpu"), "");
 }
 
 }  // namespace

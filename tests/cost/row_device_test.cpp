@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,11 +14,13 @@ namespace parallel_opt {
 namespace {
 
 using testing::case_of;
-
-TrainingRow two_thousand_wide() { return testing::blocks_of("llm-foundry", 24, 2048); }
+using testing::note_with;
+using testing::skipped;
+using testing::told;
+using testing::usual_row;
 
 TEST(RowDevice, PackagesOfTwoDiesAreTwoDevices) {
-  TrainingRow row = two_thousand_wide();
+  TrainingRow row = usual_row();
   row.gpu = "MI250X";  // 383 TFLOP/s, 128 GiB, four 200 Gbit/s adapters for four packages
   row.gpus_per_node = std::nullopt;
   const Accelerator die = case_of(row).device;
@@ -30,27 +31,27 @@ TEST(RowDevice, PackagesOfTwoDiesAreTwoDevices) {
 }
 
 TEST(RowDevice, RowsOfSeveralKindsOrOfPartsAreSkipped) {
-  TrainingRow row = two_thousand_wide();
+  TrainingRow row = usual_row();
   for (const char* gpu :
        {"A100-80GB and H100-80GB", "8xA100-80GB + 8xV100-32GB", "A100/H100", "32xA100+32xH100"}) {
     row.gpu = gpu;
-    EXPECT_NE(testing::skipped(row).find("is of several kinds"), std::string::npos) << gpu;
+    EXPECT_NE(skipped(row).find("is of several kinds"), std::string::npos) << gpu;
   }
   for (const char* gpu : {"A100-SXM-80GB MIG 1g.10gb", "half of an A100-80GB", "A100 3g.40gb"}) {
     row.gpu = gpu;
-    EXPECT_NE(testing::skipped(row).find("is a part of a device"), std::string::npos) << gpu;
+    EXPECT_NE(skipped(row).find("is a part of a device"), std::string::npos) << gpu;
   }
   for (const char* gpu : {"8xA100-80GB", "A100 40GB/80GB", "H100 (DGX H100, NVSwitch and IB)",
                           "A100-SXM4-80GB, DGX A100", "TPU v4", "slice of a TPU v4 pod",
                           "H100-SXM-80GB + 2x Xeon 8480C", "A100-SXM-80GB, MIG disabled",
                           "GB200: Grace CPU + B200 GPU", "A100 and EPYC 7763"}) {
     row.gpu = gpu;
-    EXPECT_EQ(testing::skipped(row), "") << gpu;
+    EXPECT_EQ(skipped(row), "") << gpu;
   }
 }
 
 TEST(RowDevice, BoardsWithoutNvlinkAreThoseOfPcie) {
-  TrainingRow row = two_thousand_wide();
+  TrainingRow row = usual_row();
   const auto links = [&](const char* gpu, const char* interconnect) {
     row.gpu = gpu;
     row.interconnect = interconnect;
@@ -65,36 +66,34 @@ TEST(RowDevice, BoardsWithoutNvlinkAreThoseOfPcie) {
 }
 
 TEST(RowDevice, DevicesOnSxmKeepTheirNvlinkAndSaySo) {
-  TrainingRow row = two_thousand_wide();
+  TrainingRow row = usual_row();
   row.gpu = "A100-SXM-80GB";
-  const auto told = [&](const char* interconnect) {
+  const auto keeps = [&](const char* interconnect) {
     row.interconnect = interconnect;
-    return std::ranges::count(case_of(row).notes,
-                              "gpu 'A100-SXM-80GB' keeps the NVLink of A100-SXM-80GB, which its "
-                              "interconnect denies");
+    return told(row,
+                "gpu 'A100-SXM-80GB' keeps the NVLink of A100-SXM-80GB, which its interconnect "
+                "denies");
   };
-  EXPECT_EQ(told("PCIe only"), 1);
-  EXPECT_EQ(told("no NVLink"), 1);
-  EXPECT_EQ(told("PCIe 4.0; 100 Gb/s"), 0);
+  EXPECT_EQ(keeps("PCIe only"), 1);
+  EXPECT_EQ(keeps("no NVLink"), 1);
+  EXPECT_EQ(keeps("PCIe 4.0; 100 Gb/s"), 0);
 }
 
 TEST(RowDevice, AMemoryIsStatedWithoutItsUnit) {
-  TrainingRow row = two_thousand_wide();
-  const auto told = [&](const char* gpu) {
+  TrainingRow row = usual_row();
+  const auto assumed = [&](const char* gpu) {
     row.gpu = gpu;
-    return std::ranges::count_if(case_of(row).notes, [](const std::string& note) {
-      return note.ends_with("as its memory is not stated");
-    });
+    return !note_with(row, "as its memory is not stated").empty();
   };
-  EXPECT_EQ(told("A100-80"), 0);
-  EXPECT_EQ(told("V100 32"), 0);
-  EXPECT_EQ(told("DGX-2"), 0);
-  EXPECT_EQ(told("DGX-1"), 1);
-  EXPECT_EQ(told("A100"), 1);
+  EXPECT_FALSE(assumed("A100-80"));
+  EXPECT_FALSE(assumed("V100 32"));
+  EXPECT_FALSE(assumed("DGX-2"));
+  EXPECT_TRUE(assumed("DGX-1"));
+  EXPECT_TRUE(assumed("A100"));
 }
 
 TEST(RowDevice, AMachineOfACloudHasItsOwnNetwork) {
-  TrainingRow row = two_thousand_wide();
+  TrainingRow row = usual_row();
   row.gpu = "A100-SXM-80GB";
   row.gpus_per_node = 8;
   const auto network = [&] { return case_of(row).device.network_bytes_per_s; };
@@ -108,7 +107,7 @@ TEST(RowDevice, AMachineOfACloudHasItsOwnNetwork) {
 }
 
 TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
-  TrainingRow row = two_thousand_wide();
+  TrainingRow row = usual_row();
   const auto watts = [&](const char* gpu) {
     row.gpu = gpu;
     return case_of(row).device.max_w;
@@ -122,7 +121,7 @@ TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
 
 // Of one site's nodes Omni-Path was 10.6 GB/s, of all others nothing.
 TEST(RowDevice, ANameOfANetworkIsReadAsTheUsualMachinesAdapters) {
-  TrainingRow row = two_thousand_wide();
+  TrainingRow row = usual_row();
   const auto network = [&](const char* gpu, double per_node, const char* interconnect) {
     row.gpu = gpu;
     row.gpus_per_node = per_node;
@@ -140,8 +139,8 @@ TEST(RowDevice, ANameOfANetworkIsReadAsTheUsualMachinesAdapters) {
 
 // Once a preset had 200 Gbit/s per device and a row 10.
 TEST(RowDevice, AnUnknownMachineHasOneNetworkInTablesAndPresets) {
-  TrainingRow row = two_thousand_wide();
-  row.gpus = row.dp = row.global_batch = 16;
+  TrainingRow row = usual_row();
+  row.gpus = row.dp = 16;
   for (const char* gpu :
        {"RTX-4090", "A40", "A10", "RTX-A6000", "H100-NVL-94GB", "L4", "H100-SXM-80GB"}) {
     for (const double per_node : {2, 4, 8}) {
@@ -164,7 +163,7 @@ TEST(RowDevice, AnUnknownMachineHasOneNetworkInTablesAndPresets) {
 }
 
 TEST(RowDevice, TheLinksOfTpusJoinThePod) {
-  TrainingRow row = two_thousand_wide();
+  TrainingRow row = usual_row();
   row.gpus_per_node = 4;  // of a host: its chips are joined to those of other hosts
   for (const auto& [gpu, pod] : {std::pair{"TPU v4", 4096}, {"TPU v5p", 8960}, {"TPU v5e", 256}}) {
     row.gpu = gpu;
@@ -181,20 +180,17 @@ TEST(RowDevice, TheLinksOfTpusJoinThePod) {
 }
 
 TEST(RowDevice, MemoryOfHostsAndMachinesIsNoDevices) {
-  TrainingRow row = testing::blocks_of("PyTorch", 8, 1024);
+  TrainingRow row = usual_row("PyTorch");
   const auto memory = [&](const char* gpu) {
     row.gpu = gpu;
-    return testing::case_of(row).device.memory_bytes;
+    return case_of(row).device.memory_bytes;
   };
   const double gib = double(1LL << 30);
   EXPECT_NEAR(memory("A10G"), 24 * gib, 1.5 * gib);  // a name, not ten gigabytes
   EXPECT_NEAR(memory("NVIDIA GH200 480GB"), 96 * gib, 8 * gib);
   EXPECT_NEAR(memory("DGX A100 640GB"), 80 * gib, 8 * gib);
   EXPECT_NEAR(memory("GH200 624GB"), 144 * gib, 12 * gib);
-  const auto notes = testing::case_of(row).notes;
-  EXPECT_TRUE(std::ranges::any_of(notes, [](const std::string& note) {
-    return note.starts_with("gpu 'GH200 624GB' is taken as GH200");
-  }));
+  EXPECT_NE(note_with(row, "gpu 'GH200 624GB' is taken as GH200"), "");
   EXPECT_NEAR(memory("RTX 4090 48GB"), 48 * gib, gib);  // sold with twice its memory
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "parallel_opt/cost/row_model.h"
@@ -31,6 +32,22 @@ inline TrainingRow blocks_of(const std::string& framework, double layers, double
   return row;
 }
 
+/// 24 blocks of 2048, 1.3e9 parameters: two micro-batches of four sequences on each device.
+inline TrainingRow usual_row(const std::string& framework = "llm-foundry") {
+  TrainingRow row = blocks_of(framework, 24, 2048);
+  row.model_name = "own";
+  row.micro_batch = 4;
+  row.global_batch = 64;
+  return row;
+}
+
+/// Of a model that its name says all about.
+inline TrainingRow llama_row(const std::string& framework) {
+  TrainingRow row = replicas_of(framework);
+  row.model_name = "Llama-2-7B";
+  return row;
+}
+
 inline RowCase case_of(const TrainingRow& row) {
   auto found = row_case(row);
   if (const auto* why = std::get_if<std::string>(&found)) {
@@ -45,6 +62,25 @@ inline std::string skipped(const TrainingRow& row) {
   const auto found = row_case(row);
   const auto* why = std::get_if<std::string>(&found);
   return why != nullptr ? *why : "";
+}
+
+inline RowPrediction prediction_of(const TrainingRow& row) {
+  return predict(case_of(row), layout_parameters());
+}
+
+inline double seconds_of(const TrainingRow& row) { return prediction_of(row).step_time_s.value; }
+
+/// How often a row's notes say exactly that.
+inline int told(const TrainingRow& row, const std::string& note) {
+  return int(std::ranges::count(case_of(row).notes, note));
+}
+
+/// The first of a row's notes that has these words; empty: none has.
+inline std::string note_with(const TrainingRow& row, const std::string& words) {
+  for (const std::string& note : case_of(row).notes) {
+    if (note.find(words) != std::string::npos) return note;
+  }
+  return "";
 }
 
 }  // namespace parallel_opt::testing

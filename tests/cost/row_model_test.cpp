@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/hardware/load.h"
 #include "tests/cost/row_fixture.h"
@@ -12,11 +10,15 @@ namespace parallel_opt {
 namespace {
 
 using testing::case_of;
+using testing::note_with;
+using testing::prediction_of;
+using testing::seconds_of;
 using testing::skipped;
+using testing::told;
 
-/// A row of an 8-GPU node, everything printed.
+/// Everything printed.
 TrainingRow full_row() {
-  TrainingRow row = testing::blocks_of("llm-foundry/Composer PyTorch FSDP", 24, 2048);
+  TrainingRow row = testing::usual_row("llm-foundry/Composer PyTorch FSDP");
   row.source = "x";
   row.workload = "pretrain";
   row.model_name = "MPT-1b";
@@ -26,8 +28,6 @@ TrainingRow full_row() {
   row.ffn_hidden = 8192;
   row.vocab = 50368;
   row.cp = 1;
-  row.micro_batch = 4;
-  row.global_batch = 64;
   return row;
 }
 
@@ -43,8 +43,7 @@ TEST(RowModel, ReadsEveryColumn) {
 }
 
 TEST(RowModel, PredictsWithAnInterval) {
-  const RowAnswer answer = predict(full_row());
-  const auto& prediction = std::get<RowPrediction>(answer);
+  const RowPrediction prediction = prediction_of(full_row());
   // 1.3e9 parameters, 64 x 2048 tokens on 8 A100: 6 * 1.3e9 * 131072 / 8 / 312e12 = 0.41 s at peak.
   EXPECT_GT(prediction.step_time_s.value, 0.45);
   EXPECT_LT(prediction.step_time_s.value, 1.2);
@@ -163,7 +162,7 @@ TEST(RowModel, AcceleratorsOfOtherMakersReachWhatWasMeasuredOfThem) {
   row.fsdp_zero = "";
   const auto seconds = [&](const std::string& gpu) {
     row.gpu = gpu;
-    return std::get<RowPrediction>(predict(row)).step_time_s.value;
+    return seconds_of(row);
   };
   // Of one chip, the one with a higher limit: 51 and 60 % of the same peak in the best shapes.
   EXPECT_NEAR(seconds("MI300X") / seconds("MI325X"), 0.604 / 0.514, 0.05);
@@ -266,7 +265,7 @@ TEST(RowModel, PredictsThePeakThatTheSoftwarePrints) {
       layout_cost(*found.facts, found.device, found.stack, found.layout, layout_parameters());
   EXPECT_LT(cost.first_stage_bytes, cost.memory_bytes());
   EXPECT_EQ(printed_bytes(found, cost), cost.first_stage_bytes);
-  const auto answer = std::get<RowPrediction>(predict(row));
+  const auto answer = prediction_of(row);
   EXPECT_NEAR(answer.peak_memory_bytes.value, cost.first_stage_bytes, 1);
   row.framework = "Megatron-DeepSpeed";  // the driver's number: 2.2 GB beside the allocator
   const RowCase driver = case_of(row);
@@ -291,12 +290,12 @@ TEST(RowModel, CountsFlopsAsTablesDo) {
   TrainingRow row = full_row();
   const double tokens = 8 * 2048.0, h = 2048;
   const double blocks = 24 * (2 * 12 * h * h + 4 * 2048 * h), head = 2 * h * 50368;
-  const auto none = std::get<RowPrediction>(predict(row));
+  const auto none = prediction_of(row);
   EXPECT_NEAR(none.flops / (3 * tokens * (blocks + head)), 1, 1e-9);
   EXPECT_EQ(none.flops_again, none.flops);
   EXPECT_EQ(none.peak_flops_per_s, 312e12);
   row.recompute = "full";
-  const auto full = std::get<RowPrediction>(predict(row));
+  const auto full = prediction_of(row);
   EXPECT_NEAR((full.flops_again - full.flops) / (tokens * blocks), 1, 1e-9);
 }
 
@@ -351,9 +350,9 @@ TEST(RowModel, WhatMayBeRecomputedMayFit) {
   row.micro_batch = 24;
   row.global_batch = 192;
   row.recompute = "none";
-  EXPECT_FALSE(std::get<RowPrediction>(predict(row)).fits);
+  EXPECT_FALSE(prediction_of(row).fits);
   row.recompute = "";  // recipes recompute as memory needs, and tables do not say so
-  EXPECT_TRUE(std::get<RowPrediction>(predict(row)).fits);
+  EXPECT_TRUE(prediction_of(row).fits);
 }
 
 TEST(RowModel, MegatronBeforeHopperHasNoFusedAttention) {
@@ -384,30 +383,27 @@ TEST(RowModel, ModelsOfTheTimeOfFusedAttentionRunItOnOlderDevicesToo) {
 
 TEST(RowModel, SoftwareOfTheTimeOfFusedAttentionRunsItOnOlderDevicesToo) {
   TrainingRow row = full_row();
-  const std::string told = "attention is unfused, as in Megatron before 2023";
+  const std::string before = "attention is unfused, as in Megatron before 2023";
   for (const char* framework : {"Megatron-Core", "Megatron-LM core_r0.9", "Megatron-LM (2024)"}) {
     row.framework = framework;
     EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor) << framework;
-    EXPECT_EQ(std::ranges::count(case_of(row).notes, told), 0) << framework;
+    EXPECT_EQ(told(row, before), 0) << framework;
   }
   row.framework = "Megatron-LM";
   EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
-  EXPECT_EQ(std::ranges::count(case_of(row).notes, told), 1);
+  EXPECT_EQ(told(row, before), 1);
 }
 
 TEST(RowModel, EagerAttentionPassesOverItsScoresAgainAndAgain) {
-  TrainingRow row;  // build-nanogpt: 300 ms eager, 130 compiled, 96 with fused attention
-  row.id = "a-1";
-  row.gpu = "A100-SXM-80GB";
-  row.gpus = 1;
-  row.framework = "PyTorch";
+  // build-nanogpt: 300 ms eager, 130 compiled, 96 with fused attention
+  TrainingRow row = testing::replicas_of("PyTorch");
+  row.gpus = row.dp = 1;
   row.model_name = "GPT-2 124M";
   row.seq_len = 1024;
-  row.dtype = "bf16";
   row.micro_batch = row.global_batch = 16;
   const auto seconds = [&](const char* notes) {
     row.notes = notes;
-    return predict(case_of(row), layout_parameters()).step_time_s.value;
+    return seconds_of(row);
   };
   const double eager = seconds("eager; unfused attention");
   const double compiled = seconds("compile; unfused attention");

@@ -8,17 +8,17 @@
 namespace parallel_opt {
 namespace {
 
+using testing::case_of;
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using testing::prediction_of;
 
 TEST(RowRecompute, SomeLayersAreComputedAgain) {
-  TrainingRow row = testing::blocks_of("llm-foundry/Composer PyTorch FSDP", 24, 2048);
+  TrainingRow row = testing::usual_row("llm-foundry/Composer PyTorch FSDP");
   row.fsdp_zero = "fsdp-FULL_SHARD";
-  row.micro_batch = 4;
-  row.global_batch = 64;
   const auto prediction = [&](const std::string& recompute) {
     row.recompute = recompute;
-    return predict(testing::case_of(row), layout_parameters());
+    return prediction_of(row);
   };
   const RowPrediction none = prediction("none"), full = prediction("full");
   const RowPrediction half = prediction("full, 12 of 24 layers");
@@ -38,7 +38,7 @@ TEST(RowRecompute, SomeLayersAreComputedAgain) {
 
 /// Bytes of activations that each micro-batch keeps, without what allocators add.
 double kept(const TrainingRow& row) {
-  const RowCase one = testing::case_of(row);
+  const RowCase one = case_of(row);
   return layout_cost(*one.facts, one.device, one.stack, one.layout, layout_parameters())
       .activations_bytes;
 }
@@ -47,9 +47,6 @@ TEST(RowRecompute, ResultsOfSomePartsAreMadeAgain) {
   TrainingRow row = testing::blocks_of("Megatron-Core", 32, 4096);
   row.gpu = "H100";
   row.ffn_hidden = 11008;
-  row.micro_batch = 1;
-  row.tp = row.pp = 1;
-  row.gpus = row.dp = row.global_batch = 8;
   row.seq_len = 4096;
   const auto saves = [&](const std::string& parts) {
     row.recompute = "none";
@@ -66,19 +63,14 @@ TEST(RowRecompute, ResultsOfSomePartsAreMadeAgain) {
 }
 
 TEST(RowRecompute, LatentAttentionsProjectionsAreMadeAgain) {
-  TrainingRow row;
-  row.id = "a-1";
+  TrainingRow row = testing::replicas_of("Megatron-Core");
   row.gpu = "H800";
   row.gpus = 2048;
-  row.framework = "Megatron-Core";
   row.model_name = "DeepSeek-V3";
-  row.dtype = "bf16";
   row.seq_len = 4096;
-  row.tp = 1;
   row.pp = 16;
   row.ep = 64;
   row.dp = 128;
-  row.micro_batch = 1;
   row.global_batch = 15360;
   row.recompute = "none";
   const double all = kept(row);
@@ -91,9 +83,7 @@ TEST(RowRecompute, LatentAttentionsProjectionsAreMadeAgain) {
 
 TEST(RowRecompute, ABlankCellMeansAsMuchAsItTakes) {
   TrainingRow row = testing::blocks_of("Megatron-Core", 32, 4096);
-  row.gpu = "A100-80GB";
   row.seq_len = 4096;
-  row.tp = row.pp = 1;
   row.gpus = row.dp = 64;
   row.fsdp_zero = "ZeRO-1";
   row.notes = "fused attention";
@@ -101,7 +91,7 @@ TEST(RowRecompute, ABlankCellMeansAsMuchAsItTakes) {
     row.recompute = recompute;
     row.micro_batch = micro_batch;
     row.global_batch = 64 * micro_batch;
-    return predict(testing::case_of(row), layout_parameters());
+    return prediction_of(row);
   };
   // Fits as it is: nothing is computed again.
   EXPECT_EQ(prediction("", 1).step_time_s.value, prediction("none", 1).step_time_s.value);
@@ -134,7 +124,7 @@ TEST(RowRecompute, LessMemoryIsNeverFaster) {
     double before = 1e30;
     for (int gigabytes = 40; gigabytes <= 80; gigabytes += 2) {
       row.gpu = "H100-" + std::to_string(gigabytes) + "GB";
-      const RowPrediction found = predict(testing::case_of(row), layout_parameters());
+      const RowPrediction found = prediction_of(row);
       EXPECT_LE(found.step_time_s.value, before * (1 + 1e-9)) << framework << gigabytes;
       if (found.fits) EXPECT_LE(found.needed_bytes, found.capacity_bytes);
       before = found.step_time_s.value;

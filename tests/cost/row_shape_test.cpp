@@ -12,18 +12,10 @@ namespace parallel_opt {
 namespace {
 
 using testing::case_of;
-
-TrainingRow full_row() {
-  TrainingRow row = testing::blocks_of("llm-foundry", 24, 2048);
-  row.dtype = "bf16";
-  row.vocab = 50368;
-  row.micro_batch = 4;
-  row.global_batch = 64;
-  return row;
-}
+using testing::usual_row;
 
 TEST(RowShape, TheSizeSaysWhetherLayersAreGated) {
-  TrainingRow row = full_row();
+  TrainingRow row = usual_row();
   row.model_name = "Nemotron-4-340B";  // squared ReLU: 96 (2.17 h^2 + 2 h 4 h) + 2 v h = 341e9
   row.layers = 96;
   row.hidden = 18432;
@@ -49,7 +41,7 @@ TEST(RowShape, TheSizeSaysWhetherLayersAreGated) {
 }
 
 TEST(RowShape, WidthsSayWhetherLayersAreGatedWhereNoSizeDoes) {
-  TrainingRow row = full_row();
+  TrainingRow row = usual_row();
   const auto gated = [&](double hidden, double heads, double kv_heads, double ffn) {
     row.model_name = "Nobody";
     row.params_b = std::nullopt;
@@ -74,7 +66,7 @@ TEST(RowShape, WidthsSayWhetherLayersAreGatedWhereNoSizeDoes) {
 
 TEST(RowShape, MixturesWeighWhatTheirExpertsDo) {
   // Mixtral's columns under another name: 46.7e9 with three matrices, 31.6e9 with two.
-  TrainingRow row = full_row();
+  TrainingRow row = usual_row();
   row.model_name = "MyMoE";
   row.layers = 32;
   row.hidden = 4096;
