@@ -304,7 +304,8 @@ double LayoutModel::computing_s(const Passes& all) const noexcept {
 double LayoutModel::idle_s(const Passes& all, const Pace& pace, double slow_s) const {
   const double m = std::max(1.0, l_.micro_batches);
   const double layer = layers_ > 0 ? 1 / layers_ : 0;
-  const StageTimes head{all.head_s / 3, all.head_s * 2 / 3, outer_products()};
+  const double products = outer_products() + operators(facts_.outside), half_loss = loss_s() / 2;
+  const StageTimes head{products + half_loss, 2 * products + half_loss, outer_products()};
   const auto blocks = [&](double count) {
     const double share = count * layer;
     return StageTimes{share * all.forward_s, share * (all.backward_s + all.again_s),
@@ -322,6 +323,14 @@ double LayoutModel::idle_s(const Passes& all, const Pace& pace, double slow_s) c
   }
   // One micro-batch passes through all other stages once.
   const StageTimes rest = blocks(layers_ - pace.layers);
+  if (l_.schedule == ScheduleKind::gpipe && pipeline_ > 1) {
+    // All forwards, then all backwards: either may have another slowest stage.
+    const StageTimes all_stages = blocks(layers_) + head;
+    const StageTimes fullest = blocks(most_inner_layers()), end = blocks(last_layers_) + head;
+    const double paces_s = std::max(fullest.forward_s, end.forward_s) +
+                           std::max(fullest.backward_s, end.backward_s);
+    return all_stages.sum() + (m - 1) * paces_s + (pipeline_ - 1) * pace.send_s - m * slow_s;
+  }
   return bubble_s(pace.of_head > 0 ? rest : rest + head, pace.send_s);
 }
 
@@ -338,6 +347,9 @@ LayoutCost LayoutModel::run() const noexcept {
   Pace pace{.layers = with_head ? end_layers : inner, .of_head = with_head ? of_head : 0};
   pace.send_s = send_s();
   pace.bubble_s = idle_s(all, pace, pace.layers * layer_s + pace.of_head * all.head_s);
+  if (copies_in_pipeline() && has_table()) {
+    pace.copies_s = table_copies_s(stage_passes(), pace.send_s);
+  }
   LayoutCost cost = bill(all, pace);
   cost.busy_s = computing_s(all);
   add_memory(cost);
@@ -368,6 +380,9 @@ LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept
   cost.forward_s = all.forward_s * share + cost.head_s / m / 3;
   cost.backward_s = (all.backward_s + all.again_s) * share + cost.head_s / m * 2 / 3;
   add_data(cost, m * slow + cost.bubble_s);
+  if (copies_in_pipeline()) {
+    cost.offload_s += pace.copies_s ? *pace.copies_s : copied_in_pipeline_s(cost);
+  }
   const double once = body + cost.data_s + cost.optimizer_s + cost.offload_s + p_.step_s;
   cost.other_s = p_.step_s + once * p_.straggle * std::log2(nodes_);
   const double each = device_.host.cores / std::max(1.0, device_.host.devices);

@@ -87,7 +87,9 @@ class LayoutModel : private LayoutParts {
   bool has_table() const noexcept;
   int table_micro_batches() const noexcept;
   std::vector<StagePass> stage_passes() const;
+  bool copies_in_pipeline() const noexcept { return pipeline_ > 1 && l_.offload.activations > 0; }
   double table_s(const std::vector<StagePass>& passes, double send_s) const;
+  double table_copies_s(std::vector<StagePass> passes, double send_s) const;
   HeldLayers table_held(int rank, const std::vector<StagePass>& passes) const;
   double in_flight() const noexcept;
   double in_flight_at(double rank) const noexcept;
@@ -109,10 +111,10 @@ class LayoutModel : private LayoutParts {
     return goes_both_ways() || delays_weights() || (by_stages_ && chunks() > 1);
   }
   /// What waits for W, or goes to the host and comes back for it, differs from rank to rank, and so
-  /// do uneven stages that lie on one.
+  /// do uneven stages that lie on one. Where all is in flight at once no table need tell.
   bool holds_by_table() const noexcept {
     return goes_both_ways() || (delays_weights() && l_.offload.activations > 0) ||
-           (by_stages_ && chunks() > 1);
+           (by_stages_ && l_.schedule == ScheduleKind::interleaved_1f1b);
   }
   /// DualPipe runs the transfers of one micro-batch beside the compute of another.
   bool hides_experts() const noexcept {
@@ -203,7 +205,8 @@ class LayoutModel : private LayoutParts {
   double passing_gradients(const LayoutCost& stage, double room) const noexcept;
   HostCopies copies(const StageParameters& own, double layers, const Kept& kept) const noexcept;
   double copied_s(const HostCopies& copies, double layers, const LayoutCost& cost) const noexcept;
-  double copied_in_pipeline_s(double n, double copy_s, const LayoutCost& cost) const noexcept;
+  double copied_in_pipeline_s(const LayoutCost& cost) const noexcept;
+  double copies_of_blocks_s(double layers, const Kept& kept) const noexcept;
   double step_with_host_s(const HostCopies& copies, double layers, double device_s) const noexcept;
   void add_host_copies(LayoutCost& cost, const StageParameters& own) const noexcept;
   void send_to_host(LayoutCost& stage, const Kept& kept) const noexcept;

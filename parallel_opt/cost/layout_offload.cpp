@@ -44,6 +44,11 @@ double LayoutModel::on_host() const noexcept {
   return std::max(1.0, std::min(l_.devices(), device_.host.devices));
 }
 
+/// Each way, of what one micro-batch keeps of so many blocks.
+double LayoutModel::copies_of_blocks_s(double layers, const Kept& kept) const noexcept {
+  return layers_ > 0 ? l_.offload.activations * kept.of_all * layers / layers_ / copy_rate() : 0;
+}
+
 HostCopies LayoutModel::copies(const StageParameters& own, double layers,
                                const Kept& kept) const noexcept {
   HostCopies out;
@@ -69,6 +74,7 @@ HostCopies LayoutModel::copies(const StageParameters& own, double layers,
 
 /// Seconds of the copies beside a micro-batch's passes that compute waits for. A stage's blocks go
 /// one after the other: the copy of one runs beside the compute of the next, each way by itself.
+/// In pipelines without those of activations.
 double LayoutModel::copied_s(const HostCopies& copies, double layers,
                              const LayoutCost& cost) const noexcept {
   if (!l_.offload.any()) return 0;
@@ -76,8 +82,7 @@ double LayoutModel::copied_s(const HostCopies& copies, double layers,
   const double n = std::max(1.0, layers), rate = copy_rate();
   const double out = copies.gradients / rate;
   if (pipeline_ > 1) {
-    const double late = in_a_row(n, 0, backward_s, out) - backward_s;
-    return late + copied_in_pipeline_s(n, copies.kept / rate, cost);
+    return in_a_row(n, 0, backward_s, out) - backward_s;
   }
   const double ahead =
       in_a_row(n, copies.weights / rate, forward_s, copies.kept / rate) - forward_s;
@@ -92,12 +97,12 @@ double LayoutModel::copied_s(const HostCopies& copies, double layers,
   return m * (ahead + usual) + (m - 1) * late + with_gradients - usual;
 }
 
-/// Of activations, `copy_s` each way. Other micro-batches' passes lie between a forward and its
+/// Of activations, where no table tells. Other micro-batches' passes lie between a forward and its
 /// backward: the ends of a pass's copies run beside those. Where the last stage turns back at once,
 /// a block's copies there and back do not.
-double LayoutModel::copied_in_pipeline_s(double n, double copy_s,
-                                         const LayoutCost& cost) const noexcept {
-  if (copy_s <= 0) return 0;
+double LayoutModel::copied_in_pipeline_s(const LayoutCost& cost) const noexcept {
+  const double n = std::max({1.0, first_layers_, inner_layers_});
+  const double copy_s = copies_of_blocks_s(n, kept_of_blocks());
   const double forward_s = cost.forward_s, backward_s = cost.backward_s;
   const double m = std::max(1.0, l_.micro_batches);
   const bool apart = l_.schedule == ScheduleKind::gpipe || l_.schedule == ScheduleKind::looped_bfs;

@@ -62,8 +62,12 @@ LayoutStages LayoutModel::stages() const {
     stage.recompute_s = share * all.recompute_s;
     stage.forward_exposed_s = share * all.forward_exposed_s;
     stage.backward_exposed_s = share * all.backward_exposed_s;
-    stage.kept_bytes = share * kept.of_all * fragmentation();
-    stage.working_bytes = working_beside(is_last ? logits : 0, kept) * fragmentation();
+    // What left leaves no gaps but those of the two blocks on their way.
+    const double away = l_.offload.activations, gaps = fragmentation() - 1;
+    stage.kept_bytes = share * kept.of_all * (1 + (1 - away) * gaps);
+    const double on_way = std::min(2.0, ranks_layers) * kept.of_all / std::max(1.0, all.layers);
+    stage.working_bytes =
+        working_beside(is_last ? logits : 0, kept) * (1 + gaps) + away * gaps * on_way;
     LayoutCost states;
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
     add_states(states, own, kept);

@@ -85,6 +85,14 @@ double LayoutModel::table_s(const std::vector<StagePass>& passes, double send_s)
   return until_s + (l_.micro_batches - most) * (until_s - seconds(least)) / (most - least);
 }
 
+/// What copies of activations add to a table, in which there are none yet.
+double LayoutModel::table_copies_s(std::vector<StagePass> passes, double send_s) const {
+  const double without_s = table_s(passes, send_s);
+  const Kept kept = kept_of_blocks();
+  for (StagePass& pass : passes) pass.copy_s = copies_of_blocks_s(pass.layers, kept);
+  return std::max(0.0, table_s(passes, send_s) - without_s);
+}
+
 HeldLayers LayoutModel::table_held(int rank, const std::vector<StagePass>& passes) const {
   return held_layers(table_of(l_.schedule, l_.pipeline, stages_per_rank(), table_micro_batches()),
                      rank, passes, l_.offload.activations);

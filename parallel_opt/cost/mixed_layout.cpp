@@ -218,10 +218,13 @@ double MixedPipeline::bubble_s(std::size_t slow, double send_s) const {
 LayoutCost MixedPipeline::bill(std::size_t slow) const {
   const LayoutModel own = model(*ranks_[slow].kind);
   const double send = send_s();
-  return own.bill(own.passes(), {.layers = ranks_[slow].layers,
-                                 .of_head = ranks_[slow].of_head,
-                                 .send_s = send,
-                                 .bubble_s = bubble_s(slow, send)});
+  LayoutModel::Pace pace{.layers = ranks_[slow].layers, .of_head = ranks_[slow].of_head};
+  pace.send_s = send;
+  pace.bubble_s = bubble_s(slow, send);
+  if (base_.copies_in_pipeline() && base_.has_table()) {
+    pace.copies_s = own.table_copies_s(passes(), send);
+  }
+  return own.bill(own.passes(), pace);
 }
 
 void MixedPipeline::add_memory(MixedCost& out) const {

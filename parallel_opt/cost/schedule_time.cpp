@@ -1,6 +1,8 @@
 #include "parallel_opt/cost/schedule_time.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 namespace parallel_opt {
 namespace {
@@ -19,9 +21,8 @@ class Play {
         send_(send),
         forward_(at(schedule.stages) * at(schedule.micro_batches), -1),
         backward_(forward_),
-        next_(at(schedule.ranks()), 0),
-        free_(at(schedule.ranks()), 0),
-        ways_(2 * at(schedule.ranks()), 0) {}
+        away_(forward_),
+        ranks_(at(schedule.ranks())) {}
 
   double run() {
     for (bool moved = true; moved;) {
@@ -72,17 +73,64 @@ class Play {
     double& there_s = (ahead ? forward_ : backward_)[pair(a.stage, a.micro_batch)];
     there_s = end_s;
     if (to == rank) return end_s;
-    double& way_s = ways_[2 * at(rank) + (to > rank ? 1 : 0)];
+    double& way_s = ranks_[at(rank)].ways_s[to > rank ? 1 : 0];
     const double moved_s = send_.whole_s * (send_.hides > 0 ? send_.hides : 1);
     there_s = way_s = std::max(end_s, way_s) + moved_s;
     return send_.hides > 0 ? end_s : there_s;
   }
-  bool step(int rank) {
-    const std::vector<Action>& row = schedule_.actions[at(rank)];
-    std::size_t& next = next_[at(rank)];
+  /// Of the host's copies, those of one direction are done one after the other.
+  struct Rank {
+    std::size_t next = 0;       ///< its next action
+    double free_s = 0;          ///< since when
+    double ways_s[2] = {};      ///< to the one before and the one after
+    double in_s = 0, out_s = 0; ///< copies from the host and to it, so far
+    double left_s = 0;          ///< when the copy before the last one to the host was done
+    double before_s = 0, before_2_s = 0;  ///< ends of the last two slices
+  };
+  /// What a backward needs from the host, while the slice before it computes: when it is there.
+  double fetched_s(Rank& rank, const Action& a, double copy_s) {
+    if (copy_s <= 0 || a.kind == ActionKind::forward || a.kind == ActionKind::backward_weight) {
+      return 0;
+    }
+    const double away_s = away_[pair(a.stage, a.micro_batch)];
+    return rank.in_s = std::max({rank.in_s, rank.before_2_s, away_s}) + copy_s;
+  }
+  /// What a forward that ended keeps goes to the host.
+  void leave(Rank& rank, const Action& a, double end_s, double copy_s) {
+    rank.before_2_s = std::exchange(rank.before_s, end_s);
+    if (copy_s <= 0 || a.kind != ActionKind::forward) return;
+    rank.left_s = rank.out_s;
+    rank.out_s = std::max(rank.out_s, end_s) + copy_s;
+    away_[pair(a.stage, a.micro_batch)] = rank.out_s;
+  }
+  /// When an action that takes `whole_s` from `start_s` ends, its copies beside it.
+  double ended_s(Rank& rank, const Action& a, double start_s, double whole_s) {
+    const StagePass& own = pass_of(a);
+    const int slices = own.copy_s > 0 ? std::max(1, int(std::lround(own.layers))) : 1;
+    double at_s = start_s;
+    for (int i = 0; i < slices; ++i) {
+      at_s = std::max(at_s, fetched_s(rank, a, own.copy_s / slices));
+      if (own.copy_s > 0) at_s = std::max(at_s, rank.left_s);
+      at_s += whole_s / slices;
+      leave(rank, a, at_s, own.copy_s / slices);
+    }
+    return at_s;
+  }
+  double ended_together_s(Rank& rank, const Action& a, const Action& b, double start_s,
+                          double whole_s) {
+    const double fetched = fetched_s(rank, a, pass_of(a).copy_s);
+    const double end_s = std::max({start_s, fetched, fetched_s(rank, b, pass_of(b).copy_s)}) + whole_s;
+    const double before_2_s = rank.before_s;
+    for (const Action* each : {&a, &b}) leave(rank, *each, end_s, pass_of(*each).copy_s);
+    rank.before_2_s = before_2_s;
+    return end_s;
+  }
+  bool step(int number) {
+    const std::vector<Action>& row = schedule_.actions[at(number)];
+    Rank& rank = ranks_[at(number)];
+    const std::size_t next = rank.next;
     if (next >= row.size()) return false;
     const Action& a = row[next];
-    double& free_s = free_[at(rank)];
     double from_s = input_s(a), compute = compute_s(a), wires = wires_s(a);
     if (from_s < 0) return false;
     double whole = compute + wires;
@@ -93,11 +141,13 @@ class Play {
       from_s = std::max(from_s, other_s);
       whole = std::max(compute + compute_s(b), wires + wires_s(b));
     }
-    const double end_s = std::max(from_s, free_s) + whole;
-    free_s = pass_on(a, rank, end_s);
-    if (a.with_next) free_s = std::max(free_s, pass_on(row[next + 1], rank, end_s));
+    const double start_s = std::max(from_s, rank.free_s);
+    const double end_s = a.with_next ? ended_together_s(rank, a, row[next + 1], start_s, whole)
+                                     : ended_s(rank, a, start_s, whole);
+    rank.free_s = pass_on(a, number, end_s);
+    if (a.with_next) rank.free_s = std::max(rank.free_s, pass_on(row[next + 1], number, end_s));
     last_s_ = std::max(last_s_, end_s);
-    next += a.with_next ? 2 : 1;
+    rank.next += a.with_next ? 2 : 1;
     return true;
   }
 
@@ -105,9 +155,8 @@ class Play {
   const std::vector<StagePass>& stages_;
   const SendTime& send_;
   std::vector<double> forward_, backward_;  ///< when results are where they are needed
-  std::vector<std::size_t> next_;           ///< by rank: its next action
-  std::vector<double> free_;                ///< by rank: since when
-  std::vector<double> ways_;                ///< by rank, to the one before and the one after
+  std::vector<double> away_;                ///< and what forwards kept is on the host
+  std::vector<Rank> ranks_;
   double last_s_ = 0;
 };
 

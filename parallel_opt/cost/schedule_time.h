@@ -15,6 +15,7 @@ struct StagePass {
   double forward_wires_s = 0;   ///< beside another micro-batch's pass where two run as one
   double backward_wires_s = 0;  ///< likewise
   double layers = 0;
+  double copy_s = 0;  ///< of what a forward keeps to the host, and as long back
 };
 
 /// Between ranks.
@@ -24,7 +25,8 @@ struct SendTime {
 };
 
 /// From the first action of a schedule to its last, each as soon as its rank and its input are
-/// there. `stages`: of one copy of the model. Pre: check(schedule) finds nothing.
+/// there. A pass copies layer by layer, each way by itself, and two layers are on their way at most;
+/// two passes that run as one copy whole. `stages`: of one copy of the model. Pre: check(schedule) finds nothing.
 double schedule_s(const Schedule& schedule, const std::vector<StagePass>& stages,
                   const SendTime& send);
 

@@ -18,8 +18,10 @@ struct RankState {
   int rank = 0;      ///< over all replicas
   const Schedule* schedule = nullptr;
   std::vector<std::int32_t> needs = {};  ///< of the next compute task
-  std::int32_t before = -1;              ///< last compute task of the action before
+  std::int32_t before = -1;              ///< last compute task: an action's or a slice's
   std::int32_t before_2 = -1;            ///< and of the one before that
+  std::int32_t left = -1;                ///< last copy of a slice to the host
+  std::int32_t left_2 = -1;              ///< and the one before that
   std::vector<std::int32_t> sent = {};   ///< sends that compute waits for
   std::int32_t last_reduce = -1;
   double stall_s = 0;    ///< that the next compute task waits for collectives beside it
@@ -219,7 +221,8 @@ void Lowering::action(RankState& state, std::size_t i) {
       if (a.kind != ActionKind::backward_weight) inputs_.push_back(done);
     }
   }
-  state.before_2 = std::exchange(state.before, done);
+  // Slices told theirs.
+  if (state.before != done) state.before_2 = std::exchange(state.before, done);
   after(state, a, a.with_next ? done - 1 : done);
   if (a.with_next) after(state, row[i + 1], done);
   if (state.reduces_s > 0) state.before = stall(state, a, std::exchange(state.reduces_s, 0));
@@ -306,19 +309,20 @@ std::int32_t Lowering::slices(RankState& state, const Action& a, double work_s, 
                               bool reduces, bool drains) {
   const StageWork& stage = stage_work(state, a.stage);
   const auto count = static_cast<int>(stage.groups.size());
-  std::int32_t id = -1, before = state.before, before_2 = state.before_2, left = -1, left_2 = -1;
+  std::int32_t id = -1;
   for (int i = 0; i < count; ++i) {
     const int group = a.kind == ActionKind::forward ? i : count - 1 - i;
     if (gathers) gather(state, a, group, out_.gathered[at(state.rank)].size());
-    if (by_groups(stage)) fetch(state, a, group, before_2);
-    if (left_2 >= 0) state.needs.push_back(left_2);
+    if (by_groups(stage)) fetch(state, a, group, state.before_2);
+    if (state.left_2 >= 0) state.needs.push_back(state.left_2);
     id = compute(state, a, work_s * stage.groups[at(group)].share, static_cast<TaskKind>(a.kind),
                  group);
     if (i == 0) inputs_.push_back(id);
     if (gathers) used(state, id);
     if (reduces && state.schedule->lanes == 1) reduce(state, a.stage, group, id);
-    before_2 = std::exchange(before, id);
-    if (by_groups(stage)) left_2 = std::exchange(left, leave(state, a, group, id, drains));
+    state.before_2 = std::exchange(state.before, id);
+    const std::int32_t left = by_groups(stage) ? leave(state, a, group, id, drains) : -1;
+    if (left >= 0) state.left_2 = std::exchange(state.left, left);
   }
   return id;
 }
