@@ -7,6 +7,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/hardware/preset.h"
@@ -131,21 +132,18 @@ std::string frozen_or_packed(const TrainingRow& row) {
   // Adapters of notes are also those of networks.
   static const std::regex in_notes(few + "|adapter[ -]tuning)(?![a-z])", std::regex::icase);
   const auto says = [](const std::string& text, const std::regex& words) {
-    const std::string said = without_denied(text);
-    std::smatch match;
-    return std::regex_search(said, match, words) && affirms(said, lower_case(match.str(2)));
+    return Claims(text).has(words);
   };
   constexpr const char* kWhy = ": frozen weights have no gradients";
   if (says(row.workload, in_work)) return "workload '" + row.workload + "'" + kWhy;
   if (says(row.model_name, in_names)) return "model '" + row.model_name + "'" + kWhy;
   if (says(row.framework, in_names)) return "framework '" + row.framework + "'" + kWhy;
+  const Claims notes(row.notes);
   std::smatch match;
-  if (says(row.notes, in_notes)) {
-    const std::string said = without_denied(row.notes);
-    std::regex_search(said, match, in_notes);
+  if (std::regex_search(notes.kept(), match, in_notes)) {
     return "'" + match.str(2) + "' in the notes" + kWhy;
   }
-  if (!mentions(without_denied(row.workload), "sft")) return "";
+  if (!Claims(row.workload).has("sft")) return "";
   return "workload 'sft': how full the packed sequences are is not stated";
 }
 
@@ -159,9 +157,8 @@ std::string other_work(const TrainingRow& row) {
       R"(inference|serving|generation|\bdecod(e|ing)\b|prefill|\beval(uation)?\b|forward[ -]only)",
       std::regex::icase);
   // Who trains may evaluate in between.
-  const std::string work = without_denied(row.workload);
-  const bool runs_forward = std::regex_search(work, forward) && !names_training(work);
-  if (runs_forward || std::regex_search(work, never)) {
+  const Claims work(row.workload);
+  if ((work.has(forward) && !names_training(work.kept())) || work.has(never)) {
     return "workload '" + row.workload + "' is not the training that is modelled";
   }
   if (std::string other = frozen_or_packed(row); !other.empty()) return other;

@@ -7,6 +7,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/network_text.h"
+#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
@@ -35,8 +36,7 @@ std::string chip_of(const DeviceRecord& record) {
 std::string no_whole_device(const std::string& gpu) {
   static const std::regex part(R"(\bmig\b|\bhalf (of )?an?\b|\b[1-7]g\.[0-9]+gb)",
                                std::regex::icase);
-  const bool whole = mentions(gpu, "mig") && !affirms(gpu, "mig");
-  if (!whole && std::regex_search(gpu, part)) return "gpu '" + gpu + "' is a part of a device";
+  if (Claims(gpu).has(part)) return "gpu '" + gpu + "' is a part of a device";
   static const std::regex between(R"(\s*(?:[/,+&;]|\band\b)\s*)");
   const std::string bare = gpu.substr(0, gpu.find(" ("));
   std::string first;
@@ -66,19 +66,17 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
                     ", the memory it states as its host's or that of all devices of a machine");
   }
   static const std::regex stated(R"(sxm|pcie|nvl|dgx|hgx)", std::regex::icase);
-  static const std::regex without(R"(\b(no|without) nvlink)", std::regex::icase);
-  const bool bare = std::regex_search(row.interconnect, without) ||
-                    (mentions(row.interconnect, "pcie") && !mentions(row.interconnect, "nvlink") &&
-                     !mentions(row.interconnect, "nvswitch"));
+  const Claims links(row.interconnect);
+  const bool without = links.says("nvlink") == false;
+  const bool bare =
+      without || (links.has("pcie") && !links.has("nvlink") && !links.has("nvswitch"));
   if (!record || !bare) return record;
   auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
   const bool fits = board && chip_of(*board) == chip_of(*record) && mentions(board->name, "-pcie");
   if (std::regex_search(row.gpu, stated) || !fits) {
     static const std::regex only(R"(\b(pci-?e|pci express) only|\bonly (over |via )?pci)",
                                  std::regex::icase);
-    const bool denies =
-        std::regex_search(row.interconnect, without) || std::regex_search(row.interconnect, only);
-    if (denies && mentions(record->name, "-sxm")) {
+    if ((without || std::regex_search(row.interconnect, only)) && mentions(record->name, "-sxm")) {
       notes.push_back("gpu '" + row.gpu + "' keeps the NVLink of " + record->name +
                       ", which its interconnect denies");
     }
@@ -101,7 +99,7 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   const UsualNetwork usual = usual_network(record, per_node);
   out.network = network_by_text(row.interconnect, per_node, usual);
   if (!out.network) out.network = network_of_machine(row.gpu, per_node);
-  if (!out.network) out.network = network_of_machine(without_denied(row.notes), per_node);
+  if (!out.network) out.network = network_of_machine(Claims(row.notes).kept(), per_node);
   if (out.network) {
     around.network_bytes_per_s = out.network->bytes_per_s;
     around.adapters = out.network->adapters;

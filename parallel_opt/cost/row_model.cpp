@@ -11,6 +11,7 @@
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/kept_products.h"
 #include "parallel_opt/cost/row_checks.h"
+#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_degrees.h"
 #include "parallel_opt/cost/row_device.h"
 #include "parallel_opt/cost/row_offload.h"
@@ -61,17 +62,17 @@ void drop_contrary_stages(const TrainingRow& row, RowCase& out) {
 /// Of the column, else of the notes or the framework's name; or what is wrong with it.
 std::string fill_schedule(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
+  const Claims notes(row.notes);
   if (!row.schedule.empty()) {
     const auto named = schedule_by_name(row.schedule);
     if (!named) return "schedule '" + row.schedule + "' has no closed form";
     l.schedule = *named;
-  } else if (const auto noted = schedule_mentioned(without_denied(row.notes))) {
+  } else if (const auto noted = schedule_mentioned(notes.kept())) {
     l.schedule = *noted;
-  } else if (const auto implied = schedule_mentioned(row.framework)) {
+  } else if (const auto implied = schedule_mentioned(Claims(row.framework).kept())) {
     l.schedule = *implied;
   }
-  const bool interleaved = l.schedule == ScheduleKind::interleaved_1f1b ||
-                           mentions(without_denied(row.notes), "interleaved");
+  const bool interleaved = l.schedule == ScheduleKind::interleaved_1f1b || notes.has("interleaved");
   if (!row.vp && l.pipeline > 1 && interleaved) {
     l.virtual_stages = 2;
     out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");

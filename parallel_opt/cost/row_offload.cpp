@@ -4,23 +4,24 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/kept_products.h"
+#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
 namespace {
 
 /// MaxText's, DeepSpeed's in words of bigscience, and what sentences say.
-void read_switches(const std::string& notes, Offload& off) {
-  if (const auto on = switch_in_notes(notes, "opt offl")) off.optimizer = *on ? 1 : 0;
-  if (const auto on = switch_in_notes(notes, "par offl")) off.parameters = *on;
-  if (const auto on = switch_in_notes(notes, "optimizer_memory_host_offload")) {
+void read_switches(const Claims& notes, Offload& off) {
+  if (const auto on = notes.says("opt offl")) off.optimizer = *on ? 1 : 0;
+  if (const auto on = notes.says("par offl")) off.parameters = *on;
+  if (const auto on = notes.says("optimizer_memory_host_offload")) {
     off.optimizer = *on ? 1 : 0;
     off.fetched = *on;
   }
-  if (const auto on = switch_in_notes(notes, "parameter_memory_host_offload")) off.parameters = *on;
-  if (mentions(notes, "optimizer states on the host")) off.optimizer = 1;
-  if (mentions(notes, "parameters on the host")) off.parameters = true;
-  if (mentions(notes, "kept tensors go to the host")) off.activations = 1;
+  if (const auto on = notes.says("parameter_memory_host_offload")) off.parameters = *on;
+  if (notes.has("optimizer states on the host")) off.optimizer = 1;
+  if (notes.has("parameters on the host")) off.parameters = true;
+  if (notes.has("kept tensors go to the host")) off.activations = 1;
   static const std::regex parameters(R"(offload_param\w*[^a-z;]{1,6}(device\W{1,5})?cpu)",
                                      std::regex::icase);
   static const std::regex optimizer(
@@ -29,13 +30,9 @@ void read_switches(const std::string& notes, Offload& off) {
   static const std::regex activations(
       R"(activations?( is| are)?[ -]+offload|offload(ed|ing|s)? (of )?(the )?activations)",
       std::regex::icase);
-  std::smatch match;
-  const auto says = [&](const std::regex& words) {
-    return std::regex_search(notes, match, words) && affirms(notes, lower_case(match.str()));
-  };
-  if (says(optimizer)) off.optimizer = 1;
-  if (says(activations)) off.activations = 1;
-  if (says(parameters)) off.parameters = true;
+  if (notes.has(optimizer)) off.optimizer = 1;
+  if (notes.has(activations)) off.activations = 1;
+  if (notes.has(parameters)) off.parameters = true;
 }
 
 }  // namespace
@@ -60,17 +57,18 @@ RowOffload offload_of(const TrainingRow& row) {
     off = stated.value_or(Offload{});
     return found;
   }
-  if (affirms(row.framework, "offload")) {
-    off = offload_in_words(row.framework).value_or(Offload{.optimizer = 1});
+  if (const Claims framework(row.framework); framework.has("offload")) {
+    off = offload_in_words(framework.kept()).value_or(Offload{.optimizer = 1});
   }
-  if (mentions(row.fsdp_zero, "infinity")) off.optimizer = off.parameters = true;
-  if (affirms(row.fsdp_zero, "offload")) {
+  const Claims shares(row.fsdp_zero);
+  if (shares.has("infinity")) off.optimizer = off.parameters = true;
+  if (shares.has("offload")) {
     off.optimizer = 1;
     const auto sharding = sharding_in_words(row.fsdp_zero);
-    off.parameters = sharding && sharding->stage == 3 && !mentions(row.fsdp_zero, "optim");
+    off.parameters = sharding && sharding->stage == 3 && !shares.has("optim");
   }
-  if (affirms(row.recompute, "offload") && !kept_in_words(row.recompute)) off.activations = 1;
-  read_switches(row.notes, off);
+  if (Claims(row.recompute).has("offload") && !kept_in_words(row.recompute)) off.activations = 1;
+  read_switches(Claims(row.notes), off);
   return found;
 }
 

@@ -4,6 +4,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_words.h"
 
@@ -17,58 +18,50 @@ constexpr double kDriverBytes = 3e9;
 /// Whether kernels are compiled, where the row says so and its stack is PyTorch's own.
 void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   if (stack.name != "pytorch" && stack.name != "torchtitan") return;
-  static const std::regex not_compiled(
-      R"(uncompiled|(no|not|without|disabl\w{1,3}) (torch\.)?compil|compil\w{0,8}[ =:(]{1,3}((is|was) )?(off|false|no|disabled|unused|unsupported|not (used|enabled|supported))\b)",
-      std::regex::icase);
+  static const std::regex compiled(R"((^|[^a-z])compil)", std::regex::icase);
   static const std::regex other_sense(
       R"(compiled (from|by|with|against)|eager attention|(attn|attention)_implementation\W{1,4}eager)",
       std::regex::icase);
-  const std::string notes = std::regex_replace(row.notes + "; " + row.framework, other_sense, "");
-  const bool denies = std::regex_search(notes, not_compiled);
-  const bool says_compile = !denies && mentions(notes, "compile");
+  const Claims notes(std::regex_replace(row.notes + "; " + row.framework, other_sense, ""));
+  const bool says_compile = notes.has(compiled);
+  const bool denies = notes.says(compiled) == false || notes.has("uncompiled");
   const auto parts = split(row.notes, ';');
   const bool lists_fsdp = std::ranges::any_of(
       parts, [](const auto& part) { return lower_case(std::string(trim(part))) == "fsdp"; });
   const bool lists_no_compile = mentions(row.framework, "torchtitan") && lists_fsdp;
-  if (says_compile || denies || lists_no_compile || mentions(notes, "eager")) {
+  if (says_compile || denies || lists_no_compile || notes.has("eager")) {
     stack.fused_operators = says_compile;
     stack.eager_host = !says_compile;
   }
 }
 
-/// "All-flash storage" is none.
-bool says_fused_attention(const std::string& text) {
-  static const std::regex storage(R"(flash[ -]?(storage|arrays?|drives?|disks?|memory))",
-                                  std::regex::icase);
-  const std::string notes = std::regex_replace(text, storage, "");
-  return (affirms(notes, "flash") || affirms(notes, "fused attention")) &&
-         !mentions(notes, "unfused attention");
+/// Whether notes name a fused kernel, or deny it; empty: neither. "All-flash storage" is none.
+std::optional<bool> fused_attention(const Claims& notes) {
+  static const std::regex fused(
+      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention)",
+      std::regex::icase);
+  static const std::regex kernel(R"(flash[ _-]?att|(^|[^n])fused attention)", std::regex::icase);
+  if (notes.has("unfused attention")) return false;
+  if (notes.has(fused)) return true;
+  return notes.says(kernel);
 }
 
 /// "Naive attention", "math SDPA", Hugging Face's attn_implementation=eager.
-bool says_unfused_attention(const std::string& text) {
+bool says_unfused_attention(const Claims& notes) {
   static const std::regex unfused(
       R"((attn|attention)_implementation\W{1,4}eager|(naive|eager|vanilla|math|unfused) (self-)?(attention|sdpa)|sdpa[ (:=]{1,3}math\b)",
       std::regex::icase);
-  std::smatch match;
-  const std::string notes = without_denied(text);
-  return std::regex_search(notes, match, unfused) && affirms(notes, lower_case(match.str()));
-}
-
-bool denies_fused_attention(const std::string& notes) {
-  return (mentions(notes, "flash att") || mentions(notes, "flash_att") ||
-          mentions(notes, "flashatt") || mentions(notes, "flash-att") ||
-          mentions(notes, "fused attention")) &&
-         !says_fused_attention(notes);
+  return notes.has(unfused);
 }
 
 /// What the notes say that departs from a stack's way.
-void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
-  const auto says = [&](std::string_view words) { return affirms(row.notes, words); };
-  if (says_fused && stack.attention == AttentionFamily::unfused) {
+void read_notes(const Claims& notes, SoftwareStack& stack) {
+  const auto says = [&](std::string_view words) { return notes.has(words); };
+  const std::optional<bool> fused = fused_attention(notes);
+  if (fused == true && stack.attention == AttentionFamily::unfused) {
     stack.attention = AttentionFamily::flash;
   }
-  if (says_unfused_attention(row.notes) || denies_fused_attention(row.notes)) {
+  if (says_unfused_attention(notes) || fused == false) {
     stack.attention = AttentionFamily::unfused;
   }
   if (says("fused layernorm") || says("fused norm")) stack.fused_operators = true;
@@ -76,7 +69,7 @@ void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
       R"(gradients (?:are )?(?:kept and )?reduced in (bf16|fp16|16 bits|fp32|32 bits))",
       std::regex::icase);
   std::smatch match;
-  if (std::regex_search(row.notes, match, reduced) && says(lower_case(match.str(0)))) {
+  if (std::regex_search(notes.kept(), match, reduced)) {
     stack.reduced_bytes = stack.gradient_bytes = mentions(match[1], "32") ? 4 : 2;
   }
   // What a graph replays no Python launches.
@@ -85,13 +78,9 @@ void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
     stack.host_factor = stack.pipeline_tensor_host_s = 0;
   }
   if (says("async tp") || says("asynctp")) stack.overlaps_tensor = true;
-  if (const auto on = switch_in_notes(row.notes, "overlap_grad_reduce")) {
-    stack.overlaps_data = *on;
-  }
-  if (const auto on = switch_in_notes(row.notes, "overlap_param_gather")) {
-    stack.overlaps_gathers = *on;
-  }
-  if (const auto on = switch_in_notes(row.notes, "tp_comm_overlap")) stack.overlaps_tensor = *on;
+  if (const auto on = notes.says("overlap_grad_reduce")) stack.overlaps_data = *on;
+  if (const auto on = notes.says("overlap_param_gather")) stack.overlaps_gathers = *on;
+  if (const auto on = notes.says("tp_comm_overlap")) stack.overlaps_tensor = *on;
   if (says("no_sync") || says("whole until the last micro-batch")) stack.reduces_once = true;
   if (says("logits whole")) stack.whole_logits = true;
   // Values, their logarithms and both gradients.
@@ -103,7 +92,7 @@ void read_notes(const TrainingRow& row, bool says_fused, SoftwareStack& stack) {
   if (says("deepep")) stack.dispatches_once_per_node = true;
   if (says("all-to-all dispatcher")) stack.dispatches_once_per_node = false;
   static const std::regex watts(R"((power|watts?|energy)[^;,.]*nvidia-smi)", std::regex::icase);
-  if (says("nvidia-smi") && !std::regex_search(row.notes, watts)) {
+  if (says("nvidia-smi") && !notes.has(watts)) {
     stack.prints_reserved = true;
     stack.printed_beyond_bytes = std::max(stack.printed_beyond_bytes, kDriverBytes);
   }
@@ -154,7 +143,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   read_compilation(row, stack);
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
-  const bool says_fused = says_fused_attention(row.notes);
+  const Claims said(row.notes);
+  const bool says_fused = fused_attention(said).value_or(false);
   const bool newer = says_fused || is_newer(spec, row.framework);
   const bool before = arch == "Volta" || (arch == "Ampere" && !newer);
   if (stack.name == "megatron" && before && !says_fused) {
@@ -168,9 +158,9 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   // Volta a row says.
   if (arch == "Volta" && !says_fused) stack.attention = AttentionFamily::unfused;
   // On Ascend MC2's kernels alone run products beside their collectives; MindSpeed has them off.
-  if (arch == "Da Vinci" && !mentions(row.notes, "mc2")) stack.overlaps_tensor = false;
+  if (arch == "Da Vinci" && !said.has("mc2")) stack.overlaps_tensor = false;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
-  read_notes(row, says_fused, stack);
+  read_notes(said, stack);
   return stack;
 }
 

@@ -8,6 +8,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/kept_products.h"
+#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
@@ -27,13 +28,6 @@ bool has_any(const std::string& text, std::initializer_list<std::string_view> wo
 
 bool is_any(const std::string& text, std::initializer_list<std::string_view> words) {
   return std::ranges::find(words, std::string_view(text)) != words.end();
-}
-
-/// "no ZeRO", "none (flash attention)", "checkpointing off", "recompute=False".
-bool is_off(const std::string& text) {
-  static const std::regex first(R"(^\s*(no|without|not)\b[^,;]*$|^\s*none\b)", std::regex::icase);
-  static const std::regex last(R"([ =:(](off|false|disabled|not used)\W*$)", std::regex::icase);
-  return std::regex_search(text, first) || std::regex_search(text, last);
 }
 
 /// 1 of "zero1", "zerostage1", "stage1(os)".
@@ -87,13 +81,15 @@ RecomputeParts parts_in_words(const std::string& text) {
           .latent = std::regex_search(text, latent)};
 }
 
-std::optional<RecomputeRule> rule_in_words(const std::string& text) {
-  std::string words = closed_up(text);
+std::optional<RecomputeRule> rule_in_words(const std::string& cell) {
+  static const std::regex again(R"(\bac\b|checkp|ckpt|recomp|remat)", std::regex::icase);
+  const Claims said(cell);
+  const std::string& text = said.kept();
+  const std::string words = closed_up(text);
   const auto on = switch_in_words(text);
-  if ((on && !*on) || is_off(text) ||
-      has_any(words, {"noac", "norecomp", "nocheckpoint", "noactivation"})) {
-    return RecomputeRule::none;
-  }
+  const bool not_of_all = has_any(closed_up(cell), {"notrecomp", "notcheckp"});
+  const bool off = switch_in_words(cell) == false || said.none();
+  if (off || (said.says(again) == false && !not_of_all)) return RecomputeRule::none;
   const auto kept = kept_in_words(text);
   if (kept) {
     const bool made = kept->device.made() || kept->host.made();
@@ -103,7 +99,7 @@ std::optional<RecomputeRule> rule_in_words(const std::string& text) {
     return RecomputeRule::full;
   }
   if (has_any(words, {"everythingsave", "saveeverything"})) return RecomputeRule::none;
-  if (has_any(words, {"notrecomp", "notcheckp"})) return std::nullopt;  // what then is?
+  if (not_of_all) return std::nullopt;  // what then is?
   const RecomputeParts parts = parts_in_words(text);
   if (is_any(words, {"sel", "partial"}) || has_any(words, {"selective", "sac"}) || parts.any() ||
       parts.attention) {
@@ -119,29 +115,6 @@ std::optional<RecomputeRule> rule_in_words(const std::string& text) {
 }
 
 }  // namespace
-
-bool affirms(const std::string& text, std::string_view word) {
-  static const std::regex refused(
-      R"((^|[^a-z])(no|not|without|non|disables?|w/o)(( |-)(using|use of|any))?[ -]+$)");
-  static const std::regex denied(
-      R"(^(s|ing|ed)?([ _-]?att(entio)?n)?([ _-]?v?[0-9])?)"
-      R"(([ :=(]{1,3}((is|are|was|were) )?(false|off|disabled|unused|unsupported|unavailable|not (used|enabled|supported|available))|\s*[:=]\s*(no|none|0(?![.0-9])))\b)");
-  const std::string low = lower_case(text);
-  for (std::size_t at = low.find(word); at != std::string::npos; at = low.find(word, at + 1)) {
-    const std::string before = low.substr(0, at), behind = low.substr(at + word.size());
-    if (!std::regex_search(before, refused) && !std::regex_search(behind, denied)) return true;
-  }
-  return false;
-}
-
-std::string without_denied(const std::string& text) {
-  static const std::regex denied(
-      R"((^|[^a-z])(no|not|without|non|instead of|rather than|unlike|compared (with|to)|versus|vs\.?)[ -][^;,.)]*)",
-      std::regex::icase);
-  static const std::regex unused(
-      R"([^;,.(]*\b(not used|unused|disabled|was slower|omitted|left out)\b)", std::regex::icase);
-  return std::regex_replace(std::regex_replace(text, unused, ""), denied, "$1");
-}
 
 std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
   RecomputeWords found;
@@ -174,7 +147,7 @@ std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
   const bool counted = found.share || found.per_stage || found.spared;
   if (!rule && !counted) return std::nullopt;
   found.rule = rule.value_or(RecomputeRule::full);
-  const RecomputeParts parts = parts_in_words(text);
+  const RecomputeParts parts = parts_in_words(Claims(text).kept());
   const bool named = found.rule == RecomputeRule::selective && parts.any() && !kept_in_words(text);
   if (named) found.parts = parts;
   return found;
@@ -185,27 +158,21 @@ std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
       R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation)s?[ _-](?:checkpoint(?:ing)?|recomput(?:ation|ing)))(?![a-z]))",
       std::regex::icase);
   static const std::regex mark(R"([;,.])");
-  static const std::regex denies(R"(\s*(no|without|not using)\s*)", std::regex::icase);
   static const std::regex last(R"(\s*(\(.*)?)");
-  static const std::regex unknown(R"(not (stated|printed|said)|unknown|default)",
-                                  std::regex::icase);
+  static const std::regex unknown(R"(default)", std::regex::icase);
   for (std::sregex_token_iterator it(notes.begin(), notes.end(), mark, -1), end; it != end; ++it) {
     const std::string part = *it;
     std::smatch match;
     if (!std::regex_search(part, match, named)) continue;
     // "Without gradient checkpointing it runs out of memory" is said of another run.
-    const bool ends = std::regex_match(match.suffix().str(), last);
-    if (std::regex_match(match.prefix().str(), denies)) {
-      if (ends) return RecomputeWords{};
-      continue;
-    }
-    const std::string named_so = match.str(1);
-    if (!affirms(part, lower_case(named_so))) {
-      if (is_off(part)) return RecomputeWords{};
-    } else if (mentions(without_denied(part), named_so) && !std::regex_search(part, unknown)) {
+    const Claims ahead(part.substr(0, part.size() - std::size_t(match.suffix().length())));
+    const bool plainly = ahead.none() && std::regex_match(match.suffix().str(), last);
+    const Claims said(part);
+    if (plainly || (ahead.has(named) && said.says(named) == false)) return RecomputeWords{};
+    if (said.has(named) && !std::regex_search(part, unknown)) {
       // What the rest says may be of something else.
       const auto words = recompute_in_words(part);
-      return words ? words : recompute_in_words(named_so);
+      return words ? words : recompute_in_words(match.str(1));
     }
   }
   return std::nullopt;
@@ -230,11 +197,15 @@ std::optional<int> stage_by_what_is_shared(const std::string& words) {
 std::string sharding_named(const std::string& framework) {
   static const std::regex words(R"(\b(ddp|hsdp|fsdp[12]?|zero[- ]?[0-3])\b)", std::regex::icase);
   std::smatch match;
-  const std::string text = without_denied(framework);
+  const std::string text = Claims(framework).kept();
   return std::regex_search(text, match, words) ? match.str(1) : "";
 }
 
-std::optional<ShardingWords> sharding_in_words(const std::string& text) {
+std::optional<ShardingWords> sharding_in_words(const std::string& cell) {
+  // "ddp(distributed-optimizer not stated)" is what tables of recipes that have one on print.
+  static const std::regex recipes(R"(\bnot stated\b)", std::regex::icase);
+  const Claims said(std::regex_replace(cell, recipes, ""));
+  const std::string& text = said.kept();
   const std::string words = closed_up(text);
   ShardingWords found;
   static const std::regex shared(R"(shard(?:ing)?(?:[ _](?:degree|size))?[ =:]{1,3}([0-9]+)\b)",
@@ -252,8 +223,8 @@ std::optional<ShardingWords> sharding_in_words(const std::string& text) {
   }
   found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"});
   static const std::regex copies(R"(\bddp\b)", std::regex::icase);
-  auto stage = stage_by_what_is_shared(words);
-  if (!stage && is_off(text)) return found;
+  auto stage = stage_by_what_is_shared(closed_up(cell));
+  if (!stage && said.none()) return found;
   if (!stage) stage = numbered(words, "zero");
   if (!stage) stage = numbered(words, "stage");
   // "3", "Z3", "3 (hpZ=8)".
@@ -288,16 +259,8 @@ std::optional<bool> switch_in_words(const std::string& text) {
   return std::nullopt;
 }
 
-std::optional<bool> switch_in_notes(const std::string& notes, const char* name) {
-  const std::regex pattern(std::string(name) + R"(['"]?[ =:]{1,3}(true|false|yes|no|y|n|on|off)\b)",
-                           std::regex::icase);
-  std::smatch match;
-  if (!std::regex_search(notes, match, pattern)) return std::nullopt;
-  return switch_in_words(match[1]);
-}
-
 std::optional<double> optimizer_states_in_words(const std::string& text) {
-  const std::string notes = without_denied(text);
+  const Claims notes(text);
   struct Named {
     const char* words;
     double states;
@@ -312,30 +275,29 @@ std::optional<double> optimizer_states_in_words(const std::string& text) {
         R"(|\b(lion|muon) optimi[sz]er)",
         1}});
   for (const Named& one : kNamed) {
-    const std::regex words(one.words, std::regex::icase);
-    std::smatch match;
-    if (!std::regex_search(notes, match, words)) continue;
-    if (affirms(notes, lower_case(match.str()))) return one.states;
+    if (notes.has(std::regex(one.words, std::regex::icase))) return one.states;
   }
   static const std::regex half(
       R"((bf16|fp16|16[ -]bit) optimizer states|optimizer states (are )?in (bf16|fp16|16 bits))",
       std::regex::icase);
-  return std::regex_search(notes, half) ? std::optional(1.0) : std::nullopt;
+  return notes.has(half) ? std::optional(1.0) : std::nullopt;
 }
 
-std::vector<std::string> unread_words(const std::string& notes) {
+std::vector<std::string> unread_words(const std::string& text) {
+  const Claims notes(text);
   std::vector<std::string> found;
   for (const char* words :
        {"sliding window", "local attention", "multi-token prediction", "mixture of depths",
         "oversubscri", "packed sequences", "average sequence length", "frozen", "window size"}) {
-    if (affirms(notes, words)) found.emplace_back(words);
+    if (notes.has(words)) found.emplace_back(words);
   }
   return found;
 }
 
 bool pure_half_in_words(const std::string& dtype) {
   static const std::regex lightnings(R"(16[ -]true)", std::regex::icase);
-  return affirms(dtype, "pure") || std::regex_search(dtype, lightnings);
+  const Claims said(dtype);
+  return said.has("pure") || said.has(lightnings);
 }
 
 std::optional<std::string> element_type_in_words(const std::string& text) {
@@ -343,7 +305,7 @@ std::optional<std::string> element_type_in_words(const std::string& text) {
   static const std::regex moved(
       R"((fp8|float8|int8)[ _-]((all[ _-]?)?gathers?|reduce[ _-]?scatters?|all[ _-]?to[ _-]?all|communication|collectives|dispatch|optimi[sz]er( states?)?)\b)",
       std::regex::icase);
-  const std::string multiplied = std::regex_replace(without_denied(text), moved, "");
+  const std::string multiplied = std::regex_replace(Claims(text).kept(), moved, "");
   if (multiplied != text) {
     if (auto type = element_type_in_words(multiplied)) return type;
   }

@@ -11,14 +11,6 @@
 /// say nothing known: a row is then skipped with its reason rather than read as something else.
 namespace parallel_opt {
 
-/// Whether some mention is none of "no word", "without word", "word=False", "word disabled", "word
-/// not used": of "no flash attention, fused attention" the second.
-bool affirms(const std::string& text, std::string_view word);
-
-/// Without "no DualPipe", "compared with Muon", "GPipe was slower" and the like, up to the next
-/// mark.
-std::string without_denied(const std::string& text);
-
 /// Parts of a block that are computed again, by name: Megatron's recompute-modules.
 struct RecomputeParts {
   bool attention = false;    ///< scores and their products, no projections
@@ -62,9 +54,6 @@ std::string sharding_named(const std::string& framework);
 
 /// "yes", "true", "on", "1"; "no", ...
 std::optional<bool> switch_in_words(const std::string& text);
-
-/// The value behind a switch of the notes, "overlap_grad_reduce=False"; empty: it is not there.
-std::optional<bool> switch_in_notes(const std::string& notes, const char* name);
 
 /// States in fp32 of a parameter that the named optimizer keeps ("SGD with momentum": 1, "8-bit
 /// Adam": a half); empty: none is named, or Adam's usual two.

@@ -1,0 +1,99 @@
+#include "parallel_opt/cost/row_claims.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "parallel_opt/base/text.h"
+
+namespace parallel_opt {
+namespace {
+
+/// Not the next mark; a full stop and a colon have a blank behind them.
+constexpr const char* kInClause = R"((?:[^;,.:()]|[.:](?!\s|$)))";
+/// Up to four words that what stands behind them is said of; neither "X and" nor "X with".
+constexpr const char* kPhrase =
+    R"(\b(?:(?!(?:and|or|but|with)\b)[a-z0-9_'"/+-]+(?:\.[a-z0-9_'"/+-]+)* ){0,3})"
+    R"([a-z0-9_'"/+-]+(?:\.[a-z0-9_'"/+-]+)*)";
+constexpr const char* kUnsaid =
+    R"((?:re)?(?:stated|printed|said|recorded|reported|known|named|seen|given|listed))";
+
+std::regex words(const std::string& pattern) { return std::regex(pattern, std::regex::icase); }
+
+/// "no X", "not using X", "non-X".
+const std::regex& denies_ahead() {
+  // "No X with Y" has Y; "not run with Y" has none.
+  static const std::regex pattern =
+      words(std::string(R"((?:^|[^a-z_])(?:(?:no|without|w/o|lacks|disables?|disabling)[ -]+)") +
+            R"((?:(?! (?:but|with)\b))" + kInClause + R"()*)" +
+            R"(|no_(?!sync|shard)[a-z0-9_]+|non[ -][a-z0-9_-]+)" +
+            R"(|(?:not|[a-z]{2,6}n't) (?!only\b|)" + kUnsaid + R"(\b)(?:(?! but\b))" + kInClause +
+            R"()*))");
+  return pattern;
+}
+
+/// "X: off", "X=False", "X was not used", "X disabled", "X omitted".
+const std::regex& denies_behind() {
+  static const std::regex pattern =
+      words(std::string(kPhrase) +
+            R"((?:(?:['"]?\s*[=:(]{1,2}\s*['"]?|\s+)(?:(?:is|are|was|were|turned|switched) )?)"
+            R"((?:false|off|disabled|unused|unsupported|unavailable|omitted|left out|slower|)"
+            R"(not (?:used|enabled|supported|available))\b(?![-]| the\b))"
+            R"(|['"]?\s*[=:]{1,2}\s*['"]?(?:no|none|n|0)\b(?![-.:/])))");
+  return pattern;
+}
+
+/// "Compared with X", "faster than X": said of another run.
+const std::regex& of_others() {
+  static const std::regex pattern =
+      words(std::string(R"((?:^|[^a-z])(?:instead of|rather than|unlike|compared (?:with|to)|)") +
+            R"(versus|vs\.?|(?:[a-z]{2,10}er|more|less) than)[ -])" + kInClause + "*");
+  return pattern;
+}
+
+const std::regex& unsaid() {
+  static const std::regex pattern = words(std::string(kPhrase) + R"( (?:(?:is|are|was|were) )?)" +
+                                          R"((?:(?:not )" + kUnsaid + R"(|unknown)\b))");
+  return pattern;
+}
+
+/// Blanks in `from` for what matches in `text`, which goes to `to` where there is one.
+void move_matches(const std::string& text, const std::regex& pattern, std::string& from,
+                  std::string* to) {
+  for (std::sregex_iterator it(text.begin(), text.end(), pattern), end; it != end; ++it) {
+    const auto at = std::size_t(it->position());
+    const auto length = std::size_t(it->length());
+    if (to != nullptr) to->replace(at, length, text, at, length);
+    from.replace(at, length, length, ' ');
+  }
+}
+
+}  // namespace
+
+Claims::Claims(const std::string& text) : kept_(text), denied_(text.size(), ' ') {
+  move_matches(text, of_others(), kept_, nullptr);
+  move_matches(std::string(kept_), unsaid(), kept_, nullptr);
+  const std::string own = kept_;
+  move_matches(own, denies_ahead(), kept_, &denied_);
+  move_matches(own, denies_behind(), kept_, &denied_);
+}
+
+std::optional<bool> Claims::says(std::string_view words) const {
+  if (mentions(kept_, words)) return true;
+  return mentions(denied_, words) ? std::optional(false) : std::nullopt;
+}
+
+std::optional<bool> Claims::says(const std::regex& words) const {
+  if (std::regex_search(kept_, words)) return true;
+  return std::regex_search(denied_, words) ? std::optional(false) : std::nullopt;
+}
+
+bool Claims::none() const {
+  static const std::regex nothing(R"(^\s*none\b)", std::regex::icase);
+  static const std::regex brackets(R"(\([^)]*\)?)");
+  if (std::regex_search(kept_, nothing)) return true;
+  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
+  return std::ranges::any_of(denied_, is_word) &&
+         std::ranges::none_of(std::regex_replace(kept_, brackets, ""), is_word);
+}
+
+}  // namespace parallel_opt

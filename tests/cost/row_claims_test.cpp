@@ -1,0 +1,127 @@
+#include "parallel_opt/cost/row_claims.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <string>
+
+#include "parallel_opt/base/text.h"
+#include "tests/cost/row_fixture.h"
+
+namespace parallel_opt {
+namespace {
+
+TEST(RowClaims, AWordIsClaimed) {
+  for (const char* text :
+       {"flash attention", "FlashAttention 2", "flash_attn=True", "flash attn: on",
+        "no flash attention; flash attention 2 in the encoder", "FlashAttention, no dropout",
+        "flash attention no_sync", "flash attention (no dropout)",
+        "flash attention offloads nothing", "flash attention and CUDA graphs disabled",
+        "no dropout with flash attention", "not only flash attention", "flash attention: on",
+        "compile=False flash_attn=True", "no fp8 (flash attention)", "no v1.2, flash attention",
+        "flash attention, off-the-shelf", "flash attention, 20 % faster than eager"}) {
+    EXPECT_EQ(Claims(text).says("flash"), true) << text;
+  }
+}
+
+TEST(RowClaims, AWordIsDenied) {
+  for (const char* text : {"no flash attention",
+                           "without FlashAttention",
+                           "not using flash attention",
+                           "flash_attn=False",
+                           "use_flash_attn: false",
+                           "FlashAttention disabled",
+                           "w/o flash attention",
+                           "flash attention not used",
+                           "flash attention 2 is off",
+                           "flash-attn = 0",
+                           "flash attention (disabled)",
+                           "flash attention unsupported",
+                           "flash attention was off",
+                           "flash attention: not enabled",
+                           "--no-flash-attn",
+                           "does not use flash attention",
+                           "doesn't use flash attention",
+                           "no_flash_attn",
+                           "not run with flash attention",
+                           "no fused softmax or flash attention",
+                           "'use_flash_attn': False",
+                           "flash attention turned off",
+                           "non-flash attention",
+                           "no torch.compile and flash",
+                           "flash attention omitted",
+                           "flash attention: no"}) {
+    EXPECT_EQ(Claims(text).says("flash"), false) << text;
+  }
+}
+
+TEST(RowClaims, WhatIsSaidOfOthersOrByNobodyIsNeither) {
+  for (const char* text :
+       {"eager", "compared with flash attention in section 4", "unlike flash attention",
+        "20 % slower than flash attention", "eager instead of flash attention",
+        "flash attention not stated", "whether flash attention is unknown"}) {
+    EXPECT_EQ(Claims(text).says("flash"), std::nullopt) << text;
+  }
+}
+
+TEST(RowClaims, SwitchesHaveValues) {
+  EXPECT_EQ(Claims("overlap_grad_reduce=False, x").says("overlap_grad_reduce"), false);
+  EXPECT_EQ(Claims("'overlap_grad_reduce': true").says("overlap_grad_reduce"), true);
+  EXPECT_EQ(Claims("overlap_grad_reduce").says("overlap_grad_reduce"), true);
+  EXPECT_EQ(Claims("overlap").says("overlap_grad_reduce"), std::nullopt);
+  EXPECT_EQ(Claims("Opt Offl=Y; Par Offl=N").says("opt offl"), true);
+  EXPECT_EQ(Claims("Opt Offl=Y; Par Offl=N").says("par offl"), false);
+  EXPECT_EQ(Claims("first=True second=False").says("first"), true);
+  EXPECT_EQ(Claims("CUDA graphs: off").says("cuda graph"), false);
+  EXPECT_EQ(Claims("CPU offload False").says("offload"), false);
+  EXPECT_EQ(Claims("dropout: 0.1").says("dropout"), true);
+}
+
+TEST(RowClaims, TheRestIsKept) {
+  const auto kept = [](const char* text) {
+    return std::string(trim(std::string_view(Claims(text).kept())));
+  };
+  EXPECT_EQ(kept("GPipe was slower; 1F1B"), "; 1F1B");
+  EXPECT_EQ(kept("no DualPipe; 1F1B"), "; 1F1B");
+  EXPECT_EQ(kept("interleaved, no uniform stages"), "interleaved,");
+  EXPECT_EQ(kept("non-interleaved 1F1B"), "1F1B");
+  EXPECT_EQ(kept("without torch.compile. Fused"), ". Fused");
+}
+
+TEST(RowClaims, ACellMayDenyAllItNames) {
+  for (const char* text : {"none", "none (flash attention)", "no ZeRO", "recompute=False",
+                           "no ZeRO (one device)", "not recomputed", "FSDP: off"}) {
+    EXPECT_TRUE(Claims(text).none()) << text;
+  }
+  for (const char* text : {"", "ZeRO-1", "ZeRO-2, no offload", "-", "nonesuch"}) {
+    EXPECT_FALSE(Claims(text).none()) << text;
+  }
+}
+
+// Once each cell had a way of its own to deny.
+TEST(RowClaims, CellsDenyAlike) {
+  TrainingRow row = testing::usual_row("PyTorch FSDP2");
+  const auto compiled = [&](const char* notes) {
+    row.notes = notes;
+    return testing::case_of(row).stack.fused_operators;
+  };
+  EXPECT_TRUE(compiled("compile"));
+  EXPECT_FALSE(compiled("does not compile"));
+  EXPECT_FALSE(compiled("compile: 0"));
+  EXPECT_FALSE(compiled("no_compile"));
+  row.workload = "pretraining, no RL";
+  EXPECT_EQ(testing::skipped(row), "");
+  row.workload = "";
+  row.notes = "LoRA: off";
+  EXPECT_EQ(testing::skipped(row), "");
+  row.gpu = "A100 80GB";
+  row.notes = "";
+  row.interconnect = "NVLink disabled; 100 Gb/s";
+  EXPECT_NE(testing::note_with(row, "as its interconnect has no NVLink"), "");
+  row.notes = "overlap_grad_reduce: 0";
+  row.framework = "Megatron-Core";
+  EXPECT_FALSE(testing::case_of(row).stack.overlaps_data);
+}
+
+}  // namespace
+}  // namespace parallel_opt
