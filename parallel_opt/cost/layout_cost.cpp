@@ -379,6 +379,7 @@ LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept
   const double body = m * slow + cost.pipeline_s + cost.bubble_s;
   cost.forward_s = all.forward_s * share + cost.head_s / m / 3;
   cost.backward_s = (all.backward_s + all.again_s) * share + cost.head_s / m * 2 / 3;
+  cost.weights_s = share * all.weights_s + (pace.of_head > 0 ? outer_products() : 0);
   add_data(cost, m * slow + cost.bubble_s);
   if (copies_in_pipeline()) {
     cost.offload_s += pace.copies_s ? *pace.copies_s : copied_in_pipeline_s(cost);

@@ -104,6 +104,7 @@ struct LayoutCost {
   double busy_s = 0;     ///< compute of the mean rank
   double forward_s = 0;  ///< of one micro-batch on the slowest stage, collectives inside
   double backward_s = 0;
+  double weights_s = 0;  ///< of the backward, gradients of weights
   double time_s() const;
   double memory_bytes() const;
   void take_memory(const LayoutCost& other) noexcept;

@@ -195,6 +195,7 @@ class LayoutModel : private LayoutParts {
   bool has_buckets() const noexcept {
     return stack_.bucket_bytes > 0 && l_.shard == 0 && replicas_ > 1;
   }
+  double closing_s(const LayoutCost& cost) const noexcept;
   void add_data(LayoutCost& cost, double body_s) const noexcept;
   Kept kept_of_blocks() const noexcept;
   double gathered_at_once(const BlockFacts& block) const noexcept;

@@ -218,6 +218,12 @@ double LayoutModel::update_s(double gather_s, double forward_s) const noexcept {
   return exposed_at_ends(gather_s, stack_.overlaps_gathers ? p_.overlap : 0, forward_s);
 }
 
+/// Beside which the last gradients of a step are exchanged: where passes for weights are put off,
+/// those of one micro-batch end it.
+double LayoutModel::closing_s(const LayoutCost& cost) const noexcept {
+  return delays_weights() || goes_both_ways() ? cost.weights_s : cost.backward_s;
+}
+
 void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   const StageParameters stage = most_parameters();
   add_host_copies(cost, stage);
@@ -225,7 +231,7 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   const Exchange once = exchange(stage);
   if (shards_by_block()) {
     const double share = stack_.overlaps_shards ? p_.gather_overlap : 0;
-    const double reduced = exposed_at_ends(once.reduce_s, share, cost.backward_s);
+    const double reduced = exposed_at_ends(once.reduce_s, share, closing_s(cost));
     // Where only states are shared, and in pipelines, weights and gradients are whole from one
     // step's end to the next.
     if (pipeline_ > 1) {
@@ -244,7 +250,7 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
     }
   } else {
     const double share = stack_.overlaps_data ? p_.overlap : 0;
-    cost.data_s = exposed_at_ends(once.reduce_s, share, cost.backward_s) +
+    cost.data_s = exposed_at_ends(once.reduce_s, share, closing_s(cost)) +
                   update_s(once.gather_s, cost.forward_s);
     const double before_last = reduces_each() ? l_.micro_batches - 1 : 0;
     cost.data_s +=

@@ -186,6 +186,8 @@ HeldLayers held_layers(const Schedule& schedule, int rank, const std::vector<Sta
       if (row[k].kind == ActionKind::backward_input) here += away * layers(k);
       if (ahead || row[k].kind == ActionKind::backward) passing += away * on_way;
     }
+    // Meanwhile the next pair's comes whole.
+    if (end > i + 1 && end < row.size() && row[end].with_next) passing += away * layers(end + 1);
     most = {std::max(most.all, all), std::max(most.here, here + passing)};
     for (std::size_t k = i; k < end; ++k) {  // and goes: what W needs stays until then
       if (row[k].kind == ActionKind::backward) here -= (1 - away) * layers(k);

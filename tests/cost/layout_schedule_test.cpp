@@ -171,5 +171,49 @@ TEST_F(LayoutSchedules, DepthsTwoShortOfEqualStagesGiveTheEndsOneLess) {
               whole.activations_bytes * 16 / 15, 1);
 }
 
+TEST_F(LayoutSchedules, DepthsThatStagesDoNotDivideLeaveNoneEmpty) {
+  // 36 blocks and the two ends on 16 stages: 2 + 5 x 3 + 9 x 2 + 1. The fullest has 3 of 36, and
+  // holds what 15 micro-batches in flight keep of them.
+  facts = stack_of_blocks("layers=36");
+  facts.outside = {};
+  facts.logits_elements = facts.embedding_parameters = 0;
+  p.host_s = p.host_fused_s = 0;
+  const LayoutCost one = cost(ScheduleKind::one_f_one_b, 1, 1);
+  const LayoutCost cut = cost(ScheduleKind::one_f_one_b, 16, 96);
+  EXPECT_NEAR(cut.weights_bytes, one.weights_bytes * 3 / 36, 1);
+  EXPECT_NEAR(cut.activations_bytes, one.activations_bytes * 15 * 3 / 36, 1);
+  // All pass 36 blocks, and the fullest 95 times its own 3: those behind it are faster than what
+  // it has in flight meanwhile, so that it waits for its first and last micro-batch alone, as the
+  // sixth stage does (15 + 9 x 2 + 1 blocks around its own, 10 of 3 in flight).
+  const double block_s = (cut.forward_s + cut.backward_s) / 3;
+  const double forward_s = cut.forward_s / 3, backward_s = cut.backward_s / 3;
+  const double ahead = 2 + 4 * 3, behind = 9 * 2 + 1, in_flight = 10;
+  const double waits_s = ahead * block_s +
+                         std::max(0.0, behind * block_s - in_flight * 3 * forward_s) +
+                         std::max(0.0, behind * block_s - in_flight * 3 * backward_s);
+  EXPECT_NEAR(cut.bubble_s, waits_s, 1e-9);
+}
+
+TEST_F(LayoutSchedules, ModelsShallowerThanTheirPipelineKeepAllTheirBlocks) {
+  for (const int layers : {1, 2, 3, 5, 7, 9, 11, 13}) {
+    facts = stack_of_blocks("layers=" + std::to_string(layers));
+    for (const SoftwareStack& one : software_stacks()) {
+      for (const int virtual_stages : {1, 2}) {
+        ParallelLayout l;
+        l.pipeline = 8;
+        l.micro_batches = 16;
+        l.virtual_stages = virtual_stages;
+        if (virtual_stages > 1) l.schedule = ScheduleKind::interleaved_1f1b;
+        double sum = 0;
+        for (const LayoutStage& stage : layout_stages(facts, device, one, l, p).stages) {
+          EXPECT_GE(stage.layers, 0);
+          sum += stage.layers;
+        }
+        EXPECT_NEAR(sum, layers, 1e-9) << one.name << ' ' << virtual_stages;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace parallel_opt
