@@ -8,6 +8,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/row_claims.h"
+#include "parallel_opt/cost/row_device.h"
 #include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/hardware/preset.h"
@@ -227,10 +228,9 @@ void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& o
   const std::string type = element_type_in_words(row.dtype).value_or("");
   const double met = out.layout.devices() > 1 ? per_node : 1;
   for (std::string& note : stand_ins(record, type, met)) out.notes.push_back(std::move(note));
-  const bool in_racks = record.arch.starts_with("Grace-Blackwell") && !mentions(row.gpu, "nvl72");
-  if (in_racks && !row.gpus_per_node && out.layout.devices() > per_node) {
-    out.notes.push_back("nodes of " + std::to_string(std::int64_t(per_node)) +
-                        ", not a rack of 72 " + record.name + ", as gpus_per_node is blank");
+  if (stands_in_rack(row, record) && out.layout.devices() > 4) {
+    out.notes.push_back("NVLink joins a rack of 72 " + record.name +
+                        ", as neither NVL4 nor another number is named");
   }
   if (out.layout.devices() <= per_node) return;
   if (out.network) {

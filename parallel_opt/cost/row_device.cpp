@@ -87,11 +87,35 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
   return board;
 }
 
+namespace {
+
+constexpr double kTray = 4, kRack = 72;  // devices of Grace-Blackwell
+
+/// That NVLink joins, as its name says: "GB200-NVL72", "GB200 NVL4".
+std::optional<double> joined_by_name(const std::string& gpu) {
+  static const std::regex joined(R"(nvl[ -]?(\d+))", std::regex::icase);
+  std::smatch found;
+  if (!std::regex_search(gpu, found, joined)) return std::nullopt;
+  return std::stod(found[1]);
+}
+
+std::optional<double> joined_devices(const TrainingRow& row, const DeviceRecord& record) {
+  const bool in_trays = record.arch.starts_with("Grace-Blackwell");
+  if (!in_trays || row.gpus_per_node.value_or(kTray) > kTray) return row.gpus_per_node;
+  return joined_by_name(row.gpu).value_or(kRack);
+}
+
+}  // namespace
+
+bool stands_in_rack(const TrainingRow& row, const DeviceRecord& record) {
+  return joined_devices(row, record) == kRack && !joined_by_name(row.gpu) &&
+         row.gpus_per_node != kRack;
+}
+
 // Tables count the devices that frameworks see: of a package, each die with its memory.
 bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
   Surroundings around;
-  around.per_node = row.gpus_per_node;
-  if (!around.per_node && mentions(row.gpu, "nvl72")) around.per_node = 72;
+  around.per_node = joined_devices(row, record);
   if (!around.per_node && mentions(row.gpu, "dgx-2")) around.per_node = 16;
   const int dies = dies_of(record);
   if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;

@@ -17,6 +17,10 @@ std::string no_whole_device(const std::string& gpu);
 /// leaves that open, which is noted.
 std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::string>& notes);
 
+/// Whether its devices are taken as those of racks that NVLink joins, though the row does not say
+/// so: a node of 4 is a tray.
+bool stands_in_rack(const TrainingRow& row, const DeviceRecord& record);
+
 /// Device and network of a row, in the machine that it states or that is usual for the device.
 /// False when the record has no peak rate.
 bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& out);

@@ -213,14 +213,28 @@ TEST(RowNotes, NameTheNodesOfDevicesThatAreBoughtInRacks) {
   TrainingRow row = llama_row("Megatron-LM");
   row.gpus = row.dp = row.global_batch = 64;
   row.micro_batch = 1;
-  const auto nodes = [&] { return note_with(row, "as gpus_per_node is blank"); };
+  const auto joined = [&] { return case_of(row).device.per_node; };
+  const auto told = [&] { return note_with(row, "NVLink joins"); };
+  const std::string rack =
+      "NVLink joins a rack of 72 GB200, as neither NVL4 nor another number is named";
   row.gpu = "GB200";
-  EXPECT_EQ(nodes(), "nodes of 4, not a rack of 72 GB200, as gpus_per_node is blank");
-  row.gpu = "GB300-NVL72";
-  EXPECT_EQ(nodes(), "");  // its name says so
-  row.gpu = "GB300";
-  row.gpus_per_node = 4;
-  EXPECT_EQ(nodes(), "");
+  EXPECT_EQ(told(), rack);
+  EXPECT_EQ(joined(), 72);
+  row.gpus_per_node = 4;  // a tray, as srun counts
+  EXPECT_EQ(told(), rack);
+  EXPECT_EQ(joined(), 72);
+  row.gpu = "GB200-NVL72";
+  EXPECT_EQ(told(), "");  // its name says so
+  EXPECT_EQ(joined(), 72);
+  row.gpu = "GB200 NVL4";
+  EXPECT_EQ(joined(), 4);
+  row.gpu = "GB200";
+  row.gpus_per_node = 36;
+  EXPECT_EQ(told(), "");
+  EXPECT_EQ(joined(), 36);
+  row.gpu = "H100-NVL-94GB";
+  row.gpus_per_node = 2;
+  EXPECT_EQ(joined(), 2);
 }
 
 TEST(RowNotes, AModelByItsNameIsTheOneSpelledOut) {
