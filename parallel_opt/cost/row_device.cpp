@@ -89,7 +89,7 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
 
 namespace {
 
-constexpr double kTray = 4, kRack = 72;  // devices of Grace-Blackwell
+constexpr double kTray = 4, kRack = 72;  // devices of GB200 and GB300
 
 /// That NVLink joins, as its name says: "GB200-NVL72", "GB200 NVL4".
 std::optional<double> joined_by_name(const std::string& gpu) {
@@ -100,7 +100,7 @@ std::optional<double> joined_by_name(const std::string& gpu) {
 }
 
 std::optional<double> joined_devices(const TrainingRow& row, const DeviceRecord& record) {
-  const bool in_trays = record.arch.starts_with("Grace-Blackwell");
+  const bool in_trays = record.name == "GB200" || record.name == "GB300";
   if (!in_trays || row.gpus_per_node.value_or(kTray) > kTray) return row.gpus_per_node;
   return joined_by_name(row.gpu).value_or(kRack);
 }

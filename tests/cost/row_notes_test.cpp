@@ -232,6 +232,9 @@ TEST(RowNotes, NameTheNodesOfDevicesThatAreBoughtInRacks) {
   row.gpus_per_node = 36;
   EXPECT_EQ(told(), "");
   EXPECT_EQ(joined(), 36);
+  row.gpu = "GB300-NVL72";
+  row.gpus_per_node.reset();
+  EXPECT_EQ(joined(), 72);
   row.gpu = "H100-NVL-94GB";
   row.gpus_per_node = 2;
   EXPECT_EQ(joined(), 2);
