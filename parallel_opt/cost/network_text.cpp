@@ -19,7 +19,7 @@ namespace {
 /// What stands between a count, a rate and another count of adapters: "8x ConnectX-7 IB NDR
 /// 400Gb/s".
 constexpr const char* kAdapterWords =
-    R"((?:(?:infiniband|ib|[sdqfehnx]dr(?:10|[1248]00)?|roce(?:v2)?|efa(?:v[0-9])?|omni[\s-]?path|opa|slingshot(?:[\s-]?1[01])?|connectx-?[0-9]|cx-?[0-9]|mellanox|nvidia|intel|hpe|cray|rdma|hcas?|nics?|adapters?|ports?|rails?|ethernet)[\s(-]*){0,5})";
+    R"((?:(?:infiniband|ib|[sdqfehnx]dr(?:10|[1248]00)?|roce(?:[\s-]?v[12])?|efa(?:v[0-9])?|omni[\s-]?path|opa|slingshot(?:[\s-]?1[01])?|connectx-?[0-9]|cx-?[0-9]|mellanox|nvidia|intel|hpe|cray|rdma|hcas?|nics?|adapters?|ports?|rails?|ethernet)[\s(-]*){0,5})";
 /// What says that a rate is one of the network between nodes.
 constexpr const char* kNetwork =
     R"((infiniband|\bib\b|roce|efa|ethernet|rdma|[qfehnx]dr|slingshot|omni[\s-]?path|hcas?\b|nics?\b|inter-?node|network|connectx|cx-?[0-9]))";
@@ -73,10 +73,19 @@ std::optional<double> adapters(const std::string& before, const std::string& beh
   return std::nullopt;
 }
 
-/// Whether a rate is one of links inside a node: those are named behind it, or last before it. What
-/// stands apart from a link's name is its own only in bytes and uncounted: "NVLink, 600 GB/s", not
-/// "NVLink, 8x200 Gb/s".
-bool is_inside(const std::string& before, const std::string& behind, bool of_adapters) {
+constexpr const char* kBetween =
+    R"(\b(?:between|across|among) (?:the )?(?:nodes|machines|hosts|servers|instances)\b)"
+    R"(|\b(?:inter|cross)[ -]?(?:node|machine|host|server)\b)";
+
+/// Whether a rate is one of links inside a node: its clause says so, or those are named behind it,
+/// or last before it. What stands apart from a link's name is its own only in bytes and uncounted:
+/// "NVLink, 600 GB/s", not "NVLink, 8x200 Gb/s".
+bool is_inside(const std::string& before, const std::string& behind, const std::string& clause,
+               bool of_adapters) {
+  static const std::regex within(
+      R"(\bintra\b|\bintranode\b|\b(?:within|inside) (?:an? |the |each |one )?(?:node|machine|host|server)s?\b)");
+  static const std::regex between(std::string(kBetween) + "|" + kNetwork);
+  if (std::regex_search(clause, within) && !std::regex_search(clause, between)) return true;
   static const std::regex link(
       std::string(
           R"((nvlink|nvswitch|nv-?l|pci-?e|pci express|xgmi|infinity fabric|hccs|intra-?node|ici)|)") +
@@ -101,7 +110,7 @@ bool is_inside(const std::string& before, const std::string& behind, bool of_ada
 
 /// What stands around a place up to the next marks.
 std::string clause_around(const std::string& text, std::size_t begin, std::size_t end) {
-  static const std::regex mark(R"([,;&+(]|\band\b)"), mark_behind(R"([,;&+]|\band\b)");
+  static const std::regex mark(R"([,;&+(]|\band\b| / )"), mark_behind(R"([,;&+]|\band\b| / )");
   std::string before = text.substr(0, begin), behind = text.substr(end);
   for (std::smatch match; std::regex_search(before, match, mark);) before = match.suffix();
   std::smatch match;
@@ -126,12 +135,13 @@ std::optional<Stated> first_rate(const std::string& text) {
     const bool ethernet = match.str(4) == "bE" || match.str(4) == "BE";
     const double count = adapters(before, behind).value_or(0);
     const bool of_adapters = count > 0 || !match[3].matched;
-    if (!ethernet && is_inside(before, behind, of_adapters)) continue;
+    const std::string clause = clause_around(low, at, end);
+    if (!ethernet && is_inside(before, behind, clause, of_adapters)) continue;
     const bool tera = match.str(2) == "T" || match.str(2) == "t";
     const std::optional<double> stated = stated_number(match[1]);
     if (!stated) continue;
     const double one = *stated * (tera ? 1e12 : 1e9) / (match[3].matched ? 1 : 8);
-    return Stated{one * std::max(1.0, count), count, clause_around(low, at, end)};
+    return Stated{one * std::max(1.0, count), count, clause};
   }
   return std::nullopt;
 }
@@ -187,32 +197,32 @@ std::optional<Named> first_name(const std::string& text) {
 
 bool is_of_node(const std::string& text) {
   static const std::regex of_node(
-      R"((per|/|a|each)[ -]*(node|host|server|machine|instance\b|vm\b))", std::regex::icase);
+      R"((\bper|/|\ba|\beach)[ -]*(node|host|server|machine|instance\b|vm\b))", std::regex::icase);
   return std::regex_search(text, of_node);
 }
 
 bool is_of_device(const std::string& text) {
-  static const std::regex of_device(R"((per|/|a|each)[ -]*(gpu|device|accelerator|chip|card|rank))",
-                                    std::regex::icase);
+  static const std::regex of_device(
+      R"((\bper|/|\ba|\beach)[ -]*(gpu|device|accelerator|chip|card|rank))", std::regex::icase);
   return std::regex_search(text, of_device);
 }
 
 /// What nobody counts and yet is one of a node: the whole, the only adapter, or a kind of network
 /// that nodes have one of. `part`: what the rate stands in.
 bool is_a_nodes(const Stated& rate, const std::string& part) {
-  constexpr double kMostOfEthernet = 12.5e9;  // faster ones are bought as one of each device
+  constexpr double kMostOfEthernet = 12.5e9;  // faster ones are bought as one of each device,
+  constexpr double kLeastOfRoce = 12.5e9;     // and no slower ones
   static const std::regex whole(
       R"(\b(total|aggregated?|altogether)\b|\b(an?|one|single|1) [^,;]*\b(nic|hca|adapter|port)\b)");
-  static const std::regex between(
-      R"(\b(between|across|among) (the )?(nodes|machines|hosts|servers|instances)\b)"
-      R"(|\b(inter|cross)[ -]?(node|machine|host|server)\b)");
+  static const std::regex between(kBetween);
   // Those are sold by adapter: "InfiniBand 400 Gb/s between nodes" is what one carries.
   static const std::regex by_adapter(R"(infiniband|\bib\b|roce|\b[sdqfehnx]dr)");
-  static const std::regex ethernet(R"(ethernet|gbe\b|gb e\b)");
+  static const std::regex ethernet(R"(ethernet|gbe\b|gb e\b)"), roce(R"(\broce)");
   static const std::regex of_instances(R"(\befa(v[0-9])?\b)");  // as AWS states it
   const auto says = [&](const std::regex& words) { return std::regex_search(rate.clause, words); };
   return says(whole) || (says(between) && !says(by_adapter)) ||
          (says(ethernet) && rate.bytes <= kMostOfEthernet) ||
+         (says(roce) && rate.bytes < kLeastOfRoce) ||
          std::regex_search(lower_case(part), of_instances);
 }
 
@@ -255,6 +265,16 @@ NetworkWords of_one_device(const Stated& rate, const std::string& part, double p
   return {rate.bytes / std::max(1.0, per_node), "", adapters};
 }
 
+/// What a text says beside the name of a cloud's machine: as much as one of its adapters has is
+/// said of each of them, all else of the node.
+NetworkWords beside_machine(const Stated& rate, const NetworkWords& machine, double per_node) {
+  const double whole = machine.bytes_per_s * std::max(1.0, per_node);
+  const auto is = [&](double bytes) { return std::abs(rate.bytes / bytes - 1) < 0.01; };
+  const bool of_all = is(whole) || is(whole / std::max(1.0, machine.adapters));
+  return {(of_all ? whole : rate.bytes) / std::max(1.0, per_node), "",
+          of_all ? machine.adapters : 1};
+}
+
 /// What the nodes of a system, or a machine that clouds let, have.
 struct KnownNodes {
   const char* name;
@@ -281,8 +301,8 @@ constexpr auto kMachines =
                                {"bm\\.gpu4\\.8", "8x200 Gb/s"},
                                {"nd96isr(_h100)?_v5", "8x400 Gb/s"},
                                {"p5(en?)?\\.48xlarge", "8x400 Gb/s"},
-                               {"a3-?highgpu(-8g)?", "800 Gb/s per node"},
-                               {"a3-?megagpu(-8g)?", "1600 Gb/s per node"},
+                               {"a3-?highgpu(-8g)?", "4x200 Gb/s"},
+                               {"a3-?megagpu(-8g)?", "8x200 Gb/s"},
                                {"nd96am?sr(_a100)?_v4", "8x200 Gb/s"},
                                {"ndm? ?a100[ _]v4", "8x200 Gb/s"}});
 
@@ -311,8 +331,12 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
       std::regex::icase);
   // "10 Gigabit Ethernet", "200 Gigabits/s".
   static const std::regex spelt(R"(\bgigabits?\b(?: ?(?:/ ?s|per second))?)", std::regex::icase);
-  const std::string plain =
+  // "4x100", "8 x 400 InfiniBand": rates that adapters have, once they are counted.
+  static const std::regex bare(
+      R"((^|[^A-Za-z0-9.])([0-9]{1,2})\s*[xX*]\s*(10|25|40|50|100|200|400|800)(?:\s*G)?(?![A-Za-z0-9.]|\s*[GT]i?[Bb]|\s*(?:[ABHVM][1-9]|GPU|gpu|node|dev)))");
+  std::string plain =
       std::regex_replace(std::regex_replace(text, spelt, "Gbit"), devices_of_node, "");
+  plain = std::regex_replace(plain, bare, "$1$2x$3 Gb/s");
   // "storage over 25 Gb/s, compute 8x200 Gb/s": of several networks the one that trains.
   static const std::regex others(
       R"([^;,()]*\b(storage|management|front-?end|in-band|out-of-band|north-south)\b[^;,()]*)",
@@ -320,9 +344,13 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
   if (const std::string own = std::regex_replace(plain, others, ""); own != plain) {
     if (const auto found = network_by_text(own, per_node, usual)) return found;
   }
+  auto named_here = network_of_machine(text, per_node);
+  const auto machine = named_here ? named_here : usual.machine;
   const std::vector<std::string> parts = split(plain, ';');
   for (const std::string& part : parts) {
     if (const std::optional<Stated> found = first_rate(part)) {
+      const bool counted = found->count > 0 || is_of_device(part);
+      if (machine && !counted) return beside_machine(*found, *machine, per_node);
       return of_one_device(*found, part, per_node);
     }
     const std::optional<Named> named = first_name(part);
@@ -330,7 +358,7 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
   }
   // A fabric that nobody counts adapters of is that of the system which is named beside it.
   if (const auto found = network_of_named(kSystems, text, per_node, usual)) return found;
-  if (const auto found = network_of_machine(text, per_node)) return found;
+  if (named_here) return named_here;
   for (const std::string& part : parts) {
     if (const auto named = first_name(part)) return sold_as(*named, part, per_node, usual);
   }

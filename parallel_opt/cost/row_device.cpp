@@ -14,8 +14,10 @@ namespace parallel_opt {
 namespace {
 
 /// In a node of `per_node` devices, as the usual machine has them for its own.
-UsualNetwork usual_network(const DeviceRecord& record, double per_node) {
+UsualNetwork usual_network(const TrainingRow& row, const DeviceRecord& record, double per_node) {
   UsualNetwork usual;
+  usual.machine = network_of_machine(row.gpu, per_node);
+  if (!usual.machine) usual.machine = network_of_machine(Claims(row.notes).kept(), per_node);
   if (!record.host || record.host->adapter_bytes_per_s <= 0) return usual;
   usual.adapters = per_node * record.host->adapters / (record.host->devices * dies_of(record));
   const auto source = record.sources.find(record.host->source);
@@ -120,10 +122,9 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   const int dies = dies_of(record);
   if (!around.per_node && dies > 1 && record.host) around.per_node = dies * record.host->devices;
   const double per_node = around.per_node.value_or(record.host ? record.host->devices : 8);
-  const UsualNetwork usual = usual_network(record, per_node);
+  const UsualNetwork usual = usual_network(row, record, per_node);
   out.network = network_by_text(row.interconnect, per_node, usual);
-  if (!out.network) out.network = network_of_machine(row.gpu, per_node);
-  if (!out.network) out.network = network_of_machine(Claims(row.notes).kept(), per_node);
+  if (!out.network) out.network = usual.machine;
   if (out.network) {
     around.network_bytes_per_s = out.network->bytes_per_s;
     around.adapters = out.network->adapters;

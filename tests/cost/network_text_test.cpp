@@ -186,6 +186,63 @@ TEST(NetworkByText, MachinesOfCloudsAreKnownByName) {
   EXPECT_FALSE(network_of_machine("a frontier model", 8));
 }
 
+TEST(NetworkByText, ARateBesideAMachineIsItsNodes) {
+  for (const char* text : {"p4d 400 Gbps", "400 Gb/s (p4d.24xlarge)", "p4d, EFA 400 Gbps",
+                           "p4d 100 Gb/s", "p4d.24xlarge; 4x100 Gb/s"}) {
+    const auto found = network_by_text(text, 8);
+    ASSERT_TRUE(found) << text;
+    EXPECT_EQ(found->bytes_per_s, 50e9 / 8) << text;
+    EXPECT_EQ(found->adapters, 4) << text;
+    EXPECT_FALSE(found->each_is_assumed) << text;
+  }
+  EXPECT_EQ(rate("p5.48xlarge 400 Gb/s", 8), 50e9);     // of each of its adapters
+  EXPECT_EQ(rate("p4d at 200 Gb/s", 8), 25e9 / 8);      // half of what it has
+  EXPECT_EQ(rate("p4d, 100 Gb/s per GPU", 8), 12.5e9);  // what is said counts
+  const UsualNetwork named = {.machine = network_of_machine("p4d.24xlarge", 8)};
+  EXPECT_EQ(network_by_text("400 Gbps", 8, named)->bytes_per_s, 50e9 / 8);
+  EXPECT_EQ(network_by_text("8x200 Gb/s", 8, named)->bytes_per_s, 25e9);
+}
+
+TEST(NetworkByText, ClausesSayWhichLinkARateIsOf) {
+  for (const char* text :
+       {"NVLink intra-node, 200 Gb/s HDR InfiniBand inter-node",
+        "200 Gb/s HDR InfiniBand inter-node, NVLink intra-node",
+        "900 GB/s intra-node, InfiniBand 25 GB/s inter-node",
+        "InfiniBand 25 GB/s inter-node, 900 GB/s intra-node",
+        "200 Gb/s InfiniBand across nodes, NVLink within node 600 GB/s", "NVSwitch + 8x HDR",
+        "NVLink 900 GB/s + 200 Gb/s InfiniBand", "intra 600 GB/s, inter 8x200 Gb/s",
+        "600 GB/s within a node, 8x200 Gb/s across nodes"}) {
+    EXPECT_EQ(rate(text, 8), 25e9) << text;
+  }
+  for (const char* text :
+       {"600 GB/s within node, 200 Gb/s across nodes", "inter-node 200 Gb/s, intra-node 600 GB/s",
+        "NVLink 900 GB/s intra-node / 25 GB/s inter-node",
+        "within nodes: 600 GB/s, between nodes: 200 Gb/s"}) {
+    EXPECT_EQ(rate(text, 8), 25e9 / 8) << text;
+  }
+  EXPECT_EQ(rate("600 GB/s inside a node", 8), std::nullopt);
+  EXPECT_TRUE(network_by_text("400 Gb/s of NVIDIA GPUs", 8)->each_is_assumed);  // not "a GPU's"
+}
+
+TEST(NetworkByText, CountedAdaptersNeedNoUnit) {
+  for (const char* text : {"4x100", "4 x 100G", "4 * 100 GbE", "InfiniBand 4 x 100",
+                           "NVLink, 4x100", "4x100 RoCE v2", "4x RoCE v2 100Gb/s"}) {
+    EXPECT_EQ(rate(text, 8), 6.25e9) << text;
+  }
+  EXPECT_EQ(rate("2x25GbE", 8), 6.25e9 / 8);
+  for (const char* text : {"8xH100", "2x100 GB", "8x80", "4 x 100 GPUs", "2x10 nodes", "2x40.5"}) {
+    EXPECT_EQ(rate(text, 8), std::nullopt) << text;
+  }
+}
+
+TEST(NetworkByText, SlowRoceIsANodes) {
+  EXPECT_EQ(rate("25Gb/s RoCE", 8), 25e9 / 8 / 8);
+  EXPECT_EQ(rate("RoCE v2 50 Gb/s", 8), 50e9 / 8 / 8);
+  EXPECT_EQ(rate("100GbE RoCE v2", 8), 12.5e9 / 8);  // Ethernet
+  EXPECT_EQ(rate("100 Gb/s RoCE", 8), 12.5e9);       // as such adapters are bought
+  EXPECT_EQ(rate("25Gb/s RoCE per GPU", 8), 25e9 / 8);
+}
+
 TEST(NetworkByText, ARateBehindANameIsOneAdapters) {
   EXPECT_EQ(rate("4x 200 Gb/s Slingshot 11", 8), 12.5e9);
   EXPECT_EQ(rate("4x Slingshot 11 (200 Gb/s)", 8), 12.5e9);

@@ -101,6 +101,8 @@ TEST(RowDevice, AMachineOfACloudHasItsOwnNetwork) {
   EXPECT_EQ(network(), 50e9 / 8);
   row.interconnect = "8x200 Gb/s";  // what is stated counts
   EXPECT_EQ(network(), 25e9);
+  row.interconnect = "400 Gbps";  // of the node that the notes name
+  EXPECT_EQ(network(), 50e9 / 8);
   row.interconnect = row.notes = "";
   row.gpu = "p4d.24xlarge";
   EXPECT_EQ(network(), 50e9 / 8);
