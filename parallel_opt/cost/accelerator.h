@@ -45,16 +45,4 @@ struct RankDevices {
 std::vector<RankDevices> devices_of_ranks(const Cluster& cluster, Precision precision, int ranks,
                                           double used);
 
-/// "80 GB" in a device's name, bytes; empty: none is stated.
-std::optional<double> stated_memory(const std::string& text);
-
-/// Times a device's memory: what is more is its host's, or of all devices of a machine ("GH200
-/// 480GB", "DGX A100 640GB"); boards with double memory are sold.
-inline constexpr double kMostMemory = 2.1;
-
-/// The record that free text names: "H100-80GB", "A100 (DGX-A100)", "GB200-NVL72",
-/// "H100-96GB-HBM2e (2.4TB/s, 500W limit)"; limits in brackets are applied. Empty when nothing
-/// fits.
-std::optional<DeviceRecord> device_by_text(const std::string& text, const std::string& family);
-
 }  // namespace parallel_opt

@@ -6,6 +6,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/device_text.h"
 #include "parallel_opt/cost/network_text.h"
 #include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_words.h"

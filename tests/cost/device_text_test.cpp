@@ -1,6 +1,6 @@
-#include <gtest/gtest.h>
+#include "parallel_opt/cost/device_text.h"
 
-#include "parallel_opt/cost/accelerator.h"
+#include <gtest/gtest.h>
 
 namespace parallel_opt {
 namespace {
