@@ -144,6 +144,7 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   if (std::string wrong = fill_schedule(row, out); !wrong.empty()) return wrong;
   std::optional<double> micro = row.micro_batch;
   if (!micro && row.global_batch && l.pipeline == 1) {
+    out.may_accumulate = !row.grad_accum;
     micro = *row.global_batch / l.data / std::max(1.0, row.grad_accum.value_or(1));
   }
   if (!micro && row.global_batch) {
@@ -284,6 +285,27 @@ RowCase with_least_recomputed(const RowCase& row, const LayoutCost& none, double
   return with_recomputed(row, 1);
 }
 
+/// Where a row does not say in how many steps a replica's sequences are taken: in as few as fit;
+/// where even one sequence is too much, as fit with all blocks computed again.
+RowCase with_largest_micro_batch(const RowCase& row, double capacity,
+                                 const LayoutParameters& parameters) {
+  const double all = row.layout.micro_batch * row.layout.micro_batches;
+  const auto sequences = std::int64_t(std::min(all, 1e6));
+  RowCase out = row;
+  if (double(sequences) != all) return out;
+  for (const bool again : {false, true}) {
+    if (again && !row.may_recompute) break;
+    for (std::int64_t steps = 1; steps <= sequences; ++steps) {
+      if (sequences % steps != 0) continue;
+      out.layout.micro_batches = double(steps);
+      out.layout.micro_batch = double(sequences / steps);
+      const RowCase run = again ? with_recomputed(out, 1) : out;
+      if (cost_of(run, parameters).memory_bytes() <= capacity) return out;
+    }
+  }
+  return out;
+}
+
 /// Of the row as it stands, or as it may have run.
 RowPrediction predict_run(const RowCase& row, const LayoutCost& cost, double capacity,
                           const LayoutParameters& parameters) {
@@ -306,10 +328,19 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   const double capacity = row.device.memory_bytes * kUsableMemory;
   const LayoutCost cost = cost_of(row, parameters);
   RowPrediction answer = predict_run(row, cost, capacity, parameters);
-  if (!row.may_recompute || cost.memory_bytes() <= capacity) return answer;
+  if (cost.memory_bytes() <= capacity) return answer;
+  RowCase run = row;
+  if (row.may_accumulate && row.layout.micro_batch * row.layout.micro_batches > 1) {
+    run = with_largest_micro_batch(row, capacity, parameters);
+    run.notes.emplace_back("micro-batches as large as fit, as micro_batch is blank");
+    const LayoutCost fewer = cost_of(run, parameters);
+    answer = predict_run(run, fewer, capacity, parameters);
+    if (fewer.memory_bytes() <= capacity) return answer;
+  }
+  if (!row.may_recompute) return answer;
   // One run from here on, whatever it takes: less memory is never faster.
-  const RowCase some = with_least_recomputed(row, cost, capacity, parameters);
-  answer = predict_run(some, cost_of(some, parameters), capacity, parameters);
+  run = with_least_recomputed(run, cost_of(run, parameters), capacity, parameters);
+  answer = predict_run(run, cost_of(run, parameters), capacity, parameters);
   answer.notes.emplace_back(
       answer.fits ? "blocks are computed again, as few as it takes to fit, as recompute is blank"
                   : "all blocks are computed again, as recompute is blank, and it does not fit");
