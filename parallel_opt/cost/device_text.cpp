@@ -105,6 +105,15 @@ std::optional<double> stated_memory(const std::string& text) {
   return gigabytes ? std::optional(*gigabytes * double(1LL << 30)) : std::nullopt;
 }
 
+std::optional<double> stated_limit_w(const std::string& text) {
+  static const std::regex watts(
+      R"(([0-9.]+)\s*W\s*(?:power\s*)?(?:limit|cap)|(?:(?:limit(?:ed)?|cap(?:ped)?)(?: to| at)?[ :]*|@\s*)([0-9.]+)\s*W\b)",
+      std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(text, match, watts)) return std::nullopt;
+  return stated_number(match[2].matched ? match[2] : match[1]);
+}
+
 namespace {
 
 bool same_memory(double bytes, const DeviceRecord& record) {
@@ -113,22 +122,27 @@ bool same_memory(double bytes, const DeviceRecord& record) {
 
 void apply_limits(const std::string& text, DeviceRecord& record) {
   static const std::regex rate(R"(([0-9.]+)\s*TB/s)", std::regex::icase);
-  static const std::regex watts(
-      R"(([0-9.]+)\s*W\s*(?:power\s*)?(?:limit|cap)|(?:(?:limit(?:ed)?|cap(?:ped)?)(?: to| at)?[ :]*|@\s*)([0-9.]+)\s*W\b)",
-      std::regex::icase);
   std::smatch match;
-  const auto stated = [&](const std::regex& pattern) -> std::optional<double> {
-    if (!std::regex_search(text, match, pattern)) return std::nullopt;
-    return stated_number(match[match.size() - 1].matched ? match[match.size() - 1] : match[1]);
-  };
-  if (const auto terabytes = stated(rate)) record.memory_bytes_per_s.value = *terabytes * 1e12;
+  if (std::regex_search(text, match, rate)) {
+    if (const auto terabytes = stated_number(match[1])) {
+      record.memory_bytes_per_s.value = *terabytes * 1e12;
+    }
+  }
   if (const auto bytes = stated_memory(text); bytes && record.memory_bytes) {
     // "MI250X (64 GB per GCD)" says what one of its dies has.
     const bool known = same_memory(*bytes * dies_of(record), record) || same_memory(*bytes, record);
     const bool of_machine = *bytes > kMostMemory * record.memory_bytes->value;
     if (!known && !of_machine) record.memory_bytes->value = *bytes;
   }
-  if (const auto limit = stated(watts); limit && record.max_w) record.max_w->value = *limit;
+  static const std::regex watts(R"((?:^|[^A-Za-z0-9.])([0-9]+(?:\.[0-9]+)?)\s*W(?:atts?)?\b)");
+  if (!record.max_w) return;
+  if (const auto limit = stated_limit_w(text)) {
+    record.max_w->value = *limit;
+  } else if (std::regex_search(text, match, watts)) {
+    constexpr double kLeast = 0.2, kMost = 1.5;  // less is idle, more a machine's
+    const double stated = stated_number(match[1]).value_or(0), most = record.max_w->value;
+    if (stated > kLeast * most && stated < kMost * most) record.max_w->value = stated;
+  }
 }
 
 /// Names that leave out a maker's word, or stand for what a machine is made of, in full.
@@ -155,6 +169,22 @@ std::string full_name(const std::string& text) {
     name = std::regex_replace(name, std::regex(one.pattern, std::regex::icase), one.whole);
   }
   return name;
+}
+
+/// Of the same board, the one with the most memory that is not above what is stated.
+const DeviceRecord* with_memory(const DeviceRecord& board, double bytes) {
+  static const std::regex size(R"(-[0-9]+GB$)");
+  const auto chip = [](const std::string& name) { return std::regex_replace(name, size, ""); };
+  const DeviceRecord* best = &board;
+  double most = board.memory_bytes ? board.memory_bytes->value : 0;
+  for (const DeviceRecord& other : load_database().devices) {
+    if (!other.memory_bytes || chip(other.name) != chip(board.name)) continue;
+    const double memory = other.memory_bytes->value;
+    if (memory <= most || memory > bytes) continue;
+    best = &other;
+    most = memory;
+  }
+  return best;
 }
 
 }  // namespace
@@ -184,6 +214,9 @@ std::optional<DeviceRecord> device_by_text(const std::string& cell, const std::s
     }
   }
   if (best == nullptr) return std::nullopt;
+  if (const auto memory = stated_memory(text); memory && best->memory_bytes) {
+    if (!same_memory(*memory, *best)) best = with_memory(*best, *memory);
+  }
   DeviceRecord record = *best;
   apply_limits(text, record);
   return record;

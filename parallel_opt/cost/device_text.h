@@ -7,6 +7,9 @@
 
 namespace parallel_opt {
 
+/// "Capped at 300 W", "250 W power limit"; empty: none is stated.
+std::optional<double> stated_limit_w(const std::string& text);
+
 /// "80 GB" in a device's name, bytes; empty: none is stated.
 std::optional<double> stated_memory(const std::string& text);
 
@@ -15,8 +18,9 @@ std::optional<double> stated_memory(const std::string& text);
 inline constexpr double kMostMemory = 2.1;
 
 /// The record that free text names: "H100-80GB", "A100 (DGX-A100)", "GB200-NVL72",
-/// "H100-96GB-HBM2e (2.4TB/s, 500W limit)"; limits in brackets are applied. Empty when nothing
-/// fits.
+/// "H100-96GB-HBM2e (2.4TB/s, 500W limit)"; what it states of rate, memory and power counts ("700W"
+/// unless it is a machine's). Memory that no record has is put on the one with the next smaller.
+/// Empty when nothing fits.
 std::optional<DeviceRecord> device_by_text(const std::string& text, const std::string& family);
 
 }  // namespace parallel_opt

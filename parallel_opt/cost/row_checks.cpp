@@ -84,13 +84,29 @@ std::string wrong_size(const TrainingRow& row, RowCase& out) {
   return "";
 }
 
+/// Of one device and step at the least: three passes of all products, and of attention what no mask
+/// hides.
+double least_flops(const RowCase& row) {
+  double flops = 0;
+  const auto add = [&](const BlockFacts& block) {
+    double once = block.attention_flops / 2;
+    for (const Product& one : block.products) once += one.flops();
+    flops += once * block.repeats;
+  };
+  for (const BlockFacts& block : row.facts->blocks) add(block);
+  add(row.facts->outside);
+  const ParallelLayout& l = row.layout;
+  return 3 * flops * l.data * l.micro_batch * l.micro_batches / l.devices();
+}
+
 /// Figures beyond what the device can do, and degrees of what the model does not have.
 void note_impossible(const TrainingRow& row, RowCase& out) {
   const double peak = out.device.flops_per_s;
   if (row.peak_share.value_or(0) > 1) {
     out.notes.emplace_back("measured: more than the whole peak");
   }
-  if (row.flops_per_s.value_or(0) > peak) {
+  const bool too_fast = row.iteration_s && least_flops(out) > peak * *row.iteration_s;
+  if (too_fast || row.flops_per_s.value_or(0) > peak) {
     out.notes.push_back("measured: more than the " + show(peak / 1e12) + " TFLOP/s of the device");
   }
   if (row.peak_memory_bytes.value_or(0) > 1.02 * out.device.memory_bytes) {

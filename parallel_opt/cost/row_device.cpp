@@ -1,8 +1,10 @@
 #include "parallel_opt/cost/row_device.h"
 
+#include <cstdint>
 #include <optional>
 #include <regex>
 #include <string>
+#include <vector>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
@@ -10,6 +12,7 @@
 #include "parallel_opt/cost/network_text.h"
 #include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_words.h"
+#include "parallel_opt/hardware/preset.h"
 
 namespace parallel_opt {
 namespace {
@@ -32,6 +35,42 @@ UsualNetwork usual_network(const TrainingRow& row, const DeviceRecord& record, d
 std::string chip_of(const DeviceRecord& record) {
   static const std::regex board(R"(-(sxm|pcie|nvl|[0-9]+gb)\b)", std::regex::icase);
   return std::regex_replace(record.name, board, "");
+}
+
+/// What parts of a cell may name: "H100 + 2x Xeon 8480".
+std::vector<std::string> parts_of(const std::string& gpu) {
+  static const std::regex between(R"(\s*(?:[/,+&;(]|\band\b|\bwith\b)\s*)");
+  return {std::sregex_token_iterator(gpu.begin(), gpu.end(), between, -1),
+          std::sregex_token_iterator()};
+}
+
+/// The device that text names; of a host and its devices, those.
+std::optional<DeviceRecord> accelerator_by_text(const std::string& gpu, const std::string& family) {
+  auto record = device_by_text(gpu, family);
+  if (!record || record->kind != DeviceCategory::cpu) return record;
+  for (const std::string& part : parts_of(gpu)) {
+    const auto other = device_by_text(part, "");
+    if (other && other->kind != DeviceCategory::cpu) return other;
+  }
+  return record;
+}
+
+/// Memory or power that is not the record's own.
+void note_variant(const TrainingRow& row, const DeviceRecord& record,
+                  std::vector<std::string>& notes) {
+  const DeviceRecord* own = find_device(load_database(), record.name);
+  if (own == nullptr || !own->memory_bytes || !record.memory_bytes) return;
+  const double memory = own->memory_bytes->value, taken_bytes = record.memory_bytes->value;
+  const double stated = stated_memory(row.gpu).value_or(0);
+  const std::string taken = "gpu '" + row.gpu + "' is taken as " + record.name;
+  if (stated > kMostMemory * memory) {
+    notes.push_back(taken +
+                    ", the memory it states as its host's or that of all devices of a machine");
+  } else if (taken_bytes != memory &&
+             record.memory_bytes_per_s.value == own->memory_bytes_per_s.value) {
+    notes.push_back(taken + " with " + show(Bytes(std::int64_t(taken_bytes))) +
+                    ", which are read as fast as that one's");
+  }
 }
 
 }  // namespace
@@ -62,18 +101,17 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
   if (std::regex_search(row.gpu, clock)) {
     notes.push_back("gpu '" + row.gpu + "': a clock counts for nothing");
   }
-  auto record = device_by_text(row.gpu, row.gpu_family);
-  if (record && record->memory_bytes &&
-      stated_memory(row.gpu).value_or(0) > kMostMemory * record->memory_bytes->value) {
-    notes.push_back("gpu '" + row.gpu + "' is taken as " + record->name +
-                    ", the memory it states as its host's or that of all devices of a machine");
-  }
+  auto record = accelerator_by_text(row.gpu, row.gpu_family);
+  if (!record) return record;
+  note_variant(row, *record, notes);
+  const auto limit = stated_limit_w(Claims(row.notes).kept());
+  if (limit && record->max_w && *limit < record->max_w->value) record->max_w->value = *limit;
   static const std::regex stated(R"(sxm|pcie|nvl|dgx|hgx)", std::regex::icase);
   const Claims links(row.interconnect);
   const bool without = links.says("nvlink") == false;
   const bool bare =
       without || (links.has("pcie") && !links.has("nvlink") && !links.has("nvswitch"));
-  if (!record || !bare) return record;
+  if (!bare) return record;
   auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
   const bool fits = board && chip_of(*board) == chip_of(*record) && mentions(board->name, "-pcie");
   if (std::regex_search(row.gpu, stated) || !fits) {

@@ -201,6 +201,10 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (std::string wrong = no_whole_device(row.gpu); !wrong.empty()) return wrong;
   const std::optional<DeviceRecord> record = device_of(row, out.notes);
   if (!record) return "device '" + row.gpu + "' is not in the database";
+  if (record->kind == DeviceCategory::cpu) {
+    return "gpu '" + row.gpu + "' is a processor (" + record->name +
+           "): rows are predicted for accelerators";
+  }
   if (!fill_device(row, *record, out))
     return "device '" + row.gpu + "' has no peak rate in the database";
   if (std::string wrong = type_without_rate(row, *record); !wrong.empty()) return wrong;

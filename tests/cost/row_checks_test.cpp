@@ -194,6 +194,17 @@ TEST(RowChecks, FiguresThatCannotBeAreTold) {
   EXPECT_EQ(told(row, "ep and etp count for nothing, as the model has no experts"), 1);
 }
 
+TEST(RowChecks, TimesThatCannotBeAreTold) {
+  TrainingRow row = usual_row();  // 6 x 1.3e9 x 16384 tokens at 312 TFLOP/s: 0.41 s
+  row.iteration_s = 0.5;
+  EXPECT_EQ(note_with(row, "measured: "), "");
+  row.iteration_s = 0.35;
+  EXPECT_EQ(told(row, "measured: more than the 312 TFLOP/s of the device"), 1);
+  row.dtype = "fp8";
+  row.gpu = "H100";
+  EXPECT_EQ(note_with(row, "measured: "), "");
+}
+
 TEST(RowChecks, ShapesByNameWeighWhatTheNameSays) {
   const std::vector<std::pair<std::string, double>> named = {{"Qwen1.5-110B", 111.2e9},
                                                              {"Nemotron 340B", 341e9},

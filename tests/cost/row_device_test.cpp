@@ -119,6 +119,43 @@ TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
   EXPECT_EQ(watts("A100-SXM-80GB (capped at 300 W)"), 300);
   EXPECT_EQ(watts("A100-SXM-80GB @ 250W"), 250);
   EXPECT_EQ(watts("A100-SXM-80GB"), 400);
+  EXPECT_EQ(watts("A100-SXM-80GB 300W"), 300);
+  EXPECT_EQ(watts("A100-SXM-80GB (300 W)"), 300);
+  EXPECT_EQ(watts("DGX A100 6500 W"), 400);  // of the machine
+  row.notes = "power capped at 250 W";
+  EXPECT_EQ(watts("A100-SXM-80GB"), 250);
+  row.notes = "no power limit of 250 W";
+  EXPECT_EQ(watts("A100-SXM-80GB"), 400);
+}
+
+TEST(RowDevice, AProcessorIsNoAccelerator) {
+  TrainingRow row = usual_row();
+  for (const char* gpu : {"Xeon 8480", "EPYC 7763", "Grace CPU", "2x Intel Xeon Platinum 8380"}) {
+    row.gpu = gpu;
+    EXPECT_NE(skipped(row).find("is a processor ("), std::string::npos) << gpu;
+  }
+  row.gpu = "EPYC 7763";
+  EXPECT_EQ(skipped(row),
+            "gpu 'EPYC 7763' is a processor (EPYC-7763): rows are predicted for accelerators");
+  // Once the device was the host's.
+  for (const char* gpu : {"H100 + 2x Xeon 8480", "H100-SXM-80GB (Xeon 8480)", "EPYC 7763, H100"}) {
+    row.gpu = gpu;
+    EXPECT_EQ(case_of(row).device.half_flops_per_s, 989.4e12) << gpu;
+  }
+}
+
+TEST(RowDevice, MemoryThatNobodyKnowsIsTold) {
+  TrainingRow row = usual_row();
+  row.gpu = "A100-96GB";
+  EXPECT_EQ(case_of(row).device.memory_bytes, 96.0 * (1LL << 30));
+  EXPECT_EQ(told(row,
+                 "gpu 'A100-96GB' is taken as A100-SXM-80GB with 96.0 GiB, which are read as fast "
+                 "as that one's"),
+            1);
+  row.gpu = "A100 64GB";
+  EXPECT_NE(note_with(row, "is taken as A100-SXM-40GB with 64.0 GiB"), "");
+  row.gpu = "H100-96GB-HBM2e (2.4TB/s, 500W limit)";  // says it
+  EXPECT_EQ(note_with(row, "is taken as"), "");
 }
 
 // Of one site's nodes Omni-Path was 10.6 GB/s, of all others nothing.
