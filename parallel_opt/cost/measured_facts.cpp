@@ -69,15 +69,18 @@ void fill_degrees(TrainingRow& row, Fillings& filled) {
   if (row.dp && row.gpus && row.tp && row.pp && *row.dp * product(row) != *row.gpus) {
     ++filled["tp x pp x cp x dp is not gpus; the degrees count"];
   }
-  if (row.global_batch || !row.dp) return;
+  if (row.global_batch || !(row.dp || row.gpus)) return;
+  // Of blank degrees the layout says more; those that turn out otherwise skip the row.
+  const double replicas = row.dp.value_or(row.gpus.value_or(1) / product(row));
+  if (replicas < 1) return;
   if (row.micro_batch && row.grad_accum) {
-    row.global_batch = *row.micro_batch * *row.grad_accum * *row.dp;
+    row.global_batch = *row.micro_batch * *row.grad_accum * replicas;
     ++filled["global_batch = micro_batch x grad_accum x dp"];
   } else if (const auto local = number_after(row.notes, "local batch size ")) {
-    row.global_batch = *local * *row.dp;
+    row.global_batch = *local * replicas;
     ++filled["global_batch = local batch size of the notes x dp"];
   } else if (row.micro_batch && row.pp.value_or(1) == 1) {
-    row.global_batch = *row.micro_batch * *row.dp;
+    row.global_batch = *row.micro_batch * replicas;
     ++filled["global_batch = micro_batch x dp, where no accumulation is stated"];
   }
 }

@@ -161,6 +161,10 @@ std::string frozen_or_packed(const TrainingRow& row) {
     return "'" + match.str(2) + "' in the notes" + kWhy;
   }
   if (!Claims(row.workload).has("sft")) return "";
+  static const std::regex filled(
+      R"((9[0-9](\.[0-9]{1,4})?|100) ?(%|per ?cent) (efficient|full|filled|packed))",
+      std::regex::icase);
+  if (std::regex_search(row.notes, filled)) return "";
   return "workload 'sft': how full the packed sequences are is not stated";
 }
 

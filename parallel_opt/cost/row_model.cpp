@@ -214,6 +214,10 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   out.stack = stack_of(row, out.device.arch, out.model, out.notes);
   const std::optional<double> seq = row.seq_len ? row.seq_len : shape.seq;
   if (!seq || *seq < 1) return "the sequence length is blank";
+  if (!row.seq_len) {
+    out.notes.push_back("seq_len = " + std::to_string(std::int64_t(*seq)) + ", usual of '" +
+                        row.model_name + "', as none is stated");
+  }
   if (std::string missing = fill_layout(row, out); !missing.empty()) return missing;
   note_machine(row, *record, out);
   try {

@@ -47,10 +47,12 @@ void fields(Visitor& visit, T& table) {
   visit("models", table.models, "longest word first");
 }
 
-/// Lower case without what separates the parts of a name; `edges` are the places between parts.
+/// Lower case without what separates the parts of a name ("3.0" is "3"); `edges` are the places
+/// between parts.
 std::string joined(const std::string& name, std::set<std::size_t>& edges) {
+  static const std::regex first_release(R"(([0-9])\.0(?![0-9.]))");
   std::string text;
-  for (const char c : lower_case(name)) {
+  for (const char c : std::regex_replace(lower_case(name), first_release, "$1")) {
     if (c == ' ' || c == '-' || c == '_') {
       edges.insert(text.size());
     } else {
@@ -102,6 +104,15 @@ const KnownModel* known_model(const TrainingRow& row) {
     name = text.str();
   }
   const std::optional<double> size = size_in_name(name);
+  // "Granite 7B (Llama 2 architecture)".
+  static const std::regex kin(R"(\b([a-z]+[ -]?[0-9]?(\.[0-9])?)[ -](architecture|style|like)\b)",
+                              std::regex::icase);
+  std::smatch of;
+  if (size && std::regex_search(row.model_name, of, kin)) {
+    std::ostringstream text;
+    text << name << ' ' << of[1] << ' ' << *size << 'B';
+    name = text.str();
+  }
   const KnownModel* best = nullptr;
   for (const KnownModel& model : table.models) {
     const bool longer = best == nullptr || model.word.size() > best->word.size();
@@ -132,14 +143,12 @@ ShapeBySize shape_by_size(const TrainingRow& row) {
   const double experts = std::max(1.0, row.experts.value_or(1));
   // Of mixtures a name says many things; their size is what the column says.
   const bool sized = experts > 1 ? row.params_b.has_value() : params_b.has_value();
-  if (!sized || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden || !row.vocab) {
-    return shape;
-  }
+  if (!sized || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden) return shape;
   const double h = *row.hidden;
   const double attention = (2 + 2 * row.kv_heads.value_or(*row.heads) / *row.heads) * h * h;
   const auto error = [&](int matrices, int tables) {
     const double layer = attention + experts * matrices * h * *row.ffn_hidden;
-    const double parameters = *row.layers * layer + tables * *row.vocab * h;
+    const double parameters = *row.layers * layer + tables * row.vocab.value_or(0) * h;
     return std::abs(parameters / (1e9 * *params_b) - 1);
   };
   const auto clearly = [](double one, double other, double same) -> std::optional<bool> {
@@ -150,6 +159,7 @@ ShapeBySize shape_by_size(const TrainingRow& row) {
   constexpr double kSameTable = 0.02;  // but not by a table where that one is large
   shape.gated =
       clearly(std::min(error(3, 1), error(3, 2)), std::min(error(2, 1), error(2, 2)), kSame);
+  if (!row.vocab) return shape;
   // Two matrices with a head may weigh what three without one do.
   const std::optional<bool> gated =
       shape.gated || !is_llama_like(row) ? shape.gated : std::optional(true);

@@ -105,7 +105,7 @@ std::optional<RecomputeRule> rule_in_words(const std::string& cell) {
       parts.attention) {
     return RecomputeRule::selective;
   }
-  if (on || is_any(words, {"ac", "all", "gc"}) ||
+  if (on || is_any(words, {"ac", "all", "gc", "activation", "activations"}) ||
       has_any(words, {"checkpoint", "ckpt", "recomp", "remat", "uniform", "block", "everylayer",
                       "alllayers"})) {
     return RecomputeRule::full;
@@ -241,7 +241,8 @@ std::optional<ShardingWords> sharding_in_words(const std::string& cell) {
              (std::regex_search(text, copies) && !has_any(words, {"optim"})) ||
              !switch_in_words(text).value_or(true)) {
     found.stage = 0;
-  } else if (has_any(words, {"fsdp", "hsdp", "fullshard", "fullyshard", "hybrid", "mics"}) ||
+  } else if (has_any(words,
+                     {"fsdp", "hsdp", "fullshard", "fullyshard", "hybrid", "mics", "gemini"}) ||
              switch_in_words(text).value_or(false)) {
     found.stage = 3;
   } else if (has_any(words, {"distributed", "distopt", "optim"})) {
