@@ -220,24 +220,11 @@ std::string contradiction(const TrainingRow& row, RowCase& out) {
 
 namespace {
 
-/// "A100-SXM" of "A100-SXM-40GB".
-std::string without_memory(const std::string& name) {
-  static const std::regex memory(R"(-[0-9]+ ?GB$)");
-  return std::regex_replace(name, memory, "");
-}
-
 /// One of several memory sizes of a chip was taken.
 void note_memory(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
-  static const std::regex stated(R"([0-9] ?(g|gb|gib)\b|00[ -][1-9][0-9]($| \()|dgx-?2)",
-                                 std::regex::icase);
-  if (std::regex_search(row.gpu, stated)) return;
-  const std::string chip = without_memory(record.name);
-  for (const DeviceRecord& other : load_database().devices) {
-    if (other.name == record.name || without_memory(other.name) != chip) continue;
-    out.notes.push_back("gpu '" + row.gpu + "' is taken as " + record.name +
-                        ", as its memory is not stated");
-    return;
-  }
+  if (variants_of(row, record).empty()) return;
+  out.notes.push_back("gpu '" + row.gpu + "' is taken as " + record.name +
+                      ", as its memory is not stated");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "parallel_opt/cost/row_device.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <regex>
@@ -151,6 +152,33 @@ std::optional<double> joined_devices(const TrainingRow& row, const DeviceRecord&
 bool stands_in_rack(const TrainingRow& row, const DeviceRecord& record) {
   return joined_devices(row, record) == kRack && !joined_by_name(row.gpu) &&
          row.gpus_per_node != kRack;
+}
+
+namespace {
+
+/// "A100-SXM" of "A100-SXM-40GB".
+std::string without_memory(const std::string& name) {
+  static const std::regex memory(R"(-[0-9]+ ?GB$)");
+  return std::regex_replace(name, memory, "");
+}
+
+double memory_of(const DeviceRecord& record) {
+  return record.memory_bytes ? record.memory_bytes->value : 0;
+}
+
+}  // namespace
+
+std::vector<DeviceRecord> variants_of(const TrainingRow& row, const DeviceRecord& record) {
+  static const std::regex stated(R"([0-9] ?(g|gb|gib)\b|00[ -][1-9][0-9]($| \()|dgx-?2)",
+                                 std::regex::icase);
+  std::vector<DeviceRecord> others;
+  if (std::regex_search(row.gpu, stated)) return others;
+  for (const DeviceRecord& other : load_database().devices) {
+    const bool same = without_memory(other.name) == without_memory(record.name);
+    if (same && other.name != record.name) others.push_back(other);
+  }
+  std::ranges::sort(others, {}, memory_of);
+  return others;
 }
 
 // Tables count the devices that frameworks see: of a package, each die with its memory.

@@ -17,6 +17,9 @@ std::string no_whole_device(const std::string& gpu);
 /// leaves that open, which is noted.
 std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::string>& notes);
 
+/// The same chip and board with other memory, the least first, where the row does not say how much.
+std::vector<DeviceRecord> variants_of(const TrainingRow& row, const DeviceRecord& record);
+
 /// Whether its devices are taken as those of racks that NVLink joins, though the row does not say
 /// so: a node of 4 is a tray.
 bool stands_in_rack(const TrainingRow& row, const DeviceRecord& record);

@@ -191,6 +191,39 @@ void settle(const TrainingRow& row, RowCase& out) {
 
 }  // namespace
 
+namespace {
+
+/// Of a row on such a device.
+std::variant<RowCase, std::string> case_on(const TrainingRow& row, const DeviceRecord& record,
+                                           RowCase out) {
+  if (!fill_device(row, record, out))
+    return "device '" + row.gpu + "' has no peak rate in the database";
+  if (std::string wrong = type_without_rate(row, record); !wrong.empty()) return wrong;
+  const RowShape shape = shape_of(row, out.notes);
+  out.model = shape.spec;
+  if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";
+  out.stack = stack_of(row, out.device.arch, out.model, out.notes);
+  const std::optional<double> seq = row.seq_len ? row.seq_len : shape.seq;
+  if (!seq || *seq < 1) return "the sequence length is blank";
+  if (!row.seq_len) {
+    out.notes.push_back("seq_len = " + std::to_string(std::int64_t(*seq)) + ", usual of '" +
+                        row.model_name + "', as none is stated");
+  }
+  if (std::string missing = fill_layout(row, out); !missing.empty()) return missing;
+  note_machine(row, record, out);
+  try {
+    const RecomputeParts parts = out.recompute ? out.recompute->parts : RecomputeParts{};
+    out.facts = facts_of(out.model, std::int64_t(*seq), parts);
+  } catch (const InputError& error) {
+    return std::string("no model can have this shape: ") + error.what();
+  }
+  settle(row, out);
+  if (std::string wrong = contradiction(row, out); !wrong.empty()) return wrong;
+  return out;
+}
+
+}  // namespace
+
 std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (std::string other = other_work(row); !other.empty()) return other;
   if (!row.dtype.empty() && !element_type_in_words(row.dtype)) {
@@ -205,30 +238,16 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
     return "gpu '" + row.gpu + "' is a processor (" + record->name +
            "): rows are predicted for accelerators";
   }
-  if (!fill_device(row, *record, out))
-    return "device '" + row.gpu + "' has no peak rate in the database";
-  if (std::string wrong = type_without_rate(row, *record); !wrong.empty()) return wrong;
-  const RowShape shape = shape_of(row, out.notes);
-  out.model = shape.spec;
-  if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";
-  out.stack = stack_of(row, out.device.arch, out.model, out.notes);
-  const std::optional<double> seq = row.seq_len ? row.seq_len : shape.seq;
-  if (!seq || *seq < 1) return "the sequence length is blank";
-  if (!row.seq_len) {
-    out.notes.push_back("seq_len = " + std::to_string(std::int64_t(*seq)) + ", usual of '" +
-                        row.model_name + "', as none is stated");
+  auto found = case_on(row, *record, out);
+  const auto* smallest = std::get_if<RowCase>(&found);
+  if (smallest == nullptr || fits(*smallest)) return found;
+  // Of a chip that is sold with several memories, the least that holds what runs on it.
+  for (const DeviceRecord& variant : variants_of(row, *record)) {
+    auto other = case_on(row, variant, out);
+    const auto* run = std::get_if<RowCase>(&other);
+    if (run != nullptr && fits(*run)) return other;
   }
-  if (std::string missing = fill_layout(row, out); !missing.empty()) return missing;
-  note_machine(row, *record, out);
-  try {
-    const RecomputeParts parts = out.recompute ? out.recompute->parts : RecomputeParts{};
-    out.facts = facts_of(out.model, std::int64_t(*seq), parts);
-  } catch (const InputError& error) {
-    return std::string("no model can have this shape: ") + error.what();
-  }
-  settle(row, out);
-  if (std::string wrong = contradiction(row, out); !wrong.empty()) return wrong;
-  return out;
+  return found;
 }
 
 namespace {

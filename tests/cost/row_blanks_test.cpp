@@ -1,0 +1,187 @@
+#include <gmock/gmock.h>
+
+#include "parallel_opt/cost/measured_rows.h"
+#include "row_fixture.h"
+
+/// What a row leaves blank: the run that someone with that machine would have chosen.
+namespace parallel_opt {
+namespace {
+
+using testing::case_of;
+using testing::llama_row;
+using testing::note_with;
+using testing::prediction_of;
+using testing::replicas_of;
+using testing::skipped;
+
+bool has_note(const RowPrediction& answer, const std::string& words) {
+  return std::ranges::any_of(
+      answer.notes, [&](const std::string& note) { return note.find(words) != std::string::npos; });
+}
+
+TEST(RowBlanks, MicroBatchesAreAsLargeAsFit) {
+  // 64 sequences on each device where 80 GB hold a few.
+  TrainingRow row = llama_row("PyTorch FSDP");
+  row.fsdp_zero = "FSDP";
+  row.recompute = "none";
+  row.global_batch = 512;
+  row.micro_batch.reset();
+  const RowPrediction chosen = prediction_of(row);
+  EXPECT_TRUE(chosen.fits);
+  EXPECT_TRUE(has_note(chosen, "micro-batches as large as fit"));
+  // No stated size that fits is larger: the next is slower or does not fit.
+  double fitting = 0;
+  for (const double size : {1, 2, 4, 8, 16, 32, 64}) {
+    row.micro_batch = size;
+    const RowPrediction stated = prediction_of(row);
+    if (stated.fits) fitting = stated.step_time_s.value;
+  }
+  EXPECT_DOUBLE_EQ(chosen.step_time_s.value, fitting);
+  // Stated steps are kept, whether they fit or not.
+  row.micro_batch.reset();
+  row.grad_accum = 1;
+  EXPECT_FALSE(prediction_of(row).fits);
+  // And so is a batch that fits at once.
+  row.grad_accum.reset();
+  row.global_batch = 8;
+  EXPECT_FALSE(has_note(prediction_of(row), "micro-batches as large as fit"));
+}
+
+TEST(RowBlanks, RecomputationIsAsMuchAsItTakesWhateverTheSoftware) {
+  for (const char* framework :
+       {"PyTorch FSDP", "DeepSpeed", "llm-foundry", "MaxText", "Megatron-LM", "PaddleNLP"}) {
+    TrainingRow row = llama_row(framework);
+    row.fsdp_zero = "ZeRO-3";
+    row.micro_batch = 8;
+    row.global_batch = 64;
+    row.seq_len = 4096;
+    const RowPrediction chosen = prediction_of(row);
+    EXPECT_TRUE(chosen.fits) << framework;
+    EXPECT_TRUE(has_note(chosen, "as few as it takes to fit")) << framework;
+    row.recompute = "none";
+    EXPECT_FALSE(prediction_of(row).fits) << framework;
+    row.recompute = "full";
+    EXPECT_LE(chosen.step_time_s.value, prediction_of(row).step_time_s.value) << framework;
+  }
+  // nanotron's tables say nothing of it because nothing is computed again.
+  TrainingRow row = llama_row("nanotron");
+  row.fsdp_zero = "ZeRO-1";
+  row.micro_batch = 8;
+  row.global_batch = 64;
+  row.seq_len = 4096;
+  EXPECT_FALSE(prediction_of(row).fits);
+}
+
+TEST(RowBlanks, ADeviceHasTheLeastMemoryThatHoldsItsRun) {
+  // Of 7 billion parameters that eight devices share, with 14 GB gathered: 40 GB hold one sequence
+  // of 2048, 80 GB four.
+  TrainingRow row = llama_row("PyTorch FSDP");
+  row.fsdp_zero = "FSDP";
+  row.recompute = "none";
+  row.gpu = "A100";
+  EXPECT_EQ(note_with(row, "is taken as"),
+            "gpu 'A100' is taken as A100-SXM-40GB, as its memory is not stated");
+  row.micro_batch = 2;
+  row.global_batch = 16;
+  EXPECT_EQ(note_with(row, "is taken as"),
+            "gpu 'A100' is taken as A100-SXM-80GB, as its memory is not stated");
+  row.gpu = "A100-40GB";  // stated
+  EXPECT_FALSE(prediction_of(row).fits);
+  row.gpu = "A100";
+  row.micro_batch = 64;  // too much for either
+  row.global_batch = 512;
+  EXPECT_EQ(note_with(row, "is taken as"),
+            "gpu 'A100' is taken as A100-SXM-40GB, as its memory is not stated");
+}
+
+TEST(RowBlanks, TheUsualSequenceIsTold) {
+  TrainingRow row = llama_row("PyTorch FSDP");
+  row.seq_len.reset();
+  EXPECT_EQ(note_with(row, "seq_len"), "seq_len = 4096, usual of 'Llama-2-7B', as none is stated");
+  row.seq_len = 2048;
+  EXPECT_EQ(note_with(row, "seq_len"), "");
+}
+
+TEST(RowBlanks, NamesInUsualSpellingsHaveTheirShapes) {
+  struct Named {
+    const char* name;
+    double hidden, layers;
+  };
+  for (const Named& one : {Named{"Llama 3.0 8B", 4096, 32}, Named{"Llama 3 8B", 4096, 32},
+                           Named{"IBM Granite 7B (Llama 2 architecture)", 4096, 32},
+                           Named{"Some 13B, llama-2-style", 5120, 40}, Named{"GPT 126M", 768, 12},
+                           Named{"GPT 5B", 4096, 24}, Named{"GPT-3 20B", 6144, 44},
+                           Named{"GPT3 40B", 8192, 48}, Named{"Moonlight-16B-A3B", 2048, 27}}) {
+    TrainingRow row = replicas_of("Megatron-LM");
+    row.model_name = one.name;
+    const RowCase found = case_of(row);
+    ASSERT_NE(found.facts, nullptr) << one.name;
+    EXPECT_NE(found.model.find("hidden=" + std::to_string(int(one.hidden))), std::string::npos)
+        << one.name << ": " << found.model;
+    EXPECT_NEAR(found.facts->layers(), one.layers, 1e-9) << one.name;
+  }
+  // GPT-NeoX 20B is another model.
+  TrainingRow row = replicas_of("GPT-NeoX");
+  row.model_name = "GPT-NeoX-20B";
+  EXPECT_NE(case_of(row).model.find("heads=64"), std::string::npos);
+}
+
+TEST(RowBlanks, ParametersTellMatricesOfMixturesWithoutAVocabulary) {
+  // 48 blocks of 64 experts of 2560 and one shared: 129e9 with three matrices each, 85e9 with two.
+  TrainingRow row = replicas_of("MaxText");
+  row.gpu = "GB200";
+  row.model_name = "GrugMoE 129B";
+  row.params_b = 129.2;
+  row.layers = 48;
+  row.hidden = 5120;
+  row.heads = 40;
+  row.kv_heads = 10;
+  row.ffn_hidden = 2560;
+  row.experts = 64;
+  row.topk = 4;
+  row.notes = "1 shared expert";
+  EXPECT_EQ(skipped(row), "");
+  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);
+  row.params_b = 86;
+  EXPECT_EQ(case_of(row).model.find("gated=true"), std::string::npos);
+}
+
+TEST(RowBlanks, PackedSequencesThatAreFullCount) {
+  TrainingRow row = llama_row("Megatron-LM");
+  row.workload = "sft";
+  EXPECT_EQ(skipped(row), "workload 'sft': how full the packed sequences are is not stated");
+  for (const char* notes : {"packing 99.87 % efficient", "sequences 97% full", "100% packed"}) {
+    row.notes = notes;
+    EXPECT_EQ(skipped(row), "") << notes;
+  }
+  row.notes = "packing 71 % efficient";
+  EXPECT_NE(skipped(row), "");
+}
+
+TEST(RowBlanks, WordsOfOtherSoftware) {
+  TrainingRow row = llama_row("PyTorch");
+  row.fsdp_zero = "gemini";  // ColossalAI's ZeRO-3 in chunks
+  EXPECT_EQ(case_of(row).layout.shard, 3);
+  row.recompute = "activation";
+  EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::full);
+}
+
+TEST(RowBlanks, ReplicasOfBlankDegreesMakeTheBatch) {
+  const CsvTable table = read_csv(
+      "id,gpu,gpus,tp,pp,dp,micro_batch,grad_accum,seq_len,metric_samples_per_s,"
+      "metric_tokens_per_s_per_gpu\n"
+      "a-1,V100,1,,,,64,,128,272,\n"     // one device
+      "a-2,H100,64,2,,,4,,4096,,8000\n"  // 32 replicas of two tensor ranks
+      "a-3,H100,16,,,,2,8,4096,,8000\n",
+      "t.csv");
+  const MeasuredRows rows = read_measured_rows({table});
+  ASSERT_EQ(rows.rows.size(), 3u);
+  EXPECT_EQ(rows.rows[0].row.global_batch, 64);
+  EXPECT_NEAR(*rows.rows[0].row.iteration_s, 64.0 / 272, 1e-12);
+  EXPECT_EQ(rows.rows[1].row.global_batch, 4 * 32);
+  EXPECT_NEAR(*rows.rows[1].row.iteration_s, 4 * 32 * 4096 / (8000.0 * 64), 1e-12);
+  EXPECT_EQ(rows.rows[2].row.global_batch, 2 * 8 * 16);
+}
+
+}  // namespace
+}  // namespace parallel_opt
