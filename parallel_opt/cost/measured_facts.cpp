@@ -9,6 +9,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/measured_rows_impl.h"
+#include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
 namespace {
@@ -61,7 +62,19 @@ double product(const TrainingRow& row) {
   return row.tp.value_or(1) * row.pp.value_or(1) * row.cp.value_or(1);
 }
 
+/// Of "dp=4, fsdp=8" on 32 devices dp counts copies of the model, each of which fsdp ranks share.
+void count_sharers(TrainingRow& row, Fillings& filled) {
+  if (!row.dp || !row.gpus || *row.dp * product(row) == *row.gpus) return;
+  const auto sharding = sharding_in_words(row.fsdp_zero);
+  const auto stated = sharding ? sharding->degree : std::nullopt;
+  const auto ways = stated ? stated : shards_in_notes(row.notes);
+  if (!ways || *row.dp * product(row) * *ways != *row.gpus) return;
+  row.dp = *row.dp * *ways;
+  ++filled["dp = dp x fsdp, as their product takes all devices"];
+}
+
 void fill_degrees(TrainingRow& row, Fillings& filled) {
+  count_sharers(row, filled);
   if (!row.dp && row.gpus && row.tp && row.pp && std::fmod(*row.gpus, product(row)) == 0) {
     row.dp = *row.gpus / product(row);
     ++filled["dp = gpus / (tp x pp x cp)"];

@@ -57,6 +57,10 @@ std::string wrong_shape(const TrainingRow& row, const RowCase& out) {
   if (sequence > 0 && !divides(l.context, sequence)) {
     return does_not_divide("cp", l.context, "the sequence of", sequence);
   }
+  const double replicas = double(l.data) * l.context;
+  if (l.shard_degree > 0 && l.shard_degree < replicas && !divides(l.shard_degree, replicas)) {
+    return does_not_divide("a shard degree of", l.shard_degree, "dp x cp", replicas);
+  }
   const double experts = number_of(out.model, "experts");
   if (experts > 1 && !divides(l.expert, experts)) {
     return does_not_divide("ep", l.expert, "experts", experts);

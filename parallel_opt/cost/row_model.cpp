@@ -92,6 +92,7 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   if (type == "fp32" || type == "tf32") l.element_bytes = 4;
   l.pure_half = pure_half_in_words(row.dtype);
   l.shard = out.stack.shard;
+  std::optional<int> stated;  // ranks that share a copy
   const std::string shares = row.fsdp_zero.empty() ? sharding_named(row.framework) : row.fsdp_zero;
   if (!shares.empty()) {
     const auto sharding = sharding_in_words(shares);
@@ -103,10 +104,17 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
     }
     l.shard = sharding->stage;
     const double in_a_node = std::max(1.0, std::floor(out.device.per_node / l.tensor));
-    l.shard_degree =
-        sharding->degree.value_or(sharding->in_a_node && in_a_node < l.data ? int(in_a_node) : 0);
+    if (sharding->in_a_node && in_a_node < l.data) l.shard_degree = int(in_a_node);
+    stated = sharding->degree;
     out.least_stage = sharding->least;
   }
+  if (const auto noted = shards_in_notes(row.notes); noted && !stated) {
+    if (shares.empty()) l.shard = 3;
+    if (l.shard > 0) stated = noted;
+  }
+  l.shard_degree = stated.value_or(l.shard_degree);
+  // Of all replicas: those of the sequence's parts share too.
+  if (l.shard_degree == l.data) l.shard_degree = 0;
   l.optimizer_states = optimizer_states_in_words(row.notes).value_or(l.optimizer_states);
   for (const std::string& words : unread_words(row.notes)) {
     out.notes.push_back("'" + words + "' in the notes counts for nothing");

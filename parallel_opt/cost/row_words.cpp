@@ -201,6 +201,20 @@ std::string sharding_named(const std::string& framework) {
   return std::regex_search(text, match, words) ? match.str(1) : "";
 }
 
+std::optional<int> shards_in_notes(const std::string& notes) {
+  static const std::regex both(R"(\bfsdp[ =:]+([0-9]{1,6})[ ,;x*]+d?dp[ =:]*[0-9])"
+                               R"(|\bd?dp[ =:]*[0-9]+[ ,;x*]+fsdp[ =:]+([0-9]{1,6}))"
+                               R"(|\bfsdp ?[=:] ?([2-9]|[1-9][0-9]{1,5})\b)",
+                               std::regex::icase);
+  const std::string text = Claims(notes).kept();
+  std::smatch match;
+  if (!std::regex_search(text, match, both)) return std::nullopt;
+  for (std::size_t i = 1; i < match.size(); ++i) {
+    if (match[i].matched) return std::stoi(match[i]);
+  }
+  return std::nullopt;
+}
+
 std::optional<ShardingWords> sharding_in_words(const std::string& cell) {
   // "ddp(distributed-optimizer not stated)" is what tables of recipes that have one on print.
   static const std::regex recipes(R"(\bnot stated\b)", std::regex::icase);
@@ -214,13 +228,10 @@ std::optional<ShardingWords> sharding_in_words(const std::string& cell) {
   if (std::regex_search(text, match, shared)) {
     if (const auto degree = stated_number(match[1])) found.degree = int(std::min(*degree, 1e9));
   }
-  static const std::regex both(R"(\bfsdp[ =:]+([0-9]+)[ ,;x*]+d?dp[ =:]*[0-9])"
-                               R"(|\bd?dp[ =:]*[0-9]+[ ,;x*]+fsdp[ =:]+([0-9]+))",
-                               std::regex::icase);
-  if (!found.degree && std::regex_search(text, match, both)) {
-    const auto degree = stated_number(match[1].matched ? match[1] : match[2]);
-    if (degree) found.degree = int(std::min(*degree, 1e9));
-  }
+  if (!found.degree) found.degree = shards_in_notes(text);
+  // "FSDP2" is its second release.
+  static const std::regex closed(R"(\bfsdp ?([3-9]|[1-9][0-9]{1,5})\b)", std::regex::icase);
+  if (!found.degree && std::regex_search(text, match, closed)) found.degree = std::stoi(match[1]);
   found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"});
   static const std::regex copies(R"(\bddp\b)", std::regex::icase);
   auto stage = stage_by_what_is_shared(closed_up(cell));

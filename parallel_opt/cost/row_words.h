@@ -47,8 +47,10 @@ struct ShardingWords {
   std::optional<int> degree;
 };
 
-/// "ZeRO stage 1", "fsdp2", "HYBRID_SHARD", "DDP", "zero1(shard 8)".
+/// "ZeRO stage 1", "fsdp2", "HYBRID_SHARD", "DDP", "zero1(shard 8)", "fsdp=8".
 std::optional<ShardingWords> sharding_in_words(const std::string& text);
+/// Ranks that share one copy as notes say it: "fsdp=8", "dp=4 x fsdp=8"; empty: nothing.
+std::optional<int> shards_in_notes(const std::string& notes);
 /// What of a framework's name says how replicas share: "FSDP2", "ZeRO-3", "DDP"; empty: nothing.
 std::string sharding_named(const std::string& framework);
 

@@ -97,6 +97,19 @@ TEST(MeasuredRows, WhatCellsDetermineIsFilledInWithANote) {
                 "1 row: global_batch = micro_batch x grad_accum x dp"}));
 }
 
+TEST(MeasuredRows, CopiesThatRanksShareAreCounted) {
+  const MeasuredRows rows =
+      rows_of({"id,gpu,gpus,tp,pp,dp,fsdp_zero,notes,metric_iter_time_s\n"
+               "a-1,H100,32,1,1,4,fsdp=8,,1\na-2,H100,64,2,1,4,FSDP,fsdp=8,1\na-3,H100,32,1,1,4,"
+               "FSDP,,1\n"});
+  EXPECT_EQ(rows.rows[0].row.dp, 32);
+  EXPECT_EQ(rows.rows[1].row.dp, 32);
+  EXPECT_EQ(rows.rows[2].row.dp, 4);
+  EXPECT_EQ(rows.notes,
+            (std::vector<std::string>{"2 rows: dp = dp x fsdp, as their product takes all devices",
+                                      "1 row: tp x pp x cp x dp is not gpus; the degrees count"}));
+}
+
 TEST(MeasuredRows, DegreesThatContradictTheDevicesAreTold) {
   // 2 x 4 x 4 ranks on 16 devices; the other row has 2 x 4 x 2.
   const MeasuredRows table =

@@ -471,6 +471,29 @@ TEST(RowModel, ReplicasOfANodeAreSharedInIt) {
   EXPECT_EQ(case_of(row).layout.shard_degree, 8);
 }
 
+TEST(RowModel, CopiesMayBeSharedByFewerRanks) {
+  TrainingRow row = full_row();
+  row.gpus = row.dp = 32;
+  row.global_batch = 128;
+  const auto shared_by = [&](const char* cell, const char* notes) {
+    row.fsdp_zero = cell;
+    row.notes = notes;
+    return case_of(row).layout.shard_degree;
+  };
+  EXPECT_EQ(shared_by("fsdp=8", ""), 8);
+  EXPECT_EQ(shared_by("FSDP8", ""), 8);
+  EXPECT_EQ(shared_by("FSDP", "fsdp=8"), 8);
+  EXPECT_EQ(shared_by("", "dp=4 x fsdp=8"), 8);
+  EXPECT_EQ(case_of(row).layout.shard, 3);
+  EXPECT_EQ(shared_by("HSDP", "fsdp: 16"), 16);  // not a node's
+  EXPECT_EQ(shared_by("fsdp=32", ""), 0);        // all
+  EXPECT_EQ(shared_by("FSDP2", ""), 0);          // its release
+  EXPECT_EQ(shared_by("DDP", "fsdp=8"), 0);
+  EXPECT_EQ(shared_by("FSDP", "no fsdp=8"), 0);
+  row.fsdp_zero = "fsdp=7";
+  EXPECT_EQ(skipped(row), "a shard degree of 7 does not divide dp x cp 32");
+}
+
 TEST(RowModel, PyTorchSplitsOperatorsAsTorchtitanDoes) {
   TrainingRow row = full_row();
   row.framework = "PyTorch FSDP + TP";
