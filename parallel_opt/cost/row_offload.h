@@ -11,10 +11,11 @@ namespace parallel_opt {
 /// "optimizer", "optimizer, parameters", "activations", "full", "none"; empty for other words.
 std::optional<Offload> offload_in_words(const std::string& text);
 
-/// What a row puts in the host's memory, or the cell that is not understood: of its column, else of
-/// its framework's name ("Zero 3 + Full Offload"), its sharding ("ZeRO-2 cpu offload": the
-/// optimizer; FSDP and ZeRO-3: the weights too), its recomputation and its notes, where switches
-/// count for more than names ("Opt Offl=N").
+/// What a row puts in the host's memory, or why it is not modelled (words that are not understood,
+/// disks): of its column, else of its framework's name ("Zero 3 + Full Offload"), its sharding
+/// ("ZeRO-2 cpu offload": the optimizer; FSDP and ZeRO-3: the weights too), its recomputation and
+/// its notes ("CPU offloading" means what it does in the sharding's column), where switches count
+/// for more than names ("Opt Offl=N").
 struct RowOffload {
   Offload offload;
   std::string wrong;

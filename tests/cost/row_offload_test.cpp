@@ -91,6 +91,57 @@ TEST(RowOffload, SentencesSayIt) {
   EXPECT_FALSE(offload_of(row).offload.any());
 }
 
+TEST(RowOffload, WhatGoesFollowsTheShardingWhereNobodySaysIt) {
+  TrainingRow row;
+  row.framework = "DeepSpeed";
+  row.fsdp_zero = "ZeRO-2";
+  for (const char* notes : {"cpu offload", "CPU offloading", "cpu_offload=True",
+                            "offloaded to the host", "offload to CPU", "offload: cpu"}) {
+    row.notes = notes;
+    EXPECT_EQ(found(row), kOptimizer) << notes;
+  }
+  row.fsdp_zero = "ZeRO-3";
+  EXPECT_EQ(found(row), kBoth);
+  row.fsdp_zero = "";
+  row.framework = "LLM Foundry";  // which shards weights unless a row says otherwise
+  EXPECT_EQ(found(row), kBoth);
+  row.framework = "PyTorch FSDP2";
+  EXPECT_EQ(found(row), kBoth);
+  row.framework = "PyTorch DDP";
+  EXPECT_EQ(found(row), kOptimizer);
+  row.notes = "ZeRO-Infinity";
+  EXPECT_EQ(found(row), kBoth);
+  for (const char* notes : {"no CPU offload", "CPU offload False", "cpu_offload: 0"}) {
+    row.notes = notes;
+    EXPECT_EQ(found(row), Offload{}) << notes;
+  }
+  row.notes = "activations offloaded to CPU";  // and nothing else
+  EXPECT_EQ(found(row), kActivations);
+  row.notes = "parameters are offloaded to the CPU";
+  EXPECT_EQ(found(row), (Offload{.parameters = true}));
+  row.notes = "";
+  row.offload = "cpu";
+  EXPECT_EQ(found(row), kOptimizer);
+  row.offload = "yes";
+  EXPECT_EQ(found(row), kOptimizer);
+}
+
+TEST(RowOffload, DisksAreNotModelled) {
+  TrainingRow row;
+  for (const char* notes : {"offload to NVMe", "NVMe offload", "ZeRO-Infinity with NVMe",
+                            "\"offload_optimizer\": {\"device\": \"nvme\"}"}) {
+    row.notes = notes;
+    EXPECT_EQ(offload_of(row).wrong, "states on disks (NVMe) are not modelled") << notes;
+  }
+  for (const char* notes : {"data on NVMe; CPU offload", "no NVMe offload"}) {
+    row.notes = notes;
+    EXPECT_EQ(offload_of(row).wrong, "") << notes;
+  }
+  row.notes = "";
+  row.offload = "optimizer, NVMe";
+  EXPECT_EQ(offload_of(row).wrong, "states on disks (NVMe) are not modelled");
+}
+
 TEST(RowOffload, RowsAreReadWithIt) {
   TrainingRow row = testing::blocks_of("HF + Deepspeed Zero 3 + Full Offload", 40, 7168);
   row.gpu = "V100-32GB";
