@@ -42,7 +42,7 @@ std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::i
 }
 
 /// Schedules that say themselves how many stages a rank has, where `vp` says something else.
-void drop_contrary_stages(const TrainingRow& row, RowCase& out) {
+void drop_contrary_stages(RowCase& out) {
   ParallelLayout& l = out.layout;
   const bool takes_several = l.schedule == ScheduleKind::one_f_one_b ||
                              l.schedule == ScheduleKind::interleaved_1f1b ||
@@ -77,7 +77,7 @@ std::string fill_schedule(const TrainingRow& row, RowCase& out) {
     l.virtual_stages = 2;
     out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");
   }
-  drop_contrary_stages(row, out);
+  drop_contrary_stages(out);
   return "";
 }
 
@@ -210,7 +210,7 @@ std::variant<RowCase, std::string> case_on(const TrainingRow& row, const DeviceR
   const RowShape shape = shape_of(row, out.notes);
   out.model = shape.spec;
   if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";
-  out.stack = stack_of(row, out.device.arch, out.model, out.notes);
+  out.stack = stack_of(row, record.arch, out.model, out.notes);
   const std::optional<double> seq = row.seq_len ? row.seq_len : shape.seq;
   if (!seq || *seq < 1) return "the sequence length is blank";
   if (!row.seq_len) {

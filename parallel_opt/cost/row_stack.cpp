@@ -4,8 +4,8 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_attention.h"
 #include "parallel_opt/cost/row_claims.h"
-#include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
@@ -35,35 +35,9 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   }
 }
 
-/// Whether notes name a fused kernel, or deny it; empty: neither. "All-flash storage" is none.
-std::optional<bool> fused_attention(const Claims& notes) {
-  static const std::regex fused(
-      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention)",
-      std::regex::icase);
-  static const std::regex kernel(R"(flash[ _-]?att|(^|[^n])fused attention)", std::regex::icase);
-  if (notes.has("unfused attention")) return false;
-  if (notes.has(fused)) return true;
-  return notes.says(kernel);
-}
-
-/// "Naive attention", "math SDPA", Hugging Face's attn_implementation=eager.
-bool says_unfused_attention(const Claims& notes) {
-  static const std::regex unfused(
-      R"((attn|attention)_implementation\W{1,4}eager|(naive|eager|vanilla|math|unfused) (self-)?(attention|sdpa)|sdpa[ (:=]{1,3}math\b)",
-      std::regex::icase);
-  return notes.has(unfused);
-}
-
 /// What the notes say that departs from a stack's way.
 void read_notes(const Claims& notes, SoftwareStack& stack) {
   const auto says = [&](std::string_view words) { return notes.has(words); };
-  const std::optional<bool> fused = fused_attention(notes);
-  if (fused == true && stack.attention == AttentionFamily::unfused) {
-    stack.attention = AttentionFamily::flash;
-  }
-  if (says_unfused_attention(notes) || fused == false) {
-    stack.attention = AttentionFamily::unfused;
-  }
   if (says("fused layernorm") || says("fused norm")) stack.fused_operators = true;
   static const std::regex reduced(
       R"(gradients (?:are )?(?:kept and )?reduced in (bf16|fp16|16 bits|fp32|32 bits))",
@@ -98,23 +72,16 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
   }
 }
 
-/// Megatron is that of 2020 where the notes name a paper of before 2022.
+/// Megatron is that of 2020 where its name says no year and the notes name an earlier one than that
+/// of fused attention, or a paper.
 const SoftwareStack* stack_named(const TrainingRow& row) {
   const SoftwareStack* named = stack_of_framework(row.framework);
   static const std::regex early(R"(arxiv[:. /]{0,2}(19|20|21)[0-9]{2}\.[0-9]{5}|\bSC ?'?(20)?21\b)",
                                 std::regex::icase);
-  const bool old = named != nullptr && named->name == "megatron";
-  return old && std::regex_search(row.notes, early) ? find_stack("megatron-2020") : named;
-}
-
-/// Blocks as models of 2023 and later have them: keys are shared by heads, or the norm is of roots.
-/// Software of that time, or that which runs FlashAttention by its name, attends so too.
-bool is_newer(const std::string& spec, const std::string& framework) {
-  static const std::regex named(R"((^|[^a-z])m?-?core(?![a-z])|\b202[3-9]\b|flash|xformers)",
-                                std::regex::icase);
-  const double kv_heads = number_of(spec, "kv_heads");
-  return (kv_heads > 0 && kv_heads < number_of(spec, "heads")) || mentions(spec, "norm=rms") ||
-         std::regex_search(framework, named);
+  if (named == nullptr || named->name != "megatron") return named;
+  const int year = year_in_notes(row.notes);
+  const bool before = year > 0 && year < kFusedMegatron && year_of_megatron(row.framework) == 0;
+  return before || std::regex_search(row.notes, early) ? find_stack("megatron-2020") : named;
 }
 
 }  // namespace
@@ -141,22 +108,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
                          : ", as framework '" + row.framework + "' is not known"));
   }
   read_compilation(row, stack);
-  // Fused attention and products that overlap their collectives came to Megatron with Hopper;
-  // models of the time after that were trained on older devices too.
   const Claims said(row.notes);
-  const bool says_fused = fused_attention(said).value_or(false);
-  const bool newer = says_fused || is_newer(spec, row.framework);
-  const bool before = arch == "Volta" || (arch == "Ampere" && !newer);
-  if (stack.name == "megatron" && before && !says_fused) {
-    stack.attention = AttentionFamily::unfused;
-    stack.overlaps_tensor = false;
-    if (arch == "Ampere") {
-      notes.emplace_back("attention is unfused, as in Megatron before 2023");
-    }
-  }
-  // FlashAttention runs on Turing (1) and Ampere (2) at the least; what others have for
-  // Volta a row says.
-  if (arch == "Volta" && !says_fused) stack.attention = AttentionFamily::unfused;
+  set_attention(row, said, arch, spec, stack, notes);
   // On Ascend MC2's kernels alone run products beside their collectives; MindSpeed has them off.
   if (arch == "Da Vinci" && !said.has("mc2")) stack.overlaps_tensor = false;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;

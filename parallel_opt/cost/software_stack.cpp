@@ -78,14 +78,25 @@ const SoftwareStack* best_claim(const std::string& framework,
 const SoftwareStack* stack_of_framework(const std::string& framework) {
   const SoftwareStack* best = best_claim(framework, &SoftwareStack::frameworks);
   if (best == nullptr) best = best_claim(framework, &SoftwareStack::users);
-  // Flash attention was merged in January 2023 (pull request 267), reductions beside the backward
-  // later that year; releases 1 and 2 ended before.
-  static const std::regex early(
-      R"(\b(2019|202[0-2])\b|megatron[-_ ]?(lm)?[-_ (]{0,2}v?[12]\.[0-9])", std::regex::icase);
-  if (best != nullptr && best->name == "megatron" && std::regex_search(framework, early)) {
-    return find_stack("megatron-2020");
-  }
-  return best;
+  const int year = year_of_megatron(framework);
+  const bool early = year > 0 && year < kFusedMegatron;
+  return best != nullptr && best->name == "megatron" && early ? find_stack("megatron-2020") : best;
+}
+
+int year_of_megatron(const std::string& framework) {
+  static const std::regex year(R"(\b(20[12][0-9])\b)");
+  static const std::regex release(
+      R"(megatron[-_ ]?(?:lm)?[-_ (]{0,2}(?:v([0-9]{1,2})(?![0-9])|([0-9]{1,2})\.[0-9]))",
+      std::regex::icase);
+  static const std::regex day(R"(\b(2[0-9])(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])\b)");
+  std::smatch match;
+  if (std::regex_search(framework, match, year)) return std::stoi(match[1]);
+  if (std::regex_search(framework, match, day)) return 2000 + std::stoi(match[1]);
+  if (!std::regex_search(framework, match, release)) return 0;
+  constexpr int kFirstContainer = 19;  // releases 1 and 2 ended in 2022
+  const int number = std::stoi(match[1].matched ? match[1] : match[2]);
+  if (number >= kFirstContainer) return 2000 + number;
+  return number == 0 ? 0 : number < 3 ? kFusedMegatron - 1 : kFusedMegatron;
 }
 
 }  // namespace parallel_opt

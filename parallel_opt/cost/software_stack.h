@@ -100,8 +100,14 @@ const std::vector<SoftwareStack>& software_stacks();
 const SoftwareStack* find_stack(const std::string& name);
 /// By the free text of a framework's name, whatever separates its words ("megatron_lm", "Megatron
 /// LM"); the longest name decides. Megatron is that of 2020 where the text names a release or a
-/// year before 2022. nullptr when no stack claims it.
+/// year before it fused attention. nullptr when no stack claims it.
 const SoftwareStack* stack_of_framework(const std::string& framework);
+/// Flash attention was merged into Megatron in January 2023 (pull request 267), reductions beside
+/// the backward later that year.
+inline constexpr int kFusedMegatron = 2023;
+/// The year that a text states of Megatron, or that of the release which it names: "(2024)",
+/// "v2.4", "23.08" (as NVIDIA's containers), "240405"; 0: none.
+int year_of_megatron(const std::string& framework);
 
 /// Of `fields`: what lives in memory, and what its log says of that.
 template <class Visitor, class T>

@@ -10,11 +10,9 @@ namespace parallel_opt {
 namespace {
 
 using testing::case_of;
-using testing::note_with;
 using testing::prediction_of;
 using testing::seconds_of;
 using testing::skipped;
-using testing::told;
 
 /// Everything printed.
 TrainingRow full_row() {
@@ -355,45 +353,6 @@ TEST(RowModel, WhatMayBeRecomputedMayFit) {
   EXPECT_TRUE(prediction_of(row).fits);
 }
 
-TEST(RowModel, MegatronBeforeHopperHasNoFusedAttention) {
-  TrainingRow row = full_row();
-  row.framework = "Megatron-LM";
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
-  EXPECT_FALSE(case_of(row).stack.overlaps_tensor);
-  row.notes = "FlashAttention";
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
-  row.notes = "";
-  row.gpu = "H100-SXM-80GB";
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
-  EXPECT_TRUE(case_of(row).stack.overlaps_tensor);
-}
-
-TEST(RowModel, ModelsOfTheTimeOfFusedAttentionRunItOnOlderDevicesToo) {
-  TrainingRow row = full_row();
-  row.framework = "Megatron-LM";
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);  // a GPT on an A100
-  row.kv_heads = 4;
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
-  row.kv_heads = std::nullopt;
-  row.model_name = "Llama-2-7B";
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
-  row.gpu = "V100-32GB";  // there is no such kernel
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
-}
-
-TEST(RowModel, SoftwareOfTheTimeOfFusedAttentionRunsItOnOlderDevicesToo) {
-  TrainingRow row = full_row();
-  const std::string before = "attention is unfused, as in Megatron before 2023";
-  for (const char* framework : {"Megatron-Core", "Megatron-LM core_r0.9", "Megatron-LM (2024)"}) {
-    row.framework = framework;
-    EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor) << framework;
-    EXPECT_EQ(told(row, before), 0) << framework;
-  }
-  row.framework = "Megatron-LM";
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
-  EXPECT_EQ(told(row, before), 1);
-}
-
 TEST(RowModel, EagerAttentionPassesOverItsScoresAgainAndAgain) {
   // build-nanogpt: 300 ms eager, 130 compiled, 96 with fused attention
   TrainingRow row = testing::replicas_of("PyTorch");
@@ -509,14 +468,6 @@ TEST(RowModel, NotesSayInWhatGradientsAreReduced) {
   EXPECT_EQ(case_of(row).stack.reduced_bytes, 4);
   row.notes = "config_DGXH100.sh; gradients reduced in bf16";
   EXPECT_EQ(case_of(row).stack.reduced_bytes, 2);
-}
-
-TEST(RowModel, NotesSayThatAttentionIsFusedWhereAStackLeavesItInParts) {
-  TrainingRow row = full_row();
-  row.framework = "Megatron-DeepSpeed";
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::unfused);
-  row.notes = "MLPerf Training v3.1; fused attention";
-  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::flash);
 }
 
 TEST(RowModel, TorchtitanCutsABatchByItsStages) {

@@ -52,16 +52,6 @@ TEST(RowNotes, SayWhatIsFused) {
   EXPECT_EQ(stack_of(row).attention, AttentionFamily::unfused);
 }
 
-TEST(RowNotes, VoltaHasNoFlashAttentionUnlessARowSaysSo) {
-  TrainingRow row = llama_row("HF + Deepspeed Zero 3");
-  EXPECT_EQ(stack_of(row).attention, AttentionFamily::flash);
-  row.gpu = "V100-SXM2-32GB";
-  row.dtype = "fp16";
-  EXPECT_EQ(stack_of(row).attention, AttentionFamily::unfused);
-  row.notes = "xFormers; fused attention";
-  EXPECT_EQ(stack_of(row).attention, AttentionFamily::flash);
-}
-
 TEST(RowNotes, SayWhereGradientsAndLogitsAreWhole) {
   TrainingRow row = llama_row("PyTorch FSDP2");
   EXPECT_FALSE(stack_of(row).reduces_once);
@@ -278,21 +268,6 @@ TEST(RowNotes, NameWhatZeroPlusPlusAdds) {
   EXPECT_EQ(passed_over("ZeRO++ (hpZ=8)"), 1);
   EXPECT_EQ(passed_over("3 (hpZ=8)"), 1);
   EXPECT_EQ(passed_over("ZeRO-3"), 0);
-}
-
-TEST(RowNotes, MayDenyFusedAttention) {
-  TrainingRow row = llama_row("Megatron-LM");
-  for (const char* notes :
-       {"no flash attention", "flash_attn=False", "no fused attention", "unfused attention",
-        "flash attention (disabled)", "attn_implementation=eager", "attn_implementation: 'eager'",
-        "naive attention", "math SDPA", "eager attention"}) {
-    row.notes = notes;
-    EXPECT_EQ(stack_of(row).attention, AttentionFamily::unfused) << notes;
-  }
-  row.notes = "flash storage; compared with naive attention in section 2";
-  EXPECT_NE(stack_of(row).attention, AttentionFamily::unfused);
-  row.notes = "no flash attention; fused attention of cuDNN";
-  EXPECT_NE(stack_of(row).attention, AttentionFamily::unfused);
 }
 
 TEST(RowNotes, SayInWhichTypeGradientsTravel) {

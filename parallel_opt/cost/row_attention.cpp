@@ -1,0 +1,116 @@
+#include "parallel_opt/cost/row_attention.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <regex>
+
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_shape.h"
+
+namespace parallel_opt {
+namespace {
+
+/// Kernels that keep no scores, by generation: FlashAttention 2 needs compute capability 8.0,
+/// PyTorch's memory-efficient one (CUTLASS, since 2.0) 5.0, ROCm's a CDNA2.
+enum class FusedKernels { none, memory_efficient, all };
+
+FusedKernels kernels_of(const std::string& arch) {
+  constexpr auto kNone = std::to_array<std::string_view>({"Kepler", "CDNA1", "Vega20"});
+  constexpr auto kSome = std::to_array<std::string_view>({"Maxwell", "Pascal", "Volta", "Turing"});
+  if (std::ranges::count(kNone, arch) > 0) return FusedKernels::none;
+  return std::ranges::count(kSome, arch) > 0 ? FusedKernels::memory_efficient : FusedKernels::all;
+}
+
+/// Whether notes name a fused kernel, or deny it; empty: neither. "All-flash storage" is none.
+std::optional<bool> fused_attention(const Claims& notes) {
+  static const std::regex fused(
+      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention)",
+      std::regex::icase);
+  static const std::regex kernel(R"(flash[ _-]?att|(^|[^n])fused attention)", std::regex::icase);
+  // "Naive attention", "math SDPA", Hugging Face's attn_implementation=eager.
+  static const std::regex unfused(
+      R"((attn|attention)_implementation\W{1,4}eager|(naive|eager|vanilla|math|unfused) (self-)?(attention|sdpa)|sdpa[ (:=]{1,3}math\b)",
+      std::regex::icase);
+  if (notes.has(unfused)) return false;
+  if (notes.has(fused)) return true;
+  return notes.says(kernel);
+}
+
+/// Blocks as models of 2023 and later have them: keys are shared by heads, or the norm is of roots.
+/// Software of that time, or that which runs FlashAttention by its name, attends so too.
+bool is_newer(const TrainingRow& row, const std::string& spec) {
+  static const std::regex named(R"((^|[^a-z])m?-?core(?![a-z])|flash|xformers)", std::regex::icase);
+  const double kv_heads = number_of(spec, "kv_heads");
+  return (kv_heads > 0 && kv_heads < number_of(spec, "heads")) || mentions(spec, "norm=rms") ||
+         std::regex_search(row.framework, named) ||
+         std::max(year_of_megatron(row.framework), year_in_notes(row.notes)) >= kFusedMegatron;
+}
+
+bool is_before_torch_2(const TrainingRow& row) {
+  static const std::regex release(R"(\b(?:py)?torch[ =v]{0,3}1\.[0-9])", std::regex::icase);
+  return std::regex_search(row.framework, release) || std::regex_search(row.notes, release);
+}
+
+/// A stack's fused kernel on a device that has it, or what stands in for it.
+void fit_to_device(const std::string& arch, SoftwareStack& stack, std::vector<std::string>& notes) {
+  const FusedKernels kernels = kernels_of(arch);
+  if (kernels == FusedKernels::all || stack.attention == AttentionFamily::unfused) return;
+  const bool torch = stack.name == "pytorch" || stack.name == "torchtitan";
+  const bool some = torch && kernels == FusedKernels::memory_efficient;
+  stack.attention = some ? AttentionFamily::early : AttentionFamily::unfused;
+  notes.push_back(
+      some ? "attention is PyTorch's memory-efficient kernel, as " + arch + " has no FlashAttention"
+           : "attention is unfused, as " + stack.name + " has no fused kernel for " + arch);
+}
+
+}  // namespace
+
+int year_in_notes(const std::string& notes) {
+  static const std::regex date(
+      R"(\b(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,6}\.? (?:[0-9]{1,2},? )?(20[12][0-9])\b)"
+      R"(|\b(20[12][0-9])-(?:0[1-9]|1[0-2])\b|\((20[12][0-9])\))"
+      R"(|\b(?:in|since|from|year|early|mid|late) (20[12][0-9])\b(?! ?(?:steps|tokens|iter|samples|seq|gpus)))"
+      R"(|(?:^|[;,] ?)(20[12][0-9])(?=\s*(?:[;,.]|$)))",
+      std::regex::icase);
+  static const std::regex container(R"(\b(?:container|ngc) ?(2[0-9])\.(?:0[1-9]|1[0-2])\b)",
+                                    std::regex::icase);
+  int latest = 0;
+  for (std::sregex_iterator it(notes.begin(), notes.end(), date), end; it != end; ++it) {
+    for (std::size_t i = 1; i < it->size(); ++i) {
+      if ((*it)[i].matched) latest = std::max(latest, std::stoi((*it)[i]));
+    }
+  }
+  std::smatch match;
+  if (std::regex_search(notes, match, container)) {
+    latest = std::max(latest, 2000 + std::stoi(match[1]));
+  }
+  return latest;
+}
+
+void set_attention(const TrainingRow& row, const Claims& said, const std::string& arch,
+                   const std::string& spec, SoftwareStack& stack, std::vector<std::string>& notes) {
+  const std::optional<bool> fused = fused_attention(said);
+  if (fused == true) {
+    if (stack.attention == AttentionFamily::unfused) stack.attention = AttentionFamily::flash;
+    if (kernels_of(arch) != FusedKernels::all) stack.attention = AttentionFamily::early;
+    return;
+  }
+  // Fused attention and products that overlap their collectives came to Megatron with Hopper;
+  // models of the time after that were trained on older devices too.
+  const bool old = kernels_of(arch) != FusedKernels::all;
+  if (stack.name == "megatron" && (old || (arch == "Ampere" && !is_newer(row, spec)))) {
+    stack.attention = AttentionFamily::unfused;
+    stack.overlaps_tensor = false;
+    if (!old && !fused) notes.emplace_back("attention is unfused, as in Megatron before 2023");
+  }
+  if (fused == false) {
+    stack.attention = AttentionFamily::unfused;
+  } else if (stack.name == "pytorch" && is_before_torch_2(row)) {
+    stack.attention = AttentionFamily::unfused;
+    notes.emplace_back("attention is unfused, as in PyTorch before 2.0");
+  }
+  fit_to_device(arch, stack, notes);
+}
+
+}  // namespace parallel_opt

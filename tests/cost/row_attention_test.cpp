@@ -1,0 +1,146 @@
+#include "parallel_opt/cost/row_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "tests/cost/row_fixture.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::case_of;
+using testing::llama_row;
+using testing::note_with;
+using testing::told;
+using testing::usual_row;
+
+const std::string kBefore = "attention is unfused, as in Megatron before 2023";
+
+AttentionFamily attention(const TrainingRow& row) { return case_of(row).stack.attention; }
+
+TEST(RowAttention, MegatronBeforeHopperHasNoFusedOne) {
+  TrainingRow row = usual_row("Megatron-LM");
+  EXPECT_EQ(attention(row), AttentionFamily::unfused);
+  EXPECT_FALSE(case_of(row).stack.overlaps_tensor);
+  EXPECT_EQ(told(row, kBefore), 1);
+  row.notes = "FlashAttention";
+  EXPECT_EQ(attention(row), AttentionFamily::vendor);
+  row.notes = "";
+  row.gpu = "H100-SXM-80GB";
+  EXPECT_EQ(attention(row), AttentionFamily::vendor);
+  EXPECT_TRUE(case_of(row).stack.overlaps_tensor);
+}
+
+TEST(RowAttention, ModelsOfItsTimeRunItOnOlderDevicesToo) {
+  TrainingRow row = usual_row("Megatron-LM");  // a GPT on an A100
+  row.kv_heads = 4;
+  EXPECT_EQ(attention(row), AttentionFamily::vendor);
+  row.kv_heads = std::nullopt;
+  row.model_name = "Llama-2-7B";
+  EXPECT_EQ(attention(row), AttentionFamily::vendor);
+  row.gpu = "V100-32GB";  // there is no such kernel
+  EXPECT_EQ(attention(row), AttentionFamily::unfused);
+}
+
+TEST(RowAttention, SoftwareOfItsTimeRunsItOnOlderDevicesToo) {
+  TrainingRow row = usual_row();
+  for (const char* framework :
+       {"Megatron-Core", "Megatron-LM core_r0.9", "Megatron-LM (2024)", "Megatron-LM 23.08",
+        "Megatron-LM v3", "Megatron-LM v3.0.2", "Megatron (2024)", "Megatron-LM-240405"}) {
+    row.framework = framework;
+    EXPECT_EQ(attention(row), AttentionFamily::vendor) << framework;
+    EXPECT_EQ(told(row, kBefore), 0) << framework;
+  }
+  for (const char* framework : {"Megatron-LM (2021)", "Megatron-LM v2.5", "Megatron-LM 22.12"}) {
+    row.framework = framework;
+    EXPECT_EQ(case_of(row).stack.name, "megatron-2020") << framework;
+  }
+}
+
+TEST(RowAttention, NotesMaySayTheYear) {
+  TrainingRow row = usual_row("Megatron-LM");
+  row.notes = "main of 3 May 2024";
+  EXPECT_EQ(attention(row), AttentionFamily::vendor);
+  row.notes = "logs of June 2021";
+  EXPECT_EQ(case_of(row).stack.name, "megatron-2020");
+  row.framework = "Megatron-LM (2024)";  // its name counts
+  EXPECT_EQ(case_of(row).stack.name, "megatron");
+  for (const auto& [notes, year] : {std::pair{"2024", 2024},
+                                    {"commit of 2023-05-01", 2023},
+                                    {"logs of June and July 2022", 2022},
+                                    {"run in 2021; page of March 2024", 2024},
+                                    {"(2020)", 2020},
+                                    {"container 23.09", 2023},
+                                    {"sequences of 2048", 0},
+                                    {"2020 steps", 0},
+                                    {"seq 2021 tokens", 0},
+                                    {"in 2020 steps", 0},
+                                    {"batch 2022, seq 2048", 0},
+                                    {"port 2019:80", 0}}) {
+    EXPECT_EQ(year_in_notes(notes), year) << notes;
+  }
+}
+
+TEST(RowAttention, OldDevicesHaveOtherKernels) {
+  TrainingRow row = llama_row("PyTorch FSDP");
+  row.dtype = "fp16";
+  const auto on = [&](const char* gpu) {
+    row.gpu = gpu;
+    return attention(row);
+  };
+  EXPECT_EQ(on("A100"), AttentionFamily::flash);
+  for (const char* gpu : {"V100-SXM2-32GB", "RTX 2080 Ti", "T4", "P100", "M40"}) {
+    EXPECT_EQ(on(gpu), AttentionFamily::early) << gpu;
+    EXPECT_NE(note_with(row, "attention is PyTorch's memory-efficient kernel"), "") << gpu;
+  }
+  for (const char* gpu : {"K80", "MI100"}) {
+    EXPECT_EQ(on(gpu), AttentionFamily::unfused) << gpu;
+  }
+  EXPECT_EQ(told(row, "attention is unfused, as pytorch has no fused kernel for CDNA1"), 1);
+  row.notes = "no flash attention";
+  EXPECT_EQ(on("T4"), AttentionFamily::unfused);
+  row.notes = "xFormers; fused attention";
+  EXPECT_EQ(on("V100-SXM2-32GB"), AttentionFamily::early);
+  row.notes = "";
+  row.framework = "HF + Deepspeed Zero 3";
+  EXPECT_EQ(on("V100-SXM2-32GB"), AttentionFamily::unfused);
+  row.framework = "Megatron-LM";
+  EXPECT_EQ(on("T4"), AttentionFamily::unfused);
+}
+
+TEST(RowAttention, TorchFusesItSinceItsSecondRelease) {
+  TrainingRow row = llama_row("PyTorch 1.13 FSDP");
+  EXPECT_EQ(attention(row), AttentionFamily::unfused);
+  EXPECT_EQ(told(row, "attention is unfused, as in PyTorch before 2.0"), 1);
+  row.notes = "flash attention";
+  EXPECT_EQ(attention(row), AttentionFamily::flash);
+  row.notes = "";
+  row.framework = "PyTorch 2.1 FSDP";
+  EXPECT_EQ(attention(row), AttentionFamily::flash);
+}
+
+TEST(RowAttention, NotesMayDenyIt) {
+  TrainingRow row = llama_row("Megatron-LM");
+  for (const char* notes :
+       {"no flash attention", "flash_attn=False", "no fused attention", "unfused attention",
+        "flash attention (disabled)", "attn_implementation=eager", "attn_implementation: 'eager'",
+        "naive attention", "math SDPA", "eager attention"}) {
+    row.notes = notes;
+    EXPECT_EQ(attention(row), AttentionFamily::unfused) << notes;
+  }
+  row.notes = "flash storage; compared with naive attention in section 2";
+  EXPECT_NE(attention(row), AttentionFamily::unfused);
+  row.notes = "no flash attention; fused attention of cuDNN";
+  EXPECT_NE(attention(row), AttentionFamily::unfused);
+}
+
+TEST(RowAttention, NotesMaySayItWhereAStackLeavesItInParts) {
+  TrainingRow row = usual_row("Megatron-DeepSpeed");
+  EXPECT_EQ(attention(row), AttentionFamily::unfused);
+  row.notes = "MLPerf Training v3.1; fused attention";
+  EXPECT_EQ(attention(row), AttentionFamily::flash);
+}
+
+}  // namespace
+}  // namespace parallel_opt
