@@ -34,16 +34,19 @@ LayoutModel::StageParameters LayoutModel::parameters_of(double layers, bool embe
 /// Of the stage with most.
 LayoutModel::StageParameters LayoutModel::most_parameters() const noexcept {
   if (pipeline_ <= 1) return parameters_of(layers_, true, true);
+  const auto larger = [](const StageParameters& one, const StageParameters& other) {
+    return one.sum() >= other.sum() ? one : other;
+  };
+  const StageParameters inner = parameters_of(inner_layers_, false, false);
   if (two_copies()) {
-    return parameters_of(first_layers_, true, false) + parameters_of(last_layers_, false, true);
+    const auto ends =
+        parameters_of(first_layers_, true, false) + parameters_of(last_layers_, false, true);
+    return pipeline_ > 2 ? larger(ends, inner + inner) : ends;
   }
-  StageParameters most = parameters_of(first_layers_, true, folds());
-  if (folds()) return most;
-  for (const StageParameters& one :
-       {parameters_of(inner_layers_, false, false), parameters_of(last_layers_, false, true)}) {
-    if (one.sum() > most.sum()) most = one;
-  }
-  return most;
+  const StageParameters first = parameters_of(first_layers_, true, folds());
+  if (folds()) return larger(first, inner);
+  const StageParameters last = parameters_of(last_layers_, false, true);
+  return larger(first, pipeline_ > 2 ? larger(inner, last) : last);
 }
 
 /// Bytes of gathered inputs of a block's products that sequence parallelism keeps beyond the rank's

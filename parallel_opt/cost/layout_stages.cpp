@@ -66,12 +66,12 @@ LayoutStages LayoutModel::stages() const {
     const double away = l_.offload.activations, gaps = fragmentation() - 1;
     stage.kept_bytes = share * kept.of_all * (1 + (1 - away) * gaps);
     const double on_way = std::min(2.0, ranks_layers) * kept.of_all / std::max(1.0, all.layers);
-    stage.working_bytes =
-        working_beside(is_last ? logits : 0, kept) * (1 + gaps) + away * gaps * on_way;
+    const double working = working_beside(is_last ? logits : 0, kept);
+    stage.working_bytes = working * (1 + gaps) + away * gaps * on_way;
     LayoutCost states;
     const StageParameters own = parameters_of(ranks_layers, is_first, is_last);
     add_states(states, own, kept);
-    states.gradients_bytes += passing_gradients(states, stage.kept_bytes);
+    states.gradients_bytes += passing_gradients(states, share * kept.of_all + working);
     stage.copies = copies(own, ranks_layers, kept);
     // Buffers and what the allocator holds are a rank's, however many stages it has.
     states.other_bytes = (states.other_bytes + p_.reserve_bytes) / stages_of_rank;

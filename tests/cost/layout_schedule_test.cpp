@@ -115,7 +115,7 @@ TEST_F(LayoutSchedules, MoreTokensAreNeverFasterWhereTheHostIsWaitedFor) {
     return layout_cost(facts, device, stack, l, p).time_s();
   };
   for (const ScheduleKind kind : {ScheduleKind::zb_h1, ScheduleKind::zb_h2}) {
-    EXPECT_GE(seconds(kind, 2), seconds(kind, 1)) << int(kind);
+    EXPECT_GE(seconds(kind, 2) * (1 + 1e-12), seconds(kind, 1)) << int(kind);
   }
   // A V's fixed order may fit one share of the weights' part a little better than another.
   EXPECT_GE(seconds(ScheduleKind::zb_v, 2), 0.998 * seconds(ScheduleKind::zb_v, 1));
