@@ -25,7 +25,7 @@ FusedKernels kernels_of(const std::string& arch) {
 /// Whether notes name a fused kernel, or deny it; empty: neither. "All-flash storage" is none.
 std::optional<bool> fused_attention(const Claims& notes) {
   static const std::regex fused(
-      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention)",
+      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention|\bfa-?[123]\b)",
       std::regex::icase);
   static const std::regex kernel(R"(flash[ _-]?att|(^|[^n])fused attention)", std::regex::icase);
   // "Naive attention", "math SDPA", Hugging Face's attn_implementation=eager.
@@ -92,6 +92,10 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
                    const std::string& spec, SoftwareStack& stack, std::vector<std::string>& notes) {
   const std::optional<bool> fused = fused_attention(said);
   if (fused == true) {
+    // Of Hopper alone, as fast as cuDNN's.
+    static const std::regex third(R"(flash[ _-]?att(?:entio)?n[ _-]?(?:v ?)?3\b|\bfa-?3\b)",
+                                  std::regex::icase);
+    if (said.has(third) && arch == "Hopper") stack.attention = AttentionFamily::vendor;
     if (stack.attention == AttentionFamily::unfused) stack.attention = AttentionFamily::flash;
     if (kernels_of(arch) != FusedKernels::all) stack.attention = AttentionFamily::early;
     return;

@@ -85,12 +85,9 @@ std::string not_understood(const char* column, const std::string& text) {
   return std::string(column) + " '" + text + "' is not understood";
 }
 
-/// What cells say in words of their sources; or which of them says nothing known.
-std::string fill_words(const TrainingRow& row, RowCase& out) {
+/// Which states replicas share, and how many of them; or that nobody knows.
+std::string fill_sharding(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
-  const std::string type = element_type_in_words(row.dtype).value_or("");
-  if (type == "fp32" || type == "tf32") l.element_bytes = 4;
-  l.pure_half = pure_half_in_words(row.dtype);
   l.shard = out.stack.shard;
   std::optional<int> stated;  // ranks that share a copy
   const std::string shares = row.fsdp_zero.empty() ? sharding_named(row.framework) : row.fsdp_zero;
@@ -115,10 +112,32 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   l.shard_degree = stated.value_or(l.shard_degree);
   // Of all replicas: those of the sequence's parts share too.
   if (l.shard_degree == l.data) l.shard_degree = 0;
-  l.optimizer_states = optimizer_states_in_words(row.notes).value_or(l.optimizer_states);
+  return "";
+}
+
+/// Words of the notes that no model reads, or not as they are meant.
+void note_unread(const TrainingRow& row, RowCase& out) {
   for (const std::string& words : unread_words(row.notes)) {
     out.notes.push_back("'" + words + "' in the notes counts for nothing");
   }
+  const std::string way = context_in_notes(row.notes);
+  if (way.empty()) return;
+  if (out.layout.context == 1) {
+    out.notes.push_back("'" + way + "' in the notes counts for nothing, as cp is 1 or blank");
+  } else if (!mentions(way, "ring")) {
+    out.notes.push_back("'" + way + "' in the notes counts as a ring of keys and values");
+  }
+}
+
+/// What cells say in words of their sources; or which of them says nothing known.
+std::string fill_words(const TrainingRow& row, RowCase& out) {
+  ParallelLayout& l = out.layout;
+  const std::string type = element_type_in_words(row.dtype).value_or("");
+  if (type == "fp32" || type == "tf32") l.element_bytes = 4;
+  l.pure_half = pure_half_in_words(row.dtype);
+  if (std::string wrong = fill_sharding(row, out); !wrong.empty()) return wrong;
+  l.optimizer_states = optimizer_states_in_words(row.notes).value_or(l.optimizer_states);
+  note_unread(row, out);
   const RowOffload host = offload_of(row);
   if (!host.wrong.empty()) return host.wrong;
   l.offload = host.offload;

@@ -6,6 +6,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/row_attention.h"
 #include "parallel_opt/cost/row_claims.h"
+#include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
@@ -72,6 +73,18 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
   }
 }
 
+/// Liger's kernels: norms, rotations and gated functions in one each, and a loss that makes its
+/// logits in pieces of about as many elements as its input has [hsu2024], read twice and
+/// overwritten by their gradient.
+void read_liger(const TrainingRow& row, const std::string& spec, SoftwareStack& stack) {
+  if (!Claims(row.notes).has("liger") && !Claims(row.framework).has("liger")) return;
+  constexpr double kLossBytes = 6;
+  const double hidden = number_of(spec, "hidden"), vocab = number_of(spec, "vocab");
+  stack.fused_operators = true;
+  stack.logits_bytes *= vocab > 0 ? std::min(1.0, hidden / vocab) : 1;
+  stack.loss_bytes = std::min(stack.loss_bytes, kLossBytes);
+}
+
 /// Megatron is that of 2020 where its name says no year and the notes name an earlier one than that
 /// of fused attention, or a paper.
 const SoftwareStack* stack_named(const TrainingRow& row) {
@@ -114,6 +127,7 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   if (arch == "Da Vinci" && !said.has("mc2")) stack.overlaps_tensor = false;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
   read_notes(said, stack);
+  read_liger(row, spec, stack);
   return stack;
 }
 

@@ -296,14 +296,41 @@ std::optional<double> optimizer_states_in_words(const std::string& text) {
 }
 
 std::vector<std::string> unread_words(const std::string& text) {
+  // Kinds of attention and models; what is not as full or as free as is modelled; optimizers and
+  // weights of other sizes; kernels.
+  static constexpr auto kUnread = std::to_array<const char*>(
+      {"sliding window", "local attention", "sparse attention", "multi-token prediction",
+       "mixture of depths", "oversubscri", "average sequence length", "frozen", "window size",
+       "(sequence |sample )?packing|packed (sequences|samples)", "GaLore",
+       "gradient compression|PowerSGD|1-bit (Adam|LAMB)", "bits ?and ?bytes", "unsloth",
+       "gradient[ _-]accumulation[ _-]fusion|fus(ion of|ed) gradient accumulation",
+       "max-autotune|reduce-overhead"});
+  static const std::vector<std::regex> patterns = [] {
+    std::vector<std::regex> made;
+    for (const char* words : kUnread) {
+      made.emplace_back("(?:^|[^a-z])(" + std::string(words) + ")", std::regex::icase);
+    }
+    return made;
+  }();
   const Claims notes(text);
+  const bool reads_bits = optimizer_states_in_words(text).has_value();
   std::vector<std::string> found;
-  for (const char* words :
-       {"sliding window", "local attention", "multi-token prediction", "mixture of depths",
-        "oversubscri", "packed sequences", "average sequence length", "frozen", "window size"}) {
-    if (notes.has(words)) found.emplace_back(words);
+  for (const std::regex& words : patterns) {
+    std::smatch match;
+    if (!std::regex_search(notes.kept(), match, words)) continue;
+    const std::string said = match.str(1);
+    // The library of 8-bit Adam.
+    if (!(reads_bits && lower_case(said).starts_with("bits"))) found.push_back(said);
   }
   return found;
+}
+
+std::string context_in_notes(const std::string& text) {
+  static const std::regex ways(R"((?:^|[^a-z])(ring[ -]?(?:flash[ -]?)?attention|ulysses))",
+                               std::regex::icase);
+  const Claims notes(text);
+  std::smatch match;
+  return std::regex_search(notes.kept(), match, ways) ? match.str(1) : "";
 }
 
 bool pure_half_in_words(const std::string& dtype) {

@@ -61,8 +61,11 @@ std::optional<bool> switch_in_words(const std::string& text);
 /// Adam": a half); empty: none is named, or Adam's usual two.
 std::optional<double> optimizer_states_in_words(const std::string& notes);
 
-/// What the notes say of a run and no model here knows: "sliding window".
+/// What the notes say of a run and no model here knows, in their words: "sliding window", "GaLore".
 std::vector<std::string> unread_words(const std::string& notes);
+
+/// How notes split a sequence: "ring attention", "Ulysses"; empty: they name no way.
+std::string context_in_notes(const std::string& notes);
 
 /// Nothing in fp32: "pure bf16", Lightning's "bf16-true".
 bool pure_half_in_words(const std::string& dtype);

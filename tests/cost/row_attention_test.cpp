@@ -135,6 +135,18 @@ TEST(RowAttention, NotesMayDenyIt) {
   EXPECT_NE(attention(row), AttentionFamily::unfused);
 }
 
+TEST(RowAttention, TheThirdFlashAttentionIsHoppers) {
+  TrainingRow row = llama_row("PyTorch FSDP");
+  row.gpu = "H100";
+  EXPECT_EQ(attention(row), AttentionFamily::flash);
+  for (const char* notes : {"FlashAttention-3", "flash attention 3", "flash_attn v3", "FA3"}) {
+    row.notes = notes;
+    EXPECT_EQ(attention(row), AttentionFamily::vendor) << notes;
+  }
+  row.gpu = "A100";
+  EXPECT_EQ(attention(row), AttentionFamily::flash);
+}
+
 TEST(RowAttention, NotesMaySayItWhereAStackLeavesItInParts) {
   TrainingRow row = usual_row("Megatron-DeepSpeed");
   EXPECT_EQ(attention(row), AttentionFamily::unfused);

@@ -295,6 +295,31 @@ TEST(RowNotes, TurnOverlapsOffAndNameOptimizers) {
   EXPECT_EQ(told(row, "'sliding window' in the notes counts for nothing"), 1);
 }
 
+TEST(RowNotes, SayHowSequencesAreSplit) {
+  TrainingRow row = llama_row("torchtitan");
+  row.notes = "Ulysses";
+  EXPECT_EQ(told(row, "'Ulysses' in the notes counts for nothing, as cp is 1 or blank"), 1);
+  row.cp = 2;
+  row.dp = 4;
+  EXPECT_EQ(told(row, "'Ulysses' in the notes counts as a ring of keys and values"), 1);
+  row.notes = "ring attention";  // as it is modelled
+  EXPECT_EQ(note_with(row, "ring"), "");
+}
+
+TEST(RowNotes, LigersKernelsAreFusedAndMakeLogitsInPieces) {
+  TrainingRow row = llama_row("PyTorch FSDP");  // 4096 wide, 32000 words
+  row.notes = "Liger kernel";
+  EXPECT_TRUE(stack_of(row).fused_operators);
+  EXPECT_NEAR(stack_of(row).logits_bytes, 12 * 4096.0 / 32000, 1e-9);
+  const double pieces = prediction_of(row).peak_memory_bytes.value;
+  row.notes = "no Liger kernel";
+  EXPECT_FALSE(stack_of(row).fused_operators);
+  EXPECT_LT(pieces, prediction_of(row).peak_memory_bytes.value);
+  row.notes = "";
+  row.framework = "HF Trainer + Liger";
+  EXPECT_TRUE(stack_of(row).fused_operators);
+}
+
 TEST(RowNotes, AGraphReplaysWhatPythonLaunches) {
   // Short blocks wait for Python, unless a graph holds their launches.
   TrainingRow row = llama_row("Megatron-LM");

@@ -112,6 +112,19 @@ TEST(RowWords, UnreadWordsOfNotes) {
   EXPECT_EQ(unread_words("sliding window of 1024; MTP"),
             std::vector<std::string>{"sliding window"});
   EXPECT_TRUE(unread_words("no sliding window; compile").empty());
+  for (const char* words :
+       {"GaLore", "sequence packing", "packed sequences", "gradient accumulation fusion",
+        "max-autotune", "Unsloth", "BitsAndBytes", "PowerSGD", "sparse attention"}) {
+    EXPECT_EQ(unread_words(std::string("bf16; ") + words + ", batch 4"),
+              std::vector<std::string>{words});
+  }
+  for (const char* notes : {"8-bit Adam of bitsandbytes", "no fusion of gradient accumulation",
+                            "ring attention", "without packing", "unpacking archives"}) {
+    EXPECT_TRUE(unread_words(notes).empty()) << notes;
+  }
+  EXPECT_EQ(context_in_notes("with ring attention"), "ring attention");
+  EXPECT_EQ(context_in_notes("DeepSpeed-Ulysses"), "Ulysses");
+  EXPECT_EQ(context_in_notes("no Ulysses; string attention"), "");
 }
 
 TEST(RowWords, PartsOfBlocksAreNamed) {
