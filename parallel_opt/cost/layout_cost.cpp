@@ -327,8 +327,8 @@ double LayoutModel::idle_s(const Passes& all, const Pace& pace, double slow_s) c
     // All forwards, then all backwards: either may have another slowest stage.
     const StageTimes all_stages = blocks(layers_) + head;
     const StageTimes fullest = blocks(most_inner_layers()), end = blocks(last_layers_) + head;
-    const double paces_s = std::max(fullest.forward_s, end.forward_s) +
-                           std::max(fullest.backward_s, end.backward_s);
+    const double paces_s =
+        std::max(fullest.forward_s, end.forward_s) + std::max(fullest.backward_s, end.backward_s);
     return all_stages.sum() + (m - 1) * paces_s + (pipeline_ - 1) * pace.send_s - m * slow_s;
   }
   return bubble_s(pace.of_head > 0 ? rest : rest + head, pace.send_s);

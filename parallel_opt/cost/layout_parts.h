@@ -37,7 +37,7 @@ struct LayoutParts {
     double of_head = 0;  ///< of the micro-batches, those whose head it computes
     double send_s = 0;
     /// For copies of activations beside other micro-batches' passes, where a table tells.
-    std::optional<double> copies_s;
+    std::optional<double> copies_s = {};
     double bubble_s = 0;  ///< below 0: of traffic, what two passes that run as one hide
   };
   struct Kept {

@@ -54,7 +54,8 @@ std::size_t LayoutModel::count_of_stages() const noexcept {
 /// Blocks come whole. A balanced head's weight moves them ahead: a stage ends with the block that
 /// reaches its share of the work (nanotron's PipelineBlocks). Elsewhere stages have the same; where
 /// that cannot be, the embedding and the head stand for a block each, as models are built for it
-/// (Llama 3: 126 blocks on 16 stages, BLOOM: 70 on 12) and torchtitan cuts, the fuller stages first.
+/// (Llama 3: 126 blocks on 16 stages, BLOOM: 70 on 12) and torchtitan cuts, the fuller stages
+/// first.
 double LayoutModel::layers_of_stage(double stage) const noexcept {
   const double count = pipeline_ * chunks();
   if (!by_stages_) return layers_ / count;

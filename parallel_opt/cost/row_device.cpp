@@ -173,9 +173,14 @@ std::vector<DeviceRecord> variants_of(const TrainingRow& row, const DeviceRecord
                                  std::regex::icase);
   std::vector<DeviceRecord> others;
   if (std::regex_search(row.gpu, stated)) return others;
-  for (const DeviceRecord& other : load_database().devices) {
+  for (DeviceRecord other : load_database().devices) {
     const bool same = without_memory(other.name) == without_memory(record.name);
-    if (same && other.name != record.name) others.push_back(other);
+    if (!same || other.name == record.name) continue;
+    // A cap that the row states holds for them too.
+    if (record.max_w && other.max_w) {
+      other.max_w->value = std::min(other.max_w->value, record.max_w->value);
+    }
+    others.push_back(std::move(other));
   }
   std::ranges::sort(others, {}, memory_of);
   return others;

@@ -351,8 +351,9 @@ RowCase with_largest_micro_batch(const RowCase& row, double capacity,
     if (again && !row.may_recompute) break;
     for (std::int64_t steps = 1; steps <= sequences; ++steps) {
       if (sequences % steps != 0) continue;
+      const std::int64_t at_once = sequences / steps;
       out.layout.micro_batches = double(steps);
-      out.layout.micro_batch = double(sequences / steps);
+      out.layout.micro_batch = double(at_once);
       const RowCase run = again ? with_recomputed(out, 1) : out;
       if (cost_of(run, parameters).memory_bytes() <= capacity) return out;
     }

@@ -73,14 +73,18 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
   }
 }
 
-/// Liger's kernels: norms, rotations and gated functions in one each, and a loss that makes its
-/// logits in pieces of about as many elements as its input has [hsu2024], read twice and
-/// overwritten by their gradient.
-void read_liger(const TrainingRow& row, const std::string& spec, SoftwareStack& stack) {
-  if (!Claims(row.notes).has("liger") && !Claims(row.framework).has("liger")) return;
+/// Losses that make their logits in pieces of about as many elements as their input has [hsu2024],
+/// read twice and overwritten by their gradient. Liger's kernels are that, and norms, rotations and
+/// gated functions in one each.
+void read_loss_in_pieces(const TrainingRow& row, const std::string& spec, SoftwareStack& stack) {
+  static const std::regex pieces(
+      R"(\b(chunked|cut|(fused[ _-])?linear)[ _-]?(loss|nll|logits|ce\b|cross[ _-]?entropy))",
+      std::regex::icase);
+  const bool liger = Claims(row.notes).has("liger") || Claims(row.framework).has("liger");
+  if (!liger && !Claims(row.notes).has(pieces)) return;
   constexpr double kLossBytes = 6;
   const double hidden = number_of(spec, "hidden"), vocab = number_of(spec, "vocab");
-  stack.fused_operators = true;
+  stack.fused_operators = stack.fused_operators || liger;
   stack.logits_bytes *= vocab > 0 ? std::min(1.0, hidden / vocab) : 1;
   stack.loss_bytes = std::min(stack.loss_bytes, kLossBytes);
 }
@@ -127,7 +131,7 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   if (arch == "Da Vinci" && !said.has("mc2")) stack.overlaps_tensor = false;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
   read_notes(said, stack);
-  read_liger(row, spec, stack);
+  read_loss_in_pieces(row, spec, stack);
   return stack;
 }
 

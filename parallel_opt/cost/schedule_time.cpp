@@ -80,11 +80,11 @@ class Play {
   }
   /// Of the host's copies, those of one direction are done one after the other.
   struct Rank {
-    std::size_t next = 0;       ///< its next action
-    double free_s = 0;          ///< since when
-    double ways_s[2] = {};      ///< to the one before and the one after
-    double in_s = 0, out_s = 0; ///< copies from the host and to it, so far
-    double left_s = 0;          ///< when the copy before the last one to the host was done
+    std::size_t next = 0;        ///< its next action
+    double free_s = 0;           ///< since when
+    double ways_s[2] = {};       ///< to the one before and the one after
+    double in_s = 0, out_s = 0;  ///< copies from the host and to it, so far
+    double left_s = 0;           ///< when the copy before the last one to the host was done
     double before_s = 0, before_2_s = 0;  ///< ends of the last two slices
   };
   /// What a backward needs from the host, while the slice before it computes: when it is there.
@@ -119,7 +119,8 @@ class Play {
   double ended_together_s(Rank& rank, const Action& a, const Action& b, double start_s,
                           double whole_s) {
     const double fetched = fetched_s(rank, a, pass_of(a).copy_s);
-    const double end_s = std::max({start_s, fetched, fetched_s(rank, b, pass_of(b).copy_s)}) + whole_s;
+    const double end_s =
+        std::max({start_s, fetched, fetched_s(rank, b, pass_of(b).copy_s)}) + whole_s;
     const double before_2_s = rank.before_s;
     for (const Action* each : {&a, &b}) leave(rank, *each, end_s, pass_of(*each).copy_s);
     rank.before_2_s = before_2_s;

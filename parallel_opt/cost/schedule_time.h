@@ -25,8 +25,9 @@ struct SendTime {
 };
 
 /// From the first action of a schedule to its last, each as soon as its rank and its input are
-/// there. A pass copies layer by layer, each way by itself, and two layers are on their way at most;
-/// two passes that run as one copy whole. `stages`: of one copy of the model. Pre: check(schedule) finds nothing.
+/// there. A pass copies layer by layer, each way by itself, and two layers are on their way at
+/// most; two passes that run as one copy whole. `stages`: of one copy of the model. Pre:
+/// check(schedule) finds nothing.
 double schedule_s(const Schedule& schedule, const std::vector<StagePass>& stages,
                   const SendTime& send);
 

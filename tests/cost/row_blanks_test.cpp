@@ -85,6 +85,10 @@ TEST(RowBlanks, ADeviceHasTheLeastMemoryThatHoldsItsRun) {
   row.global_batch = 16;
   EXPECT_EQ(note_with(row, "is taken as"),
             "gpu 'A100' is taken as A100-SXM-80GB, as its memory is not stated");
+  row.notes = "power capped at 300 W";
+  EXPECT_EQ(case_of(row).device.max_w, 300);
+  row.notes = "";
+  EXPECT_GT(case_of(row).device.max_w, 300);
   row.gpu = "A100-40GB";  // stated
   EXPECT_FALSE(prediction_of(row).fits);
   row.gpu = "A100";

@@ -320,6 +320,20 @@ TEST(RowNotes, LigersKernelsAreFusedAndMakeLogitsInPieces) {
   EXPECT_TRUE(stack_of(row).fused_operators);
 }
 
+TEST(RowNotes, LossesThatMakeLogitsInPiecesAreNamedInManyWays) {
+  TrainingRow row = llama_row("PyTorch FSDP");
+  for (const char* notes : {"chunked loss", "fused linear cross entropy", "chunked_nll",
+                            "cut cross-entropy", "linear CE", "chunked cross_entropy (8 chunks)"}) {
+    row.notes = notes;
+    EXPECT_NEAR(stack_of(row).logits_bytes, 12 * 4096.0 / 32000, 1e-9) << notes;
+    EXPECT_FALSE(stack_of(row).fused_operators) << notes;
+  }
+  for (const char* notes : {"fused cross entropy", "no chunked loss", "chunked prefill", ""}) {
+    row.notes = notes;
+    EXPECT_EQ(stack_of(row).logits_bytes, 12) << notes;
+  }
+}
+
 TEST(RowNotes, AGraphReplaysWhatPythonLaunches) {
   // Short blocks wait for Python, unless a graph holds their launches.
   TrainingRow row = llama_row("Megatron-LM");

@@ -126,7 +126,9 @@ TEST(RowRecompute, LessMemoryIsNeverFaster) {
       row.gpu = "H100-" + std::to_string(gigabytes) + "GB";
       const RowPrediction found = prediction_of(row);
       EXPECT_LE(found.step_time_s.value, before * (1 + 1e-9)) << framework << gigabytes;
-      if (found.fits) EXPECT_LE(found.needed_bytes, found.capacity_bytes);
+      if (found.fits) {
+        EXPECT_LE(found.needed_bytes, found.capacity_bytes);
+      }
       before = found.step_time_s.value;
     }
   }

@@ -12,9 +12,9 @@ namespace parallel_opt {
 namespace {
 
 constexpr ScheduleKind kSchedules[] = {
-    ScheduleKind::gpipe, ScheduleKind::one_f_one_b, ScheduleKind::interleaved_1f1b,
-    ScheduleKind::looped_bfs, ScheduleKind::zb_h1, ScheduleKind::zb_h2,
-    ScheduleKind::zb_v, ScheduleKind::dualpipe, ScheduleKind::dualpipe_v};
+    ScheduleKind::gpipe,      ScheduleKind::one_f_one_b, ScheduleKind::interleaved_1f1b,
+    ScheduleKind::looped_bfs, ScheduleKind::zb_h1,       ScheduleKind::zb_h2,
+    ScheduleKind::zb_v,       ScheduleKind::dualpipe,    ScheduleKind::dualpipe_v};
 
 class LayoutAgreement : public ::testing::Test {
  protected:
@@ -23,10 +23,10 @@ class LayoutAgreement : public ::testing::Test {
   const LayoutParameters& p = layout_parameters();
 
   static TransformerFacts facts_of(const std::string& more, const std::string& layers = "32") {
-    return transformer_facts(bind(load_model("transformer:layers=" + layers +
-                                             ",hidden=4096,heads=32,seq=4096," + more +
-                                             "dtype=bf16"),
-                                  {{"batch", 1}}));
+    return transformer_facts(
+        bind(load_model("transformer:layers=" + layers + ",hidden=4096,heads=32,seq=4096," + more +
+                        "dtype=bf16"),
+             {{"batch", 1}}));
   }
 
   static bool in_v(ScheduleKind kind) {
