@@ -361,44 +361,44 @@ RowCase with_largest_micro_batch(const RowCase& row, double capacity,
   return out;
 }
 
-/// Of the row as it stands, or as it may have run.
-RowPrediction predict_run(const RowCase& row, const LayoutCost& cost, double capacity,
-                          const LayoutParameters& parameters) {
-  const Estimate estimate = layout_estimate(cost, *row.facts, row.device, row.layout, parameters);
-  RowPrediction answer;
-  answer.notes = row.notes;
-  answer.step_time_s = estimate.step_time_s;
-  answer.peak_memory_bytes =
-      estimate.peak_memory_bytes * (printed_bytes(row, cost) / cost.memory_bytes());
-  count_flops(row, answer);
-  answer.capacity_bytes = capacity;
-  answer.needed_bytes = cost.memory_bytes();
-  answer.fits = answer.needed_bytes <= capacity && host_holds(cost, row.device, row.layout);
-  return answer;
-}
+double capacity_of(const RowCase& row) { return row.device.memory_bytes * kUsableMemory; }
 
 }  // namespace
 
-RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
-  const double capacity = row.device.memory_bytes * kUsableMemory;
-  const LayoutCost cost = cost_of(row, parameters);
-  RowPrediction answer = predict_run(row, cost, capacity, parameters);
-  if (cost.memory_bytes() <= capacity) return answer;
+RowCase chosen_run(const RowCase& row, const LayoutParameters& parameters) {
+  const double capacity = capacity_of(row);
   RowCase run = row;
+  if (cost_of(run, parameters).memory_bytes() <= capacity) return run;
   if (row.may_accumulate && row.layout.micro_batch * row.layout.micro_batches > 1) {
     run = with_largest_micro_batch(row, capacity, parameters);
     run.notes.emplace_back("micro-batches as large as fit, as micro_batch is blank");
-    const LayoutCost fewer = cost_of(run, parameters);
-    answer = predict_run(run, fewer, capacity, parameters);
-    if (fewer.memory_bytes() <= capacity) return answer;
   }
-  if (!row.may_recompute) return answer;
+  const LayoutCost none = cost_of(run, parameters);
+  if (!row.may_recompute || none.memory_bytes() <= capacity) return run;
   // One run from here on, whatever it takes: less memory is never faster.
-  run = with_least_recomputed(run, cost_of(run, parameters), capacity, parameters);
-  answer = predict_run(run, cost_of(run, parameters), capacity, parameters);
-  answer.notes.emplace_back(
-      answer.fits ? "blocks are computed again, as few as it takes to fit, as recompute is blank"
-                  : "all blocks are computed again, as recompute is blank, and it does not fit");
+  run = with_least_recomputed(run, none, capacity, parameters);
+  const LayoutCost some = cost_of(run, parameters);
+  const bool fits = some.memory_bytes() <= capacity && host_holds(some, run.device, run.layout);
+  run.notes.emplace_back(
+      fits ? "blocks are computed again, as few as it takes to fit, as recompute is blank"
+           : "all blocks are computed again, as recompute is blank, and it does not fit");
+  return run;
+}
+
+RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
+  const RowCase run = chosen_run(row, parameters);
+  const LayoutCost cost = cost_of(run, parameters);
+  const Estimate estimate = layout_estimate(cost, *run.facts, run.device, run.layout, parameters);
+  RowPrediction answer;
+  answer.notes = run.notes;
+  answer.step_time_s = estimate.step_time_s;
+  answer.peak_memory_bytes =
+      estimate.peak_memory_bytes * (printed_bytes(run, cost) / cost.memory_bytes());
+  count_flops(run, answer);
+  answer.capacity_bytes = capacity_of(run);
+  answer.needed_bytes = cost.memory_bytes();
+  answer.fits =
+      answer.needed_bytes <= answer.capacity_bytes && host_holds(cost, run.device, run.layout);
   return answer;
 }
 

@@ -35,6 +35,10 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row);
 /// The peak that the row's software prints: of the fullest device, or of its first rank.
 double printed_bytes(const RowCase& row, const LayoutCost& cost);
 
+/// The run that is predicted for a row: where it does not fit, with what the row leaves blank
+/// (micro-batches, recomputation) chosen as someone with that machine would.
+RowCase chosen_run(const RowCase& row, const LayoutParameters& parameters);
+
 /// The prediction under other parameters than the fitted ones.
 RowPrediction predict(const RowCase& row, const LayoutParameters& parameters);
 

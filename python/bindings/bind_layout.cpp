@@ -15,7 +15,8 @@ using namespace nb::literals;
 
 namespace {
 
-/// Published rows that are read once and predicted under many parameters.
+/// Published rows that are read once and predicted under many parameters. Rows whose run is
+/// assumed, as it would not fit as they state it, are skipped.
 class RowCases {
  public:
   explicit RowCases(const std::vector<std::string>& rows) {
@@ -83,6 +84,15 @@ class RowCases {
       cases_.emplace_back();
     } else {
       skipped_.emplace_back();
+      const RowCase& one = std::get<RowCase>(found);
+      const RowCase run = chosen_run(one, layout_parameters());
+      // What was assumed of a run because it would not fit speaks for no parameter.
+      const bool known = run.facts == one.facts && run.layout.micro_batch == one.layout.micro_batch;
+      if (!known) {
+        skipped_.back() = run.notes.back();
+        cases_.emplace_back();
+        return;
+      }
       cases_.push_back(std::move(std::get<RowCase>(found)));
     }
   }
