@@ -133,25 +133,31 @@ namespace {
 
 constexpr double kTray = 4, kRack = 72;  // devices of GB200 and GB300
 
-/// That NVLink joins, as its name says: "GB200-NVL72", "GB200 NVL4".
-std::optional<double> joined_by_name(const std::string& gpu) {
-  static const std::regex joined(R"(nvl[ -]?(\d+))", std::regex::icase);
+/// That NVLink joins, as the row says: "GB200-NVL72", "GB200 NVL4", "no NVLink across trays".
+std::optional<double> joined_by_name(const TrainingRow& row) {
+  static const std::regex joined(R"(nvl[ -]?([0-9]{1,3})\b)", std::regex::icase);
+  static const std::regex apart(
+      R"(\b(no|not|without) (nvl ?72|(mn)?nvlink (across|between))|mnnvl[a-z_]*[ =:]*(off|0|no|disabled)|nvlink (only )?(within|inside|in) (a |the |each )?(tray|node|host))",
+      std::regex::icase);
+  const std::string notes = row.interconnect + "; " + row.notes;
+  if (std::regex_search(notes, apart)) return kTray;
+  const std::string text =
+      row.gpu + "; " + Claims(row.interconnect).kept() + "; " + Claims(row.notes).kept();
   std::smatch found;
-  if (!std::regex_search(gpu, found, joined)) return std::nullopt;
+  if (!std::regex_search(text, found, joined)) return std::nullopt;
   return std::stod(found[1]);
 }
 
 std::optional<double> joined_devices(const TrainingRow& row, const DeviceRecord& record) {
   const bool in_trays = record.name == "GB200" || record.name == "GB300";
   if (!in_trays || row.gpus_per_node.value_or(kTray) > kTray) return row.gpus_per_node;
-  return joined_by_name(row.gpu).value_or(kRack);
+  return joined_by_name(row).value_or(kRack);
 }
 
 }  // namespace
 
 bool stands_in_rack(const TrainingRow& row, const DeviceRecord& record) {
-  return joined_devices(row, record) == kRack && !joined_by_name(row.gpu) &&
-         row.gpus_per_node != kRack;
+  return joined_devices(row, record) == kRack && !joined_by_name(row) && row.gpus_per_node != kRack;
 }
 
 namespace {

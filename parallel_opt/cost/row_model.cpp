@@ -170,13 +170,21 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   l.virtual_stages = degree(row.vp);
   if (std::string wrong = fill_schedule(row, out); !wrong.empty()) return wrong;
   std::optional<double> micro = row.micro_batch;
-  if (!micro && row.global_batch && l.pipeline == 1) {
+  if (!micro && row.global_batch && (l.pipeline == 1 || row.grad_accum)) {
     out.may_accumulate = !row.grad_accum;
-    micro = *row.global_batch / l.data / std::max(1.0, row.grad_accum.value_or(1));
+    const double steps = std::max(1.0, row.grad_accum.value_or(1));
+    micro = *row.global_batch / l.data / steps;
+    if (row.grad_accum && *micro != std::floor(*micro)) {
+      return "grad_accum x dp = " + std::to_string(std::int64_t(steps * l.data)) +
+             " does not divide global_batch = " + std::to_string(std::int64_t(*row.global_batch));
+    }
   }
   if (!micro && row.global_batch) {
     const double local = *row.global_batch / l.data;
     micro = out.stack.cuts_batch_by_stages ? std::max(1.0, local / l.pipeline) : 1;
+    if (!out.stack.cuts_batch_by_stages) {
+      out.notes.emplace_back("micro-batches of 1, as neither they nor their number is stated");
+    }
   }
   if (!micro || *micro <= 0) return "micro-batch and global batch are blank";
   l.micro_batch = *micro;

@@ -155,7 +155,10 @@ std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
 
 std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
   static const std::regex named(
-      R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation)s?[ _-](?:checkpoint(?:ing)?|recomput(?:ation|ing)))(?![a-z]))",
+      R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation|act)s?[ _-](?:checkpoint(?:ing)?|ckpt|recomput(?:e|ation|ing)))"
+      R"(|(?:full|selective)[ -](?:recomput(?:e|ation|ing)|remat|ac)|ac ?[=:] ?(?:full|selective|none))"
+      R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[_-]granularity[ =:]+(?:full|selective)))"
+      R"(|checkpoint[_-]activations|remat(?:erialization)?)(?![a-z]))",
       std::regex::icase);
   static const std::regex mark(R"([;,.])");
   static const std::regex last(R"(\s*(\(.*)?)");
@@ -232,7 +235,10 @@ std::optional<ShardingWords> sharding_in_words(const std::string& cell) {
   // "FSDP2" is its second release.
   static const std::regex closed(R"(\bfsdp ?([3-9]|[1-9][0-9]{1,5})\b)", std::regex::icase);
   if (!found.degree && std::regex_search(text, match, closed)) found.degree = std::stoi(match[1]);
-  found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"});
+  static const std::regex within(
+      R"(\b(within|inside|in) ((a|an|each|the|one|every) )?(node|host|machine|server)\b|\bintra-?node\b)",
+      std::regex::icase);
+  found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"}) || std::regex_search(text, within);
   static const std::regex copies(R"(\bddp\b)", std::regex::icase);
   auto stage = stage_by_what_is_shared(closed_up(cell));
   if (!stage && said.none()) return found;
@@ -249,7 +255,7 @@ std::optional<ShardingWords> sharding_in_words(const std::string& cell) {
     found.stage = 1;
     found.least = true;
   } else if (has_any(words, {"noshard", "distributeddata", "replicat"}) ||
-             (std::regex_search(text, copies) && !has_any(words, {"optim"})) ||
+             (std::regex_search(text, copies) && !has_any(words, {"optim", "fsdp", "hsdp"})) ||
              !switch_in_words(text).value_or(true)) {
     found.stage = 0;
   } else if (has_any(words,

@@ -162,6 +162,55 @@ TEST(RowBlanks, PackedSequencesThatAreFullCount) {
   EXPECT_NE(skipped(row), "");
 }
 
+TEST(RowBlanks, StepsOfPipelinesTellTheirMicroBatches) {
+  TrainingRow row = llama_row("Megatron-LM");
+  row.gpus = 64;
+  row.tp = 4;
+  row.pp = 2;
+  row.dp = 8;
+  row.global_batch = 512;
+  row.micro_batch.reset();
+  EXPECT_EQ(case_of(row).layout.micro_batch, 1);
+  EXPECT_NE(note_with(row, "micro-batches of 1"), "");
+  row.grad_accum = 16;
+  EXPECT_EQ(case_of(row).layout.micro_batch, 4);
+  EXPECT_EQ(case_of(row).layout.micro_batches, 16);
+  EXPECT_EQ(note_with(row, "micro-batches of 1"), "");
+  row.grad_accum = 30;
+  EXPECT_EQ(skipped(row), "grad_accum x dp = 240 does not divide global_batch = 512");
+}
+
+TEST(RowBlanks, NotesTellWhatIsComputedAgain) {
+  TrainingRow row = llama_row("Megatron-LM");
+  for (const char* notes :
+       {"recompute: full", "recompute=full", "full recompute", "full recomputation", "AC=full",
+        "full AC", "activation recompute: yes", "--recompute-granularity full",
+        "checkpoint_activations: true", "remat", "act ckpt"}) {
+    row.notes = notes;
+    EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::full) << notes;
+  }
+  for (const char* notes : {"recompute=selective", "selective recompute"}) {
+    row.notes = notes;
+    EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::selective) << notes;
+  }
+  for (const char* notes : {"no recompute", "recomputation is not printed", "AC power", ""}) {
+    row.notes = notes;
+    EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::none) << notes;
+  }
+}
+
+TEST(RowBlanks, ShardsInsideNodesAreCopiedBetweenThem) {
+  TrainingRow row = llama_row("PyTorch");
+  row.gpus = row.dp = row.global_batch = 32;
+  for (const char* cell : {"FSDP within a node, DDP across nodes", "FSDP within node",
+                           "ZeRO-3 inside the node", "HYBRID_SHARD"}) {
+    row.fsdp_zero = cell;
+    const RowCase found = case_of(row);
+    EXPECT_EQ(found.layout.shard, 3) << cell;
+    EXPECT_EQ(found.layout.shard_degree, 8) << cell;
+  }
+}
+
 TEST(RowBlanks, WordsOfOtherSoftware) {
   TrainingRow row = llama_row("PyTorch");
   row.fsdp_zero = "gemini";  // ColossalAI's ZeRO-3 in chunks

@@ -222,6 +222,22 @@ TEST(RowNotes, NameTheNodesOfDevicesThatAreBoughtInRacks) {
   row.gpus_per_node = 36;
   EXPECT_EQ(told(), "");
   EXPECT_EQ(joined(), 36);
+  row.gpus_per_node = 4;
+  for (const char* words : {"NVL4 + IB", "no NVLink across trays, NDR 400G", "MNNVL off",
+                            "NVLink inside the node, 400 Gb/s IB between nodes", "not NVL72"}) {
+    row.interconnect = words;
+    EXPECT_EQ(joined(), 4) << words;
+    EXPECT_EQ(told(), "") << words;
+  }
+  row.interconnect = "NVL72";
+  EXPECT_EQ(joined(), 72);
+  EXPECT_EQ(told(), "");
+  row.interconnect = "";
+  row.notes = "NCCL_MNNVL_ENABLE=0";
+  EXPECT_EQ(joined(), 4);
+  row.notes = "NVL36";
+  EXPECT_EQ(joined(), 36);
+  row.notes = "";
   row.gpu = "GB300-NVL72";
   row.gpus_per_node.reset();
   EXPECT_EQ(joined(), 72);
