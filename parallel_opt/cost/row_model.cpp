@@ -64,8 +64,9 @@ std::string fill_schedule(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   const Claims notes(row.notes);
   if (!row.schedule.empty()) {
-    const auto named = schedule_by_name(row.schedule);
-    if (!named) return "schedule '" + row.schedule + "' has no closed form";
+    // "interleaved 1F1B (VPP 4)"
+    const auto named = schedule_by_name(row.schedule.substr(0, row.schedule.find('(')));
+    if (!named) return "schedule '" + row.schedule + "' is not known";
     l.schedule = *named;
   } else if (const auto noted = schedule_mentioned(notes.kept())) {
     l.schedule = *noted;

@@ -312,7 +312,15 @@ TEST(RowModel, ReadsTheScheduleFromItsColumnTheNotesOrTheFramework) {
   row.vp = 3;
   EXPECT_EQ(case_of(row).layout.virtual_stages, 3);
   row.schedule = "Hanayo";
-  EXPECT_EQ(skipped(row), "schedule 'Hanayo' has no closed form");
+  EXPECT_EQ(skipped(row), "schedule 'Hanayo' is not known");
+  for (const auto& [name, kind] : {std::pair("non-interleaved 1F1B", ScheduleKind::one_f_one_b),
+                                   {"1F1B, not interleaved", ScheduleKind::one_f_one_b},
+                                   {"interleaved 1F1B (VPP 4)", ScheduleKind::interleaved_1f1b},
+                                   {"zero-bubble V", ScheduleKind::zb_v},
+                                   {"zero bubble H2", ScheduleKind::zb_h2}}) {
+    row.schedule = name;
+    EXPECT_EQ(case_of(row).layout.schedule, kind) << name;
+  }
 }
 
 TEST(RowModel, UnknownSoftwareThatSplitsModelsIsReadAsMegatron) {
