@@ -207,7 +207,7 @@ class LayoutModel : private LayoutParts {
   HostCopies copies(const StageParameters& own, double layers, const Kept& kept) const noexcept;
   double copied_s(const HostCopies& copies, double layers, const LayoutCost& cost) const noexcept;
   double copied_in_pipeline_s(const LayoutCost& cost) const noexcept;
-  double copies_of_blocks_s(double layers, const Kept& kept) const noexcept;
+  double away_of_blocks(double layers, const Kept& kept) const noexcept;
   double step_with_host_s(const HostCopies& copies, double layers, double device_s) const noexcept;
   void add_host_copies(LayoutCost& cost, const StageParameters& own) const noexcept;
   void send_to_host(LayoutCost& stage, const Kept& kept) const noexcept;

@@ -44,9 +44,9 @@ double LayoutModel::on_host() const noexcept {
   return std::max(1.0, std::min(l_.devices(), device_.host.devices));
 }
 
-/// Each way, of what one micro-batch keeps of so many blocks.
-double LayoutModel::copies_of_blocks_s(double layers, const Kept& kept) const noexcept {
-  return layers_ > 0 ? l_.offload.activations * kept.of_all * layers / layers_ / copy_rate() : 0;
+/// Bytes of what one micro-batch keeps of so many blocks that go to the host, and come back.
+double LayoutModel::away_of_blocks(double layers, const Kept& kept) const noexcept {
+  return layers_ > 0 ? l_.offload.activations * kept.of_all * layers / layers_ : 0;
 }
 
 HostCopies LayoutModel::copies(const StageParameters& own, double layers,
@@ -54,7 +54,7 @@ HostCopies LayoutModel::copies(const StageParameters& own, double layers,
   HostCopies out;
   const Offload& off = l_.offload;
   if (!off.any()) return out;
-  if (layers_ > 0) out.kept = off.activations * kept.of_all * layers / layers_;
+  out.kept = away_of_blocks(layers, kept);
   const double part = shared(own, states_owners());
   const double weights = part * weight_bytes();
   if (streams_weights()) out.weights = weights;
@@ -102,7 +102,7 @@ double LayoutModel::copied_s(const HostCopies& copies, double layers,
 /// a block's copies there and back do not.
 double LayoutModel::copied_in_pipeline_s(const LayoutCost& cost) const noexcept {
   const double n = std::max({1.0, first_layers_, inner_layers_});
-  const double copy_s = copies_of_blocks_s(n, kept_of_blocks());
+  const double copy_s = away_of_blocks(n, kept_of_blocks()) / copy_rate();
   const double forward_s = cost.forward_s, backward_s = cost.backward_s;
   const double m = std::max(1.0, l_.micro_batches);
   const bool apart = l_.schedule == ScheduleKind::gpipe || l_.schedule == ScheduleKind::looped_bfs;

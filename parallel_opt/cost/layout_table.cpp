@@ -89,7 +89,7 @@ double LayoutModel::table_s(const std::vector<StagePass>& passes, double send_s)
 double LayoutModel::table_copies_s(std::vector<StagePass> passes, double send_s) const {
   const double without_s = table_s(passes, send_s);
   const Kept kept = kept_of_blocks();
-  for (StagePass& pass : passes) pass.copy_s = copies_of_blocks_s(pass.layers, kept);
+  for (StagePass& pass : passes) pass.copy_s = away_of_blocks(pass.layers, kept) / copy_rate();
   return std::max(0.0, table_s(passes, send_s) - without_s);
 }
 
