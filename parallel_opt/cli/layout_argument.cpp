@@ -273,6 +273,7 @@ StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFa
   l.sequence_parallel =
       args.has("sequence-parallel") || (out.stack->sequence_parallel && l.tensor > 1);
   l.element_bytes = job.precision == Precision::fp32 ? 4 : 2;
+  l.pure_half = out.stack->pure_half && l.element_bytes < 4;
   l.optimizer_states = states_of(job.optimizer);
   if (job.loading) {
     l.sample_s = job.loading->sample_s;

@@ -313,8 +313,8 @@ void read_neighbours(const Cluster& cluster, std::size_t at, const std::vector<s
   }
   const DeviceRecord* record = find_device(load_database(), cluster.devices[at].name);
   if (record != nullptr) {
-    const DeviceLink* own = neighbour_link(*record);
-    if (own != nullptr && own->reached) out.links.reached = own->reached->value;
+    const DeviceLink* beside = neighbour_link(*record);
+    if (beside != nullptr && beside->reached) out.links.reached = beside->reached->value;
     wire_by_machine(*record, out.per_node, out.links);
   }
   if (record != nullptr && pod_of(*record) > 0) {

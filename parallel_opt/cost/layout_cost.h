@@ -62,8 +62,9 @@ struct ParallelLayout {
   /// Rows that an expert computes beside its even share of the tokens: more are dropped, fewer are
   /// filled up. 1: as many as come.
   double expert_capacity = 1;
-  double sample_s = 0;        ///< what a worker takes to load one sample; 0: it is there
-  double loader_workers = 0;  ///< of each replica; 0: the loop loads its samples itself
+  bool experts_by_turns = false;  ///< a gate that fakes balance: a token's experts are neighbours
+  double sample_s = 0;            ///< what a worker takes to load one sample; 0: it is there
+  double loader_workers = 0;      ///< of each replica; 0: the loop loads its samples itself
   Offload offload = {};
   double devices() const { return double(tensor) * pipeline * context * data; }
   bool operator==(const ParallelLayout&) const = default;

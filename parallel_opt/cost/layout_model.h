@@ -132,6 +132,9 @@ class LayoutModel : private LayoutParts {
   /// Parts of a boundary that travel side by side.
   double send_split() const noexcept { return stack_.scatters_sends ? tensor_ : wide_split_; }
   double all_reduce(double bytes) const noexcept;
+  struct Dispatched;
+  Dispatched dispatched(const BlockFacts& block, const RankGroup& ranks,
+                        double copies) const noexcept;
   double expert_s(const BlockFacts& block) const noexcept;
   double context_s(const BlockFacts& block, double attention_s) const noexcept;
   RankGroup group(double ranks, double stride) const noexcept;

@@ -48,8 +48,38 @@ double LayoutModel::all_reduce(double bytes) const noexcept {
   return all_reduce_passes(tensor_, reduces) * bytes / ranks.bytes_per_s + 2 * latency;
 }
 
-/// Tokens to their experts and back. Of a token's copies those for experts of other nodes cross the
-/// network: each, or one per node where software forwards them inside.
+/// Of one token's copies: those that leave its node, and those that go to other devices of one.
+struct LayoutModel::Dispatched {
+  double leaving = 0;
+  double inside = 0;
+};
+
+/// Those for experts of other nodes cross the network: each, or one per node where software
+/// forwards them inside.
+LayoutModel::Dispatched LayoutModel::dispatched(const BlockFacts& block, const RankGroup& ranks,
+                                                double copies) const noexcept {
+  const double nodes = ranks.ranks / ranks.inside;
+  const bool once = stack_.dispatches_once_per_node;
+  if (l_.experts_by_turns && once) {
+    // Experts n to n + k: on as few ranks and nodes as hold so many.
+    double experts = 1;
+    for (const Product& one : block.products) experts = std::max(experts, one.experts);
+    const double visited = std::min(nodes, std::ceil(copies * nodes / experts));
+    const double of_each = std::ceil(copies / visited * ranks.ranks / experts);
+    return {visited * (nodes - 1) / nodes,
+            visited * std::min(ranks.inside, of_each) * (ranks.inside - 1) / ranks.inside};
+  }
+  // Of nodes those with an expert of it; a router that picks groups first visits no others.
+  const double each = block.expert_groups > 0 ? std::max(1.0, nodes / block.expert_groups) : 1;
+  const double visited =
+      block.expert_groups > 0 ? std::min(nodes, block.chosen_groups * each) : nodes;
+  const double remote = (nodes - 1) / nodes;
+  if (!once) return {remote * copies, copies / nodes * (ranks.inside - 1) / ranks.inside};
+  return {remote * visited * (1 - std::pow(1 - 1 / visited, copies)),
+          (ranks.inside - 1) * (1 - std::pow(1 - 1 / ranks.inside, copies / nodes))};
+}
+
+/// Tokens to their experts and back.
 double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
   if (block.dispatched_elements <= 0) return 0;
   const double copies =
@@ -62,22 +92,10 @@ double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
   // torchtitan's order of expert ranks.
   const double split = std::max(1, l_.expert_tensor);
   const RankGroup ranks = group(l_.expert, split);
-  const double nodes = ranks.ranks / ranks.inside;
-  // Of nodes those with an expert of it; a router that picks groups first visits no others.
-  const double each = block.expert_groups > 0 ? std::max(1.0, nodes / block.expert_groups) : 1;
-  const double visited =
-      block.expert_groups > 0 ? std::min(nodes, block.chosen_groups * each) : nodes;
-  const double leaving =
-      (nodes - 1) / nodes *
-      (stack_.dispatches_once_per_node ? visited * (1 - std::pow(1 - 1 / visited, copies))
-                                       : copies);
-  const double inside =
-      stack_.dispatches_once_per_node
-          ? (ranks.inside - 1) * (1 - std::pow(1 - 1 / ranks.inside, copies / nodes))
-          : copies / nodes * (ranks.inside - 1) / ranks.inside;
+  const Dispatched sent = dispatched(block, ranks, copies);
   const double latency = ranks.crosses() ? p_.network_latency_s : p_.link_latency_s;
-  const double wires = std::max(token_bytes * leaving / network_rate(),
-                                token_bytes * inside / link_rate(ranks.inside));
+  const double wires = std::max(token_bytes * sent.leaving / network_rate(),
+                                token_bytes * sent.inside / link_rate(ranks.inside));
   // Ranks that split an expert gather the tokens of all of them, and scatter the sums.
   const double gathered = (split - 1) * token_bytes * copies / link_rate(split);
   return 2 * (wires + ordering / 2 + latency + gathered);

@@ -9,6 +9,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/measured_rows_impl.h"
+#include "parallel_opt/cost/row_notes.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
@@ -206,9 +207,10 @@ void set_peak(const RawRow& raw, TrainingRow& row, Fillings& filled) {
   }
 }
 
+constexpr std::size_t kLongest = 4096;  // letters: searches go as deep as a text is long
+
 std::string unusable_reason(const TrainingRow& row) {
   constexpr double kMost = 1e9;
-  constexpr std::size_t kLongest = 4096;  // searches go as deep as a text is long
   if (row.gpu.empty() && row.gpu_family.empty()) return "gpu is not stated";
   const auto too_long = [&](std::string_view name) {
     return std::string(name) + " is longer than " + std::to_string(kLongest) + " letters";
@@ -377,6 +379,10 @@ std::optional<double> least_memory_bytes(const TrainingRow& row) {
 
 void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
   Fillings filled;
+  for (RawRow& raw : rows) {
+    if (raw.row.notes.size() > kLongest) continue;
+    for (const std::string& cell : fill_from_notes(raw.row)) ++filled[cell + " from the notes"];
+  }
   fill_from_runs(rows, filled);
   if (!rows.empty()) fill_dtype(rows, filled);
   for (RawRow& raw : rows) {

@@ -22,7 +22,7 @@ constexpr const char* kAdapterWords =
     R"((?:(?:infiniband|ib|[sdqfehnx]dr(?:10|[1248]00)?|roce(?:[\s-]?v[12])?|efa(?:v[0-9])?|omni[\s-]?path|opa|slingshot(?:[\s-]?1[01])?|connectx-?[0-9]|cx-?[0-9]|mellanox|nvidia|intel|hpe|cray|rdma|hcas?|nics?|adapters?|ports?|rails?|ethernet)[\s(-]*){0,5})";
 /// What says that a rate is one of the network between nodes.
 constexpr const char* kNetwork =
-    R"((infiniband|\bib\b|roce|efa|ethernet|rdma|[qfehnx]dr|slingshot|omni[\s-]?path|hcas?\b|nics?\b|inter-?node|network|connectx|cx-?[0-9]))";
+    R"((infiniband|\bib\b|roce|efa|ethernet|rdma|[qfehnx]dr|slingshot|omni[\s-]?path|hcas?\b|nics?\b|inter-?node|network|\btcp\b|connectx|cx-?[0-9]))";
 constexpr const char* kCounted =
     R"((?:^|[^a-z0-9.]))"
     R"((?:([0-9]+)\s*(?:x|\*|×)|(single|dual|two|quad|four|eight|sixteen))[\s-]*)";
@@ -53,7 +53,7 @@ std::optional<double> adapters(const std::string& before, const std::string& beh
   static const std::regex bare(std::string(R"((?:^|[^a-z0-9.])([0-9]{1,2})\s+)") + kAdapterWords +
                                "$");
   static const std::regex counted(std::string(R"(^[\s-]*)") + kAdapterWords +
-                                  R"(\b(?:hcas|nics|adapters|ports|rails)\b)");
+                                  R"(\b(?:hcas|nics|adapters|ports|rails|links)\b)");
   // "HDR 200 Gb/s, 4 per node"; devices of a node are no longer in the text.
   static const std::regex of_node(
       R"(^[\s,;(-]*(?:[a-z-]+[\s,;(-]+){0,3}([0-9]{1,3})\s*(?:per|/|a|each)[ -]*(?:node|host|server|machine|instance|vm\b))");

@@ -164,6 +164,14 @@ std::string frozen_or_packed(const TrainingRow& row) {
   if (std::regex_search(notes.kept(), match, in_notes)) {
     return "'" + match.str(2) + "' in the notes" + kWhy;
   }
+  static const std::regex few_layers(
+      R"(\b[0-9]+ of [0-9]+ (layers|blocks) (are )?(trained|trainable|unfrozen)\b)"
+      R"(|\bonly (the )?(last|first|top) ([0-9]+ )?(layers?|blocks?)\b[^;,]*train)"
+      R"(|\bonly (the )?[a-z ]{0,20}(head|embeddings?|norms?) (is|are) train)",
+      std::regex::icase);
+  if (std::regex_search(notes.kept(), match, few_layers)) {
+    return "'" + match.str(0) + "' in the notes" + kWhy;
+  }
   if (!Claims(row.workload).has("sft")) return "";
   static const std::regex filled(
       R"((9[0-9](\.[0-9]{1,4})?|100) ?(%|per ?cent) (efficient|full|filled|packed))",
@@ -185,6 +193,11 @@ std::string other_work(const TrainingRow& row) {
   const Claims work(row.workload);
   if ((work.has(forward) && !names_training(work.kept())) || work.has(never)) {
     return "workload '" + row.workload + "' is not the training that is modelled";
+  }
+  static const std::regex in_notes(R"(\b(inference|forward|evaluation)([ -]pass(es)?)?[ -]only\b)",
+                                   std::regex::icase);
+  if (Claims(row.notes).has(in_notes)) {
+    return "the notes name work that is not the training that is modelled";
   }
   if (std::string other = frozen_or_packed(row); !other.empty()) return other;
   static const std::regex other(

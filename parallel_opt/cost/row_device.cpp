@@ -80,7 +80,7 @@ std::string no_whole_device(const std::string& gpu) {
   static const std::regex part(R"(\bmig\b|\bhalf (of )?an?\b|\b[1-7]g\.[0-9]+gb)",
                                std::regex::icase);
   if (Claims(gpu).has(part)) return "gpu '" + gpu + "' is a part of a device";
-  static const std::regex between(R"(\s*(?:[/,+&;]|\band\b)\s*)");
+  static const std::regex between(R"(\s*(?:[/,+&;]|\b(?:and|or)\b)\s*)");
   const std::string bare = gpu.substr(0, gpu.find(" ("));
   std::string first;
   for (std::sregex_token_iterator it(bare.begin(), bare.end(), between, -1), end; it != end; ++it) {
@@ -192,6 +192,23 @@ std::vector<DeviceRecord> variants_of(const TrainingRow& row, const DeviceRecord
   return others;
 }
 
+namespace {
+
+/// "Ethernet (no InfiniBand)" of a GPU: one adapter per node; of other accelerators it is their
+/// own.
+std::optional<NetworkWords> plain_ethernet(const TrainingRow& row, const DeviceRecord& record,
+                                           double per_node) {
+  static const std::regex other(R"(infiniband|\bib\b|roce|rdma|slingshot|spectrum)",
+                                std::regex::icase);
+  const Claims text(row.interconnect);
+  const bool own = record.kind != DeviceCategory::gpu || record.arch.starts_with("Gaudi");
+  if (own || !text.has("ethernet") || text.has(other)) return std::nullopt;
+  return NetworkWords{kAssumedAdapterBytesPerS / std::max(1.0, per_node),
+                      "Ethernet: 100 Gbit/s per node", 1};
+}
+
+}  // namespace
+
 // Tables count the devices that frameworks see: of a package, each die with its memory.
 bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
   Surroundings around;
@@ -203,6 +220,7 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   const UsualNetwork usual = usual_network(row, record, per_node);
   out.network = network_by_text(row.interconnect, per_node, usual);
   if (!out.network) out.network = usual.machine;
+  if (!out.network) out.network = plain_ethernet(row, record, per_node);
   if (out.network) {
     around.network_bytes_per_s = out.network->bytes_per_s;
     around.adapters = out.network->adapters;

@@ -135,7 +135,12 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   const std::string type = element_type_in_words(row.dtype).value_or("");
   if (type == "fp32" || type == "tf32") l.element_bytes = 4;
-  l.pure_half = pure_half_in_words(row.dtype);
+  const bool mixed = Claims(row.dtype).has("mixed");
+  l.pure_half =
+      l.element_bytes < 4 && !mixed && (out.stack.pure_half || pure_half_in_words(row.dtype));
+  static const std::regex by_turns(R"((fake[a-z -]{0,10} balanced|balanced fake)[a-z -]{0,10} gat)",
+                                   std::regex::icase);
+  l.experts_by_turns = Claims(row.notes).has(by_turns);
   if (std::string wrong = fill_sharding(row, out); !wrong.empty()) return wrong;
   l.optimizer_states = optimizer_states_in_words(row.notes).value_or(l.optimizer_states);
   note_unread(row, out);

@@ -36,6 +36,23 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   }
 }
 
+/// "No overlap", of everything or of what is named with it; "prefetch disabled".
+void read_overlap(const Claims& notes, SoftwareStack& stack) {
+  static const std::regex any(R"((^|[^a-z_])overlap(s|ped|ping)?($|[^a-z_]))", std::regex::icase);
+  static const std::regex tensor(R"(\btp|tensor)", std::regex::icase);
+  static const std::regex expert(R"(expert|moe|all-?to-?all|a2a|pipeline|p2p)", std::regex::icase);
+  // FSDP's forward_prefetch=False still gathers ahead.
+  static const std::regex prefetch(R"((^|[;,.(]\s*|no |without |weight )prefetch(ing)?\b)",
+                                   std::regex::icase);
+  if (notes.says(any) == false && notes.says(expert) != false) {
+    stack.overlaps_tensor = stack.overlaps_sends = false;
+    if (notes.says(tensor) != false) {
+      stack.overlaps_data = stack.overlaps_shards = stack.overlaps_gathers = false;
+    }
+  }
+  if (notes.says(prefetch) == false) stack.overlaps_shards = false;
+}
+
 /// What the notes say that departs from a stack's way.
 void read_notes(const Claims& notes, SoftwareStack& stack) {
   const auto says = [&](std::string_view words) { return notes.has(words); };
@@ -56,6 +73,7 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
   if (const auto on = notes.says("overlap_grad_reduce")) stack.overlaps_data = *on;
   if (const auto on = notes.says("overlap_param_gather")) stack.overlaps_gathers = *on;
   if (const auto on = notes.says("tp_comm_overlap")) stack.overlaps_tensor = *on;
+  read_overlap(notes, stack);
   if (says("no_sync") || says("whole until the last micro-batch")) stack.reduces_once = true;
   if (says("logits whole")) stack.whole_logits = true;
   // Values, their logarithms and both gradients.
@@ -71,6 +89,16 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
     stack.prints_reserved = true;
     stack.printed_beyond_bytes = std::max(stack.printed_beyond_bytes, kDriverBytes);
   }
+}
+
+/// Whether a second copy of the weights in fp32 is there.
+void read_master_weights(const Claims& notes, SoftwareStack& stack) {
+  static const std::regex pure(R"(pure[ _-]?(bf16|bfloat16|fp16|half|16))", std::regex::icase);
+  static const std::regex master(R"(master (weights?|param(eter)?s?|cop(y|ies))\b)",
+                                 std::regex::icase);
+  static const std::regex narrow(R"((bf16|bfloat16|fp16|16[ -]bits?) master)", std::regex::icase);
+  if (const auto keeps = notes.says(master)) stack.pure_half = !*keeps || notes.has(narrow);
+  if (notes.has(pure)) stack.pure_half = true;
 }
 
 /// Losses that make their logits in pieces of about as many elements as their input has [hsu2024],
@@ -131,6 +159,7 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   if (arch == "Da Vinci" && !said.has("mc2")) stack.overlaps_tensor = false;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
   read_notes(said, stack);
+  read_master_weights(said, stack);
   read_loss_in_pieces(row, spec, stack);
   return stack;
 }

@@ -157,7 +157,7 @@ std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
   static const std::regex named(
       R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation|act)s?[ _-](?:checkpoint(?:ing)?|ckpt|recomput(?:e|ation|ing)))"
       R"(|(?:full|selective)[ -](?:recomput(?:e|ation|ing)|remat|ac)|ac ?[=:] ?(?:full|selective|none))"
-      R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[_-]granularity[ =:]+(?:full|selective)))"
+      R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[ _-]granularity[ =:]+(?:full|selective)))"
       R"(|checkpoint[_-]activations|remat(?:erialization)?)(?![a-z]))",
       std::regex::icase);
   static const std::regex mark(R"([;,.])");

@@ -77,8 +77,9 @@ struct SoftwareStack {
   double kept_gathers = 0;  ///< tensors of a block's full width that sequence parallelism keeps
   bool regathers = false;   ///< in the backward, so that they are kept only until they are used
   bool expands_segments =
-      false;                     ///< pages are mapped where gaps would be, or a compiler places all
-  bool plans_memory = false;     ///< a compiler places every buffer: two lie where one is dead
+      false;                  ///< pages are mapped where gaps would be, or a compiler places all
+  bool plans_memory = false;  ///< a compiler places every buffer: two lie where one is dead
+  bool pure_half = false;  ///< weights and Adam's states in 16 bits alone, where a job does not say
   bool casts_weights = false;    ///< they live in fp32 alone, 16-bit ones where products read them
   bool gathers_tensors = false;  ///< weights of one product at a time, not of one block
   bool casts_gathered = false;   ///< 8-bit products: every rank casts the weights that it gathered
@@ -125,6 +126,8 @@ void memory_fields(Visitor& visit, T& stack) {
                  "the allocator maps pages where gaps would be");
   visit.optional("plans_memory", stack.plans_memory,
                  "a compiler places every buffer: two lie where one is dead");
+  visit.optional("pure_half", stack.pure_half,
+                 "weights, gradients and the optimizer's states have 16 bits, no copies in fp32");
   visit.optional("casts_weights", stack.casts_weights,
                  "weights live in fp32 alone, 16-bit ones where products read them");
   visit.optional("gathers_tensors", stack.gathers_tensors,

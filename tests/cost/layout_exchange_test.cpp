@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "tests/cost/layout_fixture.h"
 
 namespace parallel_opt {
@@ -100,6 +102,62 @@ TEST_F(LayoutExchange, TokensAreOrderedForExpertsOnOneDeviceToo) {
   // there and back in either direction.
   const double bytes = 8.0 * 4 * 2048 * 2048 * 2;
   EXPECT_NEAR(cost.expert_s, 8 * 2 * 4 * bytes / (0.85 * h100.bytes_per_s), 1e-9);
+}
+
+TEST_F(LayoutExchange, TokensCrossToANodeOnceWhereSoftwareForwardsThem) {
+  // 16 experts' ranks in 2 nodes: half of a token's 8 copies leave, or one, and that unless all
+  // eight stay (1/2^8).
+  ParallelLayout l;
+  l.data = 16;
+  l.expert = 16;
+  p.hop_s = p.network_latency_s = p.link_latency_s = 0;
+  const auto seconds = [&](bool once) {
+    stack.dispatches_once_per_node = once;
+    return layout_cost(mixture, h100, stack, l, p).expert_s;
+  };
+  const double token = 2048.0 * 2048 * 2;  // bytes of all tokens of a sample
+  const double ordering = 2 * token * 8 / (0.85 * h100.bytes_per_s);
+  const double rate = h100.network_bytes_per_s * p.network_efficiency;
+  const double passes = 8 * 2 * 2;  // blocks, there and back, forward and backward
+  EXPECT_NEAR(seconds(false), passes * (token * 4 / rate + ordering), 1e-9);
+  EXPECT_NEAR(seconds(true), passes * (token * (1 - std::pow(0.5, 8)) / rate + ordering), 1e-9);
+}
+
+TEST_F(LayoutExchange, ExpertsByTurnsLieOnAsFewNodesAsHoldThem) {
+  // A gate that fakes balance sends a token to 8 experts in a row: all on one of 2 nodes, which is
+  // the other one for half of the tokens; on 4 nodes of 32 ranks three quarters leave.
+  ParallelLayout l;
+  p.hop_s = p.network_latency_s = p.link_latency_s = 0;
+  stack.dispatches_once_per_node = true;
+  l.experts_by_turns = true;
+  const double token = 2048.0 * 2048 * 2;
+  const double ordering = 2 * token * 8 / (0.85 * h100.bytes_per_s);
+  const double rate = h100.network_bytes_per_s * p.network_efficiency;
+  for (const int ranks : {16, 32}) {
+    l.data = l.expert = ranks;
+    const double nodes = ranks / 8.0;
+    EXPECT_NEAR(layout_cost(mixture, h100, stack, l, p).expert_s,
+                8 * 2 * 2 * (token * (nodes - 1) / nodes / rate + ordering), 1e-9);
+  }
+}
+
+TEST_F(LayoutExchange, ARouterOfGroupsVisitsFewerNodes) {
+  // 64 ranks on 8 nodes; of 8 groups a token's experts lie in 2, so they lie on 2 nodes, 8 copies
+  // on each with all but certainty: what leaves is 7/8 of 2 (1 - (1/2)^8) copies, not of
+  // 8 (1 - (7/8)^8).
+  const TransformerFacts grouped = facts_of(
+      "layers=8,hidden=2048,heads=16,experts=64,top_k=8,expert_ffn=1024,expert_groups=8,"
+      "top_groups=2,seq=2048,dtype=bf16");
+  EXPECT_EQ(grouped.blocks.front().expert_groups, 8);
+  EXPECT_EQ(grouped.blocks.front().chosen_groups, 2);
+  EXPECT_EQ(mixture.blocks.front().expert_groups, 0);
+  ParallelLayout l{.expert = 64, .data = 64};
+  p.network_efficiency = 1e-6;  // nothing else counts
+  const auto traffic = [&](const TransformerFacts& facts) {
+    return layout_cost(facts, h100, stack, l, p).expert_s;
+  };
+  const double some = 2 * (1 - std::pow(0.5, 8)), all = 8 * (1 - std::pow(7 / 8.0, 8));
+  EXPECT_NEAR(traffic(grouped) / traffic(mixture), some / all, 1e-3);
 }
 
 }  // namespace

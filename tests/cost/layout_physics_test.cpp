@@ -89,25 +89,6 @@ TEST_F(LayoutPhysics, ProductsOfFewTokensAreBoundByTheirWeights) {
   EXPECT_NEAR(c.products_s, 32 * 3 * read, 0.02 * c.products_s);
 }
 
-TEST_F(LayoutPhysics, TokensCrossToANodeOnceWhereSoftwareForwardsThem) {
-  // 16 experts' ranks in 2 nodes: half of a token's 8 copies leave, or one, and that unless all
-  // eight stay (1/2^8).
-  ParallelLayout l;
-  l.data = 16;
-  l.expert = 16;
-  p.hop_s = p.network_latency_s = p.link_latency_s = 0;
-  const auto seconds = [&](bool once) {
-    stack.dispatches_once_per_node = once;
-    return layout_cost(mixture, h100, stack, l, p).expert_s;
-  };
-  const double token = 2048.0 * 2048 * 2;  // bytes of all tokens of a sample
-  const double ordering = 2 * token * 8 / (0.85 * h100.bytes_per_s);
-  const double rate = h100.network_bytes_per_s * p.network_efficiency;
-  const double passes = 8 * 2 * 2;  // blocks, there and back, forward and backward
-  EXPECT_NEAR(seconds(false), passes * (token * 4 / rate + ordering), 1e-9);
-  EXPECT_NEAR(seconds(true), passes * (token * (1 - std::pow(0.5, 8)) / rate + ordering), 1e-9);
-}
-
 TEST_F(LayoutPhysics, TensorRanksShareOutTheTokensOfWholeExperts) {
   // Nothing but arithmetic: two ranks do half of it each, whether experts are split or whole.
   p.kernel_s = p.inner_half = p.wave = 0;
@@ -160,25 +141,6 @@ TEST_F(LayoutPhysics, AFoldedPipelineHasBothEndsOnOneRank) {
   l.schedule = ScheduleKind::zb_v;
   const double logits = dense.logits_elements * stack.logits_bytes * p.logits;
   EXPECT_NEAR(cost(l).memory_bytes() - plain, logits, 1e-3 * logits);  // the head is tied
-}
-
-TEST_F(LayoutPhysics, ARouterOfGroupsVisitsFewerNodes) {
-  // 64 ranks on 8 nodes; of 8 groups a token's experts lie in 2, so they lie on 2 nodes, 8 copies
-  // on each with all but certainty: what leaves is 7/8 of 2 (1 - (1/2)^8) copies, not of
-  // 8 (1 - (7/8)^8).
-  const TransformerFacts grouped = facts_of(
-      "layers=8,hidden=2048,heads=16,experts=64,top_k=8,expert_ffn=1024,expert_groups=8,"
-      "top_groups=2,seq=2048,dtype=bf16");
-  EXPECT_EQ(grouped.blocks.front().expert_groups, 8);
-  EXPECT_EQ(grouped.blocks.front().chosen_groups, 2);
-  EXPECT_EQ(mixture.blocks.front().expert_groups, 0);
-  ParallelLayout l{.expert = 64, .data = 64};
-  p.network_efficiency = 1e-6;  // nothing else counts
-  const auto traffic = [&](const TransformerFacts& facts) {
-    return layout_cost(facts, h100, stack, l, p).expert_s;
-  };
-  const double some = 2 * (1 - std::pow(0.5, 8)), all = 8 * (1 - std::pow(7 / 8.0, 8));
-  EXPECT_NEAR(traffic(grouped) / traffic(mixture), some / all, 1e-3);
 }
 
 TEST_F(LayoutPhysics, ShardingAmongOneRankGathersNothing) {

@@ -1,0 +1,130 @@
+#include "parallel_opt/cost/row_notes.h"
+
+#include <array>
+#include <optional>
+#include <regex>
+#include <set>
+#include <vector>
+
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_claims.h"
+#include "parallel_opt/cost/stated_number.h"
+
+namespace parallel_opt {
+namespace {
+
+/// A column of numbers, and how notes spell what it has.
+struct Spelling {
+  const char* column;
+  std::optional<double> TrainingRow::* cell;
+  const char* words;  ///< in front of the number
+};
+
+constexpr auto kSpellings = std::to_array<Spelling>(
+    {{"tp", &TrainingRow::tp, R"(tp|tensor[ _-](?:model[ _-])?parallel(?:ism)?)"},
+     {"pp", &TrainingRow::pp, R"(pp|pipeline[ _-](?:model[ _-])?parallel(?:ism)?)"},
+     {"vp", &TrainingRow::vp,
+      R"(vpp?|virtual[ _-]pipeline(?:[ _-](?:model[ _-])?parallel(?:ism)?)?|virtual stages)"},
+     {"cp", &TrainingRow::cp, R"(cp|context[ _-]parallel(?:ism)?)"},
+     {"ep", &TrainingRow::ep, R"(ep|expert[ _-](?:model[ _-])?parallel(?:ism)?)"},
+     {"etp", &TrainingRow::etp, R"(etp|expert[ _-]tensor[ _-]parallel(?:ism)?)"},
+     {"dp", &TrainingRow::dp, R"(dp|data[ _-]parallel(?:ism)?)"},
+     {"micro_batch", &TrainingRow::micro_batch,
+      R"(mbs|micro[ _-]?batch|per[ _-](?:gpu|device)[ _-](?:train[ _-])?batch)"},
+     {"grad_accum", &TrainingRow::grad_accum,
+      R"(grad(?:ient)?[ _-]acc(?:um(?:ulation|ulate)?)?(?:[ _-]steps)?)"},
+     {"global_batch", &TrainingRow::global_batch, R"(gbs|global[ _-]batch)"},
+     {"seq_len", &TrainingRow::seq_len,
+      R"(seq[ _-]?len(?:gth)?|sequence[ _-]length|context length)"},
+     {"vocab", &TrainingRow::vocab, R"(vocab(?:ulary)?)"}});
+
+/// Whole numbers alone: neither "4M tokens" nor "8k"; behind "per" or "x" another thing is counted.
+constexpr const char* kNumber = R"(([0-9]{1,9}(?:,[0-9]{3})*)(?![0-9.]|\s?[kKmMbB%]|[a-z_]))";
+constexpr const char* kBetween = R"((?:[ _-](?:size|degree|ranks|of|is|steps)){0,2}[ =:_]{0,3})";
+
+/// A spelling as searched for: with the number behind, or in front: "8-way tensor parallelism".
+struct Searched {
+  const Spelling* spelling;
+  std::regex behind, ahead;
+};
+
+const std::vector<Searched>& searched() {
+  static const std::vector<Searched> all = [] {
+    std::vector<Searched> made;
+    for (const Spelling& one : kSpellings) {
+      const std::string words = std::string("(?:") + one.words + ")";
+      made.push_back(
+          {&one,
+           std::regex("(?:^|[^a-z0-9_*])(?:--)?" + words + kBetween + kNumber, std::regex::icase),
+           std::regex("(?:^|[^a-z0-9_.])([0-9]{1,6})[ -]way[ -]" + words + "(?![a-z])",
+                      std::regex::icase)});
+    }
+    return made;
+  }();
+  return all;
+}
+
+/// The one number that the notes have so.
+std::optional<double> number_in(const std::string& notes, const Searched& words) {
+  std::set<double> found;
+  for (const std::regex* pattern : {&words.behind, &words.ahead}) {
+    for (std::sregex_iterator it(notes.begin(), notes.end(), *pattern), end; it != end; ++it) {
+      std::string digits = (*it)[1];
+      std::erase(digits, ',');
+      if (const auto value = stated_number(digits); value && *value >= 1) found.insert(*value);
+    }
+  }
+  return found.size() == 1 ? std::optional(*found.begin()) : std::nullopt;
+}
+
+/// "ZeRO-2", "ZeRO stage 3", "HSDP" of notes, where all that they name is one.
+std::string sharding_in(const Claims& notes) {
+  static const std::regex words(
+      R"((?:^|[^a-z0-9_])(zero[ _-]?(?:stage[ _-]?)?[123]|fsdp2?|hsdp|ddp)(?![a-z0-9+=_-]| [0-9]))",
+      std::regex::icase);
+  const std::string& text = notes.kept();
+  std::set<std::string> found;
+  for (std::sregex_iterator it(text.begin(), text.end(), words), end; it != end; ++it) {
+    found.insert(lower_case((*it)[1].str()));
+  }
+  if (found.size() == 1) return *found.begin();
+  return found.empty() && notes.says("distributed optimizer") == false ? "none" : "";
+}
+
+/// A clause that names a type and nothing else: "bf16", "trained in FP8 mixed precision".
+std::string type_in(const std::string& notes) {
+  static const std::regex clause(
+      R"((?:^|[;,(])\s*(?:(?:trained|training|runs?) in |(?:mixed[ -])?precision[ :=]*|dtype[ :=]*|amp[ -]?)?)"
+      R"(((?:mx|nv)?fp(?:4|8|16|32)|bf16|bfloat16|float16|float32|tf32)(?:[ -]mixed)?)"
+      R"((?:[ -](?:precision|training|amp))?\s*(?=[;,)]|$))",
+      std::regex::icase);
+  std::set<std::string> found;
+  for (std::sregex_iterator it(notes.begin(), notes.end(), clause), end; it != end; ++it) {
+    found.insert(lower_case((*it)[1].str()));
+  }
+  return found.size() == 1 ? *found.begin() : "";
+}
+
+}  // namespace
+
+std::vector<std::string> fill_from_notes(TrainingRow& row) {
+  std::vector<std::string> filled;
+  if (row.notes.empty()) return filled;
+  const Claims notes(row.notes);
+  for (const Searched& words : searched()) {
+    std::optional<double>& cell = row.*words.spelling->cell;
+    if (cell) continue;
+    cell = number_in(notes.kept(), words);
+    if (cell) filled.emplace_back(words.spelling->column);
+  }
+  const auto fill = [&](const char* column, std::string& cell, const std::string& said) {
+    if (!cell.empty() || said.empty()) return;
+    cell = said;
+    filled.emplace_back(column);
+  };
+  fill("fsdp_zero", row.fsdp_zero, sharding_in(notes));
+  fill("dtype", row.dtype, type_in(notes.kept()));
+  return filled;
+}
+
+}  // namespace parallel_opt

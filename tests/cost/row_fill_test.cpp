@@ -1,0 +1,159 @@
+#include <gtest/gtest.h>
+
+#include "parallel_opt/cost/row_notes.h"
+#include "tests/cost/row_fixture.h"
+
+namespace parallel_opt {
+namespace {
+
+using Names = std::vector<std::string>;
+using testing::case_of;
+using testing::seconds_of;
+using testing::skipped;
+
+TrainingRow noted(const std::string& notes) {
+  TrainingRow row;
+  row.notes = notes;
+  return row;
+}
+
+TEST(RowFill, NotesFillDegreesInAnySpelling) {
+  for (const char* notes :
+       {"TP=4", "TP4, PP blank", "tp 4", "tensor parallel 4", "tensor-parallel size 4",
+        "tensor parallelism of 4", "--tensor-model-parallel-size 4", "tensor_model_parallel_size=4",
+        "4-way tensor parallelism", "tensor parallel degree: 4"}) {
+    TrainingRow row = noted(notes);
+    EXPECT_EQ(fill_from_notes(row), Names{"tp"}) << notes;
+    EXPECT_EQ(row.tp, 4) << notes;
+  }
+  TrainingRow row = noted("TP 2, PP 4, virtual pipeline 3, CP=8; EP8, ETP 1; dp 16");
+  EXPECT_EQ(fill_from_notes(row), (Names{"tp", "pp", "vp", "cp", "ep", "etp", "dp"}));
+  EXPECT_EQ(row.pp, 4);
+  EXPECT_EQ(row.vp, 3);
+  EXPECT_EQ(row.cp, 8);
+  EXPECT_EQ(row.ep, 8);
+  EXPECT_EQ(row.etp, 1);
+  EXPECT_EQ(row.dp, 16);
+}
+
+TEST(RowFill, NotesFillBatchesAndSizes) {
+  TrainingRow row = noted(
+      "micro-batch size 2, gradient accumulation steps: 16; global batch size 1,024, sequence "
+      "length 4096, vocabulary of 50304");
+  EXPECT_EQ(fill_from_notes(row),
+            (Names{"micro_batch", "grad_accum", "global_batch", "seq_len", "vocab"}));
+  EXPECT_EQ(row.micro_batch, 2);
+  EXPECT_EQ(row.grad_accum, 16);
+  EXPECT_EQ(row.global_batch, 1024);
+  EXPECT_EQ(row.seq_len, 4096);
+  EXPECT_EQ(row.vocab, 50304);
+}
+
+TEST(RowFill, NotesFillHowReplicasShareAndTypes) {
+  const auto shares = [](const char* notes) {
+    TrainingRow row = noted(notes);
+    fill_from_notes(row);
+    return row.fsdp_zero;
+  };
+  EXPECT_EQ(shares("ZeRO-3, bf16"), "zero-3");
+  EXPECT_EQ(shares("DeepSpeed ZeRO stage 2 with offload"), "zero stage 2");
+  EXPECT_EQ(shares("FSDP2 over all"), "fsdp2");
+  EXPECT_EQ(shares("no distributed optimizer"), "none");
+  EXPECT_EQ(shares("faster than ZeRO-2"), "");
+  EXPECT_EQ(shares("ZeRO-2 and ZeRO-3 alike"), "");
+  const auto type = [](const char* notes) {
+    TrainingRow row = noted(notes);
+    fill_from_notes(row);
+    return row.dtype;
+  };
+  EXPECT_EQ(type("some page; bf16 mixed precision, DDP"), "bf16");
+  EXPECT_EQ(type("trained in FP8"), "fp8");
+  EXPECT_EQ(type("fp32 master weights; gradients reduced in bf16"), "");
+}
+
+TEST(RowFill, CellsCountMoreThanNotes) {
+  TrainingRow row = noted("TP=4, ZeRO-3, bf16");
+  row.tp = 2;
+  row.fsdp_zero = "DDP";
+  row.dtype = "fp16";
+  EXPECT_EQ(fill_from_notes(row), Names{});
+  EXPECT_EQ(row.tp, 2);
+}
+
+TEST(RowFill, WhatIsDeniedUnclearOrOfSomethingElseFillsNothing) {
+  for (const char* notes :
+       {"no TP 4", "TP=2 or TP=4", "global batch 4M tokens", "sequence length 8k", "TP 0",
+        "compared with TP=8", "http://tp4.example", "tp*pp=16", "batch 2", "seq len 2048.5",
+        "FSDP 16 ranks", "MBS*chunks*DP=1024 samples"}) {
+    TrainingRow row = noted(notes);
+    EXPECT_EQ(fill_from_notes(row), Names{}) << notes;
+  }
+}
+
+TEST(RowFill, FakeGatesAndMasterWeightsAreRead) {
+  TrainingRow row = testing::llama_row("NeMo AutoModel");
+  EXPECT_TRUE(case_of(row).layout.pure_half);  // the stack's way
+  row.dtype = "bf16-mixed";
+  EXPECT_FALSE(case_of(row).layout.pure_half);
+  row.dtype = "bf16";
+  for (const char* notes : {"fp32 master weights", "with master parameters"}) {
+    row.notes = notes;
+    EXPECT_FALSE(case_of(row).layout.pure_half) << notes;
+  }
+  row.framework = "PyTorch FSDP";
+  EXPECT_FALSE(case_of(row).layout.pure_half);
+  for (const char* notes : {"pure bf16", "no master weights", "bf16 master weights"}) {
+    row.notes = notes;
+    EXPECT_TRUE(case_of(row).layout.pure_half) << notes;
+  }
+  row.dtype = "fp32";  // nothing to keep a second copy of
+  EXPECT_FALSE(case_of(row).layout.pure_half);
+  EXPECT_FALSE(case_of(row).layout.experts_by_turns);
+  row.notes = "balanced fake MoE gate; mock data";
+  EXPECT_TRUE(case_of(row).layout.experts_by_turns);
+}
+
+TEST(RowFill, WithoutOverlapTransfersAreSeen) {
+  TrainingRow row = testing::usual_row("PyTorch FSDP2");
+  row.gpus = row.dp = 16;
+  row.interconnect = "100 Gb/s per node";
+  const double usual = seconds_of(row);
+  for (const char* notes : {"no overlap", "communication overlap disabled", "prefetch disabled",
+                            "without weight prefetch"}) {
+    row.notes = notes;
+    EXPECT_GT(seconds_of(row), 1.02 * usual) << notes;
+  }
+  for (const char* notes : {"forward_prefetch=False", "no tensor overlap", "overlap"}) {
+    row.notes = notes;
+    EXPECT_EQ(seconds_of(row), usual) << notes;
+  }
+}
+
+TEST(RowFill, PartsOfTrainingAreNoTraining) {
+  TrainingRow row = testing::llama_row("PyTorch FSDP2");
+  for (const char* notes : {"inference only", "forward pass only", "2 of 32 layers trained",
+                            "only the last 4 layers are trained"}) {
+    row.notes = notes;
+    EXPECT_NE(skipped(row), "") << notes;
+  }
+  for (const char* notes : {"12 of 32 layers recomputed", "not inference only"}) {
+    row.notes = notes;
+    EXPECT_EQ(skipped(row), "") << notes;
+  }
+}
+
+TEST(RowFill, PlainEthernetIsOneAdapterOfANode) {
+  TrainingRow row = testing::llama_row("PyTorch FSDP2");
+  row.gpus = row.dp = row.global_batch = 16;
+  const auto rate = [&](const char* words) {
+    row.interconnect = words;
+    return case_of(row).device.network_bytes_per_s;
+  };
+  EXPECT_EQ(rate("Ethernet (no InfiniBand)"), 12.5e9 / 8);
+  EXPECT_EQ(rate("NVLink, Ethernet"), 12.5e9 / 8);
+  EXPECT_EQ(rate("RoCE Ethernet"), 25e9);
+  EXPECT_EQ(rate("InfiniBand, no Ethernet"), 25e9);
+}
+
+}  // namespace
+}  // namespace parallel_opt
