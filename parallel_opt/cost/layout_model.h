@@ -150,6 +150,7 @@ class LayoutModel : private LayoutParts {
   double weight_bytes() const noexcept;
   double state_bytes() const noexcept;
   double states_owners() const noexcept;
+  double tensors_of_stage() const noexcept;
   /// Ranks of a stage over which one copy of its experts lies.
   double expert_ways() const noexcept {
     return l_.expert > 1 ? double(l_.expert) * std::max(1, l_.expert_tensor) : tensor_;
@@ -198,6 +199,7 @@ class LayoutModel : private LayoutParts {
   bool has_buckets() const noexcept {
     return stack_.bucket_bytes > 0 && l_.shard == 0 && replicas_ > 1;
   }
+  double gather_hides() const noexcept;
   double closing_s(const LayoutCost& cost) const noexcept;
   void add_data(LayoutCost& cost, double body_s) const noexcept;
   Kept kept_of_blocks() const noexcept;

@@ -96,8 +96,9 @@ void LayoutModel::add_ways(LayoutStages& out) const noexcept {
   const LayoutCost closed = run();
   out.step_s = closed.other_s;
   out.loading_s = closed.loading_s;
-  out.gather_hides = stack_.overlaps_shards ? p_.gather_overlap : 0;
-  out.reduce_hides = l_.shard >= 3 ? out.gather_hides : stack_.overlaps_data ? p_.overlap : 0;
+  out.gather_hides = gather_hides();
+  const double beside = stack_.overlaps_shards ? p_.gather_overlap : 0;
+  out.reduce_hides = l_.shard >= 3 ? beside : stack_.overlaps_data ? p_.overlap : 0;
   out.shards_by_block = shards_by_block();
   out.reduces_each = reduces_each();
 }

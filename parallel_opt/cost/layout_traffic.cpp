@@ -141,6 +141,15 @@ double LayoutModel::states_owners() const noexcept {
   return l_.shard_degree > 0 ? std::min<double>(replicas_, l_.shard_degree) : replicas_;
 }
 
+/// Weights of products; vectors go along.
+double LayoutModel::tensors_of_stage() const noexcept {
+  double tensors = 0;
+  for (const BlockFacts& block : facts_.blocks) {
+    tensors += block.repeats * double(block.products.size()) / pipeline_;
+  }
+  return tensors;
+}
+
 /// Between the replicas of one stage. Sharded weights are gathered by the ranks that share them,
 /// gradients scattered to them; where those are fewer than all, the others still sum with them.
 LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const noexcept {
@@ -161,11 +170,10 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
   const double bucket = std::max(stack_.bucket_parameters, stack_.bucket_per_replica * replicas_);
   double calls = shards_by_block() ? first_layers_ : std::max(1.0, own.sum() / bucket);
   if (l_.shard >= 1 && stack_.owns_whole_tensors) {
-    double tensors = 0;  // of one stage; vectors go along
-    for (const BlockFacts& block : facts_.blocks) {
-      tensors += block.repeats * double(block.products.size()) / pipeline_;
-    }
-    calls = std::max(calls, std::min(owners, tensors));
+    calls = std::max(calls, std::min(owners, tensors_of_stage()));
+  }
+  if (shards_weights() && stack_.prefetch_parameters > 0) {
+    calls = std::max(calls, tensors_of_stage());
   }
   if (l_.shard >= 1) {
     const double element = stack_.gathers_narrow && device_.narrow ? 1 : element_bytes();
@@ -242,6 +250,18 @@ double LayoutModel::closing_s(const LayoutCost& cost) const noexcept {
   return delays_weights() || goes_both_ways() ? cost.weights_s : cost.backward_s;
 }
 
+/// Of gathered weights, the share that may travel beside compute: as much of a block as software
+/// gathers ahead.
+double LayoutModel::gather_hides() const noexcept {
+  if (!stack_.overlaps_shards) return 0;
+  const double ahead = stack_.prefetch_parameters;
+  if (ahead <= 0 || facts_.blocks.empty() || !shards_weights()) return p_.gather_overlap;
+  const BlockFacts& block = facts_.blocks.front();
+  const double of_block =
+      block.dense_parameters / tensor_ + block.expert_parameters / expert_ways();
+  return p_.gather_overlap * std::min(1.0, ahead / std::max(1.0, of_block));
+}
+
 void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   const StageParameters stage = most_parameters();
   add_host_copies(cost, stage);
@@ -249,6 +269,7 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   const Exchange once = exchange(stage);
   if (shards_by_block()) {
     const double share = stack_.overlaps_shards ? p_.gather_overlap : 0;
+    const double ahead = gather_hides();
     const double reduced = exposed_at_ends(once.reduce_s, share, closing_s(cost));
     // Where only states are shared, and in pipelines, weights and gradients are whole from one
     // step's end to the next.
@@ -262,9 +283,15 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
       const double gathered = l_.micro_batches * (l_.shard >= 3 ? 2 : 1) * once.gather_s;
       // Gradients that are complete with the last micro-batch have its backward to hide behind,
       // which hides no gathers then.
-      cost.data_s = stack_.reduces_once
-                        ? exposed(gathered, share, body_s - (once.reduce_s - reduced)) + reduced
-                        : exposed(gathered + l_.micro_batches * once.reduce_s, share, body_s);
+      const double scattered = l_.micro_batches * once.reduce_s;
+      if (stack_.reduces_once) {
+        cost.data_s = exposed(gathered, ahead, body_s - (once.reduce_s - reduced)) + reduced;
+      } else if (ahead == share) {
+        cost.data_s = exposed(gathered + scattered, share, body_s);
+      } else {
+        const double seen = exposed(gathered, ahead, body_s);
+        cost.data_s = seen + exposed(scattered, share, body_s - (gathered - seen));
+      }
     }
   } else {
     const double share = stack_.overlaps_data ? p_.overlap : 0;

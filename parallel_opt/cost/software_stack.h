@@ -80,7 +80,10 @@ struct SoftwareStack {
       false;                  ///< pages are mapped where gaps would be, or a compiler places all
   bool plans_memory = false;  ///< a compiler places every buffer: two lie where one is dead
   bool pure_half = false;  ///< weights and Adam's states in 16 bits alone, where a job does not say
-  bool casts_weights = false;    ///< they live in fp32 alone, 16-bit ones where products read them
+  bool casts_weights = false;  ///< they live in fp32 alone, 16-bit ones where products read them
+  /// ZeRO-3 gathers tensor by tensor, and so many elements ahead of their use; 0: block by block,
+  /// one block ahead.
+  double prefetch_parameters = 0;
   bool gathers_tensors = false;  ///< weights of one product at a time, not of one block
   bool casts_gathered = false;   ///< 8-bit products: every rank casts the weights that it gathered
   bool prints_first_stage = false;  ///< its log shows the memory of the first rank, not the fullest
@@ -130,6 +133,8 @@ void memory_fields(Visitor& visit, T& stack) {
                  "weights, gradients and the optimizer's states have 16 bits, no copies in fp32");
   visit.optional("casts_weights", stack.casts_weights,
                  "weights live in fp32 alone, 16-bit ones where products read them");
+  visit.optional("prefetch_parameters", stack.prefetch_parameters,
+                 "ZeRO-3 gathers tensor by tensor, so many elements ahead of their use");
   visit.optional("gathers_tensors", stack.gathers_tensors,
                  "weights are gathered for one product at a time");
   visit.optional("prints_first_stage", stack.prints_first_stage,

@@ -160,5 +160,40 @@ TEST_F(LayoutExchange, ARouterOfGroupsVisitsFewerNodes) {
   EXPECT_NEAR(traffic(grouped) / traffic(mixture), some / all, 1e-3);
 }
 
+TEST_F(LayoutExchange, WhatIsNotGatheredAheadIsWaitedFor) {
+  // DeepSpeed gathers 5e7 elements ahead, a quarter of a block of 12 x 4096^2: a quarter of what
+  // others hide. No wires for gradients, no hops, and compute without end.
+  p.hop_s = 0;
+  stack.reduced_bytes = 0;
+  h100.network_bytes_per_s /= 50;
+  const ParallelLayout l{.data = 16, .shard = 3, .micro_batch = 4096};
+  const auto seen = [&](double ahead) {
+    stack.prefetch_parameters = ahead;
+    return layout_cost(dense, h100, stack, l, p).data_s;
+  };
+  const double whole = seen(0) / (1 - p.gather_overlap);
+  const double block = dense.blocks.front().dense_parameters;
+  EXPECT_NEAR(block, 12.0 * 4096 * 4096, 1e-3 * block);
+  for (const double share : {0.1, 0.25, 0.5, 1.0, 2.0}) {
+    const double hidden = p.gather_overlap * std::min(1.0, share);
+    EXPECT_NEAR(seen(share * block), whole * (1 - hidden), 1e-3 * whole) << share;
+  }
+}
+
+TEST_F(LayoutExchange, TensorsGatheredOneByOnePassEveryRankEachTime) {
+  // Four products of a block in place of one: hops alone, three times per step.
+  h100.network_bytes_per_s = 1e30;
+  h100.links.all_bytes_per_s = 1e30;
+  p.gather_overlap = 0;
+  const ParallelLayout l{.data = 256, .shard = 3};
+  const auto hops = [&](double ahead) {
+    stack.prefetch_parameters = ahead;
+    return layout_cost(dense, h100, stack, l, p).data_s;
+  };
+  const double products = double(dense.blocks.front().products.size());
+  EXPECT_GT(products, 3);
+  EXPECT_NEAR(hops(1e30) / hops(0), products, 1e-3);
+}
+
 }  // namespace
 }  // namespace parallel_opt
