@@ -164,7 +164,8 @@ std::string predictions_text(const Accuracy& accuracy) {
                {"peak", Align::right},
                {"predicted peak", Align::right},
                {"needed", Align::right},
-               {"fits"}},
+               {"fits"},
+               {"taken as"}},
               {}};
   for (const ScoredRow& row : *accuracy.predictions) {
     std::optional<double> error;
@@ -172,14 +173,16 @@ std::string predictions_text(const Accuracy& accuracy) {
     table.rows.push_back({row.id, seconds(row.measured_s), seconds(row.predicted_s),
                           signed_percent(error), seconds(row.low_s) + " to " + seconds(row.high_s),
                           bytes(row.measured_bytes), bytes(row.predicted_bytes),
-                          bytes(row.needed_bytes), row.fits ? "yes" : "no"});
+                          bytes(row.needed_bytes), row.fits ? "yes" : "no", in_short(row.taken)});
   }
   if (table.rows.empty()) return to_text(table);
   return to_text(table) +
          "predicted peak is what the row's software prints, which may count the driver's part;\n"
          "needed is what tensors and allocator take of the fullest device, by which fits is "
          "judged\n"
-         "(with blocks computed again where recompute is blank and it does not fit without)\n";
+         "(with blocks computed again where recompute is blank and it does not fit without);\n"
+         "taken as is the run that was predicted: micro-batches x their sequences, what is "
+         "computed again\n";
 }
 
 }  // namespace parallel_opt

@@ -253,7 +253,9 @@ ScoredRow scored(const Answered& row) {
                    row.prediction.needed_bytes,
                    row.prediction.capacity_bytes,
                    row.prediction.fits,
-                   std::nullopt};
+                   std::nullopt,
+                   row.prediction.taken,
+                   row.prediction.notes};
   if (row.measured->truth != RowTruth::unclear) result.ran = row.measured->truth == RowTruth::ran;
   return result;
 }

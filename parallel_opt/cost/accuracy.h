@@ -68,6 +68,8 @@ struct ScoredRow {
   double needed_bytes = 0, usable_bytes = 0;
   bool fits = true;
   std::optional<bool> ran;  ///< absent: unclear
+  TakenRun taken;
+  std::vector<std::string> notes;  ///< of what was taken
 };
 
 /// Scores by the value of a column.
@@ -197,6 +199,8 @@ void fields(Visitor& visit, T& row) {
   visit("usable_bytes", row.usable_bytes, "of a device's memory");
   visit("fits", row.fits, "predicted to fit: what is needed is usable, on devices and hosts");
   visit("ran", row.ran, "true: it was measured; false: out of memory; absent: not known");
+  visit("taken", row.taken, "the run that was predicted, blank cells filled in");
+  visit("notes", row.notes, "what was taken where the row says nothing, or nothing known");
 }
 
 template <class Visitor, class T>

@@ -96,10 +96,17 @@ LayoutInvariants layout_invariants(const TransformerFacts& facts, const Accelera
   return same;
 }
 
+ScheduleKind kind_of(const ParallelLayout& l) noexcept {
+  const bool alternates =
+      l.schedule == ScheduleKind::one_f_one_b || l.schedule == ScheduleKind::interleaved_1f1b;
+  if (!alternates) return l.schedule;
+  return l.virtual_stages > 1 ? ScheduleKind::interleaved_1f1b : ScheduleKind::one_f_one_b;
+}
+
 LayoutModel::LayoutModel(const TransformerFacts& facts, const Accelerator& device,
                          const SoftwareStack& stack, const ParallelLayout& layout,
                          const LayoutParameters& p, const LayoutInvariants& same) noexcept
-    : facts_(facts), device_(device), stack_(stack), l_(layout), p_(p) {
+    : facts_(facts), device_(device), stack_(stack), l_(layout), p_(p), kind_(kind_of(layout)) {
   sustained_ = same.sustained;
   half_rate_ = same.half_rate;
   rate_ = same.rate;
@@ -314,7 +321,7 @@ double LayoutModel::idle_s(const Passes& all, const Pace& pace, double slow_s) c
   if (waits_by_table() && has_table()) {
     return table_s(stage_passes(), pace.send_s) - m * (slow_s + pace.send_s);
   }
-  if (by_stages_ && l_.schedule == ScheduleKind::one_f_one_b) {
+  if (by_stages_ && kind_ == ScheduleKind::one_f_one_b) {
     const auto pass_of = [&](int rank) {
       const StageTimes own = blocks(layers_of_stage(rank));
       return rank + 1 == int(pipeline_) ? own + head : own;
@@ -323,7 +330,7 @@ double LayoutModel::idle_s(const Passes& all, const Pace& pace, double slow_s) c
   }
   // One micro-batch passes through all other stages once.
   const StageTimes rest = blocks(layers_ - pace.layers);
-  if (l_.schedule == ScheduleKind::gpipe && pipeline_ > 1) {
+  if (kind_ == ScheduleKind::gpipe && pipeline_ > 1) {
     // All forwards, then all backwards: either may have another slowest stage.
     const StageTimes all_stages = blocks(layers_) + head;
     const StageTimes fullest = blocks(most_inner_layers()), end = blocks(last_layers_) + head;

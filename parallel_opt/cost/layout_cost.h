@@ -70,6 +70,9 @@ struct ParallelLayout {
   bool operator==(const ParallelLayout&) const = default;
 };
 
+/// 1F1B of several stages per rank is the interleaved one, however it is named.
+ScheduleKind kind_of(const ParallelLayout& layout) noexcept;
+
 /// One step of a layout: seconds on the critical path, bytes on the fullest device.
 struct LayoutCost {
   double products_s = 0;   ///< matrix products of blocks, all micro-batches of the slowest stage

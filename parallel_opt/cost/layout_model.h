@@ -97,14 +97,13 @@ class LayoutModel : private LayoutParts {
   /// forwards first hold as much everywhere, and so do ZB-H1 and ZB-H2: what later stages need not
   /// hold for their neighbours they hold for the weights' part that they put off.
   bool keeps_less_each_stage() const noexcept {
-    return l_.schedule == ScheduleKind::one_f_one_b ||
-           l_.schedule == ScheduleKind::interleaved_1f1b;
+    return kind_ == ScheduleKind::one_f_one_b || kind_ == ScheduleKind::interleaved_1f1b;
   }
   /// Each rank has a stage near either end of the model.
   bool goes_both_ways() const noexcept { return folds() || two_copies(); }
   /// Along the model only, and gradients of weights fill gaps.
   bool delays_weights() const noexcept {
-    return l_.schedule == ScheduleKind::zb_h1 || l_.schedule == ScheduleKind::zb_h2;
+    return kind_ == ScheduleKind::zb_h1 || kind_ == ScheduleKind::zb_h2;
   }
   /// Whose waits the schedule's table tells: weights' gradients fill them, or stages differ.
   bool waits_by_table() const noexcept {
@@ -114,18 +113,16 @@ class LayoutModel : private LayoutParts {
   /// do uneven stages that lie on one. Where all is in flight at once no table need tell.
   bool holds_by_table() const noexcept {
     return goes_both_ways() || (delays_weights() && l_.offload.activations > 0) ||
-           (by_stages_ && l_.schedule == ScheduleKind::interleaved_1f1b);
+           (by_stages_ && kind_ == ScheduleKind::interleaved_1f1b);
   }
   /// DualPipe runs the transfers of one micro-batch beside the compute of another.
   bool hides_experts() const noexcept {
-    return l_.schedule == ScheduleKind::dualpipe || l_.schedule == ScheduleKind::dualpipe_v;
+    return kind_ == ScheduleKind::dualpipe || kind_ == ScheduleKind::dualpipe_v;
   }
   /// The first and the last chunk of the model are one rank's.
-  bool folds() const noexcept { return pipeline_ > 1 && is_folded(l_.schedule); }
+  bool folds() const noexcept { return pipeline_ > 1 && is_folded(kind_); }
   /// Two copies of the model run in opposite directions: each rank has a stage of either.
-  bool two_copies() const noexcept {
-    return pipeline_ > 1 && l_.schedule == ScheduleKind::dualpipe;
-  }
+  bool two_copies() const noexcept { return pipeline_ > 1 && kind_ == ScheduleKind::dualpipe; }
   double send_s() const noexcept;
   /// Interleaved stages compute while others' tensors travel.
   bool sends_beside() const noexcept { return stack_.overlaps_sends && chunks() > 1; }
@@ -232,6 +229,7 @@ class LayoutModel : private LayoutParts {
   const SoftwareStack& stack_;
   const ParallelLayout& l_;
   const LayoutParameters& p_;
+  const ScheduleKind kind_;  ///< 1F1B of several stages per rank is the interleaved one
   double half_rate_, rate_, memory_rate_;
   double inner_half_;     ///< inner size of a product that costs as much again
   double sustained_ = 1;  ///< share of the peak under the power limit

@@ -105,7 +105,7 @@ double LayoutModel::copied_in_pipeline_s(const LayoutCost& cost) const noexcept 
   const double copy_s = away_of_blocks(n, kept_of_blocks()) / copy_rate();
   const double forward_s = cost.forward_s, backward_s = cost.backward_s;
   const double m = std::max(1.0, l_.micro_batches);
-  const bool apart = l_.schedule == ScheduleKind::gpipe || l_.schedule == ScheduleKind::looped_bfs;
+  const bool apart = kind_ == ScheduleKind::gpipe || kind_ == ScheduleKind::looped_bfs;
   const double out = std::max(0.0, copy_s - forward_s) * (apart ? 1 : (n - 1) / n);
   const double in = std::max(0.0, copy_s - backward_s) * (apart ? 1 : (n - 1) / n);
   const double turn = 2 * copy_s / n;

@@ -44,7 +44,7 @@ void LayoutModel::place_as(const LayoutModel& other) noexcept {
 
 /// Stages of a rank that a micro-batch comes to one after the other.
 double LayoutModel::chunks() const noexcept {
-  return is_folded(l_.schedule) ? 2 : std::max(1, l_.virtual_stages);
+  return is_folded(kind_) ? 2 : std::max(1, l_.virtual_stages);
 }
 
 std::size_t LayoutModel::count_of_stages() const noexcept {
@@ -112,7 +112,7 @@ double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexce
   const double whole = rest.forward_s + rest.backward_s;
   const double m = std::max(1.0, l_.micro_batches), others = pipeline_ - 1;
   double idle = 0;
-  switch (l_.schedule) {
+  switch (kind_) {
     case ScheduleKind::gpipe:
     case ScheduleKind::one_f_one_b:
     case ScheduleKind::interleaved_1f1b:
@@ -133,7 +133,7 @@ double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexce
              (whole + rest.backward_s - 3 * rest.weights_s);
       break;
   }
-  const double filled = l_.schedule == ScheduleKind::zb_v ? 2 * (m - 1) : m - 1;
+  const double filled = kind_ == ScheduleKind::zb_v ? 2 * (m - 1) : m - 1;
   const double back_s = whole - rest.weights_s - filled * rest.weights_s / others;
   return std::max({0.0, idle, back_s}) + sends;
 }
@@ -141,7 +141,7 @@ double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexce
 /// Micro-batches whose activations a rank holds at once, each of all its blocks.
 double LayoutModel::in_flight() const noexcept {
   const double m = std::max(1.0, l_.micro_batches), p = pipeline_;
-  switch (l_.schedule) {
+  switch (kind_) {
     case ScheduleKind::gpipe:
     case ScheduleKind::looped_bfs:
       return m;

@@ -30,9 +30,7 @@ const Schedule& table_of(ScheduleKind kind, int ranks, int stages, int micro_bat
 }  // namespace
 
 int LayoutModel::stages_per_rank() const noexcept {
-  return is_folded(l_.schedule) || l_.schedule == ScheduleKind::dualpipe
-             ? 2
-             : std::max(1, l_.virtual_stages);
+  return is_folded(kind_) || kind_ == ScheduleKind::dualpipe ? 2 : std::max(1, l_.virtual_stages);
 }
 
 /// Whether there is one that is short enough.
@@ -42,7 +40,7 @@ bool LayoutModel::has_table() const noexcept {
     return false;
   }
   if (stages_per_rank() > 16 || facts_.blocks.empty()) return false;
-  return check_schedule(l_.schedule, l_.pipeline, stages_per_rank(), int(m)).empty();
+  return check_schedule(kind_, l_.pipeline, stages_per_rank(), int(m)).empty();
 }
 
 /// As many micro-batches as tell how the others follow.
@@ -75,8 +73,7 @@ double LayoutModel::table_s(const std::vector<StagePass>& passes, double send_s)
   const double hides = sends_beside() ? p_.overlap : 0;
   const SendTime send{send_s / (2 * chunks() * (1 - hides)), hides};
   const auto seconds = [&](int micro_batches) {
-    return schedule_s(table_of(l_.schedule, l_.pipeline, stages_per_rank(), micro_batches), passes,
-                      send);
+    return schedule_s(table_of(kind_, l_.pipeline, stages_per_rank(), micro_batches), passes, send);
   };
   const int most = table_micro_batches();
   const double until_s = seconds(most);
@@ -94,8 +91,8 @@ double LayoutModel::table_copies_s(std::vector<StagePass> passes, double send_s)
 }
 
 HeldLayers LayoutModel::table_held(int rank, const std::vector<StagePass>& passes) const {
-  return held_layers(table_of(l_.schedule, l_.pipeline, stages_per_rank(), table_micro_batches()),
-                     rank, passes, l_.offload.activations);
+  return held_layers(table_of(kind_, l_.pipeline, stages_per_rank(), table_micro_batches()), rank,
+                     passes, l_.offload.activations);
 }
 
 }  // namespace parallel_opt

@@ -224,9 +224,9 @@ double LayoutModel::step_bytes() const noexcept {
 /// not full takes as long. So it is, the other way round, with what is gathered before the first
 /// passes.
 double LayoutModel::exposed_at_ends(double moved, double share, double pass_s) const noexcept {
-  const bool breadth_first = l_.schedule == ScheduleKind::looped_bfs;
+  const bool breadth_first = kind_ == ScheduleKind::looped_bfs;
   const bool interleaved =
-      l_.schedule == ScheduleKind::one_f_one_b || l_.schedule == ScheduleKind::interleaved_1f1b;
+      kind_ == ScheduleKind::one_f_one_b || kind_ == ScheduleKind::interleaved_1f1b;
   const double v = chunks();
   if (v <= 1 || (!interleaved && !breadth_first)) return exposed(moved, share, pass_s);
   const double passes = (breadth_first ? l_.micro_batches : pipeline_) * (v - 1) / v;

@@ -241,6 +241,7 @@ std::variant<RowCase, std::string> case_on(const TrainingRow& row, const DeviceR
     return "device '" + row.gpu + "' has no peak rate in the database";
   if (std::string wrong = type_without_rate(row, record); !wrong.empty()) return wrong;
   const RowShape shape = shape_of(row, out.notes);
+  out.device_name = record.name;
   out.model = shape.spec;
   if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";
   out.stack = stack_of(row, record.arch, out.model, out.notes);
@@ -405,6 +406,7 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   const Estimate estimate = layout_estimate(cost, *run.facts, run.device, run.layout, parameters);
   RowPrediction answer;
   answer.notes = run.notes;
+  answer.taken = taken_run(run);
   answer.step_time_s = estimate.step_time_s;
   answer.peak_memory_bytes =
       estimate.peak_memory_bytes * (printed_bytes(run, cost) / cost.memory_bytes());

@@ -15,7 +15,8 @@ namespace parallel_opt {
 
 /// A published row as the cost model sees it.
 struct RowCase {
-  std::string model;  ///< as MODEL takes it: "transformer:layers=..."
+  std::string device_name;  ///< in the database
+  std::string model;        ///< as MODEL takes it: "transformer:layers=..."
   std::shared_ptr<const TransformerFacts> facts;
   Accelerator device;
   SoftwareStack stack;  ///< with what the row's notes say of it
@@ -38,6 +39,9 @@ double printed_bytes(const RowCase& row, const LayoutCost& cost);
 /// The run that is predicted for a row: where it does not fit, with what the row leaves blank
 /// (micro-batches, recomputation) chosen as someone with that machine would.
 RowCase chosen_run(const RowCase& row, const LayoutParameters& parameters);
+
+/// What is predicted of such a run, in words and numbers.
+TakenRun taken_run(const RowCase& run);
 
 /// The prediction under other parameters than the fitted ones.
 RowPrediction predict(const RowCase& row, const LayoutParameters& parameters);

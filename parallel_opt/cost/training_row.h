@@ -5,6 +5,7 @@
 #include <variant>
 #include <vector>
 
+#include "parallel_opt/cost/taken_run.h"
 #include "parallel_opt/plan/estimate.h"
 
 namespace parallel_opt {
@@ -40,6 +41,7 @@ struct RowPrediction {
   /// Of one step on one device: products and whole attention forward and backward; likewise with
   /// what is computed again; and the peak rate that shares of it are of.
   double flops = 0, flops_again = 0, peak_flops_per_s = 0;
+  TakenRun taken;                  ///< blank cells filled in
   std::vector<std::string> notes;  ///< what was taken where the row says nothing, or nothing known
 };
 

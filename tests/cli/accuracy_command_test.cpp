@@ -159,16 +159,25 @@ TEST(AccuracyText, ValuesOfAColumnByTheirSize) {
 
 TEST(AccuracyText, APredictionBesideWhatWasMeasured) {
   Accuracy accuracy;
+  TakenRun taken;
+  taken.device = "T4";
+  taken.stack = "pytorch";
+  taken.recompute = "none";
   accuracy.predictions = {
-      {"a-1", 2, 3, 2.5, 3.5, std::nullopt, 1024, 1000, 1100, 2048, 1536, false, {}}};
+      {"a-1", 2, 3, 2.5, 3.5, std::nullopt, 1024, 1000, 1100, 2048, 1536, false, {}, taken, {}}};
   EXPECT_EQ(
       predictions_text(accuracy),
-      "row  measured  predicted    error          interval  peak  predicted peak    needed  fits\n"
-      "---  --------  ---------  -------  ----------------  ----  --------------  --------  ----\n"
-      "a-1    2.00 s     3.00 s  +50.0 %  2.50 s to 3.50 s     -        1.00 KiB  2.00 KiB  no\n"
+      "row  measured  predicted    error          interval  peak  predicted peak    needed  fits  "
+      "taken as\n"
+      "---  --------  ---------  -------  ----------------  ----  --------------  --------  ----  "
+      "-----------------------\n"
+      "a-1    2.00 s     3.00 s  +50.0 %  2.50 s to 3.50 s     -        1.00 KiB  2.00 KiB  no    "
+      "T4 pytorch, dp 1, 1 x 1\n"
       "predicted peak is what the row's software prints, which may count the driver's part;\n"
       "needed is what tensors and allocator take of the fullest device, by which fits is judged\n"
-      "(with blocks computed again where recompute is blank and it does not fit without)\n");
+      "(with blocks computed again where recompute is blank and it does not fit without);\n"
+      "taken as is the run that was predicted: micro-batches x their sequences, what is computed "
+      "again\n");
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ using testing::llama_row;
 using testing::note_with;
 using testing::prediction_of;
 using testing::replicas_of;
+using testing::seconds_of;
 using testing::skipped;
 
 bool has_note(const RowPrediction& answer, const std::string& words) {
@@ -234,6 +235,55 @@ TEST(RowBlanks, ReplicasOfBlankDegreesMakeTheBatch) {
   EXPECT_EQ(rows.rows[1].row.global_batch, 4 * 32);
   EXPECT_NEAR(*rows.rows[1].row.iteration_s, 4 * 32 * 4096 / (8000.0 * 64), 1e-12);
   EXPECT_EQ(rows.rows[2].row.global_batch, 2 * 8 * 16);
+}
+
+TEST(RowBlanks, WhatWasTakenIsTold) {
+  TrainingRow row = testing::usual_row("Megatron-LM");
+  row.gpus = 16;
+  row.tp = row.pp = 2;
+  row.vp = 3;
+  row.dp = 4;
+  row.micro_batch = 2;
+  row.global_batch = 64;
+  row.recompute = "6 of 24 layers";
+  const RowPrediction answer = prediction_of(row);
+  const TakenRun& run = answer.taken;
+  EXPECT_EQ(run.device, "A100-SXM-80GB");
+  EXPECT_EQ(run.stack, "megatron");
+  EXPECT_EQ(run.schedule, "interleaved_1f1b");
+  EXPECT_EQ(run.virtual_stages, 3);
+  EXPECT_EQ(run.micro_batches, 8);
+  EXPECT_EQ(run.recompute, "full");
+  EXPECT_NEAR(run.recomputed, 0.25, 1e-9);
+  EXPECT_EQ(in_short(run),
+            "A100-SXM-80GB megatron, tp 2 pp 2 (interleaved_1f1b x 3) dp 4, ZeRO-1, 8 x 2, full "
+            "25 %");
+  row.recompute = "none";
+  row.vp = 1;
+  row.fsdp_zero = "DDP";
+  EXPECT_EQ(in_short(prediction_of(row).taken),
+            "A100-SXM-80GB megatron, tp 2 pp 2 (1f1b) dp 4, 8 x 2");
+}
+
+TEST(RowBlanks, InterleavingIsOneThingHoweverItIsNamed) {
+  // 24 blocks on 10 stages: they do not divide.
+  TrainingRow row = testing::usual_row("Megatron-LM");
+  row.gpus = 10;
+  row.pp = 5;
+  row.vp = 2;
+  row.dp = 2;
+  row.micro_batch = 2;
+  row.global_batch = 40;
+  const double blank = seconds_of(row);
+  for (const char* schedule : {"1F1B", "interleaved", "interleaved 1F1B"}) {
+    row.schedule = schedule;
+    EXPECT_EQ(seconds_of(row), blank) << schedule;
+  }
+  row.vp = 1;
+  const double plain = seconds_of(row);
+  row.schedule = "1F1B";
+  EXPECT_EQ(seconds_of(row), plain);
+  EXPECT_GT(plain, blank);
 }
 
 }  // namespace
