@@ -187,7 +187,7 @@ def fit_intervals(
     left_out: np.ndarray,
     held_out: np.ndarray,
 ) -> None:
-    """Sets ``widths`` and ``architectures``. An interval is for a run of another source than those
+    """Sets ``widths`` and ``boards``. An interval is for a run of another source than those
     of the tables, so each of these counts alike."""
     text = json.dumps(fitted)
     of_time = shares(rows, usable, text, KINDS, "seconds")
@@ -199,9 +199,9 @@ def fit_intervals(
     fitted["widths"] = dict(
         zip([*KINDS, *BYTES, "unseen"], [*map(float, found), *map(float, memory), 0.0], strict=True)
     )
-    fitted["architectures"] = sorted({name for name in rows.cases.architectures if name})
+    fitted["boards"] = sorted({name for name in rows.cases.boards if name})
     unseen, parts = np.zeros(len(usable)), np.zeros(len(usable), bool)
-    for name in fitted["architectures"]:
+    for name in sorted({name for name in rows.cases.architectures if name}):
         chosen, error = without_architecture(rows, fitted, usable, name)
         unseen[chosen], parts = error, parts | chosen
     compute = list(KINDS).index("compute")

@@ -136,6 +136,7 @@ std::optional<Accelerator> accelerator_of(const DeviceRecord& record, const std:
   if (!half) return std::nullopt;
   Accelerator device;
   device.arch = family_of(record.arch);
+  device.board = board_of(record.name);
   device.half_flops_per_s = *half;
   const std::string type = lower_case(dtype);
   std::optional<double> wanted = half;

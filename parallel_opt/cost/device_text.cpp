@@ -175,12 +175,10 @@ std::string full_name(const std::string& text) {
 
 /// Of the same board, the one with the most memory that is not above what is stated.
 const DeviceRecord* with_memory(const DeviceRecord& board, double bytes) {
-  static const std::regex size(R"(-[0-9]+GB$)");
-  const auto chip = [](const std::string& name) { return std::regex_replace(name, size, ""); };
   const DeviceRecord* best = &board;
   double most = board.memory_bytes ? board.memory_bytes->value : 0;
   for (const DeviceRecord& other : load_database().devices) {
-    if (!other.memory_bytes || chip(other.name) != chip(board.name)) continue;
+    if (!other.memory_bytes || board_of(other.name) != board_of(board.name)) continue;
     const double memory = other.memory_bytes->value;
     if (memory <= most || memory > bytes) continue;
     best = &other;

@@ -16,6 +16,7 @@ namespace parallel_opt {
 /// What of a device and its surroundings a layout's cost depends on. SI units.
 struct Accelerator {
   std::string arch;                ///< "Hopper": which matmul efficiency applies
+  std::string board;               ///< "H100-SXM": as the database names it, without its memory
   double flops_per_s = 0;          ///< dense peak of the matrix products' element type
   double half_flops_per_s = 0;     ///< dense peak in 16 bits: attention's inner part
   bool narrow = false;             ///< products in 8 or 4 bits, with casts

@@ -106,8 +106,10 @@ struct StepEnergy {
 Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
                          const Accelerator& device, const ParallelLayout& layout,
                          const LayoutParameters& p, double usd_per_hour) {
-  const bool seen = std::ranges::count(p.architectures, device.arch) > 0;
+  const bool seen = std::ranges::count(p.boards, device.board) > 0;
   Quality quality = seen ? Quality::calibrated : worst(Quality::database, device.quality);
+  const Quality of_memory =
+      quality;  // what tensors take; what allocators do was seen on those only
   ItemWidths widths = p.widths;
   if (!seen) widths.compute = std::hypot(widths.compute, widths.unseen);
   const bool leaves_node = layout.devices() > device.per_node;
@@ -125,7 +127,7 @@ Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
   const auto rate = [&](double count) { return around(count / cost.time_s(), width, quality); };
   e.samples_per_s = rate(samples);
   if (facts.tokens > 0) e.tokens_per_s = rate(samples * facts.tokens);
-  e.peak_memory_bytes = around(std::round(cost.memory_bytes()), memory, Quality::calibrated);
+  e.peak_memory_bytes = around(std::round(cost.memory_bytes()), memory, of_memory);
   e.peak_memory_bytes.low = std::floor(e.peak_memory_bytes.low);
   e.peak_memory_bytes.high = std::ceil(e.peak_memory_bytes.high);
   const double devices = layout.devices();
@@ -143,7 +145,7 @@ Estimate mixed_estimate(const MixedCost& cost, const TransformerFacts& facts,
                         const std::vector<Accelerator>& devices, const ParallelLayout& layout,
                         const LayoutParameters& p, double usd_per_hour) {
   const auto seen = [&](const Accelerator& device) {
-    return std::ranges::count(p.architectures, device.arch) > 0;
+    return std::ranges::count(p.boards, device.board) > 0;
   };
   const auto unseen = std::ranges::find_if_not(devices, seen);
   Accelerator dark = unseen != devices.end() ? *unseen : devices.front();

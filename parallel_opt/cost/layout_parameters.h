@@ -21,7 +21,7 @@ struct ItemWidths {
   double states = 0.2;       ///< bytes of weights, gradients and optimizer states
   double activations = 0.2;  ///< and logits
   double buffers = 0.6;      ///< gathered weights, workspaces, the allocator's rounding
-  double unseen = 0.3;       ///< besides, of `compute` on architectures that no row was measured on
+  double unseen = 0.3;       ///< besides, of `compute` on devices that no row was measured on
   bool operator==(const ItemWidths&) const = default;
 };
 
@@ -60,7 +60,7 @@ struct LayoutParameters {
   double reserve_bytes = 1e9;   ///< buffers of communication, workspaces
   double fragmentation = 1.03;  ///< allocator
   ItemWidths widths;
-  std::vector<std::string> architectures;  ///< of the devices that rows were measured on
+  std::vector<std::string> boards;  ///< of the devices that rows were measured on
   bool operator==(const LayoutParameters&) const = default;
 };
 
@@ -117,7 +117,7 @@ void fields(Visitor& visit, T& p) {
   visit("reserve_bytes", p.reserve_bytes, "buffers and workspaces");
   visit("fragmentation", p.fragmentation, "of the allocator");
   visit("widths", p.widths, "of the items of an estimate");
-  visit("architectures", p.architectures, "that rows were measured on");
+  visit("boards", p.boards, "that rows were measured on");
 }
 
 }  // namespace parallel_opt

@@ -162,12 +162,6 @@ bool stands_in_rack(const TrainingRow& row, const DeviceRecord& record) {
 
 namespace {
 
-/// "A100-SXM" of "A100-SXM-40GB".
-std::string without_memory(const std::string& name) {
-  static const std::regex memory(R"(-[0-9]+ ?GB$)");
-  return std::regex_replace(name, memory, "");
-}
-
 double memory_of(const DeviceRecord& record) {
   return record.memory_bytes ? record.memory_bytes->value : 0;
 }
@@ -180,7 +174,7 @@ std::vector<DeviceRecord> variants_of(const TrainingRow& row, const DeviceRecord
   std::vector<DeviceRecord> others;
   if (std::regex_search(row.gpu, stated)) return others;
   for (DeviceRecord other : load_database().devices) {
-    const bool same = without_memory(other.name) == without_memory(record.name);
+    const bool same = board_of(other.name) == board_of(record.name);
     if (!same || other.name == record.name) continue;
     // A cap that the row states holds for them too.
     if (record.max_w && other.max_w) {

@@ -100,6 +100,15 @@ int dies_of(const DeviceRecord& record) {
   return record.dies ? std::max(1, static_cast<int>(record.dies->value)) : 1;
 }
 
+std::string board_of(const std::string& name) {
+  if (!name.ends_with("GB")) return name;
+  const std::size_t dash = name.rfind('-');
+  if (dash == std::string::npos || dash + 3 >= name.size()) return name;
+  const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+  const bool counts = std::all_of(name.begin() + std::ptrdiff_t(dash) + 1, name.end() - 2, digit);
+  return counts ? name.substr(0, dash) : name;
+}
+
 std::vector<Fault> check(const DeviceRecord& record, const std::string& where) {
   return RecordChecker(record, where).run();
 }

@@ -103,6 +103,9 @@ struct DeviceRecord {
 /// Devices that the driver shows for one package.
 int dies_of(const DeviceRecord& record);
 
+/// A name without its memory: "A100-SXM" of "A100-SXM-40GB".
+std::string board_of(const std::string& name);
+
 /// Every broken rule of a record; empty: well formed. Paths as in its JSON.
 std::vector<Fault> check(const DeviceRecord& record, const std::string& where);
 

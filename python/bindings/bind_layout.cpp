@@ -45,6 +45,11 @@ class RowCases {
     for (const RowCase& one : cases_) found.push_back(one.facts ? one.device.arch : "");
     return found;
   }
+  std::vector<std::string> boards() const {
+    std::vector<std::string> found;
+    for (const RowCase& one : cases_) found.push_back(one.facts ? one.device.board : "");
+    return found;
+  }
   std::vector<double> devices() const {
     return collect<double>([](const MeasuredRow& m) { return m.row.gpus.value_or(0); });
   }
@@ -140,6 +145,8 @@ void bind_layout(nb::module_& m) {
       .def_prop_ro("ids", &RowCases::ids, "Names of the rows of tables.")
       .def_prop_ro("sources", &RowCases::sources, "What they are from.")
       .def_prop_ro("architectures", &RowCases::architectures, "Of their devices, or empty.")
+      .def_prop_ro("boards", &RowCases::boards,
+                   "Names of their devices without their memory, or empty.")
       .def_prop_ro("devices", &RowCases::devices, "Devices of each; 0: not stated.")
       .def_prop_ro("seconds", &RowCases::seconds, "Measured per step; 0: nothing was.")
       .def_prop_ro("peak_bytes", &RowCases::peak_bytes, "Measured peaks; 0: nothing was.")

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <string>
@@ -208,15 +209,33 @@ TEST_F(LayoutCosts, ItemsErrApartFromEachOtherAndByKind) {
 
 TEST_F(LayoutCosts, DevicesThatNoRowWasMeasuredOnAreLessCertain) {
   const ParallelLayout l = pipeline(4, 8);
-  const auto of = [&](const std::string& arch) {
-    device.arch = arch;
-    return layout_estimate(cost(l), facts, device, l, p).step_time_s;
+  const auto estimate = [&](const std::string& board) {
+    device.board = board;
+    return layout_estimate(cost(l), facts, device, l, p);
   };
-  EXPECT_EQ(of("Hopper").quality, Quality::calibrated);
-  EXPECT_EQ(of("Gaudi2").quality, Quality::database);
-  EXPECT_GT(width_of(of("Gaudi2")), width_of(of("Hopper")));
+  const Estimate seen = estimate("H100-SXM"), unseen = estimate("Gaudi2");
+  EXPECT_EQ(seen.step_time_s.quality, Quality::calibrated);
+  EXPECT_EQ(seen.peak_memory_bytes.quality, Quality::calibrated);
+  EXPECT_EQ(unseen.step_time_s.quality, Quality::database);
+  EXPECT_EQ(unseen.peak_memory_bytes.quality, Quality::database);
+  EXPECT_GT(width_of(unseen.step_time_s), width_of(seen.step_time_s));
   device.quality = Quality::assumed;
-  EXPECT_EQ(of("Gaudi2").quality, Quality::assumed);
+  EXPECT_EQ(estimate("Gaudi2").step_time_s.quality, Quality::assumed);
+}
+
+TEST_F(LayoutCosts, SiliconOfOneGenerationIsNotOneDevice) {
+  // Of a V100's age, and yet no row is of them.
+  const LayoutParameters fitted = layout_parameters();
+  const auto seen = [&](const char* name) {
+    const auto of = accelerator_of(*find_device(load_database(), name), "fp16");
+    return std::ranges::count(fitted.boards, of->board) > 0;
+  };
+  for (const char* name : {"V100-SXM-32GB", "A100-SXM-40GB", "H100-SXM-80GB", "GB200"}) {
+    EXPECT_TRUE(seen(name)) << name;
+  }
+  for (const char* name : {"T4", "MI100", "RTX-4090", "RTX-3090", "A100-PCIe-80GB", "MI300X"}) {
+    EXPECT_FALSE(seen(name)) << name;
+  }
 }
 
 TEST_F(LayoutCosts, SinglePrecisionHoldsTwiceTheBytes) {
