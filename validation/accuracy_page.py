@@ -1,7 +1,8 @@
 """Writes docs/accuracy.md between its markers, and the pictures beside it.
 
-``python validation/accuracy_page.py`` runs `parallel-opt accuracy` on validation/tables/ and shows
-what it printed; ``--program`` names another program, ``--data`` other tables.
+``python validation/accuracy_page.py`` runs `parallel-opt accuracy` on validation/tables/, and on
+each of validation/held_out/ by itself, and shows what it printed; ``--program`` names another
+program, ``--data`` and ``--held-out`` other tables.
 """
 
 from __future__ import annotations
@@ -103,6 +104,38 @@ def summary(document: Document) -> list[str]:
     return lines
 
 
+def held_out_row(name: str, document: Document) -> list[str]:
+    time, memory, fit = document["time"], document["memory"], document["infeasible"]
+    interval, groups = document["interval"], document["groups"]
+    return [
+        name,
+        str(time["count"]),
+        percent(time.get("median_error")),
+        percent(time.get("p90_error")),
+        percent(time.get("bias"), sign=True),
+        percent(interval.get("coverage")),
+        str(memory["count"]),
+        percent(memory.get("median_error")),
+        percent(memory.get("under_by_3pct_share")),
+        percent(interval.get("memory_coverage")),
+        f"{fit['count']}: {percent(fit.get('recall'))}" if fit["count"] else "-",
+        percent(fit.get("false_alarm_rate")),
+        plain(groups.get("spearman_median")),
+        percent(groups.get("regret_mean")),
+        percent(groups.get("regret_worst")),
+    ]
+
+
+def held_out_lines(documents: dict[str, Document]) -> list[str]:
+    head = [
+        *("table", "times", "median", "90th percentile", "bias", "in interval"),
+        *("memories", "median", "too low by 3 %", "in interval"),
+        *("did not fit: refused", "ran: refused", "Spearman", "regret", "worst"),
+    ]
+    rows = [held_out_row(name, document) for name, document in documents.items()]
+    return ["### Held-out tables", "", *table(head, rows)] if rows else []
+
+
 def noise_lines(document: Document) -> list[str]:
     rows = [
         [
@@ -170,8 +203,8 @@ def run(program: str, tables: list[Path]) -> Document:
     return document
 
 
-def page_text(document: Document) -> str:
-    lines = summary(document) + noise_lines(document)
+def page_text(document: Document, held_out: dict[str, Document]) -> str:
+    lines = summary(document) + held_out_lines(held_out) + noise_lines(document)
     for column, title in [
         ("gpu_family", "device"),
         ("framework", "software"),
@@ -195,6 +228,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Write docs/accuracy.md.")
     parser.add_argument("--program", default=str(ROOT / ".venv/bin/parallel-opt"))
     parser.add_argument("--data", type=Path, default=ROOT / "validation/tables")
+    parser.add_argument("--held-out", type=Path, default=ROOT / "validation/held_out")
     args = parser.parse_args()
     tables = sorted(args.data.glob("*.csv"))
     known = {"id", "status", "training_id"}
@@ -203,7 +237,10 @@ def main() -> int:
             if not known & set(next(csv.reader(file))):
                 raise SystemExit(f"{path}: no table of measurements")
     document = run(args.program, tables)
-    replace(page_text(document))
+    held_out = {
+        path.stem: run(args.program, [path]) for path in sorted(args.held_out.glob("*.csv"))
+    }
+    replace(page_text(document, held_out))
     found = points(document)
     (PAGE.parent / "accuracy-time.svg").write_text(scatter_svg(found), encoding="utf-8")
     (PAGE.parent / "accuracy-error.svg").write_text(histogram_svg(found), encoding="utf-8")
