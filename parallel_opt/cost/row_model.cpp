@@ -16,6 +16,7 @@
 #include "parallel_opt/cost/row_device.h"
 #include "parallel_opt/cost/row_offload.h"
 #include "parallel_opt/cost/row_recompute.h"
+#include "parallel_opt/cost/row_schedule.h"
 #include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_stack.h"
 #include "parallel_opt/cost/row_words.h"
@@ -39,47 +40,6 @@ std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::i
     entry = std::make_shared<TransformerFacts>(transformer_facts(graph, part.again, part.dropped));
   }
   return entry;
-}
-
-/// Schedules that say themselves how many stages a rank has, where `vp` says something else.
-void drop_contrary_stages(RowCase& out) {
-  ParallelLayout& l = out.layout;
-  const bool takes_several = l.schedule == ScheduleKind::one_f_one_b ||
-                             l.schedule == ScheduleKind::interleaved_1f1b ||
-                             l.schedule == ScheduleKind::looped_bfs;
-  const int own = is_folded(l.schedule) ? 2 : 1;
-  const int stated = l.virtual_stages;
-  l.virtual_stages = takes_several ? stated : own;
-  // Some count the two copies of a rank under DualPipe.
-  const bool agrees =
-      stated <= 1 || stated == own || (l.schedule == ScheduleKind::dualpipe && stated == 2);
-  if (takes_several || agrees || l.pipeline == 1) return;
-  out.notes.push_back("vp = " + std::to_string(stated) + " counts for nothing, as a rank of " +
-                      std::string(name_of(l.schedule)) + " has " +
-                      (own == 1 ? "one stage" : "two stages"));
-}
-
-/// Of the column, else of the notes or the framework's name; or what is wrong with it.
-std::string fill_schedule(const TrainingRow& row, RowCase& out) {
-  ParallelLayout& l = out.layout;
-  const Claims notes(row.notes);
-  if (!row.schedule.empty()) {
-    // "interleaved 1F1B (VPP 4)"
-    const auto named = schedule_by_name(row.schedule.substr(0, row.schedule.find('(')));
-    if (!named) return "schedule '" + row.schedule + "' is not known";
-    l.schedule = *named;
-  } else if (const auto noted = schedule_mentioned(notes.kept())) {
-    l.schedule = *noted;
-  } else if (const auto implied = schedule_mentioned(Claims(row.framework).kept())) {
-    l.schedule = *implied;
-  }
-  const bool interleaved = l.schedule == ScheduleKind::interleaved_1f1b || notes.has("interleaved");
-  if (!row.vp && l.pipeline > 1 && interleaved) {
-    l.virtual_stages = 2;
-    out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");
-  }
-  drop_contrary_stages(out);
-  return "";
 }
 
 std::string not_understood(const char* column, const std::string& text) {
@@ -173,7 +133,6 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   if (!row.gpus || *row.gpus < 1) return "the number of devices is blank";
   if (std::string missing = fill_degrees(row, out); !missing.empty()) return missing;
-  l.virtual_stages = degree(row.vp);
   if (std::string wrong = fill_schedule(row, out); !wrong.empty()) return wrong;
   std::optional<double> micro = row.micro_batch;
   if (!micro && row.global_batch && (l.pipeline == 1 || row.grad_accum)) {

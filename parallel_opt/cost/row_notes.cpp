@@ -8,6 +8,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/row_claims.h"
+#include "parallel_opt/cost/row_schedule.h"
 #include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
@@ -77,6 +78,16 @@ std::optional<double> number_in(const std::string& notes, const Searched& words)
   return found.size() == 1 ? std::optional(*found.begin()) : std::nullopt;
 }
 
+/// "Interleaved with v=4", "interleaved, 4 chunks per rank": stages are counted where notes name
+/// what has them.
+std::optional<double> interleaved_stages(const Claims& notes) {
+  static const std::regex clause(R"(\binterleav[^;.]*)", std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(notes.kept(), match, clause)) return std::nullopt;
+  const auto counted = stages_of_rank_in_words(match.str(0));
+  return counted ? std::optional(double(*counted)) : std::nullopt;
+}
+
 /// "ZeRO-2", "ZeRO stage 3", "HSDP" of notes, where all that they name is one.
 std::string sharding_in(const Claims& notes) {
   static const std::regex words(
@@ -116,6 +127,10 @@ std::vector<std::string> fill_from_notes(TrainingRow& row) {
     if (cell) continue;
     cell = number_in(notes.kept(), words);
     if (cell) filled.emplace_back(words.spelling->column);
+  }
+  if (const auto stages = interleaved_stages(notes); stages && !row.vp) {
+    row.vp = stages;
+    filled.emplace_back("vp");
   }
   const auto fill = [&](const char* column, std::string& cell, const std::string& said) {
     if (!cell.empty() || said.empty()) return;
