@@ -46,11 +46,26 @@ std::string not_understood(const char* column, const std::string& text) {
   return std::string(column) + " '" + text + "' is not understood";
 }
 
+/// "HSDP, 20 replicas" of so many ranks; empty: copies are not counted.
+std::optional<int> sharers_of_copies(const TrainingRow& row, int ranks) {
+  static const std::regex copies(
+      R"(\b([1-9][0-9]{0,4}) (?:replicas|copies)\b|\breplica(?:s|te[ _-]degree)[ :=]{1,3}([1-9][0-9]{0,4})\b)",
+      std::regex::icase);
+  for (const std::string* cell : {&row.fsdp_zero, &row.notes}) {
+    std::smatch match;
+    if (!std::regex_search(*cell, match, copies)) continue;
+    const int count = std::stoi(match[match[1].matched ? 1 : 2]);
+    if (ranks % count == 0 && ranks > count) return ranks / count;
+  }
+  return std::nullopt;
+}
+
 /// Which states replicas share, and how many of them; or that nobody knows.
 std::string fill_sharding(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   l.shard = out.stack.shard;
   std::optional<int> stated;  // ranks that share a copy
+  bool in_nodes = false;      // as hybrid sharding has it where nobody counts them
   const std::string shares = row.fsdp_zero.empty() ? sharding_named(row.framework) : row.fsdp_zero;
   if (!shares.empty()) {
     const auto sharding = sharding_in_words(shares);
@@ -65,14 +80,22 @@ std::string fill_sharding(const TrainingRow& row, RowCase& out) {
     if (sharding->in_a_node && in_a_node < l.data) l.shard_degree = int(in_a_node);
     stated = sharding->degree;
     out.least_stage = sharding->least;
+    in_nodes = sharding->hybrid && l.shard_degree > 0;
   }
   if (const auto noted = shards_in_notes(row.notes); noted && !stated) {
     if (shares.empty()) l.shard = 3;
     if (l.shard > 0) stated = noted;
   }
+  if (in_nodes && !stated) stated = sharers_of_copies(row, l.data);
+  if (in_nodes && !stated) {
+    out.notes.push_back("the " + std::to_string(l.shard_degree) +
+                        " ranks of a node share a copy, as hybrid sharding states no degree");
+  }
   l.shard_degree = stated.value_or(l.shard_degree);
-  // Of all replicas: those of the sequence's parts share too.
-  if (l.shard_degree == l.data) l.shard_degree = 0;
+  // Of all replicas: those of the sequence's parts share too. "ZeRO-3 over 64 GPUs" may count the
+  // ranks that split a replica.
+  const bool all = row.gpus && l.shard_degree == *row.gpus && l.shard_degree > l.data * l.context;
+  if (l.shard_degree == l.data || all) l.shard_degree = 0;
   return "";
 }
 
@@ -88,6 +111,14 @@ void note_unread(const TrainingRow& row, RowCase& out) {
   } else if (!mentions(way, "ring")) {
     out.notes.push_back("'" + way + "' in the notes counts as a ring of keys and values");
   }
+}
+
+/// Tensor ranks that share what nobody keeps, or of one, share nothing.
+void note_splits(RowCase& out) {
+  const bool all = out.layout.recompute == RecomputeRule::full;
+  if (!out.stack.splits_kept || (all && out.layout.tensor > 1)) return;
+  out.notes.push_back(std::string("partitioned activations count for nothing, as ") +
+                      (out.layout.tensor == 1 ? "tp is 1" : "no whole block is computed again"));
 }
 
 /// What cells say in words of their sources; or which of them says nothing known.
@@ -119,6 +150,7 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
     out.recompute = recompute_in_notes(row.notes);
   }
   if (out.recompute) l.recompute = out.recompute->rule;
+  note_splits(out);
   l.sequence_parallel = out.stack.sequence_parallel && l.tensor > 1;
   if (!row.sequence_parallel.empty()) {
     const auto split = switch_in_words(row.sequence_parallel);

@@ -91,7 +91,7 @@ std::optional<double> interleaved_stages(const Claims& notes) {
 /// "ZeRO-2", "ZeRO stage 3", "HSDP" of notes, where all that they name is one.
 std::string sharding_in(const Claims& notes) {
   static const std::regex words(
-      R"((?:^|[^a-z0-9_])(zero[ _-]?(?:stage[ _-]?)?[123]|fsdp2?|hsdp|ddp)(?![a-z0-9+=_-]| [0-9]))",
+      R"((?:^|[^a-z0-9_])((?:zero[ _-]?(?:stage[ _-]?)?[123]|fsdp2?|ddp)(?![a-z0-9+=_-]| [0-9])|hsdp(?![a-z+_-])))",
       std::regex::icase);
   const std::string& text = notes.kept();
   std::set<std::string> found;

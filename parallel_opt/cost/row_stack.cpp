@@ -161,6 +161,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   read_notes(said, stack);
   read_master_weights(said, stack);
   read_loss_in_pieces(row, spec, stack);
+  stack.splits_kept = splits_kept_in_words(row.recompute) || splits_kept_in_words(row.fsdp_zero) ||
+                      splits_kept_in_words(row.notes);
   return stack;
 }
 
