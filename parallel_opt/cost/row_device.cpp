@@ -97,6 +97,37 @@ std::string no_whole_device(const std::string& gpu) {
   return "";
 }
 
+namespace {
+
+/// "PCIe only", "over PCI Express only".
+bool says_only_bus(const std::string& text) {
+  static const std::regex only(R"(\b(pci-?e|pci express) only|\bonly (over |via )?pci)",
+                               std::regex::icase);
+  return Claims(text).has(only);
+}
+
+bool names_links(const std::string& interconnect) {
+  return mentions(interconnect, "nvlink") || mentions(interconnect, "nvswitch") ||
+         mentions(interconnect, "pci");
+}
+
+/// "No NVLink" of the interconnect, or of the notes where that names no links; of trays of a rack
+/// those between them are denied.
+bool denies_links(const TrainingRow& row) {
+  static const std::regex links(R"(nvlink(?! ?(across|between|bridge|sharp|switch|72|network)))",
+                                std::regex::icase);
+  if (names_links(row.interconnect)) return Claims(row.interconnect).says("nvlink") == false;
+  return Claims(row.notes).says(links) == false;
+}
+
+bool has_bus_alone(const TrainingRow& row) {
+  if (!names_links(row.interconnect)) return says_only_bus(row.notes);
+  const Claims links(row.interconnect);
+  return links.has("pcie") && !links.has("nvlink") && !links.has("nvswitch");
+}
+
+}  // namespace
+
 std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::string>& notes) {
   static const std::regex clock(R"([0-9] ?[MG]Hz)", std::regex::icase);
   if (std::regex_search(row.gpu, clock)) {
@@ -108,24 +139,23 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
   const auto limit = stated_limit_w(Claims(row.notes).kept());
   if (limit && record->max_w && *limit < record->max_w->value) record->max_w->value = *limit;
   static const std::regex stated(R"(sxm|pcie|nvl|dgx|hgx)", std::regex::icase);
-  const Claims links(row.interconnect);
-  const bool without = links.says("nvlink") == false;
-  const bool bare =
-      without || (links.has("pcie") && !links.has("nvlink") && !links.has("nvswitch"));
+  const bool without = denies_links(row);
+  const bool bare = without || has_bus_alone(row);
+  const bool named = names_links(row.interconnect);
+  const std::string where = named ? "interconnect" : "notes";
   if (!bare) return record;
   auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
   const bool fits = board && chip_of(*board) == chip_of(*record) && mentions(board->name, "-pcie");
   if (std::regex_search(row.gpu, stated) || !fits) {
-    static const std::regex only(R"(\b(pci-?e|pci express) only|\bonly (over |via )?pci)",
-                                 std::regex::icase);
-    if ((without || std::regex_search(row.interconnect, only)) && mentions(record->name, "-sxm")) {
-      notes.push_back("gpu '" + row.gpu + "' keeps the NVLink of " + record->name +
-                      ", which its interconnect denies");
+    const bool only = says_only_bus(names_links(row.interconnect) ? row.interconnect : row.notes);
+    if ((without || only) && mentions(record->name, "-sxm")) {
+      notes.push_back("gpu '" + row.gpu + "' keeps the NVLink of " + record->name + ", which its " +
+                      where + (named ? " denies" : " deny"));
     }
     return record;
   }
-  notes.push_back("gpu '" + row.gpu + "' is taken as " + board->name +
-                  ", as its interconnect has no NVLink");
+  notes.push_back("gpu '" + row.gpu + "' is taken as " + board->name + ", as its " + where +
+                  (named ? " has no NVLink" : " deny NVLink"));
   return board;
 }
 

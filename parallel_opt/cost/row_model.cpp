@@ -104,6 +104,16 @@ void note_unread(const TrainingRow& row, RowCase& out) {
   for (const std::string& words : unread_words(row.notes)) {
     out.notes.push_back("'" + words + "' in the notes counts for nothing");
   }
+  const Claims notes(row.notes);
+  static const std::regex aware(R"(precision[ _-]aware[ _-]optimi[sz]er)", std::regex::icase);
+  if (notes.has(aware) && !optimizer_states_in_words(row.notes)) {
+    out.notes.emplace_back(
+        "the precision-aware optimizer keeps states in fp32, as no other type is named");
+  }
+  static const std::regex clock(
+      R"([0-9] ?MHz|(clock|locked)[^;,.]{0,20}[0-9.]+ ?GHz|[0-9] ?GHz[^;,.]{0,10}clock)",
+      std::regex::icase);
+  if (notes.has(clock)) out.notes.emplace_back("a clock in the notes counts for nothing");
   const std::string way = context_in_notes(row.notes);
   if (way.empty()) return;
   if (out.layout.context == 1) {
@@ -119,6 +129,19 @@ void note_splits(RowCase& out) {
   if (!out.stack.splits_kept || (all && out.layout.tensor > 1)) return;
   out.notes.push_back(std::string("partitioned activations count for nothing, as ") +
                       (out.layout.tensor == 1 ? "tp is 1" : "no whole block is computed again"));
+}
+
+/// What the stack does where the row says nothing.
+void note_own_way(const TrainingRow& row, RowCase& out) {
+  const std::string way = ", as is " + out.stack.name + "'s way, as ";
+  if (!out.recompute && out.layout.recompute != RecomputeRule::none) {
+    const bool all = out.layout.recompute == RecomputeRule::full;
+    out.notes.push_back((all ? "blocks are computed again" : "parts of blocks are computed again") +
+                        way + "recompute is blank");
+  }
+  if (row.sequence_parallel.empty() && out.layout.sequence_parallel) {
+    out.notes.push_back("sequence parallelism" + way + "sequence_parallel is blank");
+  }
 }
 
 /// What cells say in words of their sources; or which of them says nothing known.
@@ -157,6 +180,7 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
     if (!split) return not_understood("sequence_parallel", row.sequence_parallel);
     l.sequence_parallel = *split;
   }
+  note_own_way(row, out);
   return "";
 }
 

@@ -102,6 +102,21 @@ std::string sharding_in(const Claims& notes) {
   return found.empty() && notes.says("distributed optimizer") == false ? "none" : "";
 }
 
+/// "Sequence parallel", "no SP", "SP=False" beside tensor ranks; not a degree, which is one of
+/// parts of the sequence, as are Ulysses' and a ring's.
+std::string sequence_split_in(const TrainingRow& row, const Claims& notes) {
+  static const std::regex others(R"(ulysses|\bring\b|context[ _-]parallel)", std::regex::icase);
+  static const std::regex whole(
+      R"((^|[^a-z_])sequence[ _-]parallel(ism)?(?![a-z]|[ _-](size|degree|ranks)|[ =:]{1,3}[1-9]))",
+      std::regex::icase);
+  static const std::regex brief(
+      R"((^|[^A-Za-z0-9_])(SP|sp(?= ?[=:]))(?![A-Za-z0-9_]| ?[=:]? ?[1-9]))");
+  if (row.tp.value_or(1) <= 1 || std::regex_search(row.notes, others)) return "";
+  const auto said = notes.says(whole);
+  const auto on = said ? said : notes.says(brief);
+  return !on ? "" : *on ? "yes" : "no";
+}
+
 /// A clause that names a type and nothing else: "bf16", "trained in FP8 mixed precision".
 std::string type_in(const std::string& notes) {
   static const std::regex clause(
@@ -138,6 +153,7 @@ std::vector<std::string> fill_from_notes(TrainingRow& row) {
     filled.emplace_back(column);
   };
   fill("fsdp_zero", row.fsdp_zero, sharding_in(notes));
+  fill("sequence_parallel", row.sequence_parallel, sequence_split_in(row, notes));
   fill("dtype", row.dtype, type_in(notes.kept()));
   return filled;
 }

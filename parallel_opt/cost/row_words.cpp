@@ -119,7 +119,8 @@ std::optional<RecomputeRule> rule_in_words(const std::string& cell) {
       parts.any() || parts.attention) {
     return RecomputeRule::selective;
   }
-  if (on || shares || is_any(words, {"ac", "all", "gc", "activation", "activations"}) ||
+  if (on || shares ||
+      is_any(words, {"ac", "acon", "ac:on", "all", "gc", "activation", "activations"}) ||
       has_any(words, {"checkpoint", "ckpt", "recomp", "remat", "uniform", "block", "everylayer",
                       "alllayers"})) {
     return RecomputeRule::full;
@@ -178,8 +179,8 @@ bool splits_kept_on_host(const std::string& text) {
 std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
   static const std::regex named(
       R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation|act)s?[ _-](?:checkpoint(?:ing)?|ckpt|recomput(?:e|ation|ing)))"
-      R"(|(?:full|selective)[ -](?:recomput(?:e|ation|ing)|remat|ac)|ac ?[=:] ?(?:full|selective|none))"
-      R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[ _-]granularity[ =:]+(?:full|selective)))"
+      R"(|(?:full|selective)[ -](?:recomput(?:e|ation|ing)|remat|ac)|ac ?[=:] ?(?:full|selective|none|on|off)|ac (?:on|off)(?! (?:the|a|each|every|all|[0-9]))|(?:with|no|without|w/o) recompute)"
+      R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|on|off|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[ _-]granularity[ =:]+(?:full|selective)))"
       R"(|checkpoint[_-]activations|remat(?:erialization)?)(?![a-z]))",
       std::regex::icase);
   static const std::regex mark(R"([;,.])");
@@ -354,9 +355,17 @@ std::optional<double> optimizer_states_in_words(const std::string& text) {
     if (notes.has(std::regex(one.words, std::regex::icase))) return one.states;
   }
   static const std::regex half(
-      R"((bf16|fp16|16[ -]bit) optimizer states|optimizer states (are )?in (bf16|fp16|16 bits))",
+      R"((bf16|bfloat16|fp16|16[ -]bit) ((optimizer|adam) )?(states|moments)|((optimizer|adam) states|moments)( are)?( kept)?[ :=]+(in )?(bf16|bfloat16|fp16|16[ -]bits?))",
       std::regex::icase);
-  return notes.has(half) ? std::optional(1.0) : std::nullopt;
+  if (notes.has(half)) return 1.0;
+  // Megatron's precision-aware optimizer: each of two moments has a type, fp32 unless it is named
+  // (core/optimizer/optimizer_config.py: exp_avg_dtype, exp_avg_sq_dtype).
+  static const std::regex first(R"(exp[_-]avg([_-]dtype)?\b[^;,.]{0,25}(bf16|bfloat16|fp16))",
+                                std::regex::icase);
+  static const std::regex second(
+      R"(exp[_-]avg[_-]sq([_-]dtype)?\b[^;,.]{0,10}(bf16|bfloat16|fp16))", std::regex::icase);
+  const double narrow = (notes.has(first) ? 0.5 : 0) + (notes.has(second) ? 0.5 : 0);
+  return narrow > 0 ? std::optional(2 - narrow) : std::nullopt;
 }
 
 std::vector<std::string> unread_words(const std::string& text) {
