@@ -34,7 +34,7 @@ bool is_any(const std::string& text, std::initializer_list<std::string_view> wor
 const std::regex& shared_inputs() {
   static const std::regex words(
       R"((?:^|[^A-Za-z0-9_])P_?a(?:\s?\+\s?cpu)?(?![A-Za-z0-9])|[Pp]artition(?:ed|s|ing)?[ _-]activations?)"
-      R"(|[Aa]ctivations?[ _-]partition(?:ing|ed)?|[Dd]istribute(?:d|s)?[ _-]saved[ _-]activations?)");
+      R"(|[Aa]ctivations?[ _-]partition(?:ing|ed)?|[Dd]istribute(?:d|s)?[ _-]saved[ _-]activations?|[Cc]heckpoint(?:s|ing|ed)?,? (?:are )?partitioned)");
   return words;
 }
 

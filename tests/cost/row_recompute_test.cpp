@@ -143,7 +143,8 @@ TEST(RowRecompute, TensorRanksShareInputsWhereWordsSaySo) {
   const double whole = kept(row);
   for (const char* words :
        {"partition_activations=True", "P_a", "Pa", "--distribute-saved-activations",
-        "--distributed-saved-activations", "activation partitioning", "partitioned activations"}) {
+        "--distributed-saved-activations", "activation partitioning", "partitioned activations",
+        "activation checkpointing, partitioned"}) {
     for (std::string TrainingRow::* cell :
          {&TrainingRow::notes, &TrainingRow::recompute, &TrainingRow::fsdp_zero}) {
       TrainingRow said = row;
