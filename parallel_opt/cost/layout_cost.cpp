@@ -190,8 +190,14 @@ double LayoutModel::again(const BlockFacts& block, const BlockTime& ahead) const
       return stack_.selective_products * ahead.products +
              stack_.selective_attention * ahead.attention +
              stack_.selective_operators * ahead.operators;
-    case RecomputeRule::full:
-      return stack_.skips_last_product ? ahead.whole() - ahead.last_product : ahead.whole();
+    case RecomputeRule::full: {
+      // Kept inputs that ranks share are gathered: half of a reduction.
+      const double gather_s =
+          kept_split() > wide_split_
+              ? all_reduce(block.boundary_elements * rows_ * element_bytes()) / 2
+              : 0;
+      return gather_s + ahead.whole() - (stack_.skips_last_product ? ahead.last_product : 0);
+    }
   }
   return 0;
 }

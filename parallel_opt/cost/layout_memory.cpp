@@ -75,7 +75,7 @@ double LayoutModel::stays(const BlockFacts& block, double saved, double fused) c
     case RecomputeRule::none:
       break;
     case RecomputeRule::full:
-      return block.boundary_elements * rows_ * element_bytes() / wide_split_;
+      return block.boundary_elements * rows_ * element_bytes() / kept_split();
     case RecomputeRule::selective:
       if (block.recompute) {
         const BlockRecompute& part = *block.recompute;

@@ -71,6 +71,8 @@ class LayoutModel : private LayoutParts {
   double score_bytes(const BlockFacts& block) const noexcept {
     return block.score_elements * rows_ / tensor_ * (2 * element_bytes() + 1);
   }
+  /// Tensor ranks that share a kept input.
+  double kept_split() const noexcept { return stack_.splits_kept ? tensor_ : wide_split_; }
   double stays(const BlockFacts& block, double saved, double fused) const noexcept;
   Passes passes() const noexcept;
   double computing_s(const Passes& all) const noexcept;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/device_text.h"
 #include "parallel_opt/cost/measured_rows_impl.h"
 #include "parallel_opt/cost/row_notes.h"
 #include "parallel_opt/cost/row_words.h"
@@ -72,6 +73,23 @@ void count_sharers(TrainingRow& row, Fillings& filled) {
   if (!ways || *row.dp * product(row) * *ways != *row.gpus) return;
   row.dp = *row.dp * *ways;
   ++filled["dp = dp x fsdp, as their product takes all devices"];
+}
+
+/// "TPU v3-512" has 512 devices, "TPU v4-512" 256: who repeats the number there counts cores.
+void count_slice(TrainingRow& row, Fillings& filled) {
+  const auto slice = devices_of_slice(row.gpu);
+  if (!slice) return;
+  if (!row.gpus) {
+    ++filled["gpus from the name of the slice"];
+  } else if (*row.gpus == slice->devices) {
+    return;
+  } else if (*row.gpus == slice->named && product(row) * row.dp.value_or(1) < slice->named) {
+    ++filled["gpus = chips of the slice, whose name counts cores"];
+  } else {
+    ++filled["gpus is not what the name of the slice counts; gpus counts"];
+    return;
+  }
+  row.gpus = slice->devices;
 }
 
 void fill_degrees(TrainingRow& row, Fillings& filled) {
@@ -391,6 +409,7 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     if (row.framework.empty()) row.framework = framework_of(row);
     // BigScience's trials on Jean Zay, dated May to July 2021.
     if (row.source == "bsv100" && row.framework == "Megatron") row.framework = "Megatron (2021)";
+    count_slice(row, filled);
     fill_degrees(row, filled);
     fill_sequence(row, filled);
     MeasuredRow& measured = result.rows.emplace_back();

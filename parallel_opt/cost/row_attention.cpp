@@ -25,15 +25,19 @@ FusedKernels kernels_of(const std::string& arch) {
 /// Whether notes name a fused kernel, or deny it; empty: neither. "All-flash storage" is none.
 std::optional<bool> fused_attention(const Claims& notes) {
   static const std::regex fused(
-      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention|\bfa-?[123]\b)",
+      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention|\bfa-?[123]\b|attention[ _-]backend\W{1,3}fused\b)",
       std::regex::icase);
+  // Names that are clear where they are denied: "no flash", "FA disabled".
+  static const std::regex brief(
+      R"(\bflash\b(?![ -]?(storage|arrays?|drives?|disks?|memory))|\bfa\b)", std::regex::icase);
   static const std::regex kernel(R"(flash[ _-]?att|(^|[^n])fused attention)", std::regex::icase);
   // "Naive attention", "math SDPA", Hugging Face's attn_implementation=eager.
   static const std::regex unfused(
-      R"((attn|attention)_implementation\W{1,4}eager|(naive|eager|vanilla|math|unfused) (self-)?(attention|sdpa)|sdpa[ (:=]{1,3}math\b)",
+      R"((attn|attention)_implementation\W{1,4}eager|(naive|eager|vanilla|math|unfused) (self-)?(attention|sdpa)|sdpa[ (:=]{1,3}math\b|attention[ _-]backend\W{1,3}(unfused|local|math|naive|eager)\b)",
       std::regex::icase);
   if (notes.has(unfused)) return false;
   if (notes.has(fused)) return true;
+  if (notes.says(brief) == false) return false;
   return notes.says(kernel);
 }
 
@@ -108,6 +112,14 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
     stack.overlaps_tensor = false;
     if (!old && !fused) notes.emplace_back("attention is unfused, as in Megatron before 2023");
   }
+  const int year = year_in_notes(row.notes);
+  const bool dated = std::max(year_of_megatron(row.framework), year) >= kFusedMegatron;
+  // Of the flash-attn package; Intel's devices have a switch of their own.
+  const bool packaged = arch != "Ponte Vecchio" && !old;
+  if (stack.name == "megatron-deepspeed" && dated && packaged && !fused) {
+    stack.attention = AttentionFamily::flash;
+    notes.emplace_back("attention is fused, as in Megatron-DeepSpeed since 2023");
+  }
   if (fused == false) {
     stack.attention = AttentionFamily::unfused;
   } else if (stack.name == "pytorch" && is_before_torch_2(row)) {
@@ -115,6 +127,10 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
     notes.emplace_back("attention is unfused, as in PyTorch before 2.0");
   }
   fit_to_device(arch, stack, notes);
+  if (year > 0 && year < kFusedMegatron && stack.attention != AttentionFamily::unfused) {
+    notes.push_back("attention is fused, as is " + stack.name + "'s way, though the notes name " +
+                    std::to_string(year));
+  }
 }
 
 }  // namespace parallel_opt

@@ -97,6 +97,70 @@ std::string no_whole_device(const std::string& gpu) {
   return "";
 }
 
+namespace {
+
+/// "A100-SXM" of "A100-SXM-40GB".
+std::string without_memory(const std::string& name) {
+  static const std::regex memory(R"(-[0-9]+ ?GB$)");
+  return std::regex_replace(name, memory, "");
+}
+
+/// Whether a cell says how much memory its device has.
+bool states_memory(const std::string& cell) {
+  const std::string gpu = without_machine(cell);
+  static const std::regex stated(R"([0-9] ?(g|gb|gib)\b|00[ -][1-9][0-9]($| \()|dgx-?2)",
+                                 std::regex::icase);
+  return std::regex_search(gpu, stated);
+}
+
+bool states_board(const std::string& gpu) {
+  static const std::regex stated(R"(sxm|pcie|nvl|dgx|hgx)", std::regex::icase);
+  return std::regex_search(gpu, stated);
+}
+
+/// The machine of a cloud that the row names, where it has such a board and the row does not say
+/// with how much memory.
+std::optional<MachineDevice> machine_of(const TrainingRow& row, const DeviceRecord& record) {
+  if (states_memory(row.gpu)) return std::nullopt;
+  for (const std::string& text : {row.gpu, row.interconnect, Claims(row.notes).kept()}) {
+    const auto found = device_of_machine(text);
+    const DeviceRecord* other = found ? find_device(load_database(), found->record) : nullptr;
+    if (other == nullptr) continue;
+    const bool open = !states_board(row.gpu) && chip_of(*other) == chip_of(record);
+    if (open || without_memory(other->name) == without_memory(record.name)) return found;
+  }
+  return std::nullopt;
+}
+
+/// "PCIe only", "over PCI Express only".
+bool says_only_bus(const std::string& text) {
+  static const std::regex only(R"(\b(pci-?e|pci express) only|\bonly (over |via )?pci)",
+                               std::regex::icase);
+  return Claims(text).has(only);
+}
+
+bool names_links(const std::string& interconnect) {
+  return mentions(interconnect, "nvlink") || mentions(interconnect, "nvswitch") ||
+         mentions(interconnect, "pci");
+}
+
+/// "No NVLink" of the interconnect, or of the notes where that names no links; of trays of a rack
+/// those between them are denied.
+bool denies_links(const TrainingRow& row) {
+  static const std::regex links(R"(nvlink(?! ?(across|between|bridge|sharp|switch|72|network)))",
+                                std::regex::icase);
+  if (names_links(row.interconnect)) return Claims(row.interconnect).says("nvlink") == false;
+  return Claims(row.notes).says(links) == false;
+}
+
+bool has_bus_alone(const TrainingRow& row) {
+  if (!names_links(row.interconnect)) return says_only_bus(row.notes);
+  const Claims links(row.interconnect);
+  return links.has("pcie") && !links.has("nvlink") && !links.has("nvswitch");
+}
+
+}  // namespace
+
 std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::string>& notes) {
   static const std::regex clock(R"([0-9] ?[MG]Hz)", std::regex::icase);
   if (std::regex_search(row.gpu, clock)) {
@@ -104,28 +168,35 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
   }
   auto record = accelerator_by_text(row.gpu, row.gpu_family);
   if (!record) return record;
+  const auto machine = machine_of(row, *record);
+  if (machine && machine->record != record->name) {
+    const auto of_machine = device_by_text(machine->record, "");
+    if (of_machine) record = of_machine;
+  }
+  if (machine && !device_of_machine(row.gpu)) {
+    notes.push_back("gpu '" + row.gpu + "' is taken as " + record->name + ", which " +
+                    machine->machine + " has");
+  }
   note_variant(row, *record, notes);
   const auto limit = stated_limit_w(Claims(row.notes).kept());
   if (limit && record->max_w && *limit < record->max_w->value) record->max_w->value = *limit;
-  static const std::regex stated(R"(sxm|pcie|nvl|dgx|hgx)", std::regex::icase);
-  const Claims links(row.interconnect);
-  const bool without = links.says("nvlink") == false;
-  const bool bare =
-      without || (links.has("pcie") && !links.has("nvlink") && !links.has("nvswitch"));
+  const bool without = denies_links(row);
+  const bool bare = without || has_bus_alone(row);
+  const bool named = names_links(row.interconnect);
+  const std::string where = named ? "interconnect" : "notes";
   if (!bare) return record;
   auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
   const bool fits = board && chip_of(*board) == chip_of(*record) && mentions(board->name, "-pcie");
-  if (std::regex_search(row.gpu, stated) || !fits) {
-    static const std::regex only(R"(\b(pci-?e|pci express) only|\bonly (over |via )?pci)",
-                                 std::regex::icase);
-    if ((without || std::regex_search(row.interconnect, only)) && mentions(record->name, "-sxm")) {
-      notes.push_back("gpu '" + row.gpu + "' keeps the NVLink of " + record->name +
-                      ", which its interconnect denies");
+  if (states_board(row.gpu) || !fits) {
+    const bool only = says_only_bus(names_links(row.interconnect) ? row.interconnect : row.notes);
+    if ((without || only) && mentions(record->name, "-sxm")) {
+      notes.push_back("gpu '" + row.gpu + "' keeps the NVLink of " + record->name + ", which its " +
+                      where + (named ? " denies" : " deny"));
     }
     return record;
   }
-  notes.push_back("gpu '" + row.gpu + "' is taken as " + board->name +
-                  ", as its interconnect has no NVLink");
+  notes.push_back("gpu '" + row.gpu + "' is taken as " + board->name + ", as its " + where +
+                  (named ? " has no NVLink" : " deny NVLink"));
   return board;
 }
 
@@ -169,10 +240,8 @@ double memory_of(const DeviceRecord& record) {
 }  // namespace
 
 std::vector<DeviceRecord> variants_of(const TrainingRow& row, const DeviceRecord& record) {
-  static const std::regex stated(R"([0-9] ?(g|gb|gib)\b|00[ -][1-9][0-9]($| \()|dgx-?2)",
-                                 std::regex::icase);
   std::vector<DeviceRecord> others;
-  if (std::regex_search(row.gpu, stated)) return others;
+  if (states_memory(row.gpu) || machine_of(row, record)) return others;
   for (DeviceRecord other : load_database().devices) {
     const bool same = board_of(other.name) == board_of(record.name);
     if (!same || other.name == record.name) continue;
@@ -225,6 +294,10 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   if (!device) return false;
   out.device = *device;
   if (dies < 2) return true;
+  // A pod's links join chips.
+  const bool pod =
+      record.kind == DeviceCategory::tpu && out.device.per_node > around.per_node.value_or(0);
+  if (pod) out.device.per_node *= dies;
   keep_one_die(dies, out.device);
   for (double* part : {&out.device.memory_bytes, &out.device.links.all_bytes_per_s,
                        &out.device.links.pair_bytes_per_s, &out.device.idle_w, &out.device.max_w}) {

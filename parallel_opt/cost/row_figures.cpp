@@ -7,6 +7,7 @@
 #include <cmath>
 #include <regex>
 #include <system_error>
+#include <utility>
 
 #include "parallel_opt/base/text.h"
 
@@ -19,40 +20,68 @@ struct ColumnUnit {
   double factor = 1;
 };
 
+/// As `plain_unit` spells them.
 constexpr auto kUnits = std::to_array<ColumnUnit>({
     {"metric_iter_time_s", "s"},
-    {"metric_iter_time_s", "sec"},
-    {"metric_iter_time_s", "secs"},
-    {"metric_iter_time_s", "second"},
-    {"metric_iter_time_s", "seconds"},
-    {"metric_iter_time_s", "s/it"},
-    {"metric_iter_time_s", "s/iter"},
     {"metric_iter_time_s", "s/step"},
     {"metric_iter_time_s", "ms", 1e-3},
+    {"metric_iter_time_s", "ms/step", 1e-3},
     {"metric_iter_time_s", "min", 60},
     {"metric_tokens_per_s_per_gpu", "tokens/s"},
-    {"metric_tokens_per_s_per_gpu", "tok/s"},
     {"metric_tokens_per_s_per_gpu", "tokens/s/gpu"},
-    {"metric_tokens_per_s_per_gpu", "tok/s/gpu"},
+    {"metric_tokens_per_s_per_gpu", "tokens/gpu/s"},
+    {"metric_tokens_per_s_per_gpu", "tgs"},
     {"metric_samples_per_s", "samples/s"},
+    {"metric_samples_per_s", "sequences/s"},
     {"metric_tflops_per_gpu", "tflops"},
     {"metric_tflops_per_gpu", "tflop/s"},
+    {"metric_tflops_per_gpu", "tflops/gpu"},
+    {"metric_tflops_per_gpu", "tflop/s/gpu"},
     {"metric_mfu_pct", "%"},
     {"metric_hfu_pct", "%"},
     {"gpus", "gpu"},
-    {"gpus", "gpus"},
-    {"gpus", "devices"},
-    {"gpus", "chips"},
     {"seq_len", "tokens"},
-    {"micro_batch", "seqs"},
     {"micro_batch", "sequences"},
-    {"global_batch", "seqs"},
     {"global_batch", "sequences"},
     {"global_batch", "samples"},
     {"params_b", "b"},
     {"params_b", "m", 1e-3},
     {"params_b", "t", 1e3},
 });
+
+/// A unit with one name for each of its parts: "tok/sec/chip" is "tokens/s/gpu".
+std::string plain_unit(const std::string& unit) {
+  static constexpr auto kNames =
+      std::to_array<std::pair<std::string_view, std::string_view>>({{"sec", "s"},
+                                                                    {"secs", "s"},
+                                                                    {"second", "s"},
+                                                                    {"seconds", "s"},
+                                                                    {"it", "step"},
+                                                                    {"iter", "step"},
+                                                                    {"iteration", "step"},
+                                                                    {"tok", "tokens"},
+                                                                    {"toks", "tokens"},
+                                                                    {"token", "tokens"},
+                                                                    {"seq", "sequences"},
+                                                                    {"seqs", "sequences"},
+                                                                    {"sequence", "sequences"},
+                                                                    {"sample", "samples"},
+                                                                    {"gpus", "gpu"},
+                                                                    {"device", "gpu"},
+                                                                    {"devices", "gpu"},
+                                                                    {"chip", "gpu"},
+                                                                    {"chips", "gpu"},
+                                                                    {"card", "gpu"},
+                                                                    {"accelerator", "gpu"}});
+  std::string plain;
+  for (const std::string& part : split(unit, '/')) {
+    const auto* const named = std::ranges::find(kNames, std::string_view(part),
+                                                [](const auto& one) { return one.first; });
+    if (!plain.empty()) plain += '/';
+    plain += named == kNames.end() ? part : std::string(named->second);
+  }
+  return plain;
+}
 
 constexpr auto kMemoryUnits =
     std::to_array<std::string_view>({"b", "kb", "kib", "mb", "mib", "gb", "gib", "tb", "tib"});
@@ -81,9 +110,11 @@ std::size_t begin_of_unit(const std::string& text) {
 
 }  // namespace
 
-std::optional<Figure> figure_in(const std::string& cell, std::string_view column) {
+std::optional<Figure> figure_in(const std::string& stated, std::string_view column) {
+  static const std::regex per(R"(\s*(/|\bper\b)\s*)", std::regex::icase);
+  const std::string cell = std::regex_replace(stated, per, "/");
   const std::size_t end_of_digits = begin_of_unit(cell);
-  const std::string unit = lower_case(cell.substr(end_of_digits));
+  const std::string unit = plain_unit(lower_case(cell.substr(end_of_digits)));
   const std::string digits =
       without_thousands(std::string(trim(std::string_view(cell).substr(0, end_of_digits))));
   Figure figure;

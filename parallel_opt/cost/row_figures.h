@@ -12,9 +12,9 @@ struct Figure {
   std::string unit;  ///< of memory, as written; empty: none
 };
 
-/// "18.13 s", "1420 ms", "46.2%", "175B", "74.5 GiB": a figure may have its column's own unit;
-/// "1,024", "16 384" and "16'384" are thousands. Empty when the cell is no number of at least 0, or
-/// has another unit: "2k" is 1000 or 1024.
-std::optional<Figure> figure_in(const std::string& cell, std::string_view column);
+/// "18.13 s", "1420 ms", "46.2%", "175B", "74.5 GiB", "2200 tokens/s/chip": a figure may have its
+/// column's own unit; "1,024", "16 384" and "16'384" are thousands. Empty when the cell is no
+/// number of at least 0, or has another unit: "2k" is 1000 or 1024.
+std::optional<Figure> figure_in(const std::string& stated, std::string_view column);
 
 }  // namespace parallel_opt

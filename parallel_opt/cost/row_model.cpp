@@ -16,6 +16,7 @@
 #include "parallel_opt/cost/row_device.h"
 #include "parallel_opt/cost/row_offload.h"
 #include "parallel_opt/cost/row_recompute.h"
+#include "parallel_opt/cost/row_schedule.h"
 #include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_stack.h"
 #include "parallel_opt/cost/row_words.h"
@@ -41,49 +42,22 @@ std::shared_ptr<const TransformerFacts> facts_of(const std::string& spec, std::i
   return entry;
 }
 
-/// Schedules that say themselves how many stages a rank has, where `vp` says something else.
-void drop_contrary_stages(RowCase& out) {
-  ParallelLayout& l = out.layout;
-  const bool takes_several = l.schedule == ScheduleKind::one_f_one_b ||
-                             l.schedule == ScheduleKind::interleaved_1f1b ||
-                             l.schedule == ScheduleKind::looped_bfs;
-  const int own = is_folded(l.schedule) ? 2 : 1;
-  const int stated = l.virtual_stages;
-  l.virtual_stages = takes_several ? stated : own;
-  // Some count the two copies of a rank under DualPipe.
-  const bool agrees =
-      stated <= 1 || stated == own || (l.schedule == ScheduleKind::dualpipe && stated == 2);
-  if (takes_several || agrees || l.pipeline == 1) return;
-  out.notes.push_back("vp = " + std::to_string(stated) + " counts for nothing, as a rank of " +
-                      std::string(name_of(l.schedule)) + " has " +
-                      (own == 1 ? "one stage" : "two stages"));
-}
-
-/// Of the column, else of the notes or the framework's name; or what is wrong with it.
-std::string fill_schedule(const TrainingRow& row, RowCase& out) {
-  ParallelLayout& l = out.layout;
-  const Claims notes(row.notes);
-  if (!row.schedule.empty()) {
-    // "interleaved 1F1B (VPP 4)"
-    const auto named = schedule_by_name(row.schedule.substr(0, row.schedule.find('(')));
-    if (!named) return "schedule '" + row.schedule + "' is not known";
-    l.schedule = *named;
-  } else if (const auto noted = schedule_mentioned(notes.kept())) {
-    l.schedule = *noted;
-  } else if (const auto implied = schedule_mentioned(Claims(row.framework).kept())) {
-    l.schedule = *implied;
-  }
-  const bool interleaved = l.schedule == ScheduleKind::interleaved_1f1b || notes.has("interleaved");
-  if (!row.vp && l.pipeline > 1 && interleaved) {
-    l.virtual_stages = 2;
-    out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");
-  }
-  drop_contrary_stages(out);
-  return "";
-}
-
 std::string not_understood(const char* column, const std::string& text) {
   return std::string(column) + " '" + text + "' is not understood";
+}
+
+/// "HSDP, 20 replicas" of so many ranks; empty: copies are not counted.
+std::optional<int> sharers_of_copies(const TrainingRow& row, int ranks) {
+  static const std::regex copies(
+      R"(\b([1-9][0-9]{0,4}) (?:replicas|copies)\b|\breplica(?:s|te[ _-]degree)[ :=]{1,3}([1-9][0-9]{0,4})\b)",
+      std::regex::icase);
+  for (const std::string* cell : {&row.fsdp_zero, &row.notes}) {
+    std::smatch match;
+    if (!std::regex_search(*cell, match, copies)) continue;
+    const int count = std::stoi(match[match[1].matched ? 1 : 2]);
+    if (ranks % count == 0 && ranks > count) return ranks / count;
+  }
+  return std::nullopt;
 }
 
 /// Which states replicas share, and how many of them; or that nobody knows.
@@ -91,6 +65,7 @@ std::string fill_sharding(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   l.shard = out.stack.shard;
   std::optional<int> stated;  // ranks that share a copy
+  bool in_nodes = false;      // as hybrid sharding has it where nobody counts them
   const std::string shares = row.fsdp_zero.empty() ? sharding_named(row.framework) : row.fsdp_zero;
   if (!shares.empty()) {
     const auto sharding = sharding_in_words(shares);
@@ -105,14 +80,22 @@ std::string fill_sharding(const TrainingRow& row, RowCase& out) {
     if (sharding->in_a_node && in_a_node < l.data) l.shard_degree = int(in_a_node);
     stated = sharding->degree;
     out.least_stage = sharding->least;
+    in_nodes = sharding->hybrid && l.shard_degree > 0;
   }
   if (const auto noted = shards_in_notes(row.notes); noted && !stated) {
     if (shares.empty()) l.shard = 3;
     if (l.shard > 0) stated = noted;
   }
+  if (in_nodes && !stated) stated = sharers_of_copies(row, l.data);
+  if (in_nodes && !stated) {
+    out.notes.push_back("the " + std::to_string(l.shard_degree) +
+                        " ranks of a node share a copy, as hybrid sharding states no degree");
+  }
   l.shard_degree = stated.value_or(l.shard_degree);
-  // Of all replicas: those of the sequence's parts share too.
-  if (l.shard_degree == l.data) l.shard_degree = 0;
+  // Of all replicas: those of the sequence's parts share too. "ZeRO-3 over 64 GPUs" may count the
+  // ranks that split a replica.
+  const bool all = row.gpus && l.shard_degree == *row.gpus && l.shard_degree > l.data * l.context;
+  if (l.shard_degree == l.data || all) l.shard_degree = 0;
   return "";
 }
 
@@ -121,12 +104,43 @@ void note_unread(const TrainingRow& row, RowCase& out) {
   for (const std::string& words : unread_words(row.notes)) {
     out.notes.push_back("'" + words + "' in the notes counts for nothing");
   }
+  const Claims notes(row.notes);
+  static const std::regex aware(R"(precision[ _-]aware[ _-]optimi[sz]er)", std::regex::icase);
+  if (notes.has(aware) && !optimizer_states_in_words(row.notes)) {
+    out.notes.emplace_back(
+        "the precision-aware optimizer keeps states in fp32, as no other type is named");
+  }
+  static const std::regex clock(
+      R"([0-9] ?MHz|(clock|locked)[^;,.]{0,20}[0-9.]+ ?GHz|[0-9] ?GHz[^;,.]{0,10}clock)",
+      std::regex::icase);
+  if (notes.has(clock)) out.notes.emplace_back("a clock in the notes counts for nothing");
   const std::string way = context_in_notes(row.notes);
   if (way.empty()) return;
   if (out.layout.context == 1) {
     out.notes.push_back("'" + way + "' in the notes counts for nothing, as cp is 1 or blank");
   } else if (!mentions(way, "ring")) {
     out.notes.push_back("'" + way + "' in the notes counts as a ring of keys and values");
+  }
+}
+
+/// Tensor ranks that share what nobody keeps, or of one, share nothing.
+void note_splits(RowCase& out) {
+  const bool all = out.layout.recompute == RecomputeRule::full;
+  if (!out.stack.splits_kept || (all && out.layout.tensor > 1)) return;
+  out.notes.push_back(std::string("partitioned activations count for nothing, as ") +
+                      (out.layout.tensor == 1 ? "tp is 1" : "no whole block is computed again"));
+}
+
+/// What the stack does where the row says nothing.
+void note_own_way(const TrainingRow& row, RowCase& out) {
+  const std::string way = ", as is " + out.stack.name + "'s way, as ";
+  if (!out.recompute && out.layout.recompute != RecomputeRule::none) {
+    const bool all = out.layout.recompute == RecomputeRule::full;
+    out.notes.push_back((all ? "blocks are computed again" : "parts of blocks are computed again") +
+                        way + "recompute is blank");
+  }
+  if (row.sequence_parallel.empty() && out.layout.sequence_parallel) {
+    out.notes.push_back("sequence parallelism" + way + "sequence_parallel is blank");
   }
 }
 
@@ -159,12 +173,14 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
     out.recompute = recompute_in_notes(row.notes);
   }
   if (out.recompute) l.recompute = out.recompute->rule;
+  note_splits(out);
   l.sequence_parallel = out.stack.sequence_parallel && l.tensor > 1;
   if (!row.sequence_parallel.empty()) {
     const auto split = switch_in_words(row.sequence_parallel);
     if (!split) return not_understood("sequence_parallel", row.sequence_parallel);
     l.sequence_parallel = *split;
   }
+  note_own_way(row, out);
   return "";
 }
 
@@ -173,7 +189,6 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   if (!row.gpus || *row.gpus < 1) return "the number of devices is blank";
   if (std::string missing = fill_degrees(row, out); !missing.empty()) return missing;
-  l.virtual_stages = degree(row.vp);
   if (std::string wrong = fill_schedule(row, out); !wrong.empty()) return wrong;
   std::optional<double> micro = row.micro_batch;
   if (!micro && row.global_batch && (l.pipeline == 1 || row.grad_accum)) {

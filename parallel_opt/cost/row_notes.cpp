@@ -8,6 +8,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/row_claims.h"
+#include "parallel_opt/cost/row_schedule.h"
 #include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
@@ -77,10 +78,20 @@ std::optional<double> number_in(const std::string& notes, const Searched& words)
   return found.size() == 1 ? std::optional(*found.begin()) : std::nullopt;
 }
 
+/// "Interleaved with v=4", "interleaved, 4 chunks per rank": stages are counted where notes name
+/// what has them.
+std::optional<double> interleaved_stages(const Claims& notes) {
+  static const std::regex clause(R"(\binterleav[^;.]*)", std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(notes.kept(), match, clause)) return std::nullopt;
+  const auto counted = stages_of_rank_in_words(match.str(0));
+  return counted ? std::optional(double(*counted)) : std::nullopt;
+}
+
 /// "ZeRO-2", "ZeRO stage 3", "HSDP" of notes, where all that they name is one.
 std::string sharding_in(const Claims& notes) {
   static const std::regex words(
-      R"((?:^|[^a-z0-9_])(zero[ _-]?(?:stage[ _-]?)?[123]|fsdp2?|hsdp|ddp)(?![a-z0-9+=_-]| [0-9]))",
+      R"((?:^|[^a-z0-9_])((?:zero[ _-]?(?:stage[ _-]?)?[123]|fsdp2?|ddp)(?![a-z0-9+=_-]| [0-9])|hsdp(?![a-z+_-])))",
       std::regex::icase);
   const std::string& text = notes.kept();
   std::set<std::string> found;
@@ -89,6 +100,21 @@ std::string sharding_in(const Claims& notes) {
   }
   if (found.size() == 1) return *found.begin();
   return found.empty() && notes.says("distributed optimizer") == false ? "none" : "";
+}
+
+/// "Sequence parallel", "no SP", "SP=False" beside tensor ranks; not a degree, which is one of
+/// parts of the sequence, as are Ulysses' and a ring's.
+std::string sequence_split_in(const TrainingRow& row, const Claims& notes) {
+  static const std::regex others(R"(ulysses|\bring\b|context[ _-]parallel)", std::regex::icase);
+  static const std::regex whole(
+      R"((^|[^a-z_])sequence[ _-]parallel(ism)?(?![a-z]|[ _-](size|degree|ranks)|[ =:]{1,3}[1-9]))",
+      std::regex::icase);
+  static const std::regex brief(
+      R"((^|[^A-Za-z0-9_])(SP|sp(?= ?[=:]))(?![A-Za-z0-9_]| ?[=:]? ?[1-9]))");
+  if (row.tp.value_or(1) <= 1 || std::regex_search(row.notes, others)) return "";
+  const auto said = notes.says(whole);
+  const auto on = said ? said : notes.says(brief);
+  return !on ? "" : *on ? "yes" : "no";
 }
 
 /// A clause that names a type and nothing else: "bf16", "trained in FP8 mixed precision".
@@ -117,12 +143,17 @@ std::vector<std::string> fill_from_notes(TrainingRow& row) {
     cell = number_in(notes.kept(), words);
     if (cell) filled.emplace_back(words.spelling->column);
   }
+  if (const auto stages = interleaved_stages(notes); stages && !row.vp) {
+    row.vp = stages;
+    filled.emplace_back("vp");
+  }
   const auto fill = [&](const char* column, std::string& cell, const std::string& said) {
     if (!cell.empty() || said.empty()) return;
     cell = said;
     filled.emplace_back(column);
   };
   fill("fsdp_zero", row.fsdp_zero, sharding_in(notes));
+  fill("sequence_parallel", row.sequence_parallel, sequence_split_in(row, notes));
   fill("dtype", row.dtype, type_in(notes.kept()));
   return filled;
 }

@@ -40,7 +40,7 @@ bool names_disks(const Claims& cell) {
 }
 
 /// MaxText's, DeepSpeed's in words of bigscience, and what sentences say.
-void read_switches(const Claims& notes, Offload& off) {
+void read_switches(const TrainingRow& row, const Claims& notes, Offload& off) {
   if (const auto on = notes.says("opt offl")) off.optimizer = *on ? 1 : 0;
   if (const auto on = notes.says("par offl")) off.parameters = *on;
   if (const auto on = notes.says("optimizer_memory_host_offload")) {
@@ -60,6 +60,9 @@ void read_switches(const Claims& notes, Offload& off) {
   static const std::regex activations(
       R"(activations?( is| are)?[ -]+offload|offload(ed|ing|s)? (of )?(the )?activations)",
       std::regex::icase);
+  for (const std::string* cell : {&row.recompute, &row.fsdp_zero, &row.notes}) {
+    if (splits_kept_on_host(*cell)) off.activations = 1;
+  }
   if (notes.has(optimizer)) off.optimizer = 1;
   if (notes.has(activations)) off.activations = 1;
   if (notes.has(parameters)) off.parameters = true;
@@ -106,7 +109,7 @@ RowOffload offload_of(const TrainingRow& row) {
   }
   if (Claims(row.recompute).has("offload") && !kept_in_words(row.recompute)) off.activations = 1;
   const Claims notes(row.notes);
-  read_switches(notes, off);
+  read_switches(row, notes, off);
   read_offload(row, notes, off);
   return found;
 }

@@ -38,7 +38,10 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
 
 /// "No overlap", of everything or of what is named with it; "prefetch disabled".
 void read_overlap(const Claims& notes, SoftwareStack& stack) {
-  static const std::regex any(R"((^|[^a-z_])overlap(s|ped|ping)?($|[^a-z_]))", std::regex::icase);
+  // Neither "--no-overlap-grad-reduce" nor "tp-comm-overlap=False", which are of one alone.
+  static const std::regex any(
+      R"((^|[^a-z_-]|\bno[ -])overlap(s|ped|ping)?($|[^a-z_ -]|[ -](?!grad|param|comm)))",
+      std::regex::icase);
   static const std::regex tensor(R"(\btp|tensor)", std::regex::icase);
   static const std::regex expert(R"(expert|moe|all-?to-?all|a2a|pipeline|p2p)", std::regex::icase);
   // FSDP's forward_prefetch=False still gathers ahead.
@@ -70,9 +73,12 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
     stack.host_factor = stack.pipeline_tensor_host_s = 0;
   }
   if (says("async tp") || says("asynctp")) stack.overlaps_tensor = true;
-  if (const auto on = notes.says("overlap_grad_reduce")) stack.overlaps_data = *on;
-  if (const auto on = notes.says("overlap_param_gather")) stack.overlaps_gathers = *on;
-  if (const auto on = notes.says("tp_comm_overlap")) stack.overlaps_tensor = *on;
+  static const std::regex reduce("overlap[ _-]grad(ient)?[ _-]reduce", std::regex::icase);
+  static const std::regex gather("overlap[ _-]param(eter)?[ _-]gather", std::regex::icase);
+  static const std::regex tensor("tp[ _-]comm[ _-]overlap", std::regex::icase);
+  if (const auto on = notes.says(reduce)) stack.overlaps_data = *on;
+  if (const auto on = notes.says(gather)) stack.overlaps_gathers = *on;
+  if (const auto on = notes.says(tensor)) stack.overlaps_tensor = *on;
   read_overlap(notes, stack);
   if (says("no_sync") || says("whole until the last micro-batch")) stack.reduces_once = true;
   if (says("logits whole")) stack.whole_logits = true;
@@ -161,6 +167,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   read_notes(said, stack);
   read_master_weights(said, stack);
   read_loss_in_pieces(row, spec, stack);
+  stack.splits_kept = splits_kept_in_words(row.recompute) || splits_kept_in_words(row.fsdp_zero) ||
+                      splits_kept_in_words(row.notes);
   return stack;
 }
 

@@ -30,6 +30,14 @@ bool is_any(const std::string& text, std::initializer_list<std::string_view> wor
   return std::ranges::find(words, std::string_view(text)) != words.end();
 }
 
+/// ZeRO-R's sign has a capital letter, as "pa" is part of many words.
+const std::regex& shared_inputs() {
+  static const std::regex words(
+      R"((?:^|[^A-Za-z0-9_])P_?a(?:\s?\+\s?cpu)?(?![A-Za-z0-9])|[Pp]artition(?:ed|s|ing)?[ _-]activations?)"
+      R"(|[Aa]ctivations?[ _-]partition(?:ing|ed)?|[Dd]istribute(?:d|s)?[ _-]saved[ _-]activations?|[Cc]heckpoint(?:s|ing|ed)?,? (?:are )?partitioned)");
+  return words;
+}
+
 /// 1 of "zero1", "zerostage1", "stage1(os)".
 std::optional<int> numbered(const std::string& text, const std::string& word) {
   const std::regex pattern(word + R"((?:stage|level|:)*([0-3])(?![0-9]))");
@@ -88,24 +96,31 @@ std::optional<RecomputeRule> rule_in_words(const std::string& cell) {
   const std::string words = closed_up(text);
   const auto on = switch_in_words(text);
   const bool not_of_all = has_any(closed_up(cell), {"notrecomp", "notcheckp"});
-  const bool off = switch_in_words(cell) == false || said.none();
+  const bool off =
+      switch_in_words(cell) == false || said.none() || is_any(closed_up(cell), {"without", "w/o"});
+  const bool shares = said.has(shared_inputs());  // of blocks that are computed again
   if (off || (said.says(again) == false && !not_of_all)) return RecomputeRule::none;
   const auto kept = kept_in_words(text);
   if (kept) {
     const bool made = kept->device.made() || kept->host.made();
     return made ? RecomputeRule::selective : RecomputeRule::full;
   }
+  // Megatron's switch, which says "selective" in other words; in plain ones it is of whole blocks.
+  static const std::regex megatrons(R"(\brecompute[-_]activations\b)", std::regex::icase);
+  const bool granular = has_any(words, {"full", "uniform", "block"});
+  if (!granular && std::regex_search(text, megatrons)) return RecomputeRule::selective;
   if (words.find("full") != std::string::npos || has_any(words, {"nothingsave", "savenothing"})) {
     return RecomputeRule::full;
   }
   if (has_any(words, {"everythingsave", "saveeverything"})) return RecomputeRule::none;
   if (not_of_all) return std::nullopt;  // what then is?
   const RecomputeParts parts = parts_in_words(text);
-  if (is_any(words, {"sel", "partial"}) || has_any(words, {"selective", "sac"}) || parts.any() ||
-      parts.attention) {
+  if (is_any(words, {"sel", "sel.", "partial"}) || has_any(words, {"selective", "sac"}) ||
+      parts.any() || parts.attention) {
     return RecomputeRule::selective;
   }
-  if (on || is_any(words, {"ac", "all", "gc", "activation", "activations"}) ||
+  if (on || shares ||
+      is_any(words, {"ac", "acon", "ac:on", "all", "gc", "activation", "activations"}) ||
       has_any(words, {"checkpoint", "ckpt", "recomp", "remat", "uniform", "block", "everylayer",
                       "alllayers"})) {
     return RecomputeRule::full;
@@ -153,11 +168,19 @@ std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
   return found;
 }
 
+bool splits_kept_in_words(const std::string& text) { return Claims(text).has(shared_inputs()); }
+
+bool splits_kept_on_host(const std::string& text) {
+  static const std::regex words(
+      R"((?:^|[^A-Za-z0-9_])P_?a\s?\+\s?cpu\b|\b[Cc][Pp][Uu][ _-]?checkpointing\b)");
+  return Claims(text).has(words);
+}
+
 std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
   static const std::regex named(
       R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation|act)s?[ _-](?:checkpoint(?:ing)?|ckpt|recomput(?:e|ation|ing)))"
-      R"(|(?:full|selective)[ -](?:recomput(?:e|ation|ing)|remat|ac)|ac ?[=:] ?(?:full|selective|none))"
-      R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[ _-]granularity[ =:]+(?:full|selective)))"
+      R"(|(?:full|selective)[ -](?:recomput(?:e|ation|ing)|remat|ac)|ac ?[=:] ?(?:full|selective|none|on|off)|ac (?:on|off)(?! (?:the|a|each|every|all|[0-9]))|(?:with|no|without|w/o) recompute)"
+      R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|on|off|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[ _-]granularity[ =:]+(?:full|selective)))"
       R"(|checkpoint[_-]activations|remat(?:erialization)?)(?![a-z]))",
       std::regex::icase);
   static const std::regex mark(R"([;,.])");
@@ -204,6 +227,40 @@ std::string sharding_named(const std::string& framework) {
   return std::regex_search(text, match, words) ? match.str(1) : "";
 }
 
+namespace {
+
+/// Names of what shares copies of a model's states.
+constexpr const char* kSharing =
+    R"((?:hsdp|fsdp[12]?|hybrid[ _-]?shard(?:ing|ed)?|full[ _-]?shard|zero(?:[ -]?dp)?(?:[ _-]?(?:stage[ _-]?)?[1-3](?![0-9]))?))";
+constexpr const char* kDegree = R"(([2-9]|[1-9][0-9]{1,5})\b(?![.%]))";
+
+int first_matched(const std::smatch& match) {
+  for (std::size_t i = 1; i < match.size(); ++i) {
+    if (match[i].matched) return std::stoi(match[i]);
+  }
+  return 0;
+}
+
+/// "HSDP 64", "HSDP, 64-way", "hybrid shard (64)", "FSDP over 64 GPUs", "ZeRO-3 with 64 ranks",
+/// "HSDP shard degree 64".
+std::optional<int> sharers_counted(const std::string& text) {
+  static const std::string name = std::string(R"(\b)") + kSharing;
+  static const std::regex patterns(
+      R"(\b(?:hsdp|hybrid[ _-]?shard(?:ing|ed)?)[ ,:=(]{0,3})" + std::string(kDegree) +
+          R"((?! ?(?:x|replica|node|machine|group|host|cop(?:y|ies)))|)" + name +
+          R"([ ,:(]{0,3}([2-9]|[1-9][0-9]{1,5})[ -]way\b|)" + name +
+          R"([ ,(]{0,2} ?(?:over|across|among|with|of|within|in groups of) (?:all )?([2-9]|[1-9][0-9]{1,5}) (?:gpus?|ranks|devices|workers|chips|tpus?|accelerators)\b|)" +
+          name +
+          R"([ ,:(]{0,3}(?:with )?(?:a )?shard(?:ing)?[ _-](?:degree|size|group(?: size)?)[ :=]{1,3}(?:of )?)" +
+          kDegree,
+      std::regex::icase);
+  std::smatch match;
+  return std::regex_search(text, match, patterns) ? std::optional(first_matched(match))
+                                                  : std::nullopt;
+}
+
+}  // namespace
+
 std::optional<int> shards_in_notes(const std::string& notes) {
   static const std::regex both(R"(\bfsdp[ =:]+([0-9]{1,6})[ ,;x*]+d?dp[ =:]*[0-9])"
                                R"(|\bd?dp[ =:]*[0-9]+[ ,;x*]+fsdp[ =:]+([0-9]{1,6}))"
@@ -211,22 +268,23 @@ std::optional<int> shards_in_notes(const std::string& notes) {
                                std::regex::icase);
   const std::string text = Claims(notes).kept();
   std::smatch match;
-  if (!std::regex_search(text, match, both)) return std::nullopt;
-  for (std::size_t i = 1; i < match.size(); ++i) {
-    if (match[i].matched) return std::stoi(match[i]);
-  }
-  return std::nullopt;
+  if (std::regex_search(text, match, both)) return first_matched(match);
+  return sharers_counted(text);
 }
 
-std::optional<ShardingWords> sharding_in_words(const std::string& cell) {
+std::optional<ShardingWords> sharding_in_words(const std::string& stated) {
+  // "P_os+g, P_a": ZeRO-R's part is of activations.
+  const std::string cell = std::regex_replace(stated, shared_inputs(), "");
   // "ddp(distributed-optimizer not stated)" is what tables of recipes that have one on print.
   static const std::regex recipes(R"(\bnot stated\b)", std::regex::icase);
   const Claims said(std::regex_replace(cell, recipes, ""));
   const std::string& text = said.kept();
-  const std::string words = closed_up(text);
+  static const std::regex two_numbers(R"(([0-9]) +(?=[0-9]))");  // "ZeRO-1 64-way"
+  const std::string words = closed_up(std::regex_replace(text, two_numbers, "$1,"));
   ShardingWords found;
-  static const std::regex shared(R"(shard(?:ing)?(?:[ _](?:degree|size))?[ =:]{1,3}([0-9]+)\b)",
-                                 std::regex::icase);
+  static const std::regex shared(
+      R"(shard(?:ing)?(?:[ _](?:degree|size|group(?: size)?))?[ =:]{1,3}([0-9]+)\b)",
+      std::regex::icase);
   std::smatch match;
   if (std::regex_search(text, match, shared)) {
     if (const auto degree = stated_number(match[1])) found.degree = int(std::min(*degree, 1e9));
@@ -238,7 +296,8 @@ std::optional<ShardingWords> sharding_in_words(const std::string& cell) {
   static const std::regex within(
       R"(\b(within|inside|in) ((a|an|each|the|one|every) )?(node|host|machine|server)\b|\bintra-?node\b)",
       std::regex::icase);
-  found.in_a_node = has_any(words, {"hsdp", "hybrid", "mics"}) || std::regex_search(text, within);
+  found.hybrid = has_any(words, {"hsdp", "hybrid", "mics"});
+  found.in_a_node = found.hybrid || std::regex_search(text, within);
   static const std::regex copies(R"(\bddp\b)", std::regex::icase);
   auto stage = stage_by_what_is_shared(closed_up(cell));
   if (!stage && said.none()) return found;
@@ -296,9 +355,17 @@ std::optional<double> optimizer_states_in_words(const std::string& text) {
     if (notes.has(std::regex(one.words, std::regex::icase))) return one.states;
   }
   static const std::regex half(
-      R"((bf16|fp16|16[ -]bit) optimizer states|optimizer states (are )?in (bf16|fp16|16 bits))",
+      R"((bf16|bfloat16|fp16|16[ -]bit) ((optimizer|adam) )?(states|moments)|((optimizer|adam) states|moments)( are)?( kept)?[ :=]+(in )?(bf16|bfloat16|fp16|16[ -]bits?))",
       std::regex::icase);
-  return notes.has(half) ? std::optional(1.0) : std::nullopt;
+  if (notes.has(half)) return 1.0;
+  // Megatron's precision-aware optimizer: each of two moments has a type, fp32 unless it is named
+  // (core/optimizer/optimizer_config.py: exp_avg_dtype, exp_avg_sq_dtype).
+  static const std::regex first(R"(exp[_-]avg([_-]dtype)?\b[^;,.]{0,25}(bf16|bfloat16|fp16))",
+                                std::regex::icase);
+  static const std::regex second(
+      R"(exp[_-]avg[_-]sq([_-]dtype)?\b[^;,.]{0,10}(bf16|bfloat16|fp16))", std::regex::icase);
+  const double narrow = (notes.has(first) ? 0.5 : 0) + (notes.has(second) ? 0.5 : 0);
+  return narrow > 0 ? std::optional(2 - narrow) : std::nullopt;
 }
 
 std::vector<std::string> unread_words(const std::string& text) {
@@ -358,7 +425,8 @@ std::optional<std::string> element_type_in_words(const std::string& text) {
   if (has_any(words, {"fp4", "float4", "f4"})) return "fp4";
   if (has_any(words, {"fp8", "float8", "f8", "e4m3", "e5m2"})) return "fp8";
   if (has_any(words, {"int8"})) return "int8";
-  if (has_any(words, {"16", "half", "amp", "mixed"})) return "bf16";
+  // Apex's levels of fp16.
+  if (has_any(words, {"16", "half", "amp", "mixed"}) || is_any(words, {"o1", "o2"})) return "bf16";
   if (words.find("tf32") != std::string::npos) return "tf32";
   if (has_any(words, {"fp32", "float32", "f32", "single", "32true"})) return "fp32";
   return std::nullopt;

@@ -78,6 +78,11 @@ const SoftwareStack* best_claim(const std::string& framework,
 const SoftwareStack* stack_of_framework(const std::string& framework) {
   const SoftwareStack* best = best_claim(framework, &SoftwareStack::frameworks);
   if (best == nullptr) best = best_claim(framework, &SoftwareStack::users);
+  // Their fork, in any order of the names: "DeepSpeed + Megatron", "Megatron-LM with DeepSpeed".
+  const bool either = best != nullptr && (best->name == "megatron" || best->name == "deepspeed");
+  if (either && mentions(framework, "megatron") && mentions(framework, "deepspeed")) {
+    return find_stack("megatron-deepspeed");
+  }
   const int year = year_of_megatron(framework);
   const bool early = year > 0 && year < kFusedMegatron;
   return best != nullptr && best->name == "megatron" && early ? find_stack("megatron-2020") : best;

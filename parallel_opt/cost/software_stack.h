@@ -74,8 +74,9 @@ struct SoftwareStack {
       false;                      ///< a token crosses to a node once, whatever its experts there
   double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
   bool keeps_narrow = false;      ///< of 8-bit products, the operands as those read them
-  double kept_gathers = 0;  ///< tensors of a block's full width that sequence parallelism keeps
-  bool regathers = false;   ///< in the backward, so that they are kept only until they are used
+  double kept_gathers = 0;   ///< tensors of a block's full width that sequence parallelism keeps
+  bool regathers = false;    ///< in the backward, so that they are kept only until they are used
+  bool splits_kept = false;  ///< tensor ranks share the inputs of blocks that are computed again
   bool expands_segments =
       false;                  ///< pages are mapped where gaps would be, or a compiler places all
   bool plans_memory = false;  ///< a compiler places every buffer: two lie where one is dead
@@ -123,6 +124,8 @@ void memory_fields(Visitor& visit, T& stack) {
                  "operands of 8-bit products are kept in 8 bits");
   visit.optional("kept_gathers", stack.kept_gathers,
                  "gathered tensors of a block that sequence parallelism keeps");
+  visit.optional("splits_kept", stack.splits_kept,
+                 "tensor ranks share the inputs of blocks that are computed again");
   visit.optional("regathers", stack.regathers,
                  "in the backward, so that those are kept only until they are used");
   visit.optional("expands_segments", stack.expands_segments,

@@ -46,6 +46,27 @@ TEST(MeasuredRows, CellsBecomeMembersAndBlanksAreAbsent) {
   EXPECT_TRUE(table.notes.empty());
 }
 
+TEST(MeasuredRows, NamesOfSlicesCountTheirDevices) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,dp,metric_iter_time_s\n"
+               "a-1,TPU v3-512,,,1\n"
+               "a-2,TPU v4-512,,,1\n"
+               "a-3,TPU v4-512,512,,1\n"     // its cores once more
+               "a-4,TPU v4-512,512,512,1\n"  // which the layout counts too
+               "a-5,TPU v3-512,256,,1\n"});
+  const auto gpus = [&](std::size_t at) { return table.rows[at].row.gpus; };
+  EXPECT_EQ(gpus(0), 512);
+  EXPECT_EQ(gpus(1), 256);
+  EXPECT_EQ(gpus(2), 256);
+  EXPECT_EQ(gpus(3), 512);
+  EXPECT_EQ(gpus(4), 256);
+  EXPECT_THAT(
+      table.notes,
+      ::testing::ElementsAre("1 row: gpus = chips of the slice, whose name counts cores",
+                             "2 rows: gpus from the name of the slice",
+                             "2 rows: gpus is not what the name of the slice counts; gpus counts"));
+}
+
 TEST(MeasuredRows, TheTimeComesFromRatesWhenItIsNotStated) {
   const MeasuredRows table =
       rows_of({"id,gpu,gpus,seq_len,global_batch,metric_tokens_per_s_per_gpu,metric_samples_per_s\n"

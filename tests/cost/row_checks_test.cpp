@@ -120,12 +120,14 @@ TEST(RowChecks, WhatIsFilledInIsTold) {
   row.dtype = "";
   row.micro_batch = std::nullopt;
   row.heads = std::nullopt;
-  EXPECT_EQ(case_of(row).notes,
-            (std::vector<std::string>{"heads = hidden / 128, as none are stated",
-                                      "stack megatron, as framework 'Foobar' is not known",
-                                      "attention is unfused, as in Megatron before 2023",
-                                      "dtype = 16 bits, as none is stated",
-                                      "micro_batch from global_batch and the layout"}));
+  EXPECT_EQ(
+      case_of(row).notes,
+      (std::vector<std::string>{
+          "heads = hidden / 128, as none are stated",
+          "stack megatron, as framework 'Foobar' is not known",
+          "attention is unfused, as in Megatron before 2023",
+          "sequence parallelism, as is megatron's way, as sequence_parallel is blank",
+          "dtype = 16 bits, as none is stated", "micro_batch from global_batch and the layout"}));
   row.framework = "";
   row.tp = 1;
   EXPECT_EQ(case_of(row).notes.at(1), "stack pytorch, as no framework is stated");

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/device_text.h"
 #include "parallel_opt/hardware/load.h"
 #include "tests/cost/row_fixture.h"
 
@@ -231,6 +232,82 @@ TEST(RowDevice, MemoryOfHostsAndMachinesIsNoDevices) {
   EXPECT_NEAR(memory("GH200 624GB"), 144 * gib, 12 * gib);
   EXPECT_NE(note_with(row, "gpu 'GH200 624GB' is taken as GH200"), "");
   EXPECT_NEAR(memory("RTX 4090 48GB"), 48 * gib, gib);  // sold with twice its memory
+}
+
+TEST(RowDevice, AMachineOfACloudHasDevicesOfOneMemory) {
+  constexpr double kGib = 1LL << 30;
+  const auto memory = [](const char* gpu, const char* interconnect, const char* notes) {
+    TrainingRow row = usual_row();
+    row.gpu = gpu;
+    row.interconnect = interconnect;
+    row.notes = notes;
+    EXPECT_EQ(note_with(row, "memory is not stated"), "") << gpu << interconnect << notes;
+    return case_of(row).device.memory_bytes / kGib;
+  };
+  for (const char* name :
+       {"Standard_ND96amsr_A100_v4", "ND96amsr_A100_v4", "p4de.24xlarge", "a2-ultragpu-8g"}) {
+    EXPECT_NEAR(memory(name, "", ""), 80, 1) << name;
+    EXPECT_NEAR(memory("A100", name, ""), 80, 1) << name;
+    EXPECT_NEAR(memory("NVIDIA A100", "", name), 80, 1) << name;
+  }
+  for (const char* name : {"Standard_ND96asr_v4", "p4d.24xlarge", "a2-highgpu-8g", "p4d"}) {
+    EXPECT_NEAR(memory(name, "", ""), 40, 1) << name;
+    EXPECT_NEAR(memory("A100", name, ""), 40, 1) << name;
+  }
+  EXPECT_NEAR(memory("p3dn.24xlarge", "", ""), 32, 1);
+  EXPECT_NEAR(memory("V100", "p3dn", ""), 32, 1);
+  EXPECT_NEAR(memory("V100", "", "AWS p3.16xlarge"), 16, 1);
+  // What is stated counts, and machines of other devices say nothing.
+  EXPECT_NEAR(memory("A100-80GB", "p4d.24xlarge", ""), 80, 1);
+  TrainingRow row = usual_row();
+  row.gpu = "A100";
+  row.interconnect = "p4de.24xlarge";
+  EXPECT_EQ(told(row, "gpu 'A100' is taken as A100-SXM-80GB, which p4de.24xlarge has"), 1);
+  row.interconnect = "p3dn.24xlarge";
+  EXPECT_NE(note_with(row, "memory is not stated"), "");
+  row.interconnect = "NC96ads_A100_v4";
+  EXPECT_NE(note_with(row, "A100-PCIe-80GB, which"), "");
+}
+
+TEST(RowDevice, EachCoreOfOlderTpusIsADevice) {
+  TrainingRow row = usual_row("MaxText");
+  row.gpus_per_node = std::nullopt;
+  row.gpu = "TPU v3";  // a chip: 123 TFLOP/s, 32 GiB, two links each way of 82 GB/s; 1024 in a pod
+  const Accelerator core = case_of(row).device;
+  EXPECT_EQ(core.half_flops_per_s, 61.5e12);
+  EXPECT_EQ(core.bytes_per_s, 450e9);
+  EXPECT_EQ(core.memory_bytes, 16.0 * (1LL << 30));
+  EXPECT_EQ(core.links.pair_bytes_per_s, 41e9);
+  EXPECT_EQ(core.per_node, 2048);
+  for (const char* gpu : {"TPU v3-32", "TPU v3 pod", "TPUv3", "Google TPU v3"}) {
+    row.gpu = gpu;
+    EXPECT_EQ(case_of(row).device.half_flops_per_s, 61.5e12) << gpu;
+  }
+  row.gpu = "TPU v2-8";
+  EXPECT_EQ(case_of(row).device.half_flops_per_s, 23e12);
+  EXPECT_EQ(case_of(row).device.memory_bytes, 8.0 * (1LL << 30));
+  EXPECT_EQ(case_of(row).device.per_node, 512);
+  row.gpus_per_node = 32;  // a slice, in devices
+  EXPECT_EQ(case_of(row).device.per_node, 32);
+  row.gpu = "TPU v4";
+  row.gpus_per_node = std::nullopt;
+  EXPECT_EQ(case_of(row).device.half_flops_per_s, 275e12);
+}
+
+TEST(RowDevice, NamesOfSlicesCountDevices) {
+  const auto devices = [](const char* gpu) {
+    const auto slice = devices_of_slice(gpu);
+    return slice ? slice->devices : 0;
+  };
+  EXPECT_EQ(devices("TPU v3-512"), 512);
+  EXPECT_EQ(devices("TPU v2-8"), 8);
+  EXPECT_EQ(devices("TPU v4-512"), 256);
+  EXPECT_EQ(devices("Cloud TPU v5p-128"), 64);
+  EXPECT_EQ(devices("tpu-v5e-256"), 256);
+  EXPECT_EQ(devices("TPU v5litepod-16 slice"), 16);
+  for (const char* gpu : {"TPU v3", "TPU v3 pod", "A100-80", "2x TPU v5e-256", "TPU v4-"}) {
+    EXPECT_EQ(devices(gpu), 0) << gpu;
+  }
 }
 
 }  // namespace

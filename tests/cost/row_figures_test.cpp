@@ -37,6 +37,26 @@ TEST(RowFigures, AreNumbersWithTheirColumnsOwnUnit) {
   EXPECT_EQ(figure_in("74.5", "peak_memory_gb").value().unit, "");
 }
 
+TEST(RowFigures, UnitsHaveManySpellings) {
+  for (const char* cell :
+       {"32.5 sec/step", "32.5 s/iter", "32.5 seconds per step", "32.5 secs / it", "32500 ms/step",
+        "32.5 sec/iteration", "32.5 s/step"}) {
+    EXPECT_DOUBLE_EQ(value_of(cell, "metric_iter_time_s"), 32.5) << cell;
+  }
+  EXPECT_EQ(value_of("5 sec/iter", "metric_iter_time_s"), 5);
+  for (const char* cell : {"2200 tokens/second/chip", "2200 tokens/sec/GPU", "2200 tgs",
+                           "2,200 TGS", "2200 tok/s/device", "2200 tokens per second per GPU",
+                           "2200 tokens/GPU/s", "2200 toks/s"}) {
+    EXPECT_EQ(value_of(cell, "metric_tokens_per_s_per_gpu"), 2200) << cell;
+  }
+  EXPECT_EQ(value_of("400 TFLOPS/GPU", "metric_tflops_per_gpu"), 400);
+  EXPECT_EQ(value_of("400 TFLOP/s per device", "metric_tflops_per_gpu"), 400);
+  EXPECT_EQ(value_of("12 samples/sec", "metric_samples_per_s"), 12);
+  EXPECT_EQ(value_of("2 steps/s", "metric_iter_time_s"), -1);
+  EXPECT_EQ(value_of("2200 tokens/s/node", "metric_tokens_per_s_per_gpu"), -1);
+  EXPECT_EQ(value_of("12 samples/s/gpu", "metric_samples_per_s"), -1);
+}
+
 TEST(RowFigures, MayHaveThousands) {
   for (const char* cell : {"16384", "16,384", "16 384", "16'384",
                            "16\xe2\x80\xaf"

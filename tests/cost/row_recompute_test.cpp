@@ -11,6 +11,7 @@ namespace {
 using testing::case_of;
 using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::prediction_of;
 
 TEST(RowRecompute, SomeLayersAreComputedAgain) {
@@ -132,6 +133,56 @@ TEST(RowRecompute, LessMemoryIsNeverFaster) {
       before = found.step_time_s.value;
     }
   }
+}
+
+TEST(RowRecompute, TensorRanksShareInputsWhereWordsSaySo) {
+  TrainingRow row = testing::usual_row("Megatron-DeepSpeed");
+  row.tp = 8;
+  row.dp = 1;
+  row.recompute = "full";
+  const double whole = kept(row);
+  for (const char* words :
+       {"partition_activations=True", "P_a", "Pa", "--distribute-saved-activations",
+        "--distributed-saved-activations", "activation partitioning", "partitioned activations",
+        "activation checkpointing, partitioned"}) {
+    for (std::string TrainingRow::* cell :
+         {&TrainingRow::notes, &TrainingRow::recompute, &TrainingRow::fsdp_zero}) {
+      TrainingRow said = row;
+      said.*cell = cell == &TrainingRow::recompute ? words
+                   : cell == &TrainingRow::notes   ? words
+                                                   : std::string("ZeRO-1, ") + words;
+      // 24 inputs of 4 x 2048 x 2048 in 2 bytes, of which an eighth stays.
+      EXPECT_NEAR(whole - kept(said), 24 * 0.875 * 2.0 * 4 * 2048 * 2048, 1) << words;
+      EXPECT_EQ(case_of(said).layout.recompute, RecomputeRule::full) << words;
+      EXPECT_EQ(case_of(said).layout.shard, 1) << words;
+      EXPECT_THAT(case_of(said).notes, Not(Contains(HasSubstr("partitioned")))) << words;
+    }
+  }
+  row.notes = "partition_activations=False; pa system";
+  EXPECT_EQ(kept(row), whole);
+}
+
+TEST(RowRecompute, SharedInputsMayGoToTheHostOrCountForNothing) {
+  TrainingRow row = testing::usual_row("Megatron-DeepSpeed");
+  row.tp = 8;
+  row.dp = 1;
+  row.recompute = "full";
+  row.notes = "P_a+cpu";
+  EXPECT_EQ(case_of(row).layout.offload.activations, 1);
+  EXPECT_TRUE(case_of(row).stack.splits_kept);
+  row.notes = "partition_activations: true, cpu_checkpointing: true";
+  EXPECT_EQ(case_of(row).layout.offload.activations, 1);
+  row.notes = "P_a";
+  EXPECT_EQ(case_of(row).layout.offload.activations, 0);
+  row.recompute = "none";
+  EXPECT_THAT(case_of(row).notes,
+              Contains("partitioned activations count for nothing, as no whole block is computed "
+                       "again"));
+  row.recompute = "full";
+  row.tp = 1;
+  row.dp = 8;
+  EXPECT_THAT(case_of(row).notes,
+              Contains("partitioned activations count for nothing, as tp is 1"));
 }
 
 }  // namespace

@@ -127,6 +127,25 @@ TEST(RowWords, UnreadWordsOfNotes) {
   EXPECT_EQ(context_in_notes("no Ulysses; string attention"), "");
 }
 
+TEST(RowWords, MegatronsSwitchIsSelective) {
+  for (const char* text : {"--recompute-activations", "recompute-activations",
+                           "recompute_activations=True", "sel.", "Sel."}) {
+    EXPECT_EQ(rule_of(text), RecomputeRule::selective) << text;
+  }
+  EXPECT_EQ(recompute_in_notes("bf16; --recompute-activations; TE")->rule,
+            RecomputeRule::selective);
+  EXPECT_EQ(rule_of("recompute activations"), RecomputeRule::full);
+  EXPECT_EQ(rule_of("--checkpoint-activations"), RecomputeRule::full);
+  EXPECT_EQ(rule_of("recompute_activations: full"), RecomputeRule::full);
+  EXPECT_EQ(rule_of("recompute-activations: false"), RecomputeRule::none);
+  for (const char* text : {"without", "w/o", "no --recompute-activations"}) {
+    EXPECT_EQ(rule_of(text), RecomputeRule::none) << text;
+  }
+  for (const char* text : {"O1", "O2", "apex amp O2", "o2"}) {
+    EXPECT_EQ(element_type_in_words(text), "bf16") << text;
+  }
+}
+
 TEST(RowWords, PartsOfBlocksAreNamed) {
   const auto parts = [](const char* text) { return recompute_in_words(text)->parts; };
   EXPECT_EQ(parts("selective: mlp"), (RecomputeParts{.mlp = true}));

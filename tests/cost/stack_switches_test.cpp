@@ -50,6 +50,32 @@ TEST_F(StackSwitches, LogitsMayBeWholeOnEveryTensorRank) {
   EXPECT_GT(cost(l).head_s, split.head_s);
 }
 
+TEST_F(StackSwitches, TensorRanksMayShareWhatRecomputedBlocksKeep) {
+  ParallelLayout l;
+  l.tensor = 4;
+  l.recompute = RecomputeRule::full;
+  const LayoutCost whole = cost(l);
+  stack.splits_kept = true;
+  const LayoutCost shared = cost(l);
+  // 32 inputs of 2048 x 4096 in 2 bytes, of which a quarter stays.
+  const double input = 2.0 * 2048 * 4096;
+  EXPECT_NEAR(whole.activations_bytes - shared.activations_bytes, 32 * 0.75 * input, 1);
+  // As sequence parallelism has them already; which gathers them with its products.
+  EXPECT_GT(shared.recompute_s, whole.recompute_s);
+  l.sequence_parallel = true;
+  const LayoutCost sequence = cost(l);
+  stack.splits_kept = false;
+  EXPECT_EQ(cost(l).activations_bytes, sequence.activations_bytes);
+  EXPECT_EQ(cost(l).time_s(), sequence.time_s());
+  // Without tensor ranks there is nobody to share with.
+  l.sequence_parallel = false;
+  l.tensor = 1;
+  const LayoutCost alone = cost(l);
+  stack.splits_kept = true;
+  EXPECT_EQ(cost(l).activations_bytes, alone.activations_bytes);
+  EXPECT_EQ(cost(l).time_s(), alone.time_s());
+}
+
 TEST_F(StackSwitches, SegmentsThatExpandLeaveNoGaps) {
   const LayoutCost gaps = cost({});
   stack.expands_segments = true;

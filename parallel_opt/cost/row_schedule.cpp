@@ -1,0 +1,111 @@
+#include "parallel_opt/cost/row_schedule.h"
+
+#include <algorithm>
+#include <regex>
+
+#include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_claims.h"
+#include "parallel_opt/cost/row_degrees.h"
+#include "parallel_opt/cost/stated_number.h"
+
+namespace parallel_opt {
+namespace {
+
+/// Virtual stages with their number; a lone "v" needs its sign, as "v2" is a release.
+constexpr const char* kStages =
+    R"(\b(?:vpp?|virtual[ _-](?:pipeline )?(?:stages?|size|degree)|(?:model )?chunks)(?: (?:size|degree|of))?[ =:-]{0,3}([0-9]{1,3})\b)"
+    R"(|\bv ?[=:] ?([0-9]{1,3})\b)"
+    R"(|\b([0-9]{1,3})[ -](?:virtual|(?:model )?chunks|(?:virtual |interleaved )?stages (?:per|on each|a))(?: [a-z]+){0,3})";
+
+bool takes_several(ScheduleKind kind) {
+  return kind == ScheduleKind::one_f_one_b || kind == ScheduleKind::interleaved_1f1b ||
+         kind == ScheduleKind::looped_bfs;
+}
+
+/// Schedules that say themselves how many stages a rank has, where `vp` says something else.
+void drop_contrary_stages(RowCase& out) {
+  ParallelLayout& l = out.layout;
+  const int own = is_folded(l.schedule) ? 2 : 1;
+  const int stated = l.virtual_stages;
+  l.virtual_stages = takes_several(l.schedule) ? stated : own;
+  // Some count the two copies of a rank under DualPipe.
+  const bool agrees =
+      stated <= 1 || stated == own || (l.schedule == ScheduleKind::dualpipe && stated == 2);
+  if (takes_several(l.schedule) || agrees || l.pipeline == 1) return;
+  out.notes.push_back("vp = " + std::to_string(stated) + " counts for nothing, as a rank of " +
+                      std::string(name_of(l.schedule)) + " has " +
+                      (own == 1 ? "one stage" : "two stages"));
+}
+
+/// "Interleaved 1F1B (VPP 4)", "interleaved with v=4": without what counts stages.
+std::optional<ScheduleKind> schedule_in_cell(const std::string& cell) {
+  static const std::regex stages(kStages, std::regex::icase);
+  static const std::regex around(R"(\(.*|[,;].*|\bwith\b|\bschedule\b)", std::regex::icase);
+  if (const auto whole = schedule_by_name(cell)) return whole;
+  const std::string bare = cell.substr(0, cell.find('('));
+  if (const auto named = schedule_by_name(bare)) return named;
+  const std::string kept = std::regex_replace(cell, stages, "");
+  const std::string name(trim(std::regex_replace(kept, around, "")));
+  // "VPP 8" and nothing else.
+  return name.empty() && kept != cell ? ScheduleKind::interleaved_1f1b : schedule_by_name(name);
+}
+
+/// Where nobody names a schedule, one is taken all the same.
+void note_unsaid(RowCase& out) {
+  if (out.layout.pipeline == 1) return;
+  out.notes.push_back(std::string("schedule = 1F1B") +
+                      (out.layout.virtual_stages > 1 ? " interleaved by vp" : "") +
+                      ", as none is stated");
+}
+
+}  // namespace
+
+std::optional<int> stages_of_rank_in_words(const std::string& text) {
+  static const std::regex stages(kStages, std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(text, match, stages)) return std::nullopt;
+  for (std::size_t i = 1; i < match.size(); ++i) {
+    if (!match[i].matched) continue;
+    const int count = std::stoi(match[i]);
+    return count > 0 ? std::optional(count) : std::nullopt;
+  }
+  return std::nullopt;
+}
+
+std::string fill_schedule(const TrainingRow& row, RowCase& out) {
+  ParallelLayout& l = out.layout;
+  l.virtual_stages = degree(row.vp);
+  const Claims notes(row.notes), cell(row.schedule);
+  bool said = true;
+  std::optional<int> counted;
+  if (!row.schedule.empty()) {
+    const auto named = schedule_in_cell(row.schedule);
+    if (!named) return "schedule '" + row.schedule + "' is not known";
+    l.schedule = *named;
+    counted = stages_of_rank_in_words(cell.kept());
+  } else if (const auto noted = schedule_mentioned(notes.kept())) {
+    l.schedule = *noted;
+  } else if (const auto implied = schedule_mentioned(Claims(row.framework).kept())) {
+    l.schedule = *implied;
+  } else {
+    static const std::regex plain(R"(1f1b|one-forward-one-backward|pipedream-flush)",
+                                  std::regex::icase);
+    said = notes.has(plain) || notes.says("interleaved").has_value();
+  }
+  const bool interleaved = l.schedule == ScheduleKind::interleaved_1f1b ||
+                           notes.has("interleaved") ||
+                           (takes_several(l.schedule) && cell.has("interleaved"));
+  if (counted && !row.vp && takes_several(l.schedule)) {
+    l.virtual_stages = *counted;
+  } else if (counted && row.vp && *counted != l.virtual_stages) {
+    out.notes.emplace_back("the stages of a rank that schedule counts are not vp; vp counts");
+  } else if (!row.vp && l.pipeline > 1 && interleaved) {
+    l.virtual_stages = 2;
+    out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");
+  }
+  if (!said) note_unsaid(out);
+  drop_contrary_stages(out);
+  return "";
+}
+
+}  // namespace parallel_opt

@@ -1,0 +1,94 @@
+#include "parallel_opt/cost/row_schedule.h"
+
+#include <gtest/gtest.h>
+
+#include "parallel_opt/cost/row_notes.h"
+#include "row_fixture.h"
+
+namespace parallel_opt {
+namespace {
+
+using testing::case_of;
+using testing::note_with;
+using testing::skipped;
+using testing::told;
+using testing::usual_row;
+
+/// 24 blocks on four stages.
+TrainingRow piped_row() {
+  TrainingRow row = usual_row("Megatron-LM 2024");
+  row.pp = 4;
+  row.dp = 2;
+  return row;
+}
+
+TEST(RowSchedule, ItsWordsCountTheStagesOfARank) {
+  for (const char* words :
+       {"Interleaved 1F1B (VPP 3)", "interleaved with v=3", "interleaved v=3", "interleaved, vpp=3",
+        "interleaved 1F1B, 3 chunks per rank", "1F1B interleaved, virtual stages 3", "vpp 3",
+        "interleaved (3 model chunks)"}) {
+    TrainingRow row = piped_row();
+    row.schedule = words;
+    EXPECT_EQ(skipped(row), "") << words;
+    EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::interleaved_1f1b) << words;
+    EXPECT_EQ(case_of(row).layout.virtual_stages, 3) << words;
+    EXPECT_EQ(note_with(row, "vp = 2"), "") << words;
+  }
+  TrainingRow row = piped_row();
+  row.schedule = "1F1B (interleaved)";
+  EXPECT_EQ(case_of(row).layout.virtual_stages, 2);
+  // The column counts, and what contradicts it is told.
+  row.schedule = "interleaved (VPP 6)";
+  row.vp = 3;
+  EXPECT_EQ(case_of(row).layout.virtual_stages, 3);
+  EXPECT_EQ(told(row, "the stages of a rank that schedule counts are not vp; vp counts"), 1);
+  EXPECT_EQ(stages_of_rank_in_words("DualPipe v2, nodes of v100"), std::nullopt);
+}
+
+TEST(RowSchedule, NotesCountThemToo) {
+  for (const char* words : {"VPP 3", "vpp=3", "interleaved with v=3",
+                            "interleaved, 3 chunks per rank", "interleaved schedule (v=3)"}) {
+    TrainingRow row = piped_row();
+    row.notes = words;
+    EXPECT_EQ(fill_from_notes(row), std::vector<std::string>{"vp"}) << words;
+    EXPECT_EQ(case_of(row).layout.virtual_stages, 3) << words;
+  }
+  TrainingRow row = piped_row();
+  row.notes = "driver v=535; not interleaved";
+  EXPECT_TRUE(fill_from_notes(row).empty());
+  EXPECT_EQ(case_of(row).layout.virtual_stages, 1);
+}
+
+TEST(RowSchedule, OneForwardOneBackwardHasMoreNames) {
+  for (const char* words : {"standard 1F1B", "one-forward-one-backward", "non-interleaved", "1F1B",
+                            "one forward one backward (1F1B)", "1F1B (non-interleaved)",
+                            "1F1B schedule", "PipeDream-Flush"}) {
+    TrainingRow row = piped_row();
+    row.schedule = words;
+    EXPECT_EQ(skipped(row), "") << words;
+    EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::one_f_one_b) << words;
+    EXPECT_EQ(case_of(row).layout.virtual_stages, 1) << words;
+    EXPECT_EQ(note_with(row, "schedule"), "") << words;
+  }
+  TrainingRow row = piped_row();
+  row.schedule = "some other schedule (1F1B)";
+  EXPECT_NE(skipped(row), "");
+}
+
+TEST(RowSchedule, WhatNobodySaysIsTold) {
+  TrainingRow row = piped_row();
+  EXPECT_EQ(told(row, "schedule = 1F1B, as none is stated"), 1);
+  row.vp = 2;
+  EXPECT_EQ(told(row, "schedule = 1F1B interleaved by vp, as none is stated"), 1);
+  row.notes = "interleaved schedule";
+  EXPECT_EQ(note_with(row, "as none is stated"), "");
+  row.notes = "";
+  row.schedule = "interleaved";
+  EXPECT_EQ(note_with(row, "schedule ="), "");
+  // Without a pipeline there is none.
+  TrainingRow flat = usual_row("Megatron-LM 2024");
+  EXPECT_EQ(note_with(flat, "schedule ="), "");
+}
+
+}  // namespace
+}  // namespace parallel_opt
