@@ -73,6 +73,7 @@ MEMORY_PRIOR = {
 }
 SPREAD = 0.06
 UNDER = 1.5  # times as bad as too much memory is too little, with which a job dies
+LEAST_ROWS = 5  # of a source whose errors say how wide intervals are
 # The sweep on a shared cluster: bimodal beyond 128 devices (docs/accuracy.md#noise).
 NOISY = ("nano", 64)
 
@@ -191,7 +192,12 @@ def fit_intervals(
     of the tables, so each of these counts alike."""
     text = json.dumps(fitted)
     of_time = shares(rows, usable, text, KINDS, "seconds")
-    weight = weights(rows, usable, 0)
+    few = [
+        s
+        for s in dict.fromkeys(rows.source[usable])
+        if (rows.source[usable] == s).sum() < LEAST_ROWS
+    ]
+    weight = np.where(np.isin(rows.source, few), 0.0, weights(rows, usable, 0))
     found = fit_widths(of_time, np.log1p(left_out[usable]), weight[usable])
     of_bytes = shares(rows, held, text, BYTES, "bytes")
     of_held = weights(rows, held, 0)[held]

@@ -45,7 +45,7 @@ LEVEL = 0.8
 # Of the calibration's memories, whose sources shaped what the model knows of buffers and rounding:
 # at four of five of them, intervals held 67 % of 126 peaks of sources that were met afterwards.
 LEVEL_OF_BYTES = 0.92
-PRIOR = 0.002  # weight of one squared logarithm against all rows' likelihood, which is one
+PRIOR = 0.01  # weight of one squared logarithm against all rows' likelihood, which is one
 
 
 def shares(

@@ -104,6 +104,9 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
     if (kernels_of(arch) != FusedKernels::all) stack.attention = AttentionFamily::early;
     return;
   }
+  // PyTorch's generated kernels, of FlashAttention 2's speed, in place of the vendor's.
+  static const std::regex flex(R"(\bflex[ _-]?att(entio)?n)", std::regex::icase);
+  if (said.has(flex) || Claims(row.framework).has(flex)) stack.attention = AttentionFamily::flash;
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
   const bool old = kernels_of(arch) != FusedKernels::all;

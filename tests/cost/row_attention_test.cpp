@@ -154,5 +154,17 @@ TEST(RowAttention, NotesMaySayItWhereAStackLeavesItInParts) {
   EXPECT_EQ(attention(row), AttentionFamily::flash);
 }
 
+TEST(RowAttention, GeneratedKernelsStandInForTheVendors) {
+  TrainingRow row = testing::llama_row("NeMo AutoModel (PyTorch FSDP2) TE + DeepEP");
+  row.gpu = "H100-SXM-80GB";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
+  row.notes = "flex attention, pack mask";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::flash);
+  row.notes = "no flex attention";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::vendor);
+  row.framework += " + FlexAttn";
+  EXPECT_EQ(case_of(row).stack.attention, AttentionFamily::flash);
+}
+
 }  // namespace
 }  // namespace parallel_opt
