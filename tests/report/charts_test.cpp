@@ -70,6 +70,18 @@ TEST(LineChart, AMissingValueIsAGap) {
   EXPECT_EQ(std::count(d.begin(), d.end(), 'M'), 2);
 }
 
+TEST(LineChart, CurvesThatLieOnEachOtherAreDashedAndOthersNot) {
+  LineChart chart{"t", "x", "y"};
+  for (int i = 0; i < 5; ++i) {
+    // The first four apart, the last on the third.
+    const double y = i < 4 ? i : 2;
+    chart.series.push_back({"s" + std::to_string(i), "w" + std::to_string(i), {{0, y}, {9, y}}});
+  }
+  const std::string svg = line_chart(chart, 350);
+  EXPECT_NE(svg.find("curve k2 w3"), std::string::npos);
+  EXPECT_NE(svg.find("curve k4 w4"), std::string::npos);
+}
+
 TEST(LineChart, NoValueAtAllStillDraws) {
   EXPECT_NE(line_chart({"t", "x", "y", {{"s", "w0", {{0, {}}}}}}, 350).find("</svg>"),
             std::string::npos);
