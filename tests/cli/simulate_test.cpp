@@ -133,6 +133,36 @@ TEST_F(Simulate, WhatCannotBeIsRefused) {
             "2 error: --schedule: is in the table of --actions (leave it out)\n");
 }
 
+TEST_F(Simulate, TheStragglerIsInTitlePictureAndTable) {
+  json work = json::parse(read_file(dir + "/work.json"));
+  for (int i = 4; i < 128; ++i) work["stages"].push_back(work["stages"][0]);
+  write_file(dir + "/work.json", work.dump());
+  const CliRun done =
+      run({"--straggler", "61=1.8", "--jitter", "1%", "--seed", "7", "--svg", dir + "/t.svg"});
+  ASSERT_EQ(done.code, 0) << done.err;
+  const std::string title =
+      "1f1b, 128 ranks, 256 micro-batches, rank 61 takes 1.8 times as long, jitter 1 % (seed 7)";
+  EXPECT_THAT(done.out, HasSubstr(title + "\n"));
+  EXPECT_THAT(done.out, HasSubstr("\n  61 "));
+  EXPECT_THAT(done.out, HasSubstr("busiest, takes 1.8 times as long\n"));
+  EXPECT_THAT(done.out, HasSubstr("\n   0 "));
+  EXPECT_THAT(done.out, HasSubstr("\n 127 "));
+  EXPECT_THAT(done.out, HasSubstr("and 96 more ranks (--json has all)\n"));
+  const std::string svg = read_file(dir + "/t.svg");
+  for (const std::string& part :
+       {">" + title + "<", std::string("rank 61 (busiest, takes 1.8 times as long)"),
+        std::string("24 of 128 ranks are drawn")}) {
+    EXPECT_NE(svg.find(part), std::string::npos) << part;
+  }
+}
+
+TEST_F(Simulate, ManyStragglersAreCounted) {
+  EXPECT_THAT(run({"--straggler", "0=2,1=3,2=1.5,3=2"}).out,
+              HasSubstr("micro-batches, 4 ranks take 1.5 to 3 times as long\n"));
+  EXPECT_THAT(run({"--straggler", "0=2,1=2,2=2,3=2"}).out,
+              HasSubstr("micro-batches, 4 ranks take 2 times as long\n"));
+}
+
 CliRun of_model(std::vector<std::string> flags) {
   std::vector<std::string> words = {
       "simulate",       "transformer:layers=8,hidden=512,heads=8,seq=256",
@@ -173,6 +203,14 @@ TEST(SimulateModel, SaysWhichRankDoesNotFit) {
   EXPECT_THAT(run_cli(small).out, Not(HasSubstr("does not fit")));
   small.emplace_back("--json");
   EXPECT_EQ(json::parse(run_cli(small).out)["fits"], true);
+}
+
+TEST(SimulateModel, ThePictureDrawsTheMemoryThatFitsCompares) {
+  const testing::TemporaryDirectory directory;
+  const std::string file = directory.path() + "/t.svg";
+  ASSERT_EQ(of_model({"--pipeline", "4", "--svg", file}).code, 0);
+  // 98 % of 80 GiB.
+  EXPECT_NE(read_file(file).find(">usable memory of a device: 78.4 GiB<"), std::string::npos);
 }
 
 TEST(SimulateModel, TheFullestRankIsThatOfItsOwnDeviceAsInEstimate) {
