@@ -224,7 +224,7 @@ struct Pictures {
     LineChart chart = panel("Memory", size == 1 ? "bytes" : size == 1 << 20 ? "MiB" : "GiB");
     chart.series = memory_curves();
     for (Series& curve : chart.series) {
-      for (auto& [time, bytes] : curve.points) *bytes /= size;
+      for (auto& [time, bytes] : curve.points) bytes = bytes.value_or(0) / size;
     }
     for (const DeviceMemory& memory : step.memories) {
       chart.limits.push_back({memory.bytes / size, "usable memory of " + memory.devices + ": " +

@@ -156,6 +156,20 @@ TEST_F(Simulate, TheStragglerIsInTitlePictureAndTable) {
   }
 }
 
+TEST_F(Simulate, WholeNumbersMayHaveExponentsAndManyLikeFaultsAreCounted) {
+  std::string work = read_file(dir + "/work.json");
+  work.replace(work.find("\"kept_bytes\":1000"), 17, "\"kept_bytes\":1e3 ");
+  write_file(dir + "/work.json", work);
+  EXPECT_EQ(document({"--micro-batches", "8"})["peak_memory_bytes"], 5000 + 4 * 1000);
+  json broken = json::parse(work);
+  for (int i = 4; i < 1024; ++i) broken["stages"].push_back(broken["stages"][0]);
+  for (json& stage : broken["stages"]) stage["kept_bytes"] = stage["static_bytes"] = 0.5;
+  write_file(dir + "/work.json", broken.dump());
+  const std::string err = run({}).err;
+  EXPECT_EQ(std::ranges::count(err, '\n'), 10);
+  EXPECT_THAT(err, HasSubstr("found a number, and 2,038 more like it\n"));
+}
+
 TEST_F(Simulate, ManyStragglersAreCounted) {
   EXPECT_THAT(run({"--straggler", "0=2,1=3,2=1.5,3=2"}).out,
               HasSubstr("micro-batches, 4 ranks take 1.5 to 3 times as long\n"));
