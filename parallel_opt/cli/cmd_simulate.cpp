@@ -140,8 +140,7 @@ std::vector<DeviceMemory> memories_of(const PlacedLayout& placed) {
 AskedStep step_of_model(const Args& args, const Console& console) {
   refuse_together(args, "follows from the batch of a model", {"micro-batches"});
   const Cluster cluster = load_cluster(args.get_or("cluster", "local"));
-  const auto devices = int(std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind));
-  if (devices == 0) {
+  if (std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind) == 0) {
     throw UsageError("--cluster", "a layout is simulated for accelerators only",
                      "name a preset such as 8xH100-SXM-80GB, or give --work");
   }
@@ -150,7 +149,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
   const Job job = job_from(args, Layouts::all);
   const TransformerFacts facts = stated_facts(args, graph);
-  const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
+  const StatedLayout stated = stated_layout(args, job, facts, cluster, batch_of(graph));
   const ParallelLayout& l = stated.layout;
   const ScheduleKind kind = l.schedule;
   tell_what_says_nothing(args, l, console);
@@ -356,6 +355,13 @@ void tell_large_trace(const Timeline& timeline, const Console& console) {
               show(Bytes(std::llround(bytes))));
 }
 
+void write_pictures(const Args& args, const Console& console, const StepPicture& picture) {
+  if (args.has("trace")) tell_large_trace(picture.timeline, console);
+  if (const auto path = args.get("trace")) write_output(*path, chrome_trace(picture.timeline));
+  if (const auto path = args.get("svg")) write_output(*path, step_svg(picture));
+  if (const auto path = args.get("html")) write_output(*path, step_page(picture));
+}
+
 ExitCode run_simulate(const Args& args, const Console& console) {
   if (int(args.has("MODEL")) + int(args.has("model")) + int(args.has("work")) != 1) {
     throw UsageError("parallel-opt simulate", "one model or one --work is needed", "name it once");
@@ -397,20 +403,17 @@ ExitCode run_simulate(const Args& args, const Console& console) {
       title_of(document.schedule, ranks, schedule.ranks() > 1, document.micro_batches) +
       disturbances(work, jitter, seed);
   if (drawn) {
-    StepPicture picture{.title = title,
-                        .subtitle = summary_line(document),
-                        .timeline = std::move(result.timeline).value_or(Timeline{}),
-                        .ranks = ranks,
-                        .power = std::move(result.power),
-                        .memories = asked.memories,
-                        .noted = noted};
-    if (picture.power) {
-      for (double& watts : picture.power->total_w) watts *= asked.devices_per_rank;
+    if (result.power) {
+      for (double& watts : result.power->total_w) watts *= asked.devices_per_rank;
     }
-    if (args.has("trace")) tell_large_trace(picture.timeline, console);
-    if (const auto path = args.get("trace")) write_output(*path, chrome_trace(picture.timeline));
-    if (const auto path = args.get("svg")) write_output(*path, step_svg(picture));
-    if (const auto path = args.get("html")) write_output(*path, step_page(picture));
+    write_pictures(args, console,
+                   {.title = title,
+                    .subtitle = summary_line(document),
+                    .timeline = std::move(result.timeline).value_or(Timeline{}),
+                    .ranks = ranks,
+                    .power = std::move(result.power),
+                    .memories = asked.memories,
+                    .noted = noted});
   }
   if (console.json) {
     print_json(console, document);
