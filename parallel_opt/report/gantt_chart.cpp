@@ -41,14 +41,16 @@ void draw_shares(Svg& svg, const std::vector<Slice>& slices, int depth, const Sc
   }
 }
 
-/// Are slices of a depth too narrow to be told apart?
-bool too_narrow(const std::vector<Slice>& slices, int depth, const Scale& x) {
+/// Are slices of a depth too narrow to be told apart? One answer for all rows: they are compared.
+bool too_narrow(const std::vector<GanttRow>& rows, int depth, const Scale& x) {
   constexpr double kTold = 3;  // pixels
   double sum = 0, count = 0;
-  for (const Slice& slice : slices) {
-    if (slice.depth != depth) continue;
-    sum += x(slice.start + slice.length) - x(slice.start);
-    count += 1;
+  for (const GanttRow& row : rows) {
+    for (const Slice& slice : row.slices) {
+      if (slice.depth != depth) continue;
+      sum += x(slice.start + slice.length) - x(slice.start);
+      count += 1;
+    }
   }
   return sum < kTold * count;
 }
@@ -74,37 +76,33 @@ void draw_label(Svg& svg, const Slice& slice, double middle, double pixels, doub
   }
 }
 
-struct RowDrawing {
-  bool as_shares = false;
-  std::size_t left_out = 0;
-};
+using ByDepth = std::array<bool, kDepths>;
 
-RowDrawing draw_row(Svg& svg, const GanttRow& row, bool shares, const Scale& x, double top) {
+/// How many spans are too short to draw.
+std::size_t draw_row(Svg& svg, const GanttRow& row, const ByDepth& as_shares, const Scale& x,
+                     double top) {
   constexpr std::size_t kMostSlices = 1500;  // of one row: more cannot be told apart
   const auto lane_of = [&](int depth) {
     if (depth == 0) return Lane{top + kLabel, kLane};
     return Lane{top + kLabel + kLane + 1 + (kInner + 1) * (depth - 1), kInner};
   };
-  RowDrawing drawing;
-  std::array<bool, kDepths> as_shares = {};
-  for (int depth = 0; shares && depth < kDepths; ++depth) {
-    if (!too_narrow(row.slices, depth, x)) continue;
-    as_shares[static_cast<std::size_t>(depth)] = true;
+  std::size_t left_out = 0;
+  for (int depth = 0; depth < kDepths; ++depth) {
+    if (!as_shares[static_cast<std::size_t>(depth)]) continue;
     draw_shares(svg, row.slices, depth, x, lane_of(depth));
   }
   for (const Slice& slice : row.slices) {
     if (as_shares[static_cast<std::size_t>(slice.depth)]) continue;
     const double pixels = x(slice.start + slice.length) - x(slice.start);
     if (row.slices.size() > kMostSlices && pixels < 0.3) {
-      ++drawing.left_out;
+      ++left_out;
       continue;
     }
     const auto [y, tall] = lane_of(slice.depth);
     svg.rect(x(slice.start), y, pixels, tall, "slice " + slice.color, slice.tooltip);
     if (slice.depth == 0) draw_label(svg, slice, x(slice.start) + pixels / 2, pixels, y);
   }
-  drawing.as_shares = as_shares[0];
-  return drawing;
+  return left_out;
 }
 
 }  // namespace
@@ -121,19 +119,17 @@ std::string gantt_chart(const Gantt& chart, double width) {
   const Scale x{0, std::max(chart.end, last_end(chart)), chart.left, width - chart.right};
   Svg svg(width, height + kAxis, chart.title);
   x_axis(svg, x, 4, height, chart.unit);
+  ByDepth as_shares = {};
+  for (int depth = 0; chart.shares && depth < kDepths; ++depth) {
+    as_shares[static_cast<std::size_t>(depth)] = too_narrow(chart.rows, depth, x);
+  }
   double top = 8;
-  bool told = false;
   for (std::size_t r = 0; r < chart.rows.size(); ++r) {
     const GanttRow& row = chart.rows[r];
-    const RowDrawing drawing = draw_row(svg, row, chart.shares, x, top);
+    const std::size_t left_out = draw_row(svg, row, as_shares, x, top);
     std::string label = row.label;
-    if (drawing.as_shares && !told) {
-      label += " (heights are shares of the time)";
-      told = true;
-    }
-    if (drawing.left_out > 0) {
-      label += fmt::format(" ({} spans too short to draw)", drawing.left_out);
-    }
+    if (as_shares[0] && r == 0) label += " (heights are shares of the time)";
+    if (left_out > 0) label += fmt::format(" ({} spans too short to draw)", left_out);
     svg.text(6, top + 13, fit_text(label, width - 12), "label");
     top += heights[r];
   }

@@ -112,6 +112,23 @@ TEST(GanttChart, SharesOfPixelsHaveNoGapsThatAreNotThere) {
   EXPECT_EQ(holed.find("too short to draw"), std::string::npos);
 }
 
+TEST(GanttChart, RowsAreComparedSoAllOrNoneAreShares) {
+  // 2 pixels each in nine rows, 4 in the slow one.
+  Gantt chart{.title = "t", .unit = "ms", .end = 500, .shares = true};
+  for (int r = 0; r < 10; ++r) {
+    GanttRow row{"rank " + std::to_string(r), {}};
+    for (int i = 0; i < 100; ++i) {
+      row.slices.push_back({.start = i * 5.0, .length = r == 9 ? 4.0 : 2.0, .color = "c-forward"});
+    }
+    chart.rows.push_back(std::move(row));
+  }
+  EXPECT_EQ(gantt_chart(chart, 512).find("class=\"slice"), std::string::npos);
+  for (GanttRow& row : chart.rows) {
+    for (Slice& slice : row.slices) slice.length = 4;
+  }
+  EXPECT_NE(gantt_chart(chart, 512).find("class=\"slice"), std::string::npos);
+}
+
 TEST(GanttChart, TinySpansOfLongRowsAreCountedNotDrawn) {
   GanttRow row{"rank 0", {}};
   for (int i = 0; i < 2000; ++i) row.slices.push_back({i * 1.0, 0.001, "c-forward", "", "", 0});
