@@ -39,11 +39,13 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
-/// What faults of one kind share.
+/// What faults of one kind share: all but numbers. Those in quotes are parts of names, which count.
 std::string kind_of(const Fault& fault) {
   std::string kind;
+  bool quoted = false;
   for (const char c : fault.what + '\n' + fault.hint) {
-    const bool digit = c >= '0' && c <= '9';
+    quoted = quoted != (c == '"');
+    const bool digit = !quoted && c >= '0' && c <= '9';
     if (!digit || !kind.ends_with('0')) kind += digit ? '0' : c;
   }
   return kind;

@@ -35,6 +35,13 @@ TEST(Error, OfFaultsOfAKindTenAreToldAndTheOthersCounted) {
     EXPECT_EQ(to_string(e.faults()[9]), "f:stages[9]: 9 is odd, and 2,038 more like it (even)");
     EXPECT_EQ(to_string(e.faults()[10]), "f: another");
   }
+  faults.clear();
+  for (int i = 0; i < 50; ++i) faults.push_back({"f", "no \"x" + std::to_string(i) + "\"", ""});
+  try {
+    throw_if_any(faults);
+  } catch (const InputError& e) {
+    EXPECT_EQ(e.faults(), faults);  // each says another name
+  }
   faults.assign(10, {"f", "the same", ""});
   EXPECT_THROW(throw_if_any(faults), InputError);
   try {
