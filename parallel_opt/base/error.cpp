@@ -1,5 +1,6 @@
 #include "parallel_opt/base/error.h"
 
+#include <map>
 #include <utility>
 
 namespace parallel_opt {
@@ -38,6 +39,46 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
+/// What faults of one kind share: all but numbers. Those in quotes are parts of names, which count.
+std::string kind_of(const Fault& fault) {
+  std::string kind;
+  bool quoted = false;
+  for (const char c : fault.what + '\n' + fault.hint) {
+    quoted = quoted != (c == '"');
+    const bool digit = !quoted && c >= '0' && c <= '9';
+    if (!digit || !kind.ends_with('0')) kind += digit ? '0' : c;
+  }
+  return kind;
+}
+
+/// 2038 -> "2,038".
+std::string with_commas(std::size_t count) {
+  std::string text = std::to_string(count);
+  for (std::size_t at = text.size(); at > 3;) text.insert(at -= 3, ",");
+  return text;
+}
+
+/// A thousand lines that say the same hide the one that does not.
+std::vector<Fault> few_of_a_kind(std::vector<Fault> faults) {
+  constexpr std::size_t kTold = 10;
+  struct Kind {
+    std::size_t count = 0, last = 0;  ///< faults; place of the last one told
+  };
+  std::map<std::string, Kind> kinds;
+  std::vector<Fault> told;
+  for (Fault& fault : faults) {
+    Kind& kind = kinds[kind_of(fault)];
+    if (kind.count++ >= kTold) continue;
+    kind.last = told.size();
+    told.push_back(std::move(fault));
+  }
+  for (const auto& [text, kind] : kinds) {
+    if (kind.count <= kTold) continue;
+    told[kind.last].what += ", and " + with_commas(kind.count - kTold) + " more like it";
+  }
+  return told;
+}
+
 }  // namespace
 
 std::string to_string(const Fault& fault) {
@@ -59,7 +100,7 @@ SystemError::SystemError(std::string where, std::string what, std::string hint)
       fault_{std::move(where), std::move(what), std::move(hint)} {}
 
 void throw_if_any(std::vector<Fault> faults) {
-  if (!faults.empty()) throw InputError(std::move(faults));
+  if (!faults.empty()) throw InputError(few_of_a_kind(std::move(faults)));
 }
 
 void check_failed(const char* condition, const char* file, int line, std::string_view message) {

@@ -54,7 +54,9 @@ class InternalError : public std::logic_error {
   using std::logic_error::logic_error;
 };
 
-/// Throws when `faults` is not empty: the end of every collecting validator.
+/// Throws when `faults` is not empty: the end of every collecting validator. Of faults of one kind
+/// (alike but for their place and numbers; names in quotes count) ten are told; the tenth counts
+/// the others.
 void throw_if_any(std::vector<Fault> faults);
 
 [[noreturn]] void check_failed(const char* condition, const char* file, int line,

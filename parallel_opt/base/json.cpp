@@ -179,6 +179,12 @@ std::string_view JsonView::kind_name() const {
 bool JsonView::boolean() const { return node(node_).get<bool>(); }
 std::int64_t JsonView::integer() const { return node(node_).get<std::int64_t>(); }
 double JsonView::number() const { return node(node_).get<double>(); }
+std::optional<std::int64_t> JsonView::whole() const {
+  if (kind() == Kind::integer) return integer();
+  if (kind() != Kind::number || std::abs(number()) > 0x1p53) return std::nullopt;
+  if (number() != std::trunc(number())) return std::nullopt;
+  return static_cast<std::int64_t>(number());
+}
 const std::string& JsonView::string() const { return node(node_).get_ref<const std::string&>(); }
 std::size_t JsonView::size() const { return node(node_).size(); }
 
@@ -239,7 +245,7 @@ void wrong_kind(const JsonView& view, std::string_view wanted, std::vector<Fault
 
 void out_of_range(const JsonView& view, std::int64_t low, std::int64_t high,
                   std::vector<Fault>& faults) {
-  faults.push_back({view.path(), std::to_string(view.integer()) + " is out of range",
+  faults.push_back({view.path(), std::to_string(view.whole().value_or(0)) + " is out of range",
                     "from " + std::to_string(low) + " to " + std::to_string(high)});
 }
 

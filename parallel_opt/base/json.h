@@ -162,13 +162,14 @@ void read_json(const JsonView& in, T& value, std::vector<Fault>& faults) {
   if constexpr (std::is_same_v<T, bool>) {
     if (expect(in.kind() == Kind::boolean, "true or false")) value = in.boolean();
   } else if constexpr (std::is_integral_v<T>) {
-    if (!expect(in.kind() == Kind::integer, "a whole number")) return;
-    if (!std::in_range<T>(in.integer())) {
+    const std::optional<std::int64_t> whole = in.whole();
+    if (!whole) return json_detail::wrong_kind(in, "a whole number", faults);
+    if (!std::in_range<T>(*whole)) {
       using Limits = std::numeric_limits<T>;
       json_detail::out_of_range(in, Limits::min(), Limits::max(), faults);
       return;
     }
-    value = static_cast<T>(in.integer());
+    value = static_cast<T>(*whole);
   } else if constexpr (std::is_floating_point_v<T>) {
     if (expect(in.kind() == Kind::integer || in.kind() == Kind::number, "a number")) {
       value = static_cast<T>(in.number());

@@ -52,6 +52,9 @@ class JsonView {
   bool boolean() const;          ///< pre: kind boolean
   std::int64_t integer() const;  ///< pre: kind integer
   double number() const;         ///< pre: kind integer or number
+  /// An integer, or a number that is one: 1e6, 2.0. Up to 2^53, within which no other text of a
+  /// number reads as the same; empty for all else.
+  std::optional<std::int64_t> whole() const;
   const std::string& string() const;
   std::size_t size() const;                                  ///< elements of an array or object
   JsonView at(std::size_t i) const;                          ///< element of an array

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <ostream>
 
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/cli/command.h"
 
 namespace parallel_opt {
@@ -64,6 +65,13 @@ std::optional<Bytes> Args::bytes(const std::string& name) const {
   if (!text) return std::nullopt;
   const std::optional<Bytes> size = parse_bytes(*text);
   if (!size || size->value == 0) refuse(name, *text, "a size", "write 38GiB, 512MB or bytes");
+  // "10" is hardly ever meant to be bytes; "10B" is.
+  const bool bare = text->find_first_not_of("0123456789.eE+- \t") == std::string::npos;
+  if (bare && size->value < 1 << 20) {
+    throw UsageError("--" + name, "\"" + *text + "\" without a unit is " + show(*size),
+                     "say " + std::string(trim(*text)) + "GiB, or " + std::string(trim(*text)) +
+                         "B if bytes are meant");
+  }
   return size;
 }
 

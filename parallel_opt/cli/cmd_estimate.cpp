@@ -223,9 +223,8 @@ void judge_layout(const TransformerFacts& facts, const StatedLayout& stated,
 EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
                                           const Cluster& cluster, const Console& console) {
   const Job job = job_from(args, Layouts::all);
-  const auto devices = int(std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind));
   const TransformerFacts facts = stated_facts(args, graph);
-  const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
+  const StatedLayout stated = stated_layout(args, job, facts, cluster, batch_of(graph));
   tell_what_says_nothing(args, stated.layout, console);
   const PlacedLayout placed = place(cluster, job, stated.layout);
   for (const std::string& note : placed.notes) console.log("note: " + note);

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -116,7 +118,10 @@ AskedStep step_of_file(const Args& args) {
   return asked;
 }
 
-/// What kinds of devices have, where they differ; kinds that have as much are named together.
+/// What training may use of a device's memory: what `fits` compares with, and the picture draws.
+double usable_of(double memory_bytes) { return std::floor(memory_bytes * kUsableMemory); }
+
+/// What kinds of devices offer, where they differ; kinds that have as much are named together.
 std::vector<DeviceMemory> memories_of(const PlacedLayout& placed) {
   std::map<double, std::set<std::string>> kinds;
   for (std::size_t r = 0; r < placed.devices.size(); ++r) {
@@ -126,7 +131,7 @@ std::vector<DeviceMemory> memories_of(const PlacedLayout& placed) {
   std::vector<DeviceMemory> memories;
   for (const auto& [bytes, names] : kinds) {
     const std::vector<std::string> list(names.begin(), names.end());
-    memories.push_back({kinds.size() > 1 ? join(list, " and ") : "a device", bytes});
+    memories.push_back({kinds.size() > 1 ? join(list, " and ") : "a device", usable_of(bytes)});
   }
   return memories;
 }
@@ -135,8 +140,7 @@ std::vector<DeviceMemory> memories_of(const PlacedLayout& placed) {
 AskedStep step_of_model(const Args& args, const Console& console) {
   refuse_together(args, "follows from the batch of a model", {"micro-batches"});
   const Cluster cluster = load_cluster(args.get_or("cluster", "local"));
-  const auto devices = int(std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind));
-  if (devices == 0) {
+  if (std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind) == 0) {
     throw UsageError("--cluster", "a layout is simulated for accelerators only",
                      "name a preset such as 8xH100-SXM-80GB, or give --work");
   }
@@ -145,7 +149,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   const Graph graph = bind_sizes(load_model_argument(model, console, seq), std::nullopt, seq);
   const Job job = job_from(args, Layouts::all);
   const TransformerFacts facts = stated_facts(args, graph);
-  const StatedLayout stated = stated_layout(args, job, facts, devices, batch_of(graph));
+  const StatedLayout stated = stated_layout(args, job, facts, cluster, batch_of(graph));
   const ParallelLayout& l = stated.layout;
   const ScheduleKind kind = l.schedule;
   tell_what_says_nothing(args, l, console);
@@ -156,9 +160,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   asked.where = model;
   asked.devices_per_rank = l.devices() / l.pipeline;
   asked.placement = placed.words;
-  for (const Accelerator& one : ranks) {
-    asked.usable_bytes.push_back(std::floor(one.memory_bytes * kUsableMemory));
-  }
+  for (const Accelerator& one : ranks) asked.usable_bytes.push_back(usable_of(one.memory_bytes));
   asked.memories = memories_of(placed);
   const LayoutParameters& p = layout_parameters();
   asked.work = layout_work(ranks_differ(facts, ranks, l)
@@ -212,24 +214,91 @@ void slow_down(const std::string& text, int ranks, StepWork& work) {
   }
 }
 
-/// The rank that is fullest of what its own device has, as `estimate` has it; of all equal devices,
-/// or where none is known, the one that holds most. And whether it holds that.
+/// What a rank's device lets it use; 1 where that is not known, so that bytes compare.
+double usable_by(const AskedStep& asked, const RankUse& use) {
+  const std::vector<double>& all = asked.usable_bytes;
+  return all.empty() ? 1 : std::max(1.0, all[std::size_t(use.rank) % all.size()]);
+}
+
+/// How full a rank's own device is, as `estimate` has it; of devices that are not known, bytes.
+double fullness_of(const AskedStep& asked, const RankUse& use) {
+  return double(use.peak_memory_bytes) / usable_by(asked, use);
+}
+
+/// The rank that is fullest of what its own device has; of all equal ones the first.
+const RankUse& fullest_of(const AskedStep& asked, const std::vector<RankUse>& ranks) {
+  return *std::ranges::max_element(ranks, {},
+                                   [&](const RankUse& use) { return fullness_of(asked, use); });
+}
+
+/// And whether it holds that.
 void judge_memory(const AskedStep& asked, SimulationDocument& document) {
-  const auto usable = [&](const RankUse& use) {
-    const std::vector<double>& all = asked.usable_bytes;
-    return all.empty() ? 1 : std::max(1.0, all[std::size_t(use.rank) % all.size()]);
-  };
-  const RankUse& fullest = std::ranges::max(document.ranks, {}, [&](const RankUse& use) {
-    return double(use.peak_memory_bytes) / usable(use);
-  });
+  const RankUse& fullest = fullest_of(asked, document.ranks);
+  const double usable = usable_by(asked, fullest);
   document.peak_memory_bytes = fullest.peak_memory_bytes;
   document.fullest_rank = fullest.rank;
   if (asked.usable_bytes.empty()) return;
-  document.fits = double(fullest.peak_memory_bytes) <= usable(fullest);
+  document.fits = double(fullest.peak_memory_bytes) <= usable;
   if (*document.fits) return;
   document.too_full = "rank " + std::to_string(fullest.rank) + " holds " +
                       show(Bytes(fullest.peak_memory_bytes)) + " of " +
-                      show(Bytes(std::int64_t(usable(fullest))));
+                      show(Bytes(std::int64_t(usable)));
+}
+
+/// Ranks that take longer (or less long) than their work says, the slowest first.
+std::vector<std::pair<double, int>> slowed_ranks(const StepWork& work) {
+  std::vector<std::pair<double, int>> slowed;
+  for (std::size_t r = 0; r < work.rank_slowdown.size(); ++r) {
+    if (work.rank_slowdown[r] != 1) slowed.emplace_back(work.rank_slowdown[r], int(r));
+  }
+  std::ranges::stable_sort(slowed, std::ranges::greater(), &std::pair<double, int>::first);
+  return slowed;
+}
+
+std::string times_as_long(double factor) { return fmt::format("{:.4g} times as long", factor); }
+
+/// Whom one looks for in a picture or a table: the fullest, the busiest, all that are slowed down.
+std::vector<NotedRank> noted_ranks(const AskedStep& asked, const std::vector<RankUse>& ranks) {
+  std::vector<NotedRank> noted;
+  const auto note = [&](int rank, const std::string& why) {
+    const auto old = std::ranges::find(noted, rank, &NotedRank::rank);
+    if (old == noted.end()) {
+      noted.push_back({rank, why});
+    } else {
+      old->why += ", " + why;
+    }
+  };
+  const RankUse& fullest = fullest_of(asked, ranks);
+  const bool differ = std::ranges::any_of(ranks, [&](const RankUse& use) {
+    return fullness_of(asked, use) < fullness_of(asked, fullest);
+  });
+  if (differ) note(fullest.rank, "fullest");
+  const auto [least, most] = std::ranges::minmax(ranks, {}, &RankUse::busy_s);
+  if (most.busy_s > least.busy_s * 1.001) note(most.rank, "busiest");
+  for (const auto& [factor, rank] : slowed_ranks(asked.work)) {
+    note(rank, "takes " + times_as_long(factor));
+  }
+  return noted;
+}
+
+/// ", rank 61 takes 1.8 times as long, jitter 5 % (seed 7)".
+std::string disturbances(const StepWork& work, double jitter, std::int64_t seed) {
+  const std::vector<std::pair<double, int>> slowed = slowed_ranks(work);
+  constexpr std::size_t kNamed = 3;
+  std::string text;
+  for (std::size_t i = 0; slowed.size() <= kNamed && i < slowed.size(); ++i) {
+    text +=
+        ", rank " + std::to_string(slowed[i].second) + " takes " + times_as_long(slowed[i].first);
+  }
+  if (slowed.size() > kNamed) {
+    const double low = slowed.back().first, high = slowed.front().first;
+    text += ", " + std::to_string(slowed.size()) + " ranks take " +
+            (low < high ? fmt::format("{:.4g} to ", low) : "") + times_as_long(high);
+  }
+  if (jitter > 0) {
+    text += fmt::format(", jitter {:.4g} % (seed {})", jitter * 100, seed);
+  }
+  return text;
 }
 
 std::string summary_line(const SimulationDocument& d) {
@@ -240,31 +309,39 @@ std::string summary_line(const SimulationDocument& d) {
   return text;
 }
 
-void print_summary(const SimulationDocument& d, const std::string& title, const Console& console) {
-  console.out << title << '\n' << summary_line(d) << '\n';
-  for (const std::string& line : d.placement.value_or(std::vector<std::string>{})) {
-    console.out << line << '\n';
-  }
-  if (d.too_full) console.out << "does not fit in memory: " << *d.too_full << '\n';
-  console.out << '\n';
+/// A row per rank, of many those that the picture would draw too.
+Table table_of(const SimulationDocument& d, const std::vector<NotedRank>& noted) {
   Table table{{{"rank", Align::right},
                {"busy", Align::right},
                {"bubble", Align::right},
                {"idle", Align::right},
                {"collectives", Align::right},
                {"in flight", Align::right},
-               {"peak memory", Align::right}},
+               {"peak memory", Align::right},
+               {"note"}},
               {}};
-  for (std::size_t i = 0; i < std::min(d.ranks.size(), kMostTableRows); ++i) {
-    const RankUse& use = d.ranks[i];
-    table.rows.push_back({std::to_string(use.rank), show(Seconds(use.busy_s)),
-                          show(Seconds(use.bubble_s)), show(Seconds(use.idle_s)),
-                          show(Seconds(use.collective_s)), std::to_string(use.in_flight),
-                          show(Bytes(use.peak_memory_bytes))});
+  for (const int rank : drawn_ranks(int(d.ranks.size()), noted, kMostTableRows)) {
+    const RankUse& use = d.ranks[std::size_t(rank)];
+    const auto note = std::ranges::find(noted, rank, &NotedRank::rank);
+    table.rows.push_back(
+        {std::to_string(use.rank), show(Seconds(use.busy_s)), show(Seconds(use.bubble_s)),
+         show(Seconds(use.idle_s)), show(Seconds(use.collective_s)), std::to_string(use.in_flight),
+         show(Bytes(use.peak_memory_bytes)), note == noted.end() ? "" : note->why});
   }
-  console.out << to_text(table);
-  if (d.ranks.size() > kMostTableRows) {
-    console.out << "and " << d.ranks.size() - kMostTableRows << " more ranks (--json has all)\n";
+  return table;
+}
+
+void print_summary(const SimulationDocument& d, const std::string& title,
+                   const std::vector<NotedRank>& noted, const Console& console) {
+  console.out << title << '\n' << summary_line(d) << '\n';
+  for (const std::string& line : d.placement.value_or(std::vector<std::string>{})) {
+    console.out << line << '\n';
+  }
+  if (d.too_full) console.out << "does not fit in memory: " << *d.too_full << '\n';
+  const Table table = table_of(d, noted);
+  console.out << '\n' << to_text(table);
+  if (d.ranks.size() > table.rows.size()) {
+    console.out << "and " << d.ranks.size() - table.rows.size() << " more ranks (--json has all)\n";
   }
 }
 
@@ -276,6 +353,13 @@ void tell_large_trace(const Timeline& timeline, const Console& console) {
   console.log("note: the trace has " +
               std::to_string(timeline.spans.size() + timeline.counters.size()) + " events, about " +
               show(Bytes(std::llround(bytes))));
+}
+
+void write_pictures(const Args& args, const Console& console, const StepPicture& picture) {
+  if (args.has("trace")) tell_large_trace(picture.timeline, console);
+  if (const auto path = args.get("trace")) write_output(*path, chrome_trace(picture.timeline));
+  if (const auto path = args.get("svg")) write_output(*path, step_svg(picture));
+  if (const auto path = args.get("html")) write_output(*path, step_page(picture));
 }
 
 ExitCode run_simulate(const Args& args, const Console& console) {
@@ -295,13 +379,14 @@ ExitCode run_simulate(const Args& args, const Console& console) {
     console.log("note: --seed changes nothing: there is no --jitter");
   }
   const bool drawn = args.has("trace") || args.has("svg") || args.has("html");
-  // A trace holds all ranks, a picture those that it draws.
-  SimulationResult result =
-      simulate(work, asked.schedules,
-               {.timeline = drawn,
-                .timeline_ranks = args.has("trace") ? std::vector<int>{} : drawn_ranks(ranks),
-                .jitter = jitter,
-                .seed = static_cast<std::uint64_t>(seed)});
+  SimulationOptions options{
+      .timeline = drawn, .jitter = jitter, .seed = static_cast<std::uint64_t>(seed)};
+  if (!args.has("trace")) {  // which holds all ranks, a picture those that it draws
+    options.choose_ranks = [&](const std::vector<RankUse>& uses) {
+      return drawn_ranks(ranks, noted_ranks(asked, uses));
+    };
+  }
+  SimulationResult result = simulate(work, asked.schedules, options);
   SimulationDocument document{.schedule = asked.name,
                               .micro_batches = schedule.micro_batches,
                               .step_time_s = result.step_time_s,
@@ -313,27 +398,27 @@ ExitCode run_simulate(const Args& args, const Console& console) {
   if (!asked.placement.empty()) document.placement = asked.placement;
   if (document.energy_j) *document.energy_j *= asked.devices_per_rank;
   judge_memory(asked, document);
+  const std::vector<NotedRank> noted = noted_ranks(asked, document.ranks);
   const std::string title =
-      title_of(document.schedule, ranks, schedule.ranks() > 1, document.micro_batches);
+      title_of(document.schedule, ranks, schedule.ranks() > 1, document.micro_batches) +
+      disturbances(work, jitter, seed);
   if (drawn) {
-    StepPicture picture{.title = title,
-                        .subtitle = summary_line(document),
-                        .timeline = std::move(result.timeline).value_or(Timeline{}),
-                        .ranks = ranks,
-                        .power = std::move(result.power),
-                        .memories = asked.memories};
-    if (picture.power) {
-      for (double& watts : picture.power->total_w) watts *= asked.devices_per_rank;
+    if (result.power) {
+      for (double& watts : result.power->total_w) watts *= asked.devices_per_rank;
     }
-    if (args.has("trace")) tell_large_trace(picture.timeline, console);
-    if (const auto path = args.get("trace")) write_output(*path, chrome_trace(picture.timeline));
-    if (const auto path = args.get("svg")) write_output(*path, step_svg(picture));
-    if (const auto path = args.get("html")) write_output(*path, step_page(picture));
+    write_pictures(args, console,
+                   {.title = title,
+                    .subtitle = summary_line(document),
+                    .timeline = std::move(result.timeline).value_or(Timeline{}),
+                    .ranks = ranks,
+                    .power = std::move(result.power),
+                    .memories = asked.memories,
+                    .noted = noted});
   }
   if (console.json) {
     print_json(console, document);
   } else {
-    print_summary(document, title, console);
+    print_summary(document, title, noted, console);
   }
   return ExitCode::ok;
 }

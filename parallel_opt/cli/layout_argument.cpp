@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/hardware/database.h"
+#include "parallel_opt/hardware/device_record.h"
 #include "parallel_opt/plan/recompute_list.h"
 #include "parallel_opt/plan/schedule.h"
 
@@ -190,7 +192,23 @@ double states_of(Optimizer optimizer) {
   }
 }
 
-void check_degrees(const ParallelLayout& l, const TransformerFacts& facts, int devices) {
+/// A package of several dies is one device of a preset; drivers, and so many tables, count its
+/// dies.
+std::string words_of_packages(const Cluster& cluster) {
+  for (const Device& device : cluster.devices) {
+    const DeviceRecord* record = find_device(load_database(), device.name);
+    if (record == nullptr || dies_of(*record) < 2) continue;
+    // A die that a driver shows has its share of the memory.
+    const double whole = record->memory_bytes ? record->memory_bytes->value : 0;
+    if (double(device.memory_bytes.value) < 0.9 * whole) continue;
+    return "; one " + device.name + " counts as one device here, a package of " +
+           std::to_string(dies_of(*record)) + " dies that drivers and `accuracy` count singly";
+  }
+  return "";
+}
+
+void check_degrees(const ParallelLayout& l, const TransformerFacts& facts, int devices,
+                   const Cluster& cluster) {
   std::vector<Fault> faults;
   const double stages = double(l.pipeline) * l.virtual_stages;
   // The embedding and the head may be stages of their own.
@@ -237,7 +255,7 @@ void check_degrees(const ParallelLayout& l, const TransformerFacts& facts, int d
     faults.push_back({"--cluster",
                       "the layout needs " + std::to_string(std::int64_t(l.devices())) +
                           " devices, there are " + std::to_string(devices),
-                      "smaller degrees or a larger cluster"});
+                      "smaller degrees or a larger cluster" + words_of_packages(cluster)});
   }
   if (!faults.empty()) throw UsageError(std::move(faults));
 }
@@ -256,8 +274,9 @@ TransformerFacts stated_facts(const Args& args, const Graph& graph) {
 }
 
 StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFacts& facts,
-                           int devices, std::int64_t batch) {
+                           const Cluster& cluster, std::int64_t batch) {
   if (!job.training) throw UsageError("--inference", "only training is estimated", "leave it out");
+  const auto devices = int(std::ranges::count(cluster.devices, DeviceKind::gpu, &Device::kind));
   StatedLayout out;
   ParallelLayout& l = out.layout;
   out.stack = stack_from(args);
@@ -279,7 +298,7 @@ StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFa
     l.sample_s = job.loading->sample_s;
     l.loader_workers = job.loading->workers;
   }
-  check_degrees(l, facts, devices);
+  check_degrees(l, facts, devices, cluster);
   read_batch(args, job, batch, l);
   if (args.has("actions")) return out;  // a table has an order of its own
   const int chunks = l.schedule == ScheduleKind::dualpipe ? 2 : l.virtual_stages;

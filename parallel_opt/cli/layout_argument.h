@@ -18,9 +18,9 @@ struct StatedLayout {
 TransformerFacts stated_facts(const Args& args, const Graph& graph);
 
 /// Throws UsageError for degrees that the model or the devices cannot have, and for a batch that
-/// they do not divide. `devices`: of the cluster; `batch`: of the model, where no flag says.
+/// they do not divide. `batch`: of the model, where no flag says.
 StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFacts& facts,
-                           int devices, std::int64_t batch);
+                           const Cluster& cluster, std::int64_t batch);
 
 /// What was asked for and changes nothing of one layout is said on standard error, not passed over.
 void tell_what_says_nothing(const Args& args, const ParallelLayout& layout, const Console& console);

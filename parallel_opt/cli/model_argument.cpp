@@ -3,12 +3,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <filesystem>
 #include <map>
 
 #include "parallel_opt/base/file_system.h"
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/cli/documents.h"
+#include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/graph/batch_dim.h"
 #include "parallel_opt/graph/op_table.h"
 #include "parallel_opt/graph/operator_file.h"
@@ -94,9 +97,37 @@ Graph with_operator_flag(Graph graph, const Args& args) {
   return with_operators(std::move(graph), operators_from_json(read_file(*file), *file).operators);
 }
 
+namespace {
+
+/// No path, no spec and no factory: what is left may be a model's name.
+bool may_be_name(const std::string& spec) {
+  std::error_code ignored;
+  return !spec.empty() && spec.find_first_of("/:\\") == std::string::npos &&
+         !fs::exists(spec, ignored);
+}
+
+/// "Qwen2.5-7B" has no suffix, "lama.onnx" does.
+bool has_suffix(const std::string& spec) {
+  const std::string suffix = lower_case(fs::path(spec).extension().string());
+  return suffix.size() > 1 && std::isdigit(static_cast<unsigned char>(suffix[1])) == 0;
+}
+
+}  // namespace
+
 Graph load_model_argument(const std::string& spec, const Console& console,
                           std::optional<std::int64_t> seq) {
   if (is_python_factory(spec)) return capture(spec, console);
+  if (may_be_name(spec)) {
+    if (const std::string known = known_model_spec(spec, seq); !known.empty()) {
+      console.log("note: " + spec + " is taken as " + known + " (data/models.json)");
+      return load_model(known);
+    }
+    const std::string near = has_suffix(spec) ? "" : nearest_known_model(spec);
+    if (!near.empty()) {
+      throw SystemError(spec, "no such model",
+                        "did you mean " + near + "? A model is " + kModelFormats);
+    }
+  }
   return load_model(seq ? with_sequence(spec, *seq) : spec);
 }
 

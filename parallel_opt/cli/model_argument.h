@@ -23,7 +23,8 @@ Flag operators_flag();
 Graph with_operator_flag(Graph graph, const Args& args);
 
 /// The graph that MODEL names; `seq` is what it will be bound to, which an inline specification may
-/// leave to the flag. "file.py:factory" is captured by Python first. Throws what the
+/// leave to the flag. "file.py:factory" is captured by Python first; where nothing has that path,
+/// the name of a known model ("Llama 3 8B") stands for its shape, which is logged. Throws what the
 /// importer throws, and MissingPart when Python or PyTorch is needed and not there.
 Graph load_model_argument(const std::string& spec, const Console& console,
                           std::optional<std::int64_t> seq);

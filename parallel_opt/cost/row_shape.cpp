@@ -93,10 +93,15 @@ bool is_of_size(const KnownModel& model, const std::optional<double>& size,
   return !hidden || (model.spec + ',').find(width) != std::string::npos;
 }
 
-/// By its name, and its size where that has a column of its own: "LLaMA", 7.
-const KnownModel* known_model(const TrainingRow& row) {
+const KnownModels& known_models() {
   static const KnownModels table =
       from_json<KnownModels>(embedded_file("data/models.json").value(), "data/models.json");
+  return table;
+}
+
+/// By its name, and its size where that has a column of its own: "LLaMA", 7.
+const KnownModel* known_model(const TrainingRow& row) {
+  const KnownModels& table = known_models();
   std::string name = row.model_name;
   if (!size_in_name(name) && row.params_b) {
     std::ostringstream text;
@@ -255,6 +260,34 @@ double number_of(const std::string& spec, const std::string& key) {
     if (pair.starts_with(key + "=")) return std::strtod(pair.c_str() + key.size() + 1, nullptr);
   }
   return 0;
+}
+
+std::string known_model_spec(const std::string& name, std::optional<std::int64_t> seq) {
+  std::set<std::size_t> ignored;
+  const std::string wanted = joined(name, ignored);
+  const auto& models = known_models().models;
+  if (std::ranges::none_of(
+          models, [&](const KnownModel& model) { return joined(model.word, ignored) == wanted; })) {
+    return "";
+  }
+  TrainingRow row;
+  row.model_name = name;
+  std::vector<std::string> notes;
+  const RowShape shape = shape_of(row, notes);
+  if (shape.spec.empty()) return "";
+  const double length = seq ? double(*seq) : shape.seq.value_or(0);
+  return shape.spec + (length > 0 ? ",seq=" + std::to_string(std::int64_t(length)) : "");
+}
+
+std::string nearest_known_model(const std::string& name) {
+  std::set<std::size_t> ignored;
+  std::vector<std::string> words;
+  for (const KnownModel& model : known_models().models) {
+    words.push_back(joined(model.word, ignored));
+  }
+  const std::string nearest = nearest_match(joined(name, ignored), words);
+  const auto at = std::ranges::find(words, nearest) - words.begin();
+  return nearest.empty() ? "" : known_models().models[std::size_t(at)].word;
 }
 
 RowShape shape_of(const TrainingRow& row, std::vector<std::string>& notes) {

@@ -3,19 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
+#include "parallel_opt/report/chart_parts.h"
 #include "parallel_opt/report/svg.h"
 
 namespace parallel_opt {
 namespace {
 
-constexpr double kRow = 30;   // height of one bar with its gap
-constexpr double kBar = 16;   // of the bar itself
-constexpr double kAxis = 34;  // below a plot: tick labels and the axis title
+constexpr double kRow = 30;  // height of one bar with its gap
+constexpr double kBar = 16;  // of the bar itself
 constexpr double kMargin = 8;
-constexpr double kBaseline = 4;  // from the middle of a line of text down to its baseline
 
 /// Width of a column of labels, at most a share of the picture.
 template <class Rows, class Text>
@@ -25,26 +23,14 @@ double column_width(const Rows& rows, Text text, double limit) {
   return std::min(width, limit);
 }
 
-/// Maps values to pixels.
-struct Scale {
-  double low, high, from, to;
-  double operator()(double value) const {
-    return from + (value - low) / (high - low) * (to - from);
-  }
-};
-
 void whisker(Svg& svg, double low, double high, double y) {
   svg.line(low, y, high, y, "whisker");
   svg.line(low, y - 5, low, y + 5, "whisker");
   svg.line(high, y - 5, high, y + 5, "whisker");
 }
 
-/// Idle time is pale, so words on it are dark.
-std::string_view inside_of(const Slice& slice) {
-  return slice.color == "c-idle" ? "inside pale" : "inside";
-}
+}  // namespace
 
-/// Ticks below a plot, and light lines through it.
 void x_axis(Svg& svg, const Scale& x, double top, double bottom, const std::string& label) {
   const int count = std::max(2, static_cast<int>((x.to - x.from) / 80));
   const std::vector<double> ticks = nice_ticks(x.low, x.high, count);
@@ -55,8 +41,6 @@ void x_axis(Svg& svg, const Scale& x, double top, double bottom, const std::stri
   }
   svg.text(x.to, bottom + 30, label, "tick", Anchor::end);
 }
-
-}  // namespace
 
 std::string bar_chart(const BarChart& chart, double width) {
   const double left =
@@ -162,6 +146,35 @@ bool passes(const Runs& runs, const Area& area) {
   return false;
 }
 
+/// Height of a curve at a place, in pixels; of an upright piece any of it.
+std::optional<double> height_at(const Runs& runs, double x) {
+  for (const std::vector<Point>& run : runs) {
+    if (run.empty() || x < run.front().first || x > run.back().first) continue;
+    const auto after = std::ranges::lower_bound(run, x, {}, &Point::first);
+    if (after == run.begin()) return after->second;
+    const auto before = after - 1;
+    const double width = after->first - before->first;
+    return before->second + (after->second - before->second) * (x - before->first) / width;
+  }
+  return std::nullopt;
+}
+
+/// Whether a curve lies on one of others for a good part of the plot.
+bool hides(const Runs& curve, const std::vector<Runs>& others, const Scale& x) {
+  constexpr int kPlaces = 200;
+  constexpr double kApart = 1.5;  // pixels
+  int hidden = 0;
+  for (int i = 0; i < kPlaces; ++i) {
+    const double at = x.from + (x.to - x.from) * (i + 0.5) / kPlaces;
+    const std::optional<double> y = height_at(curve, at);
+    hidden += y && std::ranges::any_of(others, [&](const Runs& other) {
+                const std::optional<double> below = height_at(other, at);
+                return below && std::abs(*below - *y) < kApart;
+              });
+  }
+  return hidden > kPlaces / 10;
+}
+
 /// Dashed lines, each with its label where the least lies behind: below or above the line, as far
 /// right as can be.
 void draw_limits(Svg& svg, const LineChart& chart, const std::vector<Runs>& curves,
@@ -222,143 +235,16 @@ std::string line_chart(const LineChart& chart, double width) {
   x_axis(svg, x, top, bottom, chart.x_label);
   std::vector<Runs> curves;
   for (std::size_t i = 0; i < chart.series.size(); ++i) {
-    // Curves that should agree lie on each other: later ones are thinner, so that all are seen.
-    const std::string weight = "curve k" + std::to_string(std::min<std::size_t>(i, 2));
-    curves.push_back(runs_of(chart.series[i], x, y, chart.stairs));
-    svg.polyline(curves.back(), weight + " " + chart.series[i].color, chart.series[i].name);
+    // Curves that should agree lie on each other: later ones are thinner, then dashed where they
+    // do, so that all are seen.
+    Runs curve = runs_of(chart.series[i], x, y, chart.stairs);
+    const std::size_t weight = i > 2 && !hides(curve, curves, x) ? 2 : std::min<std::size_t>(i, 5);
+    curves.push_back(std::move(curve));
+    svg.polyline(curves.back(), fmt::format("curve k{} {}", weight, chart.series[i].color),
+                 chart.series[i].name);
   }
   draw_limits(svg, chart, curves, {left, x.to, top, bottom}, y);
   svg.line(left, bottom, x.to, bottom, "axis");
-  return svg.str();
-}
-
-namespace {
-
-struct Lane {
-  double y = 0, height = 0;
-};
-
-/// What share of each pixel slices take, one colour on the other; equal neighbours are one shape.
-void draw_shares(Svg& svg, const std::vector<Slice>& slices, int depth, const Scale& x,
-                 const Lane& lane) {
-  const auto columns = static_cast<std::size_t>(std::ceil(x.to - x.from));
-  std::vector<std::string> colors;
-  std::vector<std::vector<double>> shares;  // by colour and column
-  for (const Slice& slice : slices) {
-    if (slice.depth != depth || slice.length <= 0) continue;
-    auto color = std::ranges::find(colors, slice.color);
-    if (color == colors.end()) {
-      color = colors.insert(colors.end(), slice.color);
-      shares.emplace_back(columns, 0.0);
-    }
-    std::vector<double>& share = shares[static_cast<std::size_t>(color - colors.begin())];
-    const double from = x(slice.start) - x.from, to = x(slice.start + slice.length) - x.from;
-    for (auto c = static_cast<std::size_t>(std::max(0.0, from)); c < columns; ++c) {
-      const auto low = static_cast<double>(c);
-      if (low >= to) break;
-      share[c] += std::min(to, low + 1) - std::max(from, low);
-    }
-  }
-  constexpr double kSteps = 20;
-  const auto steps_of = [&](std::size_t c) {
-    double sum = 0;
-    for (const auto& share : shares) sum += share[c];
-    std::vector<int> tops;  // of each colour, in steps of the lane
-    double below = 0;
-    for (const auto& share : shares) {
-      below += share[c] / std::max(1.0, sum);
-      tops.push_back(static_cast<int>(std::lround(below * kSteps)));
-    }
-    return tops;
-  };
-  for (std::size_t c = 0; c < columns;) {
-    const std::vector<int> tops = steps_of(c);
-    std::size_t end = c + 1;
-    while (end < columns && steps_of(end) == tops) ++end;
-    int below = 0;
-    for (std::size_t i = 0; i < tops.size(); ++i) {
-      const double height = lane.height * (tops[i] - below) / kSteps;
-      if (tops[i] > below) {
-        svg.rect(x.from + static_cast<double>(c), lane.y + lane.height * (1 - tops[i] / kSteps),
-                 static_cast<double>(end - c), height, colors[i]);
-      }
-      below = tops[i];
-    }
-    c = end;
-  }
-}
-
-/// Are slices of a depth too narrow to be told apart?
-bool too_narrow(const std::vector<Slice>& slices, int depth, const Scale& x) {
-  constexpr double kTold = 3;  // pixels
-  double sum = 0, count = 0;
-  for (const Slice& slice : slices) {
-    if (slice.depth != depth) continue;
-    sum += x(slice.start + slice.length) - x(slice.start);
-    count += 1;
-  }
-  return sum < kTold * count;
-}
-
-/// Longest end of all rows.
-double last_end(const Gantt& chart) {
-  double end = 0;
-  for (const GanttRow& row : chart.rows) {
-    for (const Slice& slice : row.slices) end = std::max(end, slice.start + slice.length);
-  }
-  return end > 0 ? end : 1;
-}
-
-}  // namespace
-
-std::string gantt_chart(const Gantt& chart, double width) {
-  constexpr double kLane = 22, kInner = 12, kLabel = 20;
-  constexpr std::size_t kMostSlices = 1500;  // of one row: more cannot be told apart
-  std::vector<double> heights;
-  double height = 8;
-  for (const GanttRow& row : chart.rows) {
-    int deepest = 0;
-    for (const Slice& slice : row.slices) deepest = std::max(deepest, slice.depth);
-    heights.push_back(kLabel + kLane + kInner * deepest + 10);
-    height += heights.back();
-  }
-  const Scale x{0, std::max(chart.end, last_end(chart)), chart.left, width - chart.right};
-  Svg svg(width, height + kAxis, chart.title);
-  x_axis(svg, x, 4, height, chart.unit);
-  double top = 8;
-  for (std::size_t r = 0; r < chart.rows.size(); ++r) {
-    const GanttRow& row = chart.rows[r];
-    std::size_t left_out = 0;
-    const auto lane_of = [&](int depth) {
-      if (depth == 0) return Lane{top + kLabel, kLane};
-      return Lane{top + kLabel + kLane + 1 + (kInner + 1) * (depth - 1), kInner};
-    };
-    std::array<bool, kDepths> as_shares = {};
-    for (int depth = 0; chart.shares && depth < kDepths; ++depth) {
-      if (!too_narrow(row.slices, depth, x)) continue;
-      as_shares[static_cast<std::size_t>(depth)] = true;
-      draw_shares(svg, row.slices, depth, x, lane_of(depth));
-    }
-    for (const Slice& slice : row.slices) {
-      if (as_shares[static_cast<std::size_t>(slice.depth)]) continue;
-      const double pixels = x(slice.start + slice.length) - x(slice.start);
-      if (row.slices.size() > kMostSlices && pixels < 0.3) {
-        ++left_out;
-        continue;
-      }
-      const auto [y, tall] = lane_of(slice.depth);
-      svg.rect(x(slice.start), y, pixels, tall, "slice " + slice.color, slice.tooltip);
-      if (slice.depth == 0 && text_width(slice.label) + 4 < pixels) {
-        svg.text(x(slice.start) + pixels / 2, y + kLane / 2 + kBaseline, slice.label,
-                 inside_of(slice), Anchor::middle);
-      }
-    }
-    std::string label = row.label;
-    if (as_shares[0] && r == 0) label += " (heights are shares of the time)";
-    if (left_out > 0) label += fmt::format(" ({} spans too short to draw)", left_out);
-    svg.text(6, top + 13, fit_text(label, width - 12), "label");
-    top += heights[r];
-  }
   return svg.str();
 }
 

@@ -53,6 +53,7 @@ struct Slice {
   std::string label = {};
   std::string tooltip = {};
   int depth = 0;  ///< 0: outermost; 1: inside or beside one of those, drawn below it; 2: below both
+  std::string below = {};  ///< the label's second part: "3+1", or under the first for want of room
 };
 inline constexpr int kDepths = 3;
 struct GanttRow {
@@ -65,7 +66,8 @@ struct Gantt {
   std::vector<GanttRow> rows = {};
   double left = 6, right = 6;  ///< of the plot
   double end = 0;              ///< the axis reaches at least this far
-  /// Rows whose slices are narrower than pixels show what share of each pixel they take.
+  /// Rows whose slices are too narrow to be told apart show their shares of the time
+  /// (time_shares.h).
   bool shares = false;
 };
 std::string gantt_chart(const Gantt& chart, double width);

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "parallel_opt/base/embedded.h"
+#include "parallel_opt/base/text.h"
 #include "parallel_opt/report/charts.h"
 #include "parallel_opt/report/svg.h"
 
@@ -15,7 +16,7 @@ namespace parallel_opt {
 namespace {
 
 constexpr double kWidth = 1040, kPhone = 350;
-constexpr std::size_t kMostRows = 24, kMostCurves = 6;
+constexpr std::size_t kMostCurves = 6;
 constexpr double kLeft = 56, kRight = 16;  // of all panels: one axis of time
 
 /// "rank 12 stream 7 compute" -> 12; -1: of no rank.
@@ -56,23 +57,29 @@ std::string color_of_span(const Span& span) {
 }
 
 /// The micro-batch's number, which is what one follows through the picture; of a forward and a
-/// backward together both ("3+1").
-std::string label_of_span(const Span& span) {
+/// backward together both.
+std::pair<std::string, std::string> label_of_span(const Span& span) {
   constexpr std::string_view kWord = "micro-batch ";
   const std::size_t at = span.name.find(kWord);
-  if (at == std::string::npos) return span.category;
+  if (at == std::string::npos) return {span.category, ""};
   const auto number_at = [&](std::size_t from) {
     const std::string rest = span.name.substr(from + kWord.size());
     return rest.substr(0, rest.find(' '));
   };
   const std::size_t second = span.name.find(kWord, at + 1);
-  return number_at(at) + (second == std::string::npos ? "" : "+" + number_at(second));
+  return {number_at(at), second == std::string::npos ? "" : number_at(second)};
 }
 
-/// At most `count` of those that are drawn: a large timeline holds no others.
-std::vector<int> curve_ranks(int ranks, std::size_t count) {
-  const std::vector<int> drawn = drawn_ranks(ranks);
-  std::vector<int> some = chosen(static_cast<int>(drawn.size()), count);
+/// Those whose memory is drawn: at most `kMostCurves` of those that have rows.
+std::vector<int> curve_ranks(int ranks, const std::vector<NotedRank>& noted) {
+  const std::vector<int> drawn = drawn_ranks(ranks, noted);
+  // Their places among the drawn ones: a large timeline holds no others.
+  std::vector<NotedRank> places;
+  for (const NotedRank& one : noted) {
+    const auto at = std::ranges::lower_bound(drawn, one.rank);
+    if (at != drawn.end() && *at == one.rank) places.push_back({int(at - drawn.begin()), ""});
+  }
+  std::vector<int> some = drawn_ranks(static_cast<int>(drawn.size()), places, kMostCurves);
   for (int& rank : some) rank = drawn[static_cast<std::size_t>(rank)];
   return some;
 }
@@ -82,12 +89,27 @@ struct Key {
   std::string name;
 };
 
-std::vector<Key> rank_keys(int ranks) {
-  std::vector<Key> keys;
-  for (const int rank : curve_ranks(ranks, kMostCurves)) {
-    keys.push_back({"w" + std::to_string(keys.size()), "rank " + std::to_string(rank)});
+/// "ranks 0, 3 and 7 alike".
+std::string name_of_ranks(const std::vector<int>& ranks) {
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (std::size_t i = 0; i < ranks.size(); ++i) {
+    if (i > 0) text += i + 1 == ranks.size() ? " and " : ", ";
+    text += std::to_string(ranks[i]);
   }
-  return keys;
+  return text + (ranks.size() > 1 ? " alike" : "");
+}
+
+/// What the picture leaves out; empty: nothing.
+std::string words_of_drawn(int ranks, const std::vector<NotedRank>& noted) {
+  const std::vector<int> drawn = drawn_ranks(ranks, noted);
+  if (drawn.size() >= static_cast<std::size_t>(ranks)) return "";
+  std::size_t missing = 0;
+  for (const NotedRank& one : noted) {
+    missing += std::ranges::binary_search(drawn, one.rank) ? 0 : 1;
+  }
+  return fmt::format("{} of {} ranks are drawn: the first, the last, {}others evenly between{}",
+                     drawn.size(), ranks, noted.empty() ? "" : "those with a note, ",
+                     missing > 0 ? fmt::format("; {} with a note are not", missing) : "");
 }
 
 struct Pictures {
@@ -97,6 +119,7 @@ struct Pictures {
   std::string unit = "s";
 
   double end_s = 0;
+  std::string left_out;  ///< in words
 
   explicit Pictures(const StepPicture& picture) : step(picture), ranks(picture.ranks) {
     for (const Span& span : picture.timeline.spans) {
@@ -107,6 +130,14 @@ struct Pictures {
       scale = 1e3;
       unit = "ms";
     }
+    left_out = words_of_drawn(ranks, picture.noted);
+  }
+
+  std::vector<int> drawn() const { return drawn_ranks(ranks, step.noted); }
+  std::string name_of_row(int rank) const {
+    const auto noted = std::ranges::find(step.noted, rank, &NotedRank::rank);
+    return "rank " + std::to_string(rank) +
+           (noted == step.noted.end() ? "" : " (" + noted->why + ")");
   }
 
   std::string gantt(double width) const {
@@ -117,27 +148,25 @@ struct Pictures {
                 .end = end_s * scale,
                 .shares = true};
     std::map<int, std::size_t> row_of;
-    for (const int rank : drawn_ranks(ranks)) {
+    for (const int rank : drawn()) {
       row_of[rank] = chart.rows.size();
-      chart.rows.push_back({"rank " + std::to_string(rank), {}});
+      chart.rows.push_back({name_of_row(rank), {}});
     }
     for (const Span& span : step.timeline.spans) {
       const auto row = row_of.find(rank_of_track(span.track));
       if (row == row_of.end() || !is_drawn(span)) continue;
       const bool computes = span.track.ends_with(" compute");
+      auto [label, below] = label_of_span(span);
       chart.rows[row->second].slices.push_back(
           {.start = span.start_s * scale,
            .length = span.duration_s * scale,
            .color = color_of_span(span),
-           .label = label_of_span(span),
+           .label = std::move(label),
            .tooltip = fmt::format("{}: {:.4g} {}", span.name, span.duration_s * scale, unit),
            .depth = computes           ? 0
                     : is_of_host(span) ? 2
-                                       : 1});
-    }
-    if (chart.rows.size() < static_cast<std::size_t>(ranks)) {
-      chart.rows.back().label +=
-          fmt::format(" ({} of {} ranks are drawn)", chart.rows.size(), ranks);
+                                       : 1,
+           .below = std::move(below)});
     }
     return gantt_chart(chart, width);
   }
@@ -152,18 +181,36 @@ struct Pictures {
             .right = kRight,
             .x_high = end_s * scale};
   }
-  void add_curves(LineChart& chart, std::string_view counter, std::size_t most,
-                  double unit_size) const {
-    const std::vector<int> some = curve_ranks(ranks, most);
-    for (std::size_t i = 0; i < some.size(); ++i) {
-      Series series{"rank " + std::to_string(some[i]), "w" + std::to_string(i), {}};
+  /// Of ranks whose memory is the same at all times one curve.
+  std::vector<Series> memory_curves() const {
+    std::vector<Series> curves;
+    std::vector<std::vector<int>> alike;
+    for (const int rank : curve_ranks(ranks, step.noted)) {
+      Series series;
       for (const CounterSample& sample : step.timeline.counters) {
-        if (sample.counter == counter && rank_of_track(sample.track) == some[i]) {
-          series.points.emplace_back(sample.time_s * scale, sample.value / unit_size);
+        if (sample.counter == "memory_bytes" && rank_of_track(sample.track) == rank) {
+          series.points.emplace_back(sample.time_s * scale, sample.value);
         }
       }
-      if (!series.points.empty()) chart.series.push_back(std::move(series));
+      if (series.points.empty()) continue;
+      const auto same = std::ranges::find(curves, series.points, &Series::points);
+      if (same != curves.end()) {
+        alike[static_cast<std::size_t>(same - curves.begin())].push_back(rank);
+        continue;
+      }
+      curves.push_back(std::move(series));
+      alike.push_back({rank});
     }
+    for (std::size_t i = 0; i < curves.size(); ++i) {
+      curves[i].color = "w" + std::to_string(i);
+      curves[i].name = name_of_ranks(alike[i]);
+    }
+    return curves;
+  }
+  std::vector<Key> memory_keys() const {
+    std::vector<Key> keys;
+    for (const Series& curve : memory_curves()) keys.push_back({curve.color, curve.name});
+    return keys;
   }
 
   /// Empty when nothing is known of it.
@@ -175,9 +222,13 @@ struct Pictures {
     }
     const double size = most < 1 << 20 ? 1 : most < 1 << 30 ? 1 << 20 : 1 << 30;
     LineChart chart = panel("Memory", size == 1 ? "bytes" : size == 1 << 20 ? "MiB" : "GiB");
-    add_curves(chart, "memory_bytes", kMostCurves, size);
+    chart.series = memory_curves();
+    for (Series& curve : chart.series) {
+      for (auto& [time, bytes] : curve.points) bytes = bytes.value_or(0) / size;
+    }
     for (const DeviceMemory& memory : step.memories) {
-      chart.limits.push_back({memory.bytes / size, "memory of " + memory.devices});
+      chart.limits.push_back({memory.bytes / size, "usable memory of " + memory.devices + ": " +
+                                                       show_bytes(memory.bytes)});
     }
     return chart.series.empty() ? "" : line_chart(chart, width);
   }
@@ -210,18 +261,22 @@ struct Pictures {
     return line_chart(chart, width);
   }
   std::vector<Key> power_keys() const {
-    if (!step.power || !step.power->ranks_w.empty()) return rank_keys(ranks);
+    std::vector<Key> keys;
+    for (std::size_t i = 0; step.power && i < step.power->ranks_w.size(); ++i) {
+      keys.push_back({"w" + std::to_string(i), "rank " + std::to_string(i)});
+    }
+    if (!step.power || !keys.empty()) return keys;
     return {{"w1", fmt::format("all devices; one draws {:.0f} to {:.0f} W", step.power->least_w,
                                step.power->most_w)}};
   }
 
   /// Of the kinds that are drawn.
   std::vector<Key> action_keys() const {
-    const std::vector<int> drawn = drawn_ranks(ranks);
+    const std::vector<int> rows = drawn();
     std::set<std::string> colors;
     for (const Span& span : step.timeline.spans) {
       if (!is_drawn(span)) continue;
-      if (std::ranges::binary_search(drawn, rank_of_track(span.track))) {
+      if (std::ranges::binary_search(rows, rank_of_track(span.track))) {
         colors.insert(color_of_span(span));
       }
     }
@@ -275,12 +330,32 @@ std::string svg_keys(const std::string& title, const std::vector<Key>& keys, dou
 
 }  // namespace
 
-std::vector<int> drawn_ranks(int ranks) { return chosen(ranks, kMostRows); }
+std::vector<int> drawn_ranks(int ranks, const std::vector<NotedRank>& noted, std::size_t most) {
+  if (static_cast<std::size_t>(ranks) <= most) return chosen(ranks, most);
+  std::set<int> wanted = {0, ranks - 1};
+  for (const NotedRank& one : noted) {
+    if (wanted.size() < most) wanted.insert(one.rank);
+  }
+  // As many evenly spaced ones as there is room for beside them.
+  std::set<int> all = wanted;
+  for (std::size_t even = most; even > 0; --even) {
+    std::set<int> more = wanted;
+    for (const int rank : chosen(ranks, even)) more.insert(rank);
+    if (more.size() > most) continue;
+    all = std::move(more);
+    break;
+  }
+  return {all.begin(), all.end()};
+}
 
 std::string step_svg(const StepPicture& picture) {
   const Pictures pictures(picture);
   std::string body;
   double y = 76;
+  if (!pictures.left_out.empty()) {
+    body += fmt::format("<text class=\"tick\" x=\"16\" y=\"64\">{}</text>\n", pictures.left_out);
+    y += 17;
+  }
   const auto add = [&](const std::string& title, const std::vector<Key>& keys,
                        const std::string& part) {
     if (part.empty()) return;
@@ -289,7 +364,7 @@ std::string step_svg(const StepPicture& picture) {
     y += 10 + height_of(part) + 28;
   };
   add("Actions, by micro-batch", pictures.action_keys(), pictures.gantt(kWidth));
-  add("Memory", rank_keys(pictures.ranks), pictures.memory(kWidth));
+  add("Memory", pictures.memory_keys(), pictures.memory(kWidth));
   add("Power", pictures.power_keys(), pictures.power(kWidth));
   return fmt::format(
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
@@ -321,12 +396,13 @@ std::string step_page(const StepPicture& picture) {
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
       "'unsafe-inline'; img-src data:\">\n<link rel=\"icon\" href=\"data:,\">\n<title>{0}</title>\n"
-      "<style>\n{1}</style>\n</head>\n<body>\n<header><h1>{0}</h1><p class=\"subtitle\">{2}</p>"
+      "<style>\n{1}</style>\n</head>\n<body>\n<header><h1>{0}</h1><p class=\"subtitle\">{2}</p>{3}"
       "</header>\n<main><section><div class=\"figures\">\n",
-      escape_html(picture.title), style(), escape_html(picture.subtitle));
+      escape_html(picture.title), style(), escape_html(picture.subtitle),
+      pictures.left_out.empty() ? "" : "<p class=\"subtitle\">" + pictures.left_out + "</p>");
   text += figure("Actions, by micro-batch", html_keys(pictures.action_keys()),
                  pictures.gantt(kWidth), pictures.gantt(kPhone));
-  const std::string ranks = html_keys(rank_keys(pictures.ranks));
+  const std::string ranks = html_keys(pictures.memory_keys());
   text += figure("Memory", ranks, pictures.memory(kWidth), pictures.memory(kPhone));
   text += figure("Power", html_keys(pictures.power_keys()), pictures.power(kWidth),
                  pictures.power(kPhone));

@@ -249,7 +249,8 @@ SimulationResult simulate(const StepWork& work, const std::vector<Schedule>& sch
   if (whole_s > 0) result.bubble_share = std::max(0.0, 1 - busy_s / whole_s);
   if (!work.power.empty()) result.energy_j = energy_j;
   if (options.timeline) {
-    result.timeline = timeline_of(run, options.timeline_ranks);
+    result.timeline = timeline_of(
+        run, options.choose_ranks ? options.choose_ranks(result.ranks) : options.timeline_ranks);
     if (!work.power.empty()) result.power = power_curve_of(run);
   }
   return result;

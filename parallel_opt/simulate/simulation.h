@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -9,11 +10,15 @@
 
 namespace parallel_opt {
 
+struct RankUse;
+
 struct SimulationOptions {
   bool timeline = false;                 ///< spans and counters; without, nothing is kept of them
   std::vector<int> timeline_ranks = {};  ///< of these alone; empty: of all
-  double jitter = 0;                     ///< relative standard deviation of each computation's time
-  std::uint64_t seed = 0;                ///< same seed and work: same bytes
+  /// Of these alone, chosen once it is known what each did; takes the place of `timeline_ranks`.
+  std::function<std::vector<int>(const std::vector<RankUse>&)> choose_ranks = {};
+  double jitter = 0;       ///< relative standard deviation of each computation's time
+  std::uint64_t seed = 0;  ///< same seed and work: same bytes
 };
 
 /// What a rank did during the step.

@@ -19,6 +19,38 @@ TEST(Error, InputErrorHoldsEveryFaultOnePerLine) {
   EXPECT_THROW(throw_if_any({{"a", "b", ""}}), InputError);
 }
 
+TEST(Error, OfFaultsOfAKindTenAreToldAndTheOthersCounted) {
+  std::vector<Fault> faults;
+  for (int i = 0; i < 2048; ++i) {
+    faults.push_back(
+        {"f:stages[" + std::to_string(i) + "]", std::to_string(i) + " is odd", "even"});
+    if (i == 1000) faults.push_back({"f", "another", ""});
+  }
+  try {
+    throw_if_any(faults);
+    FAIL() << "passed";
+  } catch (const InputError& e) {
+    ASSERT_EQ(e.faults().size(), 11U);
+    EXPECT_EQ(e.faults()[8], faults[8]);
+    EXPECT_EQ(to_string(e.faults()[9]), "f:stages[9]: 9 is odd, and 2,038 more like it (even)");
+    EXPECT_EQ(to_string(e.faults()[10]), "f: another");
+  }
+  faults.clear();
+  for (int i = 0; i < 50; ++i) faults.push_back({"f", "no \"x" + std::to_string(i) + "\"", ""});
+  try {
+    throw_if_any(faults);
+  } catch (const InputError& e) {
+    EXPECT_EQ(e.faults(), faults);  // each says another name
+  }
+  faults.assign(10, {"f", "the same", ""});
+  EXPECT_THROW(throw_if_any(faults), InputError);
+  try {
+    throw_if_any(faults);
+  } catch (const InputError& e) {
+    EXPECT_EQ(e.faults(), faults);
+  }
+}
+
 TEST(Error, WhatFilesHoldForgesNeitherLinesNorColours) {
   const Fault fault{"a\nb", "\x1b[31mred\terror", "c"};
   EXPECT_EQ(to_string(fault), "a\\nb: \\x1b[31mred\\terror (c)");

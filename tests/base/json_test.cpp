@@ -183,6 +183,25 @@ TEST(Json, AFieldThatStandsTwiceIsRefused) {
             "accepted");
 }
 
+TEST(Json, AWholeNumberMayHaveAnExponentOrAPoint) {
+  const auto count_of = [](const std::string& number) {
+    return from_json<Outer>(R"({"schema": "parallel-opt/outer/3", "count": )" + number + "}", "f")
+        .count;
+  };
+  EXPECT_EQ(count_of("1e6"), 1'000'000);
+  EXPECT_EQ(count_of("-2.50e1"), -25);
+  EXPECT_EQ(count_of("5.0"), 5);
+  EXPECT_EQ(count_of("9.007199254740992e15"), std::int64_t{1} << 53);
+  // Beyond 2^53 it may be another number than the one that is written.
+  for (const char* number : {"1e19", "9.1e15", "1e-1", "1000.5"}) {
+    EXPECT_EQ(
+        outer_error(R"({"schema": "parallel-opt/outer/3", "count": )" + std::string(number) + "}"),
+        "outer.json:count: expected a whole number, found a number");
+  }
+  EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 1, "small": 1e10})"),
+            "outer.json:small: 10000000000 is out of range (from -2147483648 to 2147483647)");
+}
+
 TEST(Json, NumbersOutOfRangeAreRefused) {
   EXPECT_EQ(outer_error(R"({"schema": "parallel-opt/outer/3", "count": 1, "small": 4294967296})"),
             "outer.json:small: 4294967296 is out of range (from -2147483648 to 2147483647)");

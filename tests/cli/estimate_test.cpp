@@ -1,10 +1,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "parallel_opt/base/file_system.h"
 #include "tests/cli/run_cli.h"
+#include "tests/temporary_directory.h"
 
 namespace parallel_opt {
 namespace {
@@ -163,6 +166,43 @@ TEST(Estimate, GlobalBatchIsKept) {
 TEST(Estimate, WhatDoesNotFitSaysSo) {
   EXPECT_EQ(document({"--memory-limit", "1GB"})["fits"], false);
   EXPECT_THAT(estimate({"--memory-limit", "1GB"}).out, HasSubstr("does not fit in memory"));
+}
+
+TEST(Estimate, ARefusalSaysThatAPackageOfDiesIsOneDevice) {
+  const auto error = [](const std::string& cluster) {
+    return run_cli({"estimate", "transformer:layers=8,hidden=1024,heads=8,seq=256", "--cluster",
+                    cluster, "--tensor", "8", "--global-batch", "8"})
+        .err;
+  };
+  EXPECT_THAT(error("4xMI250X"), HasSubstr("one MI250X counts as one device here, a package of 2 "
+                                           "dies that drivers and `accuracy` count singly)"));
+  EXPECT_THAT(error("4xH100-SXM-80GB"), HasSubstr("(smaller degrees or a larger cluster)"));
+}
+
+TEST(Estimate, NamesOfKnownModelsAreModels) {
+  const auto run = [](const std::string& model) {
+    return run_cli({"estimate", model, "--cluster", "8xH100-SXM-80GB", "--tensor", "8", "--json"});
+  };
+  const CliRun named = run("Llama 3 8B");
+  ASSERT_EQ(named.code, 0) << named.err;
+  EXPECT_THAT(named.err, HasSubstr("note: Llama 3 8B is taken as transformer:"));
+  EXPECT_EQ(named.out, run("llama3-8b").out);
+  EXPECT_EQ(run("Llama-2-7B").code, 0);
+  // A part of a name is none, nor is a path or a file.
+  EXPECT_THAT(run("my llama3-8b tuned").err, HasSubstr("no such model"));
+  EXPECT_THAT(run("dir/llama3-8b").err, HasSubstr("no such model (a model is"));
+  EXPECT_THAT(run("llama3-8b.onnx").err, HasSubstr("No such file"));
+  EXPECT_THAT(run("Llama 3 8C").err, HasSubstr("no such model (did you mean llama3-8b? "));
+}
+
+TEST(Estimate, AFileWithTheNameOfAModelIsTheFile) {
+  const testing::TemporaryDirectory directory;
+  const std::filesystem::path old = std::filesystem::current_path();
+  std::filesystem::current_path(directory.path());
+  write_file("gpt2", "no archive");
+  const CliRun run = run_cli({"estimate", "gpt2", "--cluster", "8xH100-SXM-80GB"});
+  std::filesystem::current_path(old);
+  EXPECT_THAT(run.err, HasSubstr("gpt2: has no suffix and is no archive of torch.export"));
 }
 
 TEST(Estimate, LayoutsThatCannotBeAreFaultsOfTheFlags) {

@@ -168,6 +168,11 @@ TEST(Args, ValuesAreCheckedByKind) {
   EXPECT_EQ(value_error_of("inf", positive), "--x: \"inf\" is not a number above 0");
   EXPECT_EQ(value_error_of("12 apples", bytes),
             "--x: \"12 apples\" is not a size (write 38GiB, 512MB or bytes)");
+  EXPECT_EQ(value_error_of("10", bytes),
+            "--x: \"10\" without a unit is 10 B (say 10GiB, or 10B if bytes are meant)");
+  EXPECT_EQ(value_error_of("10B", bytes), "accepted");
+  EXPECT_EQ(value_error_of("0.5KiB", bytes), "accepted");
+  EXPECT_EQ(value_error_of("1048576", bytes), "accepted");
   EXPECT_EQ(value_error_of("-1%", fraction), "--x: \"-1%\" is not a share (write 5% or 0.05)");
   EXPECT_EQ(value_error_of("%", fraction), "--x: \"%\" is not a share (write 5% or 0.05)");
   EXPECT_EQ(value_error_of("onn", on_off),

@@ -133,6 +133,50 @@ TEST_F(Simulate, WhatCannotBeIsRefused) {
             "2 error: --schedule: is in the table of --actions (leave it out)\n");
 }
 
+TEST_F(Simulate, TheStragglerIsInTitlePictureAndTable) {
+  json work = json::parse(read_file(dir + "/work.json"));
+  for (int i = 4; i < 128; ++i) work["stages"].push_back(work["stages"][0]);
+  write_file(dir + "/work.json", work.dump());
+  const CliRun done =
+      run({"--straggler", "61=1.8", "--jitter", "1%", "--seed", "7", "--svg", dir + "/t.svg"});
+  ASSERT_EQ(done.code, 0) << done.err;
+  const std::string title =
+      "1f1b, 128 ranks, 256 micro-batches, rank 61 takes 1.8 times as long, jitter 1 % (seed 7)";
+  EXPECT_THAT(done.out, HasSubstr(title + "\n"));
+  EXPECT_THAT(done.out, HasSubstr("\n  61 "));
+  EXPECT_THAT(done.out, HasSubstr("busiest, takes 1.8 times as long\n"));
+  EXPECT_THAT(done.out, HasSubstr("\n   0 "));
+  EXPECT_THAT(done.out, HasSubstr("\n 127 "));
+  EXPECT_THAT(done.out, HasSubstr("and 96 more ranks (--json has all)\n"));
+  const std::string svg = read_file(dir + "/t.svg");
+  for (const std::string& part :
+       {">" + title + "<", std::string("rank 61 (busiest, takes 1.8 times as long)"),
+        std::string("24 of 128 ranks are drawn")}) {
+    EXPECT_NE(svg.find(part), std::string::npos) << part;
+  }
+}
+
+TEST_F(Simulate, WholeNumbersMayHaveExponentsAndManyLikeFaultsAreCounted) {
+  std::string work = read_file(dir + "/work.json");
+  work.replace(work.find("\"kept_bytes\":1000"), 17, "\"kept_bytes\":1e3 ");
+  write_file(dir + "/work.json", work);
+  EXPECT_EQ(document({"--micro-batches", "8"})["peak_memory_bytes"], 5000 + 4 * 1000);
+  json broken = json::parse(work);
+  for (int i = 4; i < 1024; ++i) broken["stages"].push_back(broken["stages"][0]);
+  for (json& stage : broken["stages"]) stage["kept_bytes"] = stage["static_bytes"] = 0.5;
+  write_file(dir + "/work.json", broken.dump());
+  const std::string err = run({}).err;
+  EXPECT_EQ(std::ranges::count(err, '\n'), 10);
+  EXPECT_THAT(err, HasSubstr("found a number, and 2,038 more like it\n"));
+}
+
+TEST_F(Simulate, ManyStragglersAreCounted) {
+  EXPECT_THAT(run({"--straggler", "0=2,1=3,2=1.5,3=2"}).out,
+              HasSubstr("micro-batches, 4 ranks take 1.5 to 3 times as long\n"));
+  EXPECT_THAT(run({"--straggler", "0=2,1=2,2=2,3=2"}).out,
+              HasSubstr("micro-batches, 4 ranks take 2 times as long\n"));
+}
+
 CliRun of_model(std::vector<std::string> flags) {
   std::vector<std::string> words = {
       "simulate",       "transformer:layers=8,hidden=512,heads=8,seq=256",
@@ -173,6 +217,14 @@ TEST(SimulateModel, SaysWhichRankDoesNotFit) {
   EXPECT_THAT(run_cli(small).out, Not(HasSubstr("does not fit")));
   small.emplace_back("--json");
   EXPECT_EQ(json::parse(run_cli(small).out)["fits"], true);
+}
+
+TEST(SimulateModel, ThePictureDrawsTheMemoryThatFitsCompares) {
+  const testing::TemporaryDirectory directory;
+  const std::string file = directory.path() + "/t.svg";
+  ASSERT_EQ(of_model({"--pipeline", "4", "--svg", file}).code, 0);
+  // 98 % of 80 GiB.
+  EXPECT_NE(read_file(file).find(">usable memory of a device: 78.4 GiB<"), std::string::npos);
 }
 
 TEST(SimulateModel, TheFullestRankIsThatOfItsOwnDeviceAsInEstimate) {

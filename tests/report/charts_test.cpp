@@ -70,6 +70,18 @@ TEST(LineChart, AMissingValueIsAGap) {
   EXPECT_EQ(std::count(d.begin(), d.end(), 'M'), 2);
 }
 
+TEST(LineChart, CurvesThatLieOnEachOtherAreDashedAndOthersNot) {
+  LineChart chart{"t", "x", "y"};
+  for (int i = 0; i < 5; ++i) {
+    // The first four apart, the last on the third.
+    const double y = i < 4 ? i : 2;
+    chart.series.push_back({"s" + std::to_string(i), "w" + std::to_string(i), {{0, y}, {9, y}}});
+  }
+  const std::string svg = line_chart(chart, 350);
+  EXPECT_NE(svg.find("curve k2 w3"), std::string::npos);
+  EXPECT_NE(svg.find("curve k4 w4"), std::string::npos);
+}
+
 TEST(LineChart, NoValueAtAllStillDraws) {
   EXPECT_NE(line_chart({"t", "x", "y", {{"s", "w0", {{0, {}}}}}}, 350).find("</svg>"),
             std::string::npos);
@@ -98,6 +110,23 @@ TEST(GanttChart, SharesOfPixelsHaveNoGapsThatAreNotThere) {
   const std::string holed = gantt_chart(chart, 512);
   EXPECT_GE(count(holed, "c-odd"), 2U);
   EXPECT_EQ(holed.find("too short to draw"), std::string::npos);
+}
+
+TEST(GanttChart, RowsAreComparedSoAllOrNoneAreShares) {
+  // 2 pixels each in nine rows, 4 in the slow one.
+  Gantt chart{.title = "t", .unit = "ms", .end = 500, .shares = true};
+  for (int r = 0; r < 10; ++r) {
+    GanttRow row{"rank " + std::to_string(r), {}};
+    for (int i = 0; i < 100; ++i) {
+      row.slices.push_back({.start = i * 5.0, .length = r == 9 ? 4.0 : 2.0, .color = "c-forward"});
+    }
+    chart.rows.push_back(std::move(row));
+  }
+  EXPECT_EQ(gantt_chart(chart, 512).find("class=\"slice"), std::string::npos);
+  for (GanttRow& row : chart.rows) {
+    for (Slice& slice : row.slices) slice.length = 4;
+  }
+  EXPECT_NE(gantt_chart(chart, 512).find("class=\"slice"), std::string::npos);
 }
 
 TEST(GanttChart, TinySpansOfLongRowsAreCountedNotDrawn) {

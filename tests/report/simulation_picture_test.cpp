@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cctype>
 
 #include "parallel_opt/simulate/simulation.h"
@@ -83,10 +84,57 @@ TEST(StepSvg, DrawsWhatTheHostDoesWhileAStepWaits) {
   EXPECT_NE(loaded.find("<tspan dx=\"5\">loading of samples</tspan>"), std::string::npos);
 }
 
-TEST(StepSvg, SaysWhichOfManyRanksAreDrawn) {
+TEST(StepSvg, SaysAtTheTopWhichOfManyRanksAreDrawn) {
   const std::string svg = step_svg(picture_of(40, false));
-  EXPECT_NE(svg.find("rank 39 (24 of 40 ranks are drawn)"), std::string::npos);
+  const std::size_t said = svg.find("24 of 40 ranks are drawn: the first, the last, others evenly");
+  ASSERT_NE(said, std::string::npos);
+  EXPECT_LT(said, svg.find(">Actions, by micro-batch<"));
+  EXPECT_NE(svg.find(">rank 39<"), std::string::npos);
   EXPECT_EQ(svg.find(">rank 38<"), std::string::npos);
+  EXPECT_NE(step_page(picture_of(40, false)).find("<p class=\"subtitle\">24 of 40 ranks"),
+            std::string::npos);
+  EXPECT_EQ(step_svg(picture_of(24, false)).find("are drawn"), std::string::npos);
+}
+
+TEST(StepSvg, NotedRanksAreDrawnWithTheirNote) {
+  StepPicture picture = picture_of(40, false);
+  picture.noted = {{38, "takes 2 times as long"}};
+  const std::string svg = step_svg(picture);
+  EXPECT_NE(svg.find("rank 38 (takes 2 times as long)"), std::string::npos);
+  EXPECT_NE(svg.find("the last, those with a note, others evenly"), std::string::npos);
+  EXPECT_NE(svg.find("<tspan dx=\"5\">rank 38</tspan>"), std::string::npos);  // its memory too
+}
+
+TEST(DrawnRanks, HoldBothEndsTheNotedAndOthersEvenly) {
+  EXPECT_EQ(drawn_ranks(3), (std::vector<int>{0, 1, 2}));
+  // 0 and 9, 5 that is noted, and of 4 even ones (0, 3, 6, 9) those that are missing.
+  EXPECT_EQ(drawn_ranks(10, {{5, ""}}, 5), (std::vector<int>{0, 3, 5, 6, 9}));
+  EXPECT_EQ(drawn_ranks(10, {{4, ""}, {5, ""}, {6, ""}}, 4), (std::vector<int>{0, 4, 5, 9}));
+  std::vector<NotedRank> noted;
+  for (int rank = 127; rank >= 0; --rank) noted.push_back({rank, ""});
+  for (std::size_t count = 0; count <= noted.size(); ++count) {  // property
+    const std::vector<NotedRank> some(noted.begin(), noted.begin() + std::ptrdiff_t(count));
+    const std::vector<int> drawn = drawn_ranks(128, some);
+    ASSERT_LE(drawn.size(), kDrawnRanks);
+    ASSERT_GE(drawn.size(), kDrawnRanks - 2);
+    ASSERT_TRUE(std::ranges::is_sorted(drawn));
+    for (std::size_t i = 0; i < std::min(count, kDrawnRanks - 2); ++i) {
+      ASSERT_TRUE(std::ranges::binary_search(drawn, some[i].rank));
+    }
+  }
+}
+
+TEST(StepSvg, RanksWhoseMemoryIsAlikeShareACurve) {
+  StepWork work;
+  work.stages.assign(
+      4, {.forward_s = 1, .backward_input_s = 1, .backward_weight_s = 1, .kept_bytes = 1 << 21});
+  const std::vector<Schedule> schedules = {make_schedule(ScheduleKind::dualpipe, 4, 2, 8)};
+  const std::string svg =
+      step_svg({"Step", "", simulate(work, schedules, {.timeline = true}).timeline.value()});
+  // DualPipe is the same from both ends.
+  EXPECT_NE(svg.find(">ranks 0 and 3 alike<"), std::string::npos);
+  EXPECT_NE(svg.find(">ranks 1 and 2 alike<"), std::string::npos);
+  EXPECT_EQ(count_of(svg, "class=\"curve"), 2U);
 }
 
 TEST(StepSvg, DrawsOfManyRanksTheSumOfTheirPower) {
@@ -103,7 +151,7 @@ TEST(StepSvg, DrawsOfManyRanksTheSumOfTheirPower) {
   const std::string svg = step_svg(picture);
   EXPECT_NE(svg.find("Power of all devices"), std::string::npos);
   EXPECT_NE(svg.find("one draws 50 to 300 W"), std::string::npos);
-  EXPECT_NE(svg.find("rank 39 (24 of 40 ranks are drawn)"), std::string::npos);
+  EXPECT_NE(svg.find("24 of 40 ranks are drawn"), std::string::npos);
   // Six curves of memory and one of power, all of ranks that the timeline holds.
   EXPECT_EQ(count_of(svg, "class=\"curve"), 7U);
   // Only kinds that are there.
@@ -134,7 +182,7 @@ TEST(StepSvg, PanelsShareTheirAxisAndShowTheDevicesMemory) {
   StepPicture picture = picture_of(2, true);
   picture.memories = {{"a device", 80e9}};
   const std::string svg = step_svg(picture);
-  EXPECT_NE(svg.find(">memory of a device<"), std::string::npos);
+  EXPECT_NE(svg.find(">usable memory of a device: 74.5 GiB<"), std::string::npos);
   EXPECT_NE(svg.find(">GiB<"), std::string::npos);
   // Time 0 stands under the same pixel in all three.
   std::size_t zeros = 0;
@@ -152,7 +200,7 @@ TEST(StepSvg, EveryKindsMemoryIsALineWithItsName) {
   const std::string svg = step_svg(picture);
   std::vector<double> labels;
   for (const char* name : {"A100-SXM-40GB", "H100-SXM-80GB", "B100"}) {
-    const std::size_t at = svg.find(std::string(">memory of ") + name + "<");
+    const std::size_t at = svg.find(std::string(">usable memory of ") + name + ": ");
     ASSERT_NE(at, std::string::npos) << name;
     const std::size_t y = svg.rfind(" y=\"", at) + 4;
     labels.push_back(std::stod(svg.substr(y)));
@@ -166,22 +214,29 @@ TEST(StepSvg, EveryKindsMemoryIsALineWithItsName) {
 TEST(StepSvg, ForwardAndBackwardTogetherShowBothMicroBatches) {
   StepWork work;
   work.stages.assign(4, {.forward_s = 1, .backward_input_s = 1, .backward_weight_s = 1});
-  const std::vector<Schedule> schedules = {make_schedule(ScheduleKind::dualpipe, 4, 2, 8)};
-  const SimulationResult result = simulate(work, schedules, {.timeline = true});
-  const std::string svg = step_svg({"Step", "", result.timeline.value()});
-  std::size_t pairs = 0;
-  for (const Span& span : result.timeline->spans) {
-    pairs += span.name.find(" and backward") != std::string::npos ? 1 : 0;
-  }
-  ASSERT_GT(pairs, 0U);
+  const auto drawn = [&](int micro_batches) {
+    const std::vector<Schedule> schedules = {
+        make_schedule(ScheduleKind::dualpipe, 4, 2, micro_batches)};
+    const Timeline timeline = simulate(work, schedules, {.timeline = true}).timeline.value();
+    const auto pairs =
+        static_cast<std::size_t>(std::ranges::count_if(timeline.spans, [](const Span& s) {
+          return s.name.find(" and backward") != std::string::npos;
+        }));
+    return std::pair(step_svg({"Step", "", timeline}), pairs);
+  };
+  // "3+1" in one line where there is room, else the backward's number below the forward's.
+  const auto [wide, few] = drawn(8);
   std::size_t labels = 0;
-  for (std::size_t at = svg.find('+'); at != std::string::npos; at = svg.find('+', at + 1)) {
-    labels += std::isdigit(static_cast<unsigned char>(svg[at - 1])) != 0 &&
-                      std::isdigit(static_cast<unsigned char>(svg[at + 1])) != 0
+  for (std::size_t at = wide.find('+'); at != std::string::npos; at = wide.find('+', at + 1)) {
+    labels += std::isdigit(static_cast<unsigned char>(wide[at - 1])) != 0 &&
+                      std::isdigit(static_cast<unsigned char>(wide[at + 1])) != 0
                   ? 1
                   : 0;
   }
-  EXPECT_EQ(labels, pairs);
+  ASSERT_GT(few, 0U);
+  EXPECT_EQ(labels, few);
+  const auto [narrow, many] = drawn(32);  // 24 pixels a pair: too few for "12+11"
+  EXPECT_GT(count_of(narrow, "class=\"inside small\""), many);
 }
 
 TEST(StepSvg, AnEmptyTimelineIsStillAPicture) {
