@@ -358,7 +358,8 @@ LayoutCost LayoutModel::run() const noexcept {
   const double last = end_layers * layer_s + of_head * all.head_s;
   const bool with_head = pipeline_ <= 1 || last >= inner * layer_s;
   Pace pace{.layers = with_head ? end_layers : inner, .of_head = with_head ? of_head : 0};
-  pace.send_s = send_s();
+  const double of_chunk = layers_ > 0 ? pace.layers / layers_ / chunks() : 0;
+  pace.send_s = send_s(of_chunk * all.forward_s, of_chunk * (all.backward_s + all.again_s));
   pace.bubble_s = idle_s(all, pace, pace.layers * layer_s + pace.of_head * all.head_s);
   if (copies_in_pipeline() && has_table()) {
     pace.copies_s = table_copies_s(stage_passes(), pace.send_s);

@@ -125,7 +125,9 @@ class LayoutModel : private LayoutParts {
   bool folds() const noexcept { return pipeline_ > 1 && is_folded(kind_); }
   /// Two copies of the model run in opposite directions: each rank has a stage of either.
   bool two_copies() const noexcept { return pipeline_ > 1 && kind_ == ScheduleKind::dualpipe; }
-  double send_s() const noexcept;
+  double waited_while_filling(double send_s, double late) const noexcept;
+  double transfer_s() const noexcept;
+  double send_s(double forward_s, double backward_s) const noexcept;
   /// Interleaved stages compute while others' tensors travel.
   bool sends_beside() const noexcept { return stack_.overlaps_sends && chunks() > 1; }
   /// Parts of a boundary that travel side by side.

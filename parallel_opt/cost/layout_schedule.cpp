@@ -94,6 +94,21 @@ double LayoutModel::most_inner_layers() const noexcept {
   return head_on_first ? inner_layers_ : std::max(first_layers_, inner_layers_);
 }
 
+/// Of a micro-batch's transfers through all stages, the share that is waited for while a pipeline
+/// fills and drains. Interleaved stages do so chunk by chunk, each with its transfers, but for what
+/// every micro-batch waits for anyway; where nothing hides, and breadth first with more
+/// micro-batches than ranks, those of one chunk count. `late`: 1 with one micro-batch.
+double LayoutModel::waited_while_filling(double send_s, double late) const noexcept {
+  const double v = chunks();
+  if (!sends_beside() || (kind_ == ScheduleKind::looped_bfs && l_.micro_batches > pipeline_)) {
+    return late + (1 - late) / v;
+  }
+  const double hidden = p_.overlap * transfer_s();
+  if (hidden <= 0) return 1;
+  const double anyway = send_s / v - 2 * (1 - p_.overlap) * transfer_s();
+  return 1 - std::clamp(anyway / hidden, 0.0, 1.0) * (1 - 1 / v);
+}
+
 /// What the slowest stage waits for, once per step: `rest` is what one micro-batch takes on all
 /// other stages. F forward, B whole backward, W its part for weights, p stages:
 ///   1F1B, GPipe   (p - 1) (F + B), over the stages per rank when interleaved [narayanan2021]
@@ -108,7 +123,7 @@ double LayoutModel::most_inner_layers() const noexcept {
 double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexcept {
   if (pipeline_ <= 1) return 0;
   // While the pipeline fills there is no other micro-batch to hide a send behind.
-  const double sends = (pipeline_ - 1) * send_s / (sends_beside() ? 1 - p_.overlap : 1);
+  const double sends = (pipeline_ - 1) * (sends_beside() ? 2 * chunks() * transfer_s() : send_s);
   const double whole = rest.forward_s + rest.backward_s;
   const double m = std::max(1.0, l_.micro_batches), others = pipeline_ - 1;
   double idle = 0;
@@ -118,7 +133,8 @@ double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexce
     case ScheduleKind::interleaved_1f1b:
     case ScheduleKind::looped_bfs: {
       const double late = std::max(0.0, pipeline_ - m) / others;  // 1 with one micro-batch
-      return std::max(0.0, whole + sends) * (late + (1 - late) / chunks());
+      return std::max(
+          0.0, whole * (late + (1 - late) / chunks()) + sends * waited_while_filling(send_s, late));
     }
     case ScheduleKind::zb_h1:
       idle = whole - 2 * rest.weights_s;

@@ -123,16 +123,31 @@ double LayoutModel::send_rate() const noexcept {
   return network_rate() * each / std::max(senders, adapters);
 }
 
-/// Of one micro-batch to the next stage and its gradient back.
-double LayoutModel::send_s() const noexcept {
-  if (pipeline_ <= 1) return 0;
+/// Of one micro-batch to the next stage, or of its gradient back, nothing beside it.
+double LayoutModel::transfer_s() const noexcept {
   const bool inside = l_.devices() <= device_.per_node;
   const double rate = send_rate();
   const double boundary =
       facts_.blocks.empty() ? 0 : facts_.blocks.front().boundary_elements * rows_ * element_bytes();
   const double latency = inside ? p_.link_latency_s : p_.network_latency_s;
-  return 2 * p_.send * (sends_beside() ? 1 - p_.overlap : 1) * chunks() *
-         (boundary / send_split() / rate + latency);
+  return p_.send * (boundary / send_split() / rate + latency);
+}
+
+/// Of one micro-batch, what its stages wait for, there and back. Interleaved stages hide transfers
+/// beside passes of other micro-batches, but no longer than those take: of p ranks a micro-batch's
+/// next chunk comes p pairs of passes later, so beside the pass in the other direction; breadth
+/// first all forwards follow each other, so that each of a chunk's passes has one transfer to hide.
+double LayoutModel::send_s(double forward_s, double backward_s) const noexcept {
+  if (pipeline_ <= 1) return 0;
+  const double one = transfer_s();
+  if (!sends_beside()) return 2 * chunks() * one;
+  const double seen = (1 - p_.overlap) * one;
+  const auto longer = [&](double pass_s) {
+    return std::max(0.0, p_.overlap * one - pass_s - seen);
+  };
+  const double more = kind_ == ScheduleKind::looped_bfs ? longer(forward_s) + longer(backward_s)
+                                                        : longer(std::min(forward_s, backward_s));
+  return chunks() * (2 * seen + more);
 }
 
 /// Ranks that share the optimizer's states.

@@ -341,13 +341,15 @@ void fill_dtype(std::vector<RawRow>& rows, Fillings& filled) {
                       r.pp.value_or(1), r.vp.value_or(1));
   };
   std::map<decltype(key(rows.front())), const std::string*> widest;
+  // Of software that names its release: other tables compare types.
+  const auto released = [](const RawRow& raw) { return raw.row.notes.starts_with("container "); };
   for (const RawRow& raw : rows) {
-    if (raw.row.dtype.empty() || raw.kind != TableKind::training) continue;
+    if (raw.row.dtype.empty() || raw.kind != TableKind::training || !released(raw)) continue;
     const std::string*& known = widest[key(raw)];
     if (known == nullptr || bits_of(raw.row.dtype) > bits_of(*known)) known = &raw.row.dtype;
   }
   for (RawRow& raw : rows) {
-    if (!raw.row.dtype.empty() || raw.kind != TableKind::training) continue;
+    if (!raw.row.dtype.empty() || raw.kind != TableKind::training || !released(raw)) continue;
     const auto found = widest.find(key(raw));
     if (found == widest.end() || bits_of(*found->second) > 8) continue;
     raw.row.dtype = *found->second;
@@ -399,7 +401,9 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
   Fillings filled;
   for (RawRow& raw : rows) {
     if (raw.row.notes.size() > kLongest) continue;
-    for (const std::string& cell : fill_from_notes(raw.row)) ++filled[cell + " from the notes"];
+    const NotesFilled said = fill_from_notes(raw.row);
+    for (const std::string& cell : said.columns) ++filled[cell + " from the notes"];
+    if (raw.unreadable.empty()) raw.unreadable = said.unclear;
   }
   fill_from_runs(rows, filled);
   if (!rows.empty()) fill_dtype(rows, filled);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <deque>
+#include <limits>
 
 #include "parallel_opt/cost/layout_model.h"
 
@@ -177,8 +178,13 @@ void MixedPipeline::read_ranks() {
 }
 
 double MixedPipeline::send_s() const {
-  double most = 0;
-  for (const Kind& kind : kinds_) most = std::max(most, model(kind).send_s());
+  // Beside the passes of the rank that has the shortest.
+  double ahead_s = std::numeric_limits<double>::max(), back_s = ahead_s, most = 0;
+  for (const auto& rank : ranks_) {
+    ahead_s = std::min(ahead_s, rank.times.forward_s / base_.chunks());
+    back_s = std::min(back_s, rank.times.backward_s / base_.chunks());
+  }
+  for (const Kind& kind : kinds_) most = std::max(most, model(kind).send_s(ahead_s, back_s));
   return most;
 }
 

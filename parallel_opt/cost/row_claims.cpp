@@ -33,12 +33,12 @@ const std::regex& denies_ahead() {
 
 /// "X: off", "X=False", "X was not used", "X disabled", "X omitted".
 const std::regex& denies_behind() {
-  static const std::regex pattern =
-      words(std::string(kPhrase) +
-            R"((?:(?:['"]?\s*[=:(]{1,2}\s*['"]?|\s+)(?:(?:is|are|was|were|turned|switched) )?)"
-            R"((?:false|off|disabled|unused|unsupported|unavailable|omitted|left out|slower|)"
-            R"(not (?:used|enabled|supported|available))\b(?![-]| the\b))"
-            R"(|['"]?\s*[=:]{1,2}\s*['"]?(?:no|none|n|0)\b(?![-.:/])))");
+  static const std::regex pattern = words(
+      std::string(kPhrase) +
+      R"((?:(?:['"]?\s*[=:(]{1,2}\s*['"]?|\s+)(?:(?:is|are|was|were|turned|switched) )?)"
+      R"((?:false|off|disabled|unused|unsupported|unavailable|omitted|left out|slower|)"
+      R"(unnecessary|never used|(?:not|isn't|wasn't) (?:used|enabled|supported|available|needed|required|necessary|tried))\b(?![-]| the\b))"
+      R"(|['"]?\s*[=:]{1,2}\s*['"]?(?:no|none|n|0)\b(?![-.:/])))");
   return pattern;
 }
 

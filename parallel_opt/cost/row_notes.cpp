@@ -1,6 +1,7 @@
 #include "parallel_opt/cost/row_notes.h"
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <regex>
 #include <set>
@@ -36,11 +37,12 @@ constexpr auto kSpellings = std::to_array<Spelling>(
       R"(grad(?:ient)?[ _-]acc(?:um(?:ulation|ulate)?)?(?:[ _-]steps)?)"},
      {"global_batch", &TrainingRow::global_batch, R"(gbs|global[ _-]batch)"},
      {"seq_len", &TrainingRow::seq_len,
-      R"(seq[ _-]?len(?:gth)?|sequence[ _-]length|context length)"},
+      R"((?:max[ _-])?seq[ _-]?len(?:gth)?|(?:max[ _-])?sequence[ _-]length|context length)"},
      {"vocab", &TrainingRow::vocab, R"(vocab(?:ulary)?)"}});
 
 /// Whole numbers alone: neither "4M tokens" nor "8k"; behind "per" or "x" another thing is counted.
-constexpr const char* kNumber = R"(([0-9]{1,9}(?:,[0-9]{3})*)(?![0-9.]|\s?[kKmMbB%]|[a-z_]))";
+constexpr const char* kNumber =
+    R"(([0-9]{1,9}(?:,[0-9]{3})*)(?![0-9]|\.[0-9]|\s?(?:[kmb](?![a-z0-9=])|%)|[a-z_]))";
 constexpr const char* kBetween = R"((?:[ _-](?:size|degree|ranks|of|is|steps)){0,2}[ =:_]{0,3})";
 
 /// A spelling as searched for: with the number behind, or in front: "8-way tensor parallelism".
@@ -65,8 +67,8 @@ const std::vector<Searched>& searched() {
   return all;
 }
 
-/// The one number that the notes have so.
-std::optional<double> number_in(const std::string& notes, const Searched& words) {
+/// The numbers that the notes have so.
+std::set<double> numbers_in(const std::string& notes, const Searched& words) {
   std::set<double> found;
   for (const std::regex* pattern : {&words.behind, &words.ahead}) {
     for (std::sregex_iterator it(notes.begin(), notes.end(), *pattern), end; it != end; ++it) {
@@ -75,7 +77,50 @@ std::optional<double> number_in(const std::string& notes, const Searched& words)
       if (const auto value = stated_number(digits); value && *value >= 1) found.insert(*value);
     }
   }
-  return found.size() == 1 ? std::optional(*found.begin()) : std::nullopt;
+  return found;
+}
+
+/// "Seq 4096", "ctx=8192", "4096 tokens per sequence", "8,192-token sequences": lengths by size.
+std::set<double> lengths_in(const std::string& notes) {
+  static const std::regex bare(
+      R"((?:^|[^a-z0-9_])(?:seq|sequence|context|ctx)[ =:]{1,3}([1-9][0-9]{2,6}|[1-9][0-9]{0,3},[0-9]{3})(?![0-9.,a-z]))"
+      R"(|(?:^|[^a-z0-9_.,])([1-9][0-9]{2,6}|[1-9][0-9]{0,3},[0-9]{3})[ -]tokens?(?: per sequence|[ -]sequences?)\b)",
+      std::regex::icase);
+  std::set<double> found;
+  for (std::sregex_iterator it(notes.begin(), notes.end(), bare), end; it != end; ++it) {
+    std::string digits = (*it)[1].matched ? (*it)[1] : (*it)[2];
+    std::erase(digits, ',');
+    if (const auto value = stated_number(digits)) found.insert(*value);
+  }
+  return found;
+}
+
+/// The notes without what they say of other runs: addresses, and clauses of attempts that failed,
+/// of plans and of where a checkpoint came from.
+std::string of_this_run(const std::string& notes) {
+  static const std::regex address(R"(\b(?:https?|ftp)://\S+|\bwandb\.\S+)", std::regex::icase);
+  static const std::regex others(
+      R"(\b(oom\w*|out of memory|crash\w*|hang\w*|hung|fail\w*|plan(s|ned|ning)|would|could|recommend\w*|unnecessary|(not|never|isn't|wasn't|didn't|did not|was not|is not) \w+)"
+      R"(|(converted|resumed|loaded|initialized) from|inference|later|at most|max(imum)? (tp|pp|dp)|slower|faster|halves?|had a bug|appendix|variant|warm-?up|instead)\b)",
+      std::regex::icase);
+  static const std::regex mark(R"([;,()]|[.](?=\s|$)|->|=>)");
+  const std::string text = std::regex_replace(notes, address, " ");
+  std::string kept;
+  std::size_t begin = 0;
+  for (std::sregex_iterator it(text.begin(), text.end(), mark), end;; ++it) {
+    const std::size_t stop = it == end ? text.size() : std::size_t(it->position());
+    const std::string clause = text.substr(begin, stop - begin);
+    if (!std::regex_search(clause, others)) kept += clause;
+    if (it == end) return kept;
+    kept += it->str();
+    begin = stop + std::size_t(it->length());
+  }
+}
+
+std::string listed(const std::set<double>& numbers) {
+  std::vector<std::string> texts;
+  for (const double one : numbers) texts.push_back(std::to_string(std::int64_t(one)));
+  return join(texts, " and ");
 }
 
 /// "Interleaved with v=4", "interleaved, 4 chunks per rank": stages are counted where notes name
@@ -133,24 +178,31 @@ std::string type_in(const std::string& notes) {
 
 }  // namespace
 
-std::vector<std::string> fill_from_notes(TrainingRow& row) {
-  std::vector<std::string> filled;
+NotesFilled fill_from_notes(TrainingRow& row) {
+  NotesFilled filled;
   if (row.notes.empty()) return filled;
-  const Claims notes(row.notes);
+  const Claims notes(of_this_run(row.notes));
   for (const Searched& words : searched()) {
     std::optional<double>& cell = row.*words.spelling->cell;
     if (cell) continue;
-    cell = number_in(notes.kept(), words);
-    if (cell) filled.emplace_back(words.spelling->column);
+    std::set<double> found = numbers_in(notes.kept(), words);
+    if (words.spelling->cell == &TrainingRow::seq_len) found.merge(lengths_in(notes.kept()));
+    if (found.size() > 1 && filled.unclear.empty()) {
+      filled.unclear =
+          std::string(words.spelling->column) + " is blank, and the notes say " + listed(found);
+    }
+    if (found.size() != 1) continue;
+    cell = *found.begin();
+    filled.columns.emplace_back(words.spelling->column);
   }
   if (const auto stages = interleaved_stages(notes); stages && !row.vp) {
     row.vp = stages;
-    filled.emplace_back("vp");
+    filled.columns.emplace_back("vp");
   }
   const auto fill = [&](const char* column, std::string& cell, const std::string& said) {
     if (!cell.empty() || said.empty()) return;
     cell = said;
-    filled.emplace_back(column);
+    filled.columns.emplace_back(column);
   };
   fill("fsdp_zero", row.fsdp_zero, sharding_in(notes));
   fill("sequence_parallel", row.sequence_parallel, sequence_split_in(row, notes));

@@ -7,9 +7,15 @@
 
 namespace parallel_opt {
 
+/// Columns that the notes filled ("tp"), and what they say twice and differently.
+struct NotesFilled {
+  std::vector<std::string> columns;
+  std::string unclear;  ///< why the row cannot be used: "pp is blank, and the notes say 2 and 4"
+};
+
 /// Fills blank cells with what the notes say of them, "TP=4, micro-batch size 2, ZeRO stage 3,
-/// gradient accumulation 8, sequence length 4096", and names those filled ("tp"). What notes deny,
-/// or say twice and differently, fills nothing.
-std::vector<std::string> fill_from_notes(TrainingRow& row);
+/// gradient accumulation 8, sequence length 4096". What they deny, hold against this run or say of
+/// attempts, plans and other runs fills nothing.
+NotesFilled fill_from_notes(TrainingRow& row);
 
 }  // namespace parallel_opt

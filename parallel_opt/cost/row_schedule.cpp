@@ -75,7 +75,9 @@ std::optional<int> stages_of_rank_in_words(const std::string& text) {
 std::string fill_schedule(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   l.virtual_stages = degree(row.vp);
-  const Claims notes(row.notes), cell(row.schedule);
+  static const std::regex mixed(R"(interleaved (batch|data|sampl|token|attention|mrope)[a-z]*)",
+                                std::regex::icase);
+  const Claims notes(std::regex_replace(row.notes, mixed, "")), cell(row.schedule);
   bool said = true;
   std::optional<int> counted;
   if (!row.schedule.empty()) {

@@ -40,7 +40,7 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
 void read_overlap(const Claims& notes, SoftwareStack& stack) {
   // Neither "--no-overlap-grad-reduce" nor "tp-comm-overlap=False", which are of one alone.
   static const std::regex any(
-      R"((^|[^a-z_-]|\bno[ -])overlap(s|ped|ping)?($|[^a-z_ -]|[ -](?!grad|param|comm)))",
+      R"((^|[^a-z_-]|\bno[ -])overlap(s|ped|ping)?($|[^a-z_ -]|[ -](?!grad|param|comm|between|with (eval|valid|test))))",
       std::regex::icase);
   static const std::regex tensor(R"(\btp|tensor)", std::regex::icase);
   static const std::regex expert(R"(expert|moe|all-?to-?all|a2a|pipeline|p2p)", std::regex::icase);

@@ -225,7 +225,7 @@ TEST_F(LayoutCosts, DevicesThatNoRowWasMeasuredOnAreLessCertain) {
 
 TEST_F(LayoutCosts, SiliconOfOneGenerationIsNotOneDevice) {
   // Of a V100's age, and yet no row is of them.
-  const LayoutParameters fitted = layout_parameters();
+  const LayoutParameters& fitted = layout_parameters();
   const auto seen = [&](const char* name) {
     const auto of = accelerator_of(*find_device(load_database(), name), "fp16");
     return std::ranges::count(fitted.boards, of->board) > 0;

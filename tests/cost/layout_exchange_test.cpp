@@ -195,5 +195,33 @@ TEST_F(LayoutExchange, TensorsGatheredOneByOnePassEveryRankEachTime) {
   EXPECT_NEAR(hops(1e30) / hops(0), products, 1e-3);
 }
 
+TEST_F(LayoutExchange, TransfersHideNoLongerThanOtherPassesTake) {
+  // 32 micro-batches on 4 ranks with 2 chunks each. Fast wires: a share of each transfer is seen;
+  // wires a hundred times slower: all of it but the shorter pass.
+  stack.overlaps_sends = true;
+  stack.scatters_sends = false;
+  ParallelLayout l{.pipeline = 4, .virtual_stages = 2, .data = 8, .micro_batches = 32};
+  l.schedule = ScheduleKind::interleaved_1f1b;
+  p.network_latency_s = 0;
+  const double bytes = 2048.0 * 4096 * 2;
+  const auto check = [&](double slower, bool hides) {
+    Accelerator device = h100;
+    device.network_bytes_per_s /= slower;
+    const LayoutCost c = layout_cost(dense, device, stack, l, p);
+    // Eight replicas of a stage fill a node, each with its adapter.
+    const double one = p.send * bytes / (device.network_bytes_per_s * p.network_efficiency);
+    const double seen = 2 * (1 - p.overlap) * one;
+    const double each = c.pipeline_s / 32 / 2;  // of a chunk
+    if (hides) {
+      EXPECT_NEAR(each, seen, 1e-3 * seen);
+    } else {
+      EXPECT_GT(each, seen + 0.5 * p.overlap * one);
+      EXPECT_LT(each, 2 * one);
+    }
+  };
+  check(1, true);
+  check(100, false);
+}
+
 }  // namespace
 }  // namespace parallel_opt

@@ -216,12 +216,17 @@ TEST(MeasuredRows, TheNameOfADeviceSaysItsMemory) {
 
 TEST(MeasuredRows, ABlankElementTypeIsThatOfOtherReleasesWhereAllAreNarrow) {
   const MeasuredRows table =
-      rows_of({"id,gpu,gpus,model_name,dtype,tp,metric_iter_time_s\n"
-               "m-1,B200,8,llama,FP8-CS,1,1\nm-2,B200,8,llama,NVFP4,1,1\nm-3,B200,8,llama,,1,1\n"
-               "m-4,B200,8,llama,,2,1\nm-5,B200,8,qwen,BF16,1,1\nm-6,B200,8,qwen,,1,1\n"});
+      rows_of({"id,gpu,gpus,model_name,dtype,tp,metric_iter_time_s,notes\n"
+               "m-1,B200,8,llama,FP8-CS,1,1,container 26.02\n"
+               "m-2,B200,8,llama,NVFP4,1,1,container 26.02\n"
+               "m-3,B200,8,llama,,1,1,container 25.09\n"
+               "m-4,B200,8,llama,,2,1,container 25.09\n"
+               "m-5,B200,8,qwen,BF16,1,1,container 26.02\nm-6,B200,8,qwen,,1,1,container 25.09\n"
+               "m-7,B200,8,llama,,1,1,baseline\n"});
   EXPECT_EQ(table.rows[2].row.dtype, "FP8-CS");  // the widest
   EXPECT_EQ(table.rows[3].row.dtype, "");        // another layout
   EXPECT_EQ(table.rows[5].row.dtype, "");        // 16 bits are what a blank means anyway
+  EXPECT_EQ(table.rows[6].row.dtype, "");        // of no release: tables compare types
 }
 
 TEST(MeasuredRows, StatusesAreReadAsPeopleWriteThem) {

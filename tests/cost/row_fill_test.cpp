@@ -23,11 +23,11 @@ TEST(RowFill, NotesFillDegreesInAnySpelling) {
         "tensor parallelism of 4", "--tensor-model-parallel-size 4", "tensor_model_parallel_size=4",
         "4-way tensor parallelism", "tensor parallel degree: 4"}) {
     TrainingRow row = noted(notes);
-    EXPECT_EQ(fill_from_notes(row), Names{"tp"}) << notes;
+    EXPECT_EQ(fill_from_notes(row).columns, Names{"tp"}) << notes;
     EXPECT_EQ(row.tp, 4) << notes;
   }
   TrainingRow row = noted("TP 2, PP 4, virtual pipeline 3, CP=8; EP8, ETP 1; dp 16");
-  EXPECT_EQ(fill_from_notes(row), (Names{"tp", "pp", "vp", "cp", "ep", "etp", "dp"}));
+  EXPECT_EQ(fill_from_notes(row).columns, (Names{"tp", "pp", "vp", "cp", "ep", "etp", "dp"}));
   EXPECT_EQ(row.pp, 4);
   EXPECT_EQ(row.vp, 3);
   EXPECT_EQ(row.cp, 8);
@@ -40,7 +40,7 @@ TEST(RowFill, NotesFillBatchesAndSizes) {
   TrainingRow row = noted(
       "micro-batch size 2, gradient accumulation steps: 16; global batch size 1,024, sequence "
       "length 4096, vocabulary of 50304");
-  EXPECT_EQ(fill_from_notes(row),
+  EXPECT_EQ(fill_from_notes(row).columns,
             (Names{"micro_batch", "grad_accum", "global_batch", "seq_len", "vocab"}));
   EXPECT_EQ(row.micro_batch, 2);
   EXPECT_EQ(row.grad_accum, 16);
@@ -76,18 +76,72 @@ TEST(RowFill, CellsCountMoreThanNotes) {
   row.tp = 2;
   row.fsdp_zero = "DDP";
   row.dtype = "fp16";
-  EXPECT_EQ(fill_from_notes(row), Names{});
+  EXPECT_EQ(fill_from_notes(row).columns, Names{});
   EXPECT_EQ(row.tp, 2);
 }
 
 TEST(RowFill, WhatIsDeniedUnclearOrOfSomethingElseFillsNothing) {
-  for (const char* notes :
-       {"no TP 4", "TP=2 or TP=4", "global batch 4M tokens", "sequence length 8k", "TP 0",
-        "compared with TP=8", "http://tp4.example", "tp*pp=16", "batch 2", "seq len 2048.5",
-        "FSDP 16 ranks", "MBS*chunks*DP=1024 samples"}) {
+  for (const char* notes : {"no TP 4", "global batch 4M tokens", "sequence length 8k", "TP 0",
+                            "compared with TP=8", "http://tp4.example", "tp*pp=16", "batch 2",
+                            "seq len 2048.5", "FSDP 16 ranks", "MBS*chunks*DP=1024 samples"}) {
     TrainingRow row = noted(notes);
-    EXPECT_EQ(fill_from_notes(row), Names{}) << notes;
+    EXPECT_EQ(fill_from_notes(row).columns, Names{}) << notes;
   }
+}
+
+TEST(RowFill, NumbersStandBesideEachOther) {
+  for (const char* notes : {"TP8 PP2 MBS1", "TP=8 PP=2 MBS=1", "tp8 pp2 mbs1", "TP 8 PP 2 MBS 1",
+                            "TP8/PP2/MBS1", "TP8, PP2, micro-batch 1"}) {
+    TrainingRow row = noted(notes);
+    EXPECT_EQ(fill_from_notes(row).columns, (Names{"tp", "pp", "micro_batch"})) << notes;
+    EXPECT_EQ(row.pp, 2) << notes;
+    EXPECT_EQ(row.micro_batch, 1) << notes;
+  }
+  TrainingRow row = noted("EP4 micro-batch 2, CP2 MBS2, seq len 4096 mbs 2");
+  fill_from_notes(row);
+  EXPECT_EQ(row.ep, 4);
+  EXPECT_EQ(row.cp, 2);
+  EXPECT_EQ(row.seq_len, 4096);
+}
+
+TEST(RowFill, LengthsOfSequencesHaveManyNames) {
+  for (const char* notes :
+       {"seq 4096", "seq=4096", "max_seq_len=4096", "context 4096", "ctx 4096",
+        "4096 tokens per sequence", "4,096-token sequences", "max sequence length 4096"}) {
+    TrainingRow row = noted(notes);
+    fill_from_notes(row);
+    EXPECT_EQ(row.seq_len, 4096) << notes;
+  }
+  for (const char* notes : {"4M tokens per batch", "seq parallel", "1000 tokens/s", "context 8k"}) {
+    TrainingRow row = noted(notes);
+    fill_from_notes(row);
+    EXPECT_EQ(row.seq_len, std::nullopt) << notes;
+  }
+}
+
+TEST(RowFill, WhatIsSaidOfOtherRunsFillsNothing) {
+  for (const char* notes :
+       {"TP=2 hangs", "TP=2 crashes; plain", "TP=2 planned", "TP=2 did not help",
+        "checkpoint converted from TP=8 PP=1", "resumed from a TP=4 PP=2 checkpoint",
+        "we recommend TP=8 for larger models", "max TP=8 within a node", "ZeRO-3 OOM",
+        "ZeRO-3 not needed", "ZeRO 3 would halve memory", "ZeRO-3 ran out of memory",
+        "https://wandb.ai/x/llama-tp8-pp4-mbs2/runs/1"}) {
+    TrainingRow row = noted(notes);
+    EXPECT_EQ(fill_from_notes(row).columns, Names{}) << notes;
+  }
+  TrainingRow row = noted("EP=8 OOMs; EP=4; MBS2 (MBS4 OOM), ZeRO-1 (ZeRO-3 crashed)");
+  EXPECT_EQ(fill_from_notes(row).columns, (Names{"ep", "micro_batch", "fsdp_zero"}));
+  EXPECT_EQ(row.ep, 4);
+  EXPECT_EQ(row.micro_batch, 2);
+  EXPECT_EQ(row.fsdp_zero, "zero-1");
+}
+
+TEST(RowFill, TwoNumbersAreNone) {
+  TrainingRow row = noted("tp8, pp2; the 175B model used tp8 pp16");
+  EXPECT_EQ(fill_from_notes(row).unclear, "pp is blank, and the notes say 2 and 16");
+  EXPECT_EQ(row.pp, std::nullopt);
+  row.pp = 2;
+  EXPECT_EQ(fill_from_notes(row).unclear, "");
 }
 
 TEST(RowFill, FakeGatesAndMasterWeightsAreRead) {

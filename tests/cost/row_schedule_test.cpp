@@ -50,12 +50,12 @@ TEST(RowSchedule, NotesCountThemToo) {
                             "interleaved, 3 chunks per rank", "interleaved schedule (v=3)"}) {
     TrainingRow row = piped_row();
     row.notes = words;
-    EXPECT_EQ(fill_from_notes(row), std::vector<std::string>{"vp"}) << words;
+    EXPECT_EQ(fill_from_notes(row).columns, std::vector<std::string>{"vp"}) << words;
     EXPECT_EQ(case_of(row).layout.virtual_stages, 3) << words;
   }
   TrainingRow row = piped_row();
   row.notes = "driver v=535; not interleaved";
-  EXPECT_TRUE(fill_from_notes(row).empty());
+  EXPECT_TRUE(fill_from_notes(row).columns.empty());
   EXPECT_EQ(case_of(row).layout.virtual_stages, 1);
 }
 

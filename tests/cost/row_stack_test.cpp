@@ -115,7 +115,7 @@ TEST(RowStack, NotesSayWhetherTensorRanksSplitTheSequence) {
   TrainingRow row = split_row("Megatron-LM");
   row.sequence_parallel = "yes";
   row.notes = "no SP";
-  EXPECT_TRUE(fill_from_notes(row).empty());  // the column counts
+  EXPECT_TRUE(fill_from_notes(row).columns.empty());  // the column counts
 }
 
 TEST(RowStack, NotesSayWhatIsComputedAgain) {
