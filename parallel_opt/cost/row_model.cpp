@@ -149,6 +149,7 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
   const std::string type = element_type_in_words(row.dtype).value_or("");
   if (type == "fp32" || type == "tf32") l.element_bytes = 4;
+  out.element_type = type.empty() ? "bf16" : type;
   const bool mixed = Claims(row.dtype).has("mixed");
   l.pure_half =
       l.element_bytes < 4 && !mixed && (out.stack.pure_half || pure_half_in_words(row.dtype));
@@ -208,6 +209,7 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
     }
   }
   if (!micro || *micro <= 0) return "micro-batch and global batch are blank";
+  if (*micro < 1) return "global_batch is less than one sequence of each replica";
   l.micro_batch = *micro;
   const double batch = row.global_batch.value_or(*micro * l.data * row.grad_accum.value_or(1));
   l.micro_batches = std::max(1.0, std::round(batch / (*micro * l.data)));

@@ -15,8 +15,9 @@ namespace parallel_opt {
 
 /// A published row as the cost model sees it.
 struct RowCase {
-  std::string device_name;  ///< in the database
-  std::string model;        ///< as MODEL takes it: "transformer:layers=..."
+  std::string device_name;   ///< in the database
+  std::string element_type;  ///< of products: "bf16" for any of 16 bits
+  std::string model;         ///< as MODEL takes it: "transformer:layers=..."
   std::shared_ptr<const TransformerFacts> facts;
   Accelerator device;
   SoftwareStack stack;  ///< with what the row's notes say of it

@@ -40,6 +40,8 @@ TakenRun taken_run(const RowCase& row) {
   TakenRun run;
   run.device = row.device_name;
   run.stack = row.stack.name;
+  run.dtype = row.element_type;
+  run.sequence = row.facts->tokens;
   run.tensor = l.tensor;
   run.pipeline = l.pipeline;
   run.virtual_stages = l.virtual_stages;

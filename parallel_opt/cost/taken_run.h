@@ -8,7 +8,8 @@ namespace parallel_opt {
 
 /// The run that a row of a table was taken for, blank cells filled in: what was predicted.
 struct TakenRun {
-  std::string device, stack;
+  std::string device, stack, dtype;
+  double sequence = 0;  ///< tokens
   int tensor = 1, pipeline = 1, virtual_stages = 1, context = 1, expert = 1, expert_tensor = 1;
   int data = 1;
   int shard = 0;         ///< ZeRO stage
@@ -30,6 +31,8 @@ template <class Visitor, class T>
 void fields(Visitor& visit, T& run) {
   visit("device", run.device, "of the database");
   visit("stack", run.stack, "software, of data/stacks");
+  visit("dtype", run.dtype, "of products; bf16: any of 16 bits");
+  visit("sequence", run.sequence, "tokens");
   visit("tensor", run.tensor, "degree");
   visit("pipeline", run.pipeline, "stages");
   visit("virtual_stages", run.virtual_stages, "of a pipeline rank");

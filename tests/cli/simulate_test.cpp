@@ -170,6 +170,22 @@ TEST_F(Simulate, WholeNumbersMayHaveExponentsAndManyLikeFaultsAreCounted) {
   EXPECT_THAT(err, HasSubstr("found a number, and 2,038 more like it\n"));
 }
 
+TEST_F(Simulate, LongTitlesAreSetSmaller) {
+  const auto head = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> flags{"--svg", dir + "/t.svg"};
+    flags.insert(flags.end(), more.begin(), more.end());
+    EXPECT_EQ(run(flags).code, 0);
+    const std::string svg = read_file(dir + "/t.svg");
+    const std::size_t at = svg.find("<text class=\"head\"");
+    return svg.substr(at, svg.find("</text>", at) - at);
+  };
+  EXPECT_THAT(head({}), Not(HasSubstr("font-size")));
+  const std::string small =
+      head({"--straggler", "0=1.25,1=1.75,2=1.5", "--jitter", "10%", "--seed", "7"});
+  EXPECT_THAT(small, HasSubstr("font-size"));
+  EXPECT_THAT(small, HasSubstr("jitter 10 % (seed 7)"));
+}
+
 TEST_F(Simulate, ManyStragglersAreCounted) {
   EXPECT_THAT(run({"--straggler", "0=2,1=3,2=1.5,3=2"}).out,
               HasSubstr("micro-batches, 4 ranks take 1.5 to 3 times as long\n"));

@@ -250,6 +250,8 @@ TEST(RowBlanks, WhatWasTakenIsTold) {
   const TakenRun& run = answer.taken;
   EXPECT_EQ(run.device, "A100-SXM-80GB");
   EXPECT_EQ(run.stack, "megatron");
+  EXPECT_EQ(run.dtype, "bf16");
+  EXPECT_EQ(run.sequence, 2048);
   EXPECT_EQ(run.schedule, "interleaved_1f1b");
   EXPECT_EQ(run.virtual_stages, 3);
   EXPECT_EQ(run.micro_batches, 8);
@@ -284,6 +286,13 @@ TEST(RowBlanks, InterleavingIsOneThingHoweverItIsNamed) {
   row.schedule = "1F1B";
   EXPECT_EQ(seconds_of(row), plain);
   EXPECT_GT(plain, blank);
+}
+
+TEST(RowBlanks, NoReplicaHasHalfASequence) {
+  TrainingRow row = testing::usual_row("Megatron-LM");
+  row.micro_batch.reset();
+  row.global_batch = 4;  // of eight replicas
+  EXPECT_EQ(skipped(row), "global_batch is less than one sequence of each replica");
 }
 
 }  // namespace
