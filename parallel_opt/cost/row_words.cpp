@@ -262,10 +262,12 @@ std::optional<int> sharers_counted(const std::string& text) {
 }  // namespace
 
 std::optional<int> shards_in_notes(const std::string& notes) {
-  static const std::regex both(R"(\bfsdp[ =:]+([0-9]{1,6})[ ,;x*]+d?dp[ =:]*[0-9])"
-                               R"(|\bd?dp[ =:]*[0-9]+[ ,;x*]+fsdp[ =:]+([0-9]{1,6}))"
-                               R"(|\bfsdp ?[=:] ?([2-9]|[1-9][0-9]{1,5})\b)",
-                               std::regex::icase);
+  // "FSDP2" alone is the second of its name.
+  static const std::regex both(
+      R"(\bfsdp(?:[ =:]+([0-9]{1,6})|([3-9]|[1-9][0-9]{1,5}))[ ,;x*]+d?dp[ =:]*[0-9])"
+      R"(|\bd?dp[ =:]*[0-9]+[ ,;x*]+fsdp(?:[ =:]+([0-9]{1,6})|([1-9][0-9]{1,5}|[3-9])\b))"
+      R"(|\bfsdp ?[=:] ?([2-9]|[1-9][0-9]{1,5})\b)",
+      std::regex::icase);
   const std::string text = Claims(notes).kept();
   std::smatch match;
   if (std::regex_search(text, match, both)) return first_matched(match);

@@ -91,5 +91,14 @@ TEST(RowSharding, HybridWithoutADegreeIsANode) {
   EXPECT_EQ(case_of(wide_row("HSDP, 5 replicas")).layout.shard_degree, 8);  // which is no degree
 }
 
+TEST(RowSharding, DegreesOfBothKindsMayStandTogether) {
+  for (const char* notes :
+       {"FSDP64 x DP4", "FSDP64, DP4", "DP4 x FSDP64", "dp=4, fsdp=64", "FSDP 64, DP 4"}) {
+    EXPECT_EQ(case_of(wide_row("", notes)).layout.shard_degree, 64) << notes;
+  }
+  // The second of its name.
+  EXPECT_EQ(case_of(wide_row("", "FSDP2, DP 256")).layout.shard_degree, 0);
+}
+
 }  // namespace
 }  // namespace parallel_opt
