@@ -236,10 +236,7 @@ void check_degrees(const ParallelLayout& l, const TransformerFacts& facts, int d
     faults.push_back({l.tensor > 1 ? "--tensor" : "--context",
                       "the model has no repeated blocks to split", "leave it out"});
   }
-  double experts = 0;
-  for (const BlockFacts& block : facts.blocks) {
-    for (const Product& product : block.products) experts = std::max(experts, product.experts);
-  }
+  const double experts = facts.experts();
   // Whole experts are spread over all ranks of a stage, those of a tensor group among them.
   const std::int64_t ranks = std::int64_t(l.tensor) * l.context * l.data;
   const bool divides = std::fmod(experts, l.expert) == 0 && ranks % l.expert == 0;

@@ -62,8 +62,7 @@ LayoutModel::Dispatched LayoutModel::dispatched(const BlockFacts& block, const R
   const bool once = stack_.dispatches_once_per_node;
   if (l_.experts_by_turns && once) {
     // Experts n to n + k: on as few ranks and nodes as hold so many.
-    double experts = 1;
-    for (const Product& one : block.products) experts = std::max(experts, one.experts);
+    const double experts = std::max(1.0, block.experts());
     const double visited = std::min(nodes, std::ceil(copies * nodes / experts));
     const double of_each = std::ceil(copies / visited * ranks.ranks / experts);
     return {visited * (nodes - 1) / nodes,

@@ -238,10 +238,7 @@ void settle(const TrainingRow& row, RowCase& out) {
   recompute_some_layers(out);
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
-  double experts = 0;
-  for (const BlockFacts& block : out.facts->blocks) {
-    for (const Product& one : block.products) experts = std::max(experts, one.experts);
-  }
+  const double experts = out.facts->experts();
   if (!row.ep && experts > 1 && mentions(row.framework, "deepep")) {
     l.expert = int(std::min<double>(experts, l.data));
   }

@@ -208,8 +208,7 @@ void FactsReader::add_product(const Op& op, OpId id, const OpWork& work, BlockFa
 /// Routers that pick groups of experts first take the best k of a row of groups' scores, then of a
 /// row of experts' scores [deepseek2024].
 void FactsReader::add_router(const std::vector<OpId>& ops, BlockFacts& facts) const {
-  double experts = 0;
-  for (const Product& one : facts.products) experts = std::max(experts, one.experts);
+  const double experts = facts.experts();
   if (experts <= 0) return;
   for (const OpId id : ops) {
     const Op& op = graph_.op(id);
@@ -479,6 +478,18 @@ BlockFacts FactsReader::sum_of(const std::vector<OpId>& ops, double repeats) {
 }
 
 }  // namespace
+
+double BlockFacts::experts() const noexcept {
+  double most = 0;
+  for (const Product& one : products) most = std::max(most, one.experts);
+  return most;
+}
+
+double TransformerFacts::experts() const noexcept {
+  double most = 0;
+  for (const BlockFacts& block : blocks) most = std::max(most, block.experts());
+  return most;
+}
 
 double TransformerFacts::layers() const {
   double count = 0;

@@ -67,6 +67,7 @@ struct BlockFacts {
   double expert_groups = 0;        ///< that a router picks from first; 0: from all experts at once
   double chosen_groups = 0;        ///< of those, that one token's experts lie in
   std::optional<BlockRecompute> recompute;  ///< absent: by the layout's rule
+  double experts() const noexcept;          ///< that its tokens are spread over; 0: none
   bool operator==(const BlockFacts&) const = default;
 };
 
@@ -82,6 +83,7 @@ struct TransformerFacts {
   double tokens = 0;                ///< per sample; 0: not a text model
   double parameters = 0;
   double layers() const;
+  double experts() const noexcept;  ///< the most of any block
   bool operator==(const TransformerFacts&) const = default;
 };
 
