@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/cloud_machine.h"
 #include "parallel_opt/cost/stated_number.h"
 #include "parallel_opt/hardware/preset.h"
 
@@ -114,57 +115,7 @@ std::optional<double> stated_limit_w(const std::string& text) {
   return stated_number(match[2].matched ? match[2] : match[1]);
 }
 
-namespace {
-
-struct MachineName {
-  const char* name;
-  const char* record;
-};
-/// The clouds' own pages: AWS, Amazon EC2 instance types; Google, GPU machine types; Azure, NC and
-/// ND series.
-constexpr auto kMachines =
-    std::to_array<MachineName>({{"p4d(\\.24xlarge)?", "A100-SXM-40GB"},
-                                {"p4de(\\.24xlarge)?", "A100-SXM-80GB"},
-                                {"p3dn(\\.24xlarge)?", "V100-SXM-32GB"},
-                                {"p3\\.(2|8|16)xlarge|(aws|ec2) p3", "V100-SXM-16GB"},
-                                {"p5(\\.48xlarge)?", "H100-SXM-80GB"},
-                                {"p5en?(\\.48xlarge)?", "H200-SXM-141GB"},
-                                {"a2-?(high|mega)gpu(-[0-9]+g)?", "A100-SXM-40GB"},
-                                {"a2-?ultragpu(-[0-9]+g)?", "A100-SXM-80GB"},
-                                {"a3-?(high|mega)gpu(-[0-9]+g)?", "H100-SXM-80GB"},
-                                {"a3-?ultragpu(-[0-9]+g)?", "H200-SXM-141GB"},
-                                {"nd96asr(_a100)?_v4|nd ?a100[ _]v4", "A100-SXM-40GB"},
-                                {"nd96amsr(_a100)?_v4|ndm ?a100[ _]v4", "A100-SXM-80GB"},
-                                {"nc(24|48|96)ads_a100_v4", "A100-PCIE-80GB"},
-                                {"nd96isr(_h100)?_v5", "H100-SXM-80GB"},
-                                {"nd96isr_h200_v5", "H200-SXM-141GB"},
-                                {"nd40rs_v2", "V100-SXM-32GB"}});
-
-}  // namespace
-
-std::optional<MachineDevice> device_of_machine(const std::string& text) {
-  static const std::vector<std::regex> patterns = [] {
-    std::vector<std::regex> made;
-    for (const MachineName& one : kMachines) {
-      made.emplace_back(std::string("(?:^|[^a-z0-9])(") + one.name + ")(?![a-z0-9])",
-                        std::regex::icase);
-    }
-    return made;
-  }();
-  for (std::size_t i = 0; i < patterns.size(); ++i) {
-    std::smatch match;
-    if (!std::regex_search(text, match, patterns[i])) continue;
-    return MachineDevice{match.str(1), kMachines.at(i).record};
-  }
-  return std::nullopt;
-}
-
-std::string without_machine(const std::string& text) {
-  const auto found = device_of_machine(text);
-  if (!found) return text;
-  std::string rest = text;
-  return rest.erase(rest.find(found->machine), found->machine.size());
-}
+namespace {}  // namespace
 
 std::optional<SliceDevices> devices_of_slice(const std::string& gpu) {
   static const std::regex slice(
@@ -257,13 +208,13 @@ const DeviceRecord* with_memory(const DeviceRecord& board, double bytes) {
 
 std::optional<DeviceRecord> device_by_text(const std::string& cell, const std::string& family) {
   const DeviceDatabase& database = load_database();
-  const auto machine = device_of_machine(cell);
+  const auto machine = cloud_machine_in(cell);
   const std::string text = full_name(machine ? without_machine(cell) : cell);
   const std::string bare = text.substr(0, text.find(" ("));
   const DeviceRecord* best = find_device(database, bare);
   // "A100-80GB (p4d)" is what it states.
   if (machine && (best == nullptr || !stated_memory(text))) {
-    best = find_device(database, machine->record);
+    best = find_device(database, machine->device);
   }
   // "A100 (80GB)" is the other of the two.
   const auto bytes = stated_memory(text.substr(bare.size()));

@@ -17,16 +17,6 @@ std::optional<double> stated_memory(const std::string& text);
 /// 480GB", "DGX A100 640GB"); boards with double memory are sold.
 inline constexpr double kMostMemory = 2.1;
 
-/// The record of what stands in a machine of a cloud that a text names, memory included
-/// ("p4d.24xlarge": "A100-SXM-40GB"), and its name as written; empty: it names none.
-struct MachineDevice {
-  std::string machine, record;
-};
-std::optional<MachineDevice> device_of_machine(const std::string& text);
-
-/// The text without that name, whose digits are no sizes ("a2-highgpu-8g").
-std::string without_machine(const std::string& text);
-
 /// Devices that the name of a TPU's slice counts: of "TPU v3-512" its cores, which frameworks show
 /// as devices; of "TPU v4-512" the chips, half of its cores; empty: it counts none. `named`: the
 /// number itself.

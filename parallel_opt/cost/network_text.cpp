@@ -275,7 +275,7 @@ NetworkWords beside_machine(const Stated& rate, const NetworkWords& machine, dou
           of_all ? machine.adapters : 1};
 }
 
-/// What the nodes of a system, or a machine that clouds let, have.
+/// What the nodes of a system have.
 struct KnownNodes {
   const char* name;
   const char* adapters;
@@ -290,34 +290,13 @@ constexpr auto kSystems = std::to_array<KnownNodes>({{"perlmutter", "4x Slingsho
                                                      {"leonardo", "4x HDR100"},
                                                      {"marenostrum", "4x NDR200"},
                                                      {"summit", "2x EDR"}});
-/// The clouds' own pages: AWS, Amazon EC2 instance types; Google, GPU network bandwidth; Azure, ND
-/// series.
-constexpr auto kMachines =
-    std::to_array<KnownNodes>({{"p4de?(\\.24xlarge)?", "4x100 Gb/s"},
-                               {"p3dn(\\.24xlarge)?", "1x100 Gb/s"},
-                               {"p3\\.16xlarge", "25 Gb/s per node"},
-                               {"g5\\.48xlarge", "100 Gb/s per node"},
-                               {"a2-?(high|ultra|mega)gpu(-[0-9]+g)?", "100 Gb/s per node"},
-                               {"bm\\.gpu4\\.8", "8x200 Gb/s"},
-                               {"nd96isr(_h100)?_v5", "8x400 Gb/s"},
-                               {"p5(en?)?\\.48xlarge", "8x400 Gb/s"},
-                               {"a3-?highgpu(-8g)?", "4x200 Gb/s"},
-                               {"a3-?megagpu(-8g)?", "8x200 Gb/s"},
-                               {"nd96am?sr(_a100)?_v4", "8x200 Gb/s"},
-                               {"ndm? ?a100[ _]v4", "8x200 Gb/s"}});
-
-/// The network of the first of them that a text names.
-template <class Table>
-std::optional<NetworkWords> network_of_named(const Table& table, const std::string& text,
-                                             double per_node, const UsualNetwork& usual) {
-  for (const auto& [name, adapters] : table) {
+/// What nodes of the first system that a text names have.
+std::optional<NetworkWords> network_of_system(const std::string& text, double per_node,
+                                              const UsualNetwork& usual) {
+  for (const auto& [name, adapters] : kSystems) {
     const std::regex word(std::string("(^|[^a-z0-9])(") + name + ")(?![a-z0-9])",
                           std::regex::icase);
-    std::smatch match;
-    if (!std::regex_search(text, match, word)) continue;
-    auto found = network_by_text(adapters, per_node, usual);
-    if (found && found->taken.empty()) found->taken = match.str(2) + ": " + adapters;
-    return found;
+    if (std::regex_search(text, word)) return network_by_text(adapters, per_node, usual);
   }
   return std::nullopt;
 }
@@ -357,7 +336,7 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
     if (named && named->count) return sold_as(*named, part, per_node, usual);
   }
   // A fabric that nobody counts adapters of is that of the system which is named beside it.
-  if (const auto found = network_of_named(kSystems, text, per_node, usual)) return found;
+  if (const auto found = network_of_system(text, per_node, usual)) return found;
   if (named_here) return named_here;
   for (const std::string& part : parts) {
     if (const auto named = first_name(part)) return sold_as(*named, part, per_node, usual);
@@ -365,8 +344,15 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
   return std::nullopt;
 }
 
+std::optional<NetworkWords> network_of_machine(const CloudMachine& machine, double per_node) {
+  auto found = network_by_text(machine.adapters, per_node);
+  if (found && found->taken.empty()) found->taken = machine.name + ": " + machine.adapters;
+  return found;
+}
+
 std::optional<NetworkWords> network_of_machine(const std::string& text, double per_node) {
-  return network_of_named(kMachines, text, per_node, {});
+  const auto machine = cloud_machine_in(text);
+  return machine ? network_of_machine(*machine, per_node) : std::nullopt;
 }
 
 }  // namespace parallel_opt

@@ -3,6 +3,8 @@
 #include <optional>
 #include <string>
 
+#include "parallel_opt/cost/cloud_machine.h"
+
 namespace parallel_opt {
 
 /// What a text says of the network between nodes.
@@ -32,5 +34,6 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
 
 /// Of a cloud's machine that a text names ("p4d.24xlarge"); empty: it names none.
 std::optional<NetworkWords> network_of_machine(const std::string& text, double per_node);
+std::optional<NetworkWords> network_of_machine(const CloudMachine& machine, double per_node);
 
 }  // namespace parallel_opt

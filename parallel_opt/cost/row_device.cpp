@@ -9,6 +9,7 @@
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
+#include "parallel_opt/cost/cloud_machine.h"
 #include "parallel_opt/cost/device_text.h"
 #include "parallel_opt/cost/network_text.h"
 #include "parallel_opt/cost/row_claims.h"
@@ -18,11 +19,22 @@
 namespace parallel_opt {
 namespace {
 
+/// "A100" of "A100-SXM-40GB": without the board and its memory.
+std::string chip_of(const DeviceRecord& record) {
+  static const std::regex board(R"(-(sxm|pcie|nvl|[0-9]+gb)\b)", std::regex::icase);
+  return std::regex_replace(record.name, board, "");
+}
+
 /// In a node of `per_node` devices, as the usual machine has them for its own.
 UsualNetwork usual_network(const TrainingRow& row, const DeviceRecord& record, double per_node) {
   UsualNetwork usual;
   usual.machine = network_of_machine(row.gpu, per_node);
-  if (!usual.machine) usual.machine = network_of_machine(Claims(row.notes).kept(), per_node);
+  // Notes may name a machine in passing that has other devices.
+  const auto noted = cloud_machine_in(Claims(row.notes).kept());
+  const DeviceRecord* inside = noted ? find_device(load_database(), noted->device) : nullptr;
+  if (!usual.machine && inside != nullptr && chip_of(*inside) == chip_of(record)) {
+    usual.machine = network_of_machine(*noted, per_node);
+  }
   if (!record.host || record.host->adapter_bytes_per_s <= 0) return usual;
   usual.adapters = per_node * record.host->adapters / (record.host->devices * dies_of(record));
   const auto source = record.sources.find(record.host->source);
@@ -30,12 +42,6 @@ UsualNetwork usual_network(const TrainingRow& row, const DeviceRecord& record, d
     usual.fabric = "slingshot";
   }
   return usual;
-}
-
-/// "A100" of "A100-SXM-40GB": without the board and its memory.
-std::string chip_of(const DeviceRecord& record) {
-  static const std::regex board(R"(-(sxm|pcie|nvl|[0-9]+gb)\b)", std::regex::icase);
-  return std::regex_replace(record.name, board, "");
 }
 
 /// What parts of a cell may name: "H100 + 2x Xeon 8480".
@@ -99,12 +105,6 @@ std::string no_whole_device(const std::string& gpu) {
 
 namespace {
 
-/// "A100-SXM" of "A100-SXM-40GB".
-std::string without_memory(const std::string& name) {
-  static const std::regex memory(R"(-[0-9]+ ?GB$)");
-  return std::regex_replace(name, memory, "");
-}
-
 /// Whether a cell says how much memory its device has.
 bool states_memory(const std::string& cell) {
   const std::string gpu = without_machine(cell);
@@ -120,14 +120,14 @@ bool states_board(const std::string& gpu) {
 
 /// The machine of a cloud that the row names, where it has such a board and the row does not say
 /// with how much memory.
-std::optional<MachineDevice> machine_of(const TrainingRow& row, const DeviceRecord& record) {
+std::optional<CloudMachine> machine_of(const TrainingRow& row, const DeviceRecord& record) {
   if (states_memory(row.gpu)) return std::nullopt;
   for (const std::string& text : {row.gpu, row.interconnect, Claims(row.notes).kept()}) {
-    const auto found = device_of_machine(text);
-    const DeviceRecord* other = found ? find_device(load_database(), found->record) : nullptr;
+    const auto found = cloud_machine_in(text);
+    const DeviceRecord* other = found ? find_device(load_database(), found->device) : nullptr;
     if (other == nullptr) continue;
     const bool open = !states_board(row.gpu) && chip_of(*other) == chip_of(record);
-    if (open || without_memory(other->name) == without_memory(record.name)) return found;
+    if (open || board_of(other->name) == board_of(record.name)) return found;
   }
   return std::nullopt;
 }
@@ -169,13 +169,13 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
   auto record = accelerator_by_text(row.gpu, row.gpu_family);
   if (!record) return record;
   const auto machine = machine_of(row, *record);
-  if (machine && machine->record != record->name) {
-    const auto of_machine = device_by_text(machine->record, "");
+  if (machine && machine->device != record->name) {
+    const auto of_machine = device_by_text(machine->device, "");
     if (of_machine) record = of_machine;
   }
-  if (machine && !device_of_machine(row.gpu)) {
+  if (machine && !cloud_machine_in(row.gpu)) {
     notes.push_back("gpu '" + row.gpu + "' is taken as " + record->name + ", which " +
-                    machine->machine + " has");
+                    machine->name + " has");
   }
   note_variant(row, *record, notes);
   const auto limit = stated_limit_w(Claims(row.notes).kept());
