@@ -115,8 +115,6 @@ std::optional<double> stated_limit_w(const std::string& text) {
   return stated_number(match[2].matched ? match[2] : match[1]);
 }
 
-namespace {}  // namespace
-
 std::optional<SliceDevices> devices_of_slice(const std::string& gpu) {
   static const std::regex slice(
       R"(\s*(?:google )?(?:cloud )?tpu[ _-]?v([2-7])(e|p|x|litepod)?-([1-9][0-9]{0,4})(?: (?:pod )?slice)?\s*)",

@@ -31,9 +31,10 @@ UsualNetwork usual_network(const TrainingRow& row, const DeviceRecord& record, d
   usual.machine = network_of_machine(row.gpu, per_node);
   // Notes may name a machine in passing that has other devices.
   const auto noted = cloud_machine_in(Claims(row.notes).kept());
-  const DeviceRecord* inside = noted ? find_device(load_database(), noted->device) : nullptr;
-  if (!usual.machine && inside != nullptr && chip_of(*inside) == chip_of(record)) {
-    usual.machine = network_of_machine(*noted, per_node);
+  if (!usual.machine && noted) {
+    const DeviceRecord* inside = find_device(load_database(), noted->device);
+    const bool has_it = inside != nullptr && chip_of(*inside) == chip_of(record);
+    if (has_it) usual.machine = network_of_machine(*noted, per_node);
   }
   if (!record.host || record.host->adapter_bytes_per_s <= 0) return usual;
   usual.adapters = per_node * record.host->adapters / (record.host->devices * dies_of(record));

@@ -310,5 +310,17 @@ TEST(RowDevice, NamesOfSlicesCountDevices) {
   }
 }
 
+TEST(RowDevice, AMachineNamedInPassingCountsWhereItHasTheDevice) {
+  TrainingRow row = testing::llama_row("PyTorch FSDP2");
+  row.gpus = row.dp = row.global_batch = 16;
+  const auto rate = [&](const char* notes) {
+    row.notes = notes;
+    return case_of(row).device.network_bytes_per_s;
+  };
+  const double usual = rate("");
+  EXPECT_EQ(rate("p3dn numbers are in the appendix"), usual);  // V100 alone
+  EXPECT_EQ(rate("on p4de.24xlarge"), 4 * 100e9 / 8 / 8);
+}
+
 }  // namespace
 }  // namespace parallel_opt
