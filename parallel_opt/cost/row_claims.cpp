@@ -50,6 +50,15 @@ const std::regex& of_others() {
   return pattern;
 }
 
+/// Of a run that was not this one: it failed, or nobody made it. "X to avoid OOM" has X.
+const std::regex& of_attempts() {
+  static const std::regex pattern = words(
+      R"(^(?!.*\b(?:avoid|prevent|against|fix|fixes|otherwise|else|or)\b).*)"
+      R"(\b(?:ooms?|oom'?ed|oom-?ing|out[ -]of[ -]memory|crash(?:es|ed)?|hangs?|hung|fail(?:s|ed)?|)"
+      R"(planned|plans?|would|could|recommend(?:s|ed)?)\b)");
+  return pattern;
+}
+
 const std::regex& unsaid() {
   static const std::regex pattern = words(std::string(kPhrase) + R"( (?:(?:is|are|was|were) )?)" +
                                           R"((?:(?:not )" + kUnsaid + R"(|unknown)\b))");
@@ -69,8 +78,9 @@ void move_matches(const std::string& text, const std::regex& pattern, std::strin
 
 }  // namespace
 
-Claims::Claims(const std::string& text) : kept_(text), denied_(text.size(), ' ') {
-  move_matches(text, of_others(), kept_, nullptr);
+Claims::Claims(const std::string& text) : denied_(text.size(), ' ') {
+  kept_ = without_clauses(text, of_attempts());
+  move_matches(std::string(kept_), of_others(), kept_, nullptr);
   move_matches(std::string(kept_), unsaid(), kept_, nullptr);
   const std::string own = kept_;
   move_matches(own, denies_ahead(), kept_, &denied_);
@@ -94,6 +104,20 @@ bool Claims::none() const {
   const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; };
   return std::ranges::any_of(denied_, is_word) &&
          std::ranges::none_of(std::regex_replace(kept_, brackets, ""), is_word);
+}
+
+std::string without_clauses(std::string text, const std::regex& words) {
+  static const std::regex mark(R"([;,()]|[.](?=\s|$)|->|=>)");
+  const std::string whole = text;
+  std::size_t begin = 0;
+  for (std::sregex_iterator it(whole.begin(), whole.end(), mark), end;; ++it) {
+    const std::size_t stop = it == end ? whole.size() : std::size_t(it->position());
+    if (std::regex_search(whole.substr(begin, stop - begin), words)) {
+      text.replace(begin, stop - begin, stop - begin, ' ');
+    }
+    if (it == end) return text;
+    begin = stop + std::size_t(it->length());
+  }
 }
 
 }  // namespace parallel_opt

@@ -9,7 +9,8 @@ namespace parallel_opt {
 
 /// What a text of a table claims of its run, and what it denies: "no X", "without X", "not using
 /// X", "X=False", "X: 0", "X (disabled)", "X was off". Neither is what it holds against the run
-/// ("compared with X", "faster than X") or says to be unknown ("X not stated").
+/// ("compared with X", "faster than X") or says to be unknown ("X not stated"), nor a clause of
+/// what was tried or planned ("X runs out of memory", "would need X").
 class Claims {
  public:
   explicit Claims(const std::string& text);
@@ -28,5 +29,9 @@ class Claims {
  private:
   std::string kept_, denied_;  ///< as long as the text; what belongs elsewhere is blank
 };
+
+/// The text with blanks for the clauses in which the words stand; ";", ",", brackets, arrows and
+/// full stops part clauses.
+std::string without_clauses(std::string text, const std::regex& words);
 
 }  // namespace parallel_opt

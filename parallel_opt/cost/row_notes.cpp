@@ -95,26 +95,15 @@ std::set<double> lengths_in(const std::string& notes) {
   return found;
 }
 
-/// The notes without what they say of other runs: addresses, and clauses of attempts that failed,
-/// of plans and of where a checkpoint came from.
+/// The notes without addresses, and without clauses that give a number of something else: a bound,
+/// another phase, where a checkpoint came from.
 std::string of_this_run(const std::string& notes) {
   static const std::regex address(R"(\b(?:https?|ftp)://\S+|\bwandb\.\S+)", std::regex::icase);
   static const std::regex others(
-      R"(\b(oom\w*|out of memory|crash\w*|hang\w*|hung|fail\w*|plan(s|ned|ning)|would|could|recommend\w*|unnecessary|(not|never|isn't|wasn't|didn't|did not|was not|is not) \w+)"
+      R"(\b(oom\w*|out of memory|unnecessary|(not|never|isn't|wasn't|didn't|did not|was not|is not) \w+)"
       R"(|(converted|resumed|loaded|initialized) from|inference|later|at most|max(imum)? (tp|pp|dp)|slower|faster|halves?|had a bug|appendix|variant|warm-?up|instead)\b)",
       std::regex::icase);
-  static const std::regex mark(R"([;,()]|[.](?=\s|$)|->|=>)");
-  const std::string text = std::regex_replace(notes, address, " ");
-  std::string kept;
-  std::size_t begin = 0;
-  for (std::sregex_iterator it(text.begin(), text.end(), mark), end;; ++it) {
-    const std::size_t stop = it == end ? text.size() : std::size_t(it->position());
-    const std::string clause = text.substr(begin, stop - begin);
-    if (!std::regex_search(clause, others)) kept += clause;
-    if (it == end) return kept;
-    kept += it->str();
-    begin = stop + std::size_t(it->length());
-  }
+  return without_clauses(std::regex_replace(notes, address, " "), others);
 }
 
 std::string listed(const std::set<double>& numbers) {

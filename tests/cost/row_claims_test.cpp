@@ -64,6 +64,23 @@ TEST(RowClaims, WhatIsSaidOfOthersOrByNobodyIsNeither) {
   }
 }
 
+// "Gradient checkpointing would be needed" once switched it on.
+TEST(RowClaims, AttemptsAndPlansAreNeither) {
+  for (const char* text :
+       {"flash attention would be needed", "flash attention OOMs", "flash attention OOM'ed at 4k",
+        "without flash attention it runs out of memory", "flash attention planned",
+        "flash attention crashed", "we recommend flash attention", "1F1B; flash attention hangs",
+        "eager (flash attention fails on sm70)", "flash attention could help"}) {
+    EXPECT_EQ(Claims(text).says("flash"), std::nullopt) << text;
+  }
+  for (const char* text :
+       {"flash attention (eager OOMs)", "flash attention, as eager would not fit",
+        "flash attention to avoid OOM", "flash attention, otherwise OOM", "flash attention or OOM",
+        "eager crashed; flash attention", "flash attention against OOMs"}) {
+    EXPECT_EQ(Claims(text).says("flash"), true) << text;
+  }
+}
+
 TEST(RowClaims, SwitchesHaveValues) {
   EXPECT_EQ(Claims("overlap_grad_reduce=False, x").says("overlap_grad_reduce"), false);
   EXPECT_EQ(Claims("'overlap_grad_reduce': true").says("overlap_grad_reduce"), true);
