@@ -230,6 +230,7 @@ void settle(const TrainingRow& row, RowCase& out) {
                                    std::regex::icase);
   std::smatch match;
   if (std::regex_search(row.notes, match, capacity)) l.expert_capacity = std::stod(match[1]);
+  fill_stages(row, out);
   out.may_recompute = !out.recompute && out.stack.recomputes_unsaid;
   if (const auto kept = kept_in_words(row.recompute)) {
     const double on_host = keep_products(*kept, *out.facts, out.stack);

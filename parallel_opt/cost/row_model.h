@@ -26,6 +26,7 @@ struct RowCase {
   std::optional<RecomputeWords> recompute;  ///< likewise
   bool least_stage = false;        ///< of ZeRO no stage is stated: the lowest with which it fits
   bool may_accumulate = false;     ///< in how many micro-batches is not stated
+  bool counts_no_stages = false;   ///< interleaved, in how many stages per rank is not stated
   bool may_recompute = false;      ///< what is computed again is not stated
   std::vector<std::string> notes;  ///< what was taken where the row says nothing, or nothing known
 };

@@ -1,7 +1,9 @@
 #include "parallel_opt/cost/row_schedule.h"
 
 #include <algorithm>
+#include <cmath>
 #include <regex>
+#include <utility>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/row_claims.h"
@@ -48,6 +50,18 @@ std::optional<ScheduleKind> schedule_in_cell(const std::string& cell) {
   const std::string name(trim(std::regex_replace(kept, around, "")));
   // "VPP 8" and nothing else.
   return name.empty() && kept != cell ? ScheduleKind::interleaved_1f1b : schedule_by_name(name);
+}
+
+/// Into how many stages a rank's blocks are cut so that a stage has two, equal ones if it can be.
+int stages_of_two_blocks(double blocks) {
+  int best = std::max(2, int(std::round(blocks / 2)));
+  const auto off = [&](int stages) {
+    return std::pair(std::fmod(blocks, stages) != 0, std::abs(blocks / stages - 2));
+  };
+  for (int stages = 2; stages <= blocks; ++stages) {
+    if (blocks == std::floor(blocks) && off(stages) < off(best)) best = stages;
+  }
+  return best;
 }
 
 /// Where nobody names a schedule, one is taken all the same.
@@ -103,11 +117,21 @@ std::string fill_schedule(const TrainingRow& row, RowCase& out) {
     out.notes.emplace_back("the stages of a rank that schedule counts are not vp; vp counts");
   } else if (!row.vp && l.pipeline > 1 && interleaved) {
     l.virtual_stages = 2;
-    out.notes.emplace_back("vp = 2, as the schedule is interleaved and vp is blank");
+    out.counts_no_stages = true;
   }
   if (!said) note_unsaid(out);
   drop_contrary_stages(out);
   return "";
+}
+
+void fill_stages(const TrainingRow& row, RowCase& out) {
+  if (!out.counts_no_stages) return;
+  // torchtitan's schedules give a rank two stages by default.
+  if (!Claims(row.framework).has("torchtitan")) {
+    out.layout.virtual_stages = stages_of_two_blocks(out.facts->layers() / out.layout.pipeline);
+  }
+  out.notes.push_back("vp = " + std::to_string(out.layout.virtual_stages) +
+                      ", as the schedule is interleaved and vp is blank");
 }
 
 }  // namespace parallel_opt

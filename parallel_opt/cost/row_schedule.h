@@ -16,4 +16,9 @@ std::optional<int> stages_of_rank_in_words(const std::string& text);
 /// Returns what is wrong with it, or nothing. Pre: the layout's pipeline is set.
 std::string fill_schedule(const TrainingRow& row, RowCase& out);
 
+/// Of an interleaved schedule whose stages nobody counts: those of two blocks, as published runs of
+/// such schedules cut them (two for every rank in torchtitan, as by its default). Pre: the model's
+/// facts are known.
+void fill_stages(const TrainingRow& row, RowCase& out);
+
 }  // namespace parallel_opt

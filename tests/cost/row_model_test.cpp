@@ -308,9 +308,9 @@ TEST(RowModel, ReadsTheScheduleFromItsColumnTheNotesOrTheFramework) {
   EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::zb_v);
   row.schedule = "Interleaved 1F1B";
   EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::interleaved_1f1b);
-  EXPECT_EQ(case_of(row).layout.virtual_stages, 2);
-  row.vp = 3;
   EXPECT_EQ(case_of(row).layout.virtual_stages, 3);
+  row.vp = 2;
+  EXPECT_EQ(case_of(row).layout.virtual_stages, 2);
   row.schedule = "Hanayo";
   EXPECT_EQ(skipped(row), "schedule 'Hanayo' is not known");
   for (const auto& [name, kind] : {std::pair("non-interleaved 1F1B", ScheduleKind::one_f_one_b),

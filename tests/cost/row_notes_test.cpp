@@ -130,7 +130,7 @@ TEST(RowNotes, NameTheVirtualStagesThatAreAssumed) {
   row.gpus = row.pp = 4;
   row.dp = 1;
   row.schedule = "interleaved 1F1B";
-  const std::string assumed = "vp = 2, as the schedule is interleaved and vp is blank";
+  const std::string assumed = "vp = 4, as the schedule is interleaved and vp is blank";
   EXPECT_EQ(told(row, assumed), 1);
   row.vp = 2;
   EXPECT_EQ(told(row, assumed), 0);

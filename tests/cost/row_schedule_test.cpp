@@ -36,13 +36,32 @@ TEST(RowSchedule, ItsWordsCountTheStagesOfARank) {
   }
   TrainingRow row = piped_row();
   row.schedule = "1F1B (interleaved)";
-  EXPECT_EQ(case_of(row).layout.virtual_stages, 2);
+  EXPECT_EQ(case_of(row).layout.virtual_stages, 3);
   // The column counts, and what contradicts it is told.
   row.schedule = "interleaved (VPP 6)";
   row.vp = 3;
   EXPECT_EQ(case_of(row).layout.virtual_stages, 3);
   EXPECT_EQ(told(row, "the stages of a rank that schedule counts are not vp; vp counts"), 1);
   EXPECT_EQ(stages_of_rank_in_words("DualPipe v2, nodes of v100"), std::nullopt);
+}
+
+// Stages of one or two blocks: Megatron's 175B 6 to 12 per rank of 12, NVIDIA's 405B 8 of 16.
+TEST(RowSchedule, StagesThatNobodyCountsHaveTwoBlocks) {
+  const auto stages = [](double blocks, double ranks, const char* framework) {
+    TrainingRow row = usual_row(framework);
+    row.layers = blocks;
+    row.pp = ranks;
+    row.gpus = ranks * 2;
+    row.dp = 2;
+    row.schedule = "interleaved 1F1B";
+    return case_of(row).layout.virtual_stages;
+  };
+  EXPECT_EQ(stages(96, 8, "Megatron-LM 2024"), 6);
+  EXPECT_EQ(stages(80, 4, "Megatron-LM 2024"), 10);
+  EXPECT_EQ(stages(105, 35, "Megatron-LM 2024"), 3);
+  EXPECT_EQ(stages(126, 16, "Megatron-LM 2024"), 4);
+  EXPECT_EQ(stages(18, 2, "Megatron-LM 2024"), 3);
+  EXPECT_EQ(stages(80, 4, "torchtitan"), 2);
 }
 
 TEST(RowSchedule, NotesCountThemToo) {
