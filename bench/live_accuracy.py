@@ -36,14 +36,14 @@ from live_models import MODELS, Case
 from parallel_opt import OptimizedParallel, _core, probe
 from parallel_opt.engine import process_group
 from parallel_opt.measure import resident_bytes, transient_peak_bytes
-from parallel_opt.probe_kernels import Kept, matmul_point
+from parallel_opt.probe_points import Kept, matmul
 from parallel_opt.probe_text import software
 from parallel_opt.probe_timing import time_burst
 
 PARTS = ("forward", "loss", "backward", "optimizer")
 STEPS, TURN_S = 2, 0.1  # least of one turn, after a step that warms the caches
 QUIET = 1.05  # times what the probe says of the reference
-REFERENCE = matmul_point("fp32", 256)
+REFERENCE = matmul("fp32", 256)
 PINS: dict[str, Any] = {
     "compile": False,
     "precision": "fp32",

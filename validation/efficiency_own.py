@@ -16,7 +16,7 @@ from efficiency_data import Group, matmul_call
 
 H200, H100 = "H200-SXM-141GB", "H100-SXM-80GB"
 TABLE = "own: bench/results/2026-11-26-h200/op_profiles.csv"
-# Of the probe (probe_kernels.py): FLOPs forward -> batch, heads, sequence, head width.
+# Of the probe (probe_points.py): FLOPs forward -> batch, heads, sequence, head width.
 PROBED = {
     536870912.0: (4, 8, 256, 64),
     34359738368.0: (8, 16, 1024, 64),

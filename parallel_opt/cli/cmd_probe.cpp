@@ -17,6 +17,9 @@
 namespace parallel_opt {
 namespace {
 
+/// Kernels whose rates are of FLOPs begin so; of others they are of bytes.
+constexpr std::array<std::string_view, 4> kArithmetic = {"matmul", "attention", "convolution",
+                                                         "recurrent"};
 constexpr double kBudget = 30, kQuickBudget = 6;  // seconds, without PyTorch
 
 /// What C++ measures by itself: memory and transfers, one device of each type.
@@ -89,19 +92,15 @@ void print_set(const ProbeSet& set, std::ostream& out) {
       best = curve.points.back().per_second;  // small ones run in caches
     std::string dtype;
     if (const std::optional<DType> known = curve.dtype; known) dtype = name_of(*known);
-    constexpr std::array<std::string_view, 11> kBytes = {
-        "memory",         "elementwise",         "reduce",
-        "activation",     "activation_backward", "pooling",
-        "embedding",      "embedding_backward",  "copy",
-        "host_to_device", "device_to_host"};
     std::string scatter;
     if (const std::optional<double> known = curve.spread; known) {
       scatter = fmt::format("{:.0f} %", 100 * *known);
     }
-    const bool bytes = std::ranges::find(kBytes, curve.kernel) != kBytes.end();
+    const bool flops = std::ranges::any_of(
+        kArithmetic, [&](std::string_view name) { return curve.kernel.starts_with(name); });
     table.rows.push_back(
         {curve.kernel, dtype, curve.threads == 0 ? "all" : std::to_string(curve.threads),
-         (bytes ? show(Bytes(static_cast<std::int64_t>(best))) : show(Flops(best))) + "/s",
+         (flops ? show(Flops(best)) : show(Bytes(static_cast<std::int64_t>(best)))) + "/s",
          scatter});
   }
   for (const Link& link : set.links) {

@@ -25,13 +25,15 @@ DType low_of(const Graph& graph) {
   return half ? DType::fp16 : DType::bf16;
 }
 
-double seconds_of(const OpWork& work, const RankRates& rates, bool backward, bool low) {
+double seconds_of(const Op& op, const OpWork& work, const RankRates& rates, bool backward,
+                  bool low) {
   if (work.kernels <= 0) return 0;
   const double calls = work.kernels;
   Work entry;
   entry.op_class = work.op_class;
   entry.backward = backward;
   entry.heavy = is_heavy(work);
+  entry.by_channel = is_by_channel(op);
   entry.low = low;
   const double flops =
       is_arithmetic(work.op_class) ? (work.contraction + work.recomputed).value : 0;
@@ -47,13 +49,20 @@ bool is_heavy(const OpWork& work) {
   return work.op_class == OpClass::elementwise && work.other.value >= kHeavyFlopsPerByte * bytes;
 }
 
+bool is_by_channel(const Op& op) {
+  return op.target.find("batch_norm") != std::string::npos ||
+         op.target.find("instance_norm") != std::string::npos;
+}
+
 CallTime call_time(const Work& work, const RankRates& rates, double samples, bool channels_last) {
   const Kernel kernel = kernel_of(work.op_class, work.backward, channels_last);
   CallTime time;
   const double flops = work.flops.at(samples), bytes = work.bytes.at(samples);
   const double arithmetic = flops > 0 ? flops / rates.arithmetic(kernel, work.low).at(flops) : 0;
   const double memory =
-      bytes > 0 ? bytes / rates.bytes(work.op_class, work.heavy, work.backward).at(bytes) : 0;
+      bytes > 0
+          ? bytes / rates.bytes(work.op_class, work.heavy, work.by_channel, work.backward).at(bytes)
+          : 0;
   time.arithmetic_bound = arithmetic > memory;
   time.kernel_s = std::max(arithmetic, memory);
   const double launch = work.launches * rates.launch_s;
@@ -73,9 +82,10 @@ OperatorTimes operator_times(const Graph& graph, const Device& device) {
   times.seconds.reserve(graph.ops.size());
   for (const Op& op : graph.ops) {
     const bool low = is_low(graph, op);
-    double seconds = seconds_of(forward_work(graph, op), rates, op.phase == Phase::backward, low);
+    double seconds =
+        seconds_of(op, forward_work(graph, op), rates, op.phase == Phase::backward, low);
     if (op.phase == Phase::forward && !recorded) {
-      seconds += seconds_of(backward_work(graph, op, needs), rates, true, low);
+      seconds += seconds_of(op, backward_work(graph, op, needs), rates, true, low);
     }
     times.seconds.push_back(seconds * expected_runs(graph, op));
   }

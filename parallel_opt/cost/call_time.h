@@ -17,6 +17,9 @@ struct CallTime {
 /// Elementwise work that evaluates exponentials and the like: bound by arithmetic on a CPU.
 bool is_heavy(const OpWork& work);
 
+/// In training it sums over all images for each channel: batch and instance norms.
+bool is_by_channel(const Op& op);
+
 /// The larger of arithmetic and memory at the rates measured for their sizes, and the launch.
 CallTime call_time(const Work& work, const RankRates& rates, double samples, bool channels_last);
 

@@ -20,9 +20,9 @@ class WorkList {
  public:
   void add(const Work& work) {
     const auto key =
-        std::tuple(work.op_class, work.backward, work.low, work.heavy, work.cast, work.layout,
-                   work.spread, work.block_class, work.flops.fixed, work.flops.per_sample,
-                   work.bytes.fixed, work.bytes.per_sample, work.launches);
+        std::tuple(work.op_class, work.backward, work.low, work.heavy, work.by_channel, work.cast,
+                   work.layout, work.spread, work.block_class, work.flops.fixed,
+                   work.flops.per_sample, work.bytes.fixed, work.bytes.per_sample, work.launches);
     const auto [it, fresh] = index_.try_emplace(key, list_.size());
     if (fresh) {
       list_.push_back(work);
@@ -33,8 +33,8 @@ class WorkList {
   std::vector<Work> take() { return std::move(list_); }
 
  private:
-  std::map<std::tuple<OpClass, bool, bool, bool, bool, bool, bool, int, double, double, double,
-                      double, double>,
+  std::map<std::tuple<OpClass, bool, bool, bool, bool, bool, bool, bool, int, double, double,
+                      double, double, double>,
            std::size_t>
       index_;
   std::vector<Work> list_;
@@ -84,6 +84,7 @@ void WorkBuilder::operator_calls(std::size_t i, const OpWork& work, bool backwar
   entry.backward = backward;
   entry.low = g.low_op[i];
   entry.heavy = is_heavy(work);
+  entry.by_channel = training && is_by_channel(op);
   entry.block_class = op_class_of[i];
   const double flops =
       is_arithmetic(work.op_class) ? (work.contraction + work.recomputed).value / calls : 0;

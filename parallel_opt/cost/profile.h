@@ -34,16 +34,17 @@ inline constexpr int kMaxBlockClasses = 3;
 struct Work {
   OpClass op_class = OpClass::elementwise;
   bool backward = false;
-  bool low = false;      ///< runs in the low precision
-  bool heavy = false;    ///< elementwise, with exponentials
-  bool cast = false;     ///< a change of precision, not an operator of the model
-  bool layout = false;   ///< a change of layout that channels_last does without
-  bool spread = false;   ///< a bias over the rows of a product, which processors write apart
-  int block_class = -1;  ///< repeated block it belongs to; -1: none
-  Affine flops;          ///< per call
-  Affine bytes;          ///< per call, read and written
-  double launches = 1;   ///< overhead, in eager operators, per call
-  double calls = 1;      ///< equal calls per micro-batch
+  bool low = false;         ///< runs in the low precision
+  bool heavy = false;       ///< elementwise, with exponentials
+  bool by_channel = false;  ///< a norm whose sums run over all images, channel by channel
+  bool cast = false;        ///< a change of precision, not an operator of the model
+  bool layout = false;      ///< a change of layout that channels_last does without
+  bool spread = false;      ///< a bias over the rows of a product, which processors write apart
+  int block_class = -1;     ///< repeated block it belongs to; -1: none
+  Affine flops;             ///< per call
+  Affine bytes;             ///< per call, read and written
+  double launches = 1;      ///< overhead, in eager operators, per call
+  double calls = 1;         ///< equal calls per micro-batch
 };
 
 /// Consecutive equal blocks (class >= 0), or what lies between such runs (class -1, count 1). All

@@ -123,8 +123,10 @@ Kernel kernel_of(OpClass op_class, bool backward, bool channels_last) {
   }
 }
 
-const ScaledCurve& RankRates::bytes(OpClass op_class, bool heavy, bool backward) const {
+const ScaledCurve& RankRates::bytes(OpClass op_class, bool heavy, bool by_channel,
+                                    bool backward) const {
   if (heavy) return activation[backward ? 1 : 0];
+  if (by_channel) return batch_norm[backward ? 1 : 0];
   if (op_class == OpClass::pooling && !backward) return pooling;
   if (op_class == OpClass::embedding) return embedding[backward ? 1 : 0];
   if (is_arithmetic(op_class) || op_class == OpClass::copy) return memory;
@@ -181,6 +183,8 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
   rates.memory = cpu ? shared({"memory", "elementwise"}) : shared({"copy", "memory"});
   rates.elementwise = shared({"elementwise", "memory"});
   rates.reduce = shared({"reduce", "elementwise", "memory"});
+  rates.batch_norm = {shared({"batch_norm", "reduce", "elementwise", "memory"}),
+                      shared({"batch_norm_backward", "reduce", "elementwise", "memory"})};
   rates.pooling = shared({"pooling", "elementwise", "memory"});
   rates.embedding = {shared({"embedding", "elementwise", "memory"}),
                      shared({"embedding_backward", "elementwise", "memory"})};

@@ -42,8 +42,9 @@ struct RankRates {
   ScaledCurve memory;                      ///< streaming, bytes/s
   ScaledCurve elementwise;
   ScaledCurve reduce;
-  ScaledCurve pooling;                   ///< forward; its backward scatters, as elementwise work
-  std::array<ScaledCurve, 2> embedding;  ///< rows picked by index: forward, backward
+  std::array<ScaledCurve, 2> batch_norm;  ///< sums over images, channel by channel
+  ScaledCurve pooling;                    ///< forward; its backward scatters, as elementwise work
+  std::array<ScaledCurve, 2> embedding;   ///< rows picked by index: forward, backward
   /// Elementwise operators that evaluate exponentials: forward, backward.
   std::array<ScaledCurve, 2> activation;
   /// Steps of an optimizer: over lists of tensors, fused.
@@ -60,8 +61,8 @@ struct RankRates {
   const ScaledCurve& arithmetic(Kernel kernel, bool low_precision) const {
     return (low_precision ? low : full)[static_cast<std::size_t>(kernel)];
   }
-  /// `heavy`: it evaluates exponentials.
-  const ScaledCurve& bytes(OpClass op_class, bool heavy, bool backward) const;
+  /// `heavy`: it evaluates exponentials; `by_channel`: a norm whose sums run over all images.
+  const ScaledCurve& bytes(OpClass op_class, bool heavy, bool by_channel, bool backward) const;
 };
 
 /// `low` may be fp32 where no low precision is meant. Pre: threads >= 1, ranks_on_device >= 1.

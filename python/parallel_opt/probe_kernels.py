@@ -1,37 +1,16 @@
-"""The kernels that probe.py times: what they compute, how large, and on which threads."""
+"""The kernels that probe.py times: which, how large, and on which threads."""
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import count, cycle
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
-from torch.optim.adamw import adamw
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-COLD_BYTES = 64 << 20
-"""Operands of a call are not those of the call before, as in a training step: so many bytes pass
-before they come again, in at most COLD_COPIES copies."""
-COLD_COPIES = 8
-MOST_KEPT = 256  # results
+from parallel_opt import probe_points as points
+from parallel_opt.probe_points import Point
+
 ARITHMETIC = ("matmul", "attention", "convolution", "recurrent")  # kernels begin so; others: memory
-RANDOM_BLOCK = 1 << 16
-
-Call = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Point:
-    """One size of a kernel; ``size`` in FLOPs of a call or bytes moved by it, ``calls`` of that
-    size at once."""
-
-    size: float
-    make: Callable[[torch.device], Call]
-    calls: int = 1
 
 
 @dataclass(frozen=True)
@@ -47,289 +26,13 @@ class Curve:
         return f"{self.kernel} {self.dtype}" if self.dtype else self.kernel
 
 
-def _random(device: torch.device, dtype: str, *shape: int, seed: int = 0) -> torch.Tensor:
-    # A generator of our own: the user's random numbers must not move. One block of them over and
-    # over: drawing all would take longer than measuring does.
-    generator = torch.Generator(device).manual_seed(seed)
-    elements = math.prod(shape)
-    block = torch.randn(min(elements, RANDOM_BLOCK), device=device, generator=generator)
-    whole = block.to(DTYPES[dtype]).repeat(-(-elements // len(block)))
-    return whole[:elements].view(shape).clone()
-
-
-def _in_turns(nbytes: float, make: Callable[[], Call]) -> Call:
-    """Calls on copies of operands that take so many bytes, one after the other."""
-    copies = cycle([make() for _ in range(max(1, min(COLD_COPIES, int(COLD_BYTES // nbytes))))])
-    return lambda: next(copies)()
-
-
-@dataclass
-class Kept:
-    """Calls whose results stay for a while, as those of a step stay for its backward: one that was
-    freed at once would be written again while it is in the caches. Measured 32 GB/s of GELU so, 16
-    in steps of the same size."""
-
-    call: Call
-    most_bytes: int = COLD_BYTES
-    _results: deque[object] = field(default_factory=deque)
-
-    def __call__(self) -> object:
-        result = self.call()
-        if not self._results:
-            nbytes = sum(x.nbytes for x in _tensors(result))
-            self._results = deque(maxlen=max(1, min(MOST_KEPT, self.most_bytes // (nbytes + 1))))
-        self._results.append(result)
-        return result
-
-
-def _tensors(result: object) -> Iterator[torch.Tensor]:
-    if isinstance(result, torch.Tensor):
-        yield result
-    elif isinstance(result, tuple | list):
-        for one in result:
-            yield from _tensors(one)
-
-
-def matmul_point(dtype: str, n: int) -> Point:
-    """n rows through a layer n / 2 wide to 2 n, and the two products of its backward: kernels are
-    slower at such shapes than at squares."""
-
-    def make(device: torch.device) -> Call:
-        def one() -> Call:
-            x, weight = _random(device, dtype, n, n // 2), _random(device, dtype, 2 * n, n // 2)
-            gradient = _random(device, dtype, n, 2 * n)
-
-            def products() -> object:
-                y = functional.linear(x, weight)
-                return y, torch.mm(gradient, weight), torch.mm(gradient.t(), x)
-
-            return _forward(products)
-
-        return _in_turns(3.5 * DTYPES[dtype].itemsize * n * n, one)
-
-    return Point(2.0 * n**3, make, calls=3)
-
-
-@dataclass(frozen=True)
-class _Image:
-    batch: int
-    channels: int
-    side: int
-
-    @property
-    def flops(self) -> float:
-        return 2.0 * self.batch * self.channels**2 * 9 * self.side**2
-
-
-def _convolution(dtype: str, shape: _Image, channels_last: bool, backward: bool) -> Point:
-    def make(device: torch.device) -> Call:
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        c = shape.channels
-
-        x = _random(device, dtype, shape.batch, c, shape.side, shape.side)
-        x = x.to(memory_format=layout).requires_grad_(backward)
-        weight = _random(device, dtype, c, c, 3, 3).to(memory_format=layout)
-        weight.requires_grad_(backward)
-        if not backward:
-            return _forward(lambda: functional.conv2d(x, weight, padding=1))
-        return _backward(functional.conv2d(x, weight, padding=1), [x, weight])
-
-    # The backward is two convolutions of the same cost: to the input and to the weight.
-    return Point(shape.flops * (2 if backward else 1), make)
-
-
-def _attention(
-    dtype: str, batch: int, heads: int, length: int, width: int, backward: bool
-) -> Point:
-    def make(device: torch.device) -> Call:
-        def operand() -> torch.Tensor:  # as projections leave it
-            x = _random(device, dtype, batch, length, heads, width).transpose(1, 2)
-            return x.requires_grad_(backward)
-
-        def one() -> Call:
-            q, k, v = operand(), operand(), operand()
-            if not backward:
-                return _forward(lambda: functional.scaled_dot_product_attention(q, k, v))
-            return _backward(functional.scaled_dot_product_attention(q, k, v), [q, k, v])
-
-        return _in_turns(4.0 * DTYPES[dtype].itemsize * batch * heads * length * width, one)
-
-    # Forward: two products of length^2 x width. Backward: four, and the scores once more.
-    products = 5 if backward else 2
-    return Point(2.0 * products * batch * heads * length**2 * width, make)
-
-
-def _forward(work: Call) -> Call:
-    def call() -> object:
-        with torch.no_grad():
-            return work()
-
-    return call
-
-
-def _backward(out: torch.Tensor, inputs: list[torch.Tensor]) -> Call:
-    gradient = torch.ones_like(out)
-    return lambda: torch.autograd.grad(out, inputs, gradient, retain_graph=True)
-
-
-def _elementwise(elements: int) -> Point:
-    def make(device: torch.device) -> Call:
-        def one() -> Call:
-            a, b = (torch.full((elements,), 0.5, device=device) for _ in range(2))
-            return _forward(lambda: a * b)  # the result is allocated, as in a real step
-
-        return _in_turns(8.0 * elements, one)
-
-    return Point(3.0 * 4 * elements, make)
-
-
-def _copy(elements: int, source: str, target: str) -> Point:
-    """A transfer between or within the host's and the device's memory; "host" is pinned."""
-
-    def make(device: torch.device) -> Call:
-        def place(where: str) -> torch.Tensor:
-            if where == "device":
-                return torch.full((elements,), 0.5, device=device)
-            return torch.full((elements,), 0.5, pin_memory=device.type == "cuda")
-
-        a, b = place(source), place(target)
-        return _forward(lambda: b.copy_(a, non_blocking=True))
-
-    # Bytes that arrive; within one memory they are read and written.
-    return Point((8.0 if source == target else 4.0) * elements, make)
-
-
-def _reduce(elements: int) -> Point:
-    width = 256
-
-    def make(device: torch.device) -> Call:
-        x = torch.full((elements // width, width), 0.5, device=device)
-        return _forward(lambda: functional.layer_norm(x, (width,)))
-
-    return Point(2.0 * 4 * elements, make)
-
-
-def _activation(elements: int, backward: bool) -> Point:
-    """GELU: an error function, and an exponential more in the backward."""
-
-    def make(device: torch.device) -> Call:
-        def one() -> Call:
-            x = torch.full((elements,), 0.5, device=device, requires_grad=backward)
-            return _backward(functional.gelu(x), [x]) if backward else _forward(lambda: gelu(x))
-
-        gelu = functional.gelu
-        return _in_turns((12.0 if backward else 4.0) * elements, one)
-
-    return Point((12.0 if backward else 8.0) * elements, make)
-
-
-def _pooling(elements: int) -> Point:
-    def make(device: torch.device) -> Call:
-        # Images of 64 x 64 or, where there are fewer elements, of half the side.
-        side = 64 if elements >= 1 << 14 else 32
-        seeds = count()
-
-        def one() -> Call:
-            # Equal values would never surprise the branch that looks for the largest, nor do the
-            # same ones again: measured 2.6 GB/s of one image over and over, 0.96 of new ones.
-            x = _random(device, "fp32", 1, elements // side**2, side, side, seed=next(seeds))
-            return _forward(lambda: functional.max_pool2d(x, 2, return_indices=True))
-
-        return _in_turns(4.0 * elements, one)
-
-    # Read, and a quarter of it written: the graph does not show the indices.
-    return Point((4.0 + 4 / 4) * elements, make)
-
-
-def _recurrent(dtype: str, batch: int, length: int, width: int, backward: bool) -> Point:
-    """An LSTM's layer; its gates are two products of each step's rows with 4 width^2 weights."""
-
-    def make(device: torch.device) -> Call:
-        with torch.random.fork_rng(devices=[]):  # as in _random: the user's numbers must not move
-            kind = {"device": device, "dtype": DTYPES[dtype]}
-            layer = torch.nn.LSTM(width, width, batch_first=True, **kind)
-        x = _random(device, dtype, batch, length, width).requires_grad_(backward)
-        if not backward:
-            return _forward(lambda: layer(x))
-        return _backward(layer(x)[0], [x, *layer.parameters()])
-
-    # As many products again for the inputs as for the weights.
-    return Point(2.0 * (2 if backward else 1) * batch * length * 8 * width**2, make)
-
-
-ADAMW_PASSES, ADAMW_KERNELS, ADAMW_FUSED_PASSES = 20, 9, 7
-"""Over a parameter's bytes, and launches; `optimizer_cost` in parallel_opt/cost/optimizer.h."""
-
-
-def _optimizer(elements: int, fused: bool) -> Point:
-    """AdamW's loop over tensors of so many elements, with all that it costs beside kernels. Without
-    the class around it, on which someone's hooks may wait."""
-    tensors = max(8, min(32, (1 << 23) // elements))
-
-    def make(device: torch.device) -> Call:
-        def values(value: float) -> list[torch.Tensor]:
-            return [torch.full((elements,), value, device=device) for _ in range(tensors)]
-
-        parameters, gradients, means, squares = values(0.5), values(0.1), values(0.1), values(0.01)
-        # A fused step counts in a tensor of the device, the others in one of the host.
-        steps = [torch.ones((), device=device if fused else "cpu") for _ in range(tensors)]
-
-        def step() -> object:
-            adamw(
-                parameters,
-                gradients,
-                means,
-                squares,
-                [],
-                steps,
-                foreach=False,
-                fused=fused,
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=1e-6,
-                weight_decay=0.01,
-                eps=1e-8,
-                maximize=False,
-            )
-            return None
-
-        return _forward(step)
-
-    moved = 4.0 * elements * (ADAMW_FUSED_PASSES if fused else ADAMW_PASSES)
-    kernels = 1 if fused else ADAMW_KERNELS
-    return Point(moved / kernels, make, calls=kernels * tensors)
-
-
-def _embedding(rows: int, backward: bool) -> Point:
-    """Rows of a table picked at random; their gradients into a table of zeros."""
-    width, table_rows = 64, 4096
-
-    def make(device: torch.device) -> Call:
-        generator = torch.Generator(device).manual_seed(0)
-
-        def one() -> Call:
-            index = torch.randint(table_rows, (rows,), device=device, generator=generator)
-            table = _random(device, "fp32", table_rows, width).requires_grad_(backward)
-            if backward:
-                return _backward(functional.embedding(index, table), [table])
-            return _forward(lambda: functional.embedding(index, table))
-
-        return _in_turns(table_bytes, one)
-
-    picked = 4.0 * rows * width
-    table_bytes = 4.0 * table_rows * width
-    moved = picked + table_bytes if backward else picked + min(picked, table_bytes)
-    return Point(8.0 * rows + moved, make)
-
-
 def plan_curves(device: torch.device, cores: int, *, quick: bool) -> list[Curve]:
     """Every curve for a device, the most telling first: a short budget cuts the tail."""
     gpu = device.type == "cuda"
     thread_counts = [0] if gpu else sorted({1, cores})
     return [
-        Curve(kernel, dtype, threads, 0 if gpu else cores, tuple(points))
-        for kernel, dtype, points in _kernels(gpu, quick)
+        Curve(kernel, dtype, threads, 0 if gpu else cores, tuple(sizes))
+        for kernel, dtype, sizes in _kernels(gpu, quick)
         for threads in thread_counts
     ]
 
@@ -337,61 +40,64 @@ def plan_curves(device: torch.device, cores: int, *, quick: bool) -> list[Curve]
 def _kernels(gpu: bool, quick: bool) -> Iterator[tuple[str, str | None, list[Point]]]:
     scale = 4 if gpu else 1
     matmul = [128, 512, 1024] if quick else [64, 128, 256, 512, 1024, 2048]
-    images = [_Image(16, 16, 32), _Image(32, 64, 16)]
+    images = [points.Image(16, 16, 32), points.Image(32, 64, 16)]
     heads = [(4, 4, 128, 64)] if quick else [(2, 4, 64, 32), (4, 4, 128, 64), (4, 8, 256, 64)]
     if not quick:
-        images = [_Image(4, 16, 16), *images, _Image(64, 64, 32)]
+        images = [points.Image(4, 16, 16), *images, points.Image(64, 64, 32)]
     if gpu:  # what fills it
-        images = [_Image(64, 64, 32), _Image(64, 256, 28)]
+        images = [points.Image(64, 64, 32), points.Image(64, 256, 28)]
         heads = [(4, 8, 256, 64), (8, 16, 1024, 64)]
         if not quick:
-            images = [_Image(16, 32, 16), *images, _Image(128, 256, 56)]
+            images = [points.Image(16, 32, 16), *images, points.Image(128, 256, 56)]
             heads.append((8, 16, 2048, 128))
     elements = [1 << 16, 1 << 22] if quick else [1 << k for k in (12, 16, 20, 22, 23)]
     for dtype in ("fp32", "bf16"):
-        yield "matmul", dtype, [matmul_point(dtype, n * scale) for n in matmul]
-    yield "elementwise", None, [_elementwise(n * scale) for n in elements]
-    yield "reduce", None, [_reduce(n * scale) for n in elements]
+        yield "matmul", dtype, [points.matmul(dtype, n * scale) for n in matmul]
+    yield "elementwise", None, [points.elementwise(n * scale) for n in elements]
+    yield "reduce", None, [points.reduce(n * scale) for n in elements]
     few = elements if quick else elements[1:3]
     for reverse, suffix in ((False, ""), (True, "_backward")):
-        points = [_activation(n * scale, reverse) for n in few]
-        yield "activation" + suffix, None, points
-    yield "pooling", None, [_pooling(n * scale) for n in few]
+        sizes = [points.activation(n * scale, reverse) for n in few]
+        yield "activation" + suffix, None, sizes
+    yield "pooling", None, [points.pooling(n * scale) for n in few]
     rows = [1 << 9, 1 << 12] if quick else [1 << 9, 1 << 11, 1 << 13]
     for reverse, suffix in ((False, ""), (True, "_backward")):
-        yield "embedding" + suffix, None, [_embedding(n * scale, reverse) for n in rows]
-    yield "copy", None, [_copy(n * scale, "device", "device") for n in elements]
+        yield "embedding" + suffix, None, [points.embedding(n * scale, reverse) for n in rows]
+    yield "copy", None, [points.copy(n * scale, "device", "device") for n in elements]
     if gpu:
         transfers = [1 << 12, 1 << 18, 1 << 24]
-        yield "host_to_device", None, [_copy(n, "host", "device") for n in transfers]
-        yield "device_to_host", None, [_copy(n, "device", "host") for n in transfers]
+        yield "host_to_device", None, [points.copy(n, "host", "device") for n in transfers]
+        yield "device_to_host", None, [points.copy(n, "device", "host") for n in transfers]
     for dtype in ("fp32", "bf16"):
-        points = [_attention(dtype, b, h, t, w, False) for b, h, t, w in heads]
-        yield "attention", dtype, points
-        points = [_attention(dtype, b, h, t, w, True) for b, h, t, w in heads[-2:]]
-        yield "attention_backward", dtype, points
+        sizes = [points.attention(dtype, b, h, t, w, False) for b, h, t, w in heads]
+        yield "attention", dtype, sizes
+        sizes = [points.attention(dtype, b, h, t, w, True) for b, h, t, w in heads[-2:]]
+        yield "attention_backward", dtype, sizes
     if not gpu:
         yield from _cpu_kernels(quick)
     for dtype in ("fp32", "bf16"):
         for last, suffix in ((False, ""), (True, "_channels_last")):
             if not last and dtype == "bf16" and quick:
                 continue
-            points = [_convolution(dtype, shape, last, False) for shape in images]
-            yield "convolution" + suffix, dtype, points
+            sizes = [points.convolution(dtype, shape, last, False) for shape in images]
+            yield "convolution" + suffix, dtype, sizes
             backward = images[-2:] if gpu else images[:1] if quick else images[1:3]
-            points = [_convolution(dtype, shape, last, True) for shape in backward]
-            yield "convolution_backward" + suffix, dtype, points
+            sizes = [points.convolution(dtype, shape, last, True) for shape in backward]
+            yield "convolution_backward" + suffix, dtype, sizes
     if not quick:
-        yield "matmul", "fp16", [matmul_point("fp16", n * scale) for n in (256, 1024)]
+        yield "matmul", "fp16", [points.matmul("fp16", n * scale) for n in (256, 1024)]
 
 
 def _cpu_kernels(quick: bool) -> Iterator[tuple[str, str | None, list[Point]]]:
-    """What only processors are probed for: a GPU's LSTM is cuDNN's, and its optimizer's loop runs
-    over lists of tensors, whose curves the database has."""
+    """What only processors are probed for: a GPU's LSTM is cuDNN's, its batch norms run as other
+    norms do, its optimizer's loop runs over lists of tensors, whose curves the database has."""
+    images = [1 << 16] if quick else [1 << 16, 1 << 20, 1 << 22]
+    for reverse, suffix in ((False, ""), (True, "_backward")):
+        yield "batch_norm" + suffix, None, [points.batch_norm(n, reverse) for n in images]
     layers = [(16, 32, 128)] if quick else [(16, 32, 128), (32, 64, 256)]
     for reverse, suffix in ((False, ""), (True, "_backward")):
-        yield "recurrent" + suffix, "fp32", [_recurrent("fp32", *s, reverse) for s in layers]
+        yield "recurrent" + suffix, "fp32", [points.recurrent("fp32", *s, reverse) for s in layers]
     tensors = [1 << 14] if quick else [1 << k for k in (8, 14, 17, 20)]
     for fused in (False, True):
-        points = [_optimizer(n, fused) for n in tensors]
-        yield "optimizer_fused" if fused else "optimizer", None, points
+        sizes = [points.optimizer(n, fused) for n in tensors]
+        yield "optimizer_fused" if fused else "optimizer", None, sizes

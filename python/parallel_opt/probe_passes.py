@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from parallel_opt.probe_company import company
-from parallel_opt.probe_kernels import ARITHMETIC, Curve, Kept
+from parallel_opt.probe_kernels import ARITHMETIC, Curve
+from parallel_opt.probe_points import Kept
 from parallel_opt.probe_timing import known_spread, steady, threads_set, time_burst, time_queued
 
 PASSES = 10  # that the budget is cut for; more where points are settled and time is left

@@ -9,11 +9,7 @@ from typing import Any
 
 import torch
 
-# Kernels whose sizes are bytes.
-BYTES = (
-    *("memory", "elementwise", "reduce", "activation", "activation_backward", "pooling"),
-    *("embedding", "embedding_backward", "copy", "host_to_device", "device_to_host"),
-)
+from parallel_opt.probe_kernels import ARITHMETIC
 
 
 def software() -> str:
@@ -44,7 +40,7 @@ def show(sets: Sequence[Mapping[str, Any]], notes: Sequence[str]) -> str:
         lines.append(f"{one['device']}: {one['software']}, {one['wall_s']:.1f} s")
         for curve in one["rates"]:
             best = max(point["per_s"] for point in curve["points"])
-            unit = "GB/s" if curve["kernel"] in BYTES else "GFLOP/s"
+            unit = "GFLOP/s" if curve["kernel"].startswith(ARITHMETIC) else "GB/s"
             threads = f"{curve['threads']} thread" if curve["threads"] else "all cores"
             name = f"{curve['kernel']} {curve.get('dtype', '')}".strip()
             scatter = f"  +-{50 * curve['spread']:.0f} %" if "spread" in curve else ""

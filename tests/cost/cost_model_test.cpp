@@ -67,6 +67,20 @@ TEST(CostModel, OneLinearByHand) {
   EXPECT_NEAR(e.samples_per_s.value, 8 / sum, 1e-6);
 }
 
+TEST(CostModel, NormsOfChannelsTakeTheirOwnTime) {
+  Cluster cluster = machine();
+  const auto norms = [&] {
+    const Graph graph = cnn();
+    const CostModel model(graph, cluster, Job{});
+    const Estimate e = model.estimate(model.plan(model.plain()));
+    return item(e, "forward normalization");
+  };
+  const double before = norms();
+  EXPECT_GT(before, 0);
+  cluster.devices[0].rates.push_back(RateCurve{"batch_norm", std::nullopt, 2, {{1 << 20, 1e9}}});
+  EXPECT_GT(norms(), 2 * before);
+}
+
 TEST(CostModel, ParameterAndOptimizerBytesAreExact) {
   const Graph graph = mlp(8, 16, 2);
   const Cluster cluster = machine();

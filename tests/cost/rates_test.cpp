@@ -44,7 +44,7 @@ TEST(Rates, ConvolutionFallsBackToMatmul) {
 TEST(Rates, PickedRowsAndMaximaHaveCurvesOfTheirOwn) {
   Device device = cpu(2);
   const auto rate = [&](OpClass c, bool backward) {
-    return rank_rates(device, 2, 1, DType::bf16).bytes(c, false, backward).at(1e6);
+    return rank_rates(device, 2, 1, DType::bf16).bytes(c, false, false, backward).at(1e6);
   };
   EXPECT_DOUBLE_EQ(rate(OpClass::embedding, true), 2e10);  // no curve: elementwise
   device.rates.push_back(flat("embedding", std::nullopt, 2, 7e9));
@@ -54,6 +54,22 @@ TEST(Rates, PickedRowsAndMaximaHaveCurvesOfTheirOwn) {
   EXPECT_DOUBLE_EQ(rate(OpClass::embedding, true), 3e9);
   EXPECT_DOUBLE_EQ(rate(OpClass::pooling, false), 5e9);
   EXPECT_DOUBLE_EQ(rate(OpClass::pooling, true), 2e10);  // gradients go where the maxima were
+}
+
+TEST(Rates, NormsOfChannelsHaveCurvesOfTheirOwn) {
+  Device device = cpu(2);
+  const auto rate = [&](bool by_channel, bool backward) {
+    return rank_rates(device, 2, 1, DType::bf16)
+        .bytes(OpClass::normalization, false, by_channel, backward)
+        .at(1e6);
+  };
+  EXPECT_DOUBLE_EQ(rate(true, false), 2e10);  // no curve: other norms
+  device.rates.push_back(flat("batch_norm", std::nullopt, 2, 5e9));
+  device.rates.push_back(flat("batch_norm_backward", std::nullopt, 2, 8e9));
+  EXPECT_DOUBLE_EQ(rate(true, false), 5e9);
+  EXPECT_DOUBLE_EQ(rate(true, true), 8e9);
+  EXPECT_DOUBLE_EQ(rate(false, false), 2e10);
+  EXPECT_DOUBLE_EQ(rate(false, true), 2e10);
 }
 
 TEST(Rates, RecurrentLayersHaveCurvesOfTheirOwn) {

@@ -13,7 +13,8 @@ import torch
 
 from parallel_opt import _core, probe
 from parallel_opt.engine import allocator
-from parallel_opt.probe_kernels import Curve, Point, plan_curves
+from parallel_opt.probe_kernels import Curve, plan_curves
+from parallel_opt.probe_points import Point
 from parallel_opt.probe_text import driver_version
 
 CPU = torch.device("cpu")
@@ -275,3 +276,19 @@ def test_wrong_arguments_are_usage_errors(capsys: pytest.CaptureFixture[str]) ->
             probe.main(arguments)
         assert stop.value.code == 2
     assert "--uuid cpu-none: no such device here" in capsys.readouterr().err
+
+
+def test_only_processors_are_probed_for_batch_norms() -> None:
+    gpu = {curve.kernel for curve in plan_curves(torch.device("cuda"), 2, quick=False)}
+    own = {curve.kernel: curve.points[0] for curve in plan_curves(CPU, 1, quick=True)}
+    only = {"batch_norm", "batch_norm_backward"}
+    assert only <= own.keys()
+    assert not only & gpu
+    # Read and written; the backward reads values and gradients.
+    assert own["batch_norm"].size == 2 * 4 * (1 << 16)
+    assert own["batch_norm_backward"].size == 3 * 4 * (1 << 16)
+    out = own["batch_norm"].make(CPU)()
+    assert isinstance(out, torch.Tensor)
+    assert out.nbytes == 4 * (1 << 16)
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(64), atol=1e-5, rtol=0)
+    assert [x.shape for x in own["batch_norm_backward"].make(CPU)()] == [out.shape, (64,), (64,)]  # type: ignore[attr-defined]

@@ -7,10 +7,11 @@ import threading
 import pytest
 import torch
 
-from parallel_opt import probe_company, probe_kernels
+from parallel_opt import probe_company, probe_points
 from parallel_opt.probe_company import company
-from parallel_opt.probe_kernels import Curve, Kept
+from parallel_opt.probe_kernels import Curve
 from parallel_opt.probe_passes import _beside
+from parallel_opt.probe_points import Kept
 from parallel_opt.probe_timing import threads_set
 
 
@@ -70,6 +71,6 @@ def test_results_stay_for_as_many_calls_as_fit() -> None:
     assert len(held) == 3  # 4096 bytes hold three and, beside them, the next
     assert all(a is b for a, b in zip(held, made[-3:], strict=True))
     nothing = Kept(lambda: None)
-    for _ in range(2 * probe_kernels.MOST_KEPT):
+    for _ in range(2 * probe_points.MOST_KEPT):
         nothing()
-    assert len(nothing._results) == probe_kernels.MOST_KEPT
+    assert len(nothing._results) == probe_points.MOST_KEPT

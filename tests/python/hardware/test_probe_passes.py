@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from parallel_opt import probe, probe_passes
-from parallel_opt.probe_kernels import Curve, Point
+from parallel_opt.probe_kernels import Curve
 from parallel_opt.probe_passes import MOST_PASSES, PASSES, Passes, Sampled
+from parallel_opt.probe_points import Point
 from parallel_opt.probe_timing import spread, steady, time_burst
 
 CPU = torch.device("cpu")
