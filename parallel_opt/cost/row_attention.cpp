@@ -42,11 +42,14 @@ std::optional<bool> fused_attention(const Claims& notes) {
 }
 
 /// Blocks as models of 2023 and later have them: keys are shared by heads, or the norm is of roots.
-/// Software of that time, or that which runs FlashAttention by its name, attends so too.
+/// Software of that time, or that which runs FlashAttention by its name, attends so too, and
+/// whoever trains on sequences whose scores nobody kept.
 bool is_newer(const TrainingRow& row, const std::string& spec) {
   static const std::regex named(R"((^|[^a-z])m?-?core(?![a-z])|flash|xformers)", std::regex::icase);
   const double kv_heads = number_of(spec, "kv_heads");
-  return (kv_heads > 0 && kv_heads < number_of(spec, "heads")) || mentions(spec, "norm=rms") ||
+  constexpr double kLong = 8192;
+  return row.seq_len.value_or(0) >= kLong ||
+         (kv_heads > 0 && kv_heads < number_of(spec, "heads")) || mentions(spec, "norm=rms") ||
          std::regex_search(row.framework, named) ||
          std::max(year_of_megatron(row.framework), year_in_notes(row.notes)) >= kFusedMegatron;
 }
@@ -94,7 +97,8 @@ int year_in_notes(const std::string& notes) {
 
 void set_attention(const TrainingRow& row, const Claims& said, const std::string& arch,
                    const std::string& spec, SoftwareStack& stack, std::vector<std::string>& notes) {
-  const std::optional<bool> fused = fused_attention(said);
+  const auto noted = fused_attention(said);
+  const std::optional<bool> fused = noted ? noted : fused_attention(Claims(row.framework));
   if (fused == true) {
     // Of Hopper alone, as fast as cuDNN's.
     static const std::regex third(R"(flash[ _-]?att(?:entio)?n[ _-]?(?:v ?)?3\b|\bfa-?3\b)",
@@ -110,7 +114,8 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
   const bool old = kernels_of(arch) != FusedKernels::all;
-  if (stack.name == "megatron" && (old || (arch == "Ampere" && !is_newer(row, spec)))) {
+  const bool megatron = stack.name == "megatron" && stack_of_framework(row.framework) != nullptr;
+  if (stack.name == "megatron" && (old || (megatron && arch == "Ampere" && !is_newer(row, spec)))) {
     stack.attention = AttentionFamily::unfused;
     stack.overlaps_tensor = false;
     if (!old && !fused) notes.emplace_back("attention is unfused, as in Megatron before 2023");

@@ -194,6 +194,13 @@ std::string other_work(const TrainingRow& row) {
   if ((work.has(forward) && !names_training(work.kept())) || work.has(never)) {
     return "workload '" + row.workload + "' is not the training that is modelled";
   }
+  static const std::regex servers(
+      R"(^\W*(vllm|sglang|tensorrt-?llm|trt-?llm|lmdeploy|text[- ]generation[- ]inference|tgi|llama\.cpp|ollama|exllama\w*)\b)",
+      std::regex::icase);
+  if (std::regex_search(row.framework, servers)) {
+    return "framework '" + row.framework +
+           "' serves models, which is not the training that is modelled";
+  }
   static const std::regex in_notes(R"(\b(inference|forward|evaluation)([ -]pass(es)?)?[ -]only\b)",
                                    std::regex::icase);
   if (Claims(row.notes).has(in_notes)) {

@@ -82,7 +82,9 @@ std::string fill_sharding(const TrainingRow& row, RowCase& out) {
     out.least_stage = sharding->least;
     in_nodes = sharding->hybrid && l.shard_degree > 0;
   }
-  if (const auto noted = shards_in_notes(row.notes); noted && !stated) {
+  const auto noted = shards_in_notes(row.notes);
+  out.may_shard = shares.empty() && !noted && out.stack.name == "pytorch" && l.data > 1;
+  if (noted && !stated) {
     if (shares.empty()) l.shard = 3;
     if (l.shard > 0) stated = noted;
   }
@@ -223,6 +225,18 @@ bool fits(const RowCase& row) {
          host_holds(cost, row.device, row.layout);
 }
 
+/// Of PyTorch's two ways to run replicas the one that can be: FSDP where a device cannot hold the
+/// states of a whole one, whatever else is done.
+void shard_what_does_not_fit(RowCase& out) {
+  if (!out.may_shard) return;
+  const LayoutCost cost =
+      layout_cost(*out.facts, out.device, out.stack, out.layout, layout_parameters());
+  const double states = cost.weights_bytes + cost.gradients_bytes + cost.optimizer_bytes;
+  if (states <= out.device.memory_bytes * kUsableMemory) return;
+  out.layout.shard = 3;
+  out.notes.emplace_back("FSDP, as fsdp_zero is blank and no device holds the states of a replica");
+}
+
 /// What a row says in a word, and its model and device complete.
 void settle(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
@@ -237,6 +251,7 @@ void settle(const TrainingRow& row, RowCase& out) {
     if (row.offload.empty()) l.offload.activations = std::max(l.offload.activations, on_host);
   }
   recompute_some_layers(out);
+  shard_what_does_not_fit(out);
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
   const double experts = out.facts->experts();

@@ -43,6 +43,41 @@ TEST(RowAttention, ModelsOfItsTimeRunItOnOlderDevicesToo) {
   EXPECT_EQ(attention(row), AttentionFamily::unfused);
 }
 
+// Once the words counted in the notes alone.
+TEST(RowAttention, FrameworksNameTheirKernelsToo) {
+  TrainingRow row = usual_row("GPT-NeoX");
+  EXPECT_EQ(attention(row), AttentionFamily::unfused);
+  for (const char* framework :
+       {"GPT-NeoX (flash-attention-2)", "Megatron-DeepSpeed (FlashAttention-2)",
+        "PyTorch 1.13 + flash attention", "GPT-NeoX, flash-attn"}) {
+    row.framework = framework;
+    EXPECT_EQ(attention(row), AttentionFamily::flash) << framework;
+    EXPECT_EQ(note_with(row, "unfused"), "") << framework;
+  }
+  for (const char* framework : {"llm-foundry (no flash attention)", "PyTorch, naive attention"}) {
+    row.framework = framework;
+    EXPECT_EQ(attention(row), AttentionFamily::unfused) << framework;
+  }
+  // What the notes say counts before.
+  row.framework = "GPT-NeoX (flash-attention-2)";
+  row.notes = "flash attention disabled";
+  EXPECT_EQ(attention(row), AttentionFamily::unfused);
+}
+
+TEST(RowAttention, MegatronAloneIsThatOf2022) {
+  for (const char* framework : {"", "own code", "Colossal-AI", "XTuner"}) {
+    TrainingRow row = usual_row(framework);
+    row.tp = 2;
+    row.dp = 4;
+    EXPECT_NE(attention(row), AttentionFamily::unfused) << framework;
+    EXPECT_EQ(told(row, kBefore), 0) << framework;
+  }
+  // Nor did anyone keep the scores of such sequences.
+  TrainingRow row = usual_row("Megatron-LM");
+  row.seq_len = 16384;
+  EXPECT_EQ(attention(row), AttentionFamily::vendor);
+}
+
 TEST(RowAttention, SoftwareOfItsTimeRunsItOnOlderDevicesToo) {
   TrainingRow row = usual_row();
   for (const char* framework :

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 
 #include "parallel_opt/cost/measured_rows.h"
+#include "parallel_opt/cost/row_notes.h"
 #include "row_fixture.h"
 
 /// What a row leaves blank: the run that someone with that machine would have chosen.
@@ -46,6 +47,27 @@ TEST(RowBlanks, MicroBatchesAreAsLargeAsFit) {
   row.grad_accum.reset();
   row.global_batch = 8;
   EXPECT_FALSE(has_note(prediction_of(row), "micro-batches as large as fit"));
+}
+
+TEST(RowBlanks, ReplicasThatNoDeviceHoldsAreFsdp) {
+  const std::string note =
+      "FSDP, as fsdp_zero is blank and no device holds the states of a replica";
+  TrainingRow row = llama_row("PyTorch");
+  EXPECT_EQ(case_of(row).layout.shard, 3);  // 6.7e9 parameters of 16 bytes on 80 GB
+  EXPECT_NE(note_with(row, note), "");
+  row.fsdp_zero = "none";
+  EXPECT_EQ(case_of(row).layout.shard, 0);
+  EXPECT_FALSE(prediction_of(row).fits);
+  row.fsdp_zero = "";
+  row.notes = "DDP";
+  EXPECT_EQ(fill_from_notes(row).columns, std::vector<std::string>{"fsdp_zero"});
+  EXPECT_EQ(case_of(row).layout.shard, 0);
+  row = testing::usual_row("PyTorch");  // 1.3e9: whole replicas
+  EXPECT_EQ(case_of(row).layout.shard, 0);
+  EXPECT_EQ(note_with(row, note), "");
+  row = llama_row("PyTorch");  // there is nobody to share with
+  row.gpus = row.dp = row.global_batch = 1;
+  EXPECT_EQ(case_of(row).layout.shard, 0);
 }
 
 TEST(RowBlanks, RecomputationIsAsMuchAsItTakesWhateverTheSoftware) {

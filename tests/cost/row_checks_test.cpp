@@ -125,12 +125,22 @@ TEST(RowChecks, WhatIsFilledInIsTold) {
       (std::vector<std::string>{
           "heads = hidden / 128, as none are stated",
           "stack megatron, as framework 'Foobar' is not known",
-          "attention is unfused, as in Megatron before 2023",
           "sequence parallelism, as is megatron's way, as sequence_parallel is blank",
           "dtype = 16 bits, as none is stated", "micro_batch from global_batch and the layout"}));
   row.framework = "";
   row.tp = 1;
   EXPECT_EQ(case_of(row).notes.at(1), "stack pytorch, as no framework is stated");
+}
+
+TEST(RowChecks, SoftwareThatServesModelsTrainsNone) {
+  TrainingRow row = usual_row();
+  for (const char* framework : {"vLLM", "vllm 0.6.3", "SGLang", "TensorRT-LLM", "llama.cpp"}) {
+    row.framework = framework;
+    EXPECT_EQ(skipped(row), "framework '" + row.framework +
+                                "' serves models, which is not the training that is modelled");
+  }
+  row.framework = "PyTorch FSDP, rollouts by vLLM";
+  EXPECT_EQ(skipped(row), "");
 }
 
 TEST(RowChecks, WorkThatIsNoTrainingIsSkipped) {
