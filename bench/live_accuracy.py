@@ -5,9 +5,11 @@ core.
 Plans are pinned to plain PyTorch (eager, fp32), so that the prediction is the cost model's alone:
 no trial has measured the model. All cases of a number of ranks are in memory and take turns; a time
 is the median over rounds, the peak what torch's allocator held at most during a step, all ranks
-summed. Products that a probe times too are timed before and after each turn: turns in which they
-took 5 % longer than the probe of this machine says, as they do for seconds on end when others use
-it, are not counted. How fast the machine was in the others, by those products, is told beside.
+summed. Turns in which others used the machine are not counted, and up to twice as many more are
+taken where that leaves fewer than three: those in which a rank's threads waited for a core in 5 %
+of their time (the kernel counts that), and those around which products that a probe times too took
+5 % longer than the probe of this machine says. How fast the machine was in the others, by those
+products, is told beside.
 
     python bench/live_accuracy.py [--models a,b] [--ranks 1,2] [--rounds 7] [--json FILE]
 """
@@ -23,7 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -39,10 +41,13 @@ from parallel_opt.measure import resident_bytes, transient_peak_bytes
 from parallel_opt.probe_points import Kept, matmul
 from parallel_opt.probe_text import software
 from parallel_opt.probe_timing import time_burst
+from parallel_opt.run_queue import Watch
 
 PARTS = ("forward", "loss", "backward", "optimizer")
 STEPS, TURN_S = 2, 0.1  # least of one turn, after a step that warms the caches
 QUIET = 1.05  # times what the probe says of the reference
+MOST_WAITING = 0.05  # of the threads' time, for a core
+LEAST_QUIET, MOST_ROUNDS = 3, 3  # turns that are to count; times as many as asked for
 REFERENCE = matmul("fp32", 256)
 PINS: dict[str, Any] = {
     "compile": False,
@@ -92,8 +97,10 @@ class Live:
     case: Case
     model: OptimizedParallel
     optimizer: torch.optim.Optimizer
-    rounds: list[list[float]]
-    references: list[float]  # seconds of the reference, the slower one around each round
+    threads: int
+    rounds: list[list[float]] = field(default_factory=list)
+    references: list[float] = field(default_factory=list)  # seconds, the slower around each round
+    waits: list[float] = field(default_factory=list)  # for a core, of the threads' time
 
     def step(self) -> list[float]:
         """Seconds of each of PARTS."""
@@ -112,14 +119,16 @@ class Live:
     def round(self, reference: Reference) -> None:
         before = reference.seconds()
         once = reference.slowest(sum(self.step()))
+        watch = Watch()
         steps = [self.step() for _ in range(max(STEPS, int(TURN_S / once)))]
+        self.waits.append(reference.slowest(watch.share(self.threads)))
         self.rounds.append([median(part) for part in zip(*steps, strict=True)])
         self.references.append(max(before, reference.seconds()))
 
     def quiet(self, limit: float) -> list[tuple[list[float], float]]:
-        """Rounds whose reference was within ``limit``, with that."""
-        both = zip(self.rounds, self.references, strict=True)
-        return [one for one in both if one[1] <= limit]
+        """Rounds that nobody disturbed, with their reference, which was within ``limit``."""
+        all_rounds = zip(self.rounds, self.references, self.waits, strict=True)
+        return [(a, b) for a, b, wait in all_rounds if b <= limit and wait <= MOST_WAITING]
 
     def peak_bytes(self, ranks: int) -> int:
         """DDP holds every gradient once more, in buckets that it made before the first step."""
@@ -155,7 +164,7 @@ def start(name: str, large: bool, threads: int, ranks: int, cluster: str) -> Liv
         micro_batch=len(case.batch) // ranks,
         cluster=cluster,
     )
-    live = Live(f"{name}, {'large' if large else 'small'}", case, model, optimizer, [], [])
+    live = Live(f"{name}, {'large' if large else 'small'}", case, model, optimizer, threads)
     for _ in range(3):
         live.step()
     return live
@@ -187,10 +196,11 @@ def worker(names: Sequence[str], rounds: int, cluster: str, output: str) -> None
     ]
     peaks = [float(live.peak_bytes(ranks)) for live in cases]
     reference = Reference(ranks)
-    for _ in range(rounds):
-        for live in cases:
-            live.round(reference)
     probed_s = probed_seconds(cluster, threads)
+    for number in range(MOST_ROUNDS * rounds):
+        for live in cases:
+            if number < rounds or len(live.quiet(QUIET * probed_s)) < LEAST_QUIET:
+                live.round(reference)
     if ranks > 1:
         total = torch.tensor(peaks, dtype=torch.float64)
         dist.all_reduce(total)
@@ -205,8 +215,10 @@ def worker(names: Sequence[str], rounds: int, cluster: str, output: str) -> None
 
 def row_of(live: Live, ranks: int, peak: float, probed_s: float) -> dict[str, Any]:
     quiet = live.quiet(QUIET * probed_s)
-    counted = [parts for parts, _ in quiet] or live.rounds
-    references = [seconds for _, seconds in quiet] or live.references
+    # Of rounds that were all disturbed the least.
+    least = min(range(len(live.rounds)), key=live.waits.__getitem__)
+    counted = [parts for parts, _ in quiet] or [live.rounds[least]]
+    references = [seconds for _, seconds in quiet] or [live.references[least]]
     times = sorted(sum(parts) for parts in counted)
     middle = len(times) // 4
     return {

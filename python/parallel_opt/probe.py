@@ -86,7 +86,9 @@ class Prober:
     def _tell_busy(
         self, sampled: Sequence[Sampled], found: dict[Curve, dict[float, float]]
     ) -> None:
-        self.busy += [one.curve for one in sampled if (one.spread() or 0.0) > UNSTEADY]
+        self.busy += [
+            one.curve for one in sampled if one.disturbed() or (one.spread() or 0.0) > UNSTEADY
+        ]
         alone = {(c.kernel, c.dtype): rates for c, rates in found.items() if c.threads == 1}
         for curve, rates in found.items():
             one = alone.get((curve.kernel, curve.dtype), {})

@@ -1,7 +1,9 @@
 """Every point of every curve, in passes over all of them.
 
 What one pass finds of a point depends on who else used the machine in that second. A point's bursts
-lie a whole pass apart, so that no neighbour disturbs all of them but one who stays. A point whose
+lie a whole pass apart, so that no neighbour disturbs all of them but one who stays. Bursts in which
+threads had to wait for a core do not count beside others (run_queue.py): of those alone, where a
+neighbour stays, the quickest does. A point whose
 quietest bursts agree is visited in every third pass only: its time goes to those whose do not,
 which are bound by memory or by caches that others share.
 """
@@ -21,6 +23,7 @@ from parallel_opt.probe_company import company
 from parallel_opt.probe_kernels import ARITHMETIC, Curve
 from parallel_opt.probe_points import Kept
 from parallel_opt.probe_timing import known_spread, steady, threads_set, time_burst, time_queued
+from parallel_opt.run_queue import Watch
 
 PASSES = 10  # that the budget is cut for; more where points are settled and time is left
 MOST_PASSES = 60
@@ -39,20 +42,31 @@ def _beside(curve: Curve) -> AbstractContextManager[None]:
     return company(others, arithmetic=curve.kernel.startswith(ARITHMETIC))
 
 
+@dataclass(frozen=True)
+class Burst:
+    seconds: float  # of a call
+    alone: bool  # no thread waited for a core
+
+
 @dataclass
 class Sampled:
     """What is known of one curve: the bursts of its first points."""
 
     curve: Curve
     end: int  # points from here on are left out
-    bursts: list[list[float]] = field(default_factory=list)
+    bursts: list[list[Burst]] = field(default_factory=list)
+
+    def counted(self, index: int) -> list[float]:
+        """Seconds of the bursts that nobody disturbed; if there is none, of the quickest."""
+        alone = [burst.seconds for burst in self.bursts[index] if burst.alone]
+        return alone or [min(burst.seconds for burst in self.bursts[index])]
 
     def seconds(self, index: int) -> float:
-        return steady(self.bursts[index])
+        return steady(self.counted(index))
 
     def settled(self, index: int) -> bool:
         """Whether several moments showed the same. Pre: the point was measured."""
-        quiet = sorted(self.bursts[index])[:AGREEING]
+        quiet = sorted(self.counted(index))[:AGREEING]
         return len(quiet) == AGREEING and quiet[-1] <= (1 + AGREE) * quiet[0]
 
     def rates(self) -> dict[float, float]:
@@ -65,8 +79,14 @@ class Sampled:
 
     def spread(self) -> float | None:
         """Of the bursts, in the middle of the points that have several."""
-        known = [scatter for b in self.bursts if (scatter := known_spread(b)) is not None]
+        counted = [self.counted(index) for index in range(len(self.bursts))]
+        known = [scatter for one in counted if (scatter := known_spread(one)) is not None]
         return median(known) if known else None
+
+    def disturbed(self) -> bool:
+        """Whether half of its points were never seen alone."""
+        never = sum(not any(burst.alone for burst in bursts) for bursts in self.bursts)
+        return 2 * never > len(self.bursts)
 
 
 @dataclass
@@ -162,14 +182,16 @@ class Passes:
 
     def _burst(self, one: Sampled, index: int, call: Callable[[], object], burst_s: float) -> None:
         """Of the kernels alone: what a GPU's host adds to them is `launch`."""
+        watch = Watch()
         if self.device.type == "cuda":
-            seconds = time_queued(call, burst_s, self.device)
+            burst = Burst(time_queued(call, burst_s, self.device), alone=True)
         else:
             warm = index < len(one.bursts)
             seconds = time_burst(call, burst_s, lambda: None, warm=warm)
+            burst = Burst(seconds, watch.was_alone(one.curve.all_threads))
         if index == len(one.bursts):
             one.bursts.append([])
-        one.bursts[index].append(seconds)
+        one.bursts[index].append(burst)
 
     @staticmethod
     def _is_slow(one: Sampled, index: int, found: Sequence[Sampled]) -> bool:

@@ -10,11 +10,18 @@ import torch
 
 from parallel_opt import probe, probe_passes
 from parallel_opt.probe_kernels import Curve
-from parallel_opt.probe_passes import MOST_PASSES, PASSES, Passes, Sampled
+from parallel_opt.probe_passes import MOST_PASSES, PASSES, Burst, Passes, Sampled
 from parallel_opt.probe_points import Point
 from parallel_opt.probe_timing import spread, steady, time_burst
+from parallel_opt.run_queue import Watch
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever else uses this machine, no test waits for a core."""
+    monkeypatch.setattr(Watch, "was_alone", lambda self, threads: True)
 
 
 class _Clock:
@@ -89,7 +96,8 @@ def test_a_points_bursts_lie_a_pass_apart(monkeypatch: pytest.MonkeyPatch) -> No
     first = unsettled * 3 + unsettled + settled * 2  # passes 0 to 5
     assert order == first + unsettled + unsettled  # 6 and 9: nothing is left to settle
     assert len(between) == PASSES
-    assert found[0].bursts[0] == pytest.approx([0.09, 0.08, 0.01, 0.01, 0.05, 0.01, 0.01, 0.01])
+    seconds = [burst.seconds for burst in found[0].bursts[0]]
+    assert seconds == pytest.approx([0.09, 0.08, 0.01, 0.01, 0.05, 0.01, 0.01, 0.01])
     assert found[0].rates() == pytest.approx({1.0: 100.0})
     assert found[1].spread() == pytest.approx(0.0)
 
@@ -113,11 +121,33 @@ def test_the_spread_of_a_curve_is_that_of_its_middle_point() -> None:
     points = tuple(Point(10.0**i, lambda _: lambda: None) for i in range(3))
     # (0.75 quantile - 0.25 quantile) / median: 0; (3.25 - 1.75) / 2.5; (4 - 2) / 3
     bursts = [[1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]]
-    assert Sampled(_curve(1, points), 3, bursts).spread() == pytest.approx(0.6)
+    quiet = lambda *lists: [[Burst(s, alone=True) for s in one] for one in lists]  # noqa: E731
+    assert Sampled(_curve(1, points), 3, quiet(*bursts)).spread() == pytest.approx(0.6)
     assert Sampled(_curve(1, points), 3).spread() is None
     # A point that was met once says nothing of the scatter, and leaves the others their say.
-    assert Sampled(_curve(1, points), 3, [[1.0], bursts[1]]).spread() == spread(bursts[1])
-    assert Sampled(_curve(1, points), 3, [[1.0], [2.0]]).spread() is None
+    assert Sampled(_curve(1, points), 3, quiet([1.0], bursts[1])).spread() == spread(bursts[1])
+    assert Sampled(_curve(1, points), 3, quiet([1.0], [2.0])).spread() is None
+
+
+def test_bursts_that_waited_for_a_core_count_where_there_are_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = _Clock(monkeypatch)
+    # Somebody has the cores in every pass but the third and the fifth of the first point.
+    alone = iter([False, False, True, False, True])
+    monkeypatch.setattr(Watch, "was_alone", lambda self, threads: next(alone, False))
+    slow = iter([0.09, 0.03, 0.02, 0.08, 0.04])
+    point = Point(1.0, lambda _: clock.takes(next(slow, 0.01)))
+    one = Passes(CPU, lambda: 1.0 - clock.now, []).run([_curve(1, (point,))], lambda: None)[0]
+    assert one.counted(0) == pytest.approx([0.02, 0.04])
+    assert one.rates() == pytest.approx({1.0: 1 / 0.03})
+    assert not one.disturbed()
+    # Of those that were all disturbed, the quickest, and the curve is told to be.
+    loud = [[Burst(0.5, alone=False), Burst(0.3, alone=False)]]
+    never = Sampled(one.curve, 1, loud)
+    assert never.seconds(0) == 0.3
+    assert never.disturbed()
+    assert never.spread() is None
 
 
 def test_sizes_that_would_eat_the_budget_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
