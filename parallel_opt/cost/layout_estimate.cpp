@@ -106,7 +106,7 @@ struct StepEnergy {
 Estimate layout_estimate(const LayoutCost& cost, const TransformerFacts& facts,
                          const Accelerator& device, const ParallelLayout& layout,
                          const LayoutParameters& p, double usd_per_hour) {
-  const bool seen = std::ranges::count(p.boards, device.board) > 0;
+  const bool seen = std::ranges::count(p.boards, device.board) > 0 && facts.is_of_measured_kind();
   Quality quality = seen ? Quality::calibrated : worst(Quality::database, device.quality);
   const Quality of_memory =
       quality;  // what tensors take; what allocators do was seen on those only

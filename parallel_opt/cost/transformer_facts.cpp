@@ -491,6 +491,12 @@ double TransformerFacts::experts() const noexcept {
   return most;
 }
 
+bool TransformerFacts::is_of_measured_kind() const {
+  double attending = 0;
+  for (const BlockFacts& block : blocks) attending += block.score_elements > 0 ? block.repeats : 0;
+  return tokens > 0 && 2 * attending > layers();
+}
+
 double TransformerFacts::layers() const {
   double count = 0;
   for (const BlockFacts& block : blocks) count += block.repeats;

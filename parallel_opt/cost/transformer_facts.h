@@ -84,6 +84,9 @@ struct TransformerFacts {
   double parameters = 0;
   double layers() const;
   double experts() const noexcept;  ///< the most of any block
+  /// Most blocks attend over tokens: what published measurements are of. Not convolutions, scans of
+  /// states, nor images.
+  bool is_of_measured_kind() const;
   bool operator==(const TransformerFacts&) const = default;
 };
 

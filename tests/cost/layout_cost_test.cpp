@@ -223,6 +223,24 @@ TEST_F(LayoutCosts, DevicesThatNoRowWasMeasuredOnAreLessCertain) {
   EXPECT_EQ(estimate("Gaudi2").step_time_s.quality, Quality::assumed);
 }
 
+// Mamba and ResNet were called calibrated once, of which no row is.
+TEST_F(LayoutCosts, ModelsOfAKindThatNoRowIsOfAreLessCertain) {
+  const ParallelLayout l = pipeline(4, 8);
+  device.board = "H100-SXM";
+  const auto estimate = [&](const TransformerFacts& of) {
+    return layout_estimate(cost(l), of, device, l, p);
+  };
+  EXPECT_EQ(estimate(facts).step_time_s.quality, Quality::calibrated);
+  TransformerFacts images = facts;
+  images.tokens = 0;
+  EXPECT_EQ(estimate(images).step_time_s.quality, Quality::database);
+  EXPECT_EQ(estimate(images).peak_memory_bytes.quality, Quality::database);
+  EXPECT_GT(width_of(estimate(images).step_time_s), width_of(estimate(facts).step_time_s));
+  TransformerFacts scans = facts;
+  for (BlockFacts& block : scans.blocks) block.score_elements = 0;
+  EXPECT_EQ(estimate(scans).step_time_s.quality, Quality::database);
+}
+
 TEST_F(LayoutCosts, SiliconOfOneGenerationIsNotOneDevice) {
   // Of a V100's age, and yet no row is of them.
   const LayoutParameters& fitted = layout_parameters();
