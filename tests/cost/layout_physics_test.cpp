@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "tests/cost/layout_fixture.h"
 
@@ -508,16 +509,26 @@ TEST_F(LayoutPhysics, TheFirstStageHoldsNoLogits) {
   EXPECT_EQ(cost(l).first_stage_bytes, cost(l).memory_bytes());
 }
 
+// Whole replicas from two on: one alone has none of DDP's buckets, nor sends any keys round.
 TEST_F(LayoutPhysics, MoreDevicesNeverNeedMoreMemoryEach) {
-  ParallelLayout l;
-  l.micro_batches = 64;
-  l.shard = 1;
-  const double before = cost(l).memory_bytes();
-  for (int ParallelLayout::* degree :
-       {&ParallelLayout::tensor, &ParallelLayout::context, &ParallelLayout::data}) {
-    ParallelLayout more = l;
-    more.*degree = 4;
-    EXPECT_LE(cost(more).memory_bytes(), before);
+  for (const char* name : {"pytorch", "torchtitan", "megatron", "megatron-2020", "nemo", "nanotron",
+                           "deepspeed", "maxtext", "llm-foundry", "internevo"}) {
+    for (const int shard : {0, 1, 2, 3}) {
+      for (int ParallelLayout::* degree :
+           {&ParallelLayout::tensor, &ParallelLayout::context, &ParallelLayout::data}) {
+        const bool splits = degree == &ParallelLayout::tensor;
+        ParallelLayout l;
+        l.shard = shard;
+        l.micro_batches = 64;
+        l.*degree = splits ? 1 : 2;
+        double before = std::numeric_limits<double>::infinity();
+        for (; l.*degree <= (splits ? 8 : 1024); l.*degree *= 2) {
+          const double bytes = layout_cost(dense, a100, *find_stack(name), l, p).memory_bytes();
+          EXPECT_LE(bytes, before * (1 + 1e-12)) << name << " " << shard << " " << l.*degree;
+          before = bytes;
+        }
+      }
+    }
   }
 }
 
