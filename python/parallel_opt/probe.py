@@ -41,10 +41,12 @@ BUSY_SERVES_S = 600.0  # how long a probe that others disturbed serves before it
 Document = dict[str, Any]
 
 
-def _overloaded(curve: Curve, rates: dict[float, float], alone: dict[float, float]) -> bool:
-    """All cores well below one core at the largest common size: something else had the cores."""
-    common = [size for size in rates if size in alone]
-    return curve.threads > 1 and bool(common) and rates[max(common)] < 0.9 * alone[max(common)]
+def _overloaded(one: Sampled, rates: dict[float, float], alone: dict[float, float]) -> bool:
+    """All cores well below one core: something else had the cores. At the largest common size, as
+    threads may not pay at small ones; where none was seen in peace, at any."""
+    common = sorted(size for size in rates if size in alone)
+    asked = common if one.disturbed() else common[-1:]
+    return one.curve.threads > 1 and any(rates[size] < 0.9 * alone[size] for size in asked)
 
 
 @dataclass
@@ -90,12 +92,13 @@ class Prober:
             one.curve for one in sampled if one.disturbed() or (one.spread() or 0.0) > UNSTEADY
         ]
         alone = {(c.kernel, c.dtype): rates for c, rates in found.items() if c.threads == 1}
-        for curve, rates in found.items():
-            one = alone.get((curve.kernel, curve.dtype), {})
-            if _overloaded(curve, rates, one):
+        for one in sampled:
+            curve, rates = one.curve, found[one.curve]
+            single = alone.get((curve.kernel, curve.dtype), {})
+            if _overloaded(one, rates, single):
                 # Whoever had the other cores will be gone some day: all cores do at least what one
                 # does, which is what the curve says now, and as no more than an assumption.
-                rates |= {size: max(rate, rates.get(size, 0.0)) for size, rate in one.items()}
+                rates |= {size: max(rate, rates.get(size, 0.0)) for size, rate in single.items()}
                 self.busy.append(curve)
                 self.raised.append(curve)
         if self.busy:

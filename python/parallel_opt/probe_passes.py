@@ -22,7 +22,15 @@ import torch
 from parallel_opt.probe_company import company
 from parallel_opt.probe_kernels import ARITHMETIC, Curve
 from parallel_opt.probe_points import Kept
-from parallel_opt.probe_timing import known_spread, steady, threads_set, time_burst, time_queued
+from parallel_opt.probe_timing import (
+    QUIET_ROUND,
+    known_spread,
+    percentile,
+    steady,
+    threads_set,
+    time_queued,
+    time_rounds,
+)
 from parallel_opt.run_queue import Watch
 
 PASSES = 10  # that the budget is cut for; more where points are settled and time is left
@@ -187,8 +195,11 @@ class Passes:
             burst = Burst(time_queued(call, burst_s, self.device), alone=True)
         else:
             warm = index < len(one.bursts)
-            seconds = time_burst(call, burst_s, lambda: None, warm=warm)
-            burst = Burst(seconds, watch.was_alone(one.curve.all_threads))
+            rounds = time_rounds(call, burst_s, lambda: None, warm=warm)
+            alone = watch.was_alone(one.curve.all_threads)
+            # A neighbour that takes a core makes threads wait for each other a hundred times as
+            # long as they compute; some rounds pass between its turns.
+            burst = Burst(percentile(rounds, QUIET_ROUND if alone else 0.0), alone)
         if index == len(one.bursts):
             one.bursts.append([])
         one.bursts[index].append(burst)

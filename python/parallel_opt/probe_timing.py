@@ -30,14 +30,19 @@ def steady(bursts: Sequence[float]) -> float:
     return percentile(sorted(bursts), 0.5)
 
 
-def time_burst(
+def time_burst(call: Callable[[], object], budget_s: float, sync: Callable[[], None]) -> float:
+    """Seconds of ``call``, of rounds of about ``budget_s`` in all the lower quartile."""
+    return percentile(time_rounds(call, budget_s, sync), QUIET_ROUND)
+
+
+def time_rounds(
     call: Callable[[], object],
     budget_s: float,
     sync: Callable[[], None],
     *,
     warm: bool = False,
-) -> float:
-    """Seconds of ``call``, of rounds of about ``budget_s`` in all the lower quartile.
+) -> list[float]:
+    """Seconds of ``call`` in rounds of about ``budget_s`` in all, the quickest first.
 
     The first call is thrown away: it wakes threads, touches pages and, the first time, compiles.
     Not where it took the budget and the code is ``warm``: a call so long does not notice.
@@ -47,7 +52,7 @@ def time_burst(
     sync()
     first_s = time.perf_counter() - begin
     if warm and first_s >= budget_s:
-        return first_s
+        return [first_s]
     start = time.perf_counter()
     call()
     sync()
@@ -63,7 +68,7 @@ def time_burst(
             call()
         sync()
         rounds.append((time.perf_counter() - start) / inner)
-    return percentile(sorted(rounds), QUIET_ROUND)
+    return sorted(rounds)
 
 
 COVER_S = 50e-6  # least time that the device is kept busy while calls queue up

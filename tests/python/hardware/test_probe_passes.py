@@ -12,7 +12,7 @@ from parallel_opt import probe, probe_passes
 from parallel_opt.probe_kernels import Curve
 from parallel_opt.probe_passes import MOST_PASSES, PASSES, Burst, Passes, Sampled
 from parallel_opt.probe_points import Point
-from parallel_opt.probe_timing import spread, steady, time_burst
+from parallel_opt.probe_timing import spread, steady, time_burst, time_rounds
 from parallel_opt.run_queue import Watch
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def test_a_slow_call_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = _Clock(monkeypatch)
     assert time_burst(clock.takes(2.0), 0.5, lambda: None) == 2.0
     assert clock.now == 4.0  # the lost call and one more
-    assert time_burst(clock.takes(3.0), 0.5, lambda: None, warm=True) == 3.0
+    assert time_rounds(clock.takes(3.0), 0.5, lambda: None, warm=True) == [3.0]
     assert clock.now == 7.0  # its code has run before: not even one is lost
 
 
@@ -209,6 +209,28 @@ def test_cores_that_others_use_are_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert prober.notes[0].startswith("probe: the machine was busy (load ")
     assert prober.notes[0].endswith("matmul scattered")
     assert prober.disturbed(2)
+
+
+def test_small_sizes_of_all_cores_count_where_nobody_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = _Clock(monkeypatch)
+    seconds = {1: (0.1, 0.2), 2: (0.4, 0.15)}  # the small one alone is slower on all cores
+
+    def point(index: int) -> Point:
+        def call() -> None:
+            clock.now += seconds[torch.get_num_threads()][index]
+
+        return Point(10.0**index, lambda _: call)
+
+    curves = [_curve(1, (point(0), point(1))), _curve(2, (point(0), point(1)))]
+    in_peace = probe.Prober(CPU, 100.0, 0.0).rates(curves)[1]
+    assert in_peace["quality"] == "measured"
+    assert in_peace["points"][0]["per_s"] == pytest.approx(2.5)
+    monkeypatch.setattr(Watch, "was_alone", lambda self, threads: False)
+    disturbed = probe.Prober(CPU, 100.0, clock.now).rates(curves)[1]
+    assert disturbed["quality"] == "assumed"
+    assert disturbed["points"][0]["per_s"] == pytest.approx(10.0)  # what one core does
 
 
 def test_a_few_curves_that_scatter_do_not_spoil_a_probe() -> None:
