@@ -240,14 +240,29 @@ namespace {
 /// One of several memory sizes of a chip was taken.
 void note_memory(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
   if (variants_of(row, record).empty()) return;
-  out.notes.push_back("gpu '" + row.gpu + "' is taken as " + record.name +
-                      ", as its memory is not stated");
+  out.notes.push_back("gpu '" + row.gpu + "' is taken as " + record.name + ", as its memory is " +
+                      (states_memories(row.gpu) ? "one of several" : "not stated"));
+}
+
+/// A 16-bit type that the row names and the device lacks.
+void note_half(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
+  static const std::regex brain(R"(bf(loat)?16)", std::regex::icase);
+  static const std::regex half(R"((^|[^b])(fp?16|float16|half)|\bo[12]\b)", std::regex::icase);
+  const Claims type(row.dtype);
+  if (out.element_type != "bf16" || type.has(brain) == type.has(half)) return;
+  const std::string named = type.has(brain) ? "bf16" : "fp16";
+  const std::string other = type.has(brain) ? "fp16" : "bf16";
+  if (record.flops_per_s.contains(named)) return;
+  const bool has_other = record.flops_per_s.contains(other);
+  out.notes.push_back(named + " as fast as " + (has_other ? other : "fp32") + ", as " +
+                      record.name + " has no products of " + (has_other ? named : "16 bits"));
 }
 
 }  // namespace
 
 void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
   note_memory(row, record, out);
+  note_half(row, record, out);
   const double per_node = out.device.per_node;
   const std::string type = element_type_in_words(row.dtype).value_or("");
   const double met = out.layout.devices() > 1 ? per_node : 1;
