@@ -2,6 +2,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <regex>
 #include <tuple>
@@ -11,6 +12,7 @@
 #include "parallel_opt/cost/device_text.h"
 #include "parallel_opt/cost/measured_rows_impl.h"
 #include "parallel_opt/cost/row_notes.h"
+#include "parallel_opt/cost/row_patches.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
@@ -126,6 +128,9 @@ void fill_sequence(TrainingRow& row, Fillings& filled) {
   } else if (row.framework == "torchtitan" && row.model_name.starts_with("Llama3")) {
     row.seq_len = kTorchtitanLlama3Sequence;
     ++filled["seq_len = 8192, torchtitan's own for Llama 3"];
+  } else if (const auto patches = patch_model(row); patches && patches->tokens) {
+    row.seq_len = patches->tokens;
+    ++filled["seq_len = " + std::to_string(std::int64_t(*row.seq_len)) + ", of " + patches->how];
   }
 }
 
