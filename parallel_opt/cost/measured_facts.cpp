@@ -24,6 +24,8 @@ constexpr double kTorchtitanLlama3Sequence = 8192;
 /// No row that ran measured less than 0.89 of its `least_memory_bytes` (docs/accuracy.md).
 constexpr double kClearly = 1.15;
 
+constexpr std::size_t kLongest = 4096;  // letters: searches go as deep as a text is long
+
 /// How often something was filled in.
 using Fillings = std::map<std::string, std::size_t>;
 
@@ -92,6 +94,24 @@ void count_slice(TrainingRow& row, Fillings& filled) {
     return;
   }
   row.gpus = slice->devices;
+}
+
+/// Of chips with two cores each core is a device.
+void count_chips(RawRow& raw, Fillings& filled) {
+  const auto record = raw.of_chips.empty() || raw.row.gpu.size() > kLongest
+                          ? std::nullopt
+                          : device_by_text(raw.row.gpu, raw.row.gpu_family);
+  const int cores = record ? dies_of(*record) : 1;
+  if (cores < 2) return;
+  const auto counts = [&](const char* column) {
+    return std::ranges::count(raw.of_chips, column) > 0;
+  };
+  if (counts("gpus") && raw.row.gpus) *raw.row.gpus *= cores;
+  if (counts("metric_tokens_per_s_per_gpu") && raw.tokens_per_s_per_gpu) {
+    *raw.tokens_per_s_per_gpu /= cores;
+  }
+  if (counts("metric_tflops_per_gpu") && raw.tflops_per_gpu) *raw.tflops_per_gpu /= cores;
+  ++filled[std::to_string(cores) + " devices of each chip of " + record->name];
 }
 
 void fill_degrees(TrainingRow& row, Fillings& filled) {
@@ -229,8 +249,6 @@ void set_peak(const RawRow& raw, TrainingRow& row, Fillings& filled) {
     ++filled["peak_memory_gb is not read, as memory_unit '" + raw.memory_unit + "' is not known"];
   }
 }
-
-constexpr std::size_t kLongest = 4096;  // letters: searches go as deep as a text is long
 
 std::string unusable_reason(const TrainingRow& row) {
   constexpr double kMost = 1e9;
@@ -418,6 +436,7 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     if (row.framework.empty()) row.framework = framework_of(row);
     // BigScience's trials on Jean Zay, dated May to July 2021.
     if (row.source == "bsv100" && row.framework == "Megatron") row.framework = "Megatron (2021)";
+    count_chips(raw, filled);
     count_slice(row, filled);
     fill_degrees(row, filled);
     fill_sequence(row, filled);

@@ -347,6 +347,20 @@ std::vector<DeviceRecord> variants_of(const TrainingRow& row, const DeviceRecord
 
 namespace {
 
+/// EFA is of AWS, whose machines have one network with each chip.
+std::optional<NetworkWords> network_of_efa(const TrainingRow& row, const DeviceRecord& record,
+                                           double per_node) {
+  static const std::regex efa(R"(\befa(v[0-9])?\b)", std::regex::icase);
+  if (!Claims(row.interconnect).has(efa)) return std::nullopt;
+  for (const char* name : {"p3dn.24xlarge", "p4d.24xlarge", "p5.48xlarge", "p5en.48xlarge"}) {
+    const auto machine = cloud_machine_in(name);
+    const DeviceRecord* inside = machine ? find_device(load_database(), machine->device) : nullptr;
+    const bool has_it = inside != nullptr && chip_of(*inside) == chip_of(record);
+    if (has_it) return network_of_machine(*machine, per_node);
+  }
+  return std::nullopt;
+}
+
 /// "Ethernet (no InfiniBand)" of a GPU: one adapter per node; of other accelerators it is their
 /// own.
 std::optional<NetworkWords> plain_ethernet(const TrainingRow& row, const DeviceRecord& record,
@@ -373,6 +387,7 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   const UsualNetwork usual = usual_network(row, record, per_node);
   out.network = network_by_text(row.interconnect, per_node, usual);
   if (!out.network) out.network = usual.machine;
+  if (!out.network) out.network = network_of_efa(row, record, per_node);
   if (!out.network) out.network = plain_ethernet(row, record, per_node);
   if (out.network) {
     around.network_bytes_per_s = out.network->bytes_per_s;

@@ -170,6 +170,13 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   l.recompute = out.stack.recompute;
   if (!row.recompute.empty()) {
     out.recompute = recompute_in_words(row.recompute);
+    // "6 layers" are those of the model, or of each stage where there are several.
+    static const std::regex counted(R"(\s*[0-9]{1,4} (layers|blocks)\s*)", std::regex::icase);
+    const bool counts = !out.recompute && std::regex_match(row.recompute, counted);
+    if (counts && l.pipeline > 1) {
+      return not_understood("recompute", row.recompute) + ": of the model, or of each stage";
+    }
+    if (counts) out.recompute = recompute_in_words("block, " + row.recompute);
     if (!out.recompute) return not_understood("recompute", row.recompute);
   } else {
     out.recompute = recompute_in_notes(row.notes);

@@ -1,5 +1,6 @@
 #include "parallel_opt/cost/row_patches.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -110,6 +111,8 @@ void count_tokens(const TrainingRow& row, double usual_patch, PatchModel& model)
 }  // namespace
 
 std::optional<PatchModel> patch_model(const TrainingRow& row) {
+  constexpr std::size_t kLongest = 4096;  // letters: searches go as deep as a text is long
+  if (std::max(row.model_name.size(), row.notes.size()) > kLongest) return std::nullopt;
   static const std::regex family(kFamily, std::regex::icase);
   std::smatch match;
   if (!std::regex_search(row.model_name, match, family)) return std::nullopt;

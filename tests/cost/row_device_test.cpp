@@ -194,6 +194,23 @@ TEST(RowDevice, AMachineOfACloudHasItsOwnNetwork) {
   EXPECT_EQ(network(), 50e9 / 8);
 }
 
+TEST(RowDevice, EfaIsThatOfTheMachineWithSuchAChip) {
+  TrainingRow row = usual_row();
+  row.gpus_per_node = 8;
+  row.interconnect = "EFA";
+  row.gpu = "A100-SXM-80GB";
+  EXPECT_EQ(case_of(row).device.network_bytes_per_s, 50e9 / 8);
+  row.gpus = row.dp = 16;
+  EXPECT_EQ(told(row, "a network of p4d.24xlarge: 4x100 Gb/s, as no rate is stated"), 1);
+  row.gpu = "H100";
+  EXPECT_EQ(case_of(row).device.network_bytes_per_s, 400e9 / 8);
+  row.interconnect = "EFA 3200 Gbps";
+  EXPECT_EQ(case_of(row).device.network_bytes_per_s, 50e9);
+  row.gpu = "MI300X";  // of no such machine
+  row.interconnect = "EFA";
+  EXPECT_NE(note_with(row, "interconnect says no rate"), "");
+}
+
 TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
   TrainingRow row = usual_row();
   const auto watts = [&](const char* gpu) {
