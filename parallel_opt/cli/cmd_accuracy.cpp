@@ -33,6 +33,14 @@ std::function<void(std::size_t, std::size_t)> progress_to(const Console& console
   };
 }
 
+/// Tables of which nothing can be used are bad input, whatever is said of each row.
+ExitCode code_of(const Accuracy& accuracy, const std::string& first, const Console& console) {
+  if (accuracy.used > 0) return ExitCode::ok;
+  console.err << "error: " << first << ": no row of " << accuracy.rows
+              << " can be used (docs/accuracy.md says what rows need)\n";
+  return ExitCode::invalid;
+}
+
 ExitCode run_accuracy(const Args& args, const Console& console) {
   const std::vector<std::string> columns = columns_of(args);
   std::vector<CsvTable> tables;
@@ -50,12 +58,12 @@ ExitCode run_accuracy(const Args& args, const Console& console) {
                  {.rows = args.has("rows"), .by = columns, .progress = progress_to(console)});
   if (console.json) {
     print_json(console, accuracy);
-    return ExitCode::ok;
+    return code_of(accuracy, args.rest.front(), console);
   }
   console.out << accuracy_text(accuracy);
   for (const std::string& column : columns) console.out << '\n' << by_text(accuracy, column);
   if (args.has("rows")) console.out << '\n' << predictions_text(accuracy);
-  return ExitCode::ok;
+  return code_of(accuracy, args.rest.front(), console);
 }
 
 }  // namespace

@@ -441,7 +441,10 @@ std::optional<std::string> element_type_in_words(const std::string& text) {
   // Apex's levels of fp16.
   if (has_any(words, {"16", "half", "amp", "mixed"}) || is_any(words, {"o1", "o2"})) return "bf16";
   if (words.find("tf32") != std::string::npos) return "tf32";
-  if (has_any(words, {"fp32", "float32", "f32", "single", "32true"})) return "fp32";
+  if (has_any(words, {"fp32", "float32", "f32", "single", "32true"}) ||
+      is_any(words, {"float", "32"})) {
+    return "fp32";
+  }
   return std::nullopt;
 }
 

@@ -78,6 +78,18 @@ TEST_F(AccuracyCommand, SeveralTablesAreOne) {
   EXPECT_THAT(run.out, HasSubstr("\"rows\": 4,"));
 }
 
+// Once it ended well.
+TEST_F(AccuracyCommand, TablesWithoutAUsableRowAreBadInput) {
+  const std::string table = dir + "/skipped.csv";
+  write_file(table, "id,gpu,gpus,metric_iter_time_s\nx-1,Abacus,8,1\nx-2,H100,8,2\n");
+  const CliRun run = run_cli({"accuracy", table});
+  EXPECT_EQ(run.code, 4);
+  EXPECT_THAT(run.out, HasSubstr("device 'Abacus' is not in the database"));
+  EXPECT_THAT(run.err, HasSubstr("error: " + table + ": no row of 2 can be used"));
+  EXPECT_EQ(run_cli({"accuracy", table, "--json"}).code, 4);
+  EXPECT_EQ(run_cli({"accuracy", table, runs()}).code, 0);
+}
+
 TEST_F(AccuracyCommand, FaultsOfEveryFileAreTold) {
   write_file(dir + "/a.csv", "id,tp,metric_iter_time_s\nx,1\n");
   write_file(dir + "/b.csv", "");

@@ -68,6 +68,8 @@ TEST(RowSchedule, BriefNamesAreThoseOfCells) {
   TrainingRow row = piped_row();
   row.schedule = "ZB";
   EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::zb_h1);
+  row.schedule = "zero bubble 2p";
+  EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::zb_h2);
   row.schedule = "bfs";
   EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::looped_bfs);
   row.schedule = "";

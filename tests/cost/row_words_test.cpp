@@ -256,6 +256,9 @@ TEST(RowWords, TheNarrowestElementTypeCounts) {
   EXPECT_EQ(element_type_in_words("mixed precision"), "bf16");
   EXPECT_EQ(element_type_in_words("float32"), "fp32");
   EXPECT_EQ(element_type_in_words("TF32"), "tf32");
+  EXPECT_EQ(element_type_in_words("float"), "fp32");
+  EXPECT_EQ(element_type_in_words("32"), "fp32");
+  EXPECT_EQ(element_type_in_words("8"), std::nullopt);  // fp8 or int8
   EXPECT_EQ(element_type_in_words("posit"), std::nullopt);
   EXPECT_EQ(element_type_in_words("bf16 (no fp8)"), "bf16");
   EXPECT_EQ(element_type_in_words("BF16 with FP8 all-gather"), "bf16");
