@@ -98,10 +98,10 @@ void count_slice(TrainingRow& row, Fillings& filled) {
 
 /// Of chips with two cores each core is a device.
 void count_chips(RawRow& raw, Fillings& filled) {
-  const auto record = raw.of_chips.empty() || raw.row.gpu.size() > kLongest
-                          ? std::nullopt
-                          : device_by_text(raw.row.gpu, raw.row.gpu_family);
-  const int cores = record ? dies_of(*record) : 1;
+  if (raw.of_chips.empty() || raw.row.gpu.size() > kLongest) return;
+  const auto record = device_by_text(raw.row.gpu, raw.row.gpu_family);
+  if (!record) return;
+  const int cores = dies_of(*record);
   if (cores < 2) return;
   const auto counts = [&](const char* column) {
     return std::ranges::count(raw.of_chips, column) > 0;

@@ -354,7 +354,8 @@ std::optional<NetworkWords> network_of_efa(const TrainingRow& row, const DeviceR
   if (!Claims(row.interconnect).has(efa)) return std::nullopt;
   for (const char* name : {"p3dn.24xlarge", "p4d.24xlarge", "p5.48xlarge", "p5en.48xlarge"}) {
     const auto machine = cloud_machine_in(name);
-    const DeviceRecord* inside = machine ? find_device(load_database(), machine->device) : nullptr;
+    if (!machine) continue;
+    const DeviceRecord* inside = find_device(load_database(), machine->device);
     const bool has_it = inside != nullptr && chip_of(*inside) == chip_of(record);
     if (has_it) return network_of_machine(*machine, per_node);
   }
