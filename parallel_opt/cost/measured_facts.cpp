@@ -2,6 +2,7 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <regex>
 #include <tuple>
@@ -11,6 +12,7 @@
 #include "parallel_opt/cost/device_text.h"
 #include "parallel_opt/cost/measured_rows_impl.h"
 #include "parallel_opt/cost/row_notes.h"
+#include "parallel_opt/cost/row_patches.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {
@@ -21,6 +23,8 @@ constexpr double kGibibyte = 1024.0 * 1024 * 1024;
 constexpr double kTorchtitanLlama3Sequence = 8192;
 /// No row that ran measured less than 0.89 of its `least_memory_bytes` (docs/accuracy.md).
 constexpr double kClearly = 1.15;
+
+constexpr std::size_t kLongest = 4096;  // letters: searches go as deep as a text is long
 
 /// How often something was filled in.
 using Fillings = std::map<std::string, std::size_t>;
@@ -92,6 +96,24 @@ void count_slice(TrainingRow& row, Fillings& filled) {
   row.gpus = slice->devices;
 }
 
+/// Of chips with two cores each core is a device.
+void count_chips(RawRow& raw, Fillings& filled) {
+  if (raw.of_chips.empty() || raw.row.gpu.size() > kLongest) return;
+  const auto record = device_by_text(raw.row.gpu, raw.row.gpu_family);
+  if (!record) return;
+  const int cores = dies_of(*record);
+  if (cores < 2) return;
+  const auto counts = [&](const char* column) {
+    return std::ranges::count(raw.of_chips, column) > 0;
+  };
+  if (counts("gpus") && raw.row.gpus) *raw.row.gpus *= cores;
+  if (counts("metric_tokens_per_s_per_gpu") && raw.tokens_per_s_per_gpu) {
+    *raw.tokens_per_s_per_gpu /= cores;
+  }
+  if (counts("metric_tflops_per_gpu") && raw.tflops_per_gpu) *raw.tflops_per_gpu /= cores;
+  ++filled[std::to_string(cores) + " devices of each chip of " + record->name];
+}
+
 void fill_degrees(TrainingRow& row, Fillings& filled) {
   count_sharers(row, filled);
   if (!row.dp && row.gpus && row.tp && row.pp && std::fmod(*row.gpus, product(row)) == 0) {
@@ -126,6 +148,9 @@ void fill_sequence(TrainingRow& row, Fillings& filled) {
   } else if (row.framework == "torchtitan" && row.model_name.starts_with("Llama3")) {
     row.seq_len = kTorchtitanLlama3Sequence;
     ++filled["seq_len = 8192, torchtitan's own for Llama 3"];
+  } else if (const auto patches = patch_model(row); patches && patches->tokens) {
+    row.seq_len = patches->tokens;
+    ++filled["seq_len = " + std::to_string(std::int64_t(*row.seq_len)) + ", of " + patches->how];
   }
 }
 
@@ -224,8 +249,6 @@ void set_peak(const RawRow& raw, TrainingRow& row, Fillings& filled) {
     ++filled["peak_memory_gb is not read, as memory_unit '" + raw.memory_unit + "' is not known"];
   }
 }
-
-constexpr std::size_t kLongest = 4096;  // letters: searches go as deep as a text is long
 
 std::string unusable_reason(const TrainingRow& row) {
   constexpr double kMost = 1e9;
@@ -413,6 +436,7 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     if (row.framework.empty()) row.framework = framework_of(row);
     // BigScience's trials on Jean Zay, dated May to July 2021.
     if (row.source == "bsv100" && row.framework == "Megatron") row.framework = "Megatron (2021)";
+    count_chips(raw, filled);
     count_slice(row, filled);
     fill_degrees(row, filled);
     fill_sequence(row, filled);

@@ -212,6 +212,8 @@ class TableReader {
     const std::string found = text(record, name);
     if (found.empty()) return std::nullopt;
     const std::optional<Figure> figure = figure_in(found, name);
+    static const std::regex chips(R"(\bchips?\s*$)", std::regex::icase);
+    if (figure && std::regex_search(found, chips)) raw.of_chips.emplace_back(name);
     std::string wrong = std::string(name) + " \"" + found + "\" is no number of at least 0";
     if (figure) {
       if (raw.memory_unit.empty()) raw.memory_unit = figure->unit;

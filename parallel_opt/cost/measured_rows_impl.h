@@ -19,7 +19,8 @@ struct RawRow {
   std::optional<double> peak_memory_gb, iteration_s, tokens_per_s_per_gpu, samples_per_s;
   std::optional<double> tflops_per_gpu, mfu_pct, hfu_pct;
   std::string tflops_kind;
-  std::string unreadable;  ///< which cell is no number; empty: none
+  std::vector<std::string> of_chips;  ///< columns that count chips: "64 chips", "900 tokens/s/chip"
+  std::string unreadable;             ///< which cell is no number; empty: none
 };
 
 /// Fills in what other cells determine, gives figures their units and says what is known of rows

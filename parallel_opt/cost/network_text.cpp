@@ -316,6 +316,10 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
   std::string plain =
       std::regex_replace(std::regex_replace(text, spelt, "Gbit"), devices_of_node, "");
   plain = std::regex_replace(plain, bare, "$1$2x$3 Gb/s");
+  // "100G", "NVLink; 400G per GPU": rates that adapters have, alone in their clause.
+  static const std::regex lone(
+      R"((^\s*|[;,+]\s*)(10|25|40|50|100|200|400|800) ?G(?=\s*($|[;,)]|per\b|/ ?(?:node|gpu|device))))");
+  plain = std::regex_replace(plain, lone, "$1$2 Gb/s");
   // "storage over 25 Gb/s, compute 8x200 Gb/s": of several networks the one that trains.
   static const std::regex others(
       R"([^;,()]*\b(storage|management|front-?end|in-band|out-of-band|north-south)\b[^;,()]*)",

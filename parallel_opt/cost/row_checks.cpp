@@ -1,5 +1,6 @@
 #include "parallel_opt/cost/row_checks.h"
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -180,6 +181,31 @@ std::string frozen_or_packed(const TrainingRow& row) {
   return "workload 'sft': how full the packed sequences are is not stated";
 }
 
+/// Models that no one stack of equal blocks with one sequence is.
+std::string other_model(const std::string& name) {
+  struct Others {
+    const char* names;
+    const char* why;
+  };
+  static constexpr auto kOthers = std::to_array<Others>(
+      {{"mamba|jamba|zamba|rwkv|hyena|retnet|swin|unet|resnet|dlrm|stable.?diffusion|sdxl",
+        "is no stack of equal attention blocks"},
+       {"whisper|bart|(?:flan-?|u?m)?t5|ul2",
+        "has an encoder and a decoder that attends to it, and a row has one stack and sequence"},
+       {"clip|siglip", "has an encoder of pictures and one of texts, and a row has one stack"},
+       {"mae", "encodes some of the patches alone"},
+       {"dino(?:v[0-9])?", "runs a second copy as its teacher"}});
+  for (const Others& one : kOthers) {
+    const std::regex words("(?:^|[^a-z0-9])(" + std::string(one.names) + ")(?:[^a-z]|$)",
+                           std::regex::icase);
+    std::smatch match;
+    if (std::regex_search(name, match, words)) {
+      return "model '" + name + "' " + one.why + " (" + match.str(1) + ")";
+    }
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string other_work(const TrainingRow& row) {
@@ -207,16 +233,7 @@ std::string other_work(const TrainingRow& row) {
     return "the notes name work that is not the training that is modelled";
   }
   if (std::string other = frozen_or_packed(row); !other.empty()) return other;
-  static const std::regex other(
-      R"((^|[^a-z0-9])(mamba|jamba|zamba|rwkv|hyena|retnet|swin|vit|deit|clip|dit|unet|resnet)"
-      R"(|dlrm|whisper|stable.?diffusion|sdxl|bart|(flan-?|u?m)?t5|ul2)([^a-z]|$))",
-      std::regex::icase);
-  std::smatch match;
-  if (std::regex_search(row.model_name, match, other)) {
-    return "model '" + row.model_name + "' is no stack of equal attention blocks (" + match.str(2) +
-           ")";
-  }
-  return "";
+  return other_model(row.model_name);
 }
 
 void note_workload(const std::string& workload, std::vector<std::string>& notes) {
@@ -247,14 +264,29 @@ namespace {
 /// One of several memory sizes of a chip was taken.
 void note_memory(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
   if (variants_of(row, record).empty()) return;
-  out.notes.push_back("gpu '" + row.gpu + "' is taken as " + record.name +
-                      ", as its memory is not stated");
+  out.notes.push_back("gpu '" + row.gpu + "' is taken as " + record.name + ", as its memory is " +
+                      (states_memories(row.gpu) ? "one of several" : "not stated"));
+}
+
+/// A 16-bit type that the row names and the device lacks.
+void note_half(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
+  static const std::regex brain(R"(bf(loat)?16)", std::regex::icase);
+  static const std::regex half(R"((^|[^b])(fp?16|float16|half)|\bo[12]\b)", std::regex::icase);
+  const Claims type(row.dtype);
+  if (out.element_type != "bf16" || type.has(brain) == type.has(half)) return;
+  const std::string named = type.has(brain) ? "bf16" : "fp16";
+  const std::string other = type.has(brain) ? "fp16" : "bf16";
+  if (record.flops_per_s.contains(named)) return;
+  const bool has_other = record.flops_per_s.contains(other);
+  out.notes.push_back(named + " as fast as " + (has_other ? other : "fp32") + ", as " +
+                      record.name + " has no products of " + (has_other ? named : "16 bits"));
 }
 
 }  // namespace
 
 void note_machine(const TrainingRow& row, const DeviceRecord& record, RowCase& out) {
   note_memory(row, record, out);
+  note_half(row, record, out);
   const double per_node = out.device.per_node;
   const std::string type = element_type_in_words(row.dtype).value_or("");
   const double met = out.layout.devices() > 1 ? per_node : 1;

@@ -36,17 +36,17 @@ const std::regex& denies_behind() {
   static const std::regex pattern = words(
       std::string(kPhrase) +
       R"((?:(?:['"]?\s*[=:(]{1,2}\s*['"]?|\s+)(?:(?:is|are|was|were|turned|switched) )?)"
-      R"((?:false|off|disabled|unused|unsupported|unavailable|omitted|left out|slower|)"
-      R"(unnecessary|never used|(?:not|isn't|wasn't) (?:used|enabled|supported|available|needed|required|necessary|tried))\b(?![-]| the\b))"
+      R"((?:false|off|disabled|unused|unsupported|unavailable|omitted|left out|missing|absent|slower|)"
+      R"(unnecessary|never used|(?:not|isn't|wasn't) (?:used|enabled|supported|available|installed|fitted|present|connected|needed|required|necessary|tried))\b(?![-]| the\b))"
       R"(|['"]?\s*[=:]{1,2}\s*['"]?(?:no|none|n|0)\b(?![-.:/])))");
   return pattern;
 }
 
 /// "Compared with X", "faster than X": said of another run.
 const std::regex& of_others() {
-  static const std::regex pattern =
-      words(std::string(R"((?:^|[^a-z])(?:instead of|rather than|unlike|compared (?:with|to)|)") +
-            R"(versus|vs\.?|(?:[a-z]{2,10}er|more|less) than)[ -])" + kInClause + "*");
+  static const std::regex pattern = words(
+      std::string(R"((?:^|[^a-z])(?:instead of|rather than|unlike|against|compared (?:with|to)|)") +
+      R"(versus|vs\.?|(?:[a-z]{2,10}er|more|less) than)[ -])" + kInClause + "*");
   return pattern;
 }
 

@@ -84,8 +84,9 @@ void note_variant(const TrainingRow& row, const DeviceRecord& record,
 }  // namespace
 
 std::string no_whole_device(const std::string& gpu) {
-  static const std::regex part(R"(\bmig\b|\bhalf (of )?an?\b|\b[1-7]g\.[0-9]+gb)",
-                               std::regex::icase);
+  static const std::regex part(
+      R"(\bmig\b|\bhalf (of )?an?\b|\bhalf [abhvptlk][1-9]|\b[1-7]g\.[0-9]+gb|^\s*(1/[2-9]|0\.[0-9]+)\s*(x|of)?\s*(an?\s)?[a-z])",
+      std::regex::icase);
   if (Claims(gpu).has(part)) return "gpu '" + gpu + "' is a part of a device";
   static const std::regex between(R"(\s*(?:[/,+&;]|\b(?:and|or)\b)\s*)");
   const std::string bare = gpu.substr(0, gpu.find(" ("));
@@ -104,10 +105,19 @@ std::string no_whole_device(const std::string& gpu) {
   return "";
 }
 
+bool states_memories(const std::string& gpu) {
+  static const std::regex several(
+      R"(\b([0-9]{2,3}) ?(?:g|gb|gib)? ?(?:/|\bor\b|\band\b) ?([0-9]{2,3}) ?(?:g|gb|gib)\b)",
+      std::regex::icase);
+  std::smatch match;
+  return std::regex_search(gpu, match, several) && match[1] != match[2];
+}
+
 namespace {
 
 /// Whether a cell says how much memory its device has.
 bool states_memory(const std::string& cell) {
+  if (states_memories(cell)) return false;
   const std::string gpu = without_machine(cell);
   static const std::regex stated(R"([0-9] ?(g|gb|gib)\b|00[ -][1-9][0-9]($| \()|dgx-?2)",
                                  std::regex::icase);
@@ -140,24 +150,103 @@ bool says_only_bus(const std::string& text) {
   return Claims(text).has(only);
 }
 
-bool names_links(const std::string& interconnect) {
-  return mentions(interconnect, "nvlink") || mentions(interconnect, "nvswitch") ||
-         mentions(interconnect, "pci");
+/// Names of links between devices, and of what joins them.
+const std::regex& links_of_devices() {
+  static const std::regex links(R"(nvlink|nvswitch|xgmi|infinity fabric|xe ?link)",
+                                std::regex::icase);
+  return links;
 }
 
-/// "No NVLink" of the interconnect, or of the notes where that names no links; of trays of a rack
-/// those between them are denied.
-bool denies_links(const TrainingRow& row) {
+bool names_links(const std::string& interconnect) {
+  return std::regex_search(interconnect, links_of_devices()) || mentions(interconnect, "pci") ||
+         mentions(interconnect, "bridge");
+}
+
+/// Whether the link is a bridge that boards of this kind are also sold without.
+bool is_bridge(const DeviceRecord& record, const DeviceLink& link) {
+  if (link.to != LinkEnd::device) return false;
+  const auto source = link.pair_bytes_per_s ? record.sources.find(link.pair_bytes_per_s->source)
+                                            : record.sources.end();
+  return link.type.ends_with("-bridge") ||
+         (source != record.sources.end() && mentions(source->second, "bridge"));
+}
+
+bool has_bridge(const DeviceRecord& record) {
+  return std::ranges::any_of(record.links,
+                             [&](const DeviceLink& link) { return is_bridge(record, link); });
+}
+
+void remove_bridge(DeviceRecord& record) {
+  const DeviceRecord whole = record;
+  std::erase_if(record.links, [&](const DeviceLink& link) { return is_bridge(whole, link); });
+}
+
+/// Where a row says that its devices have no links of their own, and how.
+struct BareLinks {
+  std::string where;    ///< "gpu", "interconnect" or "notes"; empty: it does not say so
+  bool denied = false;  ///< else it names PCIe alone
+  bool only = false;    ///< in so many words
+  /// "interconnect has" or "notes have".
+  std::string verb(const char* of_one, const char* of_several) const {
+    return where + ' ' + (where == "notes" ? of_several : of_one);
+  }
+};
+
+/// Of trays of a rack "no NVLink across trays" denies what joins those; of boards bridges are
+/// denied too, and what keeps NCCL from using them. Links of other makers have other names.
+bool denies_links(const std::string& text, const DeviceRecord& record) {
   static const std::regex links(R"(nvlink(?! ?(across|between|bridge|sharp|switch|72|network)))",
                                 std::regex::icase);
-  if (names_links(row.interconnect)) return Claims(row.interconnect).says("nvlink") == false;
-  return Claims(row.notes).says(links) == false;
+  static const std::regex bridges(R"(nvlink(?! ?(across|sharp|switch|72|network))|bridges?\b)",
+                                  std::regex::icase);
+  static const std::regex others(R"(xgmi|infinity ?fabric|xe ?link|\bici\b|bridges?\b)",
+                                 std::regex::icase);
+  static const std::regex no_peers(R"(P2P_DISABLE ?= ?1\b|\b(no|without) P2P\b|P2P disabled)",
+                                   std::regex::icase);
+  const DeviceLink* link = neighbour_link(record);
+  if (link != nullptr && link->to == LinkEnd::device && !link->type.starts_with("NVLink")) {
+    return Claims(text).says(others) == false;
+  }
+  const bool bridged = has_bridge(record);
+  if (bridged && std::regex_search(text, no_peers)) return true;
+  return Claims(text).says(bridged ? bridges : links) == false;
 }
 
 bool has_bus_alone(const TrainingRow& row) {
   if (!names_links(row.interconnect)) return says_only_bus(row.notes);
+  static const std::regex bus(R"(\bpci(-?e|[ -]express)?(?![a-z]))", std::regex::icase);
   const Claims links(row.interconnect);
-  return links.has("pcie") && !links.has("nvlink") && !links.has("nvswitch");
+  return links.has(bus) && !links.has(links_of_devices()) && !links.has("bridge") &&
+         !Claims(row.gpu + "; " + row.notes).has("nvlink");
+}
+
+/// The interconnect counts for more than the notes where it names links.
+BareLinks bare_links(const TrainingRow& row, const DeviceRecord& record) {
+  if (denies_links(row.gpu, record)) return {"gpu", true};
+  const bool named = names_links(row.interconnect);
+  BareLinks bare{named ? "interconnect" : "notes"};
+  const std::string& text = named ? row.interconnect : row.notes;
+  bare.denied = denies_links(text, record);
+  bare.only = says_only_bus(text);
+  return bare.denied || has_bus_alone(row) ? bare : BareLinks{};
+}
+
+/// Boards lose their bridges; a device whose links are part of it keeps them.
+void settle_links(const std::string& gpu, const BareLinks& bare, DeviceRecord& record,
+                  std::vector<std::string>& notes) {
+  const DeviceLink* link = neighbour_link(record);
+  if (link == nullptr || link->to != LinkEnd::device) return;
+  const std::string type = link->type.starts_with("NVLink") ? "NVLink" : link->type;
+  const std::string alone = bare.verb("names", "name") + " PCIe alone";
+  if (has_bridge(record)) {
+    notes.push_back("gpu '" + gpu + "' is taken without a bridge of " + type + ", as its " +
+                    (bare.denied ? bare.verb("has", "have") + " none" : alone));
+    return remove_bridge(record);
+  }
+  const bool denies = bare.denied || bare.only;
+  notes.push_back(
+      "gpu '" + gpu + "' keeps the " + type + " of " + record.name +
+      (denies ? ", which its " + bare.verb("denies", "deny") : ", though its " + alone));
 }
 
 }  // namespace
@@ -180,24 +269,23 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
   }
   note_variant(row, *record, notes);
   const auto limit = stated_limit_w(Claims(row.notes).kept());
-  if (limit && record->max_w && *limit < record->max_w->value) record->max_w->value = *limit;
-  const bool without = denies_links(row);
-  const bool bare = without || has_bus_alone(row);
-  const bool named = names_links(row.interconnect);
-  const std::string where = named ? "interconnect" : "notes";
-  if (!bare) return record;
+  const auto cap = [&](DeviceRecord& device) {
+    if (limit && device.max_w) device.max_w->value = std::min(device.max_w->value, *limit);
+  };
+  cap(*record);
+  const BareLinks bare = bare_links(row, *record);
+  if (bare.where.empty()) return record;
   auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
   const bool fits = board && chip_of(*board) == chip_of(*record) && mentions(board->name, "-pcie");
   if (states_board(row.gpu) || !fits) {
-    const bool only = says_only_bus(names_links(row.interconnect) ? row.interconnect : row.notes);
-    if ((without || only) && mentions(record->name, "-sxm")) {
-      notes.push_back("gpu '" + row.gpu + "' keeps the NVLink of " + record->name + ", which its " +
-                      where + (named ? " denies" : " deny"));
-    }
+    settle_links(row.gpu, bare, *record, notes);
     return record;
   }
-  notes.push_back("gpu '" + row.gpu + "' is taken as " + board->name + ", as its " + where +
-                  (named ? " has no NVLink" : " deny NVLink"));
+  notes.push_back(
+      "gpu '" + row.gpu + "' is taken as " + board->name + ", as its " +
+      (bare.where == "notes" ? "notes deny NVLink" : bare.verb("has", "") + " no NVLink"));
+  cap(*board);
+  remove_bridge(*board);
   return board;
 }
 
@@ -250,6 +338,7 @@ std::vector<DeviceRecord> variants_of(const TrainingRow& row, const DeviceRecord
     if (record.max_w && other.max_w) {
       other.max_w->value = std::min(other.max_w->value, record.max_w->value);
     }
+    if (!has_bridge(record)) remove_bridge(other);
     others.push_back(std::move(other));
   }
   std::ranges::sort(others, {}, memory_of);
@@ -257,6 +346,21 @@ std::vector<DeviceRecord> variants_of(const TrainingRow& row, const DeviceRecord
 }
 
 namespace {
+
+/// EFA is of AWS, whose machines have one network with each chip.
+std::optional<NetworkWords> network_of_efa(const TrainingRow& row, const DeviceRecord& record,
+                                           double per_node) {
+  static const std::regex efa(R"(\befa(v[0-9])?\b)", std::regex::icase);
+  if (!Claims(row.interconnect).has(efa)) return std::nullopt;
+  for (const char* name : {"p3dn.24xlarge", "p4d.24xlarge", "p5.48xlarge", "p5en.48xlarge"}) {
+    const auto machine = cloud_machine_in(name);
+    if (!machine) continue;
+    const DeviceRecord* inside = find_device(load_database(), machine->device);
+    const bool has_it = inside != nullptr && chip_of(*inside) == chip_of(record);
+    if (has_it) return network_of_machine(*machine, per_node);
+  }
+  return std::nullopt;
+}
 
 /// "Ethernet (no InfiniBand)" of a GPU: one adapter per node; of other accelerators it is their
 /// own.
@@ -284,6 +388,7 @@ bool fill_device(const TrainingRow& row, const DeviceRecord& record, RowCase& ou
   const UsualNetwork usual = usual_network(row, record, per_node);
   out.network = network_by_text(row.interconnect, per_node, usual);
   if (!out.network) out.network = usual.machine;
+  if (!out.network) out.network = network_of_efa(row, record, per_node);
   if (!out.network) out.network = plain_ethernet(row, record, per_node);
   if (out.network) {
     around.network_bytes_per_s = out.network->bytes_per_s;

@@ -13,6 +13,9 @@ namespace parallel_opt {
 /// Why the text is of no one whole device: of several kinds, or of a part of one; empty: it is.
 std::string no_whole_device(const std::string& gpu);
 
+/// Whether it names more than one memory that the device may have: "A100 40GB/80GB".
+bool states_memories(const std::string& gpu);
+
 /// The record that the row's device is, with the board that its interconnect needs where the text
 /// leaves that open, which is noted.
 std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::string>& notes);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cctype>
 #include <charconv>
 #include <cmath>
@@ -22,6 +23,12 @@ struct ColumnUnit {
 
 /// As `plain_unit` spells them.
 constexpr auto kUnits = std::to_array<ColumnUnit>({
+    {"layers", "layers"},
+    {"layers", "blocks"},
+    {"heads", "heads"},
+    {"kv_heads", "heads"},
+    {"experts", "experts"},
+    {"topk", "experts"},
     {"metric_iter_time_s", "s"},
     {"metric_iter_time_s", "s/step"},
     {"metric_iter_time_s", "ms", 1e-3},
@@ -33,6 +40,7 @@ constexpr auto kUnits = std::to_array<ColumnUnit>({
     {"metric_tokens_per_s_per_gpu", "tgs"},
     {"metric_samples_per_s", "samples/s"},
     {"metric_samples_per_s", "sequences/s"},
+    {"metric_samples_per_s", "images/s"},
     {"metric_tflops_per_gpu", "tflops"},
     {"metric_tflops_per_gpu", "tflop/s"},
     {"metric_tflops_per_gpu", "tflops/gpu"},
@@ -44,6 +52,8 @@ constexpr auto kUnits = std::to_array<ColumnUnit>({
     {"micro_batch", "sequences"},
     {"global_batch", "sequences"},
     {"global_batch", "samples"},
+    {"global_batch", "images"},
+    {"micro_batch", "images"},
     {"params_b", "b"},
     {"params_b", "m", 1e-3},
     {"params_b", "t", 1e3},
@@ -66,6 +76,13 @@ std::string plain_unit(const std::string& unit) {
                                                                     {"seqs", "sequences"},
                                                                     {"sequence", "sequences"},
                                                                     {"sample", "samples"},
+                                                                    {"expert", "experts"},
+                                                                    {"layer", "layers"},
+                                                                    {"block", "blocks"},
+                                                                    {"head", "heads"},
+                                                                    {"image", "images"},
+                                                                    {"img", "images"},
+                                                                    {"imgs", "images"},
                                                                     {"gpus", "gpu"},
                                                                     {"device", "gpu"},
                                                                     {"devices", "gpu"},
@@ -98,6 +115,34 @@ std::string without_thousands(std::string text) {
   return text;
 }
 
+/// What was measured, without what says how well: "~60", "10 (avg)", "10 +- 0.2 s".
+std::string without_spread(const std::string& text) {
+  static const std::regex about(
+      "^\\s*(?:~|\xe2\x89\x88|\xe2\x88\xbc|ca\\.?|circa|about|approx\\.?|approximately)\\s*",
+      std::regex::icase);
+  static const std::regex spread(
+      "\\s*(?:\xc2\xb1|\\+ ?/? ?-)\\s*[0-9]+(?:\\.[0-9]+)?(?=\\s*(?:[a-z%(]|$))",
+      std::regex::icase);
+  static const std::regex kind(
+      R"(\s*(?:\((?:avg|average|mean|median)\.?\)|\b(?:avg|average|mean|median)\.?)\s*$)",
+      std::regex::icase);
+  constexpr std::size_t kLongest = 64;  // letters: searches go as deep as a text is long
+  if (text.size() > kLongest) return text;
+  std::string plain = std::regex_replace(text, about, "");
+  plain = std::regex_replace(plain, spread, "");
+  return std::regex_replace(plain, kind, "");
+}
+
+/// Tokens of "4k" and "128K": lengths are powers of two, and those have no other thousand.
+std::optional<double> length_in_thousands(const std::string& text) {
+  static const std::regex thousands(R"(\s*([1-9][0-9]{0,2}) ?k(?: ?tokens?)?\s*)",
+                                    std::regex::icase);
+  std::smatch match;
+  if (!std::regex_match(text, match, thousands)) return std::nullopt;
+  const int count = std::stoi(match[1]);
+  return std::has_single_bit(unsigned(count)) ? std::optional(1024.0 * count) : std::nullopt;
+}
+
 /// Where the letters at the end of a text begin.
 std::size_t begin_of_unit(const std::string& text) {
   std::size_t at = text.size();
@@ -112,7 +157,12 @@ std::size_t begin_of_unit(const std::string& text) {
 
 std::optional<Figure> figure_in(const std::string& stated, std::string_view column) {
   static const std::regex per(R"(\s*(/|\bper\b)\s*)", std::regex::icase);
-  const std::string cell = std::regex_replace(stated, per, "/");
+  if (column == "seq_len") {
+    if (const auto length = length_in_thousands(stated)) return Figure{*length, ""};
+  }
+  const bool measured =
+      column.starts_with("metric_") || column == "peak_memory_gb" || column == "params_b";
+  const std::string cell = std::regex_replace(measured ? without_spread(stated) : stated, per, "/");
   const std::size_t end_of_digits = begin_of_unit(cell);
   const std::string unit = plain_unit(lower_case(cell.substr(end_of_digits)));
   const std::string digits =

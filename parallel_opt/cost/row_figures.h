@@ -14,7 +14,8 @@ struct Figure {
 
 /// "18.13 s", "1420 ms", "46.2%", "175B", "74.5 GiB", "2200 tokens/s/chip": a figure may have its
 /// column's own unit; "1,024", "16 384" and "16'384" are thousands. Empty when the cell is no
-/// number of at least 0, or has another unit: "2k" is 1000 or 1024.
+/// number of at least 0, or has another unit: "2k" is 1000 or 1024, but for lengths ("4k": 4096).
+/// What was measured may be "~60", "10 (avg)" or "10 +- 0.2".
 std::optional<Figure> figure_in(const std::string& stated, std::string_view column);
 
 }  // namespace parallel_opt

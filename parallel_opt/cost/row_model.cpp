@@ -15,6 +15,7 @@
 #include "parallel_opt/cost/row_degrees.h"
 #include "parallel_opt/cost/row_device.h"
 #include "parallel_opt/cost/row_offload.h"
+#include "parallel_opt/cost/row_patches.h"
 #include "parallel_opt/cost/row_recompute.h"
 #include "parallel_opt/cost/row_schedule.h"
 #include "parallel_opt/cost/row_shape.h"
@@ -171,6 +172,13 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   l.recompute = out.stack.recompute;
   if (!row.recompute.empty()) {
     out.recompute = recompute_in_words(row.recompute);
+    // "6 layers" are those of the model, or of each stage where there are several.
+    static const std::regex counted(R"(\s*[0-9]{1,4} (layers|blocks)\s*)", std::regex::icase);
+    const bool counts = !out.recompute && std::regex_match(row.recompute, counted);
+    if (counts && l.pipeline > 1) {
+      return not_understood("recompute", row.recompute) + ": of the model, or of each stage";
+    }
+    if (counts) out.recompute = recompute_in_words("block, " + row.recompute);
     if (!out.recompute) return not_understood("recompute", row.recompute);
   } else {
     out.recompute = recompute_in_notes(row.notes);
@@ -264,6 +272,14 @@ void settle(const TrainingRow& row, RowCase& out) {
 
 namespace {
 
+/// Of models of latent pictures.
+void modulate(RowCase& out) {
+  auto facts = std::make_shared<TransformerFacts>(*out.facts);
+  add_modulation(*facts, number_of(out.model, "hidden"));
+  out.facts = std::move(facts);
+  out.notes.emplace_back("blocks are modulated once per picture; its autoencoder is not counted");
+}
+
 /// Of a row on such a device.
 std::variant<RowCase, std::string> case_on(const TrainingRow& row, const DeviceRecord& record,
                                            RowCase out) {
@@ -278,8 +294,10 @@ std::variant<RowCase, std::string> case_on(const TrainingRow& row, const DeviceR
   const std::optional<double> seq = row.seq_len ? row.seq_len : shape.seq;
   if (!seq || *seq < 1) return "the sequence length is blank";
   if (!row.seq_len) {
-    out.notes.push_back("seq_len = " + std::to_string(std::int64_t(*seq)) + ", usual of '" +
-                        row.model_name + "', as none is stated");
+    const std::string made =
+        shape.patches.empty() ? "usual of '" + row.model_name + "'" : "of " + shape.patches;
+    out.notes.push_back("seq_len = " + std::to_string(std::int64_t(*seq)) + ", " + made +
+                        ", as none is stated");
   }
   if (std::string missing = fill_layout(row, out); !missing.empty()) return missing;
   note_machine(row, record, out);
@@ -289,6 +307,7 @@ std::variant<RowCase, std::string> case_on(const TrainingRow& row, const DeviceR
   } catch (const InputError& error) {
     return std::string("no model can have this shape: ") + error.what();
   }
+  if (shape.modulated) modulate(out);
   settle(row, out);
   if (std::string wrong = contradiction(row, out); !wrong.empty()) return wrong;
   return out;

@@ -1,6 +1,7 @@
 #include "parallel_opt/cost/row_notes.h"
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <optional>
 #include <regex>
@@ -92,6 +93,14 @@ std::set<double> lengths_in(const std::string& notes) {
     std::erase(digits, ',');
     if (const auto value = stated_number(digits)) found.insert(*value);
   }
+  // "Sequence length 4k", "32K-token sequences": powers of two, which have one thousand.
+  static const std::regex thousands(
+      R"((?:^|[^a-z0-9_])(?:seq|sequence)(?:[ _-]?len(?:gth)?)?(?: of)?[ =:]{1,3}([1-9][0-9]{0,2}) ?k(?![a-z0-9])|(?:^|[^a-z0-9_.,])([1-9][0-9]{0,2})k(?:[ -]tokens?)?(?:[ -]| per )(?:sequences?|seq)\b)",
+      std::regex::icase);
+  for (std::sregex_iterator it(notes.begin(), notes.end(), thousands), end; it != end; ++it) {
+    const auto count = unsigned(std::stoi((*it)[1].matched ? (*it)[1] : (*it)[2]));
+    if (std::has_single_bit(count)) found.insert(1024.0 * count);
+  }
   return found;
 }
 
@@ -104,6 +113,41 @@ std::string of_this_run(const std::string& notes) {
       R"(|(converted|resumed|loaded|initialized) from|inference|later|at most|max(imum)? (tp|pp|dp)|slower|faster|halves?|had a bug|appendix|variant|warm-?up|instead)\b)",
       std::regex::icase);
   return without_clauses(std::regex_replace(notes, address, " "), others);
+}
+
+/// The degrees of "tp8pp2", "T8P2D4", "(t, p, d) = (8, 2, 4)" and "TP/PP = 8/2", each by its name.
+std::string with_degrees_apart(std::string notes) {
+  static const std::regex letters(R"(\bT([0-9]{1,3})P([0-9]{1,3})(?:D([0-9]{1,5}))?\b)");
+  static const std::regex joined(
+      R"((^|[^a-z0-9])((?:(?:etp|tp|pp|dp|cp|ep|vpp|vp|mbs|gbs)=?[0-9]{1,5}_?){2,})(?![a-z0-9]))",
+      std::regex::icase);
+  static const std::regex inner(R"(([0-9])_?(?=[a-z]))", std::regex::icase);
+  static const std::regex listed(
+      R"(\(?\b((?:[tpdce]p|[tpd])(?:\s?[,/*]\s?(?:[tpdce]p|[tpd]))+|[tpdce]p(?:\s?x\s?[tpdce]p)+)(?![a-z])\)?)"
+      R"(\s?[=:]\s?\(?([0-9]{1,5}(?:\s?[,/x*]\s?[0-9]{1,5})+)\)?)",
+      std::regex::icase);
+  static const std::regex between(R"(\s?[,/x*]\s?)", std::regex::icase);
+  std::smatch match;
+  if (std::regex_search(notes, match, letters)) {
+    const std::string data = match[3].matched ? " dp=" + match.str(3) : "";
+    notes = match.prefix().str() + "tp=" + match.str(1) + " pp=" + match.str(2) + data +
+            match.suffix().str();
+  }
+  if (std::regex_search(notes, match, joined)) {
+    notes = match.prefix().str() + match.str(1) + std::regex_replace(match.str(2), inner, "$1 ") +
+            match.suffix().str();
+  }
+  if (!std::regex_search(notes, match, listed)) return notes;
+  const std::string names = match[1], counts = match[2];
+  std::sregex_token_iterator name(names.begin(), names.end(), between, -1), end;
+  std::sregex_token_iterator count(counts.begin(), counts.end(), between, -1);
+  std::string apart;
+  for (; name != end && count != end; ++name, ++count) {
+    const std::string letter = lower_case(name->str()).substr(0, 1);
+    apart += (apart.empty() ? "" : " ") + letter + "p=" + count->str();
+  }
+  if (name != end || count != end) return notes;  // of others
+  return match.prefix().str() + apart + match.suffix().str();
 }
 
 std::string listed(const std::set<double>& numbers) {
@@ -170,7 +214,7 @@ std::string type_in(const std::string& notes) {
 NotesFilled fill_from_notes(TrainingRow& row) {
   NotesFilled filled;
   if (row.notes.empty()) return filled;
-  const Claims notes(of_this_run(row.notes));
+  const Claims notes(of_this_run(with_degrees_apart(row.notes)));
   for (const Searched& words : searched()) {
     std::optional<double>& cell = row.*words.spelling->cell;
     if (cell) continue;

@@ -44,6 +44,10 @@ std::optional<ScheduleKind> schedule_in_cell(const std::string& cell) {
   static const std::regex stages(kStages, std::regex::icase);
   static const std::regex around(R"(\(.*|[,;].*|\bwith\b|\bschedule\b)", std::regex::icase);
   if (const auto whole = schedule_by_name(cell)) return whole;
+  // Too short for words of notes.
+  const std::string brief = lower_case(std::string(trim(cell)));
+  if (brief == "zb") return ScheduleKind::zb_h1;
+  if (brief == "bfs") return ScheduleKind::looped_bfs;
   const std::string bare = cell.substr(0, cell.find('('));
   if (const auto named = schedule_by_name(bare)) return named;
   const std::string kept = std::regex_replace(cell, stages, "");

@@ -12,6 +12,7 @@
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/json.h"
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_patches.h"
 #include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
@@ -100,9 +101,9 @@ const KnownModels& known_models() {
 }
 
 /// By its name, and its size where that has a column of its own: "LLaMA", 7.
-const KnownModel* known_model(const TrainingRow& row) {
+const KnownModel* known_model(const TrainingRow& row, const std::optional<PatchModel>& patches) {
   const KnownModels& table = known_models();
-  std::string name = row.model_name;
+  std::string name = patches ? patches->word : row.model_name;
   if (!size_in_name(name) && row.params_b) {
     std::ostringstream text;
     text << name << ' ' << *row.params_b << 'B';
@@ -191,8 +192,22 @@ void put(std::map<std::string, std::string>& keys, const std::string& key,
   if (value) keys[key] = std::to_string(std::int64_t(std::llround(*value)));
 }
 
+void put_all(std::map<std::string, std::string>& keys, const std::string& spec) {
+  for (const std::string& pair : split(spec, ',')) {
+    const std::size_t equal = pair.find('=');
+    if (equal != std::string::npos) keys[pair.substr(0, equal)] = pair.substr(equal + 1);
+  }
+}
+
+/// Encoders of pictures, in keys of an inline spec: patches come in and classes, or the noise of a
+/// patch of 4 channels and its variance, go out.
+std::string style_of(const PatchModel& model) {
+  return std::string("encoder=true,norm=layer,gated=false,tied=false,vocab=") +
+         (model.modulated ? "32," : "1000,") + model.spec;
+}
+
 std::string model_spec(const TrainingRow& row, const KnownModel* known,
-                       std::vector<std::string>& notes) {
+                       const std::optional<PatchModel>& patches, std::vector<std::string>& notes) {
   std::map<std::string, std::string> keys;
   if (is_llama_like(row)) {
     keys = {{"gated", "true"},
@@ -209,14 +224,8 @@ std::string model_spec(const TrainingRow& row, const KnownModel* known,
     notes.emplace_back("three matrices in the feed-forward part, as its width says");
   }
   if (shape.tied) keys["tied"] = *shape.tied ? "true" : "false";
-  if (known != nullptr) {
-    for (std::size_t begin = 0; begin < known->spec.size();) {
-      std::size_t end = std::min(known->spec.find(',', begin), known->spec.size());
-      const std::string pair = known->spec.substr(begin, end - begin);
-      keys[pair.substr(0, pair.find('='))] = pair.substr(pair.find('=') + 1);
-      begin = end + 1;
-    }
-  }
+  if (patches) put_all(keys, style_of(*patches));
+  if (known != nullptr) put_all(keys, known->spec);
   put(keys, "layers", row.layers);
   put(keys, "hidden", row.hidden);
   put(keys, "heads", row.heads);
@@ -291,8 +300,16 @@ std::string nearest_known_model(const std::string& name) {
 }
 
 RowShape shape_of(const TrainingRow& row, std::vector<std::string>& notes) {
-  const KnownModel* known = known_model(row);
-  return {model_spec(row, known, notes), known != nullptr ? known->seq : std::nullopt};
+  const auto patches = patch_model(row);
+  const KnownModel* known = known_model(row, patches);
+  RowShape shape;
+  shape.spec = model_spec(row, known, patches, notes);
+  if (known != nullptr) shape.seq = known->seq;
+  if (!patches) return shape;
+  shape.seq = patches->tokens;
+  shape.patches = patches->how;
+  shape.modulated = patches->modulated;
+  return shape;
 }
 
 }  // namespace parallel_opt

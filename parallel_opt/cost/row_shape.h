@@ -13,6 +13,8 @@ namespace parallel_opt {
 struct RowShape {
   std::string spec;           ///< inline, "transformer:layers=32,..."; empty: it is not known
   std::optional<double> seq;  ///< that such models usually have
+  std::string patches;        ///< what that is made of where tokens are patches of a picture
+  bool modulated = false;     ///< its blocks, once per sample (row_patches.h)
 };
 
 /// Of its columns, and of a name that is known where these are blank. Notes what is assumed.

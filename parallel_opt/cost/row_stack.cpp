@@ -54,6 +54,8 @@ void read_overlap(const Claims& notes, SoftwareStack& stack) {
     }
   }
   if (notes.says(prefetch) == false) stack.overlaps_shards = false;
+  static const std::regex deepspeeds(R"((^|[^a-z_])overlap_comm\b)", std::regex::icase);
+  if (notes.says(deepspeeds) == false) stack.overlaps_data = stack.overlaps_shards = false;
 }
 
 /// What the notes say that departs from a stack's way.

@@ -53,6 +53,9 @@ std::optional<double> share_of_layers(const std::string& text) {
   static const std::regex every(
       R"(every (?:(other|second)|(third)|(fourth)|([0-9]{1,4})(?:st|nd|rd|th)) (?:layer|block))",
       std::regex::icase);
+  static const std::regex half(
+      R"(^\s*half( of (the|all|its))?( layers| blocks)?\s*$|\bhalf (of )?(the |all |its )?(layers|blocks)\b)",
+      std::regex::icase);
   static const std::regex percent(R"(\b(100|[0-9]{1,2}(?:\.[0-9]{1,3})?) ?%)");
   static const std::regex some(R"(([0-9]{1,6}) ?(?:/|(?:out )?of(?: every| the)?) ?([0-9]{1,6})\b)",
                                std::regex::icase);
@@ -61,6 +64,7 @@ std::optional<double> share_of_layers(const std::string& text) {
     if (match[4].matched) return 1 / std::max(1.0, std::stod(match[4]));
     return match[1].matched ? 1.0 / 2 : match[2].matched ? 1.0 / 3 : 1.0 / 4;
   }
+  if (std::regex_search(text, half)) return 0.5;
   if (std::regex_search(text, match, percent)) return std::stod(match[1]) / 100;
   if (!std::regex_search(text, match, some)) return std::nullopt;
   const double count = std::stod(match[1]), all = std::stod(match[2]);
@@ -333,8 +337,15 @@ std::optional<ShardingWords> sharding_in_words(const std::string& stated) {
 
 std::optional<bool> switch_in_words(const std::string& text) {
   const std::string words = closed_up(text);
-  if (is_any(words, {"true", "yes", "y", "on", "1", "enabled", "sp"})) return true;
-  if (is_any(words, {"false", "no", "n", "off", "0", "disabled", "none", ""})) return false;
+  // Tables that tick have a cross where nothing is.
+  if (is_any(words, {"true", "yes", "y", "on", "1", "enabled", "sp", "megatronsp", "megatron",
+                     "\xe2\x9c\x93", "\xe2\x9c\x94", "\xe2\x9c\x85", "\xe2\x98\x91"})) {
+    return true;
+  }
+  if (is_any(words, {"false", "no", "n", "off", "0", "disabled", "none", "", "x", "\xc3\x97",
+                     "\xe2\x9c\x97", "\xe2\x9c\x98", "\xe2\x9c\x95", "\xe2\x9d\x8c"})) {
+    return false;
+  }
   return std::nullopt;
 }
 
@@ -417,7 +428,7 @@ bool pure_half_in_words(const std::string& dtype) {
 std::optional<std::string> element_type_in_words(const std::string& text) {
   // What travels or is kept in 8 bits is multiplied in the type named beside it.
   static const std::regex moved(
-      R"((fp8|float8|int8)[ _-]((all[ _-]?)?gathers?|reduce[ _-]?scatters?|all[ _-]?to[ _-]?all|communication|collectives|dispatch|optimi[sz]er( states?)?)\b)",
+      R"((fp8|float8|int8)[ _-]((all[ _-]?)?gathers?|reduce[ _-]?scatters?|all[ _-]?reduces?|all[ _-]?to[ _-]?all|comms?|communications?|collectives|dispatch|optimi[sz]er( states?)?)\b)",
       std::regex::icase);
   const std::string multiplied = std::regex_replace(Claims(text).kept(), moved, "");
   if (multiplied != text) {
@@ -430,7 +441,10 @@ std::optional<std::string> element_type_in_words(const std::string& text) {
   // Apex's levels of fp16.
   if (has_any(words, {"16", "half", "amp", "mixed"}) || is_any(words, {"o1", "o2"})) return "bf16";
   if (words.find("tf32") != std::string::npos) return "tf32";
-  if (has_any(words, {"fp32", "float32", "f32", "single", "32true"})) return "fp32";
+  if (has_any(words, {"fp32", "float32", "f32", "single", "32true"}) ||
+      is_any(words, {"float", "32"})) {
+    return "fp32";
+  }
   return std::nullopt;
 }
 

@@ -35,6 +35,16 @@ TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
   EXPECT_EQ(rate("InfiniBand 400 Gb/s", 8), 50e9);
 }
 
+TEST(NetworkByText, ARateAloneInItsClauseNeedsNoUnit) {
+  EXPECT_EQ(rate("100G", 8), 12.5e9);
+  EXPECT_EQ(rate("400G", 8), 50e9);
+  EXPECT_EQ(rate("100 G per node", 8), 12.5e9 / 8);
+  EXPECT_EQ(rate("NVLink; 400G per GPU", 8), 50e9);
+  EXPECT_EQ(rate("100GbE", 8), 12.5e9 / 8);
+  EXPECT_EQ(rate("80G", 8), std::nullopt);  // of memory
+  EXPECT_EQ(rate("400GB host memory", 8), std::nullopt);
+}
+
 TEST(NetworkByText, RatesApartFromALinksNameAreTheNetworks) {
   for (const char* text :
        {"NVLink, 8x200 Gb/s", "NVLink + 8x200 Gb/s", "PCIe 4.0, 8x200 Gb/s",

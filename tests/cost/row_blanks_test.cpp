@@ -138,7 +138,8 @@ TEST(RowBlanks, NamesInUsualSpellingsHaveTheirShapes) {
                            Named{"IBM Granite 7B (Llama 2 architecture)", 4096, 32},
                            Named{"Some 13B, llama-2-style", 5120, 40}, Named{"GPT 126M", 768, 12},
                            Named{"GPT 5B", 4096, 24}, Named{"GPT-3 20B", 6144, 44},
-                           Named{"GPT3 40B", 8192, 48}, Named{"Moonlight-16B-A3B", 2048, 27}}) {
+                           Named{"GPT3 40B", 8192, 48}, Named{"Moonlight-16B-A3B", 2048, 27},
+                           Named{"Llama 2 34B", 8192, 48}, Named{"Code Llama 34B", 8192, 48}}) {
     TrainingRow row = replicas_of("Megatron-LM");
     row.model_name = one.name;
     const RowCase found = case_of(row);

@@ -80,7 +80,7 @@ TEST(RowChecks, ParametersAreThoseOfTheDimensions) {
 }
 
 TEST(RowChecks, OtherModelsAndOtherWorkAreNamed) {
-  for (const char* name : {"Mamba-2.8B", "Jamba", "Swin-L", "ViT-22B", "T5-11B", "mT5-xxl",
+  for (const char* name : {"Mamba-2.8B", "Jamba", "Swin-L", "CLIP ViT-L", "T5-11B", "mT5-xxl",
                            "flan-t5", "UL2 20B", "Whisper large"}) {
     TrainingRow row = usual_row();
     row.model_name = name;

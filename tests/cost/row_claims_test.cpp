@@ -59,6 +59,7 @@ TEST(RowClaims, WhatIsSaidOfOthersOrByNobodyIsNeither) {
   for (const char* text :
        {"eager", "compared with flash attention in section 4", "unlike flash attention",
         "20 % slower than flash attention", "eager instead of flash attention",
+        "compared against flash attention", "benchmarked against flash attention",
         "flash attention not stated", "whether flash attention is unknown"}) {
     EXPECT_EQ(Claims(text).says("flash"), std::nullopt) << text;
   }

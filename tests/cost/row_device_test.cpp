@@ -38,7 +38,8 @@ TEST(RowDevice, RowsOfSeveralKindsOrOfPartsAreSkipped) {
     row.gpu = gpu;
     EXPECT_NE(skipped(row).find("is of several kinds"), std::string::npos) << gpu;
   }
-  for (const char* gpu : {"A100-SXM-80GB MIG 1g.10gb", "half of an A100-80GB", "A100 3g.40gb"}) {
+  for (const char* gpu : {"A100-SXM-80GB MIG 1g.10gb", "half of an A100-80GB", "A100 3g.40gb",
+                          "1/2 A100", "half A100-80GB", "0.5 A100-SXM-80GB"}) {
     row.gpu = gpu;
     EXPECT_NE(skipped(row).find("is a part of a device"), std::string::npos) << gpu;
   }
@@ -80,6 +81,86 @@ TEST(RowDevice, DevicesOnSxmKeepTheirNvlinkAndSaySo) {
   EXPECT_EQ(keeps("PCIe 4.0; 100 Gb/s"), 0);
 }
 
+// Once a bridge stayed whatever a row said of it.
+TEST(RowDevice, BoardsLoseBridgesThatARowDenies) {
+  TrainingRow row = usual_row();
+  row.gpus_per_node = 2;
+  const auto links = [&](const char* gpu, const char* interconnect, const char* notes = "") {
+    row.gpu = gpu;
+    row.interconnect = interconnect;
+    row.notes = notes;
+    return case_of(row).device.links.all_bytes_per_s;
+  };
+  constexpr double kPcie4 = 31.5e9, kBridge = 56.25e9;
+  for (const char* none :
+       {"PCIe", "PCIe 4.0", "PCIe 4.0 x16", "PCI Express", "no NVLink", "PCIe, no NVLink",
+        "PCIe 4.0 x16 (no NVLink)", "without NVLink bridges", "no bridge",
+        "NVLink bridge not installed", "PCIe (NCCL_P2P_DISABLE=1)", "NVLink: none"}) {
+    EXPECT_EQ(links("RTX 3090", none), kPcie4) << none;
+    EXPECT_EQ(links("A6000", none), kPcie4) << none;
+    EXPECT_EQ(links("A100-PCIe-80GB", none), kPcie4) << none;
+  }
+  for (const char* some : {"", "NVLink", "NVLink bridge", "NVLink, PCIe 4.0", "100 Gb/s"}) {
+    EXPECT_EQ(links("RTX 3090", some), kBridge) << some;
+  }
+  EXPECT_EQ(links("RTX 3090", "", "no NVLink"), kPcie4);
+  EXPECT_EQ(links("RTX 3090", "", "boards without NVLink bridge"), kPcie4);
+  EXPECT_EQ(links("RTX 3090 (no NVLink)", ""), kPcie4);
+  EXPECT_EQ(links("RTX 3090", "PCIe 4.0", "pairs joined by NVLink"), kBridge);
+  EXPECT_EQ(links("RTX 3090", "", "faster than PCIe"), kBridge);
+  EXPECT_EQ(links("A100 80GB", "PCIe"), kPcie4);   // of a pair
+  EXPECT_GT(links("MI210", "no NVLink"), kPcie4);  // true of any
+  EXPECT_EQ(links("MI210", "PCIe, no Infinity Fabric bridge"), kPcie4);
+  row.gpu = "RTX 3090";
+  row.interconnect = "PCIe 4.0";
+  EXPECT_EQ(told(row,
+                 "gpu 'RTX 3090' is taken without a bridge of NVLink, as its interconnect names "
+                 "PCIe alone"),
+            1);
+  row.interconnect = "no NVLink";
+  EXPECT_EQ(
+      told(row, "gpu 'RTX 3090' is taken without a bridge of NVLink, as its interconnect has none"),
+      1);
+  EXPECT_EQ(note_with(row, "joins two"), "");
+}
+
+TEST(RowDevice, DevicesWhoseLinksArePartOfThemSayThatTheyKeepThem) {
+  TrainingRow row = usual_row();
+  const auto note = [&](const char* gpu, const char* interconnect) {
+    row.gpu = gpu;
+    row.interconnect = interconnect;
+    return note_with(row, " keeps the ");
+  };
+  EXPECT_EQ(note("A100-SXM4-80GB", "PCIe"),
+            "gpu 'A100-SXM4-80GB' keeps the NVLink of A100-SXM-80GB, though its interconnect names "
+            "PCIe alone");
+  EXPECT_NE(note("V100-SXM2-32GB", "PCIe 4.0"), "");
+  EXPECT_NE(note("A100-SXM4-80GB", "PCIe 4.0 x16"), "");
+  EXPECT_NE(note("MI300X", "PCIe"), "");
+  EXPECT_EQ(note("MI300X", "no NVLink"), "");
+  EXPECT_EQ(note("A100-SXM4-80GB", "NVLink, PCIe 4.0"), "");
+  EXPECT_EQ(note("L40S", "PCIe"), "");
+}
+
+TEST(RowDevice, A16BitTypeThatADeviceLacksIsTold) {
+  TrainingRow row = usual_row();
+  const auto note = [&](const char* gpu, const char* dtype) {
+    row.gpu = gpu;
+    row.dtype = dtype;
+    return note_with(row, " as fast as ");
+  };
+  EXPECT_EQ(note("V100-SXM2-32GB", "bf16"),
+            "bf16 as fast as fp16, as V100-SXM-32GB has no products of bf16");
+  EXPECT_EQ(note("P100-PCIe-16GB", "bfloat16 mixed"),
+            "bf16 as fast as fp16, as P100-PCIe-16GB has no products of bf16");
+  EXPECT_EQ(note("K80", "bf16"), "bf16 as fast as fp32, as K80 has no products of 16 bits");
+  EXPECT_EQ(note("TPU v4", "float16"), "fp16 as fast as bf16, as TPU-v4 has no products of fp16");
+  for (const char* dtype : {"fp16", "mixed", "fp16/bf16", "fp32", ""}) {
+    EXPECT_EQ(note("V100-SXM2-32GB", dtype), "") << dtype;
+  }
+  EXPECT_EQ(note("A100-SXM-80GB", "bf16"), "");
+}
+
 TEST(RowDevice, AMemoryIsStatedWithoutItsUnit) {
   TrainingRow row = usual_row();
   const auto assumed = [&](const char* gpu) {
@@ -90,6 +171,10 @@ TEST(RowDevice, AMemoryIsStatedWithoutItsUnit) {
   EXPECT_FALSE(assumed("V100 32"));
   EXPECT_FALSE(assumed("DGX-2"));
   EXPECT_TRUE(assumed("DGX-1"));
+  row.gpu = "A100 40GB/80GB";
+  EXPECT_EQ(
+      told(row, "gpu 'A100 40GB/80GB' is taken as A100-SXM-40GB, as its memory is one of several"),
+      1);
   EXPECT_TRUE(assumed("A100"));
 }
 
@@ -107,6 +192,23 @@ TEST(RowDevice, AMachineOfACloudHasItsOwnNetwork) {
   row.interconnect = row.notes = "";
   row.gpu = "p4d.24xlarge";
   EXPECT_EQ(network(), 50e9 / 8);
+}
+
+TEST(RowDevice, EfaIsThatOfTheMachineWithSuchAChip) {
+  TrainingRow row = usual_row();
+  row.gpus_per_node = 8;
+  row.interconnect = "EFA";
+  row.gpu = "A100-SXM-80GB";
+  EXPECT_EQ(case_of(row).device.network_bytes_per_s, 50e9 / 8);
+  row.gpus = row.dp = 16;
+  EXPECT_EQ(told(row, "a network of p4d.24xlarge: 4x100 Gb/s, as no rate is stated"), 1);
+  row.gpu = "H100";
+  EXPECT_EQ(case_of(row).device.network_bytes_per_s, 400e9 / 8);
+  row.interconnect = "EFA 3200 Gbps";
+  EXPECT_EQ(case_of(row).device.network_bytes_per_s, 50e9);
+  row.gpu = "MI300X";  // of no such machine
+  row.interconnect = "EFA";
+  EXPECT_NE(note_with(row, "interconnect says no rate"), "");
 }
 
 TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {

@@ -37,6 +37,40 @@ TEST(RowFigures, AreNumbersWithTheirColumnsOwnUnit) {
   EXPECT_EQ(figure_in("74.5", "peak_memory_gb").value().unit, "");
 }
 
+TEST(RowFigures, SayHowWellTheyAreKnown) {
+  for (const char* cell :
+       {"~10", "~ 10 s",
+        "\xe2\x89\x88"
+        "10",
+        "10 (avg)", "10 s (mean)",
+        "10\xc2\xb1"
+        "0.2",
+        "10 \xc2\xb1 0.2 s", "10 +- 0.2", "10 +/- 0.2 s", "about 10", "ca. 10 s"}) {
+    EXPECT_EQ(value_of(cell, "metric_iter_time_s"), 10) << cell;
+  }
+  EXPECT_EQ(value_of("~60", "metric_mfu_pct"), 60);
+  EXPECT_EQ(value_of("46.2% \xc2\xb1 0.3%", "metric_mfu_pct"), -1);  // of what?
+  EXPECT_EQ(value_of("~64", "gpus"), -1);                            // counts are whole
+  EXPECT_EQ(value_of("10 - 12", "metric_iter_time_s"), -1);
+}
+
+TEST(RowFigures, CountsMayNameWhatTheyCount) {
+  EXPECT_EQ(value_of("8 experts", "experts"), 8);
+  EXPECT_EQ(value_of("2 experts", "topk"), 2);
+  EXPECT_EQ(value_of("48 layers", "layers"), 48);
+  EXPECT_EQ(value_of("32 heads", "heads"), 32);
+  EXPECT_EQ(value_of("900 images/s", "metric_samples_per_s"), 900);
+  EXPECT_EQ(value_of("8 layers", "experts"), -1);
+}
+
+TEST(RowFigures, LengthsAreInThousandsOfPowersOfTwo) {
+  EXPECT_EQ(value_of("4k", "seq_len"), 4096);
+  EXPECT_EQ(value_of("8K tokens", "seq_len"), 8192);
+  EXPECT_EQ(value_of("128K", "seq_len"), 131072);
+  EXPECT_EQ(value_of("10k", "seq_len"), -1);  // 10000 or 10240
+  EXPECT_EQ(value_of("4k", "global_batch"), -1);
+}
+
 TEST(RowFigures, UnitsHaveManySpellings) {
   for (const char* cell :
        {"32.5 sec/step", "32.5 s/iter", "32.5 seconds per step", "32.5 secs / it", "32500 ms/step",
@@ -88,6 +122,21 @@ MeasuredRow row_of_memory(const std::string& memory, const std::string& unit) {
       "a-1,A100,Megatron-LM," +
       memory + ',' + unit + ",\"1 420 ms\"\n";
   return read_measured_rows({read_csv(text, "t.csv")}).rows.at(0);
+}
+
+MeasuredRow row_of_chips(const std::string& gpu, const std::string& gpus, const std::string& rate) {
+  const std::string text = "id,gpu,gpus,global_batch,seq_len,metric_tokens_per_s_per_gpu\na-1," +
+                           gpu + ',' + gpus + ",64,2048," + rate + '\n';
+  return read_measured_rows({read_csv(text, "t.csv")}).rows.at(0);
+}
+
+TEST(RowFigures, ChipsOfTwoCoresAreTwoDevices) {
+  const MeasuredRow row = row_of_chips("TPU v3", "64 chips", "1000 tokens/s/chip");
+  EXPECT_EQ(row.row.gpus, 128);
+  EXPECT_EQ(row.row.iteration_s, 64 * 2048 / (128 * 500.0));
+  EXPECT_EQ(row_of_chips("TPU v3", "64", "1000").row.gpus, 64);
+  EXPECT_EQ(row_of_chips("TPU v4", "64 chips", "1000").row.gpus, 64);
+  EXPECT_EQ(row_of_chips("Trainium1", "16 chips", "1000").row.gpus, 32);
 }
 
 // Once each of these cells skipped its row.

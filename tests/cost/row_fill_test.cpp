@@ -36,6 +36,26 @@ TEST(RowFill, NotesFillDegreesInAnySpelling) {
   EXPECT_EQ(row.dp, 16);
 }
 
+TEST(RowFill, DegreesMayBeListedOrJoined) {
+  for (const char* notes : {"tp8pp2dp4", "TP8PP2DP4", "TP8_PP2_DP4", "T8P2D4", "(t,p,d)=(8,2,4)",
+                            "(t, p, d) = (8, 2, 4)", "(p, t, d) = (2, 8, 4)", "TP/PP/DP = 8/2/4",
+                            "TPxPPxDP=8x2x4", "(TP, PP, DP): 8, 2, 4"}) {
+    TrainingRow row = noted(notes);
+    fill_from_notes(row);
+    EXPECT_EQ(row.tp, 8) << notes;
+    EXPECT_EQ(row.pp, 2) << notes;
+    EXPECT_EQ(row.dp, 4) << notes;
+  }
+  TrainingRow row = noted("T8P2");
+  EXPECT_EQ(fill_from_notes(row).columns, (Names{"tp", "pp"}));
+  for (const char* notes :
+       {"tp*pp=8", "(t,p)=8", "(t,p,d)=(8,2)", "no tp8pp2", "GPT8P", "step8p2", "exp = 3, 4"}) {
+    row = noted(notes);
+    fill_from_notes(row);
+    EXPECT_FALSE(row.pp) << notes;
+  }
+}
+
 TEST(RowFill, NotesFillBatchesAndSizes) {
   TrainingRow row = noted(
       "micro-batch size 2, gradient accumulation steps: 16; global batch size 1,024, sequence "
@@ -81,7 +101,7 @@ TEST(RowFill, CellsCountMoreThanNotes) {
 }
 
 TEST(RowFill, WhatIsDeniedUnclearOrOfSomethingElseFillsNothing) {
-  for (const char* notes : {"no TP 4", "global batch 4M tokens", "sequence length 8k", "TP 0",
+  for (const char* notes : {"no TP 4", "global batch 4M tokens", "sequence length 10k", "TP 0",
                             "compared with TP=8", "http://tp4.example", "tp*pp=16", "batch 2",
                             "seq len 2048.5", "FSDP 16 ranks", "MBS*chunks*DP=1024 samples"}) {
     TrainingRow row = noted(notes);
@@ -112,7 +132,14 @@ TEST(RowFill, LengthsOfSequencesHaveManyNames) {
     fill_from_notes(row);
     EXPECT_EQ(row.seq_len, 4096) << notes;
   }
-  for (const char* notes : {"4M tokens per batch", "seq parallel", "1000 tokens/s", "context 8k"}) {
+  for (const char* notes : {"seq 4k", "sequence length of 4K", "seq_len=4k", "4k-token sequences",
+                            "4K tokens per sequence", "4k sequences"}) {
+    TrainingRow row = noted(notes);
+    fill_from_notes(row);
+    EXPECT_EQ(row.seq_len, 4096) << notes;
+  }
+  for (const char* notes : {"seq 10k", "4k steps", "4M tokens per batch", "seq parallel",
+                            "1000 tokens/s", "context 8k"}) {
     TrainingRow row = noted(notes);
     fill_from_notes(row);
     EXPECT_EQ(row.seq_len, std::nullopt) << notes;

@@ -44,6 +44,20 @@ double kept(const TrainingRow& row) {
       .activations_bytes;
 }
 
+// Of one stage there is no doubt which they are of.
+TEST(RowRecompute, LayersAreCountedInAWord) {
+  TrainingRow row = testing::usual_row("Megatron-LM");
+  row.recompute = "6 layers";
+  EXPECT_EQ(case_of(row).recompute.value().per_stage, 6);
+  TrainingRow same = row;
+  same.recompute = "block, 6 layers";
+  EXPECT_EQ(prediction_of(row).step_time_s.value, prediction_of(same).step_time_s.value);
+  row.pp = 4;
+  row.dp = 2;
+  EXPECT_EQ(testing::skipped(row),
+            "recompute '6 layers' is not understood: of the model, or of each stage");
+}
+
 TEST(RowRecompute, ResultsOfSomePartsAreMadeAgain) {
   TrainingRow row = testing::blocks_of("Megatron-Core", 32, 4096);
   row.gpu = "H100";

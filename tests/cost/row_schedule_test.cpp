@@ -64,6 +64,19 @@ TEST(RowSchedule, StagesThatNobodyCountsHaveTwoBlocks) {
   EXPECT_EQ(stages(80, 4, "torchtitan"), 2);
 }
 
+TEST(RowSchedule, BriefNamesAreThoseOfCells) {
+  TrainingRow row = piped_row();
+  row.schedule = "ZB";
+  EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::zb_h1);
+  row.schedule = "zero bubble 2p";
+  EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::zb_h2);
+  row.schedule = "bfs";
+  EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::looped_bfs);
+  row.schedule = "";
+  row.notes = "files on a BFS of 2 ZB";
+  EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::one_f_one_b);
+}
+
 TEST(RowSchedule, NotesCountThemToo) {
   for (const char* words : {"VPP 3", "vpp=3", "interleaved with v=3",
                             "interleaved, 3 chunks per rank", "interleaved schedule (v=3)"}) {

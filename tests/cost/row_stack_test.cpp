@@ -178,6 +178,18 @@ TEST(RowStack, NotesHaveMegatronsSwitches) {
                   .stack.overlaps_gathers);
 }
 
+TEST(RowStack, NotesHaveDeepSpeedsSwitchOfOverlap) {
+  TrainingRow row = usual_row("DeepSpeed");
+  EXPECT_TRUE(case_of(row).stack.overlaps_data);
+  for (const char* notes : {"overlap_comm false", "overlap_comm=False", "overlap_comm: false"}) {
+    row.notes = notes;
+    EXPECT_FALSE(case_of(row).stack.overlaps_data) << notes;
+    EXPECT_FALSE(case_of(row).stack.overlaps_shards) << notes;
+  }
+  row.notes = "overlap_comm true";
+  EXPECT_TRUE(case_of(row).stack.overlaps_data);
+}
+
 TEST(RowStack, NotesSayInWhichTypeAdamsMomentsAre) {
   const auto states = [](const char* notes) {
     return case_of(split_row("Megatron-LM 2024", notes)).layout.optimizer_states;

@@ -38,6 +38,9 @@ TEST(RowWords, SomeLayersMayBeComputedAgain) {
   EXPECT_EQ(share("selective, 3 out of 4 layers"), 0.75);
   EXPECT_EQ(share("checkpoint every other layer"), 0.5);
   EXPECT_EQ(share("1 of every 4"), 0.25);
+  EXPECT_EQ(share("half"), 0.5);
+  EXPECT_EQ(share("half of the layers"), 0.5);
+  EXPECT_EQ(share("full, half the blocks"), 0.5);
   EXPECT_EQ(share("every 4th block"), 0.25);
   EXPECT_EQ(share("per-op SAC every other mm"), -1);  // torchtitan's, in every block
   EXPECT_EQ(share("full"), -1);
@@ -62,6 +65,18 @@ TEST(RowWords, SomeLayersMayBeComputedAgain) {
                            "every 4 layers"}) {
     EXPECT_EQ(recompute_in_words(text), std::nullopt) << text;  // of how many, or of which
   }
+}
+
+TEST(RowWords, SwitchesMayBeTicked) {
+  for (const char* on : {"yes", "SP", "Megatron SP", "Megatron-SP", "\xe2\x9c\x93", "\xe2\x9c\x94",
+                         "\xe2\x9c\x85"}) {
+    EXPECT_EQ(switch_in_words(on), true) << on;
+  }
+  for (const char* off :
+       {"no", "x", "X", "\xc3\x97", "\xe2\x9c\x97", "\xe2\x9c\x98", "\xe2\x9d\x8c"}) {
+    EXPECT_EQ(switch_in_words(off), false) << off;
+  }
+  EXPECT_EQ(switch_in_words("Ulysses"), std::nullopt);
 }
 
 TEST(RowWords, WhatBeginsWithNoSaysNothing) {
@@ -241,10 +256,16 @@ TEST(RowWords, TheNarrowestElementTypeCounts) {
   EXPECT_EQ(element_type_in_words("mixed precision"), "bf16");
   EXPECT_EQ(element_type_in_words("float32"), "fp32");
   EXPECT_EQ(element_type_in_words("TF32"), "tf32");
+  EXPECT_EQ(element_type_in_words("float"), "fp32");
+  EXPECT_EQ(element_type_in_words("32"), "fp32");
+  EXPECT_EQ(element_type_in_words("8"), std::nullopt);  // fp8 or int8
   EXPECT_EQ(element_type_in_words("posit"), std::nullopt);
   EXPECT_EQ(element_type_in_words("bf16 (no fp8)"), "bf16");
   EXPECT_EQ(element_type_in_words("BF16 with FP8 all-gather"), "bf16");
   EXPECT_EQ(element_type_in_words("fp8 with FP8 all-gather"), "fp8");
+  EXPECT_EQ(element_type_in_words("bf16 w/ fp8 comm"), "bf16");
+  EXPECT_EQ(element_type_in_words("bf16, FP8 communication"), "bf16");
+  EXPECT_EQ(element_type_in_words("fp8 w/ fp8 comms"), "fp8");
   EXPECT_EQ(element_type_in_words("fp8 all-gather"), "fp8");  // nothing else is named
   EXPECT_EQ(element_type_in_words("32-true"), "fp32");
 }
