@@ -194,6 +194,7 @@ LayoutModel::StageParameters LayoutModel::parameters_of_rank(int rank) const noe
   for (int stage = 0; stage < count; ++stage) {
     const bool twin = two_copies() && int(pipeline_) - 1 - stage == rank;
     const bool own = rank_of_stage(kind_, int(pipeline_), stage) == rank;
+    if (!own && !twin) continue;
     const auto held = parameters_of(layers_of_stage(stage), stage == 0, stage + 1 == count);
     if (own) sum = sum + held;
     if (twin) sum = sum + held;

@@ -97,8 +97,7 @@ void LayoutModel::add_ways(LayoutStages& out) const noexcept {
   out.step_s = closed.other_s;
   out.loading_s = closed.loading_s;
   out.gather_hides = gather_hides();
-  const double beside = stack_.overlaps_shards ? p_.gather_overlap : 0;
-  out.reduce_hides = l_.shard >= 3 ? beside : stack_.overlaps_data ? p_.overlap : 0;
+  out.reduce_hides = reduce_hides();
   out.shards_by_block = shards_by_block();
   out.reduces_each = reduces_each();
 }

@@ -261,7 +261,7 @@ double LayoutModel::update_s(double gather_s, double forward_s) const noexcept {
 /// Beside which the last gradients of a step are exchanged: where passes for weights are put off,
 /// those of one micro-batch end it.
 double LayoutModel::closing_s(const LayoutCost& cost) const noexcept {
-  return delays_weights() || goes_both_ways() ? cost.weights_s : cost.backward_s;
+  return ends_with_weights() ? cost.weights_s : cost.backward_s;
 }
 
 /// Of gathered weights, the share that may travel beside compute: as much of a block as software
@@ -276,7 +276,13 @@ double LayoutModel::gather_hides() const noexcept {
   return p_.gather_overlap * std::min(1.0, ahead / std::max(1.0, of_block));
 }
 
-void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
+/// Of a reduction, what of it may run beside compute.
+double LayoutModel::reduce_hides() const noexcept {
+  if (l_.shard >= 3) return stack_.overlaps_shards ? p_.gather_overlap : 0;
+  return stack_.overlaps_data ? p_.overlap : 0;
+}
+
+void LayoutModel::add_data(LayoutCost& cost, const Pace& pace, double body_s) const noexcept {
   const StageParameters stage = most_parameters();
   add_host_copies(cost, stage);
   if (replicas_ <= 1) return;
@@ -284,7 +290,8 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
   if (shards_by_block()) {
     const double share = stack_.overlaps_shards ? p_.gather_overlap : 0;
     const double ahead = gather_hides();
-    const double reduced = exposed_at_ends(once.reduce_s, share, closing_s(cost));
+    const double reduced =
+        pace.reduced_s.value_or(exposed_at_ends(once.reduce_s, share, closing_s(cost)));
     // Where only states are shared, and in pipelines, weights and gradients are whole from one
     // step's end to the next.
     if (pipeline_ > 1) {
@@ -309,8 +316,9 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
     }
   } else {
     const double share = stack_.overlaps_data ? p_.overlap : 0;
-    cost.data_s = exposed_at_ends(once.reduce_s, share, closing_s(cost)) +
-                  update_s(once.gather_s, cost.forward_s);
+    cost.data_s =
+        pace.reduced_s.value_or(exposed_at_ends(once.reduce_s, share, closing_s(cost))) +
+        update_s(once.gather_s, cost.forward_s);
     const double before_last = reduces_each() ? l_.micro_batches - 1 : 0;
     cost.data_s +=
         exposed(before_last * once.reduce_s, share, body_s * before_last / l_.micro_batches);

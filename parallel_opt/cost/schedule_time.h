@@ -15,7 +15,15 @@ struct StagePass {
   double forward_wires_s = 0;   ///< beside another micro-batch's pass where two run as one
   double backward_wires_s = 0;  ///< likewise
   double layers = 0;
-  double copy_s = 0;  ///< of what a forward keeps to the host, and as long back
+  double copy_s = 0;          ///< of what a forward keeps to the host, and as long back
+  double reduce_s = 0;        ///< of its gradients, layer by layer behind the last of them
+  double reduce_waits_s = 0;  ///< of that, what its rank waits for once they are complete
+};
+
+/// When a schedule's last action ends, and the last gradients are with all replicas.
+struct PlayedStep {
+  double actions_s = 0;
+  double reduced_s = 0;
 };
 
 /// Between ranks.
@@ -28,6 +36,9 @@ struct SendTime {
 /// there. A pass copies layer by layer, each way by itself, and two layers are on their way at
 /// most; two passes that run as one copy whole. `stages`: of one copy of the model. Pre:
 /// check(schedule) finds nothing.
+PlayedStep play(const Schedule& schedule, const std::vector<StagePass>& stages,
+                const SendTime& send);
+/// Of these, its actions.
 double schedule_s(const Schedule& schedule, const std::vector<StagePass>& stages,
                   const SendTime& send);
 
