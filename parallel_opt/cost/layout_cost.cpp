@@ -202,6 +202,10 @@ double LayoutModel::again(const BlockFacts& block, const BlockTime& ahead) const
   return 0;
 }
 
+double LayoutModel::logits_bytes() const noexcept {
+  return logits_of_rank() * stack_.logits_bytes * p_.logits;
+}
+
 double LayoutModel::loss_s() const noexcept {
   return logits_of_rank() * stack_.loss_bytes / memory_rate_;
 }

@@ -54,6 +54,7 @@ class LayoutModel : private LayoutParts {
   double logits_of_rank() const noexcept {
     return facts_.logits_elements * rows_ / (stack_.whole_logits ? 1 : tensor_);
   }
+  double logits_bytes() const noexcept;
   double loss_s() const noexcept;
   double exponentials_share(const BlockFacts& block) const noexcept;
   /// `whole`: with what a schedule hides behind other micro-batches.
@@ -107,10 +108,7 @@ class LayoutModel : private LayoutParts {
     return kind_ == ScheduleKind::zb_h1 || kind_ == ScheduleKind::zb_h2;
   }
   bool ends_with_weights() const noexcept { return goes_both_ways() || delays_weights(); }
-  /// Whose waits the schedule's table tells: weights' gradients fill them, or stages differ.
-  bool waits_by_table() const noexcept {
-    return ends_with_weights() || (by_stages_ && chunks() > 1);
-  }
+  bool waits_by_table() const noexcept;
   /// What waits for W, or comes back from the host for it, and uneven stages that lie on one rank
   /// differ from rank to rank. Where all is in flight at once no table need tell.
   bool holds_by_table() const noexcept {

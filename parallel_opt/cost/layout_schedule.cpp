@@ -110,7 +110,8 @@ double LayoutModel::waited_while_filling(double send_s, double late) const noexc
 }
 
 /// What the slowest stage waits for, once per step, where no table is played: `rest` is what one
-/// micro-batch takes on all other stages. F forward, B whole backward, W its part for weights, I = B
+/// micro-batch takes on all other stages. F forward, B whole backward, W its part for weights, I =
+/// B
 /// - W, p stages, all equal (docs/simulate.md, docs/cost-model.md):
 ///   1F1B, GPipe   (p - 1) (F + B), over the stages per rank when interleaved [narayanan2021]
 ///   ZB-H1         (p - 1) max(F, F + I - min(F, W))                          [qi2024]

@@ -48,7 +48,7 @@ LayoutStages LayoutModel::stages() const {
   const Kept kept = kept_of_blocks();
   const double head_products = outer_products() + operators(facts_.outside);
   const double loss = loss_s();
-  const double logits = logits_of_rank() * stack_.logits_bytes * p_.logits;
+  const double logits = logits_bytes();
   const double stages_of_rank = two_copies() ? 2 : count / pipeline_;
   for (int i = 0; i < count; ++i) {
     const bool is_first = i == 0, is_last = i == count - 1;

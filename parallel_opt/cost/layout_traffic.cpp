@@ -316,9 +316,8 @@ void LayoutModel::add_data(LayoutCost& cost, const Pace& pace, double body_s) co
     }
   } else {
     const double share = stack_.overlaps_data ? p_.overlap : 0;
-    cost.data_s =
-        pace.reduced_s.value_or(exposed_at_ends(once.reduce_s, share, closing_s(cost))) +
-        update_s(once.gather_s, cost.forward_s);
+    cost.data_s = pace.reduced_s.value_or(exposed_at_ends(once.reduce_s, share, closing_s(cost))) +
+                  update_s(once.gather_s, cost.forward_s);
     const double before_last = reduces_each() ? l_.micro_batches - 1 : 0;
     cost.data_s +=
         exposed(before_last * once.reduce_s, share, body_s * before_last / l_.micro_batches);

@@ -19,7 +19,8 @@ struct StageOfTable {
   int before = 0, after = 0;         ///< ranks of its neighbours along the model; its own at ends
 };
 
-std::vector<StageOfTable> stages_of(const Schedule& schedule, const std::vector<StagePass>& passes) {
+std::vector<StageOfTable> stages_of(const Schedule& schedule,
+                                    const std::vector<StagePass>& passes) {
   std::vector<StageOfTable> all;
   for (int stage = 0; stage < schedule.stages; ++stage) {
     const bool first = schedule.first_of_lane(stage), last = schedule.last_of_lane(stage);
@@ -263,14 +264,17 @@ HeldLayers held_layers(const Schedule& schedule, int rank, const std::vector<Sta
   const int of_model = schedule.stages_per_lane();  // there are two lanes at most
   for (std::size_t i = 0; i < row.size(); i += row[i].with_next ? 2 : 1) {
     const std::size_t end = i + (row[i].with_next ? 2 : 1);
-    const auto layers = [&](std::size_t k) {
+    const auto pass = [&](std::size_t k) -> const StagePass& {
       const int stage = row[k].stage;
-      return stages[at(stage < of_model ? stage : stage - of_model)].layers;
+      return stages[at(stage < of_model ? stage : stage - of_model)];
     };
+    const auto layers = [&](std::size_t k) { return pass(k).layers; };
     double passing = 0;  // of what goes to the host or comes for this pass alone
+    double working = 0;
     for (std::size_t k = i; k < end; ++k) {  // comes
       const bool ahead = row[k].kind == ActionKind::forward;
       const double on_way = end > i + 1 ? layers(k) : std::min(kOnTheWay, layers(k));
+      working += pass(k).working;
       if (ahead) all += layers(k);
       if (ahead) here += (1 - away) * layers(k);
       if (row[k].kind == ActionKind::backward_input) here += away * layers(k);
@@ -278,7 +282,11 @@ HeldLayers held_layers(const Schedule& schedule, int rank, const std::vector<Sta
     }
     // Meanwhile the next pair's comes whole.
     if (end > i + 1 && end < row.size() && row[end].with_next) passing += away * layers(end + 1);
-    most = {std::max(most.all, all), std::max(most.here, here + passing)};
+    most.all = std::max(most.all, all);
+    if (here + passing + working > most.here + most.working) {
+      most.here = here + passing;
+      most.working = working;
+    }
     for (std::size_t k = i; k < end; ++k) {  // and goes: what W needs stays until then
       if (row[k].kind == ActionKind::backward) here -= (1 - away) * layers(k);
       if (row[k].kind == ActionKind::backward_weight) here -= layers(k);

@@ -18,6 +18,7 @@ struct StagePass {
   double copy_s = 0;          ///< of what a forward keeps to the host, and as long back
   double reduce_s = 0;        ///< of its gradients, layer by layer behind the last of them
   double reduce_waits_s = 0;  ///< of that, what its rank waits for once they are complete
+  double working = 0;         ///< held while it passes, as what so many layers keep
 };
 
 /// When a schedule's last action ends, and the last gradients are with all replicas.
@@ -73,7 +74,8 @@ double one_f_one_b_s(int ranks, double micro_batches, double send_s, const PassO
 /// Layers times micro-batches whose activations a rank holds at most.
 struct HeldLayers {
   double all = 0;
-  double here = 0;  ///< on the device, where `away` of each leaves between its passes
+  double here = 0;     ///< on the device, where `away` of each leaves between its passes
+  double working = 0;  ///< beside those: of the passes at which both are most; 0: not known
 };
 HeldLayers held_layers(const Schedule& schedule, int rank, const std::vector<StagePass>& stages,
                        double away);
