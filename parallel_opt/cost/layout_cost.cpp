@@ -330,7 +330,7 @@ double LayoutModel::idle_s(const Passes& all, Pace& pace, double slow_s) const {
   };
   if (waits_by_table() && has_table()) {
     const PlayedStep step = played(stage_passes(), pace.send_s);
-    if (ends_with_weights()) pace.reduced_s = step.reduced_s - step.actions_s;
+    if (ends_with_weights()) pace.exchanged_s = step.reduced_s - step.actions_s;
     return step.actions_s - m * (slow_s + pace.send_s);
   }
   if (by_stages_ && kind_ == ScheduleKind::one_f_one_b) {

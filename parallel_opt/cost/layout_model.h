@@ -91,7 +91,7 @@ class LayoutModel : private LayoutParts {
   int table_micro_batches() const noexcept;
   std::vector<StagePass> stage_passes() const;
   bool copies_in_pipeline() const noexcept { return pipeline_ > 1 && l_.offload.activations > 0; }
-  PlayedStep played(const std::vector<StagePass>& passes, double send_s) const;
+  PlayedStep played(std::vector<StagePass> passes, double send_s) const;
   double table_copies_s(std::vector<StagePass> passes, double send_s) const;
   HeldLayers table_held(int rank, const std::vector<StagePass>& passes) const;
   double in_flight() const noexcept;
@@ -124,6 +124,7 @@ class LayoutModel : private LayoutParts {
   /// In opposite directions: each rank has a stage of either.
   bool two_copies() const noexcept { return pipeline_ > 1 && kind_ == ScheduleKind::dualpipe; }
   double waited_while_filling(double send_s, double late) const noexcept;
+  double way_latency_s() const noexcept;
   double transfer_s() const noexcept;
   double send_s(double forward_s, double backward_s) const noexcept;
   /// Interleaved stages compute while others' tensors travel.

@@ -38,8 +38,9 @@ struct LayoutParts {
     double send_s = 0;
     /// For copies of activations beside other micro-batches' passes, where a table tells.
     std::optional<double> copies_s = {};
-    /// Of the last reductions what nothing hides, where a table tells.
-    std::optional<double> reduced_s = {};
+    /// Of gathers before the first passes and reductions behind the last ones what nothing hides,
+    /// where a table tells.
+    std::optional<double> exchanged_s = {};
     double bubble_s = 0;  ///< below 0: of traffic, what the schedule hides or a turn saves
   };
   struct Kept {

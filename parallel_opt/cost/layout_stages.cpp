@@ -85,9 +85,8 @@ LayoutStages LayoutModel::stages() const {
 
 /// What stages share: ways between them and to the host, what hides, what comes once per step.
 void LayoutModel::add_ways(LayoutStages& out) const noexcept {
-  const bool inside = l_.devices() <= device_.per_node;
   out.link_bytes_per_s = send_rate() / p_.send;
-  out.link_latency_s = (inside ? p_.link_latency_s : p_.network_latency_s) * p_.send;
+  out.link_latency_s = way_latency_s() * p_.send;
   out.send_hides = sends_beside() ? p_.overlap : 0;
   out.boundary_bytes = facts_.blocks.empty() ? 0
                                              : facts_.blocks.front().boundary_elements * rows_ *

@@ -89,7 +89,9 @@ std::vector<StagePass> LayoutModel::stage_passes() const {
     own.input_s = backward - own.weights_s + share * all.recompute_s;
     own.forward_wires_s = share * all.forward_exposed_s;
     own.backward_wires_s = share * all.backward_exposed_s;
-    own.reduce_s = exchange(parameters_of(own.layers, i == 0, last)).reduce_s;
+    const Exchange once = exchange(parameters_of(own.layers, i == 0, last));
+    own.gather_s = shards_by_block() ? once.gather_s : 0;
+    own.reduce_s = once.reduce_s;
     own.reduce_waits_s = (1 - reduce_hides()) * own.reduce_s;
     if (layer_bytes <= 0) continue;
     own.working = working_beside(last ? logits_bytes() : 0, kept) / layer_bytes;
@@ -97,18 +99,25 @@ std::vector<StagePass> LayoutModel::stage_passes() const {
   return passes;
 }
 
-/// Its actions from the first to the last, and the last reductions behind them.
-PlayedStep LayoutModel::played(const std::vector<StagePass>& passes, double send_s) const {
+/// Its actions from the first to the last, and what gathers before and reductions behind them add.
+PlayedStep LayoutModel::played(std::vector<StagePass> passes, double send_s) const {
   const double hides = sends_beside() ? p_.overlap : 0;
-  const SendTime send{send_s / (2 * chunks() * (1 - hides)), hides};
-  const auto seconds = [&](int micro_batches) {
+  const double whole_s = send_s / (2 * chunks() * (1 - hides));
+  const SendTime send{whole_s, hides, std::min(whole_s, way_latency_s() * p_.send)};
+  const auto step_of = [&](int micro_batches) {
     return play(table_of(kind_, l_.pipeline, stages_per_rank(), micro_batches), passes, send);
   };
   const int most = table_micro_batches();
-  PlayedStep step = seconds(most);
+  double reduced_s = 0;
+  if (shards_by_block() && replicas_ > 1) {
+    reduced_s = step_of(most).reduced_s;
+    for (StagePass& pass : passes) pass.gather_s = 0;
+  }
+  PlayedStep step = step_of(most);
+  step.reduced_s = std::max(step.reduced_s, reduced_s);
   if (l_.micro_batches <= most) return step;
   const int least = steady_rounds(pipeline_).from * l_.pipeline;
-  const double each_s = (step.actions_s - seconds(least).actions_s) / (most - least);
+  const double each_s = (step.actions_s - step_of(least).actions_s) / (most - least);
   const double more_s = (l_.micro_batches - most) * each_s;
   return {step.actions_s + more_s, step.reduced_s + more_s};
 }

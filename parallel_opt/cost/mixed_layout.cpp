@@ -199,6 +199,7 @@ std::vector<StagePass> MixedPipeline::passes() const {
                    .forward_wires_s = own.forward_exposed_s,
                    .backward_wires_s = own.backward_exposed_s,
                    .layers = own.layers,
+                   .gather_s = usual_.shards_by_block ? own.gather_s : 0,
                    .reduce_s = own.reduce_s,
                    .reduce_waits_s = (1 - usual_.reduce_hides) * own.reduce_s});
   }
@@ -219,7 +220,7 @@ double MixedPipeline::bubble_s(std::size_t slow, LayoutModel::Pace& pace) const 
   }
   if (base_.waits_by_table() && base_.has_table()) {
     const PlayedStep step = base_.played(passes(), send_s);
-    if (base_.ends_with_weights()) pace.reduced_s = step.reduced_s - step.actions_s;
+    if (base_.ends_with_weights()) pace.exchanged_s = step.reduced_s - step.actions_s;
     return step.actions_s - m * (ranks_[slow].times.sum() + send_s);
   }
   return model(*ranks_[slow].kind).bubble_s(rest, send_s);

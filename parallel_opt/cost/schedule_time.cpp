@@ -47,6 +47,8 @@ class Play {
     if (copies_) away_ = forward_;
     const auto reduces = [](const StagePass& p) { return p.reduce_s > 0; };
     if (std::ranges::any_of(passes, reduces)) find_last_gradients();
+    const auto gathers = [](const StagePass& p) { return p.gather_s > 0; };
+    if (!copies_ && std::ranges::any_of(passes, gathers)) gathered_.assign(stages_.size(), 0);
   }
 
   /// A rank goes on until its input is missing, and again when that comes.
@@ -109,8 +111,9 @@ class Play {
       ready_.push_back(to);
     }
     double& way_s = ranks_[at(rank)].ways_s[to > rank ? 1 : 0];
-    const double moved_s = send_.whole_s * (send_.hides > 0 ? send_.hides : 1);
-    there_s = way_s = std::max(end_s, way_s) + moved_s;
+    const double share = send_.hides > 0 ? send_.hides : 1;
+    way_s = std::max(end_s, way_s) + share * (send_.whole_s - send_.latency_s);
+    there_s = way_s + share * send_.latency_s;
     return send_.hides > 0 ? end_s : there_s;
   }
   /// Of the host's copies, those of one direction are done one after the other.
@@ -122,7 +125,8 @@ class Play {
     double in_s = 0, out_s = 0;  ///< copies from the host and to it, so far
     double left_s = 0;           ///< when the copy before the last one to the host was done
     double before_s = 0, before_2_s = 0;  ///< ends of the last two slices
-    double reduced_s = 0;                 ///< end of the last reduction so far
+    double gathered_s = 0;                ///< end of the last gather so far
+    double reduced_s = 0;                 ///< and of the last reduction
     double stalled_s = 0;                 ///< in reductions that did not hide
   };
   static bool makes_gradients(const Action& a) {
@@ -135,6 +139,22 @@ class Play {
         if (makes_gradients(row[i])) last_gradient_[at(row[i].stage)] = int(i);
       }
     }
+  }
+  /// When the first forward of a stage, from `start_s` on for `whole_s`, ends: each of its layers
+  /// waits for its weights, those of a pair for all.
+  double gathered_s(Rank& rank, const Action& a, double start_s, double whole_s, bool pair) {
+    const StagePass& own = *stage_of(a).own;
+    const int slices = pair ? 1 : std::max(1, int(std::lround(own.layers)));
+    double at_s = start_s;
+    for (int k = 0; k < slices; ++k) {
+      rank.gathered_s += own.gather_s / slices;
+      at_s = std::max(at_s, rank.gathered_s) + whole_s / slices;
+    }
+    return at_s;
+  }
+  bool gathers(const Action& a) {
+    return !gathered_.empty() && a.kind == ActionKind::forward && !gathered_[at(a.stage)] &&
+           (gathered_[at(a.stage)] = 1) != 0;
   }
   /// Entry `i` of its row, from `start_s` to `end_s`: layer by layer, unless with another pass.
   /// What compute waits for holds up what the rank has left to do, which nobody waits for.
@@ -218,8 +238,9 @@ class Play {
       whole = std::max(compute + compute_s(b), wires + wires_s(b));
     }
     const double start_s = std::max(from_s, rank.free_s);
-    const double end_s = a.with_next ? ended_together_s(rank, a, row[next + 1], start_s, whole)
-                                     : ended_s(rank, a, start_s, whole);
+    const double end_s = gathers(a)    ? gathered_s(rank, a, start_s, whole, a.with_next)
+                         : a.with_next ? ended_together_s(rank, a, row[next + 1], start_s, whole)
+                                       : ended_s(rank, a, start_s, whole);
     rank.free_s = pass_on(a, number, end_s);
     if (a.with_next) rank.free_s = std::max(rank.free_s, pass_on(row[next + 1], number, end_s));
     last_s_ = std::max(last_s_, end_s);
@@ -240,6 +261,7 @@ class Play {
   std::vector<double> away_;                ///< and what forwards kept is on the host
   std::vector<Rank> ranks_;
   std::vector<int> ready_;          ///< ranks whose next input may be there
+  std::vector<char> gathered_;      ///< by stage; empty: nothing to gather
   std::vector<int> last_gradient_;  ///< by stage: of its row's entries; empty: nothing to reduce
   double last_s_ = 0;
 };

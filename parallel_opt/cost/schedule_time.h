@@ -16,12 +16,14 @@ struct StagePass {
   double backward_wires_s = 0;  ///< likewise
   double layers = 0;
   double copy_s = 0;          ///< of what a forward keeps to the host, and as long back
+  double gather_s = 0;        ///< of its weights, layer by layer before its first forward
   double reduce_s = 0;        ///< of its gradients, layer by layer behind the last of them
   double reduce_waits_s = 0;  ///< of that, what its rank waits for once they are complete
   double working = 0;         ///< held while it passes, as what so many layers keep
 };
 
-/// When a schedule's last action ends, and the last gradients are with all replicas.
+/// When a schedule's last action ends, and the last gradients are with all replicas (of weights
+/// that were gathered).
 struct PlayedStep {
   double actions_s = 0;
   double reduced_s = 0;
@@ -30,7 +32,8 @@ struct PlayedStep {
 /// Between ranks.
 struct SendTime {
   double whole_s = 0;
-  double hides = 0;  ///< share that runs beside compute; 0: a rank waits for what it sends
+  double hides = 0;      ///< share that runs beside compute; 0: a rank waits for what it sends
+  double latency_s = 0;  ///< of the whole, in which the way is free for the next
 };
 
 /// From the first action of a schedule to its last, each as soon as its rank and its input are
