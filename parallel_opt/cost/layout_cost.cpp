@@ -329,7 +329,7 @@ double LayoutModel::idle_s(const Passes& all, Pace& pace, double slow_s) const {
                       share * all.weights_s};
   };
   if (waits_by_table() && has_table()) {
-    const PlayedStep step = played(stage_passes(), pace.send_s);
+    const PlayedStep step = played(stage_passes(), transfer_s());
     if (ends_with_weights()) pace.exchanged_s = step.reduced_s - step.actions_s;
     return step.actions_s - m * (slow_s + pace.send_s);
   }
@@ -368,7 +368,7 @@ LayoutCost LayoutModel::run() const noexcept {
   pace.send_s = send_s(of_chunk * all.forward_s, of_chunk * (all.backward_s + all.again_s));
   pace.bubble_s = idle_s(all, pace, pace.layers * layer_s + pace.of_head * all.head_s);
   if (copies_in_pipeline() && has_table()) {
-    pace.copies_s = table_copies_s(stage_passes(), pace.send_s);
+    pace.copies_s = table_copies_s(stage_passes(), transfer_s());
   }
   LayoutCost cost = bill(all, pace);
   cost.busy_s = computing_s(all);

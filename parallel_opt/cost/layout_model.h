@@ -91,8 +91,8 @@ class LayoutModel : private LayoutParts {
   int table_micro_batches() const noexcept;
   std::vector<StagePass> stage_passes() const;
   bool copies_in_pipeline() const noexcept { return pipeline_ > 1 && l_.offload.activations > 0; }
-  PlayedStep played(std::vector<StagePass> passes, double send_s) const;
-  double table_copies_s(std::vector<StagePass> passes, double send_s) const;
+  PlayedStep played(std::vector<StagePass> passes, double transfer_s) const;
+  double table_copies_s(std::vector<StagePass> passes, double transfer_s) const;
   HeldLayers table_held(int rank, const std::vector<StagePass>& passes) const;
   double in_flight() const noexcept;
   double in_flight_at(double rank) const noexcept;

@@ -21,6 +21,7 @@ struct Rounds {
 };
 constexpr Rounds kSteady{4, 6}, kSteadyOfMany{3, 4};
 constexpr double kMany = 64;  // ranks, from whose number on fewer rounds fill as many passes
+constexpr double kManyOfOneStage = 24;  // likewise, of 1F1B
 constexpr std::size_t kKeptTables = 16;
 constexpr double kKeptPairs = 4e6;
 
@@ -49,11 +50,11 @@ int LayoutModel::stages_per_rank() const noexcept {
 }
 
 /// Whose waits the schedule's table tells: weights' gradients fill them, or stages differ. Of 1F1B
-/// there is a closed form, up to 3 % too long for many ranks with few micro-batches.
+/// there is a closed form, up to 5 % too long for many ranks with few micro-batches.
 bool LayoutModel::waits_by_table() const noexcept {
   if (ends_with_weights() || !by_stages_) return ends_with_weights();
-  return chunks() > 1 || (kind_ == ScheduleKind::one_f_one_b && pipeline_ > kMany &&
-                          l_.micro_batches < kSteadyOfMany.from * pipeline_);
+  return chunks() > 1 || (kind_ == ScheduleKind::one_f_one_b && pipeline_ >= kManyOfOneStage &&
+                          l_.micro_batches <= kSteadyOfMany.until * pipeline_);
 }
 
 /// Whether there is one that is short enough.
@@ -100,10 +101,9 @@ std::vector<StagePass> LayoutModel::stage_passes() const {
 }
 
 /// Its actions from the first to the last, and what gathers before and reductions behind them add.
-PlayedStep LayoutModel::played(std::vector<StagePass> passes, double send_s) const {
+PlayedStep LayoutModel::played(std::vector<StagePass> passes, double transfer_s) const {
   const double hides = sends_beside() ? p_.overlap : 0;
-  const double whole_s = send_s / (2 * chunks() * (1 - hides));
-  const SendTime send{whole_s, hides, std::min(whole_s, way_latency_s() * p_.send)};
+  const SendTime send{transfer_s, hides, std::min(transfer_s, way_latency_s() * p_.send)};
   const auto step_of = [&](int micro_batches) {
     return play(table_of(kind_, l_.pipeline, stages_per_rank(), micro_batches), passes, send);
   };
@@ -123,11 +123,11 @@ PlayedStep LayoutModel::played(std::vector<StagePass> passes, double send_s) con
 }
 
 /// What copies of activations add to a table, in which there are none yet.
-double LayoutModel::table_copies_s(std::vector<StagePass> passes, double send_s) const {
-  const double without_s = played(passes, send_s).actions_s;
+double LayoutModel::table_copies_s(std::vector<StagePass> passes, double transfer_s) const {
+  const double without_s = played(passes, transfer_s).actions_s;
   const Kept kept = kept_of_blocks();
   for (StagePass& pass : passes) pass.copy_s = away_of_blocks(pass.layers, kept) / copy_rate();
-  return std::max(0.0, played(passes, send_s).actions_s - without_s);
+  return std::max(0.0, played(passes, transfer_s).actions_s - without_s);
 }
 
 HeldLayers LayoutModel::table_held(int rank, const std::vector<StagePass>& passes) const {

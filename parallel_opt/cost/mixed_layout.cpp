@@ -100,6 +100,7 @@ class MixedPipeline {
   std::vector<StagePass> passes() const;
   double bubble_s(std::size_t slow, LayoutModel::Pace& pace) const;
   double send_s() const;
+  double transfer_s() const;
   /// Of one micro-batch on a stage.
   double computing_s(int stage) const;
   LayoutCost bill(std::size_t slow) const;
@@ -188,6 +189,12 @@ double MixedPipeline::send_s() const {
   return most;
 }
 
+double MixedPipeline::transfer_s() const {
+  double most = 0;
+  for (const Kind& kind : kinds_) most = std::max(most, model(kind).transfer_s());
+  return most;
+}
+
 std::vector<StagePass> MixedPipeline::passes() const {
   std::vector<StagePass> all;
   for (std::size_t i = 0; i < of_stage_.size(); ++i) {
@@ -219,7 +226,7 @@ double MixedPipeline::bubble_s(std::size_t slow, LayoutModel::Pace& pace) const 
     if (r != slow) rest = rest + ranks_[r].times;
   }
   if (base_.waits_by_table() && base_.has_table()) {
-    const PlayedStep step = base_.played(passes(), send_s);
+    const PlayedStep step = base_.played(passes(), transfer_s());
     if (base_.ends_with_weights()) pace.exchanged_s = step.reduced_s - step.actions_s;
     return step.actions_s - m * (ranks_[slow].times.sum() + send_s);
   }
@@ -233,7 +240,7 @@ LayoutCost MixedPipeline::bill(std::size_t slow) const {
   pace.send_s = send;
   pace.bubble_s = bubble_s(slow, pace);
   if (base_.copies_in_pipeline() && base_.has_table()) {
-    pace.copies_s = own.table_copies_s(passes(), send);
+    pace.copies_s = own.table_copies_s(passes(), transfer_s());
   }
   return own.bill(own.passes(), pace);
 }
