@@ -152,9 +152,10 @@ class Play {
     }
     return at_s;
   }
+  /// Once for each stage.
   bool gathers(const Action& a) {
-    return !gathered_.empty() && a.kind == ActionKind::forward && !gathered_[at(a.stage)] &&
-           (gathered_[at(a.stage)] = 1) != 0;
+    if (gathered_.empty() || a.kind != ActionKind::forward) return false;
+    return std::exchange(gathered_[at(a.stage)], char{1}) == 0;
   }
   /// Entry `i` of its row, from `start_s` to `end_s`: layer by layer, unless with another pass.
   /// What compute waits for holds up what the rank has left to do, which nobody waits for.
