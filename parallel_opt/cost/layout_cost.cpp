@@ -202,6 +202,10 @@ double LayoutModel::again(const BlockFacts& block, const BlockTime& ahead) const
   return 0;
 }
 
+double LayoutModel::logits_bytes() const noexcept {
+  return logits_of_rank() * stack_.logits_bytes * p_.logits;
+}
+
 double LayoutModel::loss_s() const noexcept {
   return logits_of_rank() * stack_.loss_bytes / memory_rate_;
 }
@@ -314,7 +318,7 @@ double LayoutModel::computing_s(const Passes& all) const noexcept {
 }
 
 /// What the rank that sets the pace waits for: `slow_s` is what one micro-batch takes on it.
-double LayoutModel::idle_s(const Passes& all, const Pace& pace, double slow_s) const {
+double LayoutModel::idle_s(const Passes& all, Pace& pace, double slow_s) const {
   const double m = std::max(1.0, l_.micro_batches);
   const double layer = layers_ > 0 ? 1 / layers_ : 0;
   const double products = outer_products() + operators(facts_.outside), half_loss = loss_s() / 2;
@@ -325,7 +329,9 @@ double LayoutModel::idle_s(const Passes& all, const Pace& pace, double slow_s) c
                       share * all.weights_s};
   };
   if (waits_by_table() && has_table()) {
-    return table_s(stage_passes(), pace.send_s) - m * (slow_s + pace.send_s);
+    const PlayedStep step = played(stage_passes(), transfer_s());
+    if (ends_with_weights()) pace.exchanged_s = step.reduced_s - step.actions_s;
+    return step.actions_s - m * (slow_s + pace.send_s);
   }
   if (by_stages_ && kind_ == ScheduleKind::one_f_one_b) {
     const auto pass_of = [&](int rank) {
@@ -362,7 +368,7 @@ LayoutCost LayoutModel::run() const noexcept {
   pace.send_s = send_s(of_chunk * all.forward_s, of_chunk * (all.backward_s + all.again_s));
   pace.bubble_s = idle_s(all, pace, pace.layers * layer_s + pace.of_head * all.head_s);
   if (copies_in_pipeline() && has_table()) {
-    pace.copies_s = table_copies_s(stage_passes(), pace.send_s);
+    pace.copies_s = table_copies_s(stage_passes(), transfer_s());
   }
   LayoutCost cost = bill(all, pace);
   cost.busy_s = computing_s(all);
@@ -379,7 +385,7 @@ LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept
   cost.attention_s = count * all.by_kind.attention_s;
   cost.operators_s = count * all.by_kind.operators_s;
   cost.tensor_s = count * all.by_kind.tensor_s;
-  const double hidden_s = hides_experts() ? std::max(0.0, -pace.bubble_s) : 0;
+  const double hidden_s = std::max(0.0, -pace.bubble_s);
   cost.pipeline_s = std::max(0.0, m * pace.send_s - hidden_s);
   const double traffic_s = m * pace.send_s + count * all.by_kind.expert_s;
   cost.expert_s = std::max(0.0, traffic_s - hidden_s - cost.pipeline_s);
@@ -394,7 +400,7 @@ LayoutCost LayoutModel::bill(const Passes& all, const Pace& pace) const noexcept
   cost.forward_s = all.forward_s * share + cost.head_s / m / 3;
   cost.backward_s = (all.backward_s + all.again_s) * share + cost.head_s / m * 2 / 3;
   cost.weights_s = share * all.weights_s + (pace.of_head > 0 ? outer_products() : 0);
-  add_data(cost, m * slow + cost.bubble_s);
+  add_data(cost, pace, m * slow + cost.bubble_s);
   if (copies_in_pipeline()) {
     cost.offload_s += pace.copies_s ? *pace.copies_s : copied_in_pipeline_s(cost);
   }

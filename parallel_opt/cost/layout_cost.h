@@ -156,7 +156,7 @@ LayoutStages layout_stages(const TransformerFacts& facts, const Accelerator& dev
                            const LayoutParameters& p);
 
 /// Closed form; total on any layout with degrees of at least 1. No allocation, but for schedules
-/// whose waits their own table tells: tens of microseconds.
+/// whose waits their own table tells: tens of microseconds, milliseconds beyond 64 ranks.
 LayoutCost layout_cost(const TransformerFacts& facts, const Accelerator& device,
                        const SoftwareStack& stack, const ParallelLayout& layout,
                        const LayoutParameters& p) noexcept;

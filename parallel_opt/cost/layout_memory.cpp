@@ -144,9 +144,14 @@ LayoutCost LayoutModel::held(const StageParameters& own, const HeldLayers& block
   const double one_layer = layers_ > 0 ? kept.of_all / layers_ : 0;
   LayoutCost rank;
   add_states(rank, own, kept);
-  if (head) rank.logits_bytes = logits_of_rank() * stack_.logits_bytes * p_.logits;
-  const double together = std::max(rank.logits_bytes, kept.again);
-  const double cut_up = working_beside(rank.logits_bytes, kept) - together;
+  if (head) rank.logits_bytes = logits_bytes();
+  double together = std::max(rank.logits_bytes, kept.again);
+  double cut_up = working_beside(rank.logits_bytes, kept) - together;
+  if (blocks.working > 0) {
+    together = one_layer * blocks.working;
+    rank.logits_bytes = std::min(rank.logits_bytes, together);
+    cut_up = 0;
+  }
   rank.activations_bytes = one_layer * blocks.here + together - rank.logits_bytes;
   rank.host_bytes += l_.offload.activations * one_layer * blocks.all;
   const double room = rank.activations_bytes + rank.logits_bytes + cut_up;
@@ -194,6 +199,7 @@ LayoutModel::StageParameters LayoutModel::parameters_of_rank(int rank) const noe
   for (int stage = 0; stage < count; ++stage) {
     const bool twin = two_copies() && int(pipeline_) - 1 - stage == rank;
     const bool own = rank_of_stage(kind_, int(pipeline_), stage) == rank;
+    if (!own && !twin) continue;
     const auto held = parameters_of(layers_of_stage(stage), stage == 0, stage + 1 == count);
     if (own) sum = sum + held;
     if (twin) sum = sum + held;

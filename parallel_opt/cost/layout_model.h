@@ -54,6 +54,7 @@ class LayoutModel : private LayoutParts {
   double logits_of_rank() const noexcept {
     return facts_.logits_elements * rows_ / (stack_.whole_logits ? 1 : tensor_);
   }
+  double logits_bytes() const noexcept;
   double loss_s() const noexcept;
   double exponentials_share(const BlockFacts& block) const noexcept;
   /// `whole`: with what a schedule hides behind other micro-batches.
@@ -78,7 +79,7 @@ class LayoutModel : private LayoutParts {
   double computing_s(const Passes& all) const noexcept;
   LayoutStage passes_of_blocks(double& computing_share) const noexcept;
   LayoutCost bill(const Passes& all, const Pace& pace) const noexcept;
-  double idle_s(const Passes& all, const Pace& pace, double slow_s) const;
+  double idle_s(const Passes& all, Pace& pace, double slow_s) const;
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;
   double chunks() const noexcept;
   std::size_t count_of_stages() const noexcept;
@@ -90,14 +91,13 @@ class LayoutModel : private LayoutParts {
   int table_micro_batches() const noexcept;
   std::vector<StagePass> stage_passes() const;
   bool copies_in_pipeline() const noexcept { return pipeline_ > 1 && l_.offload.activations > 0; }
-  double table_s(const std::vector<StagePass>& passes, double send_s) const;
-  double table_copies_s(std::vector<StagePass> passes, double send_s) const;
+  PlayedStep played(std::vector<StagePass> passes, double transfer_s) const;
+  double table_copies_s(std::vector<StagePass> passes, double transfer_s) const;
   HeldLayers table_held(int rank, const std::vector<StagePass>& passes) const;
   double in_flight() const noexcept;
   double in_flight_at(double rank) const noexcept;
-  /// The last stage of 1F1B starts a backward as soon as it can. V shapes and those that run all
-  /// forwards first hold as much everywhere, and so do ZB-H1 and ZB-H2: what later stages need not
-  /// hold for their neighbours they hold for the weights' part that they put off.
+  /// As 1F1B's, whose last one starts a backward as soon as it can. Others hold as much everywhere:
+  /// what ZB-H1's and ZB-H2's later ones need not hold ahead they do for weights' parts put off.
   bool keeps_less_each_stage() const noexcept {
     return kind_ == ScheduleKind::one_f_one_b || kind_ == ScheduleKind::interleaved_1f1b;
   }
@@ -107,12 +107,10 @@ class LayoutModel : private LayoutParts {
   bool delays_weights() const noexcept {
     return kind_ == ScheduleKind::zb_h1 || kind_ == ScheduleKind::zb_h2;
   }
-  /// Whose waits the schedule's table tells: weights' gradients fill them, or stages differ.
-  bool waits_by_table() const noexcept {
-    return goes_both_ways() || delays_weights() || (by_stages_ && chunks() > 1);
-  }
-  /// What waits for W, or goes to the host and comes back for it, differs from rank to rank, and so
-  /// do uneven stages that lie on one. Where all is in flight at once no table need tell.
+  bool ends_with_weights() const noexcept { return goes_both_ways() || delays_weights(); }
+  bool waits_by_table() const noexcept;
+  /// What waits for W, or comes back from the host for it, and uneven stages that lie on one rank
+  /// differ from rank to rank. Where all is in flight at once no table need tell.
   bool holds_by_table() const noexcept {
     return goes_both_ways() || (delays_weights() && l_.offload.activations > 0) ||
            (by_stages_ && kind_ == ScheduleKind::interleaved_1f1b);
@@ -123,9 +121,10 @@ class LayoutModel : private LayoutParts {
   }
   /// The first and the last chunk of the model are one rank's.
   bool folds() const noexcept { return pipeline_ > 1 && is_folded(kind_); }
-  /// Two copies of the model run in opposite directions: each rank has a stage of either.
+  /// In opposite directions: each rank has a stage of either.
   bool two_copies() const noexcept { return pipeline_ > 1 && kind_ == ScheduleKind::dualpipe; }
   double waited_while_filling(double send_s, double late) const noexcept;
+  double way_latency_s() const noexcept;
   double transfer_s() const noexcept;
   double send_s(double forward_s, double backward_s) const noexcept;
   /// Interleaved stages compute while others' tensors travel.
@@ -174,8 +173,7 @@ class LayoutModel : private LayoutParts {
   bool streams_weights() const noexcept {
     return l_.offload.parameters && l_.shard >= 3 && pipeline_ <= 1;
   }
-  /// Gradients of ZeRO-2 and 3 leave for their owners with each backward. Pipelines, and FSDP under
-  /// no_sync, let them accumulate whole.
+  /// Gradients of ZeRO-2 and 3 leave with each backward: not in pipelines, nor FSDP under no_sync.
   bool reduces_each() const noexcept {
     return l_.shard >= 2 && pipeline_ <= 1 && states_owners() > 1 && !stack_.reduces_once;
   }
@@ -201,8 +199,9 @@ class LayoutModel : private LayoutParts {
     return stack_.bucket_bytes > 0 && l_.shard == 0 && replicas_ > 1;
   }
   double gather_hides() const noexcept;
+  double reduce_hides() const noexcept;
   double closing_s(const LayoutCost& cost) const noexcept;
-  void add_data(LayoutCost& cost, double body_s) const noexcept;
+  void add_data(LayoutCost& cost, const Pace& pace, double body_s) const noexcept;
   Kept kept_of_blocks() const noexcept;
   double gathered_at_once(const BlockFacts& block) const noexcept;
   double working_beside(double logits, const Kept& kept) const noexcept;

@@ -38,7 +38,10 @@ struct LayoutParts {
     double send_s = 0;
     /// For copies of activations beside other micro-batches' passes, where a table tells.
     std::optional<double> copies_s = {};
-    double bubble_s = 0;  ///< below 0: of traffic, what two passes that run as one hide
+    /// Of gathers before the first passes and reductions behind the last ones what nothing hides,
+    /// where a table tells.
+    std::optional<double> exchanged_s = {};
+    double bubble_s = 0;  ///< below 0: of traffic, what the schedule hides or a turn saves
   };
   struct Kept {
     double of_all = 0;           ///< bytes, one micro-batch, all blocks

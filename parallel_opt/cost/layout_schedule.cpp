@@ -109,12 +109,16 @@ double LayoutModel::waited_while_filling(double send_s, double late) const noexc
   return 1 - std::clamp(anyway / hidden, 0.0, 1.0) * (1 - 1 / v);
 }
 
-/// What the slowest stage waits for, once per step: `rest` is what one micro-batch takes on all
-/// other stages. F forward, B whole backward, W its part for weights, p stages:
+/// What the slowest stage waits for, once per step, where no table is played: `rest` is what one
+/// micro-batch takes on all other stages. F forward, B whole backward, W its part for weights, I =
+/// B
+/// - W, p stages, all equal (docs/simulate.md, docs/cost-model.md):
 ///   1F1B, GPipe   (p - 1) (F + B), over the stages per rank when interleaved [narayanan2021]
-///   ZB-H1         (p - 1) (F + B - 2 W)                                      [qi2024]
-///   ZB-H2, ZB-V   (p - 1) (F + B - 3 W)                                      [qi2024]
-///   DualPipe(V)   (p / 2 - 1) (F + 2 B - 3 W)                                [deepseek2024]
+///   ZB-H1         (p - 1) max(F, F + I - min(F, W))                          [qi2024]
+///   ZB-H2         (p - 1) max(F, F + I - 2 min(F, W))                        [qi2024]
+///   ZB-V          (p - 1) max(F / 2, F + I - 2 min(F, W))                    [qi2024]
+///   DualPipe      k (F + I + max(F, I) - min(I, W)) - min(F, k max(0, I - F)), k = p / 2 - 1;
+///                 of DualPipeV k = p - 1 and half of each                    [deepseek2024]
 /// These hold from about p micro-batches on. With fewer, m, one of them passes all stages after the
 /// others: interleaved stages wait for it (p - m) (F + B) + (m - 1) (F + B) / v, and no schedule
 /// ends before the inputs' gradients have come back through all stages, when only as many weights'
@@ -126,6 +130,7 @@ double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexce
   const double sends = (pipeline_ - 1) * (sends_beside() ? 2 * chunks() * transfer_s() : send_s);
   const double whole = rest.forward_s + rest.backward_s;
   const double m = std::max(1.0, l_.micro_batches), others = pipeline_ - 1;
+  const double f = rest.forward_s, w = rest.weights_s, i = rest.backward_s - w;
   double idle = 0;
   switch (kind_) {
     case ScheduleKind::gpipe:
@@ -137,17 +142,22 @@ double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexce
           0.0, whole * (late + (1 - late) / chunks()) + sends * waited_while_filling(send_s, late));
     }
     case ScheduleKind::zb_h1:
-      idle = whole - 2 * rest.weights_s;
+      idle = std::max(f, f + i - std::min(f, w));
       break;
     case ScheduleKind::zb_h2:
+      idle = std::max(f, f + i - 2 * std::min(f, w));
+      break;
     case ScheduleKind::zb_v:
-      idle = whole - 3 * rest.weights_s;
+      idle = std::max(f / 2, f + i - 2 * std::min(f, w));
       break;
     case ScheduleKind::dualpipe:
-    case ScheduleKind::dualpipe_v:
-      idle = std::max(0.0, pipeline_ / 2 - 1) / (pipeline_ - 1) *
-             (whole + rest.backward_s - 3 * rest.weights_s);
+    case ScheduleKind::dualpipe_v: {
+      const double k = is_folded(kind_) ? others / 2 : std::max(0.0, pipeline_ / 2 - 1);
+      const double last = is_folded(kind_) ? f / others / 2 : f / others;
+      idle = k / others * (f + i + std::max(f, i) - std::min(i, w)) -
+             std::min(last, k / others * std::max(0.0, i - f));
       break;
+    }
   }
   const double filled = kind_ == ScheduleKind::zb_v ? 2 * (m - 1) : m - 1;
   const double back_s = whole - rest.weights_s - filled * rest.weights_s / others;

@@ -48,7 +48,7 @@ LayoutStages LayoutModel::stages() const {
   const Kept kept = kept_of_blocks();
   const double head_products = outer_products() + operators(facts_.outside);
   const double loss = loss_s();
-  const double logits = logits_of_rank() * stack_.logits_bytes * p_.logits;
+  const double logits = logits_bytes();
   const double stages_of_rank = two_copies() ? 2 : count / pipeline_;
   for (int i = 0; i < count; ++i) {
     const bool is_first = i == 0, is_last = i == count - 1;
@@ -85,9 +85,8 @@ LayoutStages LayoutModel::stages() const {
 
 /// What stages share: ways between them and to the host, what hides, what comes once per step.
 void LayoutModel::add_ways(LayoutStages& out) const noexcept {
-  const bool inside = l_.devices() <= device_.per_node;
   out.link_bytes_per_s = send_rate() / p_.send;
-  out.link_latency_s = (inside ? p_.link_latency_s : p_.network_latency_s) * p_.send;
+  out.link_latency_s = way_latency_s() * p_.send;
   out.send_hides = sends_beside() ? p_.overlap : 0;
   out.boundary_bytes = facts_.blocks.empty() ? 0
                                              : facts_.blocks.front().boundary_elements * rows_ *
@@ -97,8 +96,7 @@ void LayoutModel::add_ways(LayoutStages& out) const noexcept {
   out.step_s = closed.other_s;
   out.loading_s = closed.loading_s;
   out.gather_hides = gather_hides();
-  const double beside = stack_.overlaps_shards ? p_.gather_overlap : 0;
-  out.reduce_hides = l_.shard >= 3 ? beside : stack_.overlaps_data ? p_.overlap : 0;
+  out.reduce_hides = reduce_hides();
   out.shards_by_block = shards_by_block();
   out.reduces_each = reduces_each();
 }

@@ -122,14 +122,18 @@ double LayoutModel::send_rate() const noexcept {
   return network_rate() * each / std::max(senders, adapters);
 }
 
+/// Between stages, of each transfer.
+double LayoutModel::way_latency_s() const noexcept {
+  const bool inside = l_.devices() <= device_.per_node;
+  return inside ? p_.link_latency_s : p_.network_latency_s;
+}
+
 /// Of one micro-batch to the next stage, or of its gradient back, nothing beside it.
 double LayoutModel::transfer_s() const noexcept {
-  const bool inside = l_.devices() <= device_.per_node;
   const double rate = send_rate();
   const double boundary =
       facts_.blocks.empty() ? 0 : facts_.blocks.front().boundary_elements * rows_ * element_bytes();
-  const double latency = inside ? p_.link_latency_s : p_.network_latency_s;
-  return p_.send * (boundary / send_split() / rate + latency);
+  return p_.send * (boundary / send_split() / rate + way_latency_s());
 }
 
 /// Of one micro-batch, what its stages wait for, there and back. Interleaved stages hide transfers
@@ -261,7 +265,7 @@ double LayoutModel::update_s(double gather_s, double forward_s) const noexcept {
 /// Beside which the last gradients of a step are exchanged: where passes for weights are put off,
 /// those of one micro-batch end it.
 double LayoutModel::closing_s(const LayoutCost& cost) const noexcept {
-  return delays_weights() || goes_both_ways() ? cost.weights_s : cost.backward_s;
+  return ends_with_weights() ? cost.weights_s : cost.backward_s;
 }
 
 /// Of gathered weights, the share that may travel beside compute: as much of a block as software
@@ -276,7 +280,13 @@ double LayoutModel::gather_hides() const noexcept {
   return p_.gather_overlap * std::min(1.0, ahead / std::max(1.0, of_block));
 }
 
-void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
+/// Of a reduction, what of it may run beside compute.
+double LayoutModel::reduce_hides() const noexcept {
+  if (l_.shard >= 3) return stack_.overlaps_shards ? p_.gather_overlap : 0;
+  return stack_.overlaps_data ? p_.overlap : 0;
+}
+
+void LayoutModel::add_data(LayoutCost& cost, const Pace& pace, double body_s) const noexcept {
   const StageParameters stage = most_parameters();
   add_host_copies(cost, stage);
   if (replicas_ <= 1) return;
@@ -288,7 +298,8 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
     // Where only states are shared, and in pipelines, weights and gradients are whole from one
     // step's end to the next.
     if (pipeline_ > 1) {
-      cost.data_s = first_gather_s(once.gather_s, cost.forward_s) + reduced;
+      cost.data_s =
+          pace.exchanged_s.value_or(first_gather_s(once.gather_s, cost.forward_s) + reduced);
     } else if (l_.shard < 2 || states_owners() <= 1) {
       cost.data_s = exposed(once.gather_s, share, cost.forward_s) + reduced;
     } else {
@@ -309,8 +320,9 @@ void LayoutModel::add_data(LayoutCost& cost, double body_s) const noexcept {
     }
   } else {
     const double share = stack_.overlaps_data ? p_.overlap : 0;
-    cost.data_s = exposed_at_ends(once.reduce_s, share, closing_s(cost)) +
-                  update_s(once.gather_s, cost.forward_s);
+    cost.data_s =
+        pace.exchanged_s.value_or(exposed_at_ends(once.reduce_s, share, closing_s(cost))) +
+        update_s(once.gather_s, cost.forward_s);
     const double before_last = reduces_each() ? l_.micro_batches - 1 : 0;
     cost.data_s +=
         exposed(before_last * once.reduce_s, share, body_s * before_last / l_.micro_batches);

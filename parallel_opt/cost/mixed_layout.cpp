@@ -98,8 +98,9 @@ class MixedPipeline {
   void read_stages();
   void read_ranks();
   std::vector<StagePass> passes() const;
-  double bubble_s(std::size_t slow, double send_s) const;
+  double bubble_s(std::size_t slow, LayoutModel::Pace& pace) const;
   double send_s() const;
+  double transfer_s() const;
   /// Of one micro-batch on a stage.
   double computing_s(int stage) const;
   LayoutCost bill(std::size_t slow) const;
@@ -188,6 +189,12 @@ double MixedPipeline::send_s() const {
   return most;
 }
 
+double MixedPipeline::transfer_s() const {
+  double most = 0;
+  for (const Kind& kind : kinds_) most = std::max(most, model(kind).transfer_s());
+  return most;
+}
+
 std::vector<StagePass> MixedPipeline::passes() const {
   std::vector<StagePass> all;
   for (std::size_t i = 0; i < of_stage_.size(); ++i) {
@@ -198,14 +205,17 @@ std::vector<StagePass> MixedPipeline::passes() const {
                    .weights_s = weights,
                    .forward_wires_s = own.forward_exposed_s,
                    .backward_wires_s = own.backward_exposed_s,
-                   .layers = own.layers});
+                   .layers = own.layers,
+                   .gather_s = usual_.shards_by_block ? own.gather_s : 0,
+                   .reduce_s = own.reduce_s,
+                   .reduce_waits_s = (1 - usual_.reduce_hides) * own.reduce_s});
   }
   return all;
 }
 
 /// What the slowest rank waits for.
-double MixedPipeline::bubble_s(std::size_t slow, double send_s) const {
-  const double m = std::max(1.0, l_.micro_batches);
+double MixedPipeline::bubble_s(std::size_t slow, LayoutModel::Pace& pace) const {
+  const double m = std::max(1.0, l_.micro_batches), send_s = pace.send_s;
   if (l_.schedule == ScheduleKind::one_f_one_b && l_.virtual_stages <= 1) {
     const double step_s = one_f_one_b_s(
         ranks(), m, send_s, [&](int r) -> const auto& { return ranks_[std::size_t(r)].times; });
@@ -216,7 +226,9 @@ double MixedPipeline::bubble_s(std::size_t slow, double send_s) const {
     if (r != slow) rest = rest + ranks_[r].times;
   }
   if (base_.waits_by_table() && base_.has_table()) {
-    return base_.table_s(passes(), send_s) - m * (ranks_[slow].times.sum() + send_s);
+    const PlayedStep step = base_.played(passes(), transfer_s());
+    if (base_.ends_with_weights()) pace.exchanged_s = step.reduced_s - step.actions_s;
+    return step.actions_s - m * (ranks_[slow].times.sum() + send_s);
   }
   return model(*ranks_[slow].kind).bubble_s(rest, send_s);
 }
@@ -226,9 +238,9 @@ LayoutCost MixedPipeline::bill(std::size_t slow) const {
   const double send = send_s();
   LayoutModel::Pace pace{.layers = ranks_[slow].layers, .of_head = ranks_[slow].of_head};
   pace.send_s = send;
-  pace.bubble_s = bubble_s(slow, send);
+  pace.bubble_s = bubble_s(slow, pace);
   if (base_.copies_in_pipeline() && base_.has_table()) {
-    pace.copies_s = own.table_copies_s(passes(), send);
+    pace.copies_s = own.table_copies_s(passes(), transfer_s());
   }
   return own.bill(own.passes(), pace);
 }

@@ -15,19 +15,34 @@ struct StagePass {
   double forward_wires_s = 0;   ///< beside another micro-batch's pass where two run as one
   double backward_wires_s = 0;  ///< likewise
   double layers = 0;
-  double copy_s = 0;  ///< of what a forward keeps to the host, and as long back
+  double copy_s = 0;          ///< of what a forward keeps to the host, and as long back
+  double gather_s = 0;        ///< of its weights, layer by layer before its first forward
+  double reduce_s = 0;        ///< of its gradients, layer by layer behind the last of them
+  double reduce_waits_s = 0;  ///< of that, what its rank waits for once they are complete
+  double working = 0;         ///< held while it passes, as what so many layers keep
+};
+
+/// When a schedule's last action ends, and the last gradients are with all replicas (of weights
+/// that were gathered).
+struct PlayedStep {
+  double actions_s = 0;
+  double reduced_s = 0;
 };
 
 /// Between ranks.
 struct SendTime {
   double whole_s = 0;
-  double hides = 0;  ///< share that runs beside compute; 0: a rank waits for what it sends
+  double hides = 0;      ///< share that runs beside compute; 0: a rank waits for what it sends
+  double latency_s = 0;  ///< of the whole, in which the way is free for the next
 };
 
 /// From the first action of a schedule to its last, each as soon as its rank and its input are
 /// there. A pass copies layer by layer, each way by itself, and two layers are on their way at
 /// most; two passes that run as one copy whole. `stages`: of one copy of the model. Pre:
 /// check(schedule) finds nothing.
+PlayedStep play(const Schedule& schedule, const std::vector<StagePass>& stages,
+                const SendTime& send);
+/// Of these, its actions.
 double schedule_s(const Schedule& schedule, const std::vector<StagePass>& stages,
                   const SendTime& send);
 
@@ -62,7 +77,8 @@ double one_f_one_b_s(int ranks, double micro_batches, double send_s, const PassO
 /// Layers times micro-batches whose activations a rank holds at most.
 struct HeldLayers {
   double all = 0;
-  double here = 0;  ///< on the device, where `away` of each leaves between its passes
+  double here = 0;     ///< on the device, where `away` of each leaves between its passes
+  double working = 0;  ///< beside those: of the passes at which both are most; 0: not known
 };
 HeldLayers held_layers(const Schedule& schedule, int rank, const std::vector<StagePass>& stages,
                        double away);

@@ -126,6 +126,61 @@ TEST(ScheduleTime, ManyMicroBatchesFollowAtTheLastOnesPace) {  // what layout_ta
   }
 }
 
+/// Of the first stage's last gradients and of the end, one after the other.
+TEST(ScheduleTime, ReductionsRunBesideWhatARankHasLeftToDo) {
+  StagePass stage{.forward_s = 1, .input_s = 1, .weights_s = 1, .layers = 2};
+  const auto behind = [&](ScheduleKind kind) {
+    const Schedule schedule = table(kind, 2, 4);
+    const PlayedStep step =
+        play(schedule, std::vector<StagePass>(std::size_t(schedule.stages_per_lane()), stage), {});
+    return step.reduced_s - step.actions_s;
+  };
+  EXPECT_EQ(behind(ScheduleKind::zb_h1), 0);
+  // Two layers' passes for weights take half a second each: the first one's reduction, 0.25 s, runs
+  // beside the second's.
+  stage.reduce_s = 0.5;
+  EXPECT_NEAR(behind(ScheduleKind::zb_h1), 0.25, 1e-9);
+  // Longer ones queue up: 0.5 s of the first of two are beside the second layer's pass.
+  stage.reduce_s = 4;
+  EXPECT_NEAR(behind(ScheduleKind::zb_h1), 3.5, 1e-9);
+  // What does not hide is waited for, at the latest when all is done.
+  stage.reduce_waits_s = 3.75;
+  EXPECT_NEAR(behind(ScheduleKind::zb_h1), 3.75, 1e-9);
+  // Two copies of the model meet at the end: a rank has two stages, nothing beside them.
+  EXPECT_NEAR(behind(ScheduleKind::dualpipe), 2 * 4, 1e-9);
+}
+
+TEST(ScheduleTime, TheFirstForwardsWaitForTheirWeights) {
+  // Two layers: the first waits for 0.75 s, and while it passes in 0.5 s the second one comes.
+  const std::vector<StagePass> stages(
+      2, {.forward_s = 1, .input_s = 1, .weights_s = 1, .layers = 2, .gather_s = 1.5});
+  std::vector<StagePass> whole = stages;
+  for (StagePass& pass : whole) pass.gather_s = 0;
+  const Schedule schedule = table(ScheduleKind::zb_h1, 2, 4);
+  EXPECT_NEAR(schedule_s(schedule, stages, {}) - schedule_s(schedule, whole, {}), 1, 1e-9);
+}
+
+TEST(ScheduleTime, AWireIsFreeWhileItsLatencyPasses) {
+  // Of pairs both results go to the same neighbour, in 3 s of which 2 are latency: 4 s for both.
+  const Schedule schedule = table(ScheduleKind::dualpipe, 4, 16);
+  const std::vector<StagePass> stages(4, {.forward_s = 1, .input_s = 1, .weights_s = 1});
+  const double apart_s = schedule_s(schedule, stages, {.whole_s = 3});
+  const double beside_s = schedule_s(schedule, stages, {.whole_s = 3, .latency_s = 2});
+  EXPECT_LT(beside_s, apart_s);
+  EXPECT_GT(beside_s, schedule_s(schedule, stages, {.whole_s = 1}));
+}
+
+TEST(ScheduleTime, ManyRanksFollowTheLastOnesPaceSooner) {  // beyond 64 ranks
+  for (const ScheduleKind kind : {ScheduleKind::zb_h1, ScheduleKind::zb_h2, ScheduleKind::zb_v,
+                                  ScheduleKind::dualpipe, ScheduleKind::dualpipe_v}) {
+    const auto seconds = [&](int rounds) {
+      const Step s{1, 1.2, 0.9};
+      return bubble(kind, 80, 80 * rounds, s) + 80 * rounds * (s.f + s.b());
+    };
+    EXPECT_NEAR(seconds(8), seconds(4) + 4 * (seconds(4) - seconds(3)), 1e-6) << int(kind);
+  }
+}
+
 TEST(ScheduleTime, HoldsWhatTheTableHasInFlight) {
   const auto held = [](ScheduleKind kind, int rank, double away) {
     const Schedule schedule = table(kind, 4, 16);

@@ -61,7 +61,8 @@ class LayoutAgreement : public ::testing::Test {
     return {events.step_time_s / closed.time_s(), most / closed.memory_bytes(),
             *events.energy_j * pipelines / estimate.energy_j->value};
   }
-  void expect_near(const SoftwareStack& stack, const ParallelLayout& l, double time) const {
+  void expect_near(const SoftwareStack& stack, const ParallelLayout& l, double time,
+                   double memory = 0.05) const {
     const Ratio found = ratio(stack, l);
     const auto name = [&] {
       return stack.name + ' ' + std::string(name_of(l.schedule)) + " p" +
@@ -70,7 +71,7 @@ class LayoutAgreement : public ::testing::Test {
              std::to_string(int(l.micro_batches));
     };
     EXPECT_NEAR(found.time, 1, time) << name();
-    EXPECT_NEAR(found.memory, 1, 0.05) << name();
+    EXPECT_NEAR(found.memory, 1, memory) << name();
     EXPECT_NEAR(found.energy, 1, time) << name();
   }
   /// Four stages, every ZeRO stage, with and without tensor parallelism.
@@ -132,7 +133,7 @@ TEST_F(LayoutAgreement, UnevenStagesAndFewMicroBatches) {
             if (both_ways && rounds < 2) continue;
             ParallelLayout l = pipeline(kind, stages, rounds * stages);
             l.tensor = 2;
-            expect_near(stack, l, 0.06);
+            expect_near(stack, l, 0.02, 0.01);
           }
         }
       }
@@ -171,6 +172,70 @@ TEST_F(LayoutAgreement, DepthsThatStagesDoNotDivide) {
   }
 }
 
+TEST_F(LayoutAgreement, PipelinesOfManyRanks) {
+  // Of 64 and more ranks fewer micro-batches are played; stages are uneven, the head's weigh most.
+  for (const int ranks : {64, 80, 128}) {
+    facts = facts_of("vocab=128256,", std::to_string(ranks * 5 / 2));
+    for (const char* name : {"megatron", "pytorch", "nanotron"}) {
+      const SoftwareStack& stack = *find_stack(name);
+      for (const ScheduleKind kind : kSchedules) {
+        for (const double rounds : {1.5, 2.0, 5.0}) {
+          const bool both_ways = kind == ScheduleKind::dualpipe || kind == ScheduleKind::dualpipe_v;
+          if (both_ways && rounds < 2) continue;
+          ParallelLayout l = pipeline(kind, ranks, int(rounds * ranks));
+          expect_near(stack, l, 0.02, 0.01);
+          l.data = 8;
+          l.shard = ranks == 80 ? 3 : 1;
+          if (rounds == 2) expect_near(stack, l, 0.02, 0.01);
+        }
+      }
+    }
+  }
+}
+
+TEST_F(LayoutAgreement, AsManyMicroBatchesAsRanksAndSixteenTimesAsMany) {
+  facts = facts_of("vocab=128256,", "100");
+  const SoftwareStack& stack = *find_stack("megatron");
+  for (const ScheduleKind kind : {ScheduleKind::zb_h1, ScheduleKind::zb_h2, ScheduleKind::zb_v,
+                                  ScheduleKind::dualpipe, ScheduleKind::dualpipe_v}) {
+    const bool both_ways = kind == ScheduleKind::dualpipe || kind == ScheduleKind::dualpipe_v;
+    for (const int rounds : {1, 16}) {
+      const int least = both_ways ? std::max(2, rounds) : rounds;
+      expect_near(stack, pipeline(kind, 96, least * 96), 0.01, 0.01);
+    }
+  }
+}
+
+TEST_F(LayoutAgreement, RanksWhoseTurnSavesTransfersAreTheFullest) {
+  // 399 blocks and both ends on 160 stages: 3 on the first 81 of them, two of which lie on the last
+  // rank, where the model turns: of its four passes two send nothing. In the long run that hides
+  // more than the schedule waits for.
+  facts = facts_of("vocab=128256,", "399");
+  const SoftwareStack& stack = *find_stack("pytorch");
+  ParallelLayout l = pipeline(ScheduleKind::zb_v, 80, 1280);
+  l.tensor = 8;
+  l.recompute = RecomputeRule::full;
+  expect_near(stack, l, 0.005, 0.01);
+}
+
+TEST_F(LayoutAgreement, SchedulesThatEndWithWeightsHoweverSharded) {
+  // Their last reductions run beside the passes for weights of a rank's other stage.
+  for (const int layers : {7, 18, 33}) {
+    facts = facts_of("vocab=128256,", std::to_string(layers));
+    for (const SoftwareStack& stack : software_stacks()) {
+      for (const ScheduleKind kind : {ScheduleKind::zb_h1, ScheduleKind::zb_h2, ScheduleKind::zb_v,
+                                      ScheduleKind::dualpipe, ScheduleKind::dualpipe_v}) {
+        for (int shard = 0; shard <= 3; ++shard) {
+          ParallelLayout l = pipeline(kind, 4, 8);
+          l.data = 8;
+          l.shard = shard;
+          expect_near(stack, l, 0.02, 0.01);
+        }
+      }
+    }
+  }
+}
+
 TEST_F(LayoutAgreement, FoldedAndDoubledPipelinesOfEqualStages) {
   // Without a head.
   facts.outside = {};
@@ -193,7 +258,7 @@ TEST_F(LayoutAgreement, FoldedAndDoubledPipelinesOfASmallModelWithAHead) {
       ParallelLayout l = pipeline(kind, 4, 32);
       l.data = 4;
       l.shard = 1;
-      expect_near(stack, l, 0.1);
+      expect_near(stack, l, 0.06);
     }
   }
 }

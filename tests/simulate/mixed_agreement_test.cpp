@@ -108,6 +108,21 @@ TEST_F(MixedAgreement, OtherSchedules) {
   }
 }
 
+TEST_F(MixedAgreement, ManyRanks) {
+  graph = bind(load_model("transformer:layers=190,hidden=4096,heads=32,seq=4096,vocab=32000,"
+                          "dtype=bf16"),
+               {{"batch", 1}});
+  facts = transformer_facts(graph);
+  std::vector<Accelerator> ranks(40, h100);
+  ranks.resize(80, a100);
+  const SoftwareStack& stack = *find_stack("megatron");
+  for (const ScheduleKind kind :
+       {ScheduleKind::one_f_one_b, ScheduleKind::zb_h1, ScheduleKind::zb_h2, ScheduleKind::zb_v,
+        ScheduleKind::dualpipe, ScheduleKind::dualpipe_v}) {
+    for (const int m : {160, 480}) expect_near(stack, ranks, pipeline(kind, 80, m), 0.06);
+  }
+}
+
 TEST_F(MixedAgreement, ReplicasOfMixedPipelines) {
   for (const SoftwareStack& stack : software_stacks()) {
     for (int shard = 0; shard <= 3; ++shard) {
