@@ -30,6 +30,22 @@ void add_copies(const HostCopies& copies, StageWork& work) {
   work.host_step_s = copies.update_s;
 }
 
+std::vector<CommunicationWork> reductions_of(const LayoutStage& stage) {
+  ByCommunication seconds;
+  seconds[Communication::reduce_scatter] = std::max(0.0, stage.reduce_s - stage.summed_s);
+  seconds[Communication::all_reduce] = stage.summed_s;
+  return listed(seconds);
+}
+
+/// As NCCL names a type of so many bytes. Before Ampere there is no bf16.
+std::string type_of(double bytes, const std::vector<Accelerator>& ranks) {
+  if (bytes > 2) return "f32";
+  const auto old = [](const Accelerator& device) {
+    return device.arch == "Pascal" || device.arch == "Volta" || device.arch == "Turing";
+  };
+  return std::ranges::any_of(ranks, old) ? "f16" : "bf16";
+}
+
 StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathers) {
   StageWork work;
   work.forward_s = stage.forward_s;
@@ -38,6 +54,8 @@ StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathe
   work.recompute_s = stage.recompute_s;
   work.forward_exposed_s = stage.forward_exposed_s;
   work.backward_exposed_s = stage.backward_exposed_s;
+  work.forward_moves = listed(stage.forward_moves);
+  work.backward_moves = listed(stage.backward_moves);
   work.kept_bytes = whole(stage.kept_bytes);
   // 32 of 34 bytes per token and unit of width [qi2024]: the inputs of all products.
   work.kept_for_weights_bytes = work.kept_bytes;
@@ -49,6 +67,7 @@ StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathe
   const bool copies = work.offloaded_bytes > 0 || work.fetched_bytes > 0 ||
                       work.drained_bytes > 0 || work.states_bytes > 0;
   if (stage.reduce_s > 0 || copies) add_groups(stage, gathers, work);
+  work.reductions = reductions_of(stage);
   if (stage.reduce_s > 0 && !gathers) work.update_gather_s = stage.update_s;
   return work;
 }
@@ -63,9 +82,14 @@ void add_sends(const LayoutStages& stages, StepWork& work) {
   const double send_s = stages.boundary_bytes / stages.link_bytes_per_s + stages.link_latency_s;
   const double waits_s = (1 - stages.send_hides) * send_s;
   for (std::size_t i = 0; i < work.stages.size(); ++i) {
+    StageWork& stage = work.stages[i];
+    const auto waits = [&](double& exposed_s, std::vector<CommunicationWork>& moves) {
+      exposed_s += waits_s;
+      if (waits_s > 0) moves.push_back({Communication::transfer_wait, waits_s});
+    };
     const bool first = i == 0, last = i + 1 == work.stages.size();
-    if (!work.blocking_sends || last) work.stages[i].forward_exposed_s += waits_s;
-    if (!work.blocking_sends || first) work.stages[i].backward_exposed_s += waits_s;
+    if (!work.blocking_sends || last) waits(stage.forward_exposed_s, stage.forward_moves);
+    if (!work.blocking_sends || first) waits(stage.backward_exposed_s, stage.backward_moves);
   }
 }
 
@@ -104,6 +128,8 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
       work.links.push_back({"between replicas", 0, 1, true});
     }
   }
+  work.element = type_of(stages.element_bytes, ranks);
+  work.gradient = type_of(stages.reduced_bytes, ranks);
   work.copy_bytes_per_s = stages.copy_bytes_per_s;
   if (stages.stages.front().copies.each_micro_batch) work.drain = ReduceWhen::each;
   work.together_s = stages.step_s + stages.loading_s;

@@ -520,8 +520,9 @@ TEST(Trace, IsAValidTimelineWithKinetosNames) {
     }
   }
   EXPECT_EQ(names, (std::set<std::string>{
-                       "Memcpy", "ProfilerStep#0", "backward", "cudaLaunchKernel", "forward",
-                       "load", "ncclDevKernel_AllGather", "ncclDevKernel_AllReduce",
+                       "Memcpy", "ProfilerStep#0", "backward", "collective", "cudaLaunchKernel",
+                       "forward", "load", "ncclDevKernel_AllGather_RING_LL",
+                       "ncclDevKernel_AllReduce",
                        "ncclDevKernel_ReduceScatter", "ncclDevKernel_SendRecv", "optimizer"}));
 }
 
