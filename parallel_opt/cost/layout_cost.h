@@ -128,6 +128,7 @@ struct LayoutStage {
   /// Of each pass what moves data, by kind: those seconds, and what of it is in the compute above
   /// (computed again, or hidden behind other micro-batches).
   ByCommunication forward_moves, backward_moves;
+  double idle_s = 0;         ///< of its compute: hidden collectives, and waits for the host
   double kept_bytes = 0;     ///< of one micro-batch, until its backward
   double working_bytes = 0;  ///< while it is computed: logits, a block that is computed again
   double static_bytes = 0;   ///< weights, gradients, optimizer states, buffers
@@ -145,7 +146,6 @@ struct LayoutStages {
   double boundary_bytes = 0;    ///< between stages, per micro-batch and rank
   double link_bytes_per_s = 0;  ///< between ranks of the pipeline
   double link_latency_s = 0;
-  double computing_share = 1;    ///< of passes' compute, beside collectives that nothing hides
   double copy_bytes_per_s = 0;   ///< to the host and back, each way
   double step_s = 0;             ///< once per step: host work, waiting for the slowest machine
   double loading_s = 0;          ///< waiting for samples, once per step

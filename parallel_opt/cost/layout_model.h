@@ -77,7 +77,7 @@ class LayoutModel : private LayoutParts {
   double computing_s(const Passes& all) const noexcept;
   double gathered_again_s(const BlockFacts& block) const noexcept;
   ByCommunication moves(const BlockFacts& block, const BlockTime& pass, bool back) const noexcept;
-  LayoutStage passes_of_blocks(double& computing_share) const noexcept;
+  LayoutStage passes_of_blocks() const noexcept;
   LayoutCost bill(const Passes& all, const Pace& pace) const noexcept;
   double idle_s(const Passes& all, const Pace& pace, double slow_s) const;
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;

@@ -28,10 +28,9 @@ ByCommunication LayoutModel::moves(const BlockFacts& block, const BlockTime& pas
   return out;
 }
 
-/// One micro-batch's passes through all blocks, and what share of them computes.
-LayoutStage LayoutModel::passes_of_blocks(double& computing_share) const noexcept {
+/// One micro-batch's passes through all blocks.
+LayoutStage LayoutModel::passes_of_blocks() const noexcept {
   LayoutStage all;
-  double inside_s = 0;
   for (const BlockFacts& block : facts_.blocks) {
     const BlockTime ahead = forward(block, true), back = backward(ahead);
     const double n = block.repeats;
@@ -63,18 +62,16 @@ LayoutStage LayoutModel::passes_of_blocks(double& computing_share) const noexcep
       all.backward_moves.add(moved, n);
       all.backward_moves[Communication::all_gather] += n * gathered_again_s(block);
     }
-    inside_s += n * (collectives(ahead) + collectives(back) - ahead_exposed - back_exposed);
-    inside_s += n * host_waits(ahead, back, again(block, ahead));
+    all.idle_s += n * (collectives(ahead) + collectives(back) - ahead_exposed - back_exposed);
+    all.idle_s += n * host_waits(ahead, back, again(block, ahead));
   }
-  const double compute_s = all.forward_s + all.recompute_s + all.backward_s;
-  if (compute_s > 0) computing_share = 1 - inside_s / compute_s;
   return all;
 }
 
 LayoutStages LayoutModel::stages() const {
   LayoutStages out;
   const auto count = int(count_of_stages());
-  const LayoutStage all = passes_of_blocks(out.computing_share);
+  const LayoutStage all = passes_of_blocks();
   const Kept kept = kept_of_blocks();
   const double head_products = outer_products() + operators(facts_.outside);
   const double loss = loss_s();
@@ -90,6 +87,7 @@ LayoutStages LayoutModel::stages() const {
     stage.backward_s = share * all.backward_s + (is_last ? 2 * head_products + loss / 2 : 0);
     stage.weights_s = share * all.weights_s + (is_last ? outer_products() : 0);
     stage.recompute_s = share * all.recompute_s;
+    stage.idle_s = share * all.idle_s;
     stage.forward_exposed_s = share * all.forward_exposed_s;
     stage.backward_exposed_s = share * all.backward_exposed_s;
     stage.forward_moves.add(all.forward_moves, share);

@@ -49,8 +49,7 @@ int LayoutModel::table_micro_batches() const noexcept {
 }
 
 std::vector<StagePass> LayoutModel::stage_passes() const {
-  double computing = 1;
-  const LayoutStage all = passes_of_blocks(computing);
+  const LayoutStage all = passes_of_blocks();
   const double head = outer_products() + operators(facts_.outside), loss = loss_s();
   std::vector<StagePass> passes(count_of_stages());
   for (std::size_t i = 0; i < passes.size(); ++i) {

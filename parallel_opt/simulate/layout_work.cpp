@@ -93,6 +93,42 @@ void add_sends(const LayoutStages& stages, StepWork& work) {
   }
 }
 
+/// Of what a rank's compute takes, or all of them's (-1), what it does compute: its passes but for
+/// waits inside them, and the optimizer.
+double computing_share(const LayoutStages& stages, const ParallelLayout& layout, int rank) {
+  const int pipeline = std::max(1, layout.pipeline);
+  const bool two_copies = pipeline > 1 && layout.schedule == ScheduleKind::dualpipe;
+  const double m = std::max(1.0, layout.micro_batches);
+  double whole_s = 0, idle_s = 0;
+  for (std::size_t i = 0; i < stages.stages.size(); ++i) {
+    const LayoutStage& stage = stages.stages[i];
+    const int own = rank_of_stage(layout.schedule, pipeline, int(i));
+    // Either copy of a stage has half of the micro-batches, and an update.
+    for (const int holder : {own, two_copies ? pipeline - 1 - own : -1}) {
+      if (holder < 0 || (rank >= 0 && holder != rank)) continue;
+      const double passes = two_copies ? m / 2 : m;
+      whole_s += passes * (stage.forward_s + stage.backward_s + stage.recompute_s) +
+                 stage.optimizer_s;
+      idle_s += passes * stage.idle_s;
+    }
+  }
+  return whole_s > 0 ? 1 - idle_s / whole_s : 1;
+}
+
+void add_power(const LayoutStages& stages, const ParallelLayout& layout,
+               const std::vector<Accelerator>& ranks, StepWork& work) {
+  const auto has_watts = [](const Accelerator& device) { return device.max_w > 0; };
+  if (!std::ranges::all_of(ranks, has_watts)) return;
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    const Accelerator& device = ranks[r];
+    // Nothing is idle inside a step: the floor is what waiting draws, for collectives too.
+    const double span = std::max(0.0, device.max_w - device.idle_w);
+    const double share = computing_share(stages, layout, ranks.size() > 1 ? int(r) : -1);
+    const double busy = std::lerp(kWaitingPower, kBusyPower, share);
+    work.power.push_back({device.idle_w + kWaitingPower * span, device.idle_w + busy * span, 0});
+  }
+}
+
 }  // namespace
 
 StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
@@ -134,14 +170,7 @@ StepWork layout_work(const LayoutStages& stages, const ParallelLayout& layout,
   if (stages.stages.front().copies.each_micro_batch) work.drain = ReduceWhen::each;
   work.together_s = stages.step_s + stages.loading_s;
   work.optimizer_together = true;
-  const auto has_watts = [](const Accelerator& device) { return device.max_w > 0; };
-  if (!std::ranges::all_of(ranks, has_watts)) return work;
-  for (const Accelerator& device : ranks) {
-    // Nothing is idle inside a step: the floor is what waiting draws, for collectives too.
-    const double span = std::max(0.0, device.max_w - device.idle_w);
-    const double busy = std::lerp(kWaitingPower, kBusyPower, stages.computing_share);
-    work.power.push_back({device.idle_w + kWaitingPower * span, device.idle_w + busy * span, 0});
-  }
+  add_power(stages, layout, ranks, work);
   return work;
 }
 
