@@ -5,8 +5,8 @@
 
 namespace parallel_opt {
 
-/// What a pass through a block moves, by kind. Sequence parallelism scatters what tensor parallelism
-/// sums and gathers it again, in the backward the inputs of products once more.
+/// What a pass through a block moves, by kind. Sequence parallelism scatters what tensor
+/// parallelism sums and gathers it again, in the backward the inputs of products once more.
 ByCommunication LayoutModel::moves(const BlockFacts& block, const BlockTime& pass,
                                    bool back) const noexcept {
   ByCommunication out;

@@ -233,9 +233,8 @@ TimeShares time_shares(const std::vector<Slice>& slices, int depth, double least
   }
   std::ranges::stable_sort(some, {}, &Slice::start);
   constexpr double kSeen = 1.0 / 32;  // of `least`: a quarter of a pixel
-  const std::vector<Cycle> cycles =
-      cycles_of(some, out, long_gap(some, least),
-                phases_of(some, out, kSeen * least, row_end), row_end);
+  const std::vector<Cycle> cycles = cycles_of(
+      some, out, long_gap(some, least), phases_of(some, out, kSeen * least, row_end), row_end);
   for (const Part& part : parts_of(cycles, least)) {
     const double start = cycles[part.first].start, end = cycles[part.next - 1].end;
     // Else they begin at one moment.

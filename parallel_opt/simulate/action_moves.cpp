@@ -35,6 +35,7 @@ ActionMoves shares_of(const PassMoves& pass, const ActionSeconds& time) {
   const double sum_s = pass.seconds.sum();
   // Sums round: no part is longer than the whole.
   out.shares.add(pass.seconds, 1 / std::max(whole_s, sum_s));
+  out.sum = out.shares.sum();
   out.inside = std::min(1.0, (time.exposed_s + pass.within_s) / whole_s);
   out.beside = std::min(1.0, pass.beside_s / whole_s);
   return out;
@@ -52,39 +53,39 @@ ActionMoves moves_together(const StageWork& ahead, const StageWork& back, double
   both.seconds.add(other.seconds);
   both.within_s += other.within_s;
   both.beside_s += other.beside_s;
-  return shares_of(both,
-                   together_seconds(action_seconds(ahead, ActionKind::forward, slowdown),
-                                    action_seconds(back, ActionKind::backward, slowdown), slowdown));
+  return shares_of(
+      both, together_seconds(action_seconds(ahead, ActionKind::forward, slowdown),
+                             action_seconds(back, ActionKind::backward, slowdown), slowdown));
 }
 
 void StepRun::read_moves() {
   action_moves.clear();
+  reductions.clear();
   for (const StageWork& stage : work.stages) {
     for (std::size_t kind = 0; kind < kActionKinds; ++kind) {
       action_moves.push_back(
           parallel_opt::moves_of(stage, static_cast<ActionKind>(kind), work.slowdown));
     }
+    ByCommunication& shares = reductions.emplace_back();
+    const ByCommunication named = by_kind(stage.reductions);
+    if (const double sum_s = named.sum(); sum_s > 0) {
+      shares.add(named, 1 / sum_s);
+    } else {
+      shares[work.gather == GatherWhen::never ? Communication::all_reduce
+                                              : Communication::reduce_scatter] = 1;
+    }
   }
 }
 
-ActionMoves StepRun::moves_of(std::int32_t id) const {
+const ActionMoves& StepRun::moves_of(std::int32_t id, ActionMoves& space) const {
   const Task& task = lowered.graph.tasks[at(id)];
   if (task.what() == TaskKind::overlapped) {
-    return moves_together(stage_of(task), stage_of(lowered.graph.tasks[at(id) + 1]), work.slowdown);
+    space =
+        moves_together(stage_of(task), stage_of(lowered.graph.tasks[at(id) + 1]), work.slowdown);
+    return space;
   }
-  if (!is_action(task.what())) return {};
+  if (!is_action(task.what())) return space = {};
   return action_moves[(task.stage % work.stages.size()) * kActionKinds + task.kind];
-}
-
-ByCommunication StepRun::reduction_shares(const Task& task) const {
-  ByCommunication shares, named = by_kind(stage_of(task).reductions);
-  if (const double sum_s = named.sum(); sum_s > 0) {
-    shares.add(named, 1 / sum_s);
-  } else {
-    shares[work.gather == GatherWhen::never ? Communication::all_reduce
-                                            : Communication::reduce_scatter] = 1;
-  }
-  return shares;
 }
 
 }  // namespace parallel_opt

@@ -107,8 +107,8 @@ double computing_share(const LayoutStages& stages, const ParallelLayout& layout,
     for (const int holder : {own, two_copies ? pipeline - 1 - own : -1}) {
       if (holder < 0 || (rank >= 0 && holder != rank)) continue;
       const double passes = two_copies ? m / 2 : m;
-      whole_s += passes * (stage.forward_s + stage.backward_s + stage.recompute_s) +
-                 stage.optimizer_s;
+      whole_s +=
+          passes * (stage.forward_s + stage.backward_s + stage.recompute_s) + stage.optimizer_s;
       idle_s += passes * stage.idle_s;
     }
   }

@@ -35,6 +35,10 @@ std::int64_t slice_of(std::int64_t bytes, const StageWork& stage, int group) {
 void push_over(double start_s, double end_s, const MemoryStep& whole, int parts,
                std::vector<MemoryStep>& steps) {
   const bool comes = whole.bytes > 0;
+  if (parts == 1) {
+    steps.push_back({comes ? start_s : end_s, whole.bytes, whole.forwards});
+    return;
+  }
   for (int i = 0; i < parts; ++i) {
     const double share = double(comes ? i : i + 1) / parts;
     steps.push_back({share < 1 ? start_s + share * (end_s - start_s) : end_s,
@@ -153,7 +157,8 @@ void StepRun::drawn_memory_of(int rank, std::vector<MemoryStep>& steps) const {
   memory_of_actions(rank, actions);
   const auto holds = [](const MemoryStep& step) { return step.bytes != 0; };
   if (std::ranges::count_if(steps, holds) != std::ranges::count_if(actions, holds)) return;
-  const std::size_t parts = std::min(kMostParts, kSamples / std::max<std::size_t>(1, actions.size()));
+  const std::size_t parts =
+      std::min(kMostParts, kSamples / std::max<std::size_t>(1, actions.size()));
   if (parts < 2) return;
   steps.clear();
   memory_of_actions(rank, steps, static_cast<int>(parts));
@@ -220,6 +225,7 @@ class RankMoves {
   }
   void add_stream(const StepRun& run, std::int32_t stream) {
     if (stream < 0) return;
+    const std::ptrdiff_t before = std::ssize(times_);
     const TaskGraph& graph = run.lowered.graph;
     for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
          id = graph.tasks[at(id)].next) {
@@ -232,10 +238,11 @@ class RankMoves {
         by_kind_.add(run.reduction_shares(task), seconds);
       }
     }
+    std::inplace_merge(times_.begin(), times_.begin() + before, times_.end());
   }
   /// In which at least one of them runs.
   double any_s() {
-    std::ranges::sort(times_);
+    if (!std::ranges::is_sorted(times_)) std::ranges::sort(times_);
     double sum_s = 0, until_s = 0;
     for (const auto& [start_s, end_s] : times_) {
       sum_s += std::max(0.0, end_s - std::max(start_s, until_s));
@@ -274,6 +281,7 @@ RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& st
   RankUse use{.rank = rank};
   double first_s = -1, last_s = 0, in_actions_s = 0, computing_s = 0;
   RankMoves moved;
+  ActionMoves space;
   for (std::int32_t id = graph.streams[at(streams.compute)].first; id >= 0;
        id = graph.tasks[at(id)].next) {
     const Task& task = graph.tasks[at(id)];
@@ -289,7 +297,7 @@ RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& st
       continue;
     }
     in_actions_s += end_s - start_s;
-    const ActionMoves moves = run.moves_of(id);
+    const ActionMoves& moves = run.moves_of(id, space);
     use.busy_s += (end_s - start_s) * (1 - moves.waits());
     use.exposed_s += (end_s - start_s) * moves.waits();
     run.each_move(id, moves, [&](Communication kind, double from_s, double seconds) {

@@ -31,7 +31,7 @@ struct RankUse {
   double idle_s = 0;
   double collective_s = 0;  ///< any collective at work, whether or not compute waits for it
   std::vector<CommunicationWork> collectives = {};  ///< by kind; two may run at a time
-  int in_flight = 0;        ///< most forwards (per stage and micro-batch) without their backward
+  int in_flight = 0;  ///< most forwards (per stage and micro-batch) without their backward
   std::int64_t peak_memory_bytes = 0;
   std::optional<double> energy_j = {};
   bool operator==(const RankUse&) const = default;
@@ -53,8 +53,8 @@ struct SimulationResult {
   /// From the begin of the step until the last action of the schedule: no optimizer, no reduction
   /// that outlasts it.
   double pipeline_s = 0;
-  /// Idle share of the ranks' time during pipeline_s (the mean of bubble_s + fill_drain_s): b / (1 +
-  /// b) for a bubble of b times the work.
+  /// Idle share of the ranks' time during pipeline_s (the mean of bubble_s + fill_drain_s): b / (1
+  /// + b) for a bubble of b times the work.
   double bubble_share = 0;
   std::int64_t events = 0;
   std::optional<double> energy_j = {};  ///< all ranks

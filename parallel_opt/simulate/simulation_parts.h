@@ -24,6 +24,7 @@ inline constexpr std::size_t kActionKinds = 4;  ///< without those of two
 /// Of an action's time what moves data, as shares of it.
 struct ActionMoves {
   ByCommunication shares;
+  double sum = 0;     ///< of these
   double inside = 0;  ///< while it does not compute; the others may hide behind its compute
   double beside = 0;  ///< collectives that run beside its compute, nobody says which
   /// Share in which it waits: copies on the device are work of its own.
@@ -40,7 +41,8 @@ struct StepRun {
   LoweredStep lowered;
   TaskTimes times = {};
   double step_s = 0;
-  std::vector<ActionMoves> action_moves = {};  ///< by stage and kind of action
+  std::vector<ActionMoves> action_moves = {};    ///< by stage and kind of action
+  std::vector<ByCommunication> reductions = {};  ///< by stage, as shares
 
   const Schedule& schedule_of(int rank) const {
     const int replica = rank / schedules[0].ranks();
@@ -67,12 +69,14 @@ struct StepRun {
   std::int64_t static_bytes(int rank) const;
   double stream_busy_s(std::int32_t stream) const;
   void read_moves();
-  ActionMoves moves_of(std::int32_t id) const;
+  /// Of two together they are put into `space`.
+  const ActionMoves& moves_of(std::int32_t id, ActionMoves& space) const;
   /// What moves data in an action, one after the other to its end: kind, start, seconds.
   template <class Use>
   void each_move(std::int32_t id, const ActionMoves& moves, Use use) const {
+    if (moves.sum <= 0) return;
     const double end = end_s(id), whole_s = end - times.start_s[at(id)];
-    double start_s = end - whole_s * moves.shares.sum();
+    double start_s = end - whole_s * moves.sum;
     for (std::size_t i = 0; i < kCommunications; ++i) {
       const double seconds = whole_s * moves.shares.all[i];
       if (seconds <= 0) continue;
@@ -81,7 +85,9 @@ struct StepRun {
     }
   }
   /// Of a reduction, by kind.
-  ByCommunication reduction_shares(const Task& task) const;
+  const ByCommunication& reduction_shares(const Task& task) const {
+    return reductions[task.stage % work.stages.size()];
+  }
   /// Of a compute task's time, what it waits for collectives inside it: it draws no power then.
   double exposed_share(std::int32_t id) const;
   /// Of a compute task's time, what draws the power of computing: all but waits for collectives,

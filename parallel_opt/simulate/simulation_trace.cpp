@@ -7,7 +7,8 @@ namespace parallel_opt {
 namespace {
 
 /// Numbers of streams as CUDA programs have them: 7 computes.
-constexpr int kComputeStream = 7, kInsideStream = 13, kBesideStream = 15, kGatherStream = 17, kReduceStream = 21;
+constexpr int kComputeStream = 7, kInsideStream = 13, kBesideStream = 15, kGatherStream = 17,
+              kReduceStream = 21;
 constexpr int kCopyOutStream = 25, kCopyInStream = 27, kFirstWireStream = 29;
 
 std::string where_of(const Task& task) {
@@ -147,7 +148,7 @@ struct TraceBuilder {
   /// One kind after the other.
   void reduction(std::int32_t id, const std::string& track, double start_s, double whole_s) {
     const Task& task = run.lowered.graph.tasks[at(id)];
-    const ByCommunication shares = run.reduction_shares(task);
+    const ByCommunication& shares = run.reduction_shares(task);
     for (std::size_t i = 0; i < kCommunications; ++i) {
       const double seconds = whole_s * shares.all[i];
       if (seconds <= 0) continue;
@@ -166,16 +167,16 @@ struct TraceBuilder {
       const Task& task = graph.tasks[at(id)];
       const double start_s = run.times.start_s[at(id)], whole_s = run.end_s(id) - start_s;
       if (whole_s <= 0) continue;
-      const ActionMoves moves = run.moves_of(id);
+      ActionMoves space;
+      const ActionMoves& moves = run.moves_of(id, space);
       timeline.spans.push_back({name_of_task(run, id), category_of_task(task.what()),
                                 rank + " stream " + std::to_string(kComputeStream) + " compute",
                                 start_s, whole_s * (1 - moves.inside)});
       const auto span = [&](int number, const char* track, Communication kind, double from_s,
                             double seconds) {
-        timeline.spans.push_back({name_of_move(kind, run.work.element) + where_of(task),
-                                  category_of_move(kind),
-                                  rank + " stream " + std::to_string(number) + track, from_s,
-                                  seconds});
+        timeline.spans.push_back(
+            {name_of_move(kind, run.work.element) + where_of(task), category_of_move(kind),
+             rank + " stream " + std::to_string(number) + track, from_s, seconds});
       };
       run.each_move(id, moves, [&](Communication kind, double from_s, double seconds) {
         span(kInsideStream, " inside", kind, from_s, seconds);
@@ -189,9 +190,9 @@ struct TraceBuilder {
   void meeting(const std::string& rank) {
     const std::int32_t id = run.lowered.meeting;
     if (id < 0 || run.end_s(id) <= run.times.start_s[at(id)]) return;
-    timeline.spans.push_back({"once per step", "idle",
-                              rank + " stream " + std::to_string(kComputeStream) + " compute",
-                              run.times.start_s[at(id)], run.end_s(id) - run.times.start_s[at(id)]});
+    timeline.spans.push_back(
+        {"once per step", "idle", rank + " stream " + std::to_string(kComputeStream) + " compute",
+         run.times.start_s[at(id)], run.end_s(id) - run.times.start_s[at(id)]});
   }
 
   void memory(int rank, const std::string& track) {

@@ -142,7 +142,8 @@ TEST_F(Simulate, ASchedulePutsNoPipelineOnOneRankUnasked) {
   for (const char* schedule : {"interleaved", "looped_bfs", "zb_v", "dualpipe_v"}) {
     const CliRun done = run({"--schedule", schedule});
     EXPECT_EQ(done.code, 2) << schedule;
-    EXPECT_THAT(done.err, HasSubstr(" puts all 2 stages of " + dir + "/work.json on one rank (at "
+    EXPECT_THAT(done.err, HasSubstr(" puts all 2 stages of " + dir +
+                                    "/work.json on one rank (at "
                                     "least 4 stages make a pipeline; --schedule 1f1b has one on "
                                     "each rank)\n"));
   }

@@ -113,8 +113,8 @@ TEST_F(LayoutCommunication, SequenceParallelismGathersAndScatters) {
   // Forward 1 + 1, backward 1 + 1 and inputs gathered again: 3 to 2.
   const Seconds seconds = sums(result);
   EXPECT_NEAR(seconds.at("all_gather") / seconds.at("reduce_scatter"), 1.5, 1e-9);
-  EXPECT_NEAR(seconds.at("all_gather") + seconds.at("reduce_scatter"),
-              result.ranks[0].collective_s, 1e-9);
+  EXPECT_NEAR(seconds.at("all_gather") + seconds.at("reduce_scatter"), result.ranks[0].collective_s,
+              1e-9);
 }
 
 TEST_F(LayoutCommunication, WhatIsComputedAgainCommunicatesAgain) {
@@ -191,11 +191,11 @@ TEST_F(LayoutCommunication, TypesFollowTheDevice) {
 
 TEST(CommunicationWork, KindsPartASpanAndWhatNobodySaysIsCalledSo) {
   StepWork work;
-  work.stages = {{.forward_s = 1,
-                  .backward_input_s = 1,
-                  .forward_exposed_s = 1,
-                  .forward_moves = {{Communication::all_to_all, 0.25},
-                                    {Communication::copy, 0.5}}}};
+  work.stages = {
+      {.forward_s = 1,
+       .backward_input_s = 1,
+       .forward_exposed_s = 1,
+       .forward_moves = {{Communication::all_to_all, 0.25}, {Communication::copy, 0.5}}}};
   work.power = {{.idle_w = 50, .busy_w = 100}};
   const std::vector<Schedule> schedules = {make_schedule(ScheduleKind::gpipe, 1, 1, 1)};
   ASSERT_TRUE(check(work, schedules).empty());
@@ -237,13 +237,12 @@ TEST(CommunicationWork, OverlappingCollectivesAreNotCountedTwice) {
 
 TEST(CommunicationWork, KindsThatAreLongerThanTheirPassAreRefused) {
   StepWork work;
-  work.stages = {{.forward_s = 1,
-                  .forward_exposed_s = 1,
-                  .forward_moves = {{Communication::all_reduce, 1.5},
-                                    {Communication::all_gather, 0.75}},
-                  .reductions = {{Communication::all_reduce, 1}}}};
-  const std::vector<Fault> faults =
-      check(work, {make_schedule(ScheduleKind::gpipe, 1, 1, 1)});
+  work.stages = {
+      {.forward_s = 1,
+       .forward_exposed_s = 1,
+       .forward_moves = {{Communication::all_reduce, 1.5}, {Communication::all_gather, 0.75}},
+       .reductions = {{Communication::all_reduce, 1}}}};
+  const std::vector<Fault> faults = check(work, {make_schedule(ScheduleKind::gpipe, 1, 1, 1)});
   ASSERT_EQ(faults.size(), 2U);
   EXPECT_EQ(to_string(faults[0]),
             "work.stages[0].forward_moves: takes longer than the pass that it is in (it is a part "
@@ -251,11 +250,56 @@ TEST(CommunicationWork, KindsThatAreLongerThanTheirPassAreRefused) {
   EXPECT_EQ(faults[1].where, "work.stages[0].reductions");
 }
 
+TEST(Trace, MemoryRisesWhileForwardsRunAndFallsWhileBackwardsDo) {
+  StepWork work;
+  work.stages = {{.forward_s = 1, .backward_input_s = 1, .kept_bytes = 160, .static_bytes = 1000}};
+  const SimulationResult result =
+      simulate(work, {make_schedule(ScheduleKind::gpipe, 1, 1, 1)}, {.timeline = true});
+  double low = 1e9, high = 0, peak_s = 0;
+  int rises = 0, falls = 0;
+  const CounterSample* last = nullptr;
+  for (const CounterSample& sample : result.timeline->counters) {
+    low = std::min(low, sample.value);
+    if (sample.value > high) peak_s = sample.time_s;
+    high = std::max(high, sample.value);
+    if (last != nullptr && sample.value > last->value) {
+      ++rises;
+      EXPECT_LT(sample.time_s, 1);
+    } else if (last != nullptr && sample.value < last->value) {
+      ++falls;
+      EXPECT_GT(sample.time_s, 1);
+    }
+    last = &sample;
+  }
+  EXPECT_EQ(low, 1000);
+  EXPECT_EQ(high, double(result.ranks[0].peak_memory_bytes));
+  EXPECT_GT(peak_s, 0.9);
+  EXPECT_GE(rises, 10);
+  EXPECT_GE(falls, 10);
+}
+
+TEST(Trace, WhatComesOncePerStepHasASpanOnEveryRank) {
+  StepWork work;
+  work.stages.assign(2, {.forward_s = 1, .backward_input_s = 1, .optimizer_s = 1});
+  work.optimizer_together = true;
+  work.together_s = 5;
+  const SimulationResult result =
+      simulate(work, {make_schedule(ScheduleKind::one_f_one_b, 2, 1, 2)}, {.timeline = true});
+  int spans = 0;
+  for (const Span& span : result.timeline->spans) {
+    if (span.name != "once per step") continue;
+    ++spans;
+    EXPECT_EQ(span.category, "idle");
+    EXPECT_EQ(span.start_s, result.pipeline_s);
+    EXPECT_EQ(span.duration_s, 5);
+  }
+  EXPECT_EQ(spans, 2);
+}
+
 TEST(RankUse, BubbleAndFillAndDrainMakeTheShare) {
   StepWork work;
   work.stages.assign(4, {.forward_s = 1, .backward_input_s = 1, .backward_weight_s = 1});
-  const SimulationResult result =
-      simulate(work, {make_schedule(ScheduleKind::zb_h2, 4, 1, 16)});
+  const SimulationResult result = simulate(work, {make_schedule(ScheduleKind::zb_h2, 4, 1, 16)});
   double waits_s = 0;
   for (const RankUse& use : result.ranks) {
     EXPECT_EQ(use.bubble_s, 0);  // but rank k begins k forwards late, and rank 0 ends early

@@ -387,8 +387,8 @@ TEST(AnyWork, RunsToItsEndWithAWholeTimeline) {
       energy_j += use.energy_j.value();
     }
     ASSERT_NEAR(result.energy_j.value(), energy_j, 1e-9 * energy_j);
-    ASSERT_NEAR(waited_s / double(result.ranks.size()),
-                result.bubble_share * result.pipeline_s, 1e-9);
+    ASSERT_NEAR(waited_s / double(result.ranks.size()), result.bubble_share * result.pipeline_s,
+                1e-9);
     // What a step keeps it lets go: memory ends as it began, and never falls below that but for
     // what is on the host.
     for (const CounterSample& sample : result.timeline->counters) {
