@@ -74,39 +74,25 @@ std::string whole_label(const Slice& slice) {
   return slice.label + (slice.below.empty() ? "" : "+" + slice.below);
 }
 
-/// How slices of one colour in a row are labelled: all in one way, or "10" had none where "9" has.
-enum class LabelSize { usual, small, none };
-std::map<std::string, LabelSize> label_sizes(const GanttRow& row, const Scale& x) {
-  struct Widths {
-    double label = 0;
-    std::vector<double> slices;
-  };
-  std::map<std::string, Widths> widths;
+/// Of slices of one colour in a row the widest label: what has no room for it has none, or "9"
+/// would be there where "10" is not.
+std::map<std::string, double> widest_labels(const GanttRow& row) {
+  std::map<std::string, double> widest;
   for (const Slice& slice : row.slices) {
-    if (slice.depth != 0 || !(slice.length > 0)) continue;
-    Widths& own = widths[slice.color];
-    own.label = std::max(own.label, text_width(whole_label(slice)));
-    own.slices.push_back(x(slice.start + slice.length) - x(slice.start));
+    if (slice.depth != 0) continue;
+    double& own = widest[slice.color];
+    own = std::max(own, text_width(whole_label(slice)));
   }
-  std::map<std::string, LabelSize> sizes;
-  for (auto& [color, own] : widths) {
-    const auto usual = own.slices.begin() + std::ptrdiff_t(own.slices.size() / 2);
-    std::ranges::nth_element(own.slices, usual);
-    sizes[color] = own.label + 4 < *usual            ? LabelSize::usual
-                   : own.label * kSmall + 2 < *usual ? LabelSize::small
-                                                     : LabelSize::none;
-  }
-  return sizes;
+  return widest;
 }
 
 /// In one line; where that has no room in two, of a pair.
 void draw_label(Svg& svg, const Slice& slice, double middle, double pixels, double y,
-                LabelSize size) {
+                double widest) {
   const auto fits = [&](const std::string& text) { return text_width(text) + 4 < pixels; };
-  const std::string whole = whole_label(slice);
-  const bool small = size == LabelSize::small && text_width(whole) * kSmall + 2 < pixels;
-  if (small || (size == LabelSize::usual && fits(whole))) {
-    svg.text(middle, y + kLane / 2 + kBaseline - (small ? 0.5 : 0), whole,
+  const bool usual = widest + 4 < pixels, small = !usual && widest * kSmall + 2 < pixels;
+  if (usual || small) {
+    svg.text(middle, y + kLane / 2 + kBaseline - (small ? 0.5 : 0), whole_label(slice),
              std::string(inside_of(slice)) + (small ? " small" : ""), Anchor::middle);
   } else if (!slice.below.empty() && fits(slice.label) && fits(slice.below)) {
     svg.text(middle, y + 9.5, slice.label, "inside small", Anchor::middle);
@@ -125,7 +111,7 @@ std::size_t draw_row(Svg& svg, const GanttRow& row, const ByDepth& as_shares, co
     return Lane{top + kLabel + kLane + 1 + (kInner + 1) * (depth - 1), kInner};
   };
   std::size_t left_out = 0;
-  const std::map<std::string, LabelSize> sizes = label_sizes(row, x);
+  const std::map<std::string, double> widest = widest_labels(row);
   for (int depth = 0; depth < kDepths; ++depth) {
     if (!as_shares[static_cast<std::size_t>(depth)]) continue;
     draw_shares(svg, row.slices, depth, x, lane_of(depth));
@@ -139,8 +125,8 @@ std::size_t draw_row(Svg& svg, const GanttRow& row, const ByDepth& as_shares, co
     }
     const auto [y, tall] = lane_of(slice.depth);
     svg.rect(x(slice.start), y, pixels, tall, "slice " + slice.color, slice.tooltip);
-    if (slice.depth != 0 || !(slice.length > 0)) continue;
-    draw_label(svg, slice, x(slice.start) + pixels / 2, pixels, y, sizes.at(slice.color));
+    if (slice.depth != 0) continue;
+    draw_label(svg, slice, x(slice.start) + pixels / 2, pixels, y, widest.at(slice.color));
   }
   return left_out;
 }

@@ -158,6 +158,12 @@ TEST(GanttChart, LabelsOfOneColourAreAllThereOrNone) {
   EXPECT_EQ(labels(40), std::pair(4, 0));
   EXPECT_EQ(labels(16), std::pair(0, 4));  // "9" has room in its usual size, "10" has not
   EXPECT_EQ(labels(11), std::pair(0, 0));
+  // Narrow ones take no label from a wide one.
+  GanttRow row{"", {{0, 100, "c-backward", "10", "", 0}}};
+  for (int i = 0; i < 9; ++i) row.slices.push_back({200 + i * 5.0, 4, "c-backward", "9", "", 0});
+  const std::string svg =
+      gantt_chart({.title = "t", .unit = "ms", .rows = {row}, .end = 988}, 1000);
+  EXPECT_NE(svg.find(">10</text>"), std::string::npos);
 }
 
 TEST(ErrorChart, MarkersStandAtTheirErrorAndWildOnesAtTheEdge) {
