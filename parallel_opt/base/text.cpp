@@ -160,6 +160,13 @@ std::string show(Seconds seconds) {
   return show(seconds.value / 3600) + " h";
 }
 
+std::string show(Joules energy) {
+  const double size = std::abs(energy.value);
+  if (size < 999'999.5) return show(energy.value) + " J";
+  if (size < 999.95e6) return show(energy.value / 1e6) + " MJ";
+  return show(energy.value / 1e9) + " GJ";
+}
+
 std::string show(Flops flops) {
   return scaled(flops.value, 1000,
                 {"FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP"});

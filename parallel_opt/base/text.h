@@ -33,6 +33,7 @@ std::optional<Bytes> parse_bytes(std::string_view text);
 std::string show(Bytes bytes);
 std::string show_bytes(double count);  ///< likewise, also beyond 64 bits
 std::string show(Seconds seconds);
+std::string show(Joules energy);
 std::string show(Flops flops);
 std::string show(BytesPerSecond rate);
 /// Three significant digits, no exponent between 0.001 and 1e6.

@@ -112,6 +112,13 @@ AskedStep step_of_file(const Args& args) {
         "a divisor of the number of stages");
   }
   const std::int64_t ranks = stages / per_rank;
+  if (ranks == 1 && stages > 1 && given == 0) {
+    throw UsageError("--schedule",
+                     std::string(name_of(kind)) + " puts all " + std::to_string(stages) +
+                         " stages of " + asked.where + " on one rank",
+                     "at least " + std::to_string(2 * per_rank) +
+                         " stages make a pipeline; --schedule 1f1b has one on each rank");
+  }
   asked.schedule() = named_schedule(kind, ranks, virtual_stages,
                                     args.whole("micro-batches", 1).value_or(2 * ranks));
   asked.name = name_of(kind);
@@ -301,11 +308,23 @@ std::string disturbances(const StepWork& work, double jitter, std::int64_t seed)
   return text;
 }
 
-std::string summary_line(const SimulationDocument& d) {
+/// Who holds most, and who is fullest where devices differ.
+std::string memory_words(const AskedStep& asked, const SimulationDocument& d) {
+  const RankUse& fullest = d.ranks[std::size_t(d.fullest_rank)];
+  const RankUse& most = *std::ranges::max_element(d.ranks, {}, &RankUse::peak_memory_bytes);
+  const bool same = most.peak_memory_bytes == fullest.peak_memory_bytes;
+  std::string text = "peak " + show(Bytes(most.peak_memory_bytes));
+  if (d.ranks.size() > 1) text += " on rank " + std::to_string((same ? fullest : most).rank);
+  if (same) return text;
+  return text + ", fullest rank " + std::to_string(fullest.rank) + " with " +
+         show(Bytes(fullest.peak_memory_bytes)) + " of " +
+         show(Bytes(std::int64_t(usable_by(asked, fullest))));
+}
+
+std::string summary_line(const AskedStep& asked, const SimulationDocument& d) {
   std::string text = show(Seconds(d.step_time_s)) + " per step, bubble " +
-                     show(d.bubble_share * 100) + " %, peak " + show(Bytes(d.peak_memory_bytes));
-  if (d.ranks.size() > 1) text += " on rank " + std::to_string(d.fullest_rank);
-  if (d.energy_j) text += ", " + show(*d.energy_j) + " J";
+                     show(d.bubble_share * 100) + " %, " + memory_words(asked, d);
+  if (d.energy_j) text += ", " + show(Joules(*d.energy_j));
   return text;
 }
 
@@ -313,7 +332,9 @@ std::string summary_line(const SimulationDocument& d) {
 Table table_of(const SimulationDocument& d, const std::vector<NotedRank>& noted) {
   Table table{{{"rank", Align::right},
                {"busy", Align::right},
+               {"waits", Align::right},
                {"bubble", Align::right},
+               {"fill, drain", Align::right},
                {"idle", Align::right},
                {"collectives", Align::right},
                {"in flight", Align::right},
@@ -324,16 +345,17 @@ Table table_of(const SimulationDocument& d, const std::vector<NotedRank>& noted)
     const RankUse& use = d.ranks[std::size_t(rank)];
     const auto note = std::ranges::find(noted, rank, &NotedRank::rank);
     table.rows.push_back(
-        {std::to_string(use.rank), show(Seconds(use.busy_s)), show(Seconds(use.bubble_s)),
-         show(Seconds(use.idle_s)), show(Seconds(use.collective_s)), std::to_string(use.in_flight),
+        {std::to_string(use.rank), show(Seconds(use.busy_s)), show(Seconds(use.exposed_s)),
+         show(Seconds(use.bubble_s)), show(Seconds(use.fill_drain_s)), show(Seconds(use.idle_s)),
+         show(Seconds(use.collective_s)), std::to_string(use.in_flight),
          show(Bytes(use.peak_memory_bytes)), note == noted.end() ? "" : note->why});
   }
   return table;
 }
 
-void print_summary(const SimulationDocument& d, const std::string& title,
+void print_summary(const AskedStep& asked, const SimulationDocument& d, const std::string& title,
                    const std::vector<NotedRank>& noted, const Console& console) {
-  console.out << title << '\n' << summary_line(d) << '\n';
+  console.out << title << '\n' << summary_line(asked, d) << '\n';
   for (const std::string& line : d.placement.value_or(std::vector<std::string>{})) {
     console.out << line << '\n';
   }
@@ -400,7 +422,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
   judge_memory(asked, document);
   const std::vector<NotedRank> noted = noted_ranks(asked, document.ranks);
   const std::string title =
-      title_of(document.schedule, ranks, schedule.ranks() > 1, document.micro_batches) +
+      title_of(document.schedule, ranks, schedule.stages > 1, document.micro_batches) +
       disturbances(work, jitter, seed);
   if (drawn) {
     if (result.power) {
@@ -408,7 +430,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
     }
     write_pictures(args, console,
                    {.title = title,
-                    .subtitle = summary_line(document),
+                    .subtitle = summary_line(asked, document),
                     .timeline = std::move(result.timeline).value_or(Timeline{}),
                     .ranks = ranks,
                     .power = std::move(result.power),
@@ -418,7 +440,7 @@ ExitCode run_simulate(const Args& args, const Console& console) {
   if (console.json) {
     print_json(console, document);
   } else {
-    print_summary(document, title, noted, console);
+    print_summary(asked, document, title, noted, console);
   }
   return ExitCode::ok;
 }

@@ -8,7 +8,7 @@ namespace {
 
 std::string seconds_text(double s) { return show(Seconds(s)); }
 std::string bytes_text(double b) { return show_bytes(b); }
-std::string joules_text(double j) { return show(j) + " J"; }
+std::string joules_text(double j) { return show(Joules(j)); }
 std::string dollars_text(double d) { return show(d) + " USD"; }
 std::string grams_text(double g) { return show(g) + " g"; }
 std::string plain_text(double n) { return show(n); }

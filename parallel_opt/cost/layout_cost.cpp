@@ -190,20 +190,21 @@ double LayoutModel::again(const BlockFacts& block, const BlockTime& ahead) const
       return stack_.selective_products * ahead.products +
              stack_.selective_attention * ahead.attention +
              stack_.selective_operators * ahead.operators;
-    case RecomputeRule::full: {
-      // Kept inputs that ranks share are gathered: half of a reduction.
-      const double gather_s =
-          kept_split() > wide_split_
-              ? all_reduce(block.boundary_elements * rows_ * element_bytes()) / 2
-              : 0;
-      return gather_s + ahead.whole() - (stack_.skips_last_product ? ahead.last_product : 0);
-    }
+    case RecomputeRule::full:
+      return gathered_again_s(block) + ahead.whole() -
+             (stack_.skips_last_product ? ahead.last_product : 0);
   }
   return 0;
 }
 
 double LayoutModel::logits_bytes() const noexcept {
   return logits_of_rank() * stack_.logits_bytes * p_.logits;
+}
+
+/// Kept inputs that ranks share are gathered: half of a reduction.
+double LayoutModel::gathered_again_s(const BlockFacts& block) const noexcept {
+  if (kept_split() <= wide_split_) return 0;
+  return all_reduce(block.boundary_elements * rows_ * element_bytes()) / 2;
 }
 
 double LayoutModel::loss_s() const noexcept {
@@ -249,7 +250,7 @@ BlockTime LayoutModel::forward(const BlockFacts& block, bool whole) const noexce
   if (stack_.overlaps_tensor) {
     time.tensor = std::max(time.tensor * (1 - p_.tensor_overlap), time.tensor - time.products);
   }
-  time.expert = expert_s(block);
+  time.expert = expert_traffic(block).sum();
   if (hides_experts() && !whole) {
     // A forward runs beside another one's backward: each has half of both computes.
     const double beside = 1.5 * (time.products + time.attention + time.operators);

@@ -8,6 +8,7 @@
 #include "parallel_opt/cost/software_stack.h"
 #include "parallel_opt/cost/transformer_facts.h"
 #include "parallel_opt/hardware/node_links.h"
+#include "parallel_opt/plan/communication.h"
 #include "parallel_opt/plan/estimate.h"
 #include "parallel_opt/plan/schedule_kind.h"
 
@@ -124,12 +125,17 @@ struct LayoutStage {
   double recompute_s = 0;
   double forward_exposed_s = 0;  ///< tensor, expert and context collectives that compute waits for
   double backward_exposed_s = 0;
+  /// Of each pass what moves data, by kind: those seconds, and what of it is in the compute above
+  /// (computed again, or hidden behind other micro-batches).
+  ByCommunication forward_moves, backward_moves;
+  double idle_s = 0;         ///< of its compute: hidden collectives, and waits for the host
   double kept_bytes = 0;     ///< of one micro-batch, until its backward
   double working_bytes = 0;  ///< while it is computed: logits, a block that is computed again
   double static_bytes = 0;   ///< weights, gradients, optimizer states, buffers
   double gather_s = 0;       ///< parameters of all its blocks, nothing else on the wires
   double update_s = 0;       ///< of that, after an update, what no forward hides
   double reduce_s = 0;       ///< their gradients
+  double summed_s = 0;       ///< of that, all-reduces; the rest scatters
   double optimizer_s = 0;    ///< on the device
   HostCopies copies;
 };
@@ -140,13 +146,14 @@ struct LayoutStages {
   double boundary_bytes = 0;    ///< between stages, per micro-batch and rank
   double link_bytes_per_s = 0;  ///< between ranks of the pipeline
   double link_latency_s = 0;
-  double computing_share = 1;    ///< of passes' compute, beside collectives that nothing hides
   double copy_bytes_per_s = 0;   ///< to the host and back, each way
   double step_s = 0;             ///< once per step: host work, waiting for the slowest machine
   double loading_s = 0;          ///< waiting for samples, once per step
   double gather_hides = 0;       ///< share of a gather that may run beside compute
   double reduce_hides = 0;       ///< of a reduction
   double send_hides = 0;         ///< of a transfer between stages
+  double element_bytes = 2;      ///< of what passes exchange
+  double reduced_bytes = 4;      ///< of gradients between replicas, an element
   bool shards_by_block = false;  ///< what is sharded is gathered and reduced with its block
   bool reduces_each = false;     ///< gradients are reduced with each micro-batch, not the last
 };

@@ -47,7 +47,6 @@ class LayoutModel : private LayoutParts {
   double product(double rows, double n, double k, double count, double rate) const noexcept;
   /// `last`: of the one whose result leaves the block.
   double products(const BlockFacts& block, double rate, double* last = nullptr) const noexcept;
-  double products(const BlockFacts& block) const noexcept { return products(block, rate_); }
   double outer_products() const noexcept;
   double operators(const BlockFacts& block) const noexcept;
   double fragmentation() const noexcept { return stack_.expands_segments ? 1 : p_.fragmentation; }
@@ -77,7 +76,9 @@ class LayoutModel : private LayoutParts {
   double stays(const BlockFacts& block, double saved, double fused) const noexcept;
   Passes passes() const noexcept;
   double computing_s(const Passes& all) const noexcept;
-  LayoutStage passes_of_blocks(double& computing_share) const noexcept;
+  double gathered_again_s(const BlockFacts& block) const noexcept;
+  ByCommunication moves(const BlockFacts& block, const BlockTime& pass, bool back) const noexcept;
+  LayoutStage passes_of_blocks() const noexcept;
   LayoutCost bill(const Passes& all, const Pace& pace) const noexcept;
   double idle_s(const Passes& all, Pace& pace, double slow_s) const;
   double bubble_s(const StageTimes& rest, double send_s) const noexcept;
@@ -132,10 +133,9 @@ class LayoutModel : private LayoutParts {
   /// Parts of a boundary that travel side by side.
   double send_split() const noexcept { return stack_.scatters_sends ? tensor_ : wide_split_; }
   double all_reduce(double bytes) const noexcept;
-  struct Dispatched;
   Dispatched dispatched(const BlockFacts& block, const RankGroup& ranks,
                         double copies) const noexcept;
-  double expert_s(const BlockFacts& block) const noexcept;
+  ExpertTraffic expert_traffic(const BlockFacts& block) const noexcept;
   double context_s(const BlockFacts& block, double attention_s) const noexcept;
   RankGroup group(double ranks, double stride) const noexcept;
   double ring_latency_s(const RankGroup& ranks) const noexcept;

@@ -49,9 +49,21 @@ struct LayoutParts {
     double largest_weights = 0;  ///< elements that are gathered at once
     double next_weights = 0;     ///< and of the block that is gathered beside it
   };
+  /// Of one token's copies: those that leave its node, and those that go to other devices of one.
+  struct Dispatched {
+    double leaving = 0, inside = 0;
+  };
+  /// Of a block's tokens, to their experts: one way, but for the order, which counts both.
+  struct ExpertTraffic {
+    double wires = 0, latency = 0;
+    double ordering = 0;  ///< put in order on the device, there and back
+    double gathered = 0;  ///< by ranks that split an expert; scattered on the way back
+    double sum() const { return 2 * (wires + ordering / 2 + latency + gathered); }
+  };
   struct Exchange {
     double gather_s = 0;  ///< of the weights of one stage, once
     double reduce_s = 0;  ///< of their gradients
+    double summed_s = 0;  ///< of that, all-reduces; the rest scatters
   };
 };
 

@@ -5,10 +5,32 @@
 
 namespace parallel_opt {
 
-/// One micro-batch's passes through all blocks, and what share of them computes.
-LayoutStage LayoutModel::passes_of_blocks(double& computing_share) const noexcept {
+/// What a pass through a block moves, by kind. Sequence parallelism scatters what tensor
+/// parallelism sums and gathers it again, in the backward the inputs of products once more.
+ByCommunication LayoutModel::moves(const BlockFacts& block, const BlockTime& pass,
+                                   bool back) const noexcept {
+  ByCommunication out;
+  if (l_.sequence_parallel) {
+    const double gathers = back ? 2.0 / 3 : 0.5;
+    out[Communication::all_gather] += gathers * pass.tensor;
+    out[Communication::reduce_scatter] += (1 - gathers) * pass.tensor;
+  } else {
+    out[Communication::all_reduce] += pass.tensor;
+  }
+  out[Communication::send_recv] += pass.context;
+  const ExpertTraffic tokens = expert_traffic(block);
+  if (pass.expert <= 0 || tokens.sum() <= 0) return out;
+  const double scale = pass.expert / tokens.sum();
+  out[Communication::copy] += scale * tokens.ordering;
+  out[Communication::all_to_all] += scale * 2 * (tokens.wires + tokens.latency);
+  out[Communication::all_gather] += scale * tokens.gathered;
+  out[Communication::reduce_scatter] += scale * tokens.gathered;
+  return out;
+}
+
+/// One micro-batch's passes through all blocks.
+LayoutStage LayoutModel::passes_of_blocks() const noexcept {
   LayoutStage all;
-  double inside_s = 0;
   for (const BlockFacts& block : facts_.blocks) {
     const BlockTime ahead = forward(block, true), back = backward(ahead);
     const double n = block.repeats;
@@ -33,18 +55,23 @@ LayoutStage LayoutModel::passes_of_blocks(double& computing_share) const noexcep
     all.backward_exposed_s += n * back_exposed;
     all.recompute_s += n * again(block, ahead);
     all.weights_s += n * back.weights();
-    inside_s += n * (collectives(ahead) + collectives(back) - ahead_exposed - back_exposed);
-    inside_s += n * host_waits(ahead, back, again(block, ahead));
+    const ByCommunication moved = moves(block, ahead, false);
+    all.forward_moves.add(moved, n);
+    all.backward_moves.add(moves(block, back, true), n);
+    if (rule_of(block) == RecomputeRule::full) {
+      all.backward_moves.add(moved, n);
+      all.backward_moves[Communication::all_gather] += n * gathered_again_s(block);
+    }
+    all.idle_s += n * (collectives(ahead) + collectives(back) - ahead_exposed - back_exposed);
+    all.idle_s += n * host_waits(ahead, back, again(block, ahead));
   }
-  const double compute_s = all.forward_s + all.recompute_s + all.backward_s;
-  if (compute_s > 0) computing_share = 1 - inside_s / compute_s;
   return all;
 }
 
 LayoutStages LayoutModel::stages() const {
   LayoutStages out;
   const auto count = int(count_of_stages());
-  const LayoutStage all = passes_of_blocks(out.computing_share);
+  const LayoutStage all = passes_of_blocks();
   const Kept kept = kept_of_blocks();
   const double head_products = outer_products() + operators(facts_.outside);
   const double loss = loss_s();
@@ -60,8 +87,11 @@ LayoutStages LayoutModel::stages() const {
     stage.backward_s = share * all.backward_s + (is_last ? 2 * head_products + loss / 2 : 0);
     stage.weights_s = share * all.weights_s + (is_last ? outer_products() : 0);
     stage.recompute_s = share * all.recompute_s;
+    stage.idle_s = share * all.idle_s;
     stage.forward_exposed_s = share * all.forward_exposed_s;
     stage.backward_exposed_s = share * all.backward_exposed_s;
+    stage.forward_moves.add(all.forward_moves, share);
+    stage.backward_moves.add(all.backward_moves, share);
     // What left leaves no gaps but those of the two blocks on their way.
     const double away = l_.offload.activations, gaps = fragmentation() - 1;
     stage.kept_bytes = share * kept.of_all * (1 + (1 - away) * gaps);
@@ -91,6 +121,8 @@ void LayoutModel::add_ways(LayoutStages& out) const noexcept {
   out.boundary_bytes = facts_.blocks.empty() ? 0
                                              : facts_.blocks.front().boundary_elements * rows_ *
                                                    element_bytes() / send_split();
+  out.element_bytes = element_bytes();
+  out.reduced_bytes = stack_.reduced_bytes;
   out.copy_bytes_per_s = copy_rate();
   const LayoutCost closed = run();
   out.step_s = closed.other_s;

@@ -73,8 +73,7 @@ int LayoutModel::table_micro_batches() const noexcept {
 }
 
 std::vector<StagePass> LayoutModel::stage_passes() const {
-  double computing = 1;
-  const LayoutStage all = passes_of_blocks(computing);
+  const LayoutStage all = passes_of_blocks();
   const double head = outer_products() + operators(facts_.outside), loss = loss_s();
   const Kept kept = goes_both_ways() ? kept_of_blocks() : Kept{};
   const double layer_bytes = layers_ > 0 ? kept.of_all / layers_ : 0;

@@ -48,12 +48,6 @@ double LayoutModel::all_reduce(double bytes) const noexcept {
   return all_reduce_passes(tensor_, reduces) * bytes / ranks.bytes_per_s + 2 * latency;
 }
 
-/// Of one token's copies: those that leave its node, and those that go to other devices of one.
-struct LayoutModel::Dispatched {
-  double leaving = 0;
-  double inside = 0;
-};
-
 /// Those for experts of other nodes cross the network: each, or one per node where software
 /// forwards them inside.
 LayoutModel::Dispatched LayoutModel::dispatched(const BlockFacts& block, const RankGroup& ranks,
@@ -79,25 +73,26 @@ LayoutModel::Dispatched LayoutModel::dispatched(const BlockFacts& block, const R
 }
 
 /// Tokens to their experts and back.
-double LayoutModel::expert_s(const BlockFacts& block) const noexcept {
-  if (block.dispatched_elements <= 0) return 0;
+LayoutModel::ExpertTraffic LayoutModel::expert_traffic(const BlockFacts& block) const noexcept {
+  ExpertTraffic out;
+  if (block.dispatched_elements <= 0) return out;
   const double copies =
       l_.expert_capacity * block.dispatched_elements / std::max(1.0, block.boundary_elements);
   const double token_bytes = block.boundary_elements * rows_ * element_bytes() / wide_split_;
   // Copies are put in order where they leave and where they arrive: read and written twice.
-  const double ordering = 4 * token_bytes * copies / memory_rate_;
-  if (l_.expert <= 1) return ordering;
+  out.ordering = 4 * token_bytes * copies / memory_rate_;
+  if (l_.expert <= 1) return out;
   // Experts lie on neighbours first, those of a tensor group among them: Megatron Core's and
   // torchtitan's order of expert ranks.
   const double split = std::max(1, l_.expert_tensor);
   const RankGroup ranks = group(l_.expert, split);
   const Dispatched sent = dispatched(block, ranks, copies);
-  const double latency = ranks.crosses() ? p_.network_latency_s : p_.link_latency_s;
-  const double wires = std::max(token_bytes * sent.leaving / network_rate(),
-                                token_bytes * sent.inside / link_rate(ranks.inside));
+  out.latency = ranks.crosses() ? p_.network_latency_s : p_.link_latency_s;
+  out.wires = std::max(token_bytes * sent.leaving / network_rate(),
+                       token_bytes * sent.inside / link_rate(ranks.inside));
   // Ranks that split an expert gather the tokens of all of them, and scatter the sums.
-  const double gathered = (split - 1) * token_bytes * copies / link_rate(split);
-  return 2 * (wires + ordering / 2 + latency + gathered);
+  out.gathered = (split - 1) * token_bytes * copies / link_rate(split);
+  return out;
 }
 
 /// Keys and values go round a ring beside the attention.
@@ -204,6 +199,7 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
     const double parts = shared(own, owners) * stack_.reduced_bytes;
     const double tree =
         2 * (like.crosses() ? p_.network_latency_s : p_.link_latency_s) * std::log2(like.ranks);
+    once.summed_s = 2 * (like.ranks - 1) / like.ranks * parts / like.bytes_per_s + calls * tree;
     once.reduce_s = wires(owners, sharing) * stack_.reduced_bytes +
                     2 * (like.ranks - 1) / like.ranks * parts / like.bytes_per_s +
                     calls * (ring_latency_s(sharing) + tree);
@@ -216,6 +212,7 @@ LayoutModel::Exchange LayoutModel::exchange(const StageParameters& own) const no
                             replicas_ / std::max(1.0, replicas_ - 1);
   once.reduce_s = wires(replicas_, all) * stack_.reduced_bytes * (scatters ? 1 : all_reduce) +
                   calls * (scatters ? ring_latency_s(all) : tree);
+  once.summed_s = scatters ? 0 : once.reduce_s;
   return once;
 }
 
@@ -336,6 +333,7 @@ void LayoutModel::add_traffic(LayoutStage& stage, const StageParameters& own) co
   stage.gather_s = once.gather_s;
   stage.update_s = update_s(once.gather_s, stage.forward_s);
   stage.reduce_s = once.reduce_s;
+  stage.summed_s = once.summed_s;
 }
 
 }  // namespace parallel_opt

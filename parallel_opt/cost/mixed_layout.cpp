@@ -143,9 +143,8 @@ void MixedPipeline::read_stages() {
 }
 
 double MixedPipeline::computing_s(int stage) const {
-  const LayoutStages& all = of_stage_[std::size_t(stage)]->stages;
-  const LayoutStage& own = all.stages[std::size_t(stage)];
-  return all.computing_share * (own.forward_s + own.backward_s + own.recompute_s);
+  const LayoutStage& own = of_stage_[std::size_t(stage)]->stages.stages[std::size_t(stage)];
+  return own.forward_s + own.backward_s + own.recompute_s - own.idle_s;
 }
 
 void MixedPipeline::read_ranks() {
@@ -307,18 +306,13 @@ MixedCost MixedPipeline::cost() const {
 
 LayoutStages MixedPipeline::stages() const {
   LayoutStages out = usual_;
-  double computing = 0, passes = 0;  // by the watts that it adds, so that joules sum up
   for (std::size_t i = 0; i < of_stage_.size(); ++i) {
     const LayoutStages& own = of_stage_[i]->stages;
-    const double watts = std::max(0.0, of_stage_[i]->device->max_w - of_stage_[i]->device->idle_w);
-    computing += watts * computing_s(int(i));
-    passes += watts * computing_s(int(i)) / std::max(1e-12, own.computing_share);
     out.stages[i] = own.stages[i];
     out.link_bytes_per_s = std::min(out.link_bytes_per_s, own.link_bytes_per_s);
     out.link_latency_s = std::max(out.link_latency_s, own.link_latency_s);
     out.copy_bytes_per_s = std::min(out.copy_bytes_per_s, own.copy_bytes_per_s);
   }
-  if (passes > 0) out.computing_share = computing / passes;
   const LayoutCost closed = cost().cost;
   out.step_s = closed.other_s;
   out.loading_s = closed.loading_s;

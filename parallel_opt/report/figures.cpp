@@ -197,7 +197,7 @@ std::string energy_figure(const ReportModel& model) {
   return bars_figure(
       model, "Energy per step", note, {}, [](const ReportWay& way) -> std::optional<Bar> {
         if (!way.energy_j) return std::nullopt;
-        return Bar{"", *way.energy_j, std::nullopt, std::nullopt, show(*way.energy_j) + " J", ""};
+        return Bar{"", *way.energy_j, std::nullopt, std::nullopt, show(Joules(*way.energy_j)), ""};
       });
 }
 

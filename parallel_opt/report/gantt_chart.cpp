@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
 
 #include "parallel_opt/report/chart_parts.h"
 #include "parallel_opt/report/time_shares.h"
@@ -23,12 +24,16 @@ void draw_shares(Svg& svg, const std::vector<Slice>& slices, int depth, const Sc
   constexpr double kSeen = 0.7;
   const double pixel = (x.high - x.low) / (x.to - x.from);
   const TimeShares times = time_shares(slices, depth, kLeast * pixel, x.high);
+  double before = -1, before_to = 0;  // end of the last run, and where it was drawn
   for (const ShareRun& run : times.runs) {
     double from = x(run.start), to = x(run.end), sum = 0;
     if (to - from >= kLeast) {  // whole pixels: no seams between neighbours
       from = std::round(from);
       to = std::round(to);
     }
+    if (run.start == before) from = std::min(before_to, to);
+    before = run.end;
+    before_to = to;
     for (const double share : run.shares) sum += share;
     double bottom = lane.y + lane.height;
     for (std::size_t i = 0; i < run.shares.size(); ++i) {
@@ -64,12 +69,31 @@ double last_end(const Gantt& chart) {
   return end > 0 ? end : 1;
 }
 
+constexpr double kSmall = 9.0 / 11;  // of the usual size
+std::string whole_label(const Slice& slice) {
+  return slice.label + (slice.below.empty() ? "" : "+" + slice.below);
+}
+
+/// Of slices of one colour in a row the widest label: what has no room for it has none, or "9"
+/// would be there where "10" is not.
+std::map<std::string, double> widest_labels(const GanttRow& row) {
+  std::map<std::string, double> widest;
+  for (const Slice& slice : row.slices) {
+    if (slice.depth != 0) continue;
+    double& own = widest[slice.color];
+    own = std::max(own, text_width(whole_label(slice)));
+  }
+  return widest;
+}
+
 /// In one line; where that has no room in two, of a pair.
-void draw_label(Svg& svg, const Slice& slice, double middle, double pixels, double y) {
+void draw_label(Svg& svg, const Slice& slice, double middle, double pixels, double y,
+                double widest) {
   const auto fits = [&](const std::string& text) { return text_width(text) + 4 < pixels; };
-  const std::string whole = slice.label + (slice.below.empty() ? "" : "+" + slice.below);
-  if (fits(whole)) {
-    svg.text(middle, y + kLane / 2 + kBaseline, whole, inside_of(slice), Anchor::middle);
+  const bool usual = widest + 4 < pixels, small = !usual && widest * kSmall + 2 < pixels;
+  if (usual || small) {
+    svg.text(middle, y + kLane / 2 + kBaseline - (small ? 0.5 : 0), whole_label(slice),
+             std::string(inside_of(slice)) + (small ? " small" : ""), Anchor::middle);
   } else if (!slice.below.empty() && fits(slice.label) && fits(slice.below)) {
     svg.text(middle, y + 9.5, slice.label, "inside small", Anchor::middle);
     svg.text(middle, y + kLane - 2.5, slice.below, "inside small", Anchor::middle);
@@ -87,6 +111,7 @@ std::size_t draw_row(Svg& svg, const GanttRow& row, const ByDepth& as_shares, co
     return Lane{top + kLabel + kLane + 1 + (kInner + 1) * (depth - 1), kInner};
   };
   std::size_t left_out = 0;
+  const std::map<std::string, double> widest = widest_labels(row);
   for (int depth = 0; depth < kDepths; ++depth) {
     if (!as_shares[static_cast<std::size_t>(depth)]) continue;
     draw_shares(svg, row.slices, depth, x, lane_of(depth));
@@ -100,7 +125,8 @@ std::size_t draw_row(Svg& svg, const GanttRow& row, const ByDepth& as_shares, co
     }
     const auto [y, tall] = lane_of(slice.depth);
     svg.rect(x(slice.start), y, pixels, tall, "slice " + slice.color, slice.tooltip);
-    if (slice.depth == 0) draw_label(svg, slice, x(slice.start) + pixels / 2, pixels, y);
+    if (slice.depth != 0) continue;
+    draw_label(svg, slice, x(slice.start) + pixels / 2, pixels, y, widest.at(slice.color));
   }
   return left_out;
 }

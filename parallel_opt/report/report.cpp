@@ -120,7 +120,7 @@ std::string bill(const ReportModel& model) {
               bill_cell(item.bytes, most_bytes, color,
                         [](double b) { return show(Bytes(static_cast<std::int64_t>(b))); });
       if (most_j > 0) {
-        text += bill_cell(item.joules, most_j, color, [](double j) { return show(j) + " J"; });
+        text += bill_cell(item.joules, most_j, color, [](double j) { return show(Joules(j)); });
       }
       text += "</tr>";
     }

@@ -61,7 +61,7 @@ std::string color_of_span(const Span& span) {
 std::pair<std::string, std::string> label_of_span(const Span& span) {
   constexpr std::string_view kWord = "micro-batch ";
   const std::size_t at = span.name.find(kWord);
-  if (at == std::string::npos) return {span.category, ""};
+  if (at == std::string::npos) return {span.category == "idle" ? span.name : span.category, ""};
   const auto number_at = [&](std::size_t from) {
     const std::string rest = span.name.substr(from + kWord.size());
     return rest.substr(0, rest.find(' '));
@@ -274,10 +274,12 @@ struct Pictures {
   std::vector<Key> action_keys() const {
     const std::vector<int> rows = drawn();
     std::set<std::string> colors;
+    bool copies_on_device = false;
     for (const Span& span : step.timeline.spans) {
       if (!is_drawn(span)) continue;
       if (std::ranges::binary_search(rows, rank_of_track(span.track))) {
         colors.insert(color_of_span(span));
+        copies_on_device = copies_on_device || span.name.starts_with("Memcpy DtoD");
       }
     }
     std::vector<Key> keys = {{"c-forward", "forward"},
@@ -288,7 +290,9 @@ struct Pictures {
                              {"c-communication", "communication"},
                              {"c-optimizer", "optimizer"},
                              {"c-host", "optimizer on the host"},
-                             {"c-other", "loading of samples"}};
+                             {"c-other", "loading of samples"},
+                             {"c-idle", "waits for collectives, transfers and once per step"}};
+    if (copies_on_device) keys[4].name = "copies";
     std::erase_if(keys, [&](const Key& key) { return !colors.contains(key.color); });
     return keys;
   }

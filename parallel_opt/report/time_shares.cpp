@@ -59,9 +59,44 @@ double end_of_last(const std::vector<Cycle>& cycles, double end, double next_sta
   return end;
 }
 
-std::vector<Cycle> cycles_of(const std::vector<Slice>& slices, const TimeShares& out, double gap,
+/// Where a colour was there for the last time, and where what comes once begins and ends: the last
+/// backwards, and the optimizer, are no part of a steady state however soon they are over. Those
+/// that lie apart by more than `least`; so few slices as end each cycle are none.
+struct Phase {
+  double start = 0;
+  bool once = false;  ///< else it begins with the next cycle
+};
+std::vector<Phase> phases_of(const std::vector<Slice>& slices, const TimeShares& out, double least,
                              double row_end) {
+  constexpr std::ptrdiff_t kCycleEnd = 6;
+  std::vector<std::pair<std::ptrdiff_t, bool>> changes;
+  for (const std::string& color : out.colors) {
+    const auto is = [&](const Slice& slice) { return slice.color == color; };
+    const std::ptrdiff_t first = std::ranges::find_if(slices, is) - slices.begin();
+    const std::ptrdiff_t after =
+        std::find_if(slices.rbegin(), slices.rend(), is).base() - slices.begin();
+    const bool once = after - first == 1;
+    const std::ptrdiff_t left = std::ssize(slices) - after;
+    if (once) changes.emplace_back(first, true);
+    if (once || left >= kCycleEnd) changes.emplace_back(after, once);
+  }
+  std::ranges::sort(changes);
+  std::vector<Phase> kept;
+  double before = slices.empty() ? 0 : slices.front().start;
+  for (const auto& [change, once] : changes) {
+    if (change == std::ssize(slices)) break;
+    const double start = slices[std::size_t(change)].start;
+    if (start - before <= least || row_end - start <= least) continue;
+    kept.push_back({start, once});
+    before = start;
+  }
+  return kept;
+}
+
+std::vector<Cycle> cycles_of(const std::vector<Slice>& slices, const TimeShares& out, double gap,
+                             const std::vector<Phase>& phases, double row_end) {
   std::vector<Cycle> cycles;
+  auto phase = phases.begin();
   std::vector<std::size_t> seen(out.colors.size(), SIZE_MAX);  // by colour: in which cycle
   double end = 0;
   std::size_t first = SIZE_MAX;   // colour of this cycle
@@ -70,11 +105,18 @@ std::vector<Cycle> cycles_of(const std::vector<Slice>& slices, const TimeShares&
     const auto color =
         static_cast<std::size_t>(std::ranges::find(out.colors, slice.color) - out.colors.begin());
     const bool late = !cycles.empty() && slice.start - end > gap;
-    if (cycles.empty() || late || seen[color] == cycles.size() || color == anchor) {
+    const bool next = late || seen[color] == cycles.size() || color == anchor;
+    bool changes = false;
+    while (phase != phases.end() && slice.start >= phase->start && (next || phase->once)) {
+      changes = true;
+      ++phase;
+    }
+    if (cycles.empty() || changes || next) {
       if (!cycles.empty()) {
         cycles.back().end = late ? end_of_last(cycles, end, slice.start) : slice.start;
-        cycles.back().last = late;
+        cycles.back().last = late || changes;
       }
+      if (changes) anchor = SIZE_MAX;
       cycles.push_back({.start = slice.start});
       first = color;
     } else {
@@ -190,7 +232,9 @@ TimeShares time_shares(const std::vector<Slice>& slices, int depth, double least
     }
   }
   std::ranges::stable_sort(some, {}, &Slice::start);
-  const std::vector<Cycle> cycles = cycles_of(some, out, long_gap(some, least), row_end);
+  constexpr double kSeen = 1.0 / 32;  // of `least`: a quarter of a pixel
+  const std::vector<Cycle> cycles = cycles_of(
+      some, out, long_gap(some, least), phases_of(some, out, kSeen * least, row_end), row_end);
   for (const Part& part : parts_of(cycles, least)) {
     const double start = cycles[part.first].start, end = cycles[part.next - 1].end;
     // Else they begin at one moment.

@@ -13,7 +13,7 @@ namespace {
 constexpr double kWorthALine = 0.005;  // of the step, the peak or the energy
 constexpr std::size_t kMostLines = 8;
 
-std::string show_joules(double joules) { return show(joules) + " J"; }
+std::string show_joules(double joules) { return show(Joules(joules)); }
 std::string show_seconds(double seconds) { return show(Seconds(seconds)); }
 
 struct Line {

@@ -510,6 +510,7 @@ void Lowering::finish_step() {
       graph.add_need(meeting, state.last_reduce);
       graph.add_need(meeting, state.last_drain);
     }
+    out_.meeting = meeting;
   }
   for (RankState& state : ended_) {
     const RankUpdate update = update_of(work_, *state.schedule, state.position);

@@ -37,6 +37,7 @@ struct LoweredStep {
     std::int32_t last_use = -1;  ///< task; -1: held to the end of the step
   };
   std::vector<std::vector<Gathered>> gathered;  ///< by rank
+  std::int32_t meeting = -1;  ///< task in which all ranks wait before the optimizer; -1: none
 };
 
 /// Compute, and collectives that compute waits for, of one action.

@@ -9,8 +9,6 @@
 namespace parallel_opt {
 namespace {
 
-bool is_action(TaskKind kind) { return kind <= TaskKind::overlapped; }
-
 /// What an action keeps from its first slice on, and lets go after its last.
 struct SliceEnds {
   bool first = true;
@@ -33,9 +31,32 @@ std::int64_t slice_of(std::int64_t bytes, const StageWork& stage, int group) {
          std::llround(before * double(bytes));
 }
 
+/// Bytes that come, or go (below 0), while a task runs: at its start and its end, or bit by bit.
+void push_over(double start_s, double end_s, const MemoryStep& whole, int parts,
+               std::vector<MemoryStep>& steps) {
+  const bool comes = whole.bytes > 0;
+  if (parts == 1) {
+    steps.push_back({comes ? start_s : end_s, whole.bytes, whole.forwards});
+    return;
+  }
+  for (int i = 0; i < parts; ++i) {
+    const double share = double(comes ? i : i + 1) / parts;
+    steps.push_back({share < 1 ? start_s + share * (end_s - start_s) : end_s,
+                     whole.bytes * (i + 1) / parts - whole.bytes * i / parts,
+                     (comes ? i == 0 : i + 1 == parts) ? whole.forwards : 0});
+  }
+}
+
+/// What is let go at a moment makes room for what begins then.
+void sort_by_time(std::vector<MemoryStep>& steps) {
+  std::ranges::stable_sort(steps, [](const MemoryStep& a, const MemoryStep& b) {
+    return a.time_s != b.time_s ? a.time_s < b.time_s : a.bytes < 0 && b.bytes >= 0;
+  });
+}
+
 }  // namespace
 
-void StepRun::memory_of_actions(int rank, std::vector<MemoryStep>& steps) const {
+void StepRun::memory_of_actions(int rank, std::vector<MemoryStep>& steps, int parts) const {
   const TaskGraph& graph = lowered.graph;
   const RankStreams& streams = lowered.ranks[at(rank)];
   for (std::int32_t id = graph.streams[at(streams.compute)].first; id >= 0;
@@ -52,19 +73,24 @@ void StepRun::memory_of_actions(int rank, std::vector<MemoryStep>& steps) const 
     const bool companion = task.what() == TaskKind::backward && task.work_s == 0;
     if (first && working > 0 && !companion) steps.push_back({start_s, working, 0});
     // What goes to the host does so slice by slice: so is what is kept made, and let go.
-    const bool sliced = stage.offloaded_bytes > 0 && task.group != kWholeAction;
+    const bool sliced = (stage.offloaded_bytes > 0 || parts > 1) && task.group != kWholeAction;
+    const int pieces = task.what() == TaskKind::overlapped || companion ? 1 : parts;
+    const auto push = [&](std::int64_t bytes, int forwards) {
+      push_over(start_s, end_s, {0, bytes, forwards}, pieces, steps);
+    };
     const auto part = [&](std::int64_t bytes) {
       return sliced ? slice_of(bytes, stage, task.group) : bytes;
     };
-    if (forward && (first || sliced)) steps.push_back({start_s, part(stage.kept_bytes), first});
+    if (forward && (first || sliced) && stage.kept_bytes > 0) push(part(stage.kept_bytes), first);
+    if (forward && first && stage.kept_bytes == 0) steps.push_back({start_s, 0, 1});
     if (last && working > 0 && !companion) steps.push_back({end_s, -working, 0});
     if (!last && !sliced) continue;
     if (task.what() == TaskKind::backward) {
-      steps.push_back({end_s, -part(stage.kept_bytes), last ? -1 : 0});
+      push(-part(stage.kept_bytes), last ? -1 : 0);
     } else if (task.what() == TaskKind::backward_input) {
-      steps.push_back({end_s, part(stage.kept_for_weights_bytes) - part(stage.kept_bytes), 0});
+      push(part(stage.kept_for_weights_bytes) - part(stage.kept_bytes), 0);
     } else if (task.what() == TaskKind::backward_weight) {
-      steps.push_back({end_s, -part(stage.kept_for_weights_bytes), last ? -1 : 0});
+      push(-part(stage.kept_for_weights_bytes), last ? -1 : 0);
     }
   }
 }
@@ -121,10 +147,22 @@ void StepRun::memory_of(int rank, std::vector<MemoryStep>& steps) const {
   }
   memory_of_states(rank, steps);
   if (steps.size() == of_actions) return;  // one stream: in order already
-  // What is let go at a moment makes room for what begins then.
-  std::ranges::stable_sort(steps, [](const MemoryStep& a, const MemoryStep& b) {
-    return a.time_s != b.time_s ? a.time_s < b.time_s : a.bytes < 0 && b.bytes >= 0;
-  });
+  sort_by_time(steps);
+}
+
+void StepRun::drawn_memory_of(int rank, std::vector<MemoryStep>& steps) const {
+  constexpr std::size_t kSamples = 800, kMostParts = 16;
+  memory_of(rank, steps);
+  std::vector<MemoryStep> actions;
+  memory_of_actions(rank, actions);
+  const auto holds = [](const MemoryStep& step) { return step.bytes != 0; };
+  if (std::ranges::count_if(steps, holds) != std::ranges::count_if(actions, holds)) return;
+  const std::size_t parts =
+      std::min(kMostParts, kSamples / std::max<std::size_t>(1, actions.size()));
+  if (parts < 2) return;
+  steps.clear();
+  memory_of_actions(rank, steps, static_cast<int>(parts));
+  sort_by_time(steps);
 }
 
 std::int64_t StepRun::static_bytes(int rank) const {
@@ -174,40 +212,54 @@ namespace {
 struct RankActions {
   RankUse use;
   double last_s = 0;
-  double busy_s = 0;
+  double busy_s = 0;  ///< of them, waits inside or between them included
 };
 
-RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& steps) {
-  const TaskGraph& graph = run.lowered.graph;
-  const RankStreams& streams = run.lowered.ranks[at(rank)];
-  RankUse use{.rank = rank};
-  double first_s = -1, last_s = 0, in_actions_s = 0, computing_s = 0;
-  for (std::int32_t id = graph.streams[at(streams.compute)].first; id >= 0;
-       id = graph.tasks[at(id)].next) {
-    const Task& task = graph.tasks[at(id)];
-    const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
-    use.busy_s += end_s - start_s;
-    computing_s += run.computing_s(id);
-    if (task.what() == TaskKind::stall) {
-      use.exposed_s += end_s - start_s;
-      in_actions_s += end_s - start_s;
-    }
-    if (!is_action(task.what())) continue;
-    in_actions_s += end_s - start_s;
-    use.exposed_s += (end_s - start_s) * run.exposed_share(id);
-    if (first_s < 0) first_s = start_s;
-    last_s = end_s;
+/// What moves data on a rank: seconds by kind, and when collectives run.
+class RankMoves {
+ public:
+  void add(Communication kind, double start_s, double seconds) {
+    if (!is_collective(kind) || seconds <= 0) return;
+    by_kind_[kind] += seconds;
+    times_.emplace_back(start_s, start_s + seconds);
   }
-  // Sums of differences round: a rank that never waits has no bubble of 1e-17.
-  const auto gap = [](double whole_s, double part_s) {
-    return whole_s - part_s > whole_s * 1e-12 ? whole_s - part_s : 0;
-  };
-  use.bubble_s = gap(last_s - std::max(first_s, 0.0), in_actions_s);
-  use.idle_s = gap(run.step_s, use.busy_s);
-  use.collective_s = run.stream_busy_s(streams.gather) + run.stream_busy_s(streams.reduce);
+  void add_stream(const StepRun& run, std::int32_t stream) {
+    if (stream < 0) return;
+    const std::ptrdiff_t before = std::ssize(times_);
+    const TaskGraph& graph = run.lowered.graph;
+    for (std::int32_t id = graph.streams[at(stream)].first; id >= 0;
+         id = graph.tasks[at(id)].next) {
+      const Task& task = graph.tasks[at(id)];
+      const double start_s = run.times.start_s[at(id)], seconds = run.end_s(id) - start_s;
+      if (task.what() == TaskKind::gather || task.what() == TaskKind::update_gather) {
+        add(Communication::all_gather, start_s, seconds);
+      } else if (task.what() == TaskKind::reduce) {
+        times_.emplace_back(start_s, start_s + seconds);
+        by_kind_.add(run.reduction_shares(task), seconds);
+      }
+    }
+    std::inplace_merge(times_.begin(), times_.begin() + before, times_.end());
+  }
+  /// In which at least one of them runs.
+  double any_s() {
+    if (!std::ranges::is_sorted(times_)) std::ranges::sort(times_);
+    double sum_s = 0, until_s = 0;
+    for (const auto& [start_s, end_s] : times_) {
+      sum_s += std::max(0.0, end_s - std::max(start_s, until_s));
+      until_s = std::max(until_s, end_s);
+    }
+    return sum_s;
+  }
+  std::vector<CommunicationWork> list() const { return listed(by_kind_); }
 
-  run.memory_of(rank, steps);
-  std::int64_t live = run.static_bytes(rank);
+ private:
+  ByCommunication by_kind_;
+  std::vector<std::pair<double, double>> times_;  ///< begin and end
+};
+
+void add_memory(const StepRun& run, std::vector<MemoryStep>& steps, RankUse& use) {
+  run.memory_of(use.rank, steps);
+  std::int64_t live = run.static_bytes(use.rank);
   use.peak_memory_bytes = live;
   int in_flight = 0;
   for (const MemoryStep& step : steps) {
@@ -216,9 +268,56 @@ RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& st
     use.peak_memory_bytes = std::max(use.peak_memory_bytes, live);
     use.in_flight = std::max(use.in_flight, in_flight);
   }
+}
+
+/// Sums of differences round: a rank that never waits has no bubble of 1e-17.
+double gap(double whole_s, double part_s) {
+  return whole_s - part_s > whole_s * 1e-12 ? whole_s - part_s : 0;
+}
+
+RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& steps) {
+  const TaskGraph& graph = run.lowered.graph;
+  const RankStreams& streams = run.lowered.ranks[at(rank)];
+  RankUse use{.rank = rank};
+  double first_s = -1, last_s = 0, in_actions_s = 0, computing_s = 0;
+  RankMoves moved;
+  ActionMoves space;
+  for (std::int32_t id = graph.streams[at(streams.compute)].first; id >= 0;
+       id = graph.tasks[at(id)].next) {
+    const Task& task = graph.tasks[at(id)];
+    const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
+    computing_s += run.computing_s(id);
+    if (task.what() == TaskKind::stall) {
+      use.exposed_s += end_s - start_s;
+      in_actions_s += end_s - start_s;
+      continue;
+    }
+    if (!is_action(task.what())) {
+      use.busy_s += end_s - start_s;
+      continue;
+    }
+    in_actions_s += end_s - start_s;
+    const ActionMoves& moves = run.moves_of(id, space);
+    use.busy_s += (end_s - start_s) * (1 - moves.waits());
+    use.exposed_s += (end_s - start_s) * moves.waits();
+    run.each_move(id, moves, [&](Communication kind, double from_s, double seconds) {
+      moved.add(kind, from_s, seconds);
+    });
+    moved.add(Communication::other, start_s, (end_s - start_s) * moves.beside);
+    if (first_s < 0) first_s = start_s;
+    last_s = end_s;
+  }
+  use.bubble_s = gap(last_s - std::max(first_s, 0.0), in_actions_s);
+  use.idle_s = gap(run.step_s, use.busy_s + use.exposed_s);
+  moved.add_stream(run, streams.gather);
+  moved.add_stream(run, streams.reduce);
+  use.collective_s = moved.any_s();
+  use.collectives = moved.list();
+  add_memory(run, steps, use);
   if (const DevicePower* power = run.power_of(rank)) {
+    const double beside_s = run.stream_busy_s(streams.gather) + run.stream_busy_s(streams.reduce);
     use.energy_j = power->idle_w * run.step_s + (power->busy_w - power->idle_w) * computing_s +
-                   power->communication_w * use.collective_s;
+                   power->communication_w * beside_s;
   }
   return {use, last_s, in_actions_s};
 }
@@ -232,11 +331,13 @@ SimulationResult simulate(const StepWork& work, const std::vector<Schedule>& sch
               .lowered = lower(work, schedules, {.spread = options.jitter, .seed = options.seed})};
   run.times = run_tasks(run.lowered.graph);
   PO_CHECK(run.times.finished == run.lowered.graph.tasks.size(), "a checked schedule ends");
+  run.read_moves();
   for (const double done_s : run.times.done_s) run.step_s = std::max(run.step_s, done_s);
 
   SimulationResult result{.step_time_s = run.step_s,
                           .events = static_cast<std::int64_t>(run.times.finished)};
   std::vector<MemoryStep> steps;
+  std::vector<double> in_actions_s;
   double busy_s = 0, energy_j = 0;
   for (int rank = 0; rank < run.lowered.graph.ranks; ++rank) {
     const RankActions actions = actions_of(run, rank, steps);
@@ -244,6 +345,11 @@ SimulationResult simulate(const StepWork& work, const std::vector<Schedule>& sch
     busy_s += actions.busy_s;
     energy_j += actions.use.energy_j.value_or(0);
     result.ranks.push_back(actions.use);
+    in_actions_s.push_back(actions.busy_s);
+  }
+  for (std::size_t r = 0; r < result.ranks.size(); ++r) {
+    RankUse& use = result.ranks[r];
+    use.fill_drain_s = gap(result.pipeline_s, in_actions_s[r] + use.bubble_s);
   }
   const double whole_s = result.pipeline_s * run.lowered.graph.ranks;
   if (whole_s > 0) result.bubble_share = std::max(0.0, 1 - busy_s / whole_s);

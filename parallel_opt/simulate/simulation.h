@@ -24,12 +24,14 @@ struct SimulationOptions {
 /// What a rank did during the step.
 struct RankUse {
   int rank = 0;
-  double busy_s = 0;        ///< its compute stream at work, waits inside an action included
-  double exposed_s = 0;     ///< of these, waiting for collectives inside actions
+  double busy_s = 0;        ///< it computes; busy, exposed and idle add up to the step
+  double exposed_s = 0;     ///< compute waits for collectives and transfers, in actions or between
   double bubble_s = 0;      ///< idle between its first and its last action
-  double idle_s = 0;        ///< step time minus busy_s
-  double collective_s = 0;  ///< gathers and reductions at work
-  int in_flight = 0;        ///< most forwards (per stage and micro-batch) without their backward
+  double fill_drain_s = 0;  ///< idle before the first, and after the last until `pipeline_s`
+  double idle_s = 0;
+  double collective_s = 0;  ///< any collective at work, whether or not compute waits for it
+  std::vector<CommunicationWork> collectives = {};  ///< by kind; two may run at a time
+  int in_flight = 0;  ///< most forwards (per stage and micro-batch) without their backward
   std::int64_t peak_memory_bytes = 0;
   std::optional<double> energy_j = {};
   bool operator==(const RankUse&) const = default;
@@ -51,7 +53,8 @@ struct SimulationResult {
   /// From the begin of the step until the last action of the schedule: no optimizer, no reduction
   /// that outlasts it.
   double pipeline_s = 0;
-  /// Idle share of the ranks' time during pipeline_s: b / (1 + b) for a bubble of b times the work.
+  /// Idle share of the ranks' time during pipeline_s (the mean of bubble_s + fill_drain_s): b / (1
+  /// + b) for a bubble of b times the work.
   double bubble_share = 0;
   std::int64_t events = 0;
   std::optional<double> energy_j = {};  ///< all ranks
@@ -71,11 +74,14 @@ template <class Visitor, class T>
   requires SameAs<T, RankUse>
 void fields(Visitor& visit, T& use) {
   visit("rank", use.rank, "over all replicas");
-  visit("busy_s", use.busy_s, "its compute stream at work");
-  visit("exposed_s", use.exposed_s, "of these, waiting for collectives inside an action");
+  visit("busy_s", use.busy_s, "it computes; busy, exposed and idle add up to the step");
+  visit("exposed_s", use.exposed_s, "compute waits for collectives and transfers");
   visit("bubble_s", use.bubble_s, "idle between its first and its last action");
-  visit("idle_s", use.idle_s, "step time minus busy");
-  visit("collective_s", use.collective_s, "gathers and reductions at work");
+  visit("fill_drain_s", use.fill_drain_s,
+        "idle before the first, and after the last until pipeline_s");
+  visit("idle_s", use.idle_s, "the rest of the step, waiting for others");
+  visit("collective_s", use.collective_s, "any collective at work, waited for or not");
+  visit("collectives", use.collectives, "of these by kind; two may run at a time");
   visit("in_flight", use.in_flight, "most forwards that wait for their backward");
   visit("peak_memory_bytes", use.peak_memory_bytes, "most at any time");
   visit("energy_j", use.energy_j, "of the device; absent: its watts are not known");

@@ -7,7 +7,8 @@ namespace parallel_opt {
 namespace {
 
 /// Numbers of streams as CUDA programs have them: 7 computes.
-constexpr int kComputeStream = 7, kInsideStream = 13, kGatherStream = 17, kReduceStream = 21;
+constexpr int kComputeStream = 7, kInsideStream = 13, kBesideStream = 15, kGatherStream = 17,
+              kReduceStream = 21;
 constexpr int kCopyOutStream = 25, kCopyInStream = 27, kFirstWireStream = 29;
 
 std::string where_of(const Task& task) {
@@ -15,6 +16,37 @@ std::string where_of(const Task& task) {
       " stage " + std::to_string(task.stage) + " micro-batch " + std::to_string(task.micro_batch);
   if (task.group != kWholeAction) text += " group " + std::to_string(task.group);
   return text;
+}
+
+/// As NCCL names its kernels: by what is summed, and in which type. Tokens to experts and rings of
+/// neighbours are sends and receives.
+std::string name_of_move(Communication kind, const std::string& type) {
+  const std::string sums = type.empty() ? "" : "_Sum_" + type + "_RING_LL";
+  switch (kind) {
+    case Communication::all_reduce:
+      return "ncclDevKernel_AllReduce" + sums;
+    case Communication::all_gather:
+      return "ncclDevKernel_AllGather_RING_LL";
+    case Communication::reduce_scatter:
+      return "ncclDevKernel_ReduceScatter" + sums;
+    case Communication::all_to_all:
+      return "ncclDevKernel_SendRecv all_to_all";
+    case Communication::send_recv:
+      return "ncclDevKernel_SendRecv ring";
+    case Communication::copy:
+      return "Memcpy DtoD (Device -> Device)";
+    case Communication::transfer_wait:
+      return "wait for a transfer";
+    case Communication::other:
+      break;
+  }
+  return "collective";
+}
+
+std::string category_of_move(Communication kind) {
+  return kind == Communication::copy            ? "data"
+         : kind == Communication::transfer_wait ? "idle"
+                                                : "communication";
 }
 
 /// Names that Kineto's tools sort by: kernels of NCCL, copies of memory.
@@ -36,12 +68,11 @@ std::string name_of_task(const StepRun& run, std::int32_t id) {
     case TaskKind::send_backward:
       return "ncclDevKernel_SendRecv" + where_of(task);
     case TaskKind::gather:
+      return name_of_move(Communication::all_gather, "") + where_of(task);
     case TaskKind::update_gather:
-      return "ncclDevKernel_AllGather" + where_of(task);
+      return name_of_move(Communication::all_gather, "") + " updated weights";
     case TaskKind::reduce:
-      return (run.work.gather == GatherWhen::never ? "ncclDevKernel_AllReduce"
-                                                   : "ncclDevKernel_ReduceScatter") +
-             where_of(task);
+      return "reduction" + where_of(task);
     case TaskKind::copy_out:
       return "Memcpy DtoH (Device -> Pinned)" + where_of(task);
     case TaskKind::copy_in:
@@ -86,6 +117,8 @@ std::string category_of_task(TaskKind kind) {
       return "optimizer";
     case TaskKind::host:
       return "launch";
+    case TaskKind::stall:
+      return "idle";
     default:
       return "communication";
   }
@@ -103,8 +136,26 @@ struct TraceBuilder {
       const TaskKind kind = graph.tasks[at(id)].what();
       const double start_s = run.times.start_s[at(id)], end_s = run.end_s(id);
       if (kind == TaskKind::join || end_s <= start_s) continue;
+      if (kind == TaskKind::reduce) {
+        reduction(id, track, start_s, end_s - start_s);
+        continue;
+      }
       timeline.spans.push_back(
           {name_of_task(run, id), category_of_task(kind), track, start_s, end_s - start_s});
+    }
+  }
+
+  /// One kind after the other.
+  void reduction(std::int32_t id, const std::string& track, double start_s, double whole_s) {
+    const Task& task = run.lowered.graph.tasks[at(id)];
+    const ByCommunication& shares = run.reduction_shares(task);
+    for (std::size_t i = 0; i < kCommunications; ++i) {
+      const double seconds = whole_s * shares.all[i];
+      if (seconds <= 0) continue;
+      const auto kind = static_cast<Communication>(i);
+      timeline.spans.push_back({name_of_move(kind, run.work.gradient) + where_of(task),
+                                category_of_move(kind), track, start_s, seconds});
+      start_s += seconds;
     }
   }
 
@@ -116,20 +167,37 @@ struct TraceBuilder {
       const Task& task = graph.tasks[at(id)];
       const double start_s = run.times.start_s[at(id)], whole_s = run.end_s(id) - start_s;
       if (whole_s <= 0) continue;
-      const double exposed_s = whole_s * run.exposed_share(id);
+      ActionMoves space;
+      const ActionMoves& moves = run.moves_of(id, space);
       timeline.spans.push_back({name_of_task(run, id), category_of_task(task.what()),
                                 rank + " stream " + std::to_string(kComputeStream) + " compute",
-                                start_s, whole_s - exposed_s});
-      if (exposed_s <= 0) continue;
-      timeline.spans.push_back({"ncclDevKernel_AllReduce" + where_of(task), "communication",
-                                rank + " stream " + std::to_string(kInsideStream) + " inside",
-                                start_s + whole_s - exposed_s, exposed_s});
+                                start_s, whole_s * (1 - moves.inside)});
+      const auto span = [&](int number, const char* track, Communication kind, double from_s,
+                            double seconds) {
+        timeline.spans.push_back(
+            {name_of_move(kind, run.work.element) + where_of(task), category_of_move(kind),
+             rank + " stream " + std::to_string(number) + track, from_s, seconds});
+      };
+      run.each_move(id, moves, [&](Communication kind, double from_s, double seconds) {
+        span(kInsideStream, " inside", kind, from_s, seconds);
+      });
+      if (moves.beside <= 0) continue;
+      span(kBesideStream, " beside", Communication::other, start_s, whole_s * moves.beside);
     }
+  }
+
+  /// What comes once per step, before the optimizer: all ranks wait.
+  void meeting(const std::string& rank) {
+    const std::int32_t id = run.lowered.meeting;
+    if (id < 0 || run.end_s(id) <= run.times.start_s[at(id)]) return;
+    timeline.spans.push_back(
+        {"once per step", "idle", rank + " stream " + std::to_string(kComputeStream) + " compute",
+         run.times.start_s[at(id)], run.end_s(id) - run.times.start_s[at(id)]});
   }
 
   void memory(int rank, const std::string& track) {
     std::vector<MemoryStep> steps;
-    run.memory_of(rank, steps);
+    run.drawn_memory_of(rank, steps);
     std::int64_t live = run.static_bytes(rank);
     timeline.counters.push_back({"memory_bytes", track, 0, static_cast<double>(live)});
     for (const MemoryStep& step : steps) {
@@ -195,6 +263,7 @@ struct TraceBuilder {
     };
     timeline.spans.push_back({"ProfilerStep#0", "step", track, 0, run.step_s});
     compute(streams.compute, track);
+    meeting(track);
     stream(streams.gather, numbered(kGatherStream, "gather"));
     stream(streams.reduce, numbered(kReduceStream, "reduce"));
     stream(streams.copy_out, numbered(kCopyOutStream, "copy out"));

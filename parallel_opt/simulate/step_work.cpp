@@ -25,10 +25,24 @@ struct WorkCheck {
     refuse(place, "is no amount", "a number of at least 0");
   }
   void stage(std::size_t i);
+  void communication(const StageWork& s, const std::string& place);
+  void moves(const std::string& place, const std::vector<CommunicationWork>& all, double most_s);
   void ways(int ranks);
   void once();
   void fits_schedules();
 };
+
+void WorkCheck::moves(const std::string& place, const std::vector<CommunicationWork>& all,
+                      double most_s) {
+  double sum_s = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    amount(place + "[" + std::to_string(i) + "].seconds", all[i].seconds);
+    sum_s += all[i].seconds;
+  }
+  if (!all.empty() && sum_s > most_s * (1 + 1e-6)) {
+    refuse(place, "takes longer than the pass that it is in", "it is a part of its seconds");
+  }
+}
 
 void WorkCheck::stage(std::size_t i) {
   const StageWork& s = work.stages[i];
@@ -61,6 +75,7 @@ void WorkCheck::stage(std::size_t i) {
   if (s.fetched_bytes > 0 && s.groups.empty()) {
     refuse(place + ".fetched_bytes", "come group by group", "say which groups there are");
   }
+  communication(s, place);
   if (s.kept_for_weights_bytes > s.kept_bytes || s.offloaded_bytes > s.kept_bytes) {
     refuse(place, "keeps less than what I leaves to W or what goes to the host",
            "both are parts of kept_bytes");
@@ -81,6 +96,15 @@ void WorkCheck::stage(std::size_t i) {
   if (!s.groups.empty() && !(std::abs(shares - 1) < 1e-6)) {
     refuse(place + ".groups", "have shares of the compute that do not add up to 1", "");
   }
+}
+
+void WorkCheck::communication(const StageWork& s, const std::string& place) {
+  moves(place + ".forward_moves", s.forward_moves, s.forward_s + s.forward_exposed_s);
+  moves(place + ".backward_moves", s.backward_moves,
+        s.recompute_s + s.backward_input_s + s.backward_exposed_s);
+  double reduced_s = 0;
+  for (const LayerGroup& group : s.groups) reduced_s += group.reduce_s;
+  moves(place + ".reductions", s.reductions, reduced_s);
 }
 
 void WorkCheck::ways(int ranks) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "parallel_opt/base/json.h"
+#include "parallel_opt/plan/communication.h"
 #include "parallel_opt/plan/schedule.h"
 
 namespace parallel_opt {
@@ -31,6 +32,10 @@ struct StageWork {
   /// behind the other half of an overlapped forward and backward.
   double forward_exposed_s = 0;
   double backward_exposed_s = 0;
+  /// What these are. Seconds beyond them are in the pass's own: collectives that are run again with
+  /// the forward, or hidden already. Less than them: nobody says what the rest is.
+  std::vector<CommunicationWork> forward_moves = {};
+  std::vector<CommunicationWork> backward_moves = {};
   /// Those that run beside compute, on streams of their own.
   double forward_beside_s = 0;
   double backward_beside_s = 0;
@@ -41,6 +46,9 @@ struct StageWork {
   std::int64_t static_bytes = 0;            ///< parameters, gradients, optimizer states, buffers
   std::int64_t output_bytes = 0;            ///< boundary tensor; its gradient is as large
   std::vector<LayerGroup> groups = {};  ///< in forward order; empty: nothing to gather or reduce
+  /// What their reductions are, in proportion; empty: scattered where anything is gathered, else
+  /// summed.
+  std::vector<CommunicationWork> reductions = {};
   double optimizer_s = 0;
   double update_gather_s = 0;  ///< after the optimizer: all-gather of updated parameters
   // Copies to the host and back, by groups where there are some, those of states by as many.
@@ -115,6 +123,8 @@ struct StepWork {
   double load_s = 0;                ///< input data of one micro-batch
   int loaded_ahead = 0;             ///< micro-batches loaded before the step begins
   double copy_bytes_per_s = 0;      ///< to the host and back, each way
+  std::string element;   ///< that passes exchange, as NCCL names it: "bf16"; empty: not known
+  std::string gradient;  ///< that gradients are reduced in, likewise
   std::vector<double> rank_slowdown = {};  ///< >= 1 is slower; empty: 1; else one per rank
   std::vector<DevicePower> power = {};     ///< none, one for all, or one per rank
   bool operator==(const StepWork&) const = default;

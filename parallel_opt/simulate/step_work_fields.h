@@ -23,6 +23,10 @@ void fields(Visitor& visit, T& stage) {
   visit.optional("forward_exposed_s", stage.forward_exposed_s,
                  "collectives that compute waits for");
   visit.optional("backward_exposed_s", stage.backward_exposed_s, "the same in the backward");
+  visit.optional("forward_moves", stage.forward_moves,
+                 "what these are by kind; seconds beyond them are in forward_s");
+  visit.optional("backward_moves", stage.backward_moves,
+                 "the same in the backward; seconds beyond are in its other parts");
   visit.optional("forward_beside_s", stage.forward_beside_s, "collectives beside compute");
   visit.optional("backward_beside_s", stage.backward_beside_s, "the same in the backward");
   visit.optional("kept_bytes", stage.kept_bytes, "per micro-batch, from forward to backward");
@@ -33,6 +37,9 @@ void fields(Visitor& visit, T& stage) {
   visit.optional("static_bytes", stage.static_bytes, "parameters, gradients, optimizer states");
   visit.optional("output_bytes", stage.output_bytes, "boundary tensor to the next stage");
   visit.optional("groups", stage.groups, "units of sharding or buckets, in forward order");
+  visit.optional("reductions", stage.reductions,
+                 "what reduce_s of groups is, in proportion; empty: scattered where anything is "
+                 "gathered, else summed");
   visit.optional("optimizer_s", stage.optimizer_s, "optimizer step");
   visit.optional("fetched_bytes", stage.fetched_bytes, "weights from the host before each pass");
   visit.optional("drained_bytes", stage.drained_bytes, "gradients to the host");
@@ -92,6 +99,9 @@ void fields(Visitor& visit, T& work) {
   visit.optional("load_s", work.load_s, "input data of one micro-batch");
   visit.optional("loaded_ahead", work.loaded_ahead, "micro-batches loaded before the step");
   visit.optional("copy_bytes_per_s", work.copy_bytes_per_s, "to the host and back, each way");
+  visit.optional("element", work.element,
+                 "that passes exchange, as NCCL names it: bf16, f16, f32; empty: not known");
+  visit.optional("gradient", work.gradient, "that gradients are reduced in, likewise");
   visit.optional("rank_slowdown", work.rank_slowdown, "one factor per rank; empty: 1");
   visit.optional("power", work.power, "none, one for all ranks, or one per rank");
 }

@@ -64,7 +64,9 @@ std::map<std::string, Place> place_tracks(const Timeline& timeline) {
 }
 
 std::string_view kineto_category(const Span& span, const Place& place) {
-  if (place.device_stream) return span.category == "data" ? "gpu_memcpy" : "kernel";
+  if (place.device_stream && span.category != "idle") {  // a wait is no kernel
+    return span.category == "data" ? "gpu_memcpy" : "kernel";
+  }
   constexpr auto kPhases = std::to_array<std::string_view>(
       {"forward", "backward", "optimizer", "data", "compile", "idle", "step"});
   const bool phase = std::ranges::find(kPhases, span.category) != kPhases.end();
@@ -227,8 +229,9 @@ std::string chrome_trace(const Timeline& timeline) {
 }
 
 double chrome_trace_bytes(const Timeline& timeline) {
-  constexpr double kBytesPerEvent = 160;  // of steps with 8 to 1024 ranks, names and all
-  return kBytesPerEvent * static_cast<double>(timeline.spans.size() + timeline.counters.size());
+  constexpr double kBytesPerSpan = 210, kBytesPerSample = 118;  // of steps with 8 to 1024 ranks
+  return kBytesPerSpan * static_cast<double>(timeline.spans.size()) +
+         kBytesPerSample * static_cast<double>(timeline.counters.size());
 }
 
 }  // namespace parallel_opt

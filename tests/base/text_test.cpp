@@ -97,6 +97,10 @@ TEST(Text, NumbersShowThreeDigits) {
 }
 
 TEST(Text, QuantitiesShowTheirUnit) {
+  EXPECT_EQ(show(Joules(2.83)), "2.83 J");
+  EXPECT_EQ(show(Joules(204219)), "204219 J");
+  EXPECT_EQ(show(Joules(1.87e6)), "1.87 MJ");
+  EXPECT_EQ(show(Joules(3.6e9)), "3.60 GJ");
   EXPECT_EQ(show(Bytes(0)), "0 B");
   EXPECT_EQ(show(Bytes(1023)), "1023 B");
   EXPECT_EQ(show(Bytes(1536)), "1.50 KiB");

@@ -215,7 +215,8 @@ TEST(Estimate, LayoutsThatCannotBeAreFaultsOfTheFlags) {
             "error: --cluster: the layout needs 32 devices, there are 16 (smaller degrees or a "
             "larger cluster)\n");
   EXPECT_EQ(error({"--pipeline", "16"}),
-            "error: --pipeline: 16 stages of a model with 8 repeated blocks (fewer stages)\n");
+            "error: --pipeline: 16 stages of a model with 8 repeated blocks (at most 10: a block "
+            "each, the embedding and the head alone)\n");
   EXPECT_EQ(error({"--expert", "2"}), "error: --expert: the model has no experts (leave it out)\n");
   EXPECT_EQ(error({"--global-batch", "10", "--data", "4"}),
             "error: --global-batch: 10 is no multiple of 4 replicas (choose a multiple, or other "

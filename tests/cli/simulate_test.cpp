@@ -15,6 +15,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 
 /// In a directory of its own with work for 4 stages of 1 s, 1 s and 1 s.
 class Simulate : public ::testing::Test {
@@ -131,6 +132,41 @@ TEST_F(Simulate, WhatCannotBeIsRefused) {
       "million)\n");
   EXPECT_EQ(refusal({"--actions", "t.csv", "--schedule", "1f1b"}),
             "2 error: --schedule: is in the table of --actions (leave it out)\n");
+}
+
+TEST_F(Simulate, ASchedulePutsNoPipelineOnOneRankUnasked) {
+  json work = json::parse(read_file(dir + "/work.json"));
+  work["stages"].erase(3);
+  work["stages"].erase(2);
+  write_file(dir + "/work.json", work.dump());
+  for (const char* schedule : {"interleaved", "looped_bfs", "zb_v", "dualpipe_v"}) {
+    const CliRun done = run({"--schedule", schedule});
+    EXPECT_EQ(done.code, 2) << schedule;
+    EXPECT_THAT(done.err, HasSubstr(" puts all 2 stages of " + dir +
+                                    "/work.json on one rank (at "
+                                    "least 4 stages make a pipeline; --schedule 1f1b has one on "
+                                    "each rank)\n"));
+  }
+  EXPECT_EQ(document({"--schedule", "1f1b"})["ranks"].size(), 2U);
+  // Whoever asks for it has it, under its name.
+  EXPECT_THAT(run({"--schedule", "interleaved", "--virtual-stages", "2"}).out,
+              HasSubstr("interleaved_1f1b, 1 rank, "));
+}
+
+TEST_F(Simulate, WaitsAreAColumnOfTheirOwn) {
+  json work = json::parse(read_file(dir + "/work.json"));
+  for (json& stage : work["stages"]) {
+    stage["forward_exposed_s"] = 1;
+    stage["forward_moves"] = {{{"kind", "all_to_all"}, {"seconds", 1}}};
+  }
+  write_file(dir + "/work.json", work.dump());
+  const json rank = document({"--micro-batches", "8"})["ranks"][3];
+  EXPECT_DOUBLE_EQ(rank["busy_s"], 8 * 3);
+  EXPECT_DOUBLE_EQ(rank["exposed_s"], 8);
+  EXPECT_DOUBLE_EQ(rank["fill_drain_s"], 3 * (1 + 1) + 3 * 2);  // fill, and others' backwards
+  EXPECT_EQ(rank["collectives"], json::parse(R"([{"kind": "all_to_all", "seconds": 8}])"));
+  EXPECT_THAT(run({"--micro-batches", "8"}).out,
+              HasSubstr("\n   3  24.0 s  8.00 s     0 s       12.0 s  12.0 s       8.00 s "));
 }
 
 TEST_F(Simulate, TheStragglerIsInTitlePictureAndTable) {
@@ -272,7 +308,10 @@ TEST(SimulateModel, TheFullestRankIsThatOfItsOwnDeviceAsInEstimate) {
   EXPECT_NEAR(step["peak_memory_bytes"].get<double>() / closed, 1, 0.05);
   std::vector<std::string> words = {"simulate"};
   words.insert(words.end(), layout.begin(), layout.end() - 1);
-  EXPECT_THAT(run_cli(words).out, HasSubstr("GiB on rank 5"));
+  // Rank 0 holds most, which the line says too.
+  EXPECT_THAT(run_cli(words).out,
+              MatchesRegex("(.|\n)*, peak [0-9.]+ GiB on rank 0, fullest rank 5 with [0-9.]+ GiB "
+                           "of 78[.]4 GiB, (.|\n)*"));
 }
 
 TEST(SimulateModel, JoulesOfSeveralKindsAreThoseOfEstimate) {

@@ -138,6 +138,34 @@ TEST(GanttChart, TinySpansOfLongRowsAreCountedNotDrawn) {
   EXPECT_EQ(numbers(svg, "rect", "width").size(), 1u);
 }
 
+TEST(GanttChart, LabelsOfOneColourAreAllThereOrNone) {
+  const auto labels = [](double pixels) {
+    GanttRow row{"", {}};
+    for (int i = 8; i < 12; ++i) {
+      row.slices.push_back({i * 50.0, pixels, "c-forward", std::to_string(i), "", 0});
+    }
+    const std::string svg =
+        gantt_chart({.title = "t", .unit = "ms", .rows = {row}, .end = 988}, 1000);
+    const auto times = [&](const std::string& part) {
+      int found = 0;
+      for (std::size_t at = svg.find(part); at != std::string::npos; at = svg.find(part, at + 1)) {
+        ++found;
+      }
+      return found;
+    };
+    return std::pair(times("class=\"inside\""), times("class=\"inside small\""));
+  };
+  EXPECT_EQ(labels(40), std::pair(4, 0));
+  EXPECT_EQ(labels(16), std::pair(0, 4));  // "9" has room in its usual size, "10" has not
+  EXPECT_EQ(labels(11), std::pair(0, 0));
+  // Narrow ones take no label from a wide one.
+  GanttRow row{"", {{0, 100, "c-backward", "10", "", 0}}};
+  for (int i = 0; i < 9; ++i) row.slices.push_back({200 + i * 5.0, 4, "c-backward", "9", "", 0});
+  const std::string svg =
+      gantt_chart({.title = "t", .unit = "ms", .rows = {row}, .end = 988}, 1000);
+  EXPECT_NE(svg.find(">10</text>"), std::string::npos);
+}
+
 TEST(ErrorChart, MarkersStandAtTheirErrorAndWildOnesAtTheEdge) {
   const std::string svg =
       error_chart({"t", {{"a", 0, {}, {}, "", "", "w0"}, {"b", 50, {}, {}, "", "", "w1"}}}, 500);

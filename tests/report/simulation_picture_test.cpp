@@ -160,6 +160,25 @@ TEST(StepSvg, DrawsOfManyRanksTheSumOfTheirPower) {
   EXPECT_EQ(svg.find("<tspan dx=\"5\">optimizer</tspan>"), std::string::npos);
 }
 
+TEST(StepSvg, WaitsHaveBarsAndTheOnceOfAStepHasItsName) {
+  StepWork work;
+  work.stages = {{.forward_s = 1,
+                  .backward_input_s = 1,
+                  .forward_exposed_s = 2,
+                  .forward_moves = {{Communication::transfer_wait, 1}, {Communication::copy, 1}}}};
+  work.optimizer_together = true;
+  work.together_s = 5;
+  const SimulationResult result =
+      simulate(work, {make_schedule(ScheduleKind::gpipe, 1, 1, 1)}, {.timeline = true});
+  const std::string svg =
+      step_svg({.title = "t", .subtitle = "", .timeline = *result.timeline, .ranks = 1});
+  EXPECT_NE(svg.find(">once per step</text>"), std::string::npos);
+  EXPECT_NE(svg.find("waits for collectives, transfers and once per step</tspan>"),
+            std::string::npos);
+  EXPECT_NE(svg.find("<tspan dx=\"5\">copies</tspan>"), std::string::npos);
+  EXPECT_EQ(svg.find("<tspan dx=\"5\">communication</tspan>"), std::string::npos);
+}
+
 TEST(StepSvg, DrawsThePowerOfOneRankInEqualPartsOfTheStep) {
   StepWork work;
   work.stages = {{.forward_s = 1, .backward_input_s = 1, .forward_exposed_s = 1}};

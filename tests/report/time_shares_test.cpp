@@ -51,6 +51,24 @@ TEST(TimeShares, PhasesAndLongGapsAreRunsOfTheirOwn) {
   EXPECT_NEAR(shares.runs[2].shares[1], 0.5, 0.02);
 }
 
+TEST(TimeShares, TheLastBackwardsAndTheOptimizerAreNoPartOfASteadyState) {
+  // The last backwards take 6, the optimizer 2: less than the least part of 8.
+  const std::string row = times(203, "FB") + times(6, "B") + "  OO";
+  std::vector<Slice> slices = slices_of(row);
+  slices.pop_back();
+  slices.back().length = 2;
+  const TimeShares shares = time_shares(slices, 0, 8, double(row.size()));
+  ASSERT_EQ(shares.colors, (std::vector<std::string>{"F", "B", "O"}));
+  ASSERT_EQ(shares.runs.size(), 3U);
+  EXPECT_EQ(shares.runs[0].end, 406);
+  EXPECT_EQ(shares.runs[0].shares, (std::vector<double>{0.5, 0.5, 0}));
+  EXPECT_EQ(shares.runs[1].start, 406);
+  EXPECT_EQ(shares.runs[1].shares[0], 0);
+  EXPECT_EQ(shares.runs[1].shares[2], 0);
+  EXPECT_EQ(shares.runs[2].start, 414);
+  EXPECT_EQ(shares.runs[2].shares, (std::vector<double>{0, 0, 1}));
+}
+
 TEST(TimeShares, SimulatedSteadyStatesAreSteady) {
   // Whole pixels beat against micro-batches here: a comb of hundreds of parts.
   StepWork work;

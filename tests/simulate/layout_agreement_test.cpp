@@ -89,6 +89,18 @@ class LayoutAgreement : public ::testing::Test {
   }
 };
 
+TEST_F(LayoutAgreement, JoulesAreEqualWhereTimesAre) {
+  // The host is late in every block, and never in the head, the loss and the optimizer.
+  facts = transformer_facts(
+      bind(load_model("transformer:layers=4,hidden=512,heads=8,seq=512,vocab=128256,dtype=bf16"),
+           {{"batch", 1}}));
+  ParallelLayout l;
+  l.micro_batches = 3;
+  const Ratio found = ratio(SoftwareStack{}, l);
+  EXPECT_NEAR(found.time, 1, 1e-9);
+  EXPECT_NEAR(found.energy, 1, 1e-9);
+}
+
 TEST_F(LayoutAgreement, ReplicasWithoutAPipeline) {
   for (const SoftwareStack& stack : software_stacks()) {
     for (int shard = 0; shard <= 3; ++shard) {

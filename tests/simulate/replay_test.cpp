@@ -284,7 +284,7 @@ TEST(Replay, RandomTablesRunAsAStraightforwardReplaySays) {
     double last_s = 0;
     for (std::size_t r = 0; r < result.ranks.size(); ++r) {
       const Replay::Rank& expected = replay.ranks()[r];
-      ASSERT_NEAR(result.ranks[r].busy_s, expected.busy_s, 1e-9);
+      ASSERT_NEAR(result.ranks[r].busy_s + result.ranks[r].exposed_s, expected.busy_s, 1e-9);
       ASSERT_NEAR(result.ranks[r].idle_s, replay.step_s() - expected.busy_s, 1e-9);
       ASSERT_EQ(result.ranks[r].peak_memory_bytes, expected.peak);
       ASSERT_EQ(result.ranks[r].in_flight, expected.most_in_flight);
@@ -322,6 +322,13 @@ StepWork anything(Random& random, int stages, int ranks) {
                               .gather_s = random.uniform() / 4,
                               .reduce_s = random.uniform() / 4,
                               .gathered_bytes = 20});
+    }
+    if (random.below(2) == 0) {
+      const auto kind = [&] { return Communication(random.below(5)); };
+      stage.forward_moves = {{kind(), stage.forward_exposed_s / 2}, {kind(), stage.forward_s / 8}};
+      stage.backward_moves = {{kind(), stage.backward_exposed_s},
+                              {Communication::transfer_wait, stage.backward_input_s / 8}};
+      if (groups > 0) stage.reductions = {{kind(), 0}, {kind(), stage.groups[0].reduce_s}};
     }
     if (random.below(2) == 0) stage.offloaded_bytes = stage.kept_bytes / 2;
     if (random.below(2) == 0 && groups > 0) stage.fetched_bytes = 30;
@@ -363,19 +370,25 @@ TEST(AnyWork, RunsToItsEndWithAWholeTimeline) {
     std::map<std::string, double> busy, live;
     for (const Span& span : result.timeline->spans) {
       ASSERT_LE(span.start_s + span.duration_s, result.step_time_s * (1 + 1e-9));
-      if (span.track.find(" stream 7") != std::string::npos ||
-          span.track.find(" stream 13") != std::string::npos) {
+      if (span.track.find(" stream 7") != std::string::npos && span.category != "idle") {
         busy[span.track.substr(0, span.track.find(" stream"))] += span.duration_s;
       }
     }
-    double energy_j = 0;
+    double energy_j = 0, waited_s = 0;
     for (const RankUse& use : result.ranks) {
       ASSERT_NEAR(busy["rank " + std::to_string(use.rank)], use.busy_s, 1e-9);
       ASSERT_LE(use.busy_s, result.step_time_s * (1 + 1e-9));
-      ASSERT_LE(use.exposed_s, use.busy_s + 1e-9);
+      ASSERT_NEAR(use.busy_s + use.exposed_s + use.idle_s, result.step_time_s, 1e-9);
+      ASSERT_LE(use.collective_s, result.step_time_s * (1 + 1e-9));
+      double by_kind_s = 0;
+      for (const CommunicationWork& one : use.collectives) by_kind_s += one.seconds;
+      ASSERT_GE(by_kind_s, use.collective_s - 1e-9);
+      waited_s += use.bubble_s + use.fill_drain_s;
       energy_j += use.energy_j.value();
     }
     ASSERT_NEAR(result.energy_j.value(), energy_j, 1e-9 * energy_j);
+    ASSERT_NEAR(waited_s / double(result.ranks.size()), result.bubble_share * result.pipeline_s,
+                1e-9);
     // What a step keeps it lets go: memory ends as it began, and never falls below that but for
     // what is on the host.
     for (const CounterSample& sample : result.timeline->counters) {

@@ -519,10 +519,11 @@ TEST(Trace, IsAValidTimelineWithKinetosNames) {
       ASSERT_EQ(most[r], static_cast<double>(result.ranks[r].peak_memory_bytes)) << i;
     }
   }
-  EXPECT_EQ(names, (std::set<std::string>{
-                       "Memcpy", "ProfilerStep#0", "backward", "cudaLaunchKernel", "forward",
-                       "load", "ncclDevKernel_AllGather", "ncclDevKernel_AllReduce",
-                       "ncclDevKernel_ReduceScatter", "ncclDevKernel_SendRecv", "optimizer"}));
+  EXPECT_EQ(names,
+            (std::set<std::string>{
+                "Memcpy", "ProfilerStep#0", "backward", "collective", "cudaLaunchKernel", "forward",
+                "load", "ncclDevKernel_AllGather_RING_LL", "ncclDevKernel_AllReduce",
+                "ncclDevKernel_ReduceScatter", "ncclDevKernel_SendRecv", "optimizer"}));
 }
 
 TEST(Trace, PowerCurveHoldsTheEnergy) {
