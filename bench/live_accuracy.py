@@ -6,8 +6,8 @@ Plans are pinned to plain PyTorch (eager, fp32), so that the prediction is the c
 no trial has measured the model. All cases of a number of ranks are in memory and take turns; a time
 is the median over rounds, the peak what torch's allocator held at most during a step, all ranks
 summed. Turns in which others used the machine are not counted, and up to twice as many more are
-taken where that leaves fewer than three: those in which a rank's threads waited for a core in 5 %
-of their time (the kernel counts that), and those around which products that a probe times too took
+taken where that leaves fewer than three: those in which other processes (or other machines of the
+host) had a tenth of the cores' time, and those around which products that a probe times too took
 5 % longer than the probe of this machine says. How fast the machine was in the others, by those
 products, is told beside.
 
@@ -41,12 +41,11 @@ from parallel_opt.measure import resident_bytes, transient_peak_bytes
 from parallel_opt.probe_points import Kept, matmul
 from parallel_opt.probe_text import software
 from parallel_opt.probe_timing import time_burst
-from parallel_opt.run_queue import Watch
 
 PARTS = ("forward", "loss", "backward", "optimizer")
 STEPS, TURN_S = 2, 0.1  # least of one turn, after a step that warms the caches
 QUIET = 1.05  # times what the probe says of the reference
-MOST_WAITING = 0.05  # of the threads' time, for a core
+MOST_OTHERS = 0.1  # of all cores' time; the kernel counts in hundredths of a second
 LEAST_QUIET, MOST_ROUNDS = 3, 3  # turns that are to count; times as many as asked for
 REFERENCE = matmul("fp32", 256)
 PINS: dict[str, Any] = {
@@ -82,11 +81,40 @@ class Reference:
 
     def slowest(self, seconds: float) -> float:
         """The largest over ranks, on all of them."""
+        return self._over_ranks(seconds, dist.ReduceOp.MAX)
+
+    def sum(self, seconds: float) -> float:
+        return self._over_ranks(seconds, dist.ReduceOp.SUM)
+
+    def _over_ranks(self, seconds: float, op: Any) -> float:
         if self._ranks == 1:
             return seconds
         found = torch.tensor(seconds, dtype=torch.float64)
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        dist.all_reduce(found, op=op)
         return float(found)
+
+
+class Others:
+    """What all processes but these ranks had of the cores, from its making on."""
+
+    def __init__(self) -> None:
+        self._begin, self._own, self._all = time.perf_counter(), time.process_time(), busy_s()
+
+    def share(self, reference: Reference) -> float:
+        elapsed = reference.slowest(time.perf_counter() - self._begin)
+        own = reference.sum(time.process_time() - self._own)
+        used = reference.slowest(busy_s() - self._all)
+        return (used - own) / (elapsed * (os.cpu_count() or 1))
+
+
+def busy_s() -> float:
+    """Core seconds since the machine's start, stolen ones too; 0 where nobody counts them."""
+    try:
+        first = Path("/proc/stat").read_text(encoding="ascii").split("\n", maxsplit=1)[0]
+    except OSError:
+        return 0.0
+    user, nice, system, _idle, _waiting, *interrupts = (int(n) for n in first.split()[1:9])
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -97,10 +125,9 @@ class Live:
     case: Case
     model: OptimizedParallel
     optimizer: torch.optim.Optimizer
-    threads: int
     rounds: list[list[float]] = field(default_factory=list)
     references: list[float] = field(default_factory=list)  # seconds, the slower around each round
-    waits: list[float] = field(default_factory=list)  # for a core, of the threads' time
+    others: list[float] = field(default_factory=list)  # what they had of the cores' time
 
     def step(self) -> list[float]:
         """Seconds of each of PARTS."""
@@ -119,16 +146,16 @@ class Live:
     def round(self, reference: Reference) -> None:
         before = reference.seconds()
         once = reference.slowest(sum(self.step()))
-        watch = Watch()
+        watch = Others()
         steps = [self.step() for _ in range(max(STEPS, int(TURN_S / once)))]
-        self.waits.append(reference.slowest(watch.share(self.threads)))
+        self.others.append(watch.share(reference))
         self.rounds.append([median(part) for part in zip(*steps, strict=True)])
         self.references.append(max(before, reference.seconds()))
 
     def quiet(self, limit: float) -> list[tuple[list[float], float]]:
         """Rounds that nobody disturbed, with their reference, which was within ``limit``."""
-        all_rounds = zip(self.rounds, self.references, self.waits, strict=True)
-        return [(a, b) for a, b, wait in all_rounds if b <= limit and wait <= MOST_WAITING]
+        all_rounds = zip(self.rounds, self.references, self.others, strict=True)
+        return [(a, b) for a, b, others in all_rounds if b <= limit and others <= MOST_OTHERS]
 
     def peak_bytes(self, ranks: int) -> int:
         """DDP holds every gradient once more, in buckets that it made before the first step."""
@@ -164,7 +191,7 @@ def start(name: str, large: bool, threads: int, ranks: int, cluster: str) -> Liv
         micro_batch=len(case.batch) // ranks,
         cluster=cluster,
     )
-    live = Live(f"{name}, {'large' if large else 'small'}", case, model, optimizer, threads)
+    live = Live(f"{name}, {'large' if large else 'small'}", case, model, optimizer)
     for _ in range(3):
         live.step()
     return live
@@ -215,10 +242,8 @@ def worker(names: Sequence[str], rounds: int, cluster: str, output: str) -> None
 
 def row_of(live: Live, ranks: int, peak: float, probed_s: float) -> dict[str, Any]:
     quiet = live.quiet(QUIET * probed_s)
-    # Of rounds that were all disturbed the least.
-    least = min(range(len(live.rounds)), key=live.waits.__getitem__)
-    counted = [parts for parts, _ in quiet] or [live.rounds[least]]
-    references = [seconds for _, seconds in quiet] or [live.references[least]]
+    counted = [parts for parts, _ in quiet] or live.rounds
+    references = [seconds for _, seconds in quiet] or live.references
     times = sorted(sum(parts) for parts in counted)
     middle = len(times) // 4
     return {
