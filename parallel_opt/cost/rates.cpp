@@ -129,7 +129,8 @@ const ScaledCurve& RankRates::bytes(OpClass op_class, bool heavy, bool by_channe
   if (by_channel) return batch_norm[backward ? 1 : 0];
   if (op_class == OpClass::pooling && !backward) return pooling;
   if (op_class == OpClass::embedding) return embedding[backward ? 1 : 0];
-  if (is_arithmetic(op_class) || op_class == OpClass::copy) return memory;
+  if (op_class == OpClass::copy) return copy;
+  if (is_arithmetic(op_class)) return memory;
   if (op_class == OpClass::reduction || op_class == OpClass::normalization ||
       op_class == OpClass::softmax || op_class == OpClass::loss) {
     return reduce;
@@ -181,6 +182,7 @@ RankRates rank_rates(const Device& device, int threads, int ranks_on_device, DTy
   };
   // Of a GPU a probe times torch's own copies.
   rates.memory = cpu ? shared({"memory", "elementwise"}) : shared({"copy", "memory"});
+  rates.copy = shared({"copy", "memory", "elementwise"});
   rates.elementwise = shared({"elementwise", "memory"});
   rates.reduce = shared({"reduce", "elementwise", "memory"});
   rates.batch_norm = {shared({"batch_norm", "reduce", "elementwise", "memory"}),

@@ -40,6 +40,7 @@ struct RankRates {
   std::array<ScaledCurve, kKernels> full;  ///< fp32
   std::array<ScaledCurve, kKernels> low;   ///< the low precision
   ScaledCurve memory;                      ///< streaming, bytes/s
+  ScaledCurve copy;                        ///< by torch
   ScaledCurve elementwise;
   ScaledCurve reduce;
   std::array<ScaledCurve, 2> batch_norm;  ///< sums over images, channel by channel

@@ -45,8 +45,12 @@ def _random(device: torch.device, dtype: str, *shape: int, seed: int = 0) -> tor
 
 def _in_turns(nbytes: float, make: Callable[[], Call]) -> Call:
     """Calls on copies of operands that take so many bytes, one after the other."""
-    copies = cycle([make() for _ in range(max(1, min(COLD_COPIES, int(COLD_BYTES // nbytes))))])
+    copies = cycle([make() for _ in range(_copies(nbytes))])
     return lambda: next(copies)()
+
+
+def _copies(nbytes: float) -> int:
+    return max(1, min(COLD_COPIES, int(COLD_BYTES // nbytes)))
 
 
 @dataclass
@@ -177,7 +181,16 @@ def copy(elements: int, source: str, target: str) -> Point:
             return torch.full((elements,), 0.5, pin_memory=device.type == "cuda")
 
         a, b = place(source), place(target)
-        return _forward(lambda: b.copy_(a, non_blocking=True))
+        if source != target:
+            return _forward(lambda: b.copy_(a, non_blocking=True))
+        pairs = [(a, b)] + [(a.clone(), b.clone()) for _ in range(_copies(8.0 * elements) - 1)]
+        turns = cycle(pairs)
+
+        def copy_next() -> object:
+            one, other = next(turns)
+            return other.copy_(one, non_blocking=True)
+
+        return _forward(copy_next)
 
     # Bytes that arrive; within one memory they are read and written.
     return Point((8.0 if source == target else 4.0) * elements, make)

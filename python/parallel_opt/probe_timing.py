@@ -22,6 +22,7 @@ from parallel_opt.engine import allocator
 
 LEAST_ROUNDS, MOST_ROUNDS = 3, 60
 QUIET_ROUND = 0.25  # of a burst's rounds: the place in their order that counts
+BEHIND = 3  # calls behind a product, as a block of a model has them
 ROUND_S = 3e-4  # a round lasts long enough that the clock and the synchronisation do not count
 
 
@@ -41,8 +42,10 @@ def time_rounds(
     sync: Callable[[], None],
     *,
     warm: bool = False,
+    before: Callable[[], object] | None = None,
 ) -> list[float]:
-    """Seconds of ``call`` in rounds of about ``budget_s`` in all, the quickest first.
+    """Seconds of ``call`` in rounds of about ``budget_s`` in all, the quickest first. ``before``
+    each round runs what is not timed; a round has few calls then.
 
     The first call is thrown away: it wakes threads, touches pages and, the first time, compiles.
     Not where it took the budget and the code is ``warm``: a call so long does not notice.
@@ -57,12 +60,15 @@ def time_rounds(
     call()
     sync()
     once_s = time.perf_counter() - start
-    inner = max(1, min(200, int(ROUND_S / max(once_s, 1e-7))))
-    rounds = [once_s] if inner == 1 else []
+    most = 200 if before is None else BEHIND
+    inner = max(1, min(most, int(ROUND_S / max(once_s, 1e-7))))
+    rounds = [once_s] if inner == 1 and before is None else []
     least = 1 if first_s >= budget_s else LEAST_ROUNDS
     while len(rounds) < least or (
         len(rounds) < MOST_ROUNDS and time.perf_counter() - begin < budget_s
     ):
+        if before is not None:
+            before()
         start = time.perf_counter()
         for _ in range(inner):
             call()

@@ -56,6 +56,16 @@ TEST(Rates, PickedRowsAndMaximaHaveCurvesOfTheirOwn) {
   EXPECT_DOUBLE_EQ(rate(OpClass::pooling, true), 2e10);  // gradients go where the maxima were
 }
 
+TEST(Rates, CopiesAreTorchsOwn) {
+  Device device = cpu(2);
+  const auto copies = [&] {
+    return rank_rates(device, 2, 1, DType::fp32).bytes(OpClass::copy, false, false, false).at(1e6);
+  };
+  EXPECT_DOUBLE_EQ(copies(), 2e10);  // no curve: streaming
+  device.rates.push_back(flat("copy", std::nullopt, 2, 6e9));
+  EXPECT_DOUBLE_EQ(copies(), 6e9);
+}
+
 TEST(Rates, NormsOfChannelsHaveCurvesOfTheirOwn) {
   Device device = cpu(2);
   const auto rate = [&](bool by_channel, bool backward) {

@@ -62,6 +62,46 @@ def test_a_slow_call_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert clock.now == 7.0  # its code has run before: not even one is lost
 
 
+def test_what_runs_before_a_round_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _Clock(monkeypatch)
+    order: list[str] = []
+
+    def product() -> None:
+        order.append("product")
+        clock.now += 0.1
+
+    def call() -> None:
+        order.append("call")
+        clock.now += 1e-6
+
+    rounds = time_rounds(call, 0.45, lambda: None, before=product)
+    assert rounds == pytest.approx([1e-6] * len(rounds))
+    # Thrown away, told how long it takes, and then few calls behind each product.
+    assert order == ["call"] * 2 + (["product"] + ["call"] * 3) * 5
+
+
+def test_kernels_bound_by_memory_are_timed_behind_products(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    behind: dict[str, bool] = {}
+
+    def rounds(call: object, budget_s: float, sync: object, **options: object) -> list[float]:
+        behind[now] = options["before"] is not None
+        return [0.01]
+
+    monkeypatch.setattr(probe_passes, "time_rounds", rounds)
+    for now in ("matmul", "convolution_backward", "elementwise", "optimizer", "copy"):
+        curve = Curve(now, None, 1, 1, (Point(1.0, lambda _: lambda: None),))
+        Passes(CPU, lambda: 1.0, []).run([curve], lambda: None)
+    assert behind == {
+        "matmul": False,
+        "convolution_backward": False,
+        "elementwise": True,
+        "optimizer": True,
+        "copy": True,
+    }
+
+
 def _curve(threads: int, points: tuple[Point, ...], dtype: str = "fp32") -> Curve:
     return Curve("matmul", dtype, threads, 2, points)
 
