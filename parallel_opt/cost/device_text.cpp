@@ -170,7 +170,7 @@ std::string full_name(const std::string& text) {
       {{R"(^(\s*(?:[0-9]+\s*[x*]\s*)?)([345]0[5-9]0)\b)", "$1RTX $2"},
        {R"(\bRTX([0-9]{4})\b)", "RTX $1"},
        {R"(^(\s*(?:[0-9]+\s*[x*]\s*)?)(910[A-D][0-9]?)\b)", "$1Ascend $2"},
-       {R"(\bRTX A6000 Ada\b)", "RTX 6000 Ada"},
+       {R"(\b(?:RTX )?A6000 Ada\b)", "RTX 6000 Ada"},
        {R"(\bB([23]00)([ -]NVL[ -]?(?:4|36|72))\b)", "GB$1$2"},
        {R"(\bTPU ?([0-9])x\b)", "TPU v$1"},
        {R"(^\s*(?:NVIDIA )?DGX-?1V?\b)", "V100"},

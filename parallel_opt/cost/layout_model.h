@@ -96,6 +96,7 @@ class LayoutModel : private LayoutParts {
   double table_copies_s(std::vector<StagePass> passes, double transfer_s) const;
   HeldLayers table_held(int rank, const std::vector<StagePass>& passes) const;
   double in_flight() const noexcept;
+  double interleaved_in_flight() const noexcept;
   double in_flight_at(double rank) const noexcept;
   /// As 1F1B's, whose last one starts a backward as soon as it can. Others hold as much everywhere:
   /// what ZB-H1's and ZB-H2's later ones need not hold ahead they do for weights' parts put off.

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "parallel_opt/cost/layout_model.h"
+#include "parallel_opt/plan/schedule.h"
 
 /// What a layout's pipeline schedule decides: who waits how long, and how much is in flight.
 namespace parallel_opt {
@@ -164,6 +165,15 @@ double LayoutModel::bubble_s(const StageTimes& rest, double send_s) const noexce
   return std::max({0.0, idle, back_s}) + sends;
 }
 
+/// Of the first rank: a round of each chunk but the last, and two chunks for each rank behind it.
+/// p + (p - 1) / v where rounds are of p micro-batches.
+double LayoutModel::interleaved_in_flight() const noexcept {
+  const double v = chunks();
+  const int micro_batches = int(std::clamp(l_.micro_batches, 1.0, 1e9));
+  const double round = micro_batches_per_round(l_.pipeline, micro_batches);
+  return ((v - 1) * round + 2 * pipeline_ - 1) / v;
+}
+
 /// Micro-batches whose activations a rank holds at once, each of all its blocks.
 double LayoutModel::in_flight() const noexcept {
   const double m = std::max(1.0, l_.micro_batches), p = pipeline_;
@@ -173,8 +183,7 @@ double LayoutModel::in_flight() const noexcept {
       return m;
     case ScheduleKind::one_f_one_b:
     case ScheduleKind::interleaved_1f1b: {
-      const double v = chunks();
-      return std::min(m, v > 1 && p > 1 ? p + (p - 1) / v : p);
+      return std::min(m, chunks() > 1 && p > 1 ? interleaved_in_flight() : p);
     }
     case ScheduleKind::zb_h1:
     case ScheduleKind::zb_v:
@@ -194,7 +203,7 @@ double LayoutModel::in_flight() const noexcept {
 double LayoutModel::in_flight_at(double rank) const noexcept {
   if (!keeps_less_each_stage()) return in_flight();
   const double v = chunks(), m = std::max(1.0, l_.micro_batches);
-  const double first = v > 1 ? pipeline_ + (pipeline_ - 1) / v : pipeline_;
+  const double first = v > 1 ? interleaved_in_flight() : pipeline_;
   return std::min(m, std::max(1.0, first - rank * (v > 1 ? 2 / v : 1)));
 }
 

@@ -312,7 +312,7 @@ std::optional<NetworkWords> network_by_text(const std::string& text, double per_
   static const std::regex spelt(R"(\bgigabits?\b(?: ?(?:/ ?s|per second))?)", std::regex::icase);
   // "4x100", "8 x 400 InfiniBand": rates that adapters have, once they are counted.
   static const std::regex bare(
-      R"((^|[^A-Za-z0-9.])([0-9]{1,2})\s*[xX*]\s*(10|25|40|50|100|200|400|800)(?:\s*G)?(?![A-Za-z0-9.]|\s*[GT]i?[Bb]|\s*(?:[ABHVM][1-9]|GPU|gpu|node|dev)))");
+      R"((^|[^A-Za-z0-9.])([0-9]{1,2})\s*(?:[xX*]|×)\s*(10|25|40|50|100|200|400|800)(?:\s*G)?(?![A-Za-z0-9.]|\s*[GT]i?[Bb]|\s*(?:[ABHVM][1-9]|GPU|gpu|node|dev)))");
   std::string plain =
       std::regex_replace(std::regex_replace(text, spelt, "Gbit"), devices_of_node, "");
   plain = std::regex_replace(plain, bare, "$1$2x$3 Gb/s");

@@ -55,7 +55,8 @@ const std::regex& of_attempts() {
   static const std::regex pattern = words(
       R"(^(?!.*\b(?:avoid|prevent|against|fix|fixes|otherwise|else|or)\b).*)"
       R"(\b(?:ooms?|oom'?ed|oom-?ing|out[ -]of[ -]memory|crash(?:es|ed)?|hangs?|hung|fail(?:s|ed)?|)"
-      R"(planned|plans?|would|could|recommend(?:s|ed)?)\b)");
+      R"(planned|plans?|would|could|recommend(?:s|ed)?|tried|gave|gain(?:s|ed)?|benefits?|)"
+      R"(next (?:experiment|run)|runs? only)\b)");
   return pattern;
 }
 

@@ -56,16 +56,25 @@ std::optional<double> share_of_layers(const std::string& text) {
   static const std::regex half(
       R"(^\s*half( of (the|all|its))?( layers| blocks)?\s*$|\bhalf (of )?(the |all |its )?(layers|blocks)\b)",
       std::regex::icase);
-  static const std::regex percent(R"(\b(100|[0-9]{1,2}(?:\.[0-9]{1,3})?) ?%)");
-  static const std::regex some(R"(([0-9]{1,6}) ?(?:/|(?:out )?of(?: every| the)?) ?([0-9]{1,6})\b)",
-                               std::regex::icase);
+  // Not "20 % slower", "+30 % time", "by 60 %", "2 of 3 runs".
+  static const std::regex percent(
+      R"((?:^ ?|([a-z]+) |[(,;:] ?)(100|[0-9]{1,2}(?:\.[0-9]{1,3})?) ?%)"
+      R"((?=\s*(?:$|[),;]|(?:(?:of|the|all|its|transformer|decoder|encoder) )*(?:layers?|blocks?))))",
+      std::regex::icase);
+  static const std::regex of_cost("by|costs?|saves?|about|gains?|adds?", std::regex::icase);
+  static const std::regex some(
+      R"(([0-9]{1,6}) ?(?:/|(?:out )?of(?: every| the)?) ?([0-9]{1,6})\b)"
+      R"((?! ?(?:runs?|steps?|experiments?|jobs?|gpus?|nodes?|devices?|seeds?|times|epochs?)))",
+      std::regex::icase);
   std::smatch match;
   if (std::regex_search(text, match, every)) {
     if (match[4].matched) return 1 / std::max(1.0, std::stod(match[4]));
     return match[1].matched ? 1.0 / 2 : match[2].matched ? 1.0 / 3 : 1.0 / 4;
   }
   if (std::regex_search(text, half)) return 0.5;
-  if (std::regex_search(text, match, percent)) return std::stod(match[1]) / 100;
+  if (std::regex_search(text, match, percent) && !std::regex_match(match.str(1), of_cost)) {
+    return std::stod(match[2]) / 100;
+  }
   if (!std::regex_search(text, match, some)) return std::nullopt;
   const double count = std::stod(match[1]), all = std::stod(match[2]);
   return all > 0 && count <= all ? std::optional(count / all) : std::nullopt;

@@ -11,11 +11,6 @@ namespace {
 
 using enum ActionKind;
 
-/// Micro-batches go round the stages of a rank in groups of this many.
-int per_round(int ranks, int micro_batches) {
-  return micro_batches / std::max(1, micro_batches / ranks);
-}
-
 std::vector<int> placement(ScheduleKind kind, int ranks, int stages) {
   std::vector<int> rank_of;
   for (int stage = 0; stage < stages; ++stage) {
@@ -34,7 +29,7 @@ struct Rounds {
 
   int size() const { return virtual_stages * micro_batches; }
   Action at(int k, ActionKind kind) const {
-    const int length = per_round(ranks, micro_batches);
+    const int length = micro_batches_per_round(ranks, micro_batches);
     const int chunk = k / length % virtual_stages;
     const int local = kind == forward ? chunk : virtual_stages - 1 - chunk;
     return {.micro_batch = k / (length * virtual_stages) * length + k % length,
@@ -212,7 +207,8 @@ std::vector<Action> rank_actions(ScheduleKind kind, const Rounds& rounds) {
     case ScheduleKind::one_f_one_b:
       return alternate(rounds, behind, -1, false);
     case ScheduleKind::interleaved_1f1b: {
-      const int warm_up = (rounds.virtual_stages - 1) * per_round(ranks, count) + 2 * behind;
+      const int warm_up =
+          (rounds.virtual_stages - 1) * micro_batches_per_round(ranks, count) + 2 * behind;
       return alternate(rounds, rounds.virtual_stages == 1 ? behind : warm_up, -1, false);
     }
     case ScheduleKind::zb_h1:
@@ -236,6 +232,10 @@ std::vector<Action> rank_actions(ScheduleKind kind, const Rounds& rounds) {
 }
 
 }  // namespace
+
+int micro_batches_per_round(int ranks, int micro_batches) {
+  return micro_batches / std::max(1, micro_batches / ranks);
+}
 
 int default_virtual_stages(ScheduleKind kind) {
   switch (kind) {

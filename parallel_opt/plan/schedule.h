@@ -57,6 +57,9 @@ std::vector<Fault> check_schedule(ScheduleKind kind, int ranks, int virtual_stag
 /// shapes and for interleaved ones, else 1.
 int default_virtual_stages(ScheduleKind kind);
 
+/// Interleaved, micro-batches go round the stages of a rank in groups of this many.
+int micro_batches_per_round(int ranks, int micro_batches);
+
 /// The action table of a named schedule. Pre: `check_schedule` finds nothing.
 Schedule make_schedule(ScheduleKind kind, int ranks, int virtual_stages, int micro_batches);
 

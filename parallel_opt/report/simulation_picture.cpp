@@ -321,10 +321,16 @@ std::string html_keys(const std::vector<Key>& keys) {
   return text + "</ul>";
 }
 
-/// One line of text, so that gaps are even in any font.
+/// One line of text, so that gaps are even in any font; smaller where it is long.
 std::string svg_keys(const std::string& title, const std::vector<Key>& keys, double y) {
-  std::string text = fmt::format(
-      "<text class=\"tick\" x=\"16\" y=\"{:.0f}\"><tspan class=\"name\">{}</tspan>", y, title);
+  constexpr double kSize = 11, kGaps = 32;
+  double wide = text_width(title);
+  for (const Key& key : keys) wide += kGaps + text_width(key.name);
+  const std::string size =
+      wide <= kWidth ? "" : fmt::format(" style=\"font-size: {:.1f}px\"", kSize * kWidth / wide);
+  std::string text =
+      fmt::format("<text class=\"tick\" x=\"16\" y=\"{:.0f}\"{}><tspan class=\"name\">{}</tspan>",
+                  y, size, title);
   for (const Key& key : keys) {
     text += fmt::format("<tspan class=\"{}\" dx=\"16\">\u25a0</tspan><tspan dx=\"5\">{}</tspan>",
                         key.color, key.name);

@@ -37,6 +37,7 @@ TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
 
 TEST(NetworkByText, ARateAloneInItsClauseNeedsNoUnit) {
   EXPECT_EQ(rate("100G", 8), 12.5e9);
+  EXPECT_EQ(rate("4\u00d7200G", 8), rate("4x200G", 8));
   EXPECT_EQ(rate("400G", 8), 50e9);
   EXPECT_EQ(rate("100 G per node", 8), 12.5e9 / 8);
   EXPECT_EQ(rate("NVLink; 400G per GPU", 8), 50e9);

@@ -71,7 +71,9 @@ TEST(RowClaims, AttemptsAndPlansAreNeither) {
        {"flash attention would be needed", "flash attention OOMs", "flash attention OOM'ed at 4k",
         "without flash attention it runs out of memory", "flash attention planned",
         "flash attention crashed", "we recommend flash attention", "1F1B; flash attention hangs",
-        "eager (flash attention fails on sm70)", "flash attention could help"}) {
+        "eager (flash attention fails on sm70)", "flash attention could help",
+        "flash attention tried", "flash attention gave no benefit", "flash attention gains 12%",
+        "flash attention in the next experiment", "flash attention in the 64-GPU run only"}) {
     EXPECT_EQ(Claims(text).says("flash"), std::nullopt) << text;
   }
   for (const char* text :

@@ -25,6 +25,16 @@ TrainingRow row_of(const std::string& framework, std::optional<double> tp, std::
   return row;
 }
 
+TEST(RowDegrees, DevicesThatDegreesDoNotDivideAreTold) {
+  TrainingRow row = row_of("Megatron-LM", 2, 2, {});
+  row.gpus = 10;
+  row.global_batch = 8;
+  EXPECT_EQ(case_of(row).layout.data, 2);
+  EXPECT_EQ(told(row, "tp x pp x cp = 4 does not divide gpus: 8 of them count"), 1);
+  row.gpus = 8;
+  EXPECT_EQ(testing::note_with(row, "does not divide gpus"), "");
+}
+
 TEST(RowDegrees, OneDeviceNeedsNone) {
   TrainingRow row = row_of("Megatron-LM", {}, {}, {});
   row.gpus = row.global_batch = 1;

@@ -109,6 +109,15 @@ TEST(RowFill, WhatIsDeniedUnclearOrOfSomethingElseFillsNothing) {
   }
 }
 
+TEST(RowFill, AttemptsAndOtherRunsFillNothing) {
+  for (const char* notes :
+       {"context parallel 2 tried, no gain", "CP 2 gave no benefit", "CP=2 in the next experiment",
+        "CP=2 is for the 32k phase", "micro-batch size 2 at 64 GPUs"}) {
+    TrainingRow row = noted(notes);
+    EXPECT_EQ(fill_from_notes(row).columns, Names{}) << notes;
+  }
+}
+
 TEST(RowFill, NumbersStandBesideEachOther) {
   for (const char* notes : {"TP8 PP2 MBS1", "TP=8 PP=2 MBS=1", "tp8 pp2 mbs1", "TP 8 PP 2 MBS 1",
                             "TP8/PP2/MBS1", "TP8, PP2, micro-batch 1"}) {

@@ -58,6 +58,12 @@ TEST(RowWords, SomeLayersMayBeComputedAgain) {
   EXPECT_EQ(recompute_in_words("full, 2 layers per stage"),
             (RecomputeWords{.rule = RecomputeRule::full, .per_stage = 2}));
   EXPECT_EQ(share("full, 50%"), 0.5);
+  EXPECT_EQ(share("full for 60 % of the layers"), 0.6);
+  for (const char* text :
+       {"full recompute made it 20% slower", "full (+30% time)", "full recompute in 2 of 3 runs",
+        "full activation checkpointing reduces memory by 60%", "full, costs 30 %"}) {
+    EXPECT_EQ(share(text), -1) << text;
+  }
   EXPECT_EQ(share("every third layer"), 1.0 / 3);
   EXPECT_EQ(rule_of("uniform (num_layers=4)"), RecomputeRule::full);
   EXPECT_EQ(rule_of("selective (mla)"), RecomputeRule::selective);
