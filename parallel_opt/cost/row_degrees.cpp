@@ -76,8 +76,9 @@ std::string fill_degrees(const TrainingRow& row, RowCase& out) {
   l.expert = degree(row.ep);
   l.expert_tensor = std::min(degree(row.etp), l.tensor);
   const double model = double(l.tensor) * l.pipeline * l.context;
-  l.data = row.dp ? degree(row.dp) : int(std::max(1.0, row.gpus.value_or(1) / model));
-  if (!row.dp && row.gpus.value_or(1) > model && std::fmod(*row.gpus, model) != 0) {
+  const double gpus = row.gpus.value_or(1);
+  l.data = row.dp ? degree(row.dp) : int(std::max(1.0, gpus / model));
+  if (!row.dp && gpus > model && std::fmod(gpus, model) != 0) {
     out.notes.push_back("tp x pp x cp = " + std::to_string(std::int64_t(model)) +
                         " does not divide gpus: " + std::to_string(std::int64_t(l.data * model)) +
                         " of them count");

@@ -39,13 +39,8 @@ TEST(RowFigures, AreNumbersWithTheirColumnsOwnUnit) {
 
 TEST(RowFigures, SayHowWellTheyAreKnown) {
   for (const char* cell :
-       {"~10", "~ 10 s",
-        "\xe2\x89\x88"
-        "10",
-        "10 (avg)", "10 s (mean)",
-        "10\xc2\xb1"
-        "0.2",
-        "10 \xc2\xb1 0.2 s", "10 +- 0.2", "10 +/- 0.2 s", "about 10", "ca. 10 s"}) {
+       {"~10", "~ 10 s", "\u224810", "10 (avg)", "10 s (mean)", "10\u00b10.2", "10 \u00b1 0.2 s",
+        "10 +- 0.2", "10 +/- 0.2 s", "about 10", "ca. 10 s"}) {
     EXPECT_EQ(value_of(cell, "metric_iter_time_s"), 10) << cell;
   }
   EXPECT_EQ(value_of("~60", "metric_mfu_pct"), 60);

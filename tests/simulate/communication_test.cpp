@@ -41,7 +41,7 @@ class LayoutCommunication : public ::testing::Test {
     return l;
   }
   SimulationResult run(const ParallelLayout& l, const std::string& more = "",
-                       SoftwareStack stack = {}) const {
+                       const SoftwareStack& stack = {}) const {
     const LayoutStages stages =
         layout_stages(facts_of(more), device, stack, l, layout_parameters());
     const std::vector<Schedule> schedules = {
