@@ -109,7 +109,7 @@ std::set<double> lengths_in(const std::string& notes) {
 std::string of_this_run(const std::string& notes) {
   static const std::regex address(R"(\b(?:https?|ftp)://\S+|\bwandb\.\S+)", std::regex::icase);
   static const std::regex others(
-      R"(\b(oom\w*|out of memory|unnecessary|(not|never|isn't|wasn't|didn't|did not|was not|is not) \w+)"
+      R"(\b(unnecessary|(not|never|isn't|wasn't|didn't|did not|was not|is not) \w+)"
       R"(|(converted|resumed|loaded|initialized) from|inference|later|at most|max(imum)? (tp|pp|dp)|slower|faster|halves?|had a bug|appendix|variant|warm-?up|instead|phase|at [0-9,]+ (gpus|devices|nodes))\b)",
       std::regex::icase);
   return without_clauses(std::regex_replace(notes, address, " "), others);

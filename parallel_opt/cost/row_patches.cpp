@@ -54,15 +54,6 @@ const Size* size_named(const std::string& name, const std::array<Size, N>& sizes
   return nullptr;
 }
 
-std::optional<double> number_in(const std::string& text, const std::regex& words) {
-  std::smatch match;
-  if (!std::regex_search(text, match, words)) return std::nullopt;
-  for (std::size_t i = 1; i < match.size(); ++i) {
-    if (match[i].matched) return stated_number(match[i]);
-  }
-  return std::nullopt;
-}
-
 /// "ViT-B/16", "224/14", "ViT-B-32", "patch size 16", "14 x 14 patches".
 std::optional<double> patch_in(const std::string& name, const std::string& notes) {
   static const std::regex in_name(
@@ -72,13 +63,9 @@ std::optional<double> patch_in(const std::string& name, const std::string& notes
       R"(\b[0-9]{3,4} ?/ ?([1-9][0-9]?)(?![0-9])|\bpatch(?:es)?(?:[ _-]size)?(?: of)?[ =:_]{0,2}([1-9][0-9]?)\b)"
       R"(|\b([1-9][0-9]?) ?x ?[1-9][0-9]?[ -]patch)",
       std::regex::icase);
-  for (const std::string* text : {&name, &notes}) {
-    if (const auto found = number_in(*text, in_words)) return found;
-    if (text == &name) {
-      if (const auto found = number_in(name, in_name)) return found;
-    }
-  }
-  return std::nullopt;
+  if (const auto found = number_in(name, in_words)) return found;
+  if (const auto found = number_in(name, in_name)) return found;
+  return number_in(notes, in_words);
 }
 
 /// "@336", "224/14", "224px", "224x224", "resolution 384", "image size 224".

@@ -80,14 +80,8 @@ void note_unsaid(RowCase& out) {
 
 std::optional<int> stages_of_rank_in_words(const std::string& text) {
   static const std::regex stages(kStages, std::regex::icase);
-  std::smatch match;
-  if (!std::regex_search(text, match, stages)) return std::nullopt;
-  for (std::size_t i = 1; i < match.size(); ++i) {
-    if (!match[i].matched) continue;
-    const int count = std::stoi(match[i]);
-    return count > 0 ? std::optional(count) : std::nullopt;
-  }
-  return std::nullopt;
+  const auto count = number_in(text, stages);
+  return count ? std::optional(int(*count)) : std::nullopt;
 }
 
 std::string fill_schedule(const TrainingRow& row, RowCase& out) {

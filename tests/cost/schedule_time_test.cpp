@@ -127,7 +127,7 @@ TEST(ScheduleTime, ManyMicroBatchesFollowAtTheLastOnesPace) {  // what layout_ta
 }
 
 /// Of the first stage's last gradients and of the end, one after the other.
-TEST(ScheduleTime, ReductionsRunBesideWhatARankHasLeftToDo) {
+TEST(ScheduleTime, ReductionsRunBesideTheRanksLaterPasses) {
   StagePass stage{.forward_s = 1, .input_s = 1, .weights_s = 1, .layers = 2};
   const auto behind = [&](ScheduleKind kind) {
     const Schedule schedule = table(kind, 2, 4);

@@ -85,13 +85,14 @@ def test_kernels_bound_by_memory_are_timed_behind_products(
 ) -> None:
     behind: dict[str, bool] = {}
 
-    def rounds(call: object, budget_s: float, sync: object, **options: object) -> list[float]:
-        behind[now] = options["before"] is not None
-        return [0.01]
+    for kernel in ("matmul", "convolution_backward", "elementwise", "optimizer", "copy"):
 
-    monkeypatch.setattr(probe_passes, "time_rounds", rounds)
-    for now in ("matmul", "convolution_backward", "elementwise", "optimizer", "copy"):
-        curve = Curve(now, None, 1, 1, (Point(1.0, lambda _: lambda: None),))
+        def rounds(*_: object, name: str = kernel, **options: object) -> list[float]:
+            behind[name] = options["before"] is not None
+            return [0.01]
+
+        monkeypatch.setattr(probe_passes, "time_rounds", rounds)
+        curve = Curve(kernel, None, 1, 1, (Point(1.0, lambda _: lambda: None),))
         Passes(CPU, lambda: 1.0, []).run([curve], lambda: None)
     assert behind == {
         "matmul": False,
