@@ -6,6 +6,8 @@ namespace parallel_opt {
 struct BlockTime {
   double products = 0, attention = 0, operators = 0, tensor = 0, expert = 0, context = 0, host = 0;
   double exponentials = 0;  ///< part of attention
+  /// Of the same collectives what runs beside compute: no part of `whole`.
+  double hidden_tensor = 0, hidden_context = 0;
   double last_product = 0;  ///< part of products: the one whose result leaves the block
   double work() const { return products + attention + operators + tensor + expert + context; }
   double whole() const noexcept;  ///< what runs, or what the host takes to launch it

@@ -248,7 +248,8 @@ BlockTime LayoutModel::forward(const BlockFacts& block, bool whole) const noexce
   }
   time.tensor = sums * all_reduce(boundary);
   if (stack_.overlaps_tensor) {
-    time.tensor = std::max(time.tensor * (1 - p_.tensor_overlap), time.tensor - time.products);
+    time.hidden_tensor = std::min(time.tensor * p_.tensor_overlap, time.products);
+    time.tensor -= time.hidden_tensor;
   }
   time.expert = expert_traffic(block).sum();
   if (hides_experts() && !whole) {
@@ -256,7 +257,10 @@ BlockTime LayoutModel::forward(const BlockFacts& block, bool whole) const noexce
     const double beside = 1.5 * (time.products + time.attention + time.operators);
     time.expert = std::max(time.expert * (1 - p_.gather_overlap), time.expert - beside);
   }
-  time.context = context_s(block, time.attention);
+  time.context = context_s(block);
+  // Keys and values go round beside the attention.
+  time.hidden_context = std::min(time.context, time.attention);
+  time.context -= time.hidden_context;
   const double host = stack_.host_factor * (stack_.eager_host ? p_.host_s : p_.host_fused_s);
   const bool chatty = pipeline_ > 1 && tensor_ > 1 && nodes_ > 1;
   const double routed = block.dispatched_elements > 0 ? stack_.expert_host_factor : 1;
@@ -277,9 +281,12 @@ BlockTime LayoutModel::backward(const BlockTime& ahead) const noexcept {
           : kFlashBackward * (ahead.attention - ahead.exponentials) + ahead.exponentials;
   time.operators = 2 * ahead.operators;
   // Sequence parallelism gathers the inputs of products once more.
-  time.tensor = ahead.tensor * (l_.sequence_parallel ? 1.5 : 1);
+  const double gathers = l_.sequence_parallel ? 1.5 : 1;
+  time.tensor = ahead.tensor * gathers;
+  time.hidden_tensor = ahead.hidden_tensor * gathers;
   time.expert = ahead.expert;
   time.context = 2 * ahead.context;
+  time.hidden_context = 2 * ahead.hidden_context;
   time.host = ahead.host / kForwardHost * (1 - kForwardHost);
   return time;
 }

@@ -128,6 +128,8 @@ struct LayoutStage {
   /// Of each pass what moves data, by kind: those seconds, and what of it is in the compute above
   /// (computed again, or hidden behind other micro-batches).
   ByCommunication forward_moves, backward_moves;
+  /// What else a pass moves: beside its compute, at no cost.
+  ByCommunication forward_beside, backward_beside;
   double idle_s = 0;         ///< of its compute: hidden collectives, and waits for the host
   double kept_bytes = 0;     ///< of one micro-batch, until its backward
   double working_bytes = 0;  ///< while it is computed: logits, a block that is computed again

@@ -137,7 +137,7 @@ class LayoutModel : private LayoutParts {
   Dispatched dispatched(const BlockFacts& block, const RankGroup& ranks,
                         double copies) const noexcept;
   ExpertTraffic expert_traffic(const BlockFacts& block) const noexcept;
-  double context_s(const BlockFacts& block, double attention_s) const noexcept;
+  double context_s(const BlockFacts& block) const noexcept;
   RankGroup group(double ranks, double stride) const noexcept;
   double ring_latency_s(const RankGroup& ranks) const noexcept;
   Exchange exchange(const StageParameters& own) const noexcept;

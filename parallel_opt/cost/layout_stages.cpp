@@ -4,20 +4,26 @@
 #include "parallel_opt/cost/layout_model.h"
 
 namespace parallel_opt {
+namespace {
 
-/// What a pass through a block moves, by kind. Sequence parallelism scatters what tensor
-/// parallelism sums and gathers it again, in the backward the inputs of products once more.
+/// Sequence parallelism scatters what tensor parallelism sums and gathers it again, in the backward
+/// the inputs of products once more.
+ByCommunication tensor_and_context(double tensor_s, double context_s, bool sequence, bool back) {
+  ByCommunication out;
+  const double gathers = back ? 2.0 / 3 : 0.5;
+  out[Communication::all_gather] = sequence ? gathers * tensor_s : 0;
+  out[Communication::reduce_scatter] = sequence ? (1 - gathers) * tensor_s : 0;
+  out[Communication::all_reduce] = sequence ? 0 : tensor_s;
+  out[Communication::send_recv] = context_s;
+  return out;
+}
+
+}  // namespace
+
+/// What a pass through a block moves, by kind, but for what runs beside its compute.
 ByCommunication LayoutModel::moves(const BlockFacts& block, const BlockTime& pass,
                                    bool back) const noexcept {
-  ByCommunication out;
-  if (l_.sequence_parallel) {
-    const double gathers = back ? 2.0 / 3 : 0.5;
-    out[Communication::all_gather] += gathers * pass.tensor;
-    out[Communication::reduce_scatter] += (1 - gathers) * pass.tensor;
-  } else {
-    out[Communication::all_reduce] += pass.tensor;
-  }
-  out[Communication::send_recv] += pass.context;
+  ByCommunication out = tensor_and_context(pass.tensor, pass.context, l_.sequence_parallel, back);
   const ExpertTraffic tokens = expert_traffic(block);
   if (pass.expert <= 0 || tokens.sum() <= 0) return out;
   const double scale = pass.expert / tokens.sum();
@@ -58,8 +64,15 @@ LayoutStage LayoutModel::passes_of_blocks() const noexcept {
     const ByCommunication moved = moves(block, ahead, false);
     all.forward_moves.add(moved, n);
     all.backward_moves.add(moves(block, back, true), n);
+    const auto beside = [&](const BlockTime& pass, bool is_back) {
+      return tensor_and_context(pass.hidden_tensor, pass.hidden_context, l_.sequence_parallel,
+                                is_back);
+    };
+    all.forward_beside.add(beside(ahead, false), n);
+    all.backward_beside.add(beside(back, true), n);
     if (rule_of(block) == RecomputeRule::full) {
       all.backward_moves.add(moved, n);
+      all.backward_beside.add(beside(ahead, false), n);
       all.backward_moves[Communication::all_gather] += n * gathered_again_s(block);
     }
     all.idle_s += n * (collectives(ahead) + collectives(back) - ahead_exposed - back_exposed);
@@ -92,6 +105,8 @@ LayoutStages LayoutModel::stages() const {
     stage.backward_exposed_s = share * all.backward_exposed_s;
     stage.forward_moves.add(all.forward_moves, share);
     stage.backward_moves.add(all.backward_moves, share);
+    stage.forward_beside.add(all.forward_beside, share);
+    stage.backward_beside.add(all.backward_beside, share);
     // What left leaves no gaps but those of the two blocks on their way.
     const double away = l_.offload.activations, gaps = fragmentation() - 1;
     stage.kept_bytes = share * kept.of_all * (1 + (1 - away) * gaps);

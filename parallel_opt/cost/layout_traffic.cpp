@@ -95,16 +95,15 @@ LayoutModel::ExpertTraffic LayoutModel::expert_traffic(const BlockFacts& block) 
   return out;
 }
 
-/// Keys and values go round a ring beside the attention.
-double LayoutModel::context_s(const BlockFacts& block, double attention_s) const noexcept {
+/// Keys and values go round a ring.
+double LayoutModel::context_s(const BlockFacts& block) const noexcept {
   if (l_.context <= 1) return 0;
   const RankGroup ranks = group(l_.context, tensor_);
   const double rate = ranks.crosses() ? network_rate() : pair_rate();
   const double elements =
       block.kept_elements > 0 ? block.kept_elements : 2 * block.boundary_elements;
   const double bytes = elements * rows_ * element_bytes() / tensor_;
-  const double ring = bytes * (ranks.ranks - 1) / rate;
-  return std::max(0.0, ring - attention_s);
+  return bytes * (ranks.ranks - 1) / rate;
 }
 
 /// Between neighbours in the pipeline. Of a node the ranks of one stage send to the next at a time,

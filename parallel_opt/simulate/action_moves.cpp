@@ -8,8 +8,8 @@ namespace {
 /// Of a pass, what moves data.
 struct PassMoves {
   ByCommunication seconds;
-  double within_s = 0;  ///< of these, in its compute: nothing else hides them
-  double beside_s = 0;  ///< of those beside its compute, both slowed down
+  double within_s = 0;     ///< of these, in its compute: nothing else hides them
+  ByCommunication beside;  ///< its compute, both slowed down
 };
 
 PassMoves moves_of_pass(const StageWork& stage, ActionKind kind, double slowdown) {
@@ -24,7 +24,13 @@ PassMoves moves_of_pass(const StageWork& stage, ActionKind kind, double slowdown
   const double beside_s = forward ? stage.forward_beside_s : stage.backward_beside_s;
   double compute_s = forward ? stage.forward_s : stage.recompute_s + stage.backward_input_s;
   if (kind == ActionKind::backward) compute_s += stage.backward_weight_s;
-  out.beside_s = beside_s + (slowdown - 1) * std::min(beside_s, compute_s);
+  if (beside_s <= 0) return out;
+  out.beside = by_kind(forward ? stage.forward_beside : stage.backward_beside);
+  out.beside[Communication::other] += std::max(0.0, beside_s - out.beside.sum());
+  const double slowed_s = beside_s + (slowdown - 1) * std::min(beside_s, compute_s);
+  ByCommunication slowed;
+  slowed.add(out.beside, slowed_s / out.beside.sum());
+  out.beside = slowed;
   return out;
 }
 
@@ -37,7 +43,8 @@ ActionMoves shares_of(const PassMoves& pass, const ActionSeconds& time) {
   out.shares.add(pass.seconds, 1 / std::max(whole_s, sum_s));
   out.sum = out.shares.sum();
   out.inside = std::min(1.0, (time.exposed_s + pass.within_s) / whole_s);
-  out.beside = std::min(1.0, pass.beside_s / whole_s);
+  const double beside_s = pass.beside.sum();
+  out.beside.add(pass.beside, 1 / std::max(whole_s, beside_s));
   return out;
 }
 
@@ -52,7 +59,7 @@ ActionMoves moves_together(const StageWork& ahead, const StageWork& back, double
   const PassMoves other = moves_of_pass(back, ActionKind::backward, slowdown);
   both.seconds.add(other.seconds);
   both.within_s += other.within_s;
-  both.beside_s += other.beside_s;
+  both.beside.add(other.beside);
   return shares_of(
       both, together_seconds(action_seconds(ahead, ActionKind::forward, slowdown),
                              action_seconds(back, ActionKind::backward, slowdown), slowdown));

@@ -51,6 +51,7 @@ RankUpdate update_of(const StepWork& work, const Schedule& schedule, int positio
     const StageWork& own = work.stages[at(stage % schedule.stages_per_lane())];
     update.sum.optimizer_s += own.optimizer_s;
     update.sum.update_gather_s += own.update_gather_s;
+    update.sum.late_gather_s += own.late_gather_s;
     update.sum.states_bytes += own.states_bytes;
     update.sum.updated_bytes += own.updated_bytes;
     update.sum.returned_bytes += own.returned_bytes;

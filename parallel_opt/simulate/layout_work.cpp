@@ -46,6 +46,15 @@ std::string type_of(double bytes, const std::vector<Accelerator>& ranks) {
   return std::ranges::any_of(ranks, old) ? "f16" : "bf16";
 }
 
+/// What costs a pass of `pass_s` nothing is no longer than it.
+void add_beside(const ByCommunication& seconds, double pass_s, std::vector<CommunicationWork>& list,
+                double& sum_s) {
+  ByCommunication fitting;
+  sum_s = std::min(seconds.sum(), pass_s);
+  if (sum_s > 0) fitting.add(seconds, sum_s / seconds.sum());
+  list = listed(fitting);
+}
+
 StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathers) {
   StageWork work;
   work.forward_s = stage.forward_s;
@@ -56,6 +65,10 @@ StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathe
   work.backward_exposed_s = stage.backward_exposed_s;
   work.forward_moves = listed(stage.forward_moves);
   work.backward_moves = listed(stage.backward_moves);
+  add_beside(stage.forward_beside, stage.forward_s, work.forward_beside, work.forward_beside_s);
+  // Passes for weights come later, where a schedule puts them off.
+  add_beside(stage.backward_beside, work.recompute_s + work.backward_input_s, work.backward_beside,
+             work.backward_beside_s);
   work.kept_bytes = whole(stage.kept_bytes);
   // 32 of 34 bytes per token and unit of width [qi2024]: the inputs of all products.
   work.kept_for_weights_bytes = work.kept_bytes;
@@ -68,7 +81,10 @@ StageWork stage_work(const LayoutStage& stage, double boundary_bytes, bool gathe
                       work.drained_bytes > 0 || work.states_bytes > 0;
   if (stage.reduce_s > 0 || copies) add_groups(stage, gathers, work);
   work.reductions = reductions_of(stage);
-  if (stage.reduce_s > 0 && !gathers) work.update_gather_s = stage.update_s;
+  if (stage.reduce_s > 0 && !gathers) {
+    work.update_gather_s = stage.update_s;
+    work.late_gather_s = stage.gather_s - stage.update_s;
+  }
   return work;
 }
 

@@ -48,6 +48,7 @@ class Lowering {
   std::int32_t collective(Meeting& meeting, std::size_t& met, const Task& task, int members,
                           std::int32_t needed);
   void connect(const Schedule& schedule);
+  void gather_late(RankState& state);
   void finish_step();
   std::int32_t step_with_host(RankState& state, const RankUpdate& update, std::int32_t needed);
 
@@ -140,6 +141,7 @@ void Lowering::pipeline(int replica) {
   for (int position = 0; position < schedule.ranks(); ++position) {
     RankState state{
         .position = position, .rank = replica * schedule.ranks() + position, .schedule = &schedule};
+    gather_late(state);
     rank_actions(state);
     state.reduces_met = {};
     state.last_gradient = {};
@@ -496,6 +498,15 @@ void Lowering::connect(const Schedule& schedule) {
       from_behind(id, task);
     }
   }
+}
+
+/// Parameters that the step before changed, and that its ranks still exchange: nobody waits.
+void Lowering::gather_late(RankState& state) {
+  const double gather_s = update_of(work_, *state.schedule, state.position).sum.late_gather_s;
+  if (gather_s <= 0) return;
+  const std::int32_t on = collective_stream(out_.ranks[at(state.rank)].gather, state.rank);
+  collective(gathers_[at(state.position)], state.gathers_met,
+             task_of({}, gather_s, TaskKind::update_gather, on), work_.replicas, -1);
 }
 
 /// Gradients are complete: the optimizer, and the parameters that it changed.

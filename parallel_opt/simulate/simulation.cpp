@@ -223,6 +223,12 @@ class RankMoves {
     by_kind_[kind] += seconds;
     times_.emplace_back(start_s, start_s + seconds);
   }
+  void add(const RankMoves& others) {
+    const std::ptrdiff_t before = std::ssize(times_);
+    by_kind_.add(others.by_kind_);
+    times_.insert(times_.end(), others.times_.begin(), others.times_.end());
+    std::inplace_merge(times_.begin(), times_.begin() + before, times_.end());
+  }
   void add_stream(const StepRun& run, std::int32_t stream) {
     if (stream < 0) return;
     const std::ptrdiff_t before = std::ssize(times_);
@@ -280,7 +286,7 @@ RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& st
   const RankStreams& streams = run.lowered.ranks[at(rank)];
   RankUse use{.rank = rank};
   double first_s = -1, last_s = 0, in_actions_s = 0, computing_s = 0;
-  RankMoves moved;
+  RankMoves moved, beside;
   ActionMoves space;
   for (std::int32_t id = graph.streams[at(streams.compute)].first; id >= 0;
        id = graph.tasks[at(id)].next) {
@@ -303,12 +309,15 @@ RankActions actions_of(const StepRun& run, int rank, std::vector<MemoryStep>& st
     run.each_move(id, moves, [&](Communication kind, double from_s, double seconds) {
       moved.add(kind, from_s, seconds);
     });
-    moved.add(Communication::other, start_s, (end_s - start_s) * moves.beside);
+    run.each_beside(id, moves, [&](Communication kind, double from_s, double seconds) {
+      beside.add(kind, from_s, seconds);
+    });
     if (first_s < 0) first_s = start_s;
     last_s = end_s;
   }
   use.bubble_s = gap(last_s - std::max(first_s, 0.0), in_actions_s);
   use.idle_s = gap(run.step_s, use.busy_s + use.exposed_s);
+  moved.add(beside);
   moved.add_stream(run, streams.gather);
   moved.add_stream(run, streams.reduce);
   use.collective_s = moved.any_s();

@@ -24,9 +24,9 @@ inline constexpr std::size_t kActionKinds = 4;  ///< without those of two
 /// Of an action's time what moves data, as shares of it.
 struct ActionMoves {
   ByCommunication shares;
-  double sum = 0;     ///< of these
-  double inside = 0;  ///< while it does not compute; the others may hide behind its compute
-  double beside = 0;  ///< collectives that run beside its compute, nobody says which
+  double sum = 0;          ///< of these
+  double inside = 0;       ///< while it does not compute; the others may hide behind its compute
+  ByCommunication beside;  ///< collectives that run beside its compute
   /// Share in which it waits: copies on the device are work of its own.
   double waits() const { return std::max(0.0, inside - shares[Communication::copy]); }
 };
@@ -76,9 +76,19 @@ struct StepRun {
   void each_move(std::int32_t id, const ActionMoves& moves, Use use) const {
     if (moves.sum <= 0) return;
     const double end = end_s(id), whole_s = end - times.start_s[at(id)];
-    double start_s = end - whole_s * moves.sum;
+    one_by_one(moves.shares, end - whole_s * moves.sum, whole_s, use);
+  }
+  /// What moves data beside its compute, likewise from its start.
+  template <class Use>
+  void each_beside(std::int32_t id, const ActionMoves& moves, Use use) const {
+    const double start_s = times.start_s[at(id)];
+    one_by_one(moves.beside, start_s, end_s(id) - start_s, use);
+  }
+  /// Shares of a whole, one after the other: kind, start, seconds.
+  template <class Use>
+  static void one_by_one(const ByCommunication& shares, double start_s, double whole_s, Use use) {
     for (std::size_t i = 0; i < kCommunications; ++i) {
-      const double seconds = whole_s * moves.shares.all[i];
+      const double seconds = whole_s * shares.all[i];
       if (seconds <= 0) continue;
       use(static_cast<Communication>(i), start_s, seconds);
       start_s += seconds;

@@ -145,18 +145,13 @@ struct TraceBuilder {
     }
   }
 
-  /// One kind after the other.
   void reduction(std::int32_t id, const std::string& track, double start_s, double whole_s) {
     const Task& task = run.lowered.graph.tasks[at(id)];
-    const ByCommunication& shares = run.reduction_shares(task);
-    for (std::size_t i = 0; i < kCommunications; ++i) {
-      const double seconds = whole_s * shares.all[i];
-      if (seconds <= 0) continue;
-      const auto kind = static_cast<Communication>(i);
+    const auto span = [&](Communication kind, double from_s, double seconds) {
       timeline.spans.push_back({name_of_move(kind, run.work.gradient) + where_of(task),
-                                category_of_move(kind), track, start_s, seconds});
-      start_s += seconds;
-    }
+                                category_of_move(kind), track, from_s, seconds});
+    };
+    StepRun::one_by_one(run.reduction_shares(task), start_s, whole_s, span);
   }
 
   /// Collectives inside actions run at many moments of them; they are drawn at the end.
@@ -181,8 +176,9 @@ struct TraceBuilder {
       run.each_move(id, moves, [&](Communication kind, double from_s, double seconds) {
         span(kInsideStream, " inside", kind, from_s, seconds);
       });
-      if (moves.beside <= 0) continue;
-      span(kBesideStream, " beside", Communication::other, start_s, whole_s * moves.beside);
+      run.each_beside(id, moves, [&](Communication kind, double from_s, double seconds) {
+        span(kBesideStream, " beside", kind, from_s, seconds);
+      });
     }
   }
 

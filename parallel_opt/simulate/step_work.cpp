@@ -62,6 +62,7 @@ void WorkCheck::stage(std::size_t i) {
   amount(place + ".output_bytes", static_cast<double>(s.output_bytes));
   amount(place + ".optimizer_s", s.optimizer_s);
   amount(place + ".update_gather_s", s.update_gather_s);
+  amount(place + ".late_gather_s", s.late_gather_s);
   amount(place + ".host_step_s", s.host_step_s);
   for (const auto& [name, bytes] :
        {std::pair("offloaded", s.offloaded_bytes), std::pair("fetched", s.fetched_bytes),
@@ -102,6 +103,8 @@ void WorkCheck::communication(const StageWork& s, const std::string& place) {
   moves(place + ".forward_moves", s.forward_moves, s.forward_s + s.forward_exposed_s);
   moves(place + ".backward_moves", s.backward_moves,
         s.recompute_s + s.backward_input_s + s.backward_exposed_s);
+  moves(place + ".forward_beside", s.forward_beside, s.forward_beside_s);
+  moves(place + ".backward_beside", s.backward_beside, s.backward_beside_s);
   double reduced_s = 0;
   for (const LayerGroup& group : s.groups) reduced_s += group.reduce_s;
   moves(place + ".reductions", s.reductions, reduced_s);

@@ -39,6 +39,9 @@ struct StageWork {
   /// Those that run beside compute, on streams of their own.
   double forward_beside_s = 0;
   double backward_beside_s = 0;
+  /// What these are. Less than them: nobody says what the rest is.
+  std::vector<CommunicationWork> forward_beside = {};
+  std::vector<CommunicationWork> backward_beside = {};
   std::int64_t kept_bytes = 0;              ///< from the start of F until the backward is done
   std::int64_t kept_for_weights_bytes = 0;  ///< of these, what I leaves to W
   std::int64_t offloaded_bytes = 0;         ///< of these, what is copied to the host and back
@@ -51,6 +54,7 @@ struct StageWork {
   std::vector<CommunicationWork> reductions = {};
   double optimizer_s = 0;
   double update_gather_s = 0;  ///< after the optimizer: all-gather of updated parameters
+  double late_gather_s = 0;    ///< the rest of it, beside the next step's first passes
   // Copies to the host and back, by groups where there are some, those of states by as many.
   std::int64_t fetched_bytes = 0;   ///< weights, before each pass
   std::int64_t drained_bytes = 0;   ///< gradients, behind their backward and its reduction

@@ -29,6 +29,8 @@ void fields(Visitor& visit, T& stage) {
                  "the same in the backward; seconds beyond are in its other parts");
   visit.optional("forward_beside_s", stage.forward_beside_s, "collectives beside compute");
   visit.optional("backward_beside_s", stage.backward_beside_s, "the same in the backward");
+  visit.optional("forward_beside", stage.forward_beside, "what these are by kind");
+  visit.optional("backward_beside", stage.backward_beside, "the same in the backward");
   visit.optional("kept_bytes", stage.kept_bytes, "per micro-batch, from forward to backward");
   visit.optional("kept_for_weights_bytes", stage.kept_for_weights_bytes,
                  "of these, what I leaves to W");
@@ -48,6 +50,8 @@ void fields(Visitor& visit, T& stage) {
   visit.optional("returned_bytes", stage.returned_bytes, "weights of the device's, to the host");
   visit.optional("host_step_s", stage.host_step_s, "optimizer on the host's cores");
   visit.optional("update_gather_s", stage.update_gather_s, "all-gather of updated parameters");
+  visit.optional("late_gather_s", stage.late_gather_s,
+                 "the rest of it, beside the next step's first passes");
 }
 
 template <class Visitor, class T>

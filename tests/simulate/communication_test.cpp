@@ -91,7 +91,9 @@ TEST_F(LayoutCommunication, PipelinesSendAndWaitAndSumNothing) {
     EXPECT_GT(use.exposed_s, 0);
   }
   for (const Span& span : result.timeline->spans) {
-    if (span.name.starts_with(kTransfer)) EXPECT_EQ(span.category, "idle");
+    if (span.name.starts_with(kTransfer)) {
+      EXPECT_EQ(span.category, "idle");
+    }
   }
 }
 
@@ -154,6 +156,57 @@ TEST_F(LayoutCommunication, ContextGoesRoundARing) {
   EXPECT_EQ(names(run(l, "kv_heads=32,")), (Names{kAllReduceF32, kRing, kStall}));
 }
 
+/// Hidden or not, as much travels: software that overlaps shows the same sums in less time.
+TEST_F(LayoutCommunication, WhatComputeHidesHasItsKindToo) {
+  SoftwareStack overlapping;
+  overlapping.overlaps_tensor = true;
+  ParallelLayout l = layout_of(8, 1, 1);
+  for (const bool sequence_parallel : {false, true}) {
+    l.sequence_parallel = sequence_parallel;
+    for (const RecomputeRule rule : {RecomputeRule::none, RecomputeRule::full}) {
+      l.recompute = rule;
+      const SimulationResult plain = run(l), hiding = run(l, "", overlapping);
+      EXPECT_LT(hiding.step_time_s, 0.99 * plain.step_time_s);
+      EXPECT_LT(hiding.ranks[0].exposed_s, 0.7 * plain.ranks[0].exposed_s);
+      for (const auto& [kind, seconds] : sums(plain)) {
+        EXPECT_NEAR(sums(hiding)[kind], seconds, 1e-9) << kind;
+      }
+      EXPECT_NEAR(hiding.ranks[0].collective_s, plain.ranks[0].collective_s, 1e-9);
+    }
+  }
+}
+
+TEST_F(LayoutCommunication, ARingBehindAttentionIsDrawn) {
+  ParallelLayout l = layout_of(1, 1, 1);
+  l.context = 2;
+  const SimulationResult result = run(l, "kv_heads=4,");
+  EXPECT_EQ(result.ranks[0].exposed_s - moves(result)[kStall], 0);  // nobody waits for it
+  EXPECT_GT(moves(result)[kRing], 0);
+  EXPECT_NEAR(sums(result)["send_recv"], moves(result)[kRing], 1e-12);
+  // Twice as many keys and values take twice as long.
+  EXPECT_NEAR(moves(run(l, "kv_heads=8,"))[kRing], 2 * moves(result)[kRing], 1e-9);
+}
+
+TEST_F(LayoutCommunication, UpdatedWeightsTravelBesideTheNextStep) {
+  SoftwareStack overlapping;
+  overlapping.overlaps_gathers = true;
+  ParallelLayout l = layout_of(1, 1, 8);
+  l.shard = 1;
+  const std::string updated = std::string(kAllGather) + " updated weights";
+  const SimulationResult plain = run(l), hiding = run(l, "", overlapping);
+  EXPECT_LT(hiding.step_time_s, plain.step_time_s);
+  EXPECT_NEAR(moves(hiding)[updated], moves(plain)[updated], 1e-9);
+  const auto begins = [&](const SimulationResult& result) {
+    double first_s = result.step_time_s;
+    for (const Span& span : result.timeline->spans) {
+      if (span.name.starts_with(updated)) first_s = std::min(first_s, span.start_s);
+    }
+    return first_s;
+  };
+  EXPECT_EQ(begins(hiding), 0);
+  EXPECT_GT(begins(plain), 0.5 * plain.step_time_s);
+}
+
 TEST_F(LayoutCommunication, GradientsAreSummedOrScatteredByTheZeroStage) {
   ParallelLayout l = layout_of(1, 1, 8);
   EXPECT_EQ(names(run(l)), (Names{kAllReduceF32, kStall}));
@@ -213,6 +266,35 @@ TEST(CommunicationWork, KindsPartASpanAndWhatNobodySaysIsCalledSo) {
   EXPECT_EQ(use.exposed_s, 0.5);
   EXPECT_EQ(use.collective_s, 0.5);
   EXPECT_EQ(use.energy_j, 50 * 3 + 50 * 2);  // times and watts are those without kinds
+}
+
+TEST(CommunicationWork, WhatRunsBesideAPassIsNamedAsFarAsSomebodySays) {
+  StepWork work;
+  work.slowdown = 1.5;
+  work.stages = {{.forward_s = 2,
+                  .backward_input_s = 2,
+                  .forward_beside_s = 1,
+                  .forward_beside = {{Communication::send_recv, 0.25}}}};
+  const std::vector<Schedule> schedules = {make_schedule(ScheduleKind::gpipe, 1, 1, 1)};
+  ASSERT_TRUE(check(work, schedules).empty());
+  const SimulationResult result = simulate(work, schedules, {.timeline = true});
+  EXPECT_EQ(result.step_time_s, 4.5);  // both are slower while both run
+  std::map<std::string, std::pair<double, double>> spans;
+  for (const Span& span : result.timeline->spans) {
+    spans[span.name.substr(0, span.name.find(" stage "))] = {span.start_s, span.duration_s};
+  }
+  EXPECT_EQ(spans[kRing].first, 0);
+  EXPECT_NEAR(spans[kRing].second, 0.375, 1e-12);
+  EXPECT_NEAR(spans["collective"].first, 0.375, 1e-12);
+  EXPECT_NEAR(spans["collective"].second, 1.125, 1e-12);
+  const RankUse& use = result.ranks[0];
+  EXPECT_EQ(use.exposed_s, 0);
+  EXPECT_NEAR(use.collective_s, 1.5, 1e-12);
+  EXPECT_NEAR(by_kind(use.collectives)[Communication::send_recv], 0.375, 1e-12);
+  work.stages[0].forward_beside[0].seconds = 1.25;
+  const std::vector<Fault> faults = check(work, schedules);
+  ASSERT_EQ(faults.size(), 1U);
+  EXPECT_EQ(faults[0].where, "work.stages[0].forward_beside");
 }
 
 TEST(CommunicationWork, OverlappingCollectivesAreNotCountedTwice) {
