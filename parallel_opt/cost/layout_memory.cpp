@@ -274,8 +274,12 @@ void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
     stage.gradients_bytes += own.sum() * (l_.pure_half ? l_.element_bytes : stack_.bucket_bytes);
   }
   stage.optimizer_bytes = shared(own, owners) * state_bytes();
-  if (shards_weights())
-    stage.other_bytes = (kept.largest_weights + kept.next_weights) * element_bytes();
+  if (shards_weights()) {
+    // Two blocks at a time, the gaps between them included no more than all weights held whole.
+    const double others = (shared(own, 1) - shared(own, owners)) * weight_bytes();
+    stage.other_bytes = std::min((kept.largest_weights + kept.next_weights) * element_bytes(),
+                                 others / fragmentation());
+  }
   send_to_host(stage, kept);
 }
 

@@ -25,7 +25,7 @@ FusedKernels kernels_of(const std::string& arch) {
 /// Whether notes name a fused kernel, or deny it; empty: neither. "All-flash storage" is none.
 std::optional<bool> fused_attention(const Claims& notes) {
   static const std::regex fused(
-      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention|\bfa-?[123]\b|attention[ _-]backend\W{1,3}fused\b)",
+      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention|\bfa-?[1-4]\b|\bcu-?dnn (fused )?(attention|sdpa|kernel for attention)|(attention|sdpa)[^;,.]{0,12}\bcu-?dnn\b|attention[ _-]backend\W{1,3}fused\b)",
       std::regex::icase);
   // Names that are clear where they are denied: "no flash", "FA disabled".
   static const std::regex brief(
@@ -57,6 +57,30 @@ bool is_newer(const TrainingRow& row, const std::string& spec) {
 bool is_before_torch_2(const TrainingRow& row) {
   static const std::regex release(R"(\b(?:py)?torch[ =v]{0,3}1\.[0-9])", std::regex::icase);
   return std::regex_search(row.framework, release) || std::regex_search(row.notes, release);
+}
+
+/// Chips that cuDNN's attention is the fastest for, of compute capability 9.0, 10.0 and 10.3.
+bool prefers_vendor(const TrainingRow& row, const std::string& arch) {
+  constexpr auto kArchs = std::to_array<std::string_view>(
+      {"Hopper", "Grace-Hopper", "Blackwell", "Grace-Blackwell", "Blackwell Ultra"});
+  static const std::regex card(R"(\brtx|geforce|\bgb ?10\b|dgx spark)", std::regex::icase);
+  return std::ranges::count(kArchs, arch) > 0 && !std::regex_search(row.gpu, card);
+}
+
+/// PyTorch takes cuDNN's attention there by itself since 2.11 (sdp_utils.cpp, with the cuDNN that
+/// 2.11 ships), torchtitan on Blackwell from the beginning (its pull request 1209).
+bool torch_takes_vendor(const TrainingRow& row, const std::string& arch,
+                        const SoftwareStack& stack) {
+  if (stack.attention != AttentionFamily::flash || !prefers_vendor(row, arch)) return false;
+  if (stack.name != "pytorch" && stack.name != "torchtitan") return false;
+  if (stack.name == "torchtitan" && !arch.ends_with("Hopper")) return true;
+  static const std::regex release(R"(\b(?:py)?torch[ =v]{0,3}2\.([0-9]+))", std::regex::icase);
+  constexpr int kRelease = 11, kYear = 2026;
+  for (const std::string* text : {&row.framework, &row.notes}) {
+    std::smatch match;
+    if (std::regex_search(*text, match, release)) return std::stoi(match[1]) >= kRelease;
+  }
+  return year_in_notes(row.notes) >= kYear;
 }
 
 /// A stack's fused kernel on a device that has it, or what stands in for it.
@@ -100,17 +124,19 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
   const auto noted = fused_attention(said);
   const std::optional<bool> fused = noted ? noted : fused_attention(Claims(row.framework));
   if (fused == true) {
-    // Of Hopper alone, as fast as cuDNN's.
-    static const std::regex third(R"(flash[ _-]?att(?:entio)?n[ _-]?(?:v ?)?3\b|\bfa-?3\b)",
-                                  std::regex::icase);
-    if (said.has(third) && arch == "Hopper") stack.attention = AttentionFamily::vendor;
+    // Of these chips alone, as fast as cuDNN's.
+    static const std::regex newest(
+        R"(flash[ _-]?att(?:entio)?n[ _-]?(?:v ?)?[34]\b|\bfa-?[34]\b|\bcu-?dnn\b)",
+        std::regex::icase);
+    if (said.has(newest) && prefers_vendor(row, arch)) stack.attention = AttentionFamily::vendor;
     if (stack.attention == AttentionFamily::unfused) stack.attention = AttentionFamily::flash;
     if (kernels_of(arch) != FusedKernels::all) stack.attention = AttentionFamily::early;
     return;
   }
   // PyTorch's generated kernels, of FlashAttention 2's speed, in place of the vendor's.
   static const std::regex flex(R"(\bflex[ _-]?att(entio)?n)", std::regex::icase);
-  if (said.has(flex) || Claims(row.framework).has(flex)) stack.attention = AttentionFamily::flash;
+  const bool flexible = said.has(flex) || Claims(row.framework).has(flex);
+  if (flexible) stack.attention = AttentionFamily::flash;
   // Fused attention and products that overlap their collectives came to Megatron with Hopper;
   // models of the time after that were trained on older devices too.
   const bool old = kernels_of(arch) != FusedKernels::all;
@@ -135,6 +161,10 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
     notes.emplace_back("attention is unfused, as in PyTorch before 2.0");
   }
   fit_to_device(arch, stack, notes);
+  if (!flexible && torch_takes_vendor(row, arch, stack)) {
+    stack.attention = AttentionFamily::vendor;
+    notes.push_back("attention is cuDNN's, which " + stack.name + " takes on " + arch);
+  }
   if (year > 0 && year < kFusedMegatron && stack.attention != AttentionFamily::unfused) {
     notes.push_back("attention is fused, as is " + stack.name + "'s way, though the notes name " +
                     std::to_string(year));

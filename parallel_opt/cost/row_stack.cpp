@@ -16,6 +16,10 @@ namespace {
 /// Megatron-DeepSpeed, data/stacks/megatron-deepspeed.json).
 constexpr double kDriverBytes = 3e9;
 
+/// Per logit, of losses in one kernel each way: values in 16 bits, which that kernel reads twice
+/// and overwrites, or beside which it writes their gradient.
+constexpr double kLossBytes = 6, kCompiledLogits = 4;
+
 /// Whether kernels are compiled, where the row says so and its stack is PyTorch's own.
 void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   if (stack.name != "pytorch" && stack.name != "torchtitan") return;
@@ -33,6 +37,14 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
   if (says_compile || denies || lists_no_compile || notes.has("eager")) {
     stack.fused_operators = says_compile;
     stack.eager_host = !says_compile;
+  }
+  // FSDP's blocks are compiled one by one, and the loss is none of them. In a whole model the loss
+  // reads 16-bit logits and writes their gradient.
+  static const std::regex shards(R"(fsdp|fully[ _-]?shard|zero|deepspeed)", std::regex::icase);
+  const std::string around = row.framework + ";" + row.fsdp_zero;
+  if (stack.name == "pytorch" && says_compile && !std::regex_search(around, shards)) {
+    stack.logits_bytes = kCompiledLogits;
+    stack.loss_bytes = std::min(stack.loss_bytes, kLossBytes);
   }
 }
 
@@ -118,7 +130,6 @@ void read_loss_in_pieces(const TrainingRow& row, const std::string& spec, Softwa
       std::regex::icase);
   const bool liger = Claims(row.notes).has("liger") || Claims(row.framework).has("liger");
   if (!liger && !Claims(row.notes).has(pieces)) return;
-  constexpr double kLossBytes = 6;
   const double hidden = number_of(spec, "hidden"), vocab = number_of(spec, "vocab");
   stack.fused_operators = stack.fused_operators || liger;
   stack.logits_bytes *= vocab > 0 ? std::min(1.0, hidden / vocab) : 1;

@@ -105,7 +105,7 @@ TEST(AccuracyRandom, EveryScoreIsItsDefinition) {
     const Table table = random_table(random);
     const Accuracy accuracy =
         score_rows(table.rows, [&](const TrainingRow& row) { return table.answers.at(row.id); },
-                   {.rows = true});
+                   {.rows = true, .by = {}});
     std::vector<double> errors, sizes, memory;
     std::size_t used = 0, inside = 0, under = 0, full = 0, found = 0, ran = 0, alarms = 0;
     std::map<std::tuple<std::string, std::string, double>, std::vector<std::pair<double, double>>>

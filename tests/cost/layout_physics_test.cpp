@@ -303,9 +303,32 @@ TEST_F(LayoutPhysics, SelectiveRecomputationRunsItsShareAgain) {
   EXPECT_NEAR(some.recompute_s, 0.5 * none.products_s / 3 + none.operators_s / 3, 1e-9);
   stack.selective_products = stack.selective_operators = 0;
   stack.selective_attention = 1;
-  // Its products are 1 part forward and 2.5 backward, its exponentials x parts in each.
+  // Its products and what begins their tiles are 1 part forward and 2.5 backward, its exponentials
+  // x parts in each.
   const double x = a100.half_flops_per_s / (4 * 128 * a100.exponentials_per_s);
-  EXPECT_NEAR(cost(l).recompute_s, none.attention_s * (1 + x) / (3.5 + 2 * x), 1e-9);
+  const double t = 1 + 430.0 / 2048;
+  EXPECT_NEAR(cost(l).recompute_s, none.attention_s * (t + x) / (3.5 * t + 2 * x), 1e-9);
+}
+
+/// The published curves of kernels: 480 to 640 TFLOP/s forward on H100 from 2,048 to 16,384 keys.
+TEST_F(LayoutPhysics, FusedAttentionIsSlowerOnRowsOfFewKeys) {
+  const auto rate = [&](const Accelerator& device, int keys, int context) {
+    ParallelLayout l;
+    l.context = context;
+    const TransformerFacts facts =
+        facts_of("layers=4,hidden=4096,heads=32,seq=" + std::to_string(keys) + ",dtype=bf16");
+    const BlockFacts& block = facts.blocks.front();
+    return 3.5 * facts.layers() * block.attention_flops / context /
+           layout_cost(facts, device, stack, l, p).attention_s;
+  };
+  stack.attention = AttentionFamily::vendor;
+  const double rise = rate(h100, 16384, 1) / rate(h100, 2048, 1);
+  EXPECT_NEAR(rise, 640.0 / 480, 0.12);
+  EXPECT_NEAR(rate(h100, 1 << 20, 1) / rate(h100, 1 << 19, 1), 1, 0.001);
+  // Ranks of a ring attend to as many keys at a time as they have queries.
+  EXPECT_NEAR(rate(h100, 16384, 4), rate(h100, 4096, 1), 0.01 * rate(h100, 4096, 1));
+  stack.attention = AttentionFamily::flash;
+  EXPECT_NEAR(rate(a100, 16384, 1) / rate(a100, 2048, 1), 193.0 / 162, 0.07);
 }
 
 TEST_F(LayoutPhysics, GroupedKeysTravelLessInAContextRing) {

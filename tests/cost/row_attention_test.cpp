@@ -170,16 +170,56 @@ TEST(RowAttention, NotesMayDenyIt) {
   EXPECT_NE(attention(row), AttentionFamily::unfused);
 }
 
-TEST(RowAttention, TheThirdFlashAttentionIsHoppers) {
+TEST(RowAttention, TheNewestKernelsAreThoseOfHopperAndBlackwell) {
   TrainingRow row = llama_row("PyTorch FSDP");
-  row.gpu = "H100";
-  EXPECT_EQ(attention(row), AttentionFamily::flash);
-  for (const char* notes : {"FlashAttention-3", "flash attention 3", "flash_attn v3", "FA3"}) {
-    row.notes = notes;
-    EXPECT_EQ(attention(row), AttentionFamily::vendor) << notes;
+  const auto kernels = {"FlashAttention-3",  "flash attention 3",
+                        "flash_attn v3",     "FA3",
+                        "FlashAttention 4",  "FA4",
+                        "cuDNN attention",   "cuDNN SDPA",
+                        "attention by cuDNN"};
+  for (const char* gpu : {"H100", "GH200", "B200", "GB300"}) {
+    row.gpu = gpu;
+    row.notes = "";
+    EXPECT_EQ(attention(row), AttentionFamily::flash) << gpu;
+    for (const char* notes : kernels) {
+      row.notes = notes;
+      EXPECT_EQ(attention(row), AttentionFamily::vendor) << notes;
+    }
+    row.notes = "FlashAttention 2";
+    EXPECT_EQ(attention(row), AttentionFamily::flash) << gpu;
   }
-  row.gpu = "A100";
-  EXPECT_EQ(attention(row), AttentionFamily::flash);
+  for (const char* gpu : {"A100", "RTX 5090", "RTX PRO 6000 Blackwell"}) {
+    row.gpu = gpu;
+    for (const char* notes : kernels) {
+      row.notes = notes;
+      EXPECT_EQ(attention(row), AttentionFamily::flash) << notes;
+    }
+  }
+}
+
+TEST(RowAttention, PyTorchTakesTheVendorsByItselfSinceItsRelease) {
+  TrainingRow row = llama_row("PyTorch FSDP");
+  const auto of = [&](const char* gpu, const char* framework, const char* notes) {
+    row.gpu = gpu;
+    row.framework = framework;
+    row.notes = notes;
+    return attention(row);
+  };
+  const auto vendor = AttentionFamily::vendor, flash = AttentionFamily::flash;
+  EXPECT_EQ(of("H100", "PyTorch FSDP", "August 2026"), vendor);
+  EXPECT_EQ(of("H100", "PyTorch FSDP", "August 2025"), flash);
+  EXPECT_EQ(of("H100", "PyTorch 2.11 FSDP", ""), vendor);
+  EXPECT_EQ(of("H100", "PyTorch FSDP", "torch 2.13.0"), vendor);
+  EXPECT_EQ(of("H100", "PyTorch FSDP", "torch 2.10; 2026-05"), flash);
+  EXPECT_EQ(of("H100", "PyTorch FSDP", "flex attention; 2026-05"), flash);
+  EXPECT_EQ(of("H100", "PyTorch FSDP", "FlashAttention 2; 2026-05"), flash);
+  EXPECT_EQ(of("H100", "PyTorch FSDP", "eager attention; 2026-05"), AttentionFamily::unfused);
+  EXPECT_EQ(of("H100", "torchtitan", "2026-05"), vendor);
+  EXPECT_EQ(of("H100", "torchtitan", ""), flash);
+  EXPECT_EQ(of("B200", "torchtitan", ""), vendor);
+  EXPECT_EQ(of("A100", "PyTorch FSDP", "2026-05"), flash);
+  EXPECT_EQ(of("RTX 5090", "PyTorch FSDP", "2026-05"), flash);
+  EXPECT_NE(of("H100", "llm-foundry", "2026-05"), vendor);  // packages, not PyTorch's own
 }
 
 TEST(RowAttention, NotesMaySayItWhereAStackLeavesItInParts) {
