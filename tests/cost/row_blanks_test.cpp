@@ -178,12 +178,34 @@ TEST(RowBlanks, PackedSequencesThatAreFullCount) {
   TrainingRow row = llama_row("Megatron-LM");
   row.workload = "sft";
   EXPECT_EQ(skipped(row), "workload 'sft': how full the packed sequences are is not stated");
-  for (const char* notes : {"packing 99.87 % efficient", "sequences 97% full", "100% packed"}) {
+  for (const char* notes :
+       {"packing 99.87 % efficient", "sequences 97% full", "100% packed", "packing to 2048",
+        "packed to 2,048 tokens, full", "packed into sequences of 2k", "sequence packing",
+        "packed short documents", "all sequences padded to 2048", "padded to max length",
+        "pad_to_max_length", "padded to the sequence length", "fixed length", "fixed-length data",
+        "sequences of full length, no packing"}) {
     row.notes = notes;
     EXPECT_EQ(skipped(row), "") << notes;
+    EXPECT_NE(note_with(row, "sequences count as full"), "") << notes;
   }
-  row.notes = "packing 71 % efficient";
-  EXPECT_NE(skipped(row), "");
+  for (const char* notes :
+       {"packing 71 % efficient", "packing to 8192", "packed-QKV FlashAttention",
+        "saves packed 4-bit activations", "GPT2BPETokenizer, padded to 51200",
+        "padded to the longest of a batch", "padded to max length of the batch"}) {
+    row.notes = notes;
+    EXPECT_EQ(skipped(row), "workload 'sft': how full the packed sequences are is not stated")
+        << notes;
+  }
+  // The longest that may come says neither time nor peak memory.
+  for (const char* notes : {"no packing", "without sequence packing", "not packed"}) {
+    row.notes = notes;
+    EXPECT_EQ(skipped(row),
+              "workload 'sft': sequences are not packed, and how long they are is not stated")
+        << notes;
+  }
+  row.workload = "pretrain";
+  EXPECT_EQ(skipped(row), "");
+  EXPECT_EQ(note_with(row, "sequences count as full"), "");
 }
 
 TEST(RowBlanks, StepsOfPipelinesTellTheirMicroBatches) {
