@@ -450,6 +450,7 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     set_iteration(raw, measured, filled);
     if (raw.kind == TableKind::failures) {
       judge_failure(raw, measured);
+      measured.row.failed = true;
       measured.row.iteration_s.reset();
       measured.row.peak_memory_bytes.reset();
     }

@@ -331,8 +331,8 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   }
   auto found = case_on(row, *record, out);
   const auto* smallest = std::get_if<RowCase>(&found);
-  if (smallest == nullptr || fits(*smallest)) return found;
-  // Of a chip that is sold with several memories, the least that holds what runs on it.
+  if (smallest == nullptr || row.failed || fits(*smallest)) return found;
+  // Of a chip that is sold with several memories, the least that holds what ran on it.
   for (const DeviceRecord& variant : variants_of(row, *record)) {
     auto other = case_on(row, variant, out);
     const auto* run = std::get_if<RowCase>(&other);

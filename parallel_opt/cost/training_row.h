@@ -26,6 +26,7 @@ struct TrainingRow {
   /// Where no time is stated: of one device, as FLOP/s or as a share of its peak.
   std::optional<double> flops_per_s, peak_share;
   bool counts_recompute = false;  ///< those count what is computed again
+  bool failed = false;            ///< nothing shows that its devices held it
 };
 
 /// What the cost model says of a row.

@@ -112,6 +112,11 @@ TEST(RowBlanks, ADeviceHasTheLeastMemoryThatHoldsItsRun) {
   EXPECT_EQ(case_of(row).device.max_w, 300);
   row.notes = "";
   EXPECT_GT(case_of(row).device.max_w, 300);
+  row.failed = true;  // nothing shows that a device held it
+  EXPECT_EQ(note_with(row, "is taken as"),
+            "gpu 'A100' is taken as A100-SXM-40GB, as its memory is not stated");
+  EXPECT_FALSE(prediction_of(row).fits);
+  row.failed = false;
   row.gpu = "A100-40GB";  // stated
   EXPECT_FALSE(prediction_of(row).fits);
   row.gpu = "A100";
