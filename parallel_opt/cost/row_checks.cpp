@@ -124,7 +124,11 @@ void note_impossible(const TrainingRow& row, RowCase& out) {
 }
 
 std::string wrong_batch(const TrainingRow& row, RowCase& out) {
-  if (!row.micro_batch || !row.global_batch) return "";
+  if (!row.global_batch) return "";
+  if (!row.micro_batch && !divides(out.layout.data, *row.global_batch)) {
+    return does_not_divide("dp", out.layout.data, "global_batch", *row.global_batch);
+  }
+  if (!row.micro_batch) return "";
   const double at_once = *row.micro_batch * out.layout.data;
   if (row.grad_accum && *row.grad_accum * at_once != *row.global_batch) {
     out.notes.emplace_back(

@@ -90,10 +90,7 @@ std::string fill_sharding(const TrainingRow& row, RowCase& out) {
     if (l.shard > 0) stated = noted;
   }
   if (in_nodes && !stated) stated = sharers_of_copies(row, l.data);
-  if (in_nodes && !stated) {
-    out.notes.push_back("the " + std::to_string(l.shard_degree) +
-                        " ranks of a node share a copy, as hybrid sharding states no degree");
-  }
+  out.counts_no_sharers = in_nodes && !stated;
   l.shard_degree = stated.value_or(l.shard_degree);
   // Of all replicas: those of the sequence's parts share too. "ZeRO-3 over 64 GPUs" may count the
   // ranks that split a replica.
@@ -245,6 +242,28 @@ void shard_what_does_not_fit(RowCase& out) {
   out.notes.emplace_back("FSDP, as fsdp_zero is blank and no device holds the states of a replica");
 }
 
+/// Hybrid sharding without a degree is within a node; where that holds no run, whatever is computed
+/// again and however small its micro-batches, over as few nodes as do. A run that failed shows
+/// none.
+void count_sharers(const TrainingRow& row, RowCase& out) {
+  if (!out.counts_no_sharers) return;
+  ParallelLayout& l = out.layout;
+  const int node = l.shard_degree, ranks = l.data * l.context;
+  const auto holds = [&] { return row.failed || fits(chosen_run(out, layout_parameters())); };
+  while (!holds() && l.shard_degree < ranks) {
+    do l.shard_degree += node;
+    while (l.shard_degree < ranks && ranks % l.shard_degree != 0);
+  }
+  const bool grew = l.shard_degree > node;
+  if (grew && !holds()) l.shard_degree = node;
+  const std::string sharers =
+      l.shard_degree > node ? std::to_string(l.shard_degree / node) + " nodes, as few as hold it,"
+                            : "a node";
+  out.notes.push_back("the " + std::to_string(l.shard_degree) + " ranks of " + sharers +
+                      " share a copy, as hybrid sharding states no degree");
+  if (l.shard_degree >= ranks) l.shard_degree = 0;
+}
+
 /// What a row says in a word, and its model and device complete.
 void settle(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
@@ -260,6 +279,7 @@ void settle(const TrainingRow& row, RowCase& out) {
   }
   recompute_some_layers(out);
   shard_what_does_not_fit(out);
+  count_sharers(row, out);
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
   const double experts = out.facts->experts();

@@ -343,6 +343,13 @@ TEST(RowBlanks, NoReplicaHasHalfASequence) {
   row.micro_batch.reset();
   row.global_batch = 4;  // of eight replicas
   EXPECT_EQ(skipped(row), "global_batch is less than one sequence of each replica");
+  row.global_batch = 12;
+  EXPECT_EQ(skipped(row), "dp 8 does not divide global_batch 12");
+  row.gpus = 32;
+  row.pp = 4;
+  EXPECT_EQ(skipped(row), "dp 8 does not divide global_batch 12");
+  row.global_batch = 16;
+  EXPECT_EQ(skipped(row), "");
 }
 
 }  // namespace
