@@ -110,6 +110,13 @@ void note_unread(const TrainingRow& row, RowCase& out) {
     out.notes.emplace_back(
         "the precision-aware optimizer keeps states in fp32, as no other type is named");
   }
+  if (pages_states(row.notes)) {
+    out.notes.emplace_back("paged optimizer states count as on the device");
+  }
+  if (out.layout.steps_in_backward && out.layout.micro_batches > 1) {
+    out.notes.emplace_back(
+        "the optimizer's step in the backward counts for nothing, as gradients accumulate");
+  }
   static const std::regex clock(
       R"([0-9] ?MHz|(clock|locked)[^;,.]{0,20}[0-9.]+ ?GHz|[0-9] ?GHz[^;,.]{0,10}clock)",
       std::regex::icase);
@@ -157,7 +164,9 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
                                    std::regex::icase);
   l.experts_by_turns = Claims(row.notes).has(by_turns);
   if (std::string wrong = fill_sharding(row, out); !wrong.empty()) return wrong;
-  l.optimizer_states = optimizer_states_in_words(row.notes).value_or(l.optimizer_states);
+  l.optimizer_states = optimizer_states_in_words(row.notes, l.pure_half ? l.element_bytes : 4)
+                           .value_or(l.optimizer_states);
+  l.steps_in_backward = steps_in_backward(row.notes);
   note_unread(row, out);
   const RowOffload host = offload_of(row);
   if (!host.wrong.empty()) return host.wrong;
