@@ -212,6 +212,7 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
     out.may_accumulate = !row.grad_accum;
     const double steps = std::max(1.0, row.grad_accum.value_or(1));
     micro = *row.global_batch / l.data / steps;
+    out.guesses_micro_batch = out.may_accumulate && *micro > 1;
     if (row.grad_accum && *micro != std::floor(*micro)) {
       return "grad_accum x dp = " + std::to_string(std::int64_t(steps * l.data)) +
              " does not divide global_batch = " + std::to_string(std::int64_t(*row.global_batch));
@@ -221,8 +222,12 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
     const double local = *row.global_batch / l.data;
     micro = out.stack.cuts_batch_by_stages ? std::max(1.0, local / l.pipeline) : 1;
     if (!out.stack.cuts_batch_by_stages) {
+      out.guesses_micro_batch = local > 1;
       out.notes.emplace_back("micro-batches of 1, as neither they nor their number is stated");
     }
+  }
+  if (out.guesses_micro_batch && row.peak_memory_bytes) {
+    out.notes.emplace_back("the measured peak is not scored, as micro_batch is blank");
   }
   if (!micro || *micro <= 0) return "micro-batch and global batch are blank";
   if (*micro < 1) return "global_batch is less than one sequence of each replica";
@@ -488,6 +493,7 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   answer.step_time_s = estimate.step_time_s;
   answer.peak_memory_bytes =
       estimate.peak_memory_bytes * (printed_bytes(run, cost) / cost.memory_bytes());
+  answer.knows_peak = !run.guesses_micro_batch;
   count_flops(run, answer);
   answer.capacity_bytes = capacity_of(run);
   answer.needed_bytes = cost.memory_bytes();

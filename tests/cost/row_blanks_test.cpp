@@ -49,6 +49,34 @@ TEST(RowBlanks, MicroBatchesAreAsLargeAsFit) {
   EXPECT_FALSE(has_note(prediction_of(row), "micro-batches as large as fit"));
 }
 
+TEST(RowBlanks, MeasuredPeaksOfUnknownMicroBatchesAreNotScored) {
+  const std::string note = "the measured peak is not scored, as micro_batch is blank";
+  TrainingRow row = llama_row("PyTorch FSDP");
+  row.fsdp_zero = "FSDP";
+  row.global_batch = 64;  // eight of each replica
+  row.peak_memory_bytes = 5e10;
+  const auto knows = [&](std::optional<double> micro_batch, std::optional<double> steps) {
+    row.micro_batch = micro_batch;
+    row.grad_accum = steps;
+    const bool told = note_with(row, note).empty();
+    EXPECT_EQ(prediction_of(row).knows_peak, told);
+    return told;
+  };
+  EXPECT_TRUE(knows(8, {}));
+  EXPECT_TRUE(knows({}, 2));
+  EXPECT_FALSE(knows({}, {}));
+  row.global_batch = 8;  // one of each
+  EXPECT_TRUE(knows({}, {}));
+  row.framework = "Megatron-LM";
+  row.fsdp_zero = "";
+  row.global_batch = 16;
+  row.pp = 4;
+  row.dp = 2;
+  EXPECT_FALSE(knows({}, {}));
+  row.framework = "torchtitan";  // as many as stages, where nobody says another number
+  EXPECT_TRUE(knows({}, {}));
+}
+
 TEST(RowBlanks, ReplicasThatNoDeviceHoldsAreFsdp) {
   const std::string note =
       "FSDP, as fsdp_zero is blank and no device holds the states of a replica";
