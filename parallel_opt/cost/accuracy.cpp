@@ -89,11 +89,16 @@ bool inside(const Uncertain& interval, double value) {
   return interval.low <= value && value <= interval.high;
 }
 
+/// Where the prediction is of the run that was measured.
+std::optional<double> peak_of(const Answered& row) {
+  return row.prediction.knows_peak ? row.measured->row.peak_memory_bytes : std::nullopt;
+}
+
 void score_memory(const std::vector<Answered>& rows, Accuracy& accuracy) {
   std::vector<double> errors;
   std::size_t covered = 0, under = 0;
   for (const Answered& row : rows) {
-    const std::optional<double>& bytes = row.measured->row.peak_memory_bytes;
+    const std::optional<double> bytes = peak_of(row);
     if (!bytes) continue;
     const Uncertain& predicted = row.prediction.peak_memory_bytes;
     errors.push_back(relative_error(predicted.value, *bytes));
@@ -246,7 +251,7 @@ ScoredRow scored(const Answered& row) {
                    time.value,
                    time.low,
                    time.high,
-                   measured.peak_memory_bytes,
+                   peak_of(row),
                    memory.value,
                    memory.low,
                    memory.high,

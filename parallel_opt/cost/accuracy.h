@@ -189,7 +189,7 @@ void fields(Visitor& visit, T& row) {
   visit("predicted_s", row.predicted_s, "the same, predicted");
   visit("low_s", row.low_s, "10th percentile");
   visit("high_s", row.high_s, "90th percentile");
-  visit("measured_bytes", row.measured_bytes, "peak memory of a device");
+  visit("measured_bytes", row.measured_bytes, "peak memory of a device; absent: none is scored");
   visit("predicted_bytes", row.predicted_bytes, "the same, predicted");
   visit("low_bytes", row.low_bytes, "10th percentile");
   visit("high_bytes", row.high_bytes, "90th percentile");

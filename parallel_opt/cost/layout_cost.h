@@ -59,8 +59,9 @@ struct ParallelLayout {
   bool sequence_parallel = false;
   ScheduleKind schedule = ScheduleKind::one_f_one_b;  ///< interleaved by `virtual_stages`
   double element_bytes = 2;                           ///< of weights and activations
-  bool pure_half = false;       ///< weights, gradients and states in 16 bits, no second copy
-  double optimizer_states = 2;  ///< per parameter, fp32
+  bool pure_half = false;          ///< weights, gradients and states in 16 bits, no second copy
+  double optimizer_states = 2;     ///< per parameter, fp32
+  bool steps_in_backward = false;  ///< a gradient is used and freed once it is there
   /// Rows that an expert computes beside its even share of the tokens: more are dropped, fewer are
   /// filled up. 1: as many as come.
   double expert_capacity = 1;

@@ -270,6 +270,10 @@ void LayoutModel::add_states(LayoutCost& stage, const StageParameters& own,
                                          : stack_.gradient_bytes;
   const bool shards_gradients = l_.shard >= 2 && pipeline_ <= 1 && !whole;
   stage.gradients_bytes = shared(own, shards_gradients ? owners : 1) * gradient;
+  if (l_.steps_in_backward && l_.micro_batches <= 1 && pipeline_ <= 1) {
+    const double largest = std::max(kept.largest_weights, facts_.embedding_parameters / tensor_);
+    stage.gradients_bytes *= std::min(1.0, largest / own.sum());
+  }
   if (has_buckets()) {
     stage.gradients_bytes += own.sum() * (l_.pure_half ? l_.element_bytes : stack_.bucket_bytes);
   }

@@ -114,8 +114,16 @@ void count_chips(RawRow& raw, Fillings& filled) {
   ++filled[std::to_string(cores) + " devices of each chip of " + record->name];
 }
 
+/// Of notes and columns that contradict each other the columns count.
+void drop_wrong_replicas(TrainingRow& row, Fillings& filled) {
+  if (!row.dp || !row.gpus || !row.tp || !row.pp) return;
+  const double others = product(row);
+  if (*row.dp * others == *row.gpus || std::fmod(*row.gpus, others) != 0) return;
+  row.dp.reset();
+  ++filled["dp of the notes is not gpus / (tp x pp x cp), which counts"];
+}
+
 void fill_degrees(TrainingRow& row, Fillings& filled) {
-  count_sharers(row, filled);
   if (!row.dp && row.gpus && row.tp && row.pp && std::fmod(*row.gpus, product(row)) == 0) {
     row.dp = *row.gpus / product(row);
     ++filled["dp = gpus / (tp x pp x cp)"];
@@ -426,6 +434,7 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     if (raw.row.notes.size() > kLongest) continue;
     const NotesFilled said = fill_from_notes(raw.row);
     for (const std::string& cell : said.columns) ++filled[cell + " from the notes"];
+    raw.replicas_noted = std::ranges::count(said.columns, "dp") > 0;
     if (raw.unreadable.empty()) raw.unreadable = said.unclear;
   }
   fill_from_runs(rows, filled);
@@ -438,6 +447,8 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     if (row.source == "bsv100" && row.framework == "Megatron") row.framework = "Megatron (2021)";
     count_chips(raw, filled);
     count_slice(row, filled);
+    count_sharers(row, filled);
+    if (raw.replicas_noted) drop_wrong_replicas(row, filled);
     fill_degrees(row, filled);
     fill_sequence(row, filled);
     MeasuredRow& measured = result.rows.emplace_back();
@@ -450,6 +461,7 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     set_iteration(raw, measured, filled);
     if (raw.kind == TableKind::failures) {
       judge_failure(raw, measured);
+      measured.row.failed = true;
       measured.row.iteration_s.reset();
       measured.row.peak_memory_bytes.reset();
     }

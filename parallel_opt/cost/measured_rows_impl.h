@@ -20,6 +20,7 @@ struct RawRow {
   std::optional<double> tflops_per_gpu, mfu_pct, hfu_pct;
   std::string tflops_kind;
   std::vector<std::string> of_chips;  ///< columns that count chips: "64 chips", "900 tokens/s/chip"
+  bool replicas_noted = false;        ///< dp is from the notes
   std::string unreadable;             ///< which cell is no number; empty: none
 };
 

@@ -284,6 +284,10 @@ struct KnownNodes {
 constexpr auto kSystems = std::to_array<KnownNodes>({{"perlmutter", "4x Slingshot-11"},
                                                      {"polaris", "2x Slingshot-11"},
                                                      {"alps", "4x Slingshot-11"},
+                                                     // Of Alps; the Cray before had P100 and Aries.
+                                                     {"piz[ -]?daint", ""},
+                                                     {"daint", "4x Slingshot-11"},
+                                                     {"clariden", "4x Slingshot-11"},
                                                      {"frontier", "4x Slingshot-11"},
                                                      {"lumi", "4x Slingshot-11"},
                                                      {"juwels", "4x HDR"},

@@ -124,7 +124,11 @@ void note_impossible(const TrainingRow& row, RowCase& out) {
 }
 
 std::string wrong_batch(const TrainingRow& row, RowCase& out) {
-  if (!row.micro_batch || !row.global_batch) return "";
+  if (!row.global_batch) return "";
+  if (!row.micro_batch && !divides(out.layout.data, *row.global_batch)) {
+    return does_not_divide("dp", out.layout.data, "global_batch", *row.global_batch);
+  }
+  if (!row.micro_batch) return "";
   const double at_once = *row.micro_batch * out.layout.data;
   if (row.grad_accum && *row.grad_accum * at_once != *row.global_batch) {
     out.notes.emplace_back(
@@ -137,7 +141,7 @@ std::string wrong_batch(const TrainingRow& row, RowCase& out) {
 }
 
 bool names_training(const std::string& workload) {
-  static const std::regex training(R"(train|tun|cpt\b|benchmark|perf|throughput)",
+  static const std::regex training(R"(train|tun|\bsft\b|cpt\b|benchmark|perf|throughput)",
                                    std::regex::icase);
   return std::regex_search(workload, training);
 }
@@ -145,6 +149,40 @@ bool names_training(const std::string& workload) {
 /// Names of ways to train a few weights beside the model's own.
 constexpr const char* kFewWeights =
     R"((^|[^a-z0-9])((q|qa|rs|vb)?lora|q?dora|\(?ia\)?3|bitfit|peft|(prefix|prompt|p)[ -]tuning)";
+
+/// Whether notes say that all sequences have their whole length: packed or padded to it, or made
+/// so. "Padded to 51200" is of a vocabulary.
+bool fills_sequences(const TrainingRow& row, const Claims& notes) {
+  static const std::regex share(R"(([0-9]{1,3}(\.[0-9]{1,4})?) ?(%|per ?cent) )"
+                                R"((efficient|full|filled|packed))",
+                                std::regex::icase);
+  static const std::regex counted(
+      R"(\b(?:pack|padd?)(?:s|ed|ing)? (?:up )?(?:in)?to (?:a length of |sequences of )?)"
+      R"(([1-9][0-9]{0,2}(?:,[0-9]{3}){1,3}|[1-9][0-9]{0,8})(?: ?(k))?\b)",
+      std::regex::icase);
+  static const std::regex said(
+      R"(\bpacking\b|\bpacked\b(?![ -](q?kv|attention|activations|weights|[0-9]))|)"
+      R"(\bpad(ded|ding)?[ _-]to[ _-](the )?(max(imum)?(?![a-z])(?! (length )?(of|in) (a|the|each))|full|seq)|)"
+      R"(\b(fixed|constant|equal|full)[ -]length\b)",
+      std::regex::icase);
+  std::smatch match;
+  if (std::regex_search(row.notes, match, share)) return std::stod(match[1]) >= 90;
+  if (std::regex_search(notes.kept(), match, counted)) {
+    std::string digits = match[1];
+    std::erase(digits, ',');
+    return std::stod(digits) * (match[2].matched ? 1024 : 1) == row.seq_len.value_or(0);
+  }
+  return notes.has(said);
+}
+
+/// Why sequences of supervised tuning, which are as long as a conversation, are of unknown length.
+std::string unfilled(const TrainingRow& row, const Claims& notes) {
+  if (!Claims(row.workload).has("sft") || fills_sequences(row, notes)) return "";
+  return "workload 'sft': " +
+         std::string(notes.says("packing") == false || notes.says("packed") == false
+                         ? "sequences are not packed, and how long they are is not stated"
+                         : "how full the packed sequences are is not stated");
+}
 
 /// Work whose weights do not all move, or whose sequences are packed.
 std::string frozen_or_packed(const TrainingRow& row) {
@@ -173,12 +211,7 @@ std::string frozen_or_packed(const TrainingRow& row) {
   if (std::regex_search(notes.kept(), match, few_layers)) {
     return "'" + match.str(0) + "' in the notes" + kWhy;
   }
-  if (!Claims(row.workload).has("sft")) return "";
-  static const std::regex filled(
-      R"((9[0-9](\.[0-9]{1,4})?|100) ?(%|per ?cent) (efficient|full|filled|packed))",
-      std::regex::icase);
-  if (std::regex_search(row.notes, filled)) return "";
-  return "workload 'sft': how full the packed sequences are is not stated";
+  return unfilled(row, notes);
 }
 
 /// Models that no one stack of equal blocks with one sequence is.
@@ -237,6 +270,9 @@ std::string other_work(const TrainingRow& row) {
 }
 
 void note_workload(const std::string& workload, std::vector<std::string>& notes) {
+  if (Claims(workload).has("sft")) {
+    notes.emplace_back("sequences count as full, and as one document each where they are packed");
+  }
   if (workload.empty() || names_training(workload)) return;
   notes.push_back("workload '" + workload + "' counts as training");
 }

@@ -90,10 +90,7 @@ std::string fill_sharding(const TrainingRow& row, RowCase& out) {
     if (l.shard > 0) stated = noted;
   }
   if (in_nodes && !stated) stated = sharers_of_copies(row, l.data);
-  if (in_nodes && !stated) {
-    out.notes.push_back("the " + std::to_string(l.shard_degree) +
-                        " ranks of a node share a copy, as hybrid sharding states no degree");
-  }
+  out.counts_no_sharers = in_nodes && !stated;
   l.shard_degree = stated.value_or(l.shard_degree);
   // Of all replicas: those of the sequence's parts share too. "ZeRO-3 over 64 GPUs" may count the
   // ranks that split a replica.
@@ -112,6 +109,13 @@ void note_unread(const TrainingRow& row, RowCase& out) {
   if (notes.has(aware) && !optimizer_states_in_words(row.notes)) {
     out.notes.emplace_back(
         "the precision-aware optimizer keeps states in fp32, as no other type is named");
+  }
+  if (pages_states(row.notes)) {
+    out.notes.emplace_back("paged optimizer states count as on the device");
+  }
+  if (out.layout.steps_in_backward && out.layout.micro_batches > 1) {
+    out.notes.emplace_back(
+        "the optimizer's step in the backward counts for nothing, as gradients accumulate");
   }
   static const std::regex clock(
       R"([0-9] ?MHz|(clock|locked)[^;,.]{0,20}[0-9.]+ ?GHz|[0-9] ?GHz[^;,.]{0,10}clock)",
@@ -160,7 +164,9 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
                                    std::regex::icase);
   l.experts_by_turns = Claims(row.notes).has(by_turns);
   if (std::string wrong = fill_sharding(row, out); !wrong.empty()) return wrong;
-  l.optimizer_states = optimizer_states_in_words(row.notes).value_or(l.optimizer_states);
+  l.optimizer_states = optimizer_states_in_words(row.notes, l.pure_half ? l.element_bytes : 4)
+                           .value_or(l.optimizer_states);
+  l.steps_in_backward = steps_in_backward(row.notes);
   note_unread(row, out);
   const RowOffload host = offload_of(row);
   if (!host.wrong.empty()) return host.wrong;
@@ -206,6 +212,7 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
     out.may_accumulate = !row.grad_accum;
     const double steps = std::max(1.0, row.grad_accum.value_or(1));
     micro = *row.global_batch / l.data / steps;
+    out.guesses_micro_batch = out.may_accumulate && *micro > 1;
     if (row.grad_accum && *micro != std::floor(*micro)) {
       return "grad_accum x dp = " + std::to_string(std::int64_t(steps * l.data)) +
              " does not divide global_batch = " + std::to_string(std::int64_t(*row.global_batch));
@@ -215,8 +222,12 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
     const double local = *row.global_batch / l.data;
     micro = out.stack.cuts_batch_by_stages ? std::max(1.0, local / l.pipeline) : 1;
     if (!out.stack.cuts_batch_by_stages) {
+      out.guesses_micro_batch = local > 1;
       out.notes.emplace_back("micro-batches of 1, as neither they nor their number is stated");
     }
+  }
+  if (out.guesses_micro_batch && row.peak_memory_bytes) {
+    out.notes.emplace_back("the measured peak is not scored, as micro_batch is blank");
   }
   if (!micro || *micro <= 0) return "micro-batch and global batch are blank";
   if (*micro < 1) return "global_batch is less than one sequence of each replica";
@@ -245,6 +256,28 @@ void shard_what_does_not_fit(RowCase& out) {
   out.notes.emplace_back("FSDP, as fsdp_zero is blank and no device holds the states of a replica");
 }
 
+/// Hybrid sharding without a degree is within a node; where that holds no run, whatever is computed
+/// again and however small its micro-batches, over as few nodes as do. A run that failed shows
+/// none.
+void count_sharers(const TrainingRow& row, RowCase& out) {
+  if (!out.counts_no_sharers) return;
+  ParallelLayout& l = out.layout;
+  const int node = l.shard_degree, ranks = l.data * l.context;
+  const auto holds = [&] { return row.failed || fits(chosen_run(out, layout_parameters())); };
+  while (!holds() && l.shard_degree < ranks) {
+    do l.shard_degree += node;
+    while (l.shard_degree < ranks && ranks % l.shard_degree != 0);
+  }
+  const bool grew = l.shard_degree > node;
+  if (grew && !holds()) l.shard_degree = node;
+  const std::string sharers =
+      l.shard_degree > node ? std::to_string(l.shard_degree / node) + " nodes, as few as hold it,"
+                            : "a node";
+  out.notes.push_back("the " + std::to_string(l.shard_degree) + " ranks of " + sharers +
+                      " share a copy, as hybrid sharding states no degree");
+  if (l.shard_degree >= ranks) l.shard_degree = 0;
+}
+
 /// What a row says in a word, and its model and device complete.
 void settle(const TrainingRow& row, RowCase& out) {
   ParallelLayout& l = out.layout;
@@ -260,6 +293,7 @@ void settle(const TrainingRow& row, RowCase& out) {
   }
   recompute_some_layers(out);
   shard_what_does_not_fit(out);
+  count_sharers(row, out);
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
   const double experts = out.facts->experts();
@@ -331,8 +365,8 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   }
   auto found = case_on(row, *record, out);
   const auto* smallest = std::get_if<RowCase>(&found);
-  if (smallest == nullptr || fits(*smallest)) return found;
-  // Of a chip that is sold with several memories, the least that holds what runs on it.
+  if (smallest == nullptr || row.failed || fits(*smallest)) return found;
+  // Of a chip that is sold with several memories, the least that holds what ran on it.
   for (const DeviceRecord& variant : variants_of(row, *record)) {
     auto other = case_on(row, variant, out);
     const auto* run = std::get_if<RowCase>(&other);
@@ -459,6 +493,7 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
   answer.step_time_s = estimate.step_time_s;
   answer.peak_memory_bytes =
       estimate.peak_memory_bytes * (printed_bytes(run, cost) / cost.memory_bytes());
+  answer.knows_peak = !run.guesses_micro_batch;
   count_flops(run, answer);
   answer.capacity_bytes = capacity_of(run);
   answer.needed_bytes = cost.memory_bytes();

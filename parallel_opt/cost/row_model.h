@@ -26,9 +26,11 @@ struct RowCase {
   std::optional<RecomputeWords> recompute;  ///< likewise
   bool least_stage = false;        ///< of ZeRO no stage is stated: the lowest with which it fits
   bool may_shard = false;          ///< nobody says whether replicas share states, which is a choice
-  bool may_accumulate = false;     ///< in how many micro-batches is not stated
-  bool counts_no_stages = false;   ///< interleaved, in how many stages per rank is not stated
-  bool may_recompute = false;      ///< what is computed again is not stated
+  bool counts_no_sharers = false;  ///< hybrid sharding, among how many ranks is not stated
+  bool guesses_micro_batch = false;  ///< nothing stated makes it, nor is it the stack's own way
+  bool may_accumulate = false;       ///< in how many micro-batches is not stated
+  bool counts_no_stages = false;     ///< interleaved, in how many stages per rank is not stated
+  bool may_recompute = false;        ///< what is computed again is not stated
   std::vector<std::string> notes;  ///< what was taken where the row says nothing, or nothing known
 };
 

@@ -150,6 +150,15 @@ std::string with_degrees_apart(std::string notes) {
   return match.prefix().str() + apart + match.suffix().str();
 }
 
+/// The notes without numbers that others may stand for: "2 or 4", "1, 2 or 4", "64 to 1024", "2/4",
+/// "2-8" say none.
+std::string without_alternatives(const std::string& notes) {
+  static const std::regex several(
+      R"(\b[0-9]{1,9}(?:-way|-)?(?:(?:, ?[0-9]{1,9}(?:-way|-)?){0,8},? (?:or|to) |/|-|–)[0-9]{1,9}\b)",
+      std::regex::icase);
+  return std::regex_replace(notes, several, "several");
+}
+
 std::string listed(const std::set<double>& numbers) {
   std::vector<std::string> texts;
   for (const double one : numbers) texts.push_back(std::to_string(std::int64_t(one)));
@@ -214,13 +223,15 @@ std::string type_in(const std::string& notes) {
 NotesFilled fill_from_notes(TrainingRow& row) {
   NotesFilled filled;
   if (row.notes.empty()) return filled;
-  const Claims notes(of_this_run(with_degrees_apart(row.notes)));
+  const Claims notes(of_this_run(without_alternatives(with_degrees_apart(row.notes))));
   for (const Searched& words : searched()) {
     std::optional<double>& cell = row.*words.spelling->cell;
     if (cell) continue;
     std::set<double> found = numbers_in(notes.kept(), words);
     if (words.spelling->cell == &TrainingRow::seq_len) found.merge(lengths_in(notes.kept()));
-    if (found.size() > 1 && filled.unclear.empty()) {
+    // What all devices leave of them is known without.
+    const bool left_over = words.spelling->cell == &TrainingRow::dp && row.gpus && row.tp && row.pp;
+    if (found.size() > 1 && !left_over && filled.unclear.empty()) {
       filled.unclear =
           std::string(words.spelling->column) + " is blank, and the notes say " + listed(found);
     }

@@ -14,8 +14,9 @@ struct NotesFilled {
 };
 
 /// Fills blank cells with what the notes say of them, "TP=4, micro-batch size 2, ZeRO stage 3,
-/// gradient accumulation 8, sequence length 4096". What they deny, hold against this run or say of
-/// attempts, plans and other runs fills nothing.
+/// gradient accumulation 8, sequence length 4096". What they deny, hold against this run, leave
+/// open
+/// ("2 or 4") or say of attempts, plans and other runs fills nothing.
 NotesFilled fill_from_notes(TrainingRow& row);
 
 }  // namespace parallel_opt

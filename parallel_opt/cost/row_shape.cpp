@@ -12,6 +12,7 @@
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/json.h"
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_patches.h"
 #include "parallel_opt/cost/stated_number.h"
 
@@ -137,14 +138,37 @@ bool is_llama_like(const TrainingRow& row) {
   return false;
 }
 
-/// What the parameters as printed speak for; absent: they fit more than one shape, or none.
+/// Whether the feed-forward part has three matrices: "SwiGLU", "14B gated", "non-gated MLP"; empty:
+/// no word of it. Attention and recurrences have gates too.
+std::optional<bool> gated_in_words(const Claims& text) {
+  static const std::regex units(R"(\b(swi|ge|re)?glu\b)", std::regex::icase);
+  static const std::regex part(R"(\bgated([ -](feed[ -]?forward|ffns?|mlps?)|(?= ?($|[),;/]))))",
+                               std::regex::icase);
+  static const std::regex none(R"(\b(un|non[ -]?|not )gated\b)", std::regex::icase);
+  if (text.has(units)) return true;
+  if (text.says(none).has_value()) return false;
+  return text.says(part);
+}
+
+/// "Tied embeddings", "head is tied"; "untied".
+std::optional<bool> tied_in_words(const Claims& text) {
+  static const std::regex apart(R"(\buntied\b)", std::regex::icase);
+  static const std::regex one(R"(\btied\b|\bweight tying\b|\btie_word_embeddings\b)",
+                              std::regex::icase);
+  if (text.has(apart)) return false;
+  return text.says(one);
+}
+
+/// What the parameters as printed speak for, else words; absent: those fit more than one shape, or
+/// none.
 struct ShapeBySize {
   std::optional<bool> gated;  ///< three matrices in the feed-forward part, or two
   std::optional<bool> tied;   ///< the head is the embedding
 };
 
 ShapeBySize shape_by_size(const TrainingRow& row) {
-  ShapeBySize shape;
+  const Claims words(row.model_name + "; " + row.notes);
+  ShapeBySize shape{gated_in_words(words), tied_in_words(words)};
   const std::optional<double> params_b = row.params_b ? row.params_b : size_in_name(row.model_name);
   const double experts = std::max(1.0, row.experts.value_or(1));
   // Of mixtures a name says many things; their size is what the column says.
@@ -163,16 +187,21 @@ ShapeBySize shape_by_size(const TrainingRow& row) {
   };
   constexpr double kSame = 0.08;       // sizes in names are rounded,
   constexpr double kSameTable = 0.02;  // but not by a table where that one is large
-  shape.gated =
-      clearly(std::min(error(3, 1), error(3, 2)), std::min(error(2, 1), error(2, 2)), kSame);
+  const double three = std::min(error(3, 1), error(3, 2));
+  const double two = std::min(error(2, 1), error(2, 2));
+  std::optional<bool> gated_by_size = clearly(three, two, kSame);
+  // Two matrices with a head may weigh what three without one do: a column has more digits.
+  const bool exact = row.params_b && row.vocab;
+  if (!gated_by_size && exact) gated_by_size = clearly(three, two, kSameTable);
+  if (gated_by_size) shape.gated = gated_by_size;
   if (!row.vocab) return shape;
-  // Two matrices with a head may weigh what three without one do.
   const std::optional<bool> gated =
       shape.gated || !is_llama_like(row) ? shape.gated : std::optional(true);
   const auto tables_error = [&](int tables) {
     return gated ? error(*gated ? 3 : 2, tables) : std::min(error(2, tables), error(3, tables));
   };
-  shape.tied = clearly(tables_error(1), tables_error(2), kSameTable);
+  const std::optional<bool> tied_by_size = clearly(tables_error(1), tables_error(2), kSameTable);
+  if (tied_by_size) shape.tied = tied_by_size;
   return shape;
 }
 

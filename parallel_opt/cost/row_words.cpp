@@ -358,16 +358,32 @@ std::optional<bool> switch_in_words(const std::string& text) {
   return std::nullopt;
 }
 
-std::optional<double> optimizer_states_in_words(const std::string& text) {
+namespace {
+
+/// "8-bit paged AdamW", "PagedAdamW8bit", "AdamW (bitsandbytes, 8 bit)", "8-bit optimizer states":
+/// both moments. "AdamW, 8-bit gathers" is of something else.
+bool moments_in_8_bits(const Claims& notes) {
+  static const std::regex words(
+      R"(\b(8|eight)[ _-]?bits?[ _-]((paged|fused|quantized|bitsandbytes|bnb|torchao)[ _-]?)*(adam|optim))"
+      R"(|adam\w*(\W{1,2}(paged|fused|quantized|bitsandbytes|bnb|torchao|states|moments|with|in|at|of))*\W{0,2}(8|eight)[ _-]?bit)"
+      R"((?!s?[ _-]?(weight|grad|gather|comm|all|product|matmul|gemm|linear|attention|activation|train|model)))"
+      R"(|(optimi[sz]er( states?)?|adam states?|moments)( are)?( kept)?[ :=]+(in )?(8|eight)[ _-]?bit)",
+      std::regex::icase);
+  return notes.has(words);
+}
+
+}  // namespace
+
+std::optional<double> optimizer_states_in_words(const std::string& text, double usual_bytes) {
   const Claims notes(text);
   struct Named {
     const char* words;
     double states;
   };
+  if (moments_in_8_bits(notes)) return 2 / usual_bytes;
   // Torch's own forms; Adafactor's row and column sums are next to nothing.
   static constexpr auto kNamed = std::to_array<Named>(
-      {{R"((8|eight)[ -]?bit adam|adam\w*[ -]?8[ -]?bit)", 0.5},
-       {R"(adafactor)", 0},
+      {{R"(adafactor)", 0},
        {R"(sgd[ ,]+(with )?momentum|momentum sgd)", 1},
        {R"(\bsgd\b)", 0},
        {R"((^|[;,(+] ?|with |using |optimi[sz]er[ :=]*)(lion|muon)\b(?! (cluster|system|super|node|partition)))"
@@ -379,7 +395,7 @@ std::optional<double> optimizer_states_in_words(const std::string& text) {
   static const std::regex half(
       R"((bf16|bfloat16|fp16|16[ -]bit) ((optimizer|adam) )?(states|moments)|((optimizer|adam) states|moments)( are)?( kept)?[ :=]+(in )?(bf16|bfloat16|fp16|16[ -]bits?))",
       std::regex::icase);
-  if (notes.has(half)) return 1.0;
+  if (notes.has(half)) return 4 / usual_bytes;
   // Megatron's precision-aware optimizer: each of two moments has a type, fp32 unless it is named
   // (core/optimizer/optimizer_config.py: exp_avg_dtype, exp_avg_sq_dtype).
   static const std::regex first(R"(exp[_-]avg([_-]dtype)?\b[^;,.]{0,25}(bf16|bfloat16|fp16))",
@@ -387,7 +403,21 @@ std::optional<double> optimizer_states_in_words(const std::string& text) {
   static const std::regex second(
       R"(exp[_-]avg[_-]sq([_-]dtype)?\b[^;,.]{0,10}(bf16|bfloat16|fp16))", std::regex::icase);
   const double narrow = (notes.has(first) ? 0.5 : 0) + (notes.has(second) ? 0.5 : 0);
-  return narrow > 0 ? std::optional(2 - narrow) : std::nullopt;
+  return narrow > 0 ? std::optional(4 * (2 - narrow) / usual_bytes) : std::nullopt;
+}
+
+bool pages_states(const std::string& notes) {
+  static const std::regex words(
+      R"(\bpaged[ _-]?((8|eight)[ _-]?bit[ _-]?)?(adam|lion|optim)|(adam|lion|optim)\w*[^;.]{0,12}\bpaged\b)",
+      std::regex::icase);
+  return Claims(notes).has(words);
+}
+
+bool steps_in_backward(const std::string& notes) {
+  static const std::regex words(
+      R"(optimi[sz]er([ _-]step)?([ _-]fused)?[ _-]in(to)?[ _-](the )?(bwd|backward)\b)",
+      std::regex::icase);
+  return Claims(notes).has(words);
 }
 
 std::vector<std::string> unread_words(const std::string& text) {

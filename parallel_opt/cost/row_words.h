@@ -66,9 +66,16 @@ std::string sharding_named(const std::string& framework);
 /// "yes", "true", "on", "1"; "no", ...
 std::optional<bool> switch_in_words(const std::string& text);
 
-/// States in fp32 of a parameter that the named optimizer keeps ("SGD with momentum": 1, "8-bit
-/// Adam": a half); empty: none is named, or Adam's usual two.
-std::optional<double> optimizer_states_in_words(const std::string& notes);
+/// States of a parameter that the named optimizer keeps, of so many bytes each where no type is
+/// named ("SGD with momentum": 1, "8-bit Adam": half of one in fp32); empty: none is named, or
+/// Adam's usual two.
+std::optional<double> optimizer_states_in_words(const std::string& notes, double usual_bytes = 4);
+
+/// Whether they may go to the host page by page where a device is full: "paged AdamW".
+bool pages_states(const std::string& notes);
+
+/// "Optimizer in backward": a gradient is used and freed as soon as it is there.
+bool steps_in_backward(const std::string& notes);
 
 /// What the notes say of a run and no model here knows, in their words: "sliding window", "GaLore".
 std::vector<std::string> unread_words(const std::string& notes);

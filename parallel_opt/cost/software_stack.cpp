@@ -73,6 +73,15 @@ const SoftwareStack* best_claim(const std::string& framework,
   return best;
 }
 
+/// Whether a name that has Megatron is NeMo's, which runs Megatron-Core beneath: "NeMo 2.0 /
+/// Megatron", "Megatron-Core (NeMo)". Megatron-LM in front of it is a program of its own.
+bool names_nemo(const std::string& framework) {
+  static const std::regex nemo(R"(\bnemo\b(?![ :0-9.]*(container|image)))", std::regex::icase);
+  static const std::regex own(R"(megatron[ _-]?lm\b)", std::regex::icase);
+  std::smatch match;
+  return std::regex_search(framework, match, nemo) && !std::regex_search(match.prefix().str(), own);
+}
+
 }  // namespace
 
 const SoftwareStack* stack_of_framework(const std::string& framework) {
@@ -82,6 +91,9 @@ const SoftwareStack* stack_of_framework(const std::string& framework) {
   const bool either = best != nullptr && (best->name == "megatron" || best->name == "deepspeed");
   if (either && mentions(framework, "megatron") && mentions(framework, "deepspeed")) {
     return find_stack("megatron-deepspeed");
+  }
+  if (best != nullptr && best->name == "megatron" && names_nemo(framework)) {
+    return find_stack("nemo");
   }
   const int year = year_of_megatron(framework);
   const bool early = year > 0 && year < kFusedMegatron;

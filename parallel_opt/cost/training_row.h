@@ -26,6 +26,7 @@ struct TrainingRow {
   /// Where no time is stated: of one device, as FLOP/s or as a share of its peak.
   std::optional<double> flops_per_s, peak_share;
   bool counts_recompute = false;  ///< those count what is computed again
+  bool failed = false;            ///< nothing shows that its devices held it
 };
 
 /// What the cost model says of a row.
@@ -37,6 +38,8 @@ struct RowPrediction {
   /// again do not fit and the row does not say what is, with those. The peak is what the row's
   /// software prints, which may count the driver's part too.
   double needed_bytes = 0;
+  bool knows_peak =
+      true;          ///< false: by a micro-batch that is a guess, so no measured one scores it
   bool fits = true;  ///< where recomputation is not stated: with as little as it takes
   /// Of one step on one device: products and whole attention forward and backward; likewise with
   /// what is computed again; and the peak rate that shares of it are of.

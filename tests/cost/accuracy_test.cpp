@@ -56,6 +56,23 @@ TEST(Accuracy, TimeErrorsByHand) {
   EXPECT_EQ(accuracy.interval.memory_coverage, std::nullopt);
 }
 
+TEST(Accuracy, PeaksOfGuessedRunsAreNotScored) {
+  RowPrediction guess = prediction(1, 300);
+  guess.knows_peak = false;
+  MeasuredRow both = timed("a-2", 1);
+  both.row.peak_memory_bytes = 100;
+  const Accuracy accuracy =
+      score_rows({{with_memory("a-1", 100), both, with_memory("a-3", 100)}, {}},
+                 table_of({{"a-1", guess}, {"a-2", guess}, {"a-3", prediction(1, 110)}}),
+                 {.rows = true, .by = {}});
+  EXPECT_EQ(accuracy.used, 3);
+  EXPECT_EQ(accuracy.time.count, 1);
+  EXPECT_EQ(accuracy.memory.count, 1);
+  EXPECT_NEAR(*accuracy.memory.median_error, 0.1, 1e-12);
+  EXPECT_EQ(accuracy.predictions->at(0).measured_bytes, std::nullopt);
+  EXPECT_EQ(accuracy.predictions->at(2).measured_bytes, 100);
+}
+
 TEST(Accuracy, EveryRowIsUsedOrSkippedWithItsReason) {
   MeasuredRow nothing = timed("a-1", 1), unusable = timed("a-2", 1), rate = timed("a-3", 1);
   nothing.row.iteration_s.reset();

@@ -30,6 +30,10 @@ TEST(DeviceByText, FindsWhatTablesPrint) {
   for (const char* text : {"4090", "8x 4090", "RTX4090 24G", "GeForce RTX4090"}) {
     EXPECT_EQ(name(text), "RTX-4090") << text;
   }
+  for (const char* text : {"RTX 5060 Ti 16GB", "NVIDIA GeForce RTX 5060 Ti", "RTX 5060 Ti"}) {
+    EXPECT_EQ(name(text), "RTX-5060-Ti-16GB") << text;
+  }
+  EXPECT_EQ(name("GeForce RTX 2070 SUPER"), "RTX-2070-Super");
   EXPECT_EQ(name("910B"), "Ascend-910B2");
   EXPECT_EQ(name("910C"), "none");
   EXPECT_EQ(name("DGX-1"), "V100-SXM-16GB");

@@ -234,12 +234,14 @@ TEST(MeasuredRows, StatusesAreReadAsPeopleWriteThem) {
     const MeasuredRows table =
         rows_of({"id,gpu,gpus,status\na-1,A100,8," + std::string(status) + "\n"});
     EXPECT_EQ(table.rows.at(0).truth, RowTruth::out_of_memory) << status;
+    EXPECT_TRUE(table.rows.at(0).row.failed) << status;
   }
   for (const char* status : {"ok", "Success", "completed", "done", "pass", ""}) {
     const MeasuredRows table = rows_of(
         {"id,gpu,gpus,status,metric_iter_time_s\na-1,A100,8," + std::string(status) + ",1.5\n"});
     EXPECT_EQ(table.rows.at(0).truth, RowTruth::ran) << status;
     EXPECT_EQ(table.rows.at(0).row.iteration_s, 1.5) << status;
+    EXPECT_FALSE(table.rows.at(0).row.failed) << status;
   }
   EXPECT_EQ(rows_of({"id,gpu,gpus,status\na-1,A100,8,room temperature\n"}).rows.at(0).truth,
             RowTruth::unclear);

@@ -172,7 +172,11 @@ TEST(NetworkByText, SystemsAreKnownByName) {
   EXPECT_EQ(rate("Perlmutter", 4), 25e9);
   EXPECT_EQ(rate("JUWELS Booster", 4, 8), 25e9);
   EXPECT_EQ(rate("Slingshot-11 (Perlmutter)", 4), 25e9);
-  EXPECT_EQ(rate("JeanZay", 4), std::nullopt);  // its partitions have different adapters
+  for (const char* alps : {"Alps, Slingshot-11", "CSCS Daint, Slingshot-11", "Alps/Clariden"}) {
+    EXPECT_EQ(rate(alps, 4), 25e9) << alps;
+  }
+  EXPECT_FALSE(network_by_text("Piz Daint", 1));  // Aries
+  EXPECT_EQ(rate("JeanZay", 4), std::nullopt);    // its partitions have different adapters
   EXPECT_EQ(rate("Leonardo; 100 Gb/s per GPU", 4), 12.5e9);  // what is stated counts
   EXPECT_EQ(rate("Leonardo, 2x EDR", 4), 2 * 12.5e9 / 4);
   EXPECT_EQ(rate("illuminated", 4), std::nullopt);

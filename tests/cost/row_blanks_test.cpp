@@ -49,6 +49,34 @@ TEST(RowBlanks, MicroBatchesAreAsLargeAsFit) {
   EXPECT_FALSE(has_note(prediction_of(row), "micro-batches as large as fit"));
 }
 
+TEST(RowBlanks, MeasuredPeaksOfUnknownMicroBatchesAreNotScored) {
+  const std::string note = "the measured peak is not scored, as micro_batch is blank";
+  TrainingRow row = llama_row("PyTorch FSDP");
+  row.fsdp_zero = "FSDP";
+  row.global_batch = 64;  // eight of each replica
+  row.peak_memory_bytes = 5e10;
+  const auto knows = [&](std::optional<double> micro_batch, std::optional<double> steps) {
+    row.micro_batch = micro_batch;
+    row.grad_accum = steps;
+    const bool told = note_with(row, note).empty();
+    EXPECT_EQ(prediction_of(row).knows_peak, told);
+    return told;
+  };
+  EXPECT_TRUE(knows(8, {}));
+  EXPECT_TRUE(knows({}, 2));
+  EXPECT_FALSE(knows({}, {}));
+  row.global_batch = 8;  // one of each
+  EXPECT_TRUE(knows({}, {}));
+  row.framework = "Megatron-LM";
+  row.fsdp_zero = "";
+  row.global_batch = 16;
+  row.pp = 4;
+  row.dp = 2;
+  EXPECT_FALSE(knows({}, {}));
+  row.framework = "torchtitan";  // as many as stages, where nobody says another number
+  EXPECT_TRUE(knows({}, {}));
+}
+
 TEST(RowBlanks, ReplicasThatNoDeviceHoldsAreFsdp) {
   const std::string note =
       "FSDP, as fsdp_zero is blank and no device holds the states of a replica";
@@ -112,6 +140,11 @@ TEST(RowBlanks, ADeviceHasTheLeastMemoryThatHoldsItsRun) {
   EXPECT_EQ(case_of(row).device.max_w, 300);
   row.notes = "";
   EXPECT_GT(case_of(row).device.max_w, 300);
+  row.failed = true;  // nothing shows that a device held it
+  EXPECT_EQ(note_with(row, "is taken as"),
+            "gpu 'A100' is taken as A100-SXM-40GB, as its memory is not stated");
+  EXPECT_FALSE(prediction_of(row).fits);
+  row.failed = false;
   row.gpu = "A100-40GB";  // stated
   EXPECT_FALSE(prediction_of(row).fits);
   row.gpu = "A100";
@@ -178,12 +211,34 @@ TEST(RowBlanks, PackedSequencesThatAreFullCount) {
   TrainingRow row = llama_row("Megatron-LM");
   row.workload = "sft";
   EXPECT_EQ(skipped(row), "workload 'sft': how full the packed sequences are is not stated");
-  for (const char* notes : {"packing 99.87 % efficient", "sequences 97% full", "100% packed"}) {
+  for (const char* notes :
+       {"packing 99.87 % efficient", "sequences 97% full", "100% packed", "packing to 2048",
+        "packed to 2,048 tokens, full", "packed into sequences of 2k", "sequence packing",
+        "packed short documents", "all sequences padded to 2048", "padded to max length",
+        "pad_to_max_length", "padded to the sequence length", "fixed length", "fixed-length data",
+        "sequences of full length, no packing"}) {
     row.notes = notes;
     EXPECT_EQ(skipped(row), "") << notes;
+    EXPECT_NE(note_with(row, "sequences count as full"), "") << notes;
   }
-  row.notes = "packing 71 % efficient";
-  EXPECT_NE(skipped(row), "");
+  for (const char* notes :
+       {"packing 71 % efficient", "packing to 8192", "packed-QKV FlashAttention",
+        "saves packed 4-bit activations", "GPT2BPETokenizer, padded to 51200",
+        "padded to the longest of a batch", "padded to max length of the batch"}) {
+    row.notes = notes;
+    EXPECT_EQ(skipped(row), "workload 'sft': how full the packed sequences are is not stated")
+        << notes;
+  }
+  // The longest that may come says neither time nor peak memory.
+  for (const char* notes : {"no packing", "without sequence packing", "not packed"}) {
+    row.notes = notes;
+    EXPECT_EQ(skipped(row),
+              "workload 'sft': sequences are not packed, and how long they are is not stated")
+        << notes;
+  }
+  row.workload = "pretrain";
+  EXPECT_EQ(skipped(row), "");
+  EXPECT_EQ(note_with(row, "sequences count as full"), "");
 }
 
 TEST(RowBlanks, StepsOfPipelinesTellTheirMicroBatches) {
@@ -316,6 +371,13 @@ TEST(RowBlanks, NoReplicaHasHalfASequence) {
   row.micro_batch.reset();
   row.global_batch = 4;  // of eight replicas
   EXPECT_EQ(skipped(row), "global_batch is less than one sequence of each replica");
+  row.global_batch = 12;
+  EXPECT_EQ(skipped(row), "dp 8 does not divide global_batch 12");
+  row.gpus = 32;
+  row.pp = 4;
+  EXPECT_EQ(skipped(row), "dp 8 does not divide global_batch 12");
+  row.global_batch = 16;
+  EXPECT_EQ(skipped(row), "");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "parallel_opt/cost/measured_rows.h"
 #include "parallel_opt/cost/row_notes.h"
 #include "tests/cost/row_fixture.h"
 
@@ -116,6 +117,35 @@ TEST(RowFill, AttemptsAndOtherRunsFillNothing) {
     TrainingRow row = noted(notes);
     EXPECT_EQ(fill_from_notes(row).columns, Names{}) << notes;
   }
+}
+
+TEST(RowFill, AlternativesFillNothing) {
+  for (const char* notes :
+       {"the page prints DP 2 or 4", "DP 2, 4 or 8", "TP 1 to 8", "2- or 4-way tensor parallelism",
+        "DP 2/4", "TP 2-8", "global batch 64 to 1024", "ZeRO-1 or 2", "ZeRO-2/3"}) {
+    TrainingRow row = noted(notes);
+    EXPECT_EQ(fill_from_notes(row).columns, Names{}) << notes;
+    EXPECT_EQ(row.fsdp_zero, "") << notes;
+  }
+  TrainingRow row = noted("TP 2, PP 4 or 8, CP 2");
+  EXPECT_EQ(fill_from_notes(row).columns, (Names{"tp", "cp"}));
+}
+
+TEST(RowFill, ReplicasThatColumnsContradictDoNotCount) {
+  const auto replicas = [](const std::string& cells, const std::string& notes) {
+    const MeasuredRows rows = read_measured_rows({read_csv(
+        "id,gpu,gpus,tp,pp,micro_batch,global_batch,seq_len,metric_iter_time_s,notes\na-1,A100," +
+            cells + ",1,64,2048,1.5,\"" + notes + "\"\n",
+        "t.csv")});
+    EXPECT_EQ(rows.rows.at(0).unusable, "") << notes;
+    return rows.rows.at(0).row.dp;
+  };
+  EXPECT_EQ(replicas("32,2,2", "dp 8"), 8);
+  EXPECT_EQ(replicas("32,2,2", "dp 4"), 8);
+  EXPECT_EQ(replicas("32,2,2", "dp 4 or 8"), 8);
+  EXPECT_EQ(replicas("32,2,2", "DP=2 at first, DP=4 then"), 8);
+  EXPECT_EQ(replicas("32,1,1", "dp=4 x fsdp=8"), 32);  // copies of shards
+  EXPECT_EQ(replicas("32,,", "dp 4"), 4);
 }
 
 TEST(RowFill, NumbersStandBesideEachOther) {

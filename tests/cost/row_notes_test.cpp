@@ -311,6 +311,39 @@ TEST(RowNotes, TurnOverlapsOffAndNameOptimizers) {
   EXPECT_EQ(told(row, "'sliding window' in the notes counts for nothing"), 1);
 }
 
+TEST(RowNotes, PagedStatesAreOnTheDevice) {
+  TrainingRow row = llama_row("PyTorch FSDP");
+  const double held = prediction_of(row).peak_memory_bytes.value;
+  for (const char* notes : {"paged AdamW", "paged_adamw_32bit", "PagedAdamW", "AdamW, paged"}) {
+    row.notes = notes;
+    EXPECT_EQ(told(row, "paged optimizer states count as on the device"), 1) << notes;
+    EXPECT_EQ(prediction_of(row).peak_memory_bytes.value, held) << notes;
+  }
+  row.notes = "AdamW; paged attention";
+  EXPECT_EQ(note_with(row, "paged"), "");
+}
+
+TEST(RowNotes, StepsInTheBackwardFreeGradients) {
+  // Of 6.7e9 gradients of 2 bytes those of one block, 0.2e9, are there at once.
+  TrainingRow row = llama_row("torchtune");
+  row.gpus = row.dp = row.global_batch = 1;
+  row.dtype = "pure bf16";
+  const double whole = prediction_of(row).needed_bytes;
+  for (const char* notes : {"optimizer in backward", "optimizer_in_bwd=True",
+                            "fused optimizer step in backward", "optimizer step in the backward"}) {
+    row.notes = notes;
+    EXPECT_NEAR(whole - prediction_of(row).needed_bytes, 2 * (6.74e9 - 0.2e9), 1e8) << notes;
+  }
+  row.global_batch = 4;
+  EXPECT_EQ(told(row,
+                 "the optimizer's step in the backward counts for nothing, as gradients "
+                 "accumulate"),
+            1);
+  EXPECT_EQ(prediction_of(row).needed_bytes, whole);
+  row.notes = "optimizer in backward: off";
+  EXPECT_EQ(note_with(row, "step in the backward"), "");
+}
+
 TEST(RowNotes, SayHowSequencesAreSplit) {
   TrainingRow row = llama_row("torchtitan");
   row.notes = "Ulysses";

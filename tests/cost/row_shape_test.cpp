@@ -64,6 +64,78 @@ TEST(RowShape, WidthsSayWhetherLayersAreGatedWhereNoSizeDoes) {
             1);
 }
 
+/// 18 (2.67 h^2 + 3 h 3 h) + v h = 149e6; two matrices and a head beside the table make 142e6.
+TrainingRow base_149m() {
+  TrainingRow row = usual_row();
+  row.model_name = "base_149m";
+  row.layers = 18;
+  row.hidden = 768;
+  row.heads = 12;
+  row.kv_heads = 4;
+  row.ffn_hidden = 2304;
+  row.vocab = 32768;
+  row.params_b = 0.149;
+  return row;
+}
+
+TEST(RowShape, DigitsOfTheSizeTellAThirdMatrixFromAHead) {
+  TrainingRow row = base_149m();
+  EXPECT_EQ(testing::skipped(row), "");
+  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);
+  EXPECT_NE(case_of(row).model.find("tied=true"), std::string::npos);
+  row.notes = "non-gated MLP, untied";  // the size counts for more
+  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);
+  EXPECT_NE(case_of(row).model.find("tied=true"), std::string::npos);
+  row.notes = "";
+  row.params_b = 0.1424;
+  EXPECT_NE(case_of(row).model.find("gated=false"), std::string::npos);
+  EXPECT_NE(case_of(row).model.find("tied=false"), std::string::npos);
+  row.params_b = 0.146;  // either
+  EXPECT_EQ(case_of(row).model.find("gated"), std::string::npos);
+  // 12 (4 h^2 + 3 h 8/3 h) + v h = 33.5e6, with two matrices 28.8e6 or 41e6.
+  row = usual_row();
+  row.model_name = "small";
+  row.layers = 12;
+  row.hidden = 384;
+  row.heads = 6;
+  row.ffn_hidden = 1024;
+  row.vocab = 32000;
+  row.params_b = 0.0335;
+  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);
+}
+
+TEST(RowShape, WordsSayWhetherLayersAreGatedAndHeadsTied) {
+  struct Said {
+    const char* notes;
+    const char* key;
+  };
+  TrainingRow row = base_149m();
+  row.params_b = std::nullopt;
+  row.kv_heads = std::nullopt;  // which alone would say it
+  EXPECT_EQ(case_of(row).model.find("gated"), std::string::npos);
+  for (const Said& one : {Said{"SwiGLU, RoPE", "gated=true"}, Said{"swiglu", "gated=true"},
+                          Said{"GeGLU", "gated=true"}, Said{"gated feed-forward", "gated=true"},
+                          Said{"gated MLP", "gated=true"}, Said{"non-gated MLP", "gated=false"},
+                          Said{"ungated", "gated=false"}, Said{"tied embeddings", "tied=true"},
+                          Said{"head is tied", "tied=true"}, Said{"untied", "tied=false"},
+                          Said{"embeddings not tied", "tied=false"}}) {
+    row.notes = one.notes;
+    EXPECT_NE(case_of(row).model.find(one.key), std::string::npos) << one.notes;
+  }
+  for (const char* notes :
+       {"gated attention", "no fused SwiGLU kernel", "Gated DeltaNet", "AdamW"}) {
+    row.notes = notes;
+    EXPECT_EQ(case_of(row).model.find("gated"), std::string::npos) << notes;
+  }
+  row.notes = "";
+  row.model_name = "14B gated";
+  row.ffn_hidden = 17408;
+  row.layers = 40;
+  row.hidden = 5120;
+  row.heads = 40;
+  EXPECT_NE(case_of(row).model.find("gated=true"), std::string::npos);
+}
+
 TEST(RowShape, MixturesWeighWhatTheirExpertsDo) {
   // Mixtral's columns under another name: 46.7e9 with three matrices, 31.6e9 with two.
   TrainingRow row = usual_row();

@@ -10,6 +10,7 @@ namespace {
 
 using testing::case_of;
 using testing::note_with;
+using testing::prediction_of;
 using testing::told;
 using testing::usual_row;
 
@@ -89,6 +90,32 @@ TEST(RowSharding, HybridWithoutADegreeIsANode) {
   EXPECT_EQ(case_of(wide_row("HSDP", "replicate degree: 16")).layout.shard_degree, 16);
   EXPECT_EQ(told(wide_row("HSDP, 4 replicas"), node), 0);
   EXPECT_EQ(case_of(wide_row("HSDP, 5 replicas")).layout.shard_degree, 8);  // which is no degree
+}
+
+TEST(RowSharding, HybridGrowsToAsFewNodesAsHoldTheRun) {
+  // 69e9 parameters of 16 bytes: 138 GB on each of eight ranks, 34 GB on each of 32.
+  TrainingRow row = wide_row("HSDP");
+  row.model_name = "Llama-2-70B";
+  row.layers = row.hidden = row.heads = std::nullopt;
+  row.micro_batch = 1;
+  const int ranks = case_of(row).layout.shard_degree;
+  EXPECT_GT(ranks, 8);
+  EXPECT_LE(ranks, 32);
+  EXPECT_TRUE(prediction_of(row).fits);
+  EXPECT_EQ(told(row, "the " + std::to_string(ranks) + " ranks of " + std::to_string(ranks / 8) +
+                          " nodes, as few as hold it, share a copy, as hybrid sharding states no "
+                          "degree"),
+            1);
+  row.fsdp_zero = "HSDP " + std::to_string(ranks / 2);
+  EXPECT_FALSE(prediction_of(row).fits);
+  row.fsdp_zero = "HSDP";
+  row.failed = true;  // among how many it did, nobody knows
+  EXPECT_EQ(case_of(row).layout.shard_degree, 8);
+  row.failed = false;
+  row.micro_batch = 512;  // that nothing holds
+  row.global_batch = 512 * 256;
+  row.recompute = "none";
+  EXPECT_EQ(case_of(row).layout.shard_degree, 8);
 }
 
 TEST(RowSharding, DegreesOfBothKindsMayStandTogether) {

@@ -37,6 +37,20 @@ TEST(RowStack, BothNamesInAnyOrderAreTheirFork) {
   EXPECT_EQ(stack_of_framework("NeMo (Megatron, no DeepSpeed)")->name, "nemo");
 }
 
+TEST(RowStack, NeMoRunsMegatronCoreBeneath) {
+  for (const char* framework :
+       {"NeMo 26.02 + Megatron-Core", "NeMo (Megatron-Core)", "NeMo 2.0 / Megatron",
+        "NeMo Framework, Megatron Bridge", "Megatron-Core (NeMo 2.0)", "NeMo / Megatron-LM",
+        "NeMo-Megatron", "Megatron-Bridge/Megatron-Core", "Megatron-Bridge (NeMo 26.04)"}) {
+    EXPECT_EQ(stack_of_framework(framework)->name, "nemo") << framework;
+  }
+  for (const char* framework : {"Megatron-LM/NeMo", "Megatron-LM core v0.14 (NeMo container)",
+                                "Megatron-Core", "Megatron-Core in NeMo 24.07 container"}) {
+    EXPECT_EQ(stack_of_framework(framework)->name, "megatron") << framework;
+  }
+  EXPECT_EQ(stack_of_framework("neuronx-nemo-megatron")->name, "neuron");
+}
+
 TEST(RowStack, TheirForkFusesAttentionSince2023) {
   const std::string since = "attention is fused, as in Megatron-DeepSpeed since 2023";
   for (const char* notes : {"June 2023", "2024-05", "container 23.09"}) {

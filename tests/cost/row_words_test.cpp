@@ -129,6 +129,24 @@ TEST(RowWords, OptimizersAreNamed) {
   }
 }
 
+TEST(RowWords, MomentsInEightBitsAreNamedInAnyOrder) {
+  for (const char* text :
+       {"8-bit Adam", "8-bit paged AdamW", "paged 8-bit AdamW", "PagedAdamW8bit", "PagedAdamW 8bit",
+        "paged_adamw_8bit", "adamw_bnb_8bit", "AdamW (8-bit)", "AdamW, 8-bit", "AdamW 8 bit, paged",
+        "AdamW (paged, 8-bit)", "bitsandbytes AdamW in 8 bits", "8bit bitsandbytes AdamW",
+        "AdamW (bitsandbytes 8-bit)", "eight-bit Adam", "8-bit optimizer",
+        "optimizer states in 8 bits", "8-bit optimizer states", "Adam with 8-bit states"}) {
+    EXPECT_EQ(optimizer_states_in_words(text), 0.5) << text;
+    EXPECT_EQ(optimizer_states_in_words(text, 2), 1) << text;  // beside those of pure bf16
+  }
+  for (const char* text : {"AdamW, 8-bit gathers", "paged AdamW", "AdamW; 8-bit weights",
+                           "no 8-bit Adam", "AdamW, 8 bit gradients", "fused AdamW, 8 GPUs"}) {
+    EXPECT_EQ(optimizer_states_in_words(text), std::nullopt) << text;
+  }
+  EXPECT_EQ(optimizer_states_in_words("bf16 optimizer states", 2), 2);
+  EXPECT_EQ(optimizer_states_in_words("SGD with momentum", 2), 1);
+}
+
 TEST(RowWords, UnreadWordsOfNotes) {
   EXPECT_EQ(unread_words("sliding window of 1024; MTP"),
             std::vector<std::string>{"sliding window"});
