@@ -11,6 +11,7 @@
 #include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_device.h"
 #include "parallel_opt/cost/row_shape.h"
+#include "parallel_opt/cost/row_size.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/hardware/preset.h"
 
@@ -70,8 +71,17 @@ std::string wrong_shape(const TrainingRow& row, const RowCase& out) {
 }
 
 std::string wrong_size(const TrainingRow& row, RowCase& out) {
-  if (!row.params_b) return "";
   const double made = out.facts->parameters / 1e9;
+  if (!row.params_b) {
+    // Names are of a series, a checkpoint or a wish: dimensions count.
+    const std::optional<double> named = size_in_name(row.model_name);
+    const bool stated = row.layers && row.hidden && row.experts.value_or(1) <= 1;
+    if (named && stated && std::abs(std::log(*named / made)) > std::log(1 + kContradicts)) {
+      out.notes.emplace_back(
+          "the size in model_name is not what the dimensions, which count, make");
+    }
+    return "";
+  }
   const double ratio = *row.params_b / made, off = std::abs(ratio - 1);
   // Mixtures are also printed with the parameters that a token meets; a feed-forward part that is
   // not stated may be half as wide as is usual, or gated, where the name does not say all of it.

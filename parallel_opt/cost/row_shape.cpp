@@ -14,6 +14,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_patches.h"
+#include "parallel_opt/cost/row_size.h"
 #include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
@@ -76,15 +77,6 @@ bool names_model(const std::string& name, const std::string& word) {
   return false;
 }
 
-/// 340 of "Nemotron-4-340B"; neither the 7 of "8x7B" nor the 22 of "235B-A22B".
-std::optional<double> size_in_name(const std::string& name) {
-  static const std::regex size(R"((^|[^0-9a-z.])([0-9]+(\.[0-9]+)?)\s?b($|[^0-9a-z]))");
-  std::smatch match;
-  const std::string low = lower_case(name);
-  if (!std::regex_search(low, match, size)) return std::nullopt;
-  return stated_number(match[2]);
-}
-
 /// By parameters or, where nobody says them, by width.
 bool is_of_size(const KnownModel& model, const std::optional<double>& size,
                 const std::optional<double>& hidden) {
@@ -129,93 +121,6 @@ const KnownModel* known_model(const TrainingRow& row, const std::optional<PatchM
   return best;
 }
 
-/// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
-bool is_llama_like(const TrainingRow& row) {
-  for (const char* word : {"llama", "qwen", "mistral", "mixtral", "gemma", "internlm", "deepseek",
-                           "kimi", "gpt oss", "gpt-oss", "nemotron", "yi-", "phi"}) {
-    if (mentions(row.model_name, word)) return true;
-  }
-  return false;
-}
-
-/// Whether the feed-forward part has three matrices: "SwiGLU", "14B gated", "non-gated MLP"; empty:
-/// no word of it. Attention and recurrences have gates too.
-std::optional<bool> gated_in_words(const Claims& text) {
-  static const std::regex units(R"(\b(swi|ge|re)?glu\b)", std::regex::icase);
-  static const std::regex part(R"(\bgated([ -](feed[ -]?forward|ffns?|mlps?)|(?= ?($|[),;/]))))",
-                               std::regex::icase);
-  static const std::regex none(R"(\b(un|non[ -]?|not )gated\b)", std::regex::icase);
-  if (text.has(units)) return true;
-  if (text.says(none).has_value()) return false;
-  return text.says(part);
-}
-
-/// "Tied embeddings", "head is tied"; "untied".
-std::optional<bool> tied_in_words(const Claims& text) {
-  static const std::regex apart(R"(\buntied\b)", std::regex::icase);
-  static const std::regex one(R"(\btied\b|\bweight tying\b|\btie_word_embeddings\b)",
-                              std::regex::icase);
-  if (text.has(apart)) return false;
-  return text.says(one);
-}
-
-/// What the parameters as printed speak for, else words; absent: those fit more than one shape, or
-/// none.
-struct ShapeBySize {
-  std::optional<bool> gated;  ///< three matrices in the feed-forward part, or two
-  std::optional<bool> tied;   ///< the head is the embedding
-};
-
-ShapeBySize shape_by_size(const TrainingRow& row) {
-  const Claims words(row.model_name + "; " + row.notes);
-  ShapeBySize shape{gated_in_words(words), tied_in_words(words)};
-  const std::optional<double> params_b = row.params_b ? row.params_b : size_in_name(row.model_name);
-  const double experts = std::max(1.0, row.experts.value_or(1));
-  // Of mixtures a name says many things; their size is what the column says.
-  const bool sized = experts > 1 ? row.params_b.has_value() : params_b.has_value();
-  if (!sized || !row.layers || !row.hidden || !row.heads || !row.ffn_hidden) return shape;
-  const double h = *row.hidden;
-  const double attention = (2 + 2 * row.kv_heads.value_or(*row.heads) / *row.heads) * h * h;
-  const auto error = [&](int matrices, int tables) {
-    const double layer = attention + experts * matrices * h * *row.ffn_hidden;
-    const double parameters = *row.layers * layer + tables * row.vocab.value_or(0) * h;
-    return std::abs(parameters / (1e9 * *params_b) - 1);
-  };
-  const auto clearly = [](double one, double other, double same) -> std::optional<bool> {
-    if (std::min(one, other) > same || std::max(one, other) < 2 * same) return std::nullopt;
-    return one < other;
-  };
-  constexpr double kSame = 0.08;       // sizes in names are rounded,
-  constexpr double kSameTable = 0.02;  // but not by a table where that one is large
-  const double three = std::min(error(3, 1), error(3, 2));
-  const double two = std::min(error(2, 1), error(2, 2));
-  std::optional<bool> gated_by_size = clearly(three, two, kSame);
-  // Two matrices with a head may weigh what three without one do: a column has more digits.
-  const bool exact = row.params_b && row.vocab;
-  if (!gated_by_size && exact) gated_by_size = clearly(three, two, kSameTable);
-  if (gated_by_size) shape.gated = gated_by_size;
-  if (!row.vocab) return shape;
-  const std::optional<bool> gated =
-      shape.gated || !is_llama_like(row) ? shape.gated : std::optional(true);
-  const auto tables_error = [&](int tables) {
-    return gated ? error(*gated ? 3 : 2, tables) : std::min(error(2, tables), error(3, tables));
-  };
-  const std::optional<bool> tied_by_size = clearly(tables_error(1), tables_error(2), kSameTable);
-  if (tied_by_size) shape.tied = tied_by_size;
-  return shape;
-}
-
-/// Where no name and no size says whether the feed-forward part has three matrices: widths are then
-/// chosen for as many parameters as two of 4 hidden have (8/3), or heads share keys, as came later;
-/// mixtures of the time have three always.
-bool looks_gated(const TrainingRow& row) {
-  if (!row.ffn_hidden || !row.hidden) return false;
-  const double width = *row.ffn_hidden / *row.hidden;
-  const bool shares_keys = row.kv_heads.value_or(1e9) < row.heads.value_or(0);
-  const bool mixture = row.experts.value_or(1) > 1;
-  return (width > 2.5 && width < 3) || (shares_keys && (mixture || width != 4));
-}
-
 void put(std::map<std::string, std::string>& keys, const std::string& key,
          const std::optional<double>& value) {
   if (value) keys[key] = std::to_string(std::int64_t(std::llround(*value)));
@@ -245,23 +150,20 @@ std::string model_spec(const TrainingRow& row, const KnownModel* known,
             {"tied", "false"},
             {"bias", "false"}};
   }
-  const ShapeBySize shape = shape_by_size(row);
+  const bool unknown = known == nullptr && !patches;
+  const ShapeBySize shape = unknown ? shape_by_size(row, notes) : shape_by_size(row);
   if (shape.gated) keys["gated"] = *shape.gated ? "true" : "false";
-  const bool unsized = !row.params_b && !size_in_name(row.model_name);
-  if (unsized && known == nullptr && !keys.contains("gated") && looks_gated(row)) {
-    keys["gated"] = "true";
-    notes.emplace_back("three matrices in the feed-forward part, as its width says");
-  }
   if (shape.tied) keys["tied"] = *shape.tied ? "true" : "false";
   if (patches) put_all(keys, style_of(*patches));
   if (known != nullptr) put_all(keys, known->spec);
   put(keys, "layers", row.layers);
   put(keys, "hidden", row.hidden);
-  put(keys, "heads", row.heads);
-  put(keys, "kv_heads", row.kv_heads);
+  put(keys, "heads", row.heads ? row.heads : shape.heads);
+  put(keys, "kv_heads", row.kv_heads ? row.kv_heads : shape.kv_heads);
   const bool experts = row.experts && *row.experts > 1;
-  put(keys, experts && !keys.contains("expert_ffn") ? "expert_ffn" : "ffn", row.ffn_hidden);
-  put(keys, "vocab", row.vocab);
+  put(keys, experts && !keys.contains("expert_ffn") ? "expert_ffn" : "ffn",
+      row.ffn_hidden ? row.ffn_hidden : shape.ffn_hidden);
+  put(keys, "vocab", row.vocab ? row.vocab : shape.vocab);
   if (experts) put(keys, "experts", row.experts);
   if (row.topk && *row.topk > 0) put(keys, "top_k", row.topk);
   static const std::regex beside(R"(\b([0-9]{1,3}|an?|one|two)\s+shared\s+experts?)",
@@ -274,17 +176,12 @@ std::string model_spec(const TrainingRow& row, const KnownModel* known,
   }
   if (!keys.contains("layers") || !keys.contains("hidden")) return "";
   const std::int64_t hidden = std::stoll(keys["hidden"]);
-  if (!keys.contains("heads")) {
-    const std::int64_t heads = std::max<std::int64_t>(1, hidden / 128);
-    if (hidden % heads == 0) {
-      keys["heads"] = std::to_string(heads);
-      notes.emplace_back("heads = hidden / 128, as none are stated");
-    }
-  } else if (hidden % std::stoll(keys["heads"]) != 0 && !keys.contains("head_dim")) {
+  const auto heads = keys.find("heads");
+  const bool divides = heads == keys.end() || hidden % std::stoll(heads->second) == 0;
+  if (!divides && !keys.contains("head_dim")) {
     keys["head_dim"] =
-        std::to_string(std::max<std::int64_t>(1, hidden / std::stoll(keys["heads"])));
+        std::to_string(std::max<std::int64_t>(1, hidden / std::stoll(heads->second)));
   }
-  if (!keys.contains("vocab")) keys["vocab"] = "50257";
   std::string spec;
   for (const auto& [key, value] : keys)
     spec += (spec.empty() ? "transformer:" : ",") + key + "=" + value;

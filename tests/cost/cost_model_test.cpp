@@ -77,8 +77,11 @@ TEST(CostModel, NormsOfChannelsTakeTheirOwnTime) {
   };
   const double before = norms();
   EXPECT_GT(before, 0);
-  cluster.devices[0].rates.push_back(
-      RateCurve{"batch_norm", std::nullopt, 2, {{1 << 20, 1e9}}, {}});
+  cluster.devices[0].rates.push_back({.kernel = "batch_norm",
+                                      .dtype = {},
+                                      .threads = 2,
+                                      .points = {{1 << 20, 1e9}},
+                                      .source = {}});
   EXPECT_GT(norms(), 2 * before);
 }
 

@@ -10,6 +10,7 @@ using testing::note_with;
 using testing::skipped;
 using testing::told;
 using testing::usual_row;
+using testing::whole_row;
 
 TEST(RowChecks, DegreesDivideWhatTheySplit) {
   EXPECT_EQ(skipped(usual_row()), "");
@@ -40,7 +41,7 @@ TEST(RowChecks, BatchesAreMadeOfMicroBatches) {
   TrainingRow row = usual_row();
   row.global_batch = 66;
   EXPECT_EQ(skipped(row), "micro_batch x dp 32 does not divide global_batch 66");
-  row = usual_row();
+  row = whole_row();
   row.grad_accum = 2;  // 64 / (4 x 8)
   EXPECT_EQ(skipped(row), "");
   EXPECT_TRUE(case_of(row).notes.empty());
@@ -51,14 +52,15 @@ TEST(RowChecks, BatchesAreMadeOfMicroBatches) {
 }
 
 TEST(RowChecks, ParametersAreThoseOfTheDimensions) {
-  TrainingRow row = usual_row();  // 24 x 12 x 2048^2 + 50257 x 2048 = 1.31e9
+  TrainingRow row = whole_row();  // 24 x 12 x 2048^2 + 50257 x 2048 = 1.31e9
   row.params_b = 1.3;
   EXPECT_TRUE(case_of(row).notes.empty());
   row.params_b = 1.5;
   EXPECT_EQ(
       case_of(row).notes,
       std::vector<std::string>{"params_b is 10 to 25 % from what the model's dimensions make"});
-  row.params_b = 0.9;  // the width of the feed-forward part is not stated
+  row.params_b = 0.9;
+  row.ffn_hidden = std::nullopt;  // a narrower one makes it
   EXPECT_EQ(skipped(row), "");
   row.ffn_hidden = 8192;
   EXPECT_NE(skipped(row), "");
@@ -112,7 +114,7 @@ TEST(RowChecks, NarrowTypesNeedADeviceThatHasThem) {
 }
 
 TEST(RowChecks, WhatIsFilledInIsTold) {
-  TrainingRow row = usual_row();
+  TrainingRow row = whole_row();
   EXPECT_TRUE(case_of(row).notes.empty());
   row.framework = "Foobar";
   row.tp = 2;

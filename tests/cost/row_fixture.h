@@ -41,6 +41,14 @@ inline TrainingRow usual_row(const std::string& framework = "llm-foundry") {
   return row;
 }
 
+/// The same, no dimension blank.
+inline TrainingRow whole_row(const std::string& framework = "llm-foundry") {
+  TrainingRow row = usual_row(framework);
+  row.ffn_hidden = 8192;
+  row.vocab = 50257;
+  return row;
+}
+
 /// Of a model that its name says all about.
 inline TrainingRow llama_row(const std::string& framework) {
   TrainingRow row = replicas_of(framework);

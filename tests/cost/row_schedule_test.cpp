@@ -113,7 +113,7 @@ TEST(RowSchedule, WhatNobodySaysIsTold) {
   row.vp = 2;
   EXPECT_EQ(told(row, "schedule = 1F1B interleaved by vp, as none is stated"), 1);
   row.notes = "interleaved schedule";
-  EXPECT_EQ(note_with(row, "as none is stated"), "");
+  EXPECT_EQ(note_with(row, "schedule = "), "");
   row.notes = "";
   row.schedule = "interleaved";
   EXPECT_EQ(note_with(row, "schedule ="), "");

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "parallel_opt/cost/training_row.h"
+
+namespace parallel_opt {
+
+/// What a row says of its model's shape beside the columns of its dimensions: parameters as
+/// printed, else words, else widths. Absent: those fit more than one shape, or none.
+struct ShapeBySize {
+  std::optional<bool> gated = {};  ///< three matrices in the feed-forward part, or two
+  std::optional<bool> tied = {};   ///< the head is the embedding
+  /// Of blank columns what the size speaks for, or what is usual.
+  std::optional<double> heads = {}, kv_heads = {}, ffn_hidden = {}, vocab = {};
+};
+
+/// Of a model that no table knows by its name.
+ShapeBySize shape_by_size(const TrainingRow& row, std::vector<std::string>& notes);
+
+/// Of one whose dimensions are known by its name: what else words and parameters say.
+ShapeBySize shape_by_size(const TrainingRow& row);
+
+/// 340 of "Nemotron-4-340B"; neither the 7 of "8x7B" nor the 22 of "235B-A22B".
+std::optional<double> size_in_name(const std::string& name);
+
+/// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
+bool is_llama_like(const TrainingRow& row);
+
+}  // namespace parallel_opt

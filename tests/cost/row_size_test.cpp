@@ -1,0 +1,144 @@
+#include "parallel_opt/cost/row_size.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "parallel_opt/cost/row_shape.h"
+#include "tests/cost/row_fixture.h"
+
+/// Models that everybody trains, one column blank: what their size says is what they have.
+namespace parallel_opt {
+namespace {
+
+using testing::case_of;
+using testing::note_with;
+using testing::usual_row;
+
+struct Dimensions {
+  const char* name;
+  double params_b, layers, hidden, heads, kv_heads, ffn, vocab;
+  bool gated;
+};
+constexpr Dimensions kModels[] = {
+    {"Llama 1 7B", 6.74, 32, 4096, 32, 32, 11008, 32000, true},
+    {"Llama 2 70B", 69.0, 80, 8192, 64, 8, 28672, 32000, true},
+    {"Llama 3 8B", 8.03, 32, 4096, 32, 8, 14336, 128256, true},
+    {"Llama 3 70B", 70.6, 80, 8192, 64, 8, 28672, 128256, true},
+    {"Mistral 7B", 7.24, 32, 4096, 32, 8, 14336, 32000, true},
+    {"Qwen 2 72B", 72.7, 80, 8192, 64, 8, 29568, 152064, true},
+    {"GPT-3 175B", 175, 96, 12288, 96, 96, 49152, 50257, false},
+    {"GPT-NeoX 20B", 20.6, 44, 6144, 64, 64, 24576, 50432, false},
+    {"OPT 30B", 30, 48, 7168, 56, 56, 28672, 50272, false},
+    {"Falcon 40B", 41.3, 60, 8192, 128, 8, 32768, 65024, false},
+};
+
+class RowSize : public ::testing::TestWithParam<Dimensions> {
+ protected:
+  static TrainingRow row_of(const Dimensions& of) {
+    TrainingRow row = usual_row("Megatron-Core");
+    row.model_name = "m";
+    row.params_b = of.params_b;
+    row.layers = of.layers;
+    row.hidden = of.hidden;
+    row.heads = of.heads;
+    row.kv_heads = of.kv_heads;
+    row.ffn_hidden = of.ffn;
+    row.vocab = of.vocab;
+    return row;
+  }
+  static double size(const TrainingRow& row) { return case_of(row).facts->parameters; }
+  static bool gated(const TrainingRow& row) {
+    return case_of(row).model.find("gated=true") != std::string::npos;
+  }
+  TrainingRow row = row_of(GetParam());
+};
+
+TEST_P(RowSize, ABlankVocabularyIsTheOneThatMakesTheParameters) {
+  const double whole = size(row);
+  row.vocab = std::nullopt;
+  EXPECT_NEAR(size(row) / whole, 1, 0.03);
+  EXPECT_EQ(gated(row), GetParam().gated);
+  EXPECT_NE(note_with(row, "vocab = "), "");
+}
+
+TEST_P(RowSize, ABlankWidthIsTheOneThatMakesTheParameters) {
+  const double whole = size(row);
+  row.ffn_hidden = std::nullopt;
+  EXPECT_NEAR(size(row) / whole, 1, 0.08);
+  EXPECT_NE(note_with(row, "ffn_hidden = "), "");
+}
+
+TEST_P(RowSize, BlankHeadsChangeNoParameters) {
+  const double whole = size(row);
+  row.heads = std::nullopt;
+  EXPECT_EQ(gated(row), GetParam().gated);
+  EXPECT_NE(note_with(row, "heads = hidden / "), "");
+  // Falcon's heads are half as wide as most: keys of 8 weigh twice as much.
+  EXPECT_NEAR(size(row) / whole, 1, GetParam().heads == 128 ? 0.02 : 1e-3);
+}
+
+TEST_P(RowSize, SharedKeysWeighLess) {
+  row.kv_heads = std::nullopt;
+  EXPECT_EQ(gated(row), GetParam().gated);
+  EXPECT_EQ(note_with(row, "kv_heads = 8, as the size says").empty(),
+            GetParam().kv_heads == GetParam().heads);
+}
+
+TEST_P(RowSize, NobodyIsToldWhatEveryColumnSays) {
+  for (const char* words : {"vocab =", "ffn_hidden =", "heads =", "matrices"}) {
+    EXPECT_EQ(note_with(row, words), "") << words;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, RowSize, ::testing::ValuesIn(kModels), [](const auto& test) {
+  std::string name;
+  for (const char c : std::string(test.param.name)) {
+    if (std::isalnum(static_cast<unsigned char>(c)) != 0) name += c;
+  }
+  return name;
+});
+
+TEST(RowSizeUnstated, WhatIsUsualIsTakenAndTold) {
+  TrainingRow row = usual_row("Megatron-Core");
+  EXPECT_EQ(number_of(case_of(row).model, "vocab"), 50257);
+  EXPECT_NE(note_with(row, "vocab = 50257, as none is stated"), "");
+  EXPECT_NE(note_with(row, "ffn_hidden = 4 x hidden, as none is stated"), "");
+  row.kv_heads = 4;
+  EXPECT_EQ(number_of(case_of(row).model, "ffn"), 7168);
+  EXPECT_NE(note_with(row, "ffn_hidden = 3.5 x hidden, as none is stated"), "");
+  row.kv_heads = std::nullopt;
+  row.model_name = "llama of our own";
+  EXPECT_NE(note_with(row, "ffn_hidden = 8/3 x hidden, as none is stated"), "");
+}
+
+TEST(RowSizeUnstated, HeadsAreAsWideAsKeysCanBeShared) {
+  TrainingRow row = usual_row("Megatron-Core");
+  row.hidden = 960;  // 7.5 heads of 128, 15 of 64
+  row.heads = std::nullopt;
+  EXPECT_EQ(number_of(case_of(row).model, "heads"), 15);
+  row.kv_heads = 5;
+  EXPECT_EQ(number_of(case_of(row).model, "heads"), 15);
+  row.kv_heads = 4;
+  EXPECT_EQ(number_of(case_of(row).model, "heads"), 12);  // of 80
+  EXPECT_NE(note_with(row, "heads = hidden / 80, as none are stated"), "");
+}
+
+TEST(RowSizeUnstated, ASizeInANameIsRounded) {
+  TrainingRow row = usual_row("Megatron-Core");  // 1.31e9
+  row.model_name = "GPT 1.2B";
+  EXPECT_NE(note_with(row, "ffn_hidden = 4 x hidden"), "");
+  EXPECT_EQ(note_with(row, "the size in model_name"), "");
+  row.ffn_hidden = 8192;
+  row.model_name = "GPT 7B";
+  EXPECT_NE(note_with(row, "the size in model_name is not what the dimensions, which count, make"),
+            "");
+  row.model_name = "GPT 8x7B";
+  EXPECT_EQ(note_with(row, "the size in model_name"), "");
+  row.model_name = "Llama 2 7B";  // known, and other dimensions stated
+  EXPECT_NE(note_with(row, "the size in model_name"), "");
+}
+
+}  // namespace
+}  // namespace parallel_opt
