@@ -246,6 +246,8 @@ ScoredRow scored(const Answered& row) {
   const TrainingRow& measured = row.measured->row;
   const Uncertain& time = row.prediction.step_time_s;
   const Uncertain& memory = row.prediction.peak_memory_bytes;
+  std::vector<std::string> notes = row.measured->filled;
+  notes.insert(notes.end(), row.prediction.notes.begin(), row.prediction.notes.end());
   ScoredRow result{measured.id,
                    measured.iteration_s,
                    time.value,
@@ -260,7 +262,7 @@ ScoredRow scored(const Answered& row) {
                    row.prediction.fits,
                    std::nullopt,
                    row.prediction.taken,
-                   row.prediction.notes};
+                   std::move(notes)};
   if (row.measured->truth != RowTruth::unclear) result.ran = row.measured->truth == RowTruth::ran;
   return result;
 }

@@ -26,8 +26,8 @@ constexpr double kClearly = 1.15;
 
 constexpr std::size_t kLongest = 4096;  // letters: searches go as deep as a text is long
 
-/// How often something was filled in.
-using Fillings = std::map<std::string, std::size_t>;
+/// What was filled in of a row, in words.
+using Fillings = std::vector<std::string>;
 
 /// The number behind a word of the notes: 8192 of "recipe llama3_8b default 8192".
 std::optional<double> number_after(const std::string& notes, std::string_view word) {
@@ -76,7 +76,7 @@ void count_sharers(TrainingRow& row, Fillings& filled) {
   const auto ways = stated ? stated : shards_in_notes(row.notes);
   if (!ways || *row.dp * product(row) * *ways != *row.gpus) return;
   row.dp = *row.dp * *ways;
-  ++filled["dp = dp x fsdp, as their product takes all devices"];
+  filled.emplace_back("dp = dp x fsdp, as their product takes all devices");
 }
 
 /// "TPU v3-512" has 512 devices, "TPU v4-512" 256: who repeats the number there counts cores.
@@ -84,13 +84,13 @@ void count_slice(TrainingRow& row, Fillings& filled) {
   const auto slice = devices_of_slice(row.gpu);
   if (!slice) return;
   if (!row.gpus) {
-    ++filled["gpus from the name of the slice"];
+    filled.emplace_back("gpus from the name of the slice");
   } else if (*row.gpus == slice->devices) {
     return;
   } else if (*row.gpus == slice->named && product(row) * row.dp.value_or(1) < slice->named) {
-    ++filled["gpus = chips of the slice, whose name counts cores"];
+    filled.emplace_back("gpus = chips of the slice, whose name counts cores");
   } else {
-    ++filled["gpus is not what the name of the slice counts; gpus counts"];
+    filled.emplace_back("gpus is not what the name of the slice counts; gpus counts");
     return;
   }
   row.gpus = slice->devices;
@@ -111,7 +111,7 @@ void count_chips(RawRow& raw, Fillings& filled) {
     *raw.tokens_per_s_per_gpu /= cores;
   }
   if (counts("metric_tflops_per_gpu") && raw.tflops_per_gpu) *raw.tflops_per_gpu /= cores;
-  ++filled[std::to_string(cores) + " devices of each chip of " + record->name];
+  filled.push_back(std::to_string(cores) + " devices of each chip of " + record->name);
 }
 
 /// Of notes and columns that contradict each other the columns count.
@@ -120,16 +120,16 @@ void drop_wrong_replicas(TrainingRow& row, Fillings& filled) {
   const double others = product(row);
   if (*row.dp * others == *row.gpus || std::fmod(*row.gpus, others) != 0) return;
   row.dp.reset();
-  ++filled["dp of the notes is not gpus / (tp x pp x cp), which counts"];
+  filled.emplace_back("dp of the notes is not gpus / (tp x pp x cp), which counts");
 }
 
 void fill_degrees(TrainingRow& row, Fillings& filled) {
   if (!row.dp && row.gpus && row.tp && row.pp && std::fmod(*row.gpus, product(row)) == 0) {
     row.dp = *row.gpus / product(row);
-    ++filled["dp = gpus / (tp x pp x cp)"];
+    filled.emplace_back("dp = gpus / (tp x pp x cp)");
   }
   if (row.dp && row.gpus && row.tp && row.pp && *row.dp * product(row) != *row.gpus) {
-    ++filled["tp x pp x cp x dp is not gpus; the degrees count"];
+    filled.emplace_back("tp x pp x cp x dp is not gpus; the degrees count");
   }
   if (row.global_batch || !(row.dp || row.gpus)) return;
   // Of blank degrees the layout says more; those that turn out otherwise skip the row.
@@ -137,13 +137,13 @@ void fill_degrees(TrainingRow& row, Fillings& filled) {
   if (replicas < 1) return;
   if (row.micro_batch && row.grad_accum) {
     row.global_batch = *row.micro_batch * *row.grad_accum * replicas;
-    ++filled["global_batch = micro_batch x grad_accum x dp"];
+    filled.emplace_back("global_batch = micro_batch x grad_accum x dp");
   } else if (const auto local = number_after(row.notes, "local batch size ")) {
     row.global_batch = *local * replicas;
-    ++filled["global_batch = local batch size of the notes x dp"];
+    filled.emplace_back("global_batch = local batch size of the notes x dp");
   } else if (row.micro_batch && row.pp.value_or(1) == 1) {
     row.global_batch = *row.micro_batch * replicas;
-    ++filled["global_batch = micro_batch x dp, where no accumulation is stated"];
+    filled.emplace_back("global_batch = micro_batch x dp, where no accumulation is stated");
   }
 }
 
@@ -152,20 +152,21 @@ void fill_sequence(TrainingRow& row, Fillings& filled) {
   const std::size_t about = row.notes.find("sequence length");
   if (about != std::string::npos && number_after(row.notes.substr(about), "default ")) {
     row.seq_len = number_after(row.notes.substr(about), "default ");
-    ++filled["seq_len from the notes"];
+    filled.emplace_back("seq_len from the notes");
   } else if (row.framework == "torchtitan" && row.model_name.starts_with("Llama3")) {
     row.seq_len = kTorchtitanLlama3Sequence;
-    ++filled["seq_len = 8192, torchtitan's own for Llama 3"];
+    filled.emplace_back("seq_len = 8192, torchtitan's own for Llama 3");
   } else if (const auto patches = patch_model(row); patches && patches->tokens) {
     row.seq_len = patches->tokens;
-    ++filled["seq_len = " + std::to_string(std::int64_t(*row.seq_len)) + ", of " + patches->how];
+    filled.push_back("seq_len = " + std::to_string(std::int64_t(*row.seq_len)) + ", of " +
+                     patches->how);
   }
 }
 
 /// Shares of the peak are printed as per cent, by some as fractions: none is below 1 per cent.
 double share_of_peak(double printed, const char* column, Fillings& filled) {
   if (printed > 1) return printed / 100;
-  ++filled[std::string(column) + " is read as a fraction"];
+  filled.push_back(std::string(column) + " is read as a fraction");
   return printed;
 }
 
@@ -198,7 +199,7 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
                          : samples_per_s > 0 ? samples / samples_per_s
                                              : 0;
     if (other > 0 && (other > kSame * stated || stated > kSame * other)) {
-      ++filled["time and rate differ by more than 10 %; metric_iter_time_s counts"];
+      filled.emplace_back("time and rate differ by more than 10 %; metric_iter_time_s counts");
     }
   } else if (tokens > 0 && tokens_per_s > 0) {
     row.iteration_s = tokens / tokens_per_s;
@@ -254,7 +255,8 @@ void set_peak(const RawRow& raw, TrainingRow& row, Fillings& filled) {
   if (unit) {
     row.peak_memory_bytes = printed * *unit;
   } else {
-    ++filled["peak_memory_gb is not read, as memory_unit '" + raw.memory_unit + "' is not known"];
+    filled.emplace_back("peak_memory_gb is not read, as memory_unit '" + raw.memory_unit +
+                        "' is not known");
   }
 }
 
@@ -324,7 +326,7 @@ void judge_failure(const RawRow& raw, MeasuredRow& measured) {
 
 /// Failures are listed with fewer columns than runs: what all runs of the same model on the same
 /// device agree about holds for them too.
-void fill_from_runs(std::vector<RawRow>& rows, Fillings& filled) {
+void fill_from_runs(std::vector<RawRow>& rows) {
   constexpr std::array<std::string TrainingRow::*, 5> kTexts = {
       &TrainingRow::gpu_family, &TrainingRow::interconnect, &TrainingRow::workload,
       &TrainingRow::dtype, &TrainingRow::framework};
@@ -353,7 +355,7 @@ void fill_from_runs(std::vector<RawRow>& rows, Fillings& filled) {
     for (const auto member : kNumbers) {
       if (!(raw.row.*member) && agreed(member)) raw.row.*member = same.front()->*member;
     }
-    ++filled["the model as in the runs of the same name"];
+    raw.filled.emplace_back("the model as in the runs of the same name");
   }
 }
 
@@ -365,7 +367,7 @@ int bits_of(const std::string& dtype) {
 
 /// A release that does not print its element type is taken to use that of the others for the same
 /// layout: the widest, where all of them are narrow.
-void fill_dtype(std::vector<RawRow>& rows, Fillings& filled) {
+void fill_dtype(std::vector<RawRow>& rows) {
   const auto key = [](const RawRow& raw) {
     const TrainingRow& r = raw.row;
     return std::tuple(source_of(raw), r.model_name, r.gpu, r.gpus, r.tp.value_or(1),
@@ -384,7 +386,7 @@ void fill_dtype(std::vector<RawRow>& rows, Fillings& filled) {
     const auto found = widest.find(key(raw));
     if (found == widest.end() || bits_of(*found->second) > 8) continue;
     raw.row.dtype = *found->second;
-    ++filled["dtype as of the same layout in other releases"];
+    raw.filled.emplace_back("dtype as of the same layout in other releases");
   }
 }
 
@@ -429,18 +431,19 @@ std::optional<double> least_memory_bytes(const TrainingRow& row) {
 }
 
 void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
-  Fillings filled;
   for (RawRow& raw : rows) {
     if (raw.row.notes.size() > kLongest) continue;
     const NotesFilled said = fill_from_notes(raw.row);
-    for (const std::string& cell : said.columns) ++filled[cell + " from the notes"];
+    for (const std::string& cell : said.columns) raw.filled.push_back(cell + " from the notes");
     raw.replicas_noted = std::ranges::count(said.columns, "dp") > 0;
     if (raw.unreadable.empty()) raw.unreadable = said.unclear;
   }
-  fill_from_runs(rows, filled);
-  if (!rows.empty()) fill_dtype(rows, filled);
+  fill_from_runs(rows);
+  if (!rows.empty()) fill_dtype(rows);
+  std::map<std::string, std::size_t> often;
   for (RawRow& raw : rows) {
     TrainingRow& row = raw.row;
+    Fillings& filled = raw.filled;
     row.source = source_of(raw);
     if (row.framework.empty()) row.framework = framework_of(row);
     // BigScience's trials on Jean Zay, dated May to July 2021.
@@ -459,14 +462,21 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     }
     measured.unusable = raw.unreadable.empty() ? unusable_reason(row) : raw.unreadable;
     set_iteration(raw, measured, filled);
+    constexpr double kLeastStep = 1e-6;  // less than one kernel takes
+    if (measured.unusable.empty() && measured.row.iteration_s.value_or(1) < kLeastStep) {
+      measured.unusable = "no step takes less than a microsecond";
+    }
     if (raw.kind == TableKind::failures) {
       judge_failure(raw, measured);
       measured.row.failed = true;
+      if (measured.row.iteration_s) filled.emplace_back("a failed run has no time");
       measured.row.iteration_s.reset();
       measured.row.peak_memory_bytes.reset();
     }
+    for (const std::string& what : filled) ++often[what];
+    measured.filled = std::move(filled);
   }
-  for (const auto& [what, count] : filled) {
+  for (const auto& [what, count] : often) {
     result.notes.push_back(std::to_string(count) + (count == 1 ? " row: " : " rows: ") + what);
   }
 }

@@ -24,10 +24,11 @@ struct MeasuredRow {
   TrainingRow row;
   std::string release;  ///< of the software, where the notes name one ("container 26.02 ...")
   RowTruth truth = RowTruth::ran;
-  bool source_says_so = true;  ///< the truth is stated, not worked out
-  std::string doubt;           ///< why the truth is unclear
-  std::string unusable;        ///< why no model can be asked; empty: it can
-  std::string untimed;         ///< why a stated rate gives no time of an iteration; empty: it does
+  bool source_says_so = true;       ///< the truth is stated, not worked out
+  std::string doubt;                ///< why the truth is unclear
+  std::string unusable;             ///< why no model can be asked; empty: it can
+  std::vector<std::string> filled;  ///< what other cells determine of blank ones, in words
+  std::string untimed;  ///< why a stated rate gives no time of an iteration; empty: it does
 };
 
 struct MeasuredRows {

@@ -21,6 +21,7 @@ struct RawRow {
   std::string tflops_kind;
   std::vector<std::string> of_chips;  ///< columns that count chips: "64 chips", "900 tokens/s/chip"
   bool replicas_noted = false;        ///< dp is from the notes
+  std::vector<std::string> filled;    ///< what was filled in, in words
   std::string unreadable;             ///< which cell is no number; empty: none
 };
 

@@ -268,10 +268,15 @@ TEST(Accuracy, NoiseIsWhatRepeatedConfigurationsDifferBy) {
 }
 
 TEST(Accuracy, PredictionsKeepIntervalsAndWhatIsAbsent) {
-  const Accuracy accuracy = score_rows(
-      {{timed("a-1", 2)}, {}}, table_of({{"a-1", prediction(10, 100)}}), {.rows = true, .by = {}});
+  MeasuredRow measured = timed("a-1", 2);
+  measured.filled = {"from its own cells"};
+  RowPrediction predicted = prediction(10, 100);
+  predicted.notes = {"assumed"};
+  const Accuracy accuracy =
+      score_rows({{measured}, {}}, table_of({{"a-1", predicted}}), {.rows = true, .by = {}});
   ASSERT_EQ(accuracy.predictions->size(), 1u);
   const ScoredRow& row = accuracy.predictions->front();
+  EXPECT_EQ(row.notes, (std::vector<std::string>{"from its own cells", "assumed"}));
   EXPECT_EQ(row.id, "a-1");
   EXPECT_EQ(row.measured_s, 2);
   EXPECT_EQ(row.predicted_s, 10);

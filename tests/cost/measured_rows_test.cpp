@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "parallel_opt/base/error.h"
 
 namespace parallel_opt {
@@ -419,6 +421,32 @@ TEST(MeasuredRows, SharesOfThePeakMayBeFractions) {
   EXPECT_EQ(table.rows[2].row.peak_share, 0.5);
   EXPECT_EQ(table.notes, (std::vector<std::string>{"1 row: metric_hfu_pct is read as a fraction",
                                                    "1 row: metric_mfu_pct is read as a fraction"}));
+}
+
+TEST(MeasuredRows, WhatIsFilledInIsToldOfItsRow) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,tp,pp,dp,metric_iter_time_s,metric_mfu_pct,status\n"
+               "a-1,A100,8,2,1,2,1,,\na-2,A100,8,2,1,,1,,\na-3,A100,8,2,1,4,,0.4,\na-4,A100,8,2,1,"
+               "4,2,,OOM\n"});
+  const std::vector<std::vector<std::string>> told = {
+      {"tp x pp x cp x dp is not gpus; the degrees count"},
+      {"dp = gpus / (tp x pp x cp)"},
+      {"metric_mfu_pct is read as a fraction"},
+      {"a failed run has no time"}};
+  for (std::size_t i = 0; i < told.size(); ++i) {
+    for (const std::string& note : told[i]) {
+      EXPECT_EQ(std::ranges::count(table.rows[i].filled, note), 1) << note;
+      EXPECT_EQ(std::ranges::count(table.notes, "1 row: " + note), 1) << note;
+    }
+  }
+  EXPECT_FALSE(table.rows[3].row.iteration_s);
+}
+
+TEST(MeasuredRows, NoStepIsShorterThanAKernel) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,metric_iter_time_s\na-1,A100,8,1e-320\na-2,A100,8,1e-5\n"});
+  EXPECT_EQ(table.rows[0].unusable, "no step takes less than a microsecond");
+  EXPECT_EQ(table.rows[1].unusable, "");
 }
 
 TEST(MeasuredRows, NumbersBeyondAnyMachineAreRefused) {
