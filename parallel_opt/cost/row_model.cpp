@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <regex>
@@ -15,6 +16,7 @@
 #include "parallel_opt/cost/row_degrees.h"
 #include "parallel_opt/cost/row_device.h"
 #include "parallel_opt/cost/row_offload.h"
+#include "parallel_opt/cost/row_on_cores.h"
 #include "parallel_opt/cost/row_patches.h"
 #include "parallel_opt/cost/row_recompute.h"
 #include "parallel_opt/cost/row_schedule.h"
@@ -319,6 +321,9 @@ std::variant<RowCase, std::string> case_on(const TrainingRow& row, const DeviceR
                                            RowCase out) {
   if (!fill_device(row, record, out))
     return "device '" + row.gpu + "' has no peak rate in the database";
+  out.on_cores = record.kind == DeviceCategory::cpu;
+  // A host's memory is as large as it takes.
+  if (out.on_cores) out.device.memory_bytes = std::numeric_limits<double>::infinity();
   if (std::string wrong = type_without_rate(row, record); !wrong.empty()) return wrong;
   const RowShape shape = shape_of(row, out.notes);
   out.device_name = record.name;
@@ -359,12 +364,12 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (std::string wrong = no_whole_device(row.gpu); !wrong.empty()) return wrong;
   const std::optional<DeviceRecord> record = device_of(row, out.notes);
   if (!record) return "device '" + row.gpu + "' is not in the database";
-  if (record->kind == DeviceCategory::cpu) {
-    return "gpu '" + row.gpu + "' is a processor (" + record->name +
-           "): rows are predicted for accelerators";
-  }
   auto found = case_on(row, *record, out);
   const auto* smallest = std::get_if<RowCase>(&found);
+  if (smallest != nullptr && smallest->on_cores) {
+    if (std::string wrong = wrong_on_cores(*smallest); !wrong.empty()) return wrong;
+    return found;
+  }
   if (smallest == nullptr || row.failed || fits(*smallest)) return found;
   // Of a chip that is sold with several memories, the least that holds what ran on it.
   for (const DeviceRecord& variant : variants_of(row, *record)) {
@@ -375,10 +380,6 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   return found;
 }
 
-namespace {
-
-/// FLOPs of one step as tables count them: products and attention, all positions with all others,
-/// once forward and twice backward.
 void count_flops(const RowCase& row, RowPrediction& answer) {
   const auto of = [](const BlockFacts& block) {
     double flops = block.attention_flops;
@@ -398,8 +399,6 @@ void count_flops(const RowCase& row, RowPrediction& answer) {
   answer.flops_again = answer.flops + samples * again;
   answer.peak_flops_per_s = row.device.flops_per_s;
 }
-
-}  // namespace
 
 double printed_bytes(const RowCase& row, const LayoutCost& cost) {
   const bool first = row.stack.prints_first_stage;
@@ -505,7 +504,8 @@ RowPrediction predict(const RowCase& row, const LayoutParameters& parameters) {
 RowAnswer predict(const TrainingRow& row) {
   const auto found = row_case(row);
   if (const auto* why = std::get_if<std::string>(&found)) return *why;
-  return predict(std::get<RowCase>(found), layout_parameters());
+  const RowCase& run = std::get<RowCase>(found);
+  return run.on_cores ? predict_on_cores(run) : predict(run, layout_parameters());
 }
 
 }  // namespace parallel_opt

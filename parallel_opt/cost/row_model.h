@@ -31,6 +31,7 @@ struct RowCase {
   bool may_accumulate = false;       ///< in how many micro-batches is not stated
   bool counts_no_stages = false;     ///< interleaved, in how many stages per rank is not stated
   bool may_recompute = false;        ///< what is computed again is not stated
+  bool on_cores = false;             ///< its devices are processors: row_on_cores.h
   std::vector<std::string> notes;  ///< what was taken where the row says nothing, or nothing known
 };
 
@@ -47,6 +48,10 @@ RowCase chosen_run(const RowCase& row, const LayoutParameters& parameters);
 
 /// What is predicted of such a run, in words and numbers.
 TakenRun taken_run(const RowCase& run);
+
+/// Sets the FLOPs of one step as tables count them (products and attention, all positions with all
+/// others, once forward and twice backward) and the peak rate that they are a share of.
+void count_flops(const RowCase& run, RowPrediction& answer);
 
 /// The prediction under other parameters than the fitted ones.
 RowPrediction predict(const RowCase& row, const LayoutParameters& parameters);

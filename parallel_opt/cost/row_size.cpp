@@ -108,9 +108,10 @@ void fill_keys(TrainingRow& row, double size, ShapeBySize& shape, std::vector<st
   };
   // Digits of columns tell more than names and tables that nobody states.
   const double same = row.params_b && row.vocab ? 0.03 : kSame;
-  if (error(*row.heads) < same) return;
+  const double heads = row.heads.value_or(0);
+  if (error(heads) < same) return;
   for (const double kv_heads : {8.0, 1.0}) {
-    if (std::fmod(*row.heads, kv_heads) != 0 || error(kv_heads) > same / 2) continue;
+    if (std::fmod(heads, kv_heads) != 0 || error(kv_heads) > same / 2) continue;
     row.kv_heads = shape.kv_heads = kv_heads;
     notes.push_back(as_stated("kv_heads", kv_heads));
     return;
@@ -132,6 +133,7 @@ void fill_vocabulary(const TrainingRow& row, double size, ShapeBySize& shape) {
       std::to_array<double>({kUsualVocabulary, 32000, 128256, 151936, 256000, 100352, 65024});
   constexpr double kUnlikely = 0.02, kUnusual = 0.005;  // of the parameters, as far as they may err
   const Matrices blocks(row);
+  const double ffn = row.ffn_hidden.value_or(0);
   const int likely = likely_matrices(row, shape);
   double least = kSame;
   for (const double vocab : kVocabularies) {
@@ -139,7 +141,7 @@ void fill_vocabulary(const TrainingRow& row, double size, ShapeBySize& shape) {
       for (const int tables : {2, 1}) {
         if (shape.gated && matrices != likely) continue;
         if (shape.tied && *shape.tied != (tables == 1)) continue;
-        const double made = blocks.of(matrices, *row.ffn_hidden, tables, vocab);
+        const double made = blocks.of(matrices, ffn, tables, vocab);
         const bool usual = vocab == kUsualVocabulary;
         const double error = std::abs(made / size - 1) + (matrices == likely ? 0 : kUnlikely) +
                              (usual ? 0 : kUnusual);
@@ -157,7 +159,7 @@ void fill_vocabulary(const TrainingRow& row, double size, ShapeBySize& shape) {
 void fill_width(const TrainingRow& row, double size, ShapeBySize& shape) {
   const Matrices blocks(row);
   const int likely = likely_matrices(row, shape);
-  const double hidden = *row.hidden, vocab = row.vocab.value_or(kUsualVocabulary);
+  const double hidden = row.hidden.value_or(0), vocab = row.vocab.value_or(kUsualVocabulary);
   const double printed = row.params_b ? kSame : 0.2;  // "1B" has 1.2
   for (const int matrices : {likely, 5 - likely}) {
     if (shape.gated && matrices != likely) return;

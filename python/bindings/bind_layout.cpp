@@ -90,6 +90,11 @@ class RowCases {
     } else {
       skipped_.emplace_back();
       const RowCase& one = std::get<RowCase>(found);
+      if (one.on_cores) {  // of other parameters
+        skipped_.back() = "its devices are processors";
+        cases_.emplace_back();
+        return;
+      }
       const RowCase run = chosen_run(one, layout_parameters());
       // What was assumed of a run because it would not fit speaks for no parameter.
       const bool known = run.facts == one.facts && run.layout.micro_batch == one.layout.micro_batch;

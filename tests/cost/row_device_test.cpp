@@ -231,19 +231,17 @@ TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
   EXPECT_EQ(watts("A100-SXM-80GB"), 400);
 }
 
-TEST(RowDevice, AProcessorIsNoAccelerator) {
-  TrainingRow row = usual_row();
+TEST(RowDevice, AProcessorIsADeviceWhereItIsNamedAlone) {
+  TrainingRow row = usual_row("PyTorch DDP");
   for (const char* gpu : {"Xeon 8480", "EPYC 7763", "Grace CPU", "2x Intel Xeon Platinum 8380"}) {
     row.gpu = gpu;
-    EXPECT_NE(skipped(row).find("is a processor ("), std::string::npos) << gpu;
+    EXPECT_TRUE(case_of(row).on_cores) << gpu;
   }
-  row.gpu = "EPYC 7763";
-  EXPECT_EQ(skipped(row),
-            "gpu 'EPYC 7763' is a processor (EPYC-7763): rows are predicted for accelerators");
   // Once the device was the host's.
   for (const char* gpu : {"H100 + 2x Xeon 8480", "H100-SXM-80GB (Xeon 8480)", "EPYC 7763, H100"}) {
     row.gpu = gpu;
     EXPECT_EQ(case_of(row).device.half_flops_per_s, 989.4e12) << gpu;
+    EXPECT_FALSE(case_of(row).on_cores) << gpu;
   }
 }
 
