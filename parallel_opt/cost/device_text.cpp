@@ -30,10 +30,10 @@ std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
-/// "8xH100" names what "H100" does; "Gaudi 2" is one word, or the first generation would do; "80G"
-/// and "80 GiB" are 80GB.
+/// "8xH100" and "H100 x 8" name what "H100" does; "Gaudi 2" is one word, or the first generation
+/// would do; "80G" and "80 GiB" are 80GB.
 std::vector<std::string> spoken_words(const std::string& text) {
-  static const std::regex count(R"(^\s*[0-9]+\s*[x*]\s*)", std::regex::icase);
+  static const std::regex count(R"(^\s*[0-9]+\s*[x*]\s*|\s+[x*]\s*[0-9]+\s*$)", std::regex::icase);
   static const std::regex memory(R"(([0-9])\s*(GiB|GB|G)\b)", std::regex::icase);
   const std::string bare = std::regex_replace(text, count, "");
   std::vector<std::string> words;
@@ -113,6 +113,21 @@ std::optional<double> stated_limit_w(const std::string& text) {
   std::smatch match;
   if (!std::regex_search(text, match, watts)) return std::nullopt;
   return stated_number(match[2].matched ? match[2] : match[1]);
+}
+
+std::optional<StatedBus> stated_bus(const std::string& text) {
+  static const std::regex bus(
+      R"(\bpci(?:[ -]?e(?:xpress)?)?[ -]?(?:gen(?:eration)?[ .-]?)?([3-6])(?:\.0)?(?![0-9.])(?:[ ,-]*x[ ]?(1|2|4|8|16)\b)?)",
+      std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(text, match, bus)) return std::nullopt;
+  // A lane of the third generation has 8 GT/s in 128 of 130 bits, each further one twice that; the
+  // sixth has frames of its own, 242 of 256.
+  const int generation = std::stoi(match[1]);
+  const double lanes = match[2].matched ? std::stod(match[2]) : 16;
+  const double lane =
+      1e9 * std::pow(2.0, generation - 3) * (generation < 6 ? 128.0 / 130 : 242.0 / 256);
+  return StatedBus{"PCIe" + match.str(1) + "x" + std::to_string(int(lanes)), lanes * lane};
 }
 
 std::optional<SliceDevices> devices_of_slice(const std::string& gpu) {

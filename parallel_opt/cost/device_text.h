@@ -10,6 +10,14 @@ namespace parallel_opt {
 /// "Capped at 300 W", "250 W power limit"; empty: none is stated.
 std::optional<double> stated_limit_w(const std::string& text);
 
+/// "PCIe Gen3 x8", "PCI-e 4.0": bytes/s each direction after encoding, of 16 lanes where none are
+/// counted; empty: no generation is stated.
+struct StatedBus {
+  std::string type;  ///< "PCIe3x8"
+  double bytes_per_s = 0;
+};
+std::optional<StatedBus> stated_bus(const std::string& text);
+
 /// "80 GB" in a device's name, bytes; empty: none is stated.
 std::optional<double> stated_memory(const std::string& text);
 

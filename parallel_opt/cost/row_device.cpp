@@ -181,6 +181,27 @@ void remove_bridge(DeviceRecord& record) {
   std::erase_if(record.links, [&](const DeviceLink& link) { return is_bridge(whole, link); });
 }
 
+/// Boards in slots of an older machine, or of fewer lanes. Notes speak of disks and adapters too.
+void slow_bus(const TrainingRow& row, DeviceRecord& record, std::vector<std::string>& notes) {
+  const std::pair<const char*, const std::string&> cells[] = {{"interconnect", row.interconnect},
+                                                              {"gpu", row.gpu}};
+  for (const auto& [name, text] : cells) {
+    const auto bus = stated_bus(Claims(text).kept());
+    if (!bus) continue;
+    bool slower = false;
+    for (DeviceLink& link : record.links) {
+      if (!link.type.starts_with("PCIe") || link.bytes_per_s.value <= 1.01 * bus->bytes_per_s) {
+        continue;
+      }
+      link.bytes_per_s.value = bus->bytes_per_s;
+      link.type = bus->type;
+      slower = true;
+    }
+    if (slower) notes.push_back("links through hosts are " + bus->type + ", as in " + name);
+    return;
+  }
+}
+
 /// Where a row says that its devices have no links of their own, and how.
 struct BareLinks {
   std::string where;    ///< "gpu", "interconnect" or "notes"; empty: it does not say so
@@ -273,6 +294,7 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
     if (limit && device.max_w) device.max_w->value = std::min(device.max_w->value, *limit);
   };
   cap(*record);
+  slow_bus(row, *record, notes);
   const BareLinks bare = bare_links(row, *record);
   if (bare.where.empty()) return record;
   auto board = device_by_text(row.gpu + " PCIe", row.gpu_family);
@@ -285,6 +307,7 @@ std::optional<DeviceRecord> device_of(const TrainingRow& row, std::vector<std::s
       "gpu '" + row.gpu + "' is taken as " + board->name + ", as its " +
       (bare.where == "notes" ? "notes deny NVLink" : bare.verb("has", "") + " no NVLink"));
   cap(*board);
+  slow_bus(row, *board, notes);
   remove_bridge(*board);
   return board;
 }

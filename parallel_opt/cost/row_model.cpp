@@ -106,6 +106,9 @@ void note_unread(const TrainingRow& row, RowCase& out) {
   for (const std::string& words : unread_words(row.notes)) {
     out.notes.push_back("'" + words + "' in the notes counts for nothing");
   }
+  for (const std::string& words : unread_words(row.interconnect)) {
+    out.notes.push_back("'" + words + "' in interconnect counts for nothing");
+  }
   const Claims notes(row.notes);
   static const std::regex aware(R"(precision[ _-]aware[ _-]optimi[sz]er)", std::regex::icase);
   if (notes.has(aware) && !optimizer_states_in_words(row.notes)) {

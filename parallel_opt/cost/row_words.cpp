@@ -261,7 +261,8 @@ std::optional<int> sharers_counted(const std::string& text) {
   static const std::regex patterns(
       R"(\b(?:hsdp|hybrid[ _-]?shard(?:ing|ed)?)[ ,:=(]{0,3})" + std::string(kDegree) +
           R"((?! ?(?:x|replica|node|machine|group|host|cop(?:y|ies)))|)" + name +
-          R"([ ,:(]{0,3}([2-9]|[1-9][0-9]{1,5})[ -]way\b|)" + name +
+          R"([ ,:(]{0,3}([2-9]|[1-9][0-9]{1,5})[ -]way\b|\b([2-9]|[1-9][0-9]{1,5})[ -]way )" +
+          kSharing + R"(|)" + name +
           R"([ ,(]{0,2} ?(?:over|across|among|with|of|within|in groups of) (?:all )?([2-9]|[1-9][0-9]{1,5}) (?:gpus?|ranks|devices|workers|chips|tpus?|accelerators)\b|)" +
           name +
           R"([ ,:(]{0,3}(?:with )?(?:a )?shard(?:ing)?[ _-](?:degree|size|group(?: size)?)[ :=]{1,3}(?:of )?)" +

@@ -231,6 +231,37 @@ TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
   EXPECT_EQ(watts("A100-SXM-80GB"), 400);
 }
 
+TEST(RowDevice, CountsMayStandBehindTheName) {
+  TrainingRow row = usual_row();
+  for (const char* gpu : {"8x A100-SXM-80GB", "A100-SXM-80GB x 8", "A100-SXM-80GB x8"}) {
+    row.gpu = gpu;
+    EXPECT_EQ(case_of(row).device_name, "A100-SXM-80GB") << gpu;
+  }
+}
+
+TEST(RowDevice, BoardsInSlowSlotsAreSlower) {
+  TrainingRow row = usual_row("PyTorch DDP");
+  row.gpus = row.gpus_per_node = 4;
+  const auto rate = [&](const char* gpu, const char* interconnect, const char* notes) {
+    row.gpu = gpu;
+    row.interconnect = interconnect;
+    row.notes = notes;
+    return case_of(row).device.links.all_bytes_per_s;
+  };
+  const char* told = "links through hosts are PCIe3x8, as in interconnect";
+  EXPECT_NEAR(rate("RTX 4090", "", ""), 31.5e9, 0.1e9);
+  EXPECT_NEAR(rate("RTX 4090", "PCIe Gen3 x8", ""), 7.88e9, 0.01e9);
+  EXPECT_EQ(std::ranges::count(case_of(row).notes, told), 1);
+  EXPECT_NEAR(rate("RTX 4090", "PCI-e 3.0 x16", ""), 15.75e9, 0.01e9);
+  EXPECT_NEAR(rate("RTX 4090", "PCIe4", ""), 31.5e9, 0.1e9);
+  EXPECT_NEAR(rate("RTX 4090 (PCIe 4.0 x4)", "", ""), 7.88e9, 0.01e9);
+  EXPECT_NEAR(rate("RTX 4090", "PCIe 5.0 x16", ""), 31.5e9, 0.1e9);  // the card's own is slower
+  EXPECT_NEAR(rate("RTX 4090", "", "disks on PCIe 3.0 x4"), 31.5e9, 0.1e9);
+  EXPECT_NEAR(rate("RTX 4090", "PCIe", ""), 31.5e9, 0.1e9);
+  // Of a device with links of its own, what goes through the host alone.
+  EXPECT_EQ(rate("A100-SXM-80GB", "NVLink, PCIe Gen3", ""), rate("A100-SXM-80GB", "NVLink", ""));
+}
+
 TEST(RowDevice, AProcessorIsADeviceWhereItIsNamedAlone) {
   TrainingRow row = usual_row("PyTorch DDP");
   for (const char* gpu : {"Xeon 8480", "EPYC 7763", "Grace CPU", "2x Intel Xeon Platinum 8380"}) {

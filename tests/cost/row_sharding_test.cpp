@@ -39,6 +39,7 @@ TEST(RowSharding, RanksThatShareAreCountedInManyWays) {
                             "HSDP with shard group size of 64",
                             "FSDP over 64 GPUs",
                             "FSDP, 64-way",
+                            "64-way FSDP",
                             "FSDP 64-way",
                             "ZeRO-3 with 64 ranks",
                             "ZeRO-3 64-way",
