@@ -291,6 +291,18 @@ void note_doubts(const std::vector<Answered>& rows, Accuracy& accuracy) {
   }
 }
 
+/// What its prediction says of a measurement: the time behind a rate (true where there is one), and
+/// that a failure whose micro-batch is assumed, so that it fits, is no hard truth.
+bool settle(MeasuredRow& row, const RowPrediction& prediction) {
+  if (row.truth == RowTruth::out_of_memory && !prediction.knows_peak) {
+    row.truth = RowTruth::unclear;
+    row.doubt = "its micro-batch is blank";
+  }
+  if (row.truth != RowTruth::ran || row.row.iteration_s || !has_rate(row.row)) return false;
+  row.row.iteration_s = time_of_rate(row.row, prediction);
+  return row.row.iteration_s.has_value();
+}
+
 }  // namespace
 
 const std::vector<std::string>& usual_columns() {
@@ -315,10 +327,7 @@ Accuracy score_rows(const MeasuredRows& given, const RowPredictor& predictor,
     Answered answer{&row, {}};
     std::string reason = skip_reason(row, predictor, answer.prediction);
     if (reason.empty()) {
-      if (row.truth == RowTruth::ran && !row.row.iteration_s && has_rate(row.row)) {
-        row.row.iteration_s = time_of_rate(row.row, answer.prediction);
-        rates += std::size_t(row.row.iteration_s.has_value());
-      }
+      rates += std::size_t(settle(row, answer.prediction));
       for (const std::string& note : answer.prediction.notes) ++taken[note];
       answered.push_back(std::move(answer));
     } else {

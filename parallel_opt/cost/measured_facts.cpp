@@ -123,7 +123,35 @@ void drop_wrong_replicas(TrainingRow& row, Fillings& filled) {
   filled.emplace_back("dp of the notes is not gpus / (tp x pp x cp), which counts");
 }
 
+/// Where all degrees are stated, or the name of the device counts it ("8x H100").
+void count_devices(TrainingRow& row, Fillings& filled) {
+  if (row.gpus) return;
+  static const std::regex counted(R"(^\s*([1-9][0-9]{0,4})\s*[x*]\s*[a-z])", std::regex::icase);
+  std::smatch match;
+  if (row.tp && row.pp && row.dp) {
+    row.gpus = product(row) * *row.dp;
+    filled.emplace_back("gpus = tp x pp x cp x dp");
+  } else if (std::regex_search(row.gpu, match, counted)) {
+    row.gpus = std::stod(match[1]);
+    filled.emplace_back("gpus from gpu");
+  }
+}
+
+/// What devices, stages and batches leave for tensor ranks.
+void fill_tensor(TrainingRow& row, Fillings& filled) {
+  if (row.tp || row.dp || !row.pp || !row.gpus) return;
+  const double batch = row.micro_batch.value_or(0) * row.grad_accum.value_or(0);
+  const double replicas = batch > 0 ? row.global_batch.value_or(0) / batch : 0;
+  const double tensor = replicas >= 1 ? *row.gpus / (product(row) * replicas) : 0;
+  if (tensor < 1 || tensor != std::floor(tensor) || replicas != std::floor(replicas)) return;
+  row.tp = tensor;
+  row.dp = replicas;
+  filled.emplace_back("tp and dp from gpus, pp and the batch");
+}
+
 void fill_degrees(TrainingRow& row, Fillings& filled) {
+  count_devices(row, filled);
+  fill_tensor(row, filled);
   if (!row.dp && row.gpus && row.tp && row.pp && std::fmod(*row.gpus, product(row)) == 0) {
     row.dp = *row.gpus / product(row);
     filled.emplace_back("dp = gpus / (tp x pp x cp)");

@@ -70,6 +70,18 @@ std::string wrong_shape(const TrainingRow& row, const RowCase& out) {
   return "";
 }
 
+double active_parameters(const RowCase& row) {
+  const double chosen = number_of(row.model, "top_k"), experts = number_of(row.model, "experts");
+  double idle = 0;
+  for (const BlockFacts& block : row.facts->blocks) {
+    if (experts > 1 && block.experts() > 0) {
+      idle += block.repeats * block.expert_parameters *
+              std::max(0.0, 1 - std::max(1.0, chosen) / experts);
+    }
+  }
+  return row.facts->parameters - idle;
+}
+
 std::string wrong_size(const TrainingRow& row, RowCase& out) {
   const double made = out.facts->parameters / 1e9;
   if (!row.params_b) {
@@ -83,13 +95,19 @@ std::string wrong_size(const TrainingRow& row, RowCase& out) {
     return "";
   }
   const double ratio = *row.params_b / made, off = std::abs(ratio - 1);
-  // Mixtures are also printed with the parameters that a token meets; a feed-forward part that is
-  // not stated may be half as wide as is usual, or gated, where the name does not say all of it.
-  const bool mixture = number_of(out.model, "experts") > 1;
+  // A feed-forward part that is not stated may be half as wide as is usual, or gated, where the
+  // name does not say all of it.
   const bool by_name = !row.layers && !row.hidden;
   const bool knows_width = by_name || row.ffn_hidden || number_of(out.model, "expert_ffn") > 0;
   const double slack = knows_width ? kContradicts : 1;
-  if (ratio > 1 + slack || (ratio < 1 / (1 + slack) && !mixture)) {
+  // Mixtures are also printed with the parameters that a token meets.
+  const double active = active_parameters(out) / 1e9;
+  if (ratio < 1 / (1 + slack) && active < 0.8 * made &&
+      std::abs(std::log(*row.params_b / active)) < std::log(1 + slack)) {
+    out.notes.emplace_back("params_b is what a token meets");
+    return "";
+  }
+  if (ratio > 1 + slack || ratio < 1 / (1 + slack)) {
     return "params_b is " + plain(*row.params_b) + ", and the model's dimensions make " +
            show(made);
   }

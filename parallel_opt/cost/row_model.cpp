@@ -235,6 +235,10 @@ std::string fill_layout(const TrainingRow& row, RowCase& out) {
     out.notes.emplace_back("the measured peak is not scored, as micro_batch is blank");
   }
   if (!micro || *micro <= 0) return "micro-batch and global batch are blank";
+  if (l.pipeline > 1 && !row.global_batch && !row.grad_accum) {
+    return "micro-batches of a pipeline's step are not counted: global_batch and grad_accum are "
+           "blank";
+  }
   if (*micro < 1) return "global_batch is less than one sequence of each replica";
   l.micro_batch = *micro;
   const double batch = row.global_batch.value_or(*micro * l.data * row.grad_accum.value_or(1));
@@ -373,12 +377,21 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
     if (std::string wrong = wrong_on_cores(*smallest); !wrong.empty()) return wrong;
     return found;
   }
-  if (smallest == nullptr || row.failed || fits(*smallest)) return found;
-  // Of a chip that is sold with several memories, the least that holds what ran on it.
+  if (smallest == nullptr || row.failed) return found;
+  // Of a chip that is sold with several memories, the least that holds what ran on it: as it is
+  // stated or, where that is on none, with what its blanks leave free.
+  using Candidates = std::vector<std::variant<RowCase, std::string>>;
+  Candidates candidates = {found};
   for (const DeviceRecord& variant : variants_of(row, *record)) {
-    auto other = case_on(row, variant, out);
-    const auto* run = std::get_if<RowCase>(&other);
-    if (run != nullptr && fits(*run)) return other;
+    candidates.push_back(case_on(row, variant, out));
+  }
+  for (const bool free : {false, true}) {
+    for (auto& candidate : candidates) {
+      const auto* run = std::get_if<RowCase>(&candidate);
+      const bool holds =
+          run != nullptr && row.peak_memory_bytes.value_or(0) <= run->device.memory_bytes;
+      if (holds && fits(free ? chosen_run(*run, layout_parameters()) : *run)) return candidate;
+    }
   }
   return found;
 }

@@ -143,7 +143,8 @@ std::string style_of(const PatchModel& model) {
 std::string model_spec(const TrainingRow& row, const KnownModel* known,
                        const std::optional<PatchModel>& patches, std::vector<std::string>& notes) {
   std::map<std::string, std::string> keys;
-  if (is_llama_like(row)) {
+  // However a known name is spelt.
+  if (is_llama_like(known != nullptr ? known->word : row.model_name)) {
     keys = {{"gated", "true"},
             {"norm", "rms"},
             {"positions", "rope"},
@@ -162,7 +163,7 @@ std::string model_spec(const TrainingRow& row, const KnownModel* known,
   put(keys, "kv_heads", row.kv_heads ? row.kv_heads : shape.kv_heads);
   const bool experts = row.experts && *row.experts > 1;
   put(keys, experts && !keys.contains("expert_ffn") ? "expert_ffn" : "ffn",
-      row.ffn_hidden ? row.ffn_hidden : shape.ffn_hidden);
+      shape.ffn_hidden ? shape.ffn_hidden : row.ffn_hidden);
   put(keys, "vocab", row.vocab ? row.vocab : shape.vocab);
   if (experts) put(keys, "experts", row.experts);
   if (row.topk && *row.topk > 0) put(keys, "top_k", row.topk);

@@ -70,7 +70,8 @@ bool looks_gated(const TrainingRow& row) {
   const double width = *row.ffn_hidden / *row.hidden;
   const bool shares_keys = row.kv_heads.value_or(1e9) < row.heads.value_or(0);
   const bool mixture = row.experts.value_or(1) > 1;
-  return (width > 2.5 && width < 3) || (shares_keys && (mixture || width != 4));
+  if (width == 4) return shares_keys && mixture;
+  return (width > 2.5 && width < 3) || shares_keys || mixture;
 }
 
 /// As wide as most are, so that keys can be shared as stated.
@@ -122,7 +123,8 @@ void fill_keys(TrainingRow& row, double size, ShapeBySize& shape, std::vector<st
 int likely_matrices(const TrainingRow& row, const ShapeBySize& shape) {
   if (shape.gated) return *shape.gated ? 3 : 2;
   const bool shares_keys = row.kv_heads.value_or(1e9) < row.heads.value_or(0);
-  const bool gated = is_llama_like(row) || (row.ffn_hidden ? looks_gated(row) : shares_keys);
+  const bool gated =
+      is_llama_like(row.model_name) || (row.ffn_hidden ? looks_gated(row) : shares_keys);
   return gated ? 3 : 2;
 }
 
@@ -153,6 +155,24 @@ void fill_vocabulary(const TrainingRow& row, double size, ShapeBySize& shape) {
     }
     if (shape.vocab == kUsualVocabulary && least < kSame / 2) return;
   }
+}
+
+/// Of mixtures `ffn_hidden` may be the width of blocks without experts, as config.json has it: no
+/// expert is so wide where all of them would weigh more than the model.
+void fit_experts(const TrainingRow& row, double size, ShapeBySize& shape,
+                 std::vector<std::string>& notes) {
+  if (!row.layers || !row.hidden || !row.heads || !row.ffn_hidden) return;
+  const Matrices blocks(row);
+  constexpr double kFar = 1.5;
+  const double vocab = row.vocab.value_or(kUsualVocabulary), hidden = blocks.hidden;
+  if (blocks.of(2, *row.ffn_hidden, 1, vocab) < kFar * size) return;
+  const double rest = size - blocks.of(3, 0, 2, vocab);
+  const double width = std::round(rest / (blocks.layers * blocks.experts * 3 * hidden) / 64) * 64;
+  if (width < 64) return;
+  shape.gated = true;
+  shape.ffn_hidden = width;
+  notes.push_back("experts of " + std::to_string(std::int64_t(width)) +
+                  ", as the size says: ffn_hidden is of blocks without");
 }
 
 /// As wide as makes the parameters, where what is usual does not.
@@ -195,7 +215,7 @@ void weigh(const TrainingRow& row, double size, ShapeBySize& shape) {
   if (gated_by_size) shape.gated = gated_by_size;
   if (!row.vocab) return;
   const std::optional<bool> gated =
-      shape.gated || !is_llama_like(row) ? shape.gated : std::optional(true);
+      shape.gated || !is_llama_like(row.model_name) ? shape.gated : std::optional(true);
   const auto tables_error = [&](int tables) {
     return gated ? error(*gated ? 3 : 2, tables) : std::min(error(2, tables), error(3, tables));
   };
@@ -211,7 +231,7 @@ ShapeBySize shape_in_words(const TrainingRow& row) {
 /// Where neither name nor size tells: three matrices as their width says or, that blank too, as
 /// models that share keys have them since Llama 3.
 void look(const TrainingRow& row, ShapeBySize& shape, std::vector<std::string>& notes) {
-  if (shape.gated || is_llama_like(row)) return;
+  if (shape.gated || is_llama_like(row.model_name)) return;
   if (looks_gated(row)) {
     shape.gated = true;
     notes.emplace_back("three matrices in the feed-forward part, as its width says");
@@ -237,6 +257,7 @@ ShapeBySize shape_by_size(const TrainingRow& row, std::vector<std::string>& note
   const std::optional<double> size = size_of(row);
   const bool weighed =
       size && row.layers && row.hidden && filled.heads && row.experts.value_or(1) <= 1;
+  if (size && row.experts.value_or(1) > 1) fit_experts(filled, *size, shape, notes);
   if (weighed && !row.kv_heads && row.ffn_hidden) fill_keys(filled, *size, shape, notes);
   if (weighed && !row.vocab && row.ffn_hidden) fill_vocabulary(filled, *size, shape);
   filled.vocab = row.vocab ? row.vocab : shape.vocab;
@@ -250,7 +271,7 @@ ShapeBySize shape_by_size(const TrainingRow& row, std::vector<std::string>& note
     notes.push_back(usual ? "vocab = 50257, as none is stated" : as_stated("vocab", *shape.vocab));
   }
   if (!row.ffn_hidden) {
-    const bool gated = shape.gated.value_or(is_llama_like(row));
+    const bool gated = shape.gated.value_or(is_llama_like(row.model_name));
     const char* usual = shape.ffn_hidden ? "3.5" : gated ? "8/3" : "4";
     notes.push_back(weighed && shape.ffn_hidden
                         ? as_stated("ffn_hidden", *shape.ffn_hidden)
@@ -267,12 +288,11 @@ std::optional<double> size_in_name(const std::string& name) {
   return stated_number(match[2]);
 }
 
-bool is_llama_like(const TrainingRow& row) {
-  for (const char* word : {"llama", "qwen", "mistral", "mixtral", "gemma", "internlm", "deepseek",
-                           "kimi", "gpt oss", "gpt-oss", "nemotron", "yi-", "phi"}) {
-    if (mentions(row.model_name, word)) return true;
-  }
-  return false;
+bool is_llama_like(const std::string& name) {
+  static const std::regex words(
+      R"(llama|qwen|mistral|mixtral|gemma|internlm|deepseek|kimi|moonlight|gpt[ _-]?oss|nemotron|(^|[^a-z])(yi[ _-]?[0-9v]|phi))",
+      std::regex::icase);
+  return std::regex_search(name, words);
 }
 
 }  // namespace parallel_opt

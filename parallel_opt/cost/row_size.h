@@ -27,6 +27,6 @@ ShapeBySize shape_by_size(const TrainingRow& row);
 std::optional<double> size_in_name(const std::string& name);
 
 /// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
-bool is_llama_like(const TrainingRow& row);
+bool is_llama_like(const std::string& name);
 
 }  // namespace parallel_opt

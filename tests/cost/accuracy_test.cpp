@@ -289,6 +289,22 @@ TEST(Accuracy, PredictionsKeepIntervalsAndWhatIsAbsent) {
   EXPECT_EQ(json.find("measured_bytes"), std::string::npos);
 }
 
+TEST(Accuracy, AFailureWhoseMicroBatchIsGuessedIsNoHardTruth) {
+  MeasuredRow failed = timed("a-1", 2);
+  failed.row.iteration_s.reset();
+  failed.truth = RowTruth::out_of_memory;
+  RowPrediction guessed = prediction(1, 10);
+  const auto score = [&] { return score_rows({{failed}, {}}, table_of({{"a-1", guessed}}), {}); };
+  EXPECT_EQ(score().infeasible.count, 1);
+  guessed.knows_peak = false;
+  const Accuracy accuracy = score();
+  EXPECT_EQ(accuracy.infeasible.count, 0);
+  EXPECT_EQ(accuracy.infeasible.unclear.count, 1);
+  EXPECT_EQ(
+      std::ranges::count(accuracy.notes, "1 failed row is no hard truth: its micro-batch is blank"),
+      1);
+}
+
 TEST(Accuracy, ProgressCountsRows) {
   std::vector<std::size_t> seen;
   (void)score_rows({{timed("a-1", 2), timed("a-2", 2)}, {}},

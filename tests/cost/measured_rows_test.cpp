@@ -442,6 +442,26 @@ TEST(MeasuredRows, WhatIsFilledInIsToldOfItsRow) {
   EXPECT_FALSE(table.rows[3].row.iteration_s);
 }
 
+TEST(MeasuredRows, DegreesDetermineEachOther) {
+  const MeasuredRows table =
+      rows_of({"id,gpu,gpus,tp,pp,dp,micro_batch,grad_accum,global_batch,metric_iter_time_s\n"
+               "a-1,H100,,2,4,8,1,,,1\n"
+               "a-2,8x H100,,,,,1,,,1\n"
+               "a-3,H100,64,,2,,1,8,128,1\n"
+               "a-4,H100,64,,2,,1,8,1000,1\n"
+               "a-5,H100 (8x1),,,,,1,,,1\n"});
+  EXPECT_EQ(table.rows[0].row.gpus, 64);
+  EXPECT_EQ(table.rows[1].row.gpus, 8);
+  EXPECT_EQ(table.rows[2].row.tp, 2);
+  EXPECT_EQ(table.rows[2].row.dp, 16);
+  EXPECT_EQ(table.rows[3].row.tp, std::nullopt);
+  EXPECT_EQ(table.rows[4].row.gpus, std::nullopt);
+  for (const char* note :
+       {"gpus = tp x pp x cp x dp", "gpus from gpu", "tp and dp from gpus, pp and the batch"}) {
+    EXPECT_EQ(std::ranges::count(table.notes, std::string("1 row: ") + note), 1) << note;
+  }
+}
+
 TEST(MeasuredRows, NoStepIsShorterThanAKernel) {
   const MeasuredRows table =
       rows_of({"id,gpu,gpus,metric_iter_time_s\na-1,A100,8,1e-320\na-2,A100,8,1e-5\n"});

@@ -51,6 +51,20 @@ TEST(RowChecks, BatchesAreMadeOfMicroBatches) {
                 "grad_accum is not global_batch / (micro_batch x dp); global_batch counts"});
 }
 
+TEST(RowChecks, APipelinesStepHasSomeMicroBatches) {
+  TrainingRow row = usual_row("Megatron-Core");
+  row.pp = 4;
+  row.tp = 1;
+  row.dp = 2;
+  row.gpus = 8;
+  row.global_batch = std::nullopt;
+  EXPECT_EQ(skipped(row),
+            "micro-batches of a pipeline's step are not counted: global_batch and grad_accum are "
+            "blank");
+  row.grad_accum = 8;
+  EXPECT_EQ(case_of(row).layout.micro_batches, 8);
+}
+
 TEST(RowChecks, ParametersAreThoseOfTheDimensions) {
   TrainingRow row = whole_row();  // 24 x 12 x 2048^2 + 50257 x 2048 = 1.31e9
   row.params_b = 1.3;

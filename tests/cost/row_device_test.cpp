@@ -231,6 +231,25 @@ TEST(RowDevice, ALimitOfPowerIsReadInUsualWords) {
   EXPECT_EQ(watts("A100-SXM-80GB"), 400);
 }
 
+TEST(RowDevice, ItsMemoryHeldWhatRanHoweverBlanksAreFilled) {
+  TrainingRow row = testing::llama_row("PyTorch FSDP");
+  row.gpu = "A100";
+  row.gpus = row.dp = 8;
+  row.gpus_per_node = 8;
+  row.model_name = "Llama-2-13B";
+  row.seq_len = 4096;
+  row.micro_batch = 4;
+  row.global_batch = 32;
+  row.recompute = "";  // with all blocks computed again 47 GiB
+  EXPECT_EQ(case_of(row).device_name, "A100-SXM-80GB");
+  row.micro_batch = 1;
+  row.global_batch = 8;
+  row.recompute = "full";
+  EXPECT_EQ(case_of(row).device_name, "A100-SXM-40GB");
+  row.peak_memory_bytes = 60e9;
+  EXPECT_EQ(case_of(row).device_name, "A100-SXM-80GB");
+}
+
 TEST(RowDevice, CountsMayStandBehindTheName) {
   TrainingRow row = usual_row();
   for (const char* gpu : {"8x A100-SXM-80GB", "A100-SXM-80GB x 8", "A100-SXM-80GB x8"}) {

@@ -103,7 +103,7 @@ TEST(RowNotes, SayHowManyExpertsServeAllTokens) {
   row.ffn_hidden = 1024;
   const double none = case_of(row).facts->parameters;
   row.notes = "some page; 2 shared experts (2048)";
-  EXPECT_NEAR(case_of(row).facts->parameters - none, 4 * 2 * 2 * 1024 * 1024, 2e5);
+  EXPECT_NEAR(case_of(row).facts->parameters - none, 4 * 2 * 3 * 1024 * 1024, 2e5);
   row.notes = "no shared experts";
   EXPECT_EQ(case_of(row).facts->parameters, none);
 }

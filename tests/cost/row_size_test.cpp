@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -111,6 +112,66 @@ TEST(RowSizeUnstated, WhatIsUsualIsTakenAndTold) {
   row.kv_heads = std::nullopt;
   row.model_name = "llama of our own";
   EXPECT_NE(note_with(row, "ffn_hidden = 8/3 x hidden, as none is stated"), "");
+}
+
+/// config.json's intermediate_size is that of blocks without experts.
+TEST(RowSizeUnstated, ExpertsAreNoWiderThanTheModelIsLarge) {
+  TrainingRow row = usual_row("Megatron-Core");
+  row.model_name = "m";
+  row.layers = 48;
+  row.hidden = 2048;
+  row.heads = 32;
+  row.kv_heads = 4;
+  row.experts = 128;
+  row.topk = 8;
+  row.vocab = 151936;
+  row.ffn_hidden = 768;
+  row.params_b = 30.5;
+  const double whole = case_of(row).facts->parameters;
+  EXPECT_NEAR(whole, 30.5e9, 1e9);
+  row.ffn_hidden = 6144;
+  EXPECT_NEAR(case_of(row).facts->parameters / whole, 1, 0.02);
+  EXPECT_NE(note_with(row, "experts of 768, as the size says: ffn_hidden is of blocks without"),
+            "");
+}
+
+TEST(RowSizeUnstated, SizesOfMixturesAreOfAllExpertsOrOfThoseThatATokenMeets) {
+  TrainingRow row = testing::llama_row("Megatron-Core");
+  row.model_name = "Mixtral 8x7B";  // 46.7e9, 12.9e9 of them active
+  for (const double params_b : {46.7, 47.0, 12.9, 13.0}) {
+    row.params_b = params_b;
+    EXPECT_EQ(testing::skipped(row), "") << params_b;
+    EXPECT_EQ(note_with(row, "params_b is what a token meets").empty(), params_b > 40) << params_b;
+    EXPECT_EQ(note_with(row, "params_b is 10 to 25 %"), "") << params_b;
+  }
+  for (const double params_b : {0.0001, 7.0, 24.0, 90.0}) {
+    row.params_b = params_b;
+    EXPECT_NE(testing::skipped(row), "") << params_b;
+  }
+}
+
+/// However a name is written, the model is the same, and as large as it is called.
+TEST(RowSizeUnstated, KnownModelsAreAsLargeAsTheirNamesSay) {
+  int sizes = 0;
+  for (const char* name :
+       {"yi-6b", "yi-34b", "gpt-oss 20b", "gpt-oss 120b", "moonlight-16b-a3b", "mixtral-8x22b",
+        "deepseek-67b", "nemotron-4-340b", "falcon-7b", "mpt-7b", "opt-6.7b", "pythia-6.9b",
+        "qwen2.5-7b", "phi-3-mini", "olmo-7b", "chatglm3-6b", "starcoder2-15b", "llama 3 70b"}) {
+    const std::string spec = known_model_spec(name, {});
+    ASSERT_NE(spec, "") << name;
+    for (const char separator : {' ', '_', '-'}) {
+      std::string other = name;
+      std::ranges::replace_if(other, [](char c) { return c == ' ' || c == '-'; }, separator);
+      EXPECT_EQ(known_model_spec(other, {}), spec) << other;
+    }
+    const auto size = size_in_name(name);
+    if (!size || std::string(name).find('x') != std::string::npos) continue;
+    TrainingRow row = testing::llama_row("Megatron-Core");
+    row.model_name = name;
+    EXPECT_NEAR(case_of(row).facts->parameters / (1e9 * *size), 1, 0.12) << name;
+    ++sizes;
+  }
+  EXPECT_GT(sizes, 10);
 }
 
 TEST(RowSizeUnstated, HeadsAreAsWideAsKeysCanBeShared) {
