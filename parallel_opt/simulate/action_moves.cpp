@@ -12,6 +12,12 @@ struct PassMoves {
   ByCommunication beside;  ///< its compute, both slowed down
 };
 
+/// Of seconds what nobody names; sums round.
+double rest_of(double whole_s, double named_s) {
+  const double rest_s = whole_s - named_s;
+  return rest_s > 1e-9 * whole_s ? rest_s : 0;
+}
+
 PassMoves moves_of_pass(const StageWork& stage, ActionKind kind, double slowdown) {
   PassMoves out;
   if (kind == ActionKind::backward_weight) return out;
@@ -19,14 +25,14 @@ PassMoves moves_of_pass(const StageWork& stage, ActionKind kind, double slowdown
   const double exposed_s = forward ? stage.forward_exposed_s : stage.backward_exposed_s;
   out.seconds = by_kind(forward ? stage.forward_moves : stage.backward_moves);
   const double named_s = out.seconds.sum();
-  out.seconds[Communication::other] += std::max(0.0, exposed_s - named_s);
+  out.seconds[Communication::other] += rest_of(exposed_s, named_s);
   out.within_s = std::max(0.0, named_s - exposed_s);
   const double beside_s = forward ? stage.forward_beside_s : stage.backward_beside_s;
   double compute_s = forward ? stage.forward_s : stage.recompute_s + stage.backward_input_s;
   if (kind == ActionKind::backward) compute_s += stage.backward_weight_s;
   if (beside_s <= 0) return out;
   out.beside = by_kind(forward ? stage.forward_beside : stage.backward_beside);
-  out.beside[Communication::other] += std::max(0.0, beside_s - out.beside.sum());
+  out.beside[Communication::other] += rest_of(beside_s, out.beside.sum());
   const double slowed_s = beside_s + (slowdown - 1) * std::min(beside_s, compute_s);
   ByCommunication slowed;
   slowed.add(out.beside, slowed_s / out.beside.sum());

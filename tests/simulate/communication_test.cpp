@@ -150,6 +150,24 @@ TEST_F(LayoutCommunication, SplitExpertsGatherAndScatterToo) {
   }
 }
 
+/// All that a layout exchanges has a kind, however its seconds round.
+TEST_F(LayoutCommunication, NothingIsLeftWithoutAName) {
+  for (const char* stack : {"megatron", "nemo", "torchtitan", "nanotron"}) {
+    for (const int tensor : {1, 2, 4}) {
+      for (const int expert : {1, 2, 4}) {
+        for (const int pipeline : {1, 2}) {
+          ParallelLayout l = layout_of(tensor, pipeline, 4);
+          l.expert = expert;
+          l.sequence_parallel = tensor > 1;
+          const SimulationResult result = run(l, "experts=8,top_k=2,", *find_stack(stack));
+          EXPECT_EQ(sums(result).count("other"), 0U) << stack << ' ' << tensor << ' ' << expert;
+          EXPECT_EQ(moves(result).count("collective"), 0U) << stack << ' ' << tensor;
+        }
+      }
+    }
+  }
+}
+
 TEST_F(LayoutCommunication, ContextGoesRoundARing) {
   ParallelLayout l = layout_of(1, 1, 1);
   l.context = 8;
