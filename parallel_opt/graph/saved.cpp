@@ -81,7 +81,7 @@ class Keeper {
       if (argument == "input" && op_.target.starts_with("aten.linear.")) {
         add_folded(input.tensor);  // more than two dimensions are folded into rows first
       } else if (argument == "input" && op_.target.starts_with("aten.group_norm.") &&
-                 !is_contiguous(*tensor(input.tensor))) {
+                 !is_contiguous(*tensor(input.tensor)) && !channels_last(*tensor(input.tensor))) {
         add_bytes(bytes(*tensor(input.tensor)).value);  // made contiguous first
       } else if (argument == "attn_mask" && tensor(input.tensor)->dtype == DType::boolean) {
         add_bytes(elements(*tensor(input.tensor)) * element_bytes());  // made a float mask first
@@ -89,6 +89,15 @@ class Keeper {
         add(input.tensor);
       }
     }
+  }
+
+  /// Of images: is the channel the innermost axis, without gaps?
+  static bool channels_last(Tensor t) {
+    if (t.shape.size() < 4) return false;
+    t.strides = strides_of(t);
+    std::rotate(t.shape.begin() + 1, t.shape.begin() + 2, t.shape.end());
+    std::rotate(t.strides.begin() + 1, t.strides.begin() + 2, t.strides.end());
+    return is_contiguous(t);
   }
 
   /// The operand as rows of its last dimension: itself when its strides allow it, else a copy.

@@ -82,14 +82,20 @@ TEST(Saved, ARootMeanSquareKeepsWhatItsGradientsNeed) {
 }
 
 TEST(Saved, GroupsOfAViewWithGapsAreCopied) {
-  GraphBuilder b;
-  const TensorId x = b.parameter("x", {2, 4, 3});
-  b.strides(x, {24, 6, 2});
-  b.op("aten.group_norm.default", {{"input", x}}, {2, 4, 3}, {{"num_groups", std::int64_t{2}}});
-  const Graph g = b.build();
-  const Saved saved = saved_for_backward(g, g.ops[0], needs_grad(g));
-  EXPECT_EQ(saved.extra, Bytes(24 * 4 + 2 * 2 * 2 * 4));
-  EXPECT_TRUE(saved.tensors.empty());
+  const auto kept = [](const Ints& shape, const Ints& strides) {
+    GraphBuilder b;
+    const TensorId x = b.parameter("x", shape);
+    b.strides(x, strides);
+    b.op("aten.group_norm.default", {{"input", x}}, shape, {{"num_groups", std::int64_t{2}}});
+    const Graph g = b.build();
+    return saved_for_backward(g, g.ops[0], needs_grad(g));
+  };
+  const Saved gaps = kept({2, 4, 3}, {24, 6, 2});
+  EXPECT_EQ(gaps.extra, Bytes(24 * 4 + 2 * 2 * 2 * 4));
+  EXPECT_TRUE(gaps.tensors.empty());
+  const Saved channels_last = kept({2, 4, 3, 5}, {60, 1, 20, 4});  // taken as it is
+  EXPECT_EQ(channels_last.extra, Bytes(2 * 2 * 2 * 4));
+  EXPECT_EQ(channels_last.tensors.size(), 1u);
 }
 
 TEST(Saved, CrossEntropyKeepsSharesLabelsAndTheSumOfItsWeights) {
