@@ -242,6 +242,24 @@ TEST(Saved, RecurrentLayersStepByStep) {
   EXPECT_EQ(saved_bytes(b.build()), Bytes(7 * 7 * 3 * 4 * 4));  // torch: 2352
 }
 
+TEST(Saved, AFusedLstmWithoutBiasesCopiesItsWeights) {
+  const auto extra = [](bool biases) {
+    GraphBuilder b;  // 4 steps, 6 samples, 3 columns, 5 hidden
+    const TensorId x = b.input("x", {4, 6, 3});
+    const TensorId h = b.op("aten.zeros.default", {}, {1, 6, 5});
+    b.op("aten.lstm.input",
+         {{"input", x},
+          {"hx", h},
+          {"hx", h},
+          {"params", b.parameter("wi", {20, 3})},
+          {"params", b.parameter("wh", {20, 5})}},
+         {4, 6, 5}, {{"num_layers", std::int64_t{1}}, {"has_biases", biases}});
+    const Graph g = b.build();
+    return saved_for_backward(g, g.ops.back(), needs_grad(g)).extra.value;
+  };
+  EXPECT_EQ(extra(false) - extra(true), 20 * (3 + 5) * 4);
+}
+
 TEST(Saved, WorkspaceOfTheFusedLstmIsWithinTwoPercent) {
   struct Case {
     std::int64_t steps, samples, columns, hidden, bytes;
