@@ -201,7 +201,7 @@ def layout(writer: Writer, at: int) -> None:
         "permute": lambda x: x.permute(order),
         "narrow": lambda x: x.narrow(axis, start, length),
         "strided": lambda x: x[(slice(None),) * axis + (slice(None, None, 2),)],
-        "split": lambda x: x.split(piece, axis)[-1],
+        "split": lambda x: x.split(piece, axis)[0],
         "chunks": lambda x: torch.cat(x.chunk(2, axis)[::-1], axis),
         "unflatten": lambda x: x.unflatten(axis, (piece, -1)),
         "flatten": lambda x: x.flatten(min(axis, other), max(axis, other)),
