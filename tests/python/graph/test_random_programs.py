@@ -16,7 +16,7 @@ from parallel_opt import _core
 from parallel_opt.capture import ties
 
 STEPS = 9
-PER_TEST = 20
+PER_TEST = 16
 
 
 @pytest.fixture(autouse=True)
