@@ -54,7 +54,12 @@ class RunFinder {
   void find(Range range, int parent, std::vector<NestedBlock>& found) {
     constexpr int kMostBlocks = 4;
     for (int i = 0; i < kMostBlocks; ++i) {
-      const Run best = best_run(range);
+      Run best = best_run(range, 1);
+      // Where every kind of operator stands in a block more than once, none is a period apart.
+      for (std::size_t back = 2; parent < 0 && i == 0 && back <= kMostAlike; ++back) {
+        const Run other = best_run(range, back);
+        if (other.covered() > best.covered()) best = other;
+      }
       if (best.repeats < 2) return;
       const std::size_t end = best.first + best.covered();
       std::fill(taken_.begin() + std::ptrdiff_t(best.first), taken_.begin() + std::ptrdiff_t(end),
@@ -73,15 +78,18 @@ class RunFinder {
   }
 
  private:
-  /// Distances to the last equal operator, the most frequent first: one of them is the period.
-  std::vector<std::size_t> candidate_periods(Range range) const {
-    std::unordered_map<std::uint64_t, std::size_t> last;
+  static constexpr std::size_t kMostAlike = 8;
+
+  /// Distances to the equal operator `back` before, the most frequent first: one of them is the
+  /// period when a block has `back` operators of some kind.
+  std::vector<std::size_t> candidate_periods(Range range, std::size_t back) const {
+    std::unordered_map<std::uint64_t, std::vector<std::size_t>> seen;
     std::map<std::size_t, std::size_t> votes;
     for (std::size_t i = range.first; i < range.last; ++i) {
       if (taken_[i]) continue;
-      const auto [at, fresh] = last.try_emplace(hashes_[i], i);
-      if (!fresh) ++votes[i - at->second];
-      at->second = i;
+      std::vector<std::size_t>& places = seen[hashes_[i]];
+      if (places.size() >= back) ++votes[i - places[places.size() - back]];
+      places.push_back(i);
     }
     std::vector<std::pair<std::size_t, std::size_t>> order(votes.begin(), votes.end());
     std::stable_sort(order.begin(), order.end(),
@@ -112,9 +120,9 @@ class RunFinder {
     return least;
   }
 
-  Run best_run(Range range) const {
+  Run best_run(Range range, std::size_t back) const {
     Run best;
-    for (const std::size_t period : candidate_periods(range)) {
+    for (const std::size_t period : candidate_periods(range, back)) {
       std::vector<std::int64_t> rooms;
       for (std::size_t i = range.first + period; i <= range.last; ++i) {
         const std::int64_t fits = i < range.last ? room(i, period) : 0;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -227,8 +228,8 @@ class Checker {
   std::vector<Fault> faults_;
 };
 
-/// Strides at new sizes: the axes keep their order in memory, gaps are closed (a slice's gap is
-/// not known at other sizes), and broadcast axes stay at 0.
+/// Strides at new sizes: the axes keep their order in memory and broadcast axes stay at 0. A gap
+/// behind an axis whose size is the same stays as it is; behind another it is kept in proportion.
 std::vector<std::int64_t> rescaled_strides(const Tensor& before, const std::vector<Dim>& shape) {
   if (before.strides.empty()) return {};
   std::vector<std::size_t> order(shape.size());
@@ -237,14 +238,24 @@ std::vector<std::int64_t> rescaled_strides(const Tensor& before, const std::vect
     return before.strides[a] > before.strides[b];
   });
   std::vector<std::int64_t> strides(shape.size(), 0);
+  std::optional<std::size_t> inner;  // the axis before this one in memory, of more than one element
   std::int64_t old_step = 1;
   std::int64_t step = 1;
   for (auto axis = order.rbegin(); axis != order.rend(); ++axis) {
-    if (before.strides[*axis] == 0) continue;
-    // A gap of the old layout is kept in proportion: a view into a wider tensor stays one.
-    const std::int64_t gap = before.shape[*axis].size == 1 ? 1 : before.strides[*axis] / old_step;
-    strides[*axis] = step * std::max<std::int64_t>(gap, 1);
-    old_step = before.strides[*axis] * std::max<std::int64_t>(before.shape[*axis].size, 1);
+    const std::int64_t old_stride = before.strides[*axis];
+    const std::int64_t old_size = before.shape[*axis].size;
+    if (old_stride == 0) continue;
+    const bool same = inner && old_size != 1 && shape[*inner].size == before.shape[*inner].size;
+    const std::int64_t divisor = same ? std::gcd(old_stride, before.strides[*inner]) : 1;
+    const std::int64_t whole = same ? before.strides[*inner] / divisor : 1;
+    if (same && strides[*inner] % whole == 0) {
+      strides[*axis] = strides[*inner] / whole * (old_stride / divisor);
+    } else {
+      const std::int64_t gap = old_size == 1 ? 1 : old_stride / old_step;
+      strides[*axis] = step * std::max<std::int64_t>(gap, 1);
+    }
+    if (old_size != 1 || shape[*axis].size != 1) inner = *axis;
+    old_step = old_stride * std::max<std::int64_t>(old_size, 1);
     step = strides[*axis] * std::max<std::int64_t>(shape[*axis].size, 1);
   }
   return strides;

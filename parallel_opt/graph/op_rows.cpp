@@ -85,7 +85,8 @@ constexpr OpRow kCommonRows[] = {
     // --- normalisations
     {"aten.layer_norm", normalization, "@trailing", "", "", "input weight +rows +rows", "", 8},
     {"aten.native_layer_norm", normalization, "@trailing", "", "", "input weight out1 out2", "", 8},
-    {"aten.rms_norm", normalization, "@trailing", "", "", "input weight +rows +scaled", "", 5, 6},
+    {"aten.rms_norm", normalization, "@trailing", "", "",
+     "input<input weight<input +rows<input +self<weight", "", 5, 6},
     {"aten._fused_rms_norm", normalization, "@trailing", "", "", "input weight out1", "", 5},
     {"aten.batch_norm", normalization,
      "input=n c s*, weight=c, bias=c, running_mean=c, running_var=c -> n c s*", "n s", "",
@@ -133,9 +134,9 @@ constexpr OpRow kCommonRows[] = {
 
     // --- losses
     {"aten.cross_entropy_loss", loss, "@class_loss", "", "", "+labels +self", "", 16, 2},
-    {"aten.nll_loss", loss, "@class_loss", "", "", "self target weight", "", 1},
-    {"aten.nll_loss2d", loss, "@class_loss", "", "", "self target weight", "", 1},
-    {"aten.nll_loss_nd", loss, "@class_loss", "", "", "self target weight", "", 1},
+    {"aten.nll_loss", loss, "@class_loss", "", "", "self target weight +total", "", 1},
+    {"aten.nll_loss2d", loss, "@class_loss", "", "", "self target weight +total", "", 1},
+    {"aten.nll_loss_nd", loss, "@class_loss", "", "", "self target weight +total", "", 1},
     {"aten.nll_loss_forward", loss, "@class_loss", "", "", "self target weight out1", "", 1},
     {"aten.nll_loss2d_forward", loss, "@class_loss", "", "", "self target weight out1", "", 1},
     {"aten.mse_loss", loss, "@loss", "", "", "self target", "", 3, 2},

@@ -186,6 +186,9 @@ Saved recurrent_saved(const Graph& graph, const Op& op) {
     extra += sequence * (runs - (whole ? 1 : 0)) + 2 * state * runs;
     for (const Tensor* weight : s.input_weights) {
       extra += recurrent_workspace(s.steps, s.samples, weight->shape[1].size, s.hidden, element);
+      if (attribute(op, "has_biases", 1) == 0) {  // both weights are copied
+        extra += weight->shape[0].size * (weight->shape[1].size + s.hidden) * element;
+      }
     }
     if (s.directions == 2) extra += between;
     if (dropped) extra += 2 * between;  // the mask and the product

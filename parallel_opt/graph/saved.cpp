@@ -69,23 +69,35 @@ class Keeper {
   }
 
   void word(std::string_view text) {
-    if (text.starts_with('+')) return rule(text.substr(1));
-    if (text.starts_with("out")) {
-      return add(result(text.size() == 3 ? 0 : static_cast<std::size_t>(text[3] - '0')));
-    }
     const std::size_t when = text.find('<');
     if (when != std::string_view::npos && !any_needs(text.substr(when + 1))) return;
     const std::string_view argument = text.substr(0, when);
+    if (argument.starts_with('+')) return rule(argument.substr(1));
+    if (argument.starts_with("out")) {
+      return add(result(argument.size() == 3 ? 0 : static_cast<std::size_t>(argument[3] - '0')));
+    }
     for (const Operand& input : op_.inputs) {
       if (input.argument != argument || !input.tensor.valid()) continue;
       if (argument == "input" && op_.target.starts_with("aten.linear.")) {
         add_folded(input.tensor);  // more than two dimensions are folded into rows first
+      } else if (argument == "input" && op_.target.starts_with("aten.group_norm.") &&
+                 !is_contiguous(*tensor(input.tensor)) && !channels_last(*tensor(input.tensor))) {
+        add_bytes(bytes(*tensor(input.tensor)).value);  // made contiguous first
       } else if (argument == "attn_mask" && tensor(input.tensor)->dtype == DType::boolean) {
         add_bytes(elements(*tensor(input.tensor)) * element_bytes());  // made a float mask first
       } else {
         add(input.tensor);
       }
     }
+  }
+
+  /// Of images: is the channel the innermost axis, without gaps?
+  static bool channels_last(Tensor t) {
+    if (t.shape.size() < 4) return false;
+    t.strides = strides_of(t);
+    std::rotate(t.shape.begin() + 1, t.shape.begin() + 2, t.shape.end());
+    std::rotate(t.strides.begin() + 1, t.strides.begin() + 2, t.strides.end());
+    return is_contiguous(t);
   }
 
   /// The operand as rows of its last dimension: itself when its strides allow it, else a copy.
@@ -164,8 +176,12 @@ class Keeper {
     const double matrices = leading(q);
     const bool same_heads =
         (matrices == leading(k) && matrices == leading(v)) || attribute(op_, "enable_gqa", 0) != 0;
+    const auto dense_rows = [](const Tensor& t) {
+      return t.shape.back().size == 1 || strides_of(t).back() == 1;
+    };
     const bool fused = !dropout && q.shape.size() == 4 && !any_needs("attn_mask") &&
-                       q.shape.back() == v.shape.back() && same_heads;
+                       q.shape.back() == v.shape.back() && same_heads && dense_rows(q) &&
+                       dense_rows(k) && dense_rows(v);
     if (fused) {
       for (const TensorId id : {query, key, value, result(0)}) add(id);
       if (const TensorId mask = operand(op_, "attn_mask"); mask.valid()) word("attn_mask");
@@ -211,11 +227,10 @@ class Keeper {
       attention();
     } else if (name == "recurrent") {
       merge(recurrent_saved(graph_, op_));
-    } else if (name == "self" || name == "dropout" ||
-               (name == "scaled" && operand(op_, "weight").valid())) {
+    } else if (name == "self" || name == "dropout") {
       add_bytes(self_elements() * element_bytes());
-    } else if (name == "scaled") {
-      return;  // without a weight nothing is multiplied
+    } else if (name == "total") {  // of the classes' weights
+      add_bytes(element_bytes());
     } else if (name == "channels_mask") {
       add_bytes(self_size(0) * self_size(1) * element_bytes());
     } else {
@@ -291,6 +306,7 @@ class Keeper {
       const bool shares = target.valid() && is_floating(tensor(target)->dtype);
       const bool copied = shares && attribute_real(op_, "label_smoothing", 0) > 0;
       copied ? add_bytes(bytes(*tensor(target)).value) : add(target);
+      if (!shares) rule("total");
     } else if (name == "quantile") {
       // Where each element was sorted from, the sorted ones; per result two places and a weight.
       add_bytes(self_elements() * (8 + element_bytes()) + elements(out) * (16 + element_bytes()));

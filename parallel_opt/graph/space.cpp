@@ -72,10 +72,16 @@ void SpaceBuilder::match(const OperandPattern& pattern, const Tensor* tensor,
   if (tensor == nullptr) return;
   const std::size_t fixed = static_cast<std::size_t>(std::count_if(
       pattern.axes.begin(), pattern.axes.end(), [](const AxisName& a) { return !a.star; }));
-  if (tensor->shape.size() < fixed) return;  // a scalar in place of a tensor indexes nothing
-  const std::size_t in_star = tensor->shape.size() - fixed;
+  // Attention of one head may have no axis for heads.
+  const bool headless =
+      tensor->shape.size() + 1 == fixed &&
+      std::ranges::any_of(pattern.axes, [](const AxisName& a) { return a.name == "h"; }) &&
+      op_class(graph_, op_) == OpClass::attention;
+  if (tensor->shape.size() < fixed && !headless) return;  // a scalar indexes nothing
+  const std::size_t in_star = headless ? 0 : tensor->shape.size() - fixed;
   std::size_t at = 0;
   for (const AxisName& name : pattern.axes) {
+    if (headless && name.name == "h") continue;
     const std::size_t repeat = name.star ? in_star : 1;
     for (std::size_t i = 0; i < repeat && at < tensor->shape.size(); ++i, ++at) {
       const std::string full = name.star ? name.name + std::to_string(repeat - 1 - i) : name.name;

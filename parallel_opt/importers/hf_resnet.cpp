@@ -1,6 +1,7 @@
 #include "parallel_opt/importers/hf_resnet.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "parallel_opt/importers/hf_attention.h"
 
@@ -73,7 +74,8 @@ struct Residual {
     x = convolved(x, "1", {out, 3, stride, std::max<std::int64_t>(1, out / s.group_width)});
     if (gate) {
       const GraphWriter::Scope scope(w, "2");
-      x = gated(x, std::max<std::int64_t>((in + 2) / 4, 1));
+      const double quarter = static_cast<double>(in) / 4;  // Python rounds a half to the even one
+      x = gated(x, std::max<std::int64_t>(std::llrint(quarter), 1));
     }
     return convolved(x, gate ? "3" : "2", {.out = out, .kernel = 1, .active = false});
   }

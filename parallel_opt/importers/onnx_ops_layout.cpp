@@ -241,8 +241,10 @@ std::optional<Shape> parts_of(Call& call, const Dim& whole, std::size_t parts) {
   }
   const Dim count = fixed(static_cast<std::int64_t>(std::max<std::size_t>(parts, 1)));
   const Dim chunk = ceil_divide(whole, count);
-  Shape sizes(parts, is_fixed(whole) ? chunk : floor_divide(whole, count));
-  if (parts > 0 && is_fixed(whole)) {
+  // Before opset 18, which states the number of parts, they were equal.
+  const bool uneven = is_fixed(whole) || call.attribute("num_outputs") != nullptr;
+  Shape sizes(parts, uneven ? chunk : floor_divide(whole, count));
+  if (parts > 0 && uneven) {
     sizes.back() = subtract(whole, multiply(chunk, fixed(count.size - 1)));
   }
   return sizes;

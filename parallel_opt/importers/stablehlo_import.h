@@ -93,6 +93,7 @@ class Importer {
   void check_parts(const mlir::Op& op, const Values& in, const ResultType& made);
   void check_broadcast(const mlir::Op& op, const Values& in, const ResultType& made);
   void check_slice(const mlir::Op& op, const Values& in, const ResultType& made);
+  void check_padding(const mlir::Op& op, const Values& in, const ResultType& made);
   void check_concatenation(const mlir::Op& op, const Values& in, const ResultType& made);
   void check_constant(const mlir::Op& op, const ResultType& made);
   void define(Scope& scope, std::string_view name, Values values);

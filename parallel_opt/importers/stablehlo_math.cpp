@@ -393,6 +393,17 @@ Values convolution(Importer& m, const Op& op, const Values& in) {
     m.out.fail("the kernel takes " + std::to_string(taken) + " x " + std::to_string(groups) +
                " features, the operand has " + std::to_string(features));
   }
+  const auto check_kept = [&](const Dim& there, std::int64_t parts, std::size_t i,
+                              const char* what) {
+    const Dim& stated = type.shape[static_cast<std::size_t>(result[i])];
+    if (there.symbolic() || stated.symbolic() || there.size == stated.size * parts) return;
+    m.out.fail("operator '" + std::string(op.name) + "' leaves " +
+               std::to_string(there.size / parts) + " " + what + ", its result has " +
+               std::to_string(stated.size));
+  };
+  check_kept(m.shape(in[0])[static_cast<std::size_t>(data[0])], batches, 0, "samples");
+  check_kept(m.shape(in[1])[static_cast<std::size_t>(kernel[transposed ? 1 : 0])], 1, 1,
+             "features");
   Shape shape;
   for (const std::int64_t axis : result)
     shape.push_back(type.shape[static_cast<std::size_t>(axis)]);

@@ -201,6 +201,7 @@ void Importer::check_parts(const Op& op, const Values& in, const ResultType& mad
   }
   if (name == "broadcast_in_dim") check_broadcast(op, in, made);
   if (name == "concatenate") check_concatenation(op, in, made);
+  if (name == "pad") check_padding(op, in, made);
   if (name == "slice" || name == "dynamic_slice") check_slice(op, in, made);
   if (name == "reduce" && in.size() == 2) {
     const std::vector<std::int64_t> axes = mlir::integers(op.find("dimensions"));
@@ -262,6 +263,35 @@ void Importer::check_slice(const Op& op, const Values& in, const ResultType& mad
                " of axis " + std::to_string(i) + ", its result has " +
                std::to_string(made.shape[i].size));
     }
+  }
+}
+
+/// Of each axis: what is put in front, behind, and between its elements.
+void Importer::check_padding(const Op& op, const Values& in, const ResultType& made) {
+  const Shape& given = shape(in[0]);
+  const auto numbers = [&](std::string_view pretty, std::string_view generic) {
+    const std::string_view text = op.find(op.attributes.contains(pretty) ? pretty : generic);
+    std::vector<std::int64_t> list = mlir::integers(text.substr(0, text.find("> :")));
+    if (text.empty()) list = {0};
+    if (list.size() == 1) list.resize(given.size(), list[0]);  // dense<1> fills all
+    return list;
+  };
+  const std::vector<std::int64_t> low = numbers("low", "edge_padding_low"),
+                                  high = numbers("high", "edge_padding_high"),
+                                  between = numbers("interior", "interior_padding");
+  for (const auto* list : {&low, &high, &between}) {
+    if (list->size() != given.size() || made.shape.size() != given.size()) {
+      differ(op, "its padding does not fit,", type(in[0]), made);
+    }
+  }
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    if (given[i].symbolic() || made.shape[i].symbolic()) continue;
+    const std::int64_t gaps = std::max<std::int64_t>(given[i].size - 1, 0);
+    const std::int64_t left = given[i].size + low[i] + high[i] + gaps * between[i];
+    if (left == made.shape[i].size) continue;
+    out.fail("operator '" + std::string(op.name) + "' leaves " + std::to_string(left) +
+             " of axis " + std::to_string(i) + ", its result has " +
+             std::to_string(made.shape[i].size));
   }
 }
 

@@ -203,6 +203,13 @@ TEST(Graph, BindKeepsTheOrderOfAxesInMemory) {
   EXPECT_EQ(bound.tensors[3].strides, (std::vector<std::int64_t>{1, 10}));
 }
 
+TEST(Graph, BindKeepsTheGapsOfAView) {
+  Graph g = symbolic();
+  // Every other element of rows of 31: the batch is outside of the gap, which stays.
+  g.tensors[3].strides = {31, 2};
+  EXPECT_EQ(bind(g, {{"s0", 10}}).tensors[3].strides, (std::vector<std::int64_t>{31, 2}));
+}
+
 TEST(Graph, BindRefusesUnknownSymbolsAndBadValuesTogether) {
   try {
     bind(symbolic(), {{"s1", 3}, {"s0", 1}});

@@ -64,6 +64,51 @@ TEST(Saved, NormsKeepTheirStatistics) {
       Bytes(2 * 2 * 2 * 4));
 }
 
+TEST(Saved, ARootMeanSquareKeepsWhatItsGradientsNeed) {
+  const auto kept = [](bool input, bool weight) {
+    GraphBuilder b;
+    const TensorId x = input ? b.parameter("x", {3, 8}) : b.input("x", {3, 8});
+    const TensorId w = weight ? b.parameter("w", {8}) : b.buffer("w", {8});
+    b.op("aten.rms_norm.default", {{"input", x}, {"weight", w}}, {3, 8},
+         {{"normalized_shape", Ints{8}}});
+    const Graph g = b.build();
+    return saved_for_backward(g, g.ops[0], needs_grad(g));
+  };
+  EXPECT_EQ(kept(true, true).extra, Bytes(3 * 4 + 24 * 4));  // a root per row, what is scaled
+  EXPECT_EQ(kept(true, true).tensors.size(), 2u);
+  EXPECT_EQ(kept(true, false).extra, Bytes(3 * 4));  // a frozen weight has no gradient
+  EXPECT_EQ(kept(false, true).extra, Bytes(24 * 4));
+  EXPECT_TRUE(kept(false, true).tensors.empty());
+}
+
+TEST(Saved, GroupsOfAViewWithGapsAreCopied) {
+  const auto kept = [](const Ints& shape, const Ints& strides) {
+    GraphBuilder b;
+    const TensorId x = b.parameter("x", shape);
+    b.strides(x, strides);
+    b.op("aten.group_norm.default", {{"input", x}}, shape, {{"num_groups", std::int64_t{2}}});
+    const Graph g = b.build();
+    return saved_for_backward(g, g.ops[0], needs_grad(g));
+  };
+  const Saved gaps = kept({2, 4, 3}, {24, 6, 2});
+  EXPECT_EQ(gaps.extra, Bytes(24 * 4 + 2 * 2 * 2 * 4));
+  EXPECT_TRUE(gaps.tensors.empty());
+  const Saved channels_last = kept({2, 4, 3, 5}, {60, 1, 20, 4});  // taken as it is
+  EXPECT_EQ(channels_last.extra, Bytes(2 * 2 * 2 * 4));
+  EXPECT_EQ(channels_last.tensors.size(), 1u);
+}
+
+TEST(Saved, CrossEntropyKeepsSharesLabelsAndTheSumOfItsWeights) {
+  GraphBuilder b;
+  const TensorId x = b.parameter("x", {3, 5});
+  const TensorId target = b.input("target", {3}, DType::i64);
+  b.op("aten.cross_entropy_loss.default", {{"self", x}, {"target", target}}, {});
+  const Graph g = b.build();
+  const Saved saved = saved_for_backward(g, g.ops[0], needs_grad(g));
+  EXPECT_EQ(saved.extra, Bytes(15 * 4 + 4));
+  EXPECT_EQ(saved.tensors, std::vector<TensorId>{target});
+}
+
 TEST(Saved, MasksIndicesAndMeans) {
   EXPECT_EQ(extra_of("aten.dropout.default", {2, 4}, {2, 4}, {{"p", 0.1}, {"train", true}}),
             Bytes(8 * 4));  // floats on a CPU
@@ -151,6 +196,17 @@ TEST(Saved, AttentionOfFewerHeadsIsFusedOnlyWhenAskedTo) {
   EXPECT_EQ(kept(true).extra, Bytes(4 * 2 * 4 * 5));  // fused: the logarithm of the sums
 }
 
+TEST(Saved, AttentionOfTransposedRowsIsNotFused) {
+  GraphBuilder b;
+  const TensorId q = b.parameter("q", {2, 4, 5, 8});
+  b.strides(q, {160, 40, 1, 5});
+  b.op("aten.scaled_dot_product_attention.default", {{"query", q}, {"key", q}, {"value", q}},
+       {2, 4, 5, 8});
+  const Graph g = b.build();
+  // Scaled query and key, 8 x 5 x 5 shares, and the value written out for the batched product.
+  EXPECT_EQ(saved_for_backward(g, g.ops[0], needs_grad(g)).extra, Bytes(4 * (320 + 320 + 200)));
+}
+
 TEST(Saved, BatchedProductsCopyTransposedOperands) {
   GraphBuilder b;
   const TensorId q = b.parameter("q", {2, 3, 5, 4});
@@ -184,6 +240,24 @@ TEST(Saved, RecurrentLayersStepByStep) {
         {"params", b.parameter("wh", {12, 4})}},
        {7, 3, 4}, {{"num_layers", std::int64_t{1}}});
   EXPECT_EQ(saved_bytes(b.build()), Bytes(7 * 7 * 3 * 4 * 4));  // torch: 2352
+}
+
+TEST(Saved, AFusedLstmWithoutBiasesCopiesItsWeights) {
+  const auto extra = [](bool biases) {
+    GraphBuilder b;  // 4 steps, 6 samples, 3 columns, 5 hidden
+    const TensorId x = b.input("x", {4, 6, 3});
+    const TensorId h = b.op("aten.zeros.default", {}, {1, 6, 5});
+    b.op("aten.lstm.input",
+         {{"input", x},
+          {"hx", h},
+          {"hx", h},
+          {"params", b.parameter("wi", {20, 3})},
+          {"params", b.parameter("wh", {20, 5})}},
+         {4, 6, 5}, {{"num_layers", std::int64_t{1}}, {"has_biases", biases}});
+    const Graph g = b.build();
+    return saved_for_backward(g, g.ops.back(), needs_grad(g)).extra.value;
+  };
+  EXPECT_EQ(extra(false) - extra(true), 20 * (3 + 5) * 4);
 }
 
 TEST(Saved, WorkspaceOfTheFusedLstmIsWithinTwoPercent) {

@@ -203,6 +203,21 @@ TEST(Work, AttentionCountsTwoProductsForwardAndFourBackward) {
   EXPECT_EQ(backward_work(g, g.ops[0], needs_grad(g)).recomputed.value, 2 * scores * 8);
 }
 
+TEST(Work, AttentionNeedsNoAxisOfHeads) {
+  const auto counted = [](const Ints& q, const Ints& k, const Ints& v, const Ints& out) {
+    GraphBuilder b;
+    const TensorId query = b.parameter("q", q), key = b.parameter("k", k);
+    b.op("aten.scaled_dot_product_attention.default",
+         {{"query", query}, {"key", key}, {"value", b.parameter("v", v)}}, out);
+    return flops(b.build());
+  };
+  const auto bare = counted({5, 4}, {7, 4}, {7, 6}, {5, 6});
+  const auto one = counted({1, 5, 4}, {1, 7, 4}, {1, 7, 6}, {1, 5, 6});
+  EXPECT_EQ(bare.forward, 2 * 5 * 7 * (4 + 6));
+  EXPECT_EQ(bare.forward, one.forward);
+  EXPECT_EQ(bare.backward, one.backward);
+}
+
 TEST(Work, FlexAttentionCountsTheBlocksThatItsMaskLeaves) {
   for (const char* where : {"block_density", "arg6.block_density"}) {
     GraphBuilder b;

@@ -89,6 +89,14 @@ TEST(HfKin, ViewsAndStages) {
               ::testing::ElementsAre("the file states no image_size: images of 224 by 224"));
 }
 
+TEST(HfKin, AQuarterOfAnOddHalfIsRoundedAsPythonDoes) {
+  // A layer after the stem of 138 squeezes to 34.5 numbers: transformers' round() takes 34.
+  EXPECT_EQ(kin_parameters("regnet", R"(, "embedding_size": 138, "depths": [1, 1, 1, 1],
+                "hidden_sizes": [64, 128, 128, 128], "groups_width": 32, "num_labels": 3, "layer_type": "y",
+                "architectures": ["RegNetForImageClassification"])"),
+            315'223);
+}
+
 TEST(HfKin, StagesThatDoNotFitAreFaults) {
   EXPECT_EQ(kin_fault("segformer", R"(, "image_size": 24)"),
             "c.json:sr_ratios: stage 0 has fewer than 8 rows or columns");

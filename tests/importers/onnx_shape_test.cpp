@@ -220,6 +220,15 @@ TEST(OnnxShape, AttentionAppendsThePast) {
   EXPECT_EQ(sizes(made, made.outputs[1]), "[b, 2, past + s, 8]");
 }
 
+TEST(OnnxShape, TheLastOfUnevenPartsIsTheShorter) {
+  OnnxGraph graph = one_node("Split", {{"n", "2"}}, {whole("axis", 0), whole("num_outputs", 3)});
+  graph.nodes[0].outputs = {"z", "second", "last"};
+  graph.outputs.push_back(value_info("last", {"rest", "2"}));
+  const Graph made = bind(read(graph, 18), {{"n", 8}});
+  EXPECT_EQ(sizes_of(made.tensor(made.outputs[0])), (Numbers{3, 2}));
+  EXPECT_EQ(sizes_of(made.tensor(made.outputs[1])), (Numbers{2, 2}));
+}
+
 TEST(OnnxShape, TooManyElementsAreAFault) {
   EXPECT_EQ(fault_of(one_node("Expand", {{"1"}}, {}, {list("c0", {1LL << 40, 1LL << 40})})),
             "model.onnx:graph: \"z\" has more than 2^58 elements");
