@@ -17,6 +17,9 @@ namespace {
 
 using testing::within;
 
+/// Of products of two that fit into 64 bits; no part of ISO C++.
+__extension__ typedef __int128 Wide;
+
 /// A random expression: its text, with as few parentheses as Python needs, and its value.
 struct Made {
   std::string text;
@@ -56,7 +59,7 @@ class Expressions {
  private:
   using Value = std::optional<std::int64_t>;
 
-  static Value fitting(__int128 value) {
+  static Value fitting(Wide value) {
     const bool fits = value >= INT64_MIN && value <= INT64_MAX;
     return fits ? Value(static_cast<std::int64_t>(value)) : std::nullopt;
   }
@@ -83,7 +86,7 @@ class Expressions {
     const Made a = make(depth - 1), b = make(depth - 1);
     Made made{in(a, precedence) + sign + in(b, precedence + 1), precedence, {}, both(a, b)};
     if (!a.value || !b.value) return made;
-    const __int128 left = *a.value, right = *b.value;
+    const Wide left = *a.value, right = *b.value;
     made.value = fitting(sign == "*" ? left * right : sign == " + " ? left + right : left - right);
     return made;
   }
@@ -132,7 +135,7 @@ class Expressions {
   Made negated(int depth) {
     const Made a = make(depth - 1);
     Made made{"-" + in(a, 3), 2, {}, a.symbols};
-    if (a.value) made.value = fitting(-static_cast<__int128>(*a.value));
+    if (a.value) made.value = fitting(-static_cast<Wide>(*a.value));
     return made;
   }
 
@@ -141,7 +144,7 @@ class Expressions {
     const std::int64_t exponent = within(rng_, 0, 3);
     Made made{in(a, 4) + "**" + std::to_string(exponent), 3, 1, a.symbols};
     for (std::int64_t i = 0; i < exponent && made.value; ++i) {
-      made.value = a.value ? fitting(static_cast<__int128>(*made.value) * *a.value) : std::nullopt;
+      made.value = a.value ? fitting(static_cast<Wide>(*made.value) * *a.value) : std::nullopt;
     }
     if (!a.value) made.value = std::nullopt;
     return made;
