@@ -315,10 +315,24 @@ std::string unusable_reason(const TrainingRow& row) {
 
 }  // namespace
 
+namespace {
+
+/// In small letters, without "no OOM", "ran out of memory: no".
+std::string without_denied_memory(const std::string& status) {
+  static const std::regex denied(
+      R"(\b(?:(?:did|does|do|was|is) )?(?:no|not|never|without|w/o|[a-z]{2,5}n't)(?: [a-z]{1,5}){0,2} (?:ooms?|oom'?ed|out[ -]of[ -]memory)(?: errors?)?\b)"
+      R"(|\bnon-oom\b|\b(?:ooms?|out[ -]of[ -]memory) ?[=:(]? ?(?:no|false|none|0)\b)");
+  constexpr std::size_t kRead = 256;  // letters: more than states how a run ended
+  return std::regex_replace(lower_case(status.substr(0, kRead)), denied, " ");
+}
+
+}  // namespace
+
 bool ran(const std::string& status) {
   static const std::regex well(
-      R"(^\s*(|ok(ay)?|ran|run|pass(ed)?|success(ful|fully)?|succeeded|done|complete(d)?|finished|-|n/?a)\s*$)");
-  return std::regex_match(lower_case(status), well);
+      R"([\s.,;:!()-]*((ok(ay)?|ran|runs?|works?|worked|working|pass(ed|es)?|success(ful|fully)?|succeed(ed|s)|done|completed?|finished|trained|fits?|well|fine|good|(in|the|to) (memory|end)|n/?a)(?![a-z0-9])[\s.,;:!()-]*)*)");
+  return std::regex_match(without_denied_memory(status), well) ||
+         switch_in_words(status).value_or(false);
 }
 
 namespace {
@@ -326,17 +340,17 @@ namespace {
 /// A failure is hard truth when the source calls it out of memory, or when it could not fit.
 void judge_failure(const RawRow& raw, MeasuredRow& measured) {
   static const std::regex memory(
-      R"(^(.*[^a-z])?(oom|out[ -]of[ -]memory|does not fit)([^a-z].*)?$)");
+      R"(^(.*[^a-z])?(oom|out[ -]of[ -]memory|(does|do|did|would|could|can)( ?not|n't) fit|can't fit)([^a-z].*)?$)");
   measured.truth = RowTruth::out_of_memory;
   static const std::regex other(R"(crash|not distinguished|unknown|unclear|\?)");
-  const std::string status = lower_case(raw.status);
+  const std::string status = without_denied_memory(raw.status);
   if (std::regex_match(status, memory) && !std::regex_search(status, other)) return;
   measured.truth = RowTruth::unclear;
   const std::string& notes = raw.row.notes;
   const auto says = [&](std::string_view text) { return notes.find(text) != std::string::npos; };
   const std::optional<double> least = least_memory_bytes(raw.row);
   const std::optional<double> nominal = nominal_memory_bytes(raw.row.gpu);
-  if (!raw.status.starts_with("failed")) {
+  if (!raw.status.starts_with("failed") || !lower_case(raw.status).starts_with(status)) {
     measured.doubt = "its status is \"" + raw.status + "\"";
   } else if (says("although throughput")) {
     measured.doubt = "failed, yet with a throughput";

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <cstdlib>
 #include <regex>
+#include <set>
 
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/accelerator.h"
 #include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_device.h"
+#include "parallel_opt/cost/row_patches.h"
 #include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_size.h"
 #include "parallel_opt/cost/row_words.h"
@@ -249,9 +251,11 @@ std::string other_model(const std::string& name) {
     const char* why;
   };
   static constexpr auto kOthers = std::to_array<Others>(
-      {{"mamba|jamba|zamba|rwkv|hyena|retnet|swin|unet|resnet|dlrm|stable.?diffusion|sdxl",
+      {{"[a-z]*mamba|jamba|zamba|samba|hymba|nemotron[ _-]?h|falcon[ _-]?h|griffin|recurrent[ "
+        "_-]?gemma|"
+        "xlstm|rwkv|hyena|retnet|swin|unet|resnet|dlrm|stable.?diffusion|sdxl",
         "is no stack of equal attention blocks"},
-       {"whisper|bart|(?:flan-?|u?m)?t5|ul2",
+       {"whisper|m?bart|nllb|m2m|pegasus|marian(?:mt)?|(?:flan-?|u?m|by|long|code)?t5|ul2",
         "has an encoder and a decoder that attends to it, and a row has one stack and sequence"},
        {"clip|siglip", "has an encoder of pictures and one of texts, and a row has one stack"},
        {"mae", "encodes some of the patches alone"},
@@ -267,7 +271,49 @@ std::string other_model(const std::string& name) {
   return "";
 }
 
+/// "From Llama 3 70B to 8B": of two sizes nothing says which is the model's; "pruned from Llama 3
+/// 70B" has another one.
+std::string made_of_another(const std::string& name) {
+  static const std::regex size(R"((?:^|[^0-9a-z.])([0-9]{1,4}(?:\.[0-9]{1,3})?)\s?b(?![0-9a-z]))",
+                               std::regex::icase);
+  static const std::regex between(R"(\b(from|to|into)\b|->|\xe2\x86\x92)", std::regex::icase);
+  static const std::regex source(
+      R"(\b(distilled|pruned|shrunk|upcycled|reduced|scaled|derived)( (up|down|out))? (from|of)\b)",
+      std::regex::icase);
+  std::set<std::string> sizes;
+  for (std::sregex_iterator it(name.begin(), name.end(), size), end; it != end; ++it) {
+    sizes.insert((*it)[1]);
+  }
+  if (sizes.size() > 1 && std::regex_search(name, between)) {
+    return "model '" + name + "' names two models, and its dimensions are blank";
+  }
+  if (sizes.size() == 1 && std::regex_search(name, source)) {
+    return "model '" + name + "' names what it was made from, and its dimensions are blank";
+  }
+  return "";
+}
+
 }  // namespace
+
+std::string unclear_model(const TrainingRow& row, const std::string& spec,
+                          std::vector<std::string>& notes) {
+  const std::string& name = row.model_name;
+  if (!row.layers || !row.hidden) {
+    if (std::string other = made_of_another(name); !other.empty()) return other;
+  }
+  static const std::regex experts(
+      R"((^|[^a-z])(moe|mixture[ -]of[ -]experts|(sparse[ly]*[ -])?upcycl\w*))", std::regex::icase);
+  if (number_of(spec, "experts") <= 1 && Claims(name).has(experts)) {
+    return "model '" + name + "' has experts, and how many is blank";
+  }
+  static const std::regex pictures(
+      R"(llava|(^|[^a-z])(m?llm-?v|vlm|mllm|multi-?modal|(vision|visual|image)[ -](language|text)|vision(?![ -]transformer)|paligemma|idefics|flamingo)(?![a-z])|([0-9]|[^a-z]|intern|qwen)-?vl(?![a-z]))",
+      std::regex::icase);
+  if (Claims(name).has(pictures) && !patch_model(row)) {
+    notes.emplace_back("only the language model is predicted, as model_name has pictures too");
+  }
+  return "";
+}
 
 std::string other_work(const TrainingRow& row) {
   static const std::regex never(
@@ -318,7 +364,8 @@ std::string contradiction(const TrainingRow& row, RowCase& out) {
   if (std::string wrong = wrong_batch(row, out); !wrong.empty()) return wrong;
   if (std::string wrong = wrong_size(row, out); !wrong.empty()) return wrong;
   note_impossible(row, out);
-  if (row.dtype.empty()) out.notes.emplace_back("dtype = 16 bits, as none is stated");
+  if (row.dtype.empty() || Claims(row.dtype).none())
+    out.notes.emplace_back("dtype = 16 bits, as none is stated");
   if (!row.micro_batch) out.notes.emplace_back("micro_batch from global_batch and the layout");
   return "";
 }

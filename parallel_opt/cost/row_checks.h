@@ -14,6 +14,11 @@ namespace parallel_opt {
 /// not of all weights.
 std::string other_work(const TrainingRow& row);
 
+/// Names that leave open which model ran, or say that it is another than the known one, of which
+/// `spec` is: two sizes, experts that nobody counts. Notes what of the model is left out.
+std::string unclear_model(const TrainingRow& row, const std::string& spec,
+                          std::vector<std::string>& notes);
+
 /// Notes a word for work that is not known.
 void note_workload(const std::string& workload, std::vector<std::string>& notes);
 

@@ -19,25 +19,27 @@ constexpr const char* kUnsaid =
 
 std::regex words(const std::string& pattern) { return std::regex(pattern, std::regex::icase); }
 
-/// "no X", "not using X", "non-X".
+/// "no X", "not using X", "did not use X", "avoids X", "never X", "non-X".
 const std::regex& denies_ahead() {
   // "No X with Y" has Y; "not run with Y" has none.
-  static const std::regex pattern =
-      words(std::string(R"((?:^|[^a-z_])(?:(?:no|without|w/o|lacks|disables?|disabling)[ -]+)") +
-            R"((?:(?! (?:but|with)\b))" + kInClause + R"()*)" +
-            R"(|no_(?!sync|shard)[a-z0-9_]+|non[ -][a-z0-9_-]+)" +
-            R"(|(?:not|[a-z]{2,6}n't) (?!only\b|)" + kUnsaid + R"(\b)(?:(?! but\b))" + kInClause +
-            R"()*))");
+  static const std::regex pattern = words(
+      std::string(R"((?:^|[^a-z_])(?:(?:no|without|w/o|never|lack(?:s|ing)?|disabl(?:es?|ing)|)") +
+      R"(avoid(?:s|ed|ing)?)[ -]+)" + +R"((?:(?! (?:but|with)\b))" + kInClause + R"()*)" +
+      R"(|no_(?!sync|shard)[a-z0-9_]+|non[ -][a-z0-9_-]+)" +
+      R"(|(?:(?:did|do|does|is|are|was|were|has|have|had|can|could) )?)" +
+      R"((?:not|cannot|[a-z]{2,6}n't) (?!only\b|)" + kUnsaid + R"(\b)(?:(?! but\b))" + kInClause +
+      R"()*))");
   return pattern;
 }
 
-/// "X: off", "X=False", "X was not used", "X disabled", "X omitted".
+/// "X: off", "X=False", "X was not used", "X never enabled", "X disabled", "X omitted".
 const std::regex& denies_behind() {
   static const std::regex pattern = words(
       std::string(kPhrase) +
       R"((?:(?:['"]?\s*[=:(]{1,2}\s*['"]?|\s+)(?:(?:is|are|was|were|turned|switched) )?)"
       R"((?:false|off|disabled|unused|unsupported|unavailable|omitted|left out|missing|absent|slower|)"
-      R"(unnecessary|never used|(?:not|isn't|wasn't) (?:used|enabled|supported|available|installed|fitted|present|connected|needed|required|necessary|tried))\b(?![-]| the\b))"
+      R"(unnecessary|unneeded|inactive|(?:not|never|isn't|wasn't|aren't|weren't) (?:in use|on|turned on|used|applied|active|activated|enabled|)"
+      R"(supported|available|installed|fitted|present|connected|needed|required|necessary|tried))\b(?![-]| the\b))"
       R"(|['"]?\s*[=:]{1,2}\s*['"]?(?:no|none|n|0)\b(?![-.:/])))");
   return pattern;
 }

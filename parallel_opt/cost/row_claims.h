@@ -8,7 +8,8 @@
 namespace parallel_opt {
 
 /// What a text of a table claims of its run, and what it denies: "no X", "without X", "not using
-/// X", "X=False", "X: 0", "X (disabled)", "X was off". Neither is what it holds against the run
+/// X", "avoids X", "X=False", "X: 0", "X (disabled)", "X was off", "X was never needed". Neither is
+/// what it holds against the run
 /// ("compared with X", "faster than X") or says to be unknown ("X not stated"), nor a clause of
 /// what was tried or planned ("X runs out of memory", "would need X").
 class Claims {

@@ -335,6 +335,9 @@ std::variant<RowCase, std::string> case_on(const TrainingRow& row, const DeviceR
   const RowShape shape = shape_of(row, out.notes);
   out.device_name = record.name;
   out.model = shape.spec;
+  if (std::string unclear = unclear_model(row, out.model, out.notes); !unclear.empty()) {
+    return unclear;
+  }
   if (out.model.empty()) return "the shape of model '" + row.model_name + "' is blank";
   out.stack = stack_of(row, record.arch, out.model, out.notes);
   const std::optional<double> seq = row.seq_len ? row.seq_len : shape.seq;

@@ -104,15 +104,22 @@ std::set<double> lengths_in(const std::string& notes) {
   return found;
 }
 
-/// The notes without addresses, and without clauses that give a number of something else: a bound,
-/// another phase, where a checkpoint came from.
+/// The notes without addresses, and without clauses of something else: a bound, another phase,
+/// where a checkpoint came from.
 std::string of_this_run(const std::string& notes) {
   static const std::regex address(R"(\b(?:https?|ftp)://\S+|\bwandb\.\S+)", std::regex::icase);
   static const std::regex others(
-      R"(\b(unnecessary|(not|never|isn't|wasn't|didn't|did not|was not|is not) \w+)"
-      R"(|(converted|resumed|loaded|initialized) from|inference|later|at most|max(imum)? (tp|pp|dp)|slower|faster|halves?|had a bug|appendix|variant|warm-?up|instead|phase|at [0-9,]+ (gpus|devices|nodes))\b)",
+      R"(\b((converted|resumed|loaded|initialized) from|inference|later|at most|max(imum)? (tp|pp|dp)|slower|faster|halves?|had a bug|appendix|variant|warm-?up|instead|phase|at [0-9,]+ (gpus|devices|nodes))\b)",
       std::regex::icase);
   return without_clauses(std::regex_replace(notes, address, " "), others);
+}
+
+/// Without clauses that deny anything, whose numbers may be of what was not done.
+std::string without_denials(const std::string& notes) {
+  static const std::regex denials(
+      R"(\b(unnecessary|(not|never|isn't|wasn't|didn't|did not|was not|is not) \w+)\b)",
+      std::regex::icase);
+  return without_clauses(notes, denials);
 }
 
 /// The degrees of "tp8pp2", "T8P2D4", "(t, p, d) = (8, 2, 4)" and "TP/PP = 8/2", each by its name.
@@ -175,10 +182,11 @@ std::optional<double> interleaved_stages(const Claims& notes) {
   return counted ? std::optional(double(*counted)) : std::nullopt;
 }
 
-/// "ZeRO-2", "ZeRO stage 3", "HSDP" of notes, where all that they name is one.
+/// "ZeRO-2", "ZeRO stage 3", "HSDP" of notes, where all that they name is one; "none" where they
+/// deny all of it: "no ZeRO", "use_distributed_optimizer=False".
 std::string sharding_in(const Claims& notes) {
   static const std::regex words(
-      R"((?:^|[^a-z0-9_])((?:zero[ _-]?(?:stage[ _-]?)?[123]|fsdp2?|ddp)(?![a-z0-9+=_-]| [0-9])|hsdp(?![a-z+_-])))",
+      R"((?:^|[^a-z0-9_])((?:zero[ _-]?(?:stage[ _-]?)?[0-3]|fsdp2?|ddp)(?![a-z0-9+=_-]| [0-9])|hsdp(?![a-z+_-])))",
       std::regex::icase);
   const std::string& text = notes.kept();
   std::set<std::string> found;
@@ -186,7 +194,10 @@ std::string sharding_in(const Claims& notes) {
     found.insert(lower_case((*it)[1].str()));
   }
   if (found.size() == 1) return *found.begin();
-  return found.empty() && notes.says("distributed optimizer") == false ? "none" : "";
+  // "No zero bubble", "no ZeRO-3" and "no ZeRO offload" deny something else.
+  static const std::regex any(
+      R"(\bZeRO(?![ _-]?(?:[0-9+]|stage|offload|infinity|bubble))|\b(?:[Uu]se[ _-])?[Dd]ist(?:ributed)?[ _-][Oo]ptim(?:izer)?\b)");
+  return found.empty() && notes.says(any) == false ? "none" : "";
 }
 
 /// "Sequence parallel", "no SP", "SP=False" beside tensor ranks; not a degree, which is one of
@@ -223,7 +234,8 @@ std::string type_in(const std::string& notes) {
 NotesFilled fill_from_notes(TrainingRow& row) {
   NotesFilled filled;
   if (row.notes.empty()) return filled;
-  const Claims notes(of_this_run(without_alternatives(with_degrees_apart(row.notes))));
+  const std::string own = of_this_run(without_alternatives(with_degrees_apart(row.notes)));
+  const Claims said(own), notes(without_denials(own));
   for (const Searched& words : searched()) {
     std::optional<double>& cell = row.*words.spelling->cell;
     if (cell) continue;
@@ -248,8 +260,8 @@ NotesFilled fill_from_notes(TrainingRow& row) {
     cell = said;
     filled.columns.emplace_back(column);
   };
-  fill("fsdp_zero", row.fsdp_zero, sharding_in(notes));
-  fill("sequence_parallel", row.sequence_parallel, sequence_split_in(row, notes));
+  fill("fsdp_zero", row.fsdp_zero, sharding_in(said));
+  fill("sequence_parallel", row.sequence_parallel, sequence_split_in(row, said));
   fill("dtype", row.dtype, type_in(notes.kept()));
   return filled;
 }

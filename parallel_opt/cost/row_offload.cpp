@@ -70,8 +70,12 @@ void read_switches(const TrainingRow& row, const Claims& notes, Offload& off) {
 
 }  // namespace
 
-std::optional<Offload> offload_in_words(const std::string& text) {
-  if (const auto on = switch_in_words(text); on && !*on) return Offload{};
+std::optional<Offload> offload_in_words(const std::string& cell) {
+  const Claims said(cell);
+  if (switch_in_words(cell) == false || said.none()) return Offload{};
+  const std::string& text = said.kept();
+  // "Optimizer not offloaded": what then is?
+  if (mentions(cell, "not offload")) return std::nullopt;
   Offload off;
   const bool all = mentions(text, "full");
   if (all || mentions(text, "optim")) off.optimizer = 1;
@@ -86,7 +90,7 @@ RowOffload offload_of(const TrainingRow& row) {
   for (const std::string* cell : {&row.framework, &row.fsdp_zero, &row.notes}) {
     if (names_disks(Claims(*cell))) found.wrong = "states on disks (NVMe) are not modelled";
   }
-  if (mentions(row.offload, "nvme")) found.wrong = "states on disks (NVMe) are not modelled";
+  if (Claims(row.offload).has("nvme")) found.wrong = "states on disks (NVMe) are not modelled";
   if (!found.wrong.empty()) return found;
   Offload& off = found.offload;
   if (!row.offload.empty()) {

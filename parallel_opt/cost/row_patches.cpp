@@ -54,13 +54,13 @@ const Size* size_named(const std::string& name, const std::array<Size, N>& sizes
   return nullptr;
 }
 
-/// "ViT-B/16", "224/14", "ViT-B-32", "patch size 16", "14 x 14 patches".
+/// "ViT-B/16", "224/14", "ViT-B-32", "vit_base_patch16_224", "patch size 16", "14 x 14 patches".
 std::optional<double> patch_in(const std::string& name, const std::string& notes) {
   static const std::regex in_name(
       R"(/ ?([1-9][0-9]?)(?![0-9])|(?:[stbhlg]|base|small|large|huge|tiny)[ _-](14|16|32)(?![0-9]))",
       std::regex::icase);
   static const std::regex in_words(
-      R"(\b[0-9]{3,4} ?/ ?([1-9][0-9]?)(?![0-9])|\bpatch(?:es)?(?:[ _-]size)?(?: of)?[ =:_]{0,2}([1-9][0-9]?)\b)"
+      R"(\b[0-9]{3,4} ?/ ?([1-9][0-9]?)(?![0-9])|(?:\b|_)patch(?:es)?(?:[ _-]size)?(?: of)?[ =:_]{0,2}([1-9][0-9]?)(?![0-9]))"
       R"(|\b([1-9][0-9]?) ?x ?[1-9][0-9]?[ -]patch)",
       std::regex::icase);
   if (const auto found = number_in(name, in_words)) return found;
@@ -68,13 +68,21 @@ std::optional<double> patch_in(const std::string& name, const std::string& notes
   return number_in(notes, in_words);
 }
 
-/// "@336", "224/14", "224px", "224x224", "resolution 384", "image size 224".
+/// "@336", "224/14", "224px", "224x224", "patch16_384", "resolution 384", "image size 224".
 std::optional<double> image_in(const std::string& text) {
   static const std::regex image(
-      R"(@ ?([1-9][0-9]{1,3})\b|\bpatch[0-9]{1,2}[_-]([1-9][0-9]{2,3})\b|\b([1-9][0-9]{2,3}) ?(?:px|pixels?\b|x ?[1-9][0-9]{2,3}\b)|\b([1-9][0-9]{2,3}) ?/ ?[1-9][0-9]?\b)"
+      R"(@ ?([1-9][0-9]{1,3})\b|(?:\b|_)patch[0-9]{1,2}[_-]([1-9][0-9]{2,3})(?![0-9])|\b([1-9][0-9]{2,3}) ?(?:px|pixels?\b|x ?[1-9][0-9]{2,3}\b)|\b([1-9][0-9]{2,3}) ?/ ?[1-9][0-9]?\b)"
       R"(|\b(?:resolution|image[ _-]size|images? of)[ =:]{0,2}([1-9][0-9]{1,3})\b)",
       std::regex::icase);
   return number_in(text, image);
+}
+
+/// 384 of "ViT-B/32 384" and "ViT-B/32-384": behind the patch, where it counts nothing else.
+std::optional<double> image_behind_patch(const std::string& name) {
+  static const std::regex image(
+      R"(/ ?[1-9][0-9]?[ _-]{1,2}\(?([1-9][0-9]{2,3})(?![0-9a-z.,%])(?!\)? ?[a-z]))",
+      std::regex::icase);
+  return number_in(name, image);
 }
 
 std::string plain(double whole) { return std::to_string(std::int64_t(whole)); }
@@ -85,6 +93,7 @@ void count_tokens(const TrainingRow& row, double usual_patch, PatchModel& model)
   const double side = patch.value_or(usual_patch);
   if (side < 1) return;
   auto image = image_in(row.model_name);
+  if (!image) image = image_behind_patch(row.model_name);
   if (!image) image = image_in(row.notes);
   const double pixels = image.value_or(model.modulated ? kLatentImage : kImage);
   const double shown = model.modulated ? pixels / kPixelsOfLatent : pixels;

@@ -106,9 +106,9 @@ std::string fill_schedule(const TrainingRow& row, RowCase& out) {
                                   std::regex::icase);
     said = notes.has(plain) || notes.says("interleaved").has_value();
   }
-  const bool interleaved = l.schedule == ScheduleKind::interleaved_1f1b ||
-                           notes.has("interleaved") ||
-                           (takes_several(l.schedule) && cell.has("interleaved"));
+  const bool interleaved =
+      l.schedule == ScheduleKind::interleaved_1f1b ||
+      (takes_several(l.schedule) && (notes.has("interleaved") || cell.has("interleaved")));
   if (counted && !row.vp && takes_several(l.schedule)) {
     l.virtual_stages = *counted;
   } else if (counted && row.vp && *counted != l.virtual_stages) {

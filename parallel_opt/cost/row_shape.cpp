@@ -226,7 +226,18 @@ std::string nearest_known_model(const std::string& name) {
   return nearest.empty() ? "" : known_models().models[std::size_t(at)].word;
 }
 
-RowShape shape_of(const TrainingRow& row, std::vector<std::string>& notes) {
+RowShape shape_of(const TrainingRow& stated, std::vector<std::string>& notes) {
+  TrainingRow row = stated;
+  // "Llama 3 8B (2 layers)": cut, whatever the whole one has.
+  static const std::regex counted(R"((?:^|[^a-z0-9.])([1-9][0-9]{0,3})[ -]?(?:layers?|blocks)\b)",
+                                  std::regex::icase);
+  if (!row.layers) {
+    row.layers = number_in(row.model_name, counted);
+    if (row.layers) {
+      notes.push_back("layers = " + std::to_string(std::int64_t(*row.layers)) +
+                      ", as model_name says");
+    }
+  }
   const auto patches = patch_model(row);
   const KnownModel* known = known_model(row, patches);
   RowShape shape;

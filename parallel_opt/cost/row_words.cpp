@@ -196,22 +196,31 @@ std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
       R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|on|off|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[ _-]granularity[ =:]+(?:full|selective)))"
       R"(|checkpoint[_-]activations|remat(?:erialization)?)(?![a-z]))",
       std::regex::icase);
+  // "Recomputation not used" says which; "with recomputation" does not.
+  static const std::regex bare(R"((?:^|[^a-z])recomput(?:e|ation|ing)(?![a-z]))",
+                               std::regex::icase);
+  static const std::regex of_some(R"(\b(?:extra|additional|further|other|more|such)\b)",
+                                  std::regex::icase);
   static const std::regex mark(R"([;,.])");
   static const std::regex last(R"(\s*(\(.*)?)");
   static const std::regex unknown(R"(default)", std::regex::icase);
   for (std::sregex_token_iterator it(notes.begin(), notes.end(), mark, -1), end; it != end; ++it) {
     const std::string part = *it;
     std::smatch match;
-    if (!std::regex_search(part, match, named)) continue;
-    // "Without gradient checkpointing it runs out of memory" is said of another run.
+    const bool by_name = std::regex_search(part, match, named);
+    const RecomputeParts parts = parts_in_words(part);
+    const bool whole = !parts.any() && !parts.attention && !std::regex_search(part, of_some);
+    if (!by_name && !(whole && std::regex_search(part, match, bare))) continue;
+    const std::regex& words = by_name ? named : bare;
+    // "Without gradient checkpointing it is slower" is said of another run.
     const Claims ahead(part.substr(0, part.size() - std::size_t(match.suffix().length())));
-    const bool plainly = ahead.none() && std::regex_match(match.suffix().str(), last);
+    const bool plainly = ahead.says(words) == false && std::regex_match(match.suffix().str(), last);
     const Claims said(part);
-    if (plainly || (ahead.has(named) && said.says(named) == false)) return RecomputeWords{};
+    if (plainly || (ahead.has(words) && said.says(words) == false)) return RecomputeWords{};
     if (said.has(named) && !std::regex_search(part, unknown)) {
       // What the rest says may be of something else.
-      const auto words = recompute_in_words(part);
-      return words ? words : recompute_in_words(match.str(1));
+      const auto rest = recompute_in_words(part);
+      return rest ? rest : recompute_in_words(match.str(1));
     }
   }
   return std::nullopt;
@@ -470,10 +479,14 @@ std::optional<std::string> element_type_in_words(const std::string& text) {
   static const std::regex moved(
       R"((fp8|float8|int8)[ _-]((all[ _-]?)?gathers?|reduce[ _-]?scatters?|all[ _-]?reduces?|all[ _-]?to[ _-]?all|comms?|communications?|collectives|dispatch|optimi[sz]er( states?)?)\b)",
       std::regex::icase);
-  const std::string multiplied = std::regex_replace(Claims(text).kept(), moved, "");
+  const Claims said(text);
+  const std::string multiplied = std::regex_replace(said.kept(), moved, "");
   if (multiplied != text) {
     if (auto type = element_type_in_words(multiplied)) return type;
   }
+  // "fp8=False" alone leaves 16 bits, as a blank does.
+  static const std::regex narrow(R"((?:fp|float)[48]|int8|e4m3|e5m2)", std::regex::icase);
+  if (said.says(narrow) == false) return "bf16";
   const std::string words = closed_up(text);
   if (has_any(words, {"fp4", "float4", "f4"})) return "fp4";
   if (has_any(words, {"fp8", "float8", "f8", "e4m3", "e5m2"})) return "fp8";

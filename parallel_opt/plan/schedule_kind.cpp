@@ -63,7 +63,11 @@ std::string bare(std::string_view text) {
 }  // namespace
 
 std::optional<ScheduleKind> schedule_by_name(std::string_view name) {
-  const std::string wanted = bare(name);
+  // PyTorch's classes: "torch.distributed.pipelining.ScheduleInterleaved1F1B".
+  constexpr std::string_view kClass = "schedule";
+  const std::string last = bare(name.substr(name.rfind('.') + 1));
+  const bool is_class = last.starts_with(kClass) && last.size() > kClass.size();
+  const std::string wanted = is_class ? last.substr(kClass.size()) : bare(name);
   for (const auto& [spelling, kind] : kSpellings) {
     if (spelling == wanted) return kind;
   }

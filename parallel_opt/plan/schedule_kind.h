@@ -39,7 +39,7 @@ constexpr int rank_of_stage(ScheduleKind kind, int ranks, int stage) {
 }
 
 /// By its own name or one of those that papers and engines use, whatever its case, dashes and
-/// spaces: "ZB-1p", "Interleaved 1F1B", "DualPipeV".
+/// spaces: "ZB-1p", "Interleaved 1F1B", "DualPipeV", "ScheduleZBVZeroBubble".
 std::optional<ScheduleKind> schedule_by_name(std::string_view name);
 
 /// The schedule that a text mentions beside other things; plain and interleaved 1F1B, which every

@@ -232,21 +232,29 @@ TEST(MeasuredRows, ABlankElementTypeIsThatOfOtherReleasesWhereAllAreNarrow) {
 }
 
 TEST(MeasuredRows, StatusesAreReadAsPeopleWriteThem) {
-  for (const char* status : {"oom", "OOM", "CUDA OOM", "Out of memory", "out-of-memory error"}) {
+  for (const char* status : {"oom", "OOM", "CUDA OOM", "Out of memory", "out-of-memory error",
+                             "didn't fit", "did not fit", "cannot fit"}) {
     const MeasuredRows table =
         rows_of({"id,gpu,gpus,status\na-1,A100,8," + std::string(status) + "\n"});
     EXPECT_EQ(table.rows.at(0).truth, RowTruth::out_of_memory) << status;
     EXPECT_TRUE(table.rows.at(0).row.failed) << status;
   }
-  for (const char* status : {"ok", "Success", "completed", "done", "pass", ""}) {
+  for (const char* status :
+       {"ok", "Success", "completed", "done", "pass", "", "not OOM", "no OOM", "ran without OOM",
+        "did not run out of memory", "OOM: no", "works", "yes", "fits", "fits in memory", "true",
+        "1", "ran (no OOM)", "\xe2\x9c\x93"}) {
     const MeasuredRows table = rows_of(
         {"id,gpu,gpus,status,metric_iter_time_s\na-1,A100,8," + std::string(status) + ",1.5\n"});
     EXPECT_EQ(table.rows.at(0).truth, RowTruth::ran) << status;
     EXPECT_EQ(table.rows.at(0).row.iteration_s, 1.5) << status;
     EXPECT_FALSE(table.rows.at(0).row.failed) << status;
   }
-  EXPECT_EQ(rows_of({"id,gpu,gpus,status\na-1,A100,8,room temperature\n"}).rows.at(0).truth,
-            RowTruth::unclear);
+  for (const char* status : {"room temperature", "failed (not OOM)", "no", "\xe2\x9c\x97",
+                             "no OOM but crashed", "not run"}) {
+    const std::string row = "a-1,A100,8," + std::string(status) + "\n";
+    EXPECT_EQ(rows_of({"id,gpu,gpus,status\n" + row}).rows.at(0).truth, RowTruth::unclear)
+        << status;
+  }
 }
 
 TEST(MeasuredRows, OnlyClearFailuresAreOutOfMemory) {

@@ -96,13 +96,15 @@ TEST(RowChecks, ParametersAreThoseOfTheDimensions) {
 }
 
 TEST(RowChecks, OtherModelsAndOtherWorkAreNamed) {
-  for (const char* name : {"Mamba-2.8B", "Jamba", "Swin-L", "CLIP ViT-L", "T5-11B", "mT5-xxl",
-                           "flan-t5", "UL2 20B", "Whisper large"}) {
+  for (const char* name :
+       {"Mamba-2.8B", "Jamba", "Swin-L", "CLIP ViT-L", "T5-11B", "mT5-xxl", "flan-t5", "UL2 20B",
+        "Whisper large", "Nemotron-H-56B", "Hymba-1.5B", "Griffin", "RecurrentGemma-9B",
+        "Zamba2-7B", "FalconMamba-7B", "mBART-large", "NLLB-3.3B", "byT5-xxl"}) {
     TrainingRow row = usual_row();
     row.model_name = name;
     EXPECT_NE(skipped(row), "") << name;
   }
-  for (const char* name : {"Vicuna-7B", "own", "LLaMA", "MPT5"}) {
+  for (const char* name : {"Vicuna-7B", "own", "LLaMA", "MPT5", "Nemotron-4", "Gemma"}) {
     TrainingRow row = usual_row();
     row.model_name = name;
     EXPECT_EQ(skipped(row), "") << name;
@@ -113,6 +115,56 @@ TEST(RowChecks, OtherModelsAndOtherWorkAreNamed) {
     EXPECT_EQ(skipped(row),
               "workload '" + std::string(work) + "' is not the training that is modelled");
   }
+}
+
+TEST(RowChecks, NamesThatLeaveTheModelOpenAreSkipped) {
+  const struct {
+    const char* name;
+    const char* why;
+  } kNames[] = {
+      {"distilled from Llama 3 70B to 8B", "names two models, and its dimensions are blank"},
+      {"Llama-3-8B from Llama-3-70B", "names two models, and its dimensions are blank"},
+      {"pruned from Llama 3 70B", "names what it was made from, and its dimensions are blank"},
+      {"Mistral-7B MoE upcycled 8x", "has experts, and how many is blank"}};
+  TrainingRow row = testing::llama_row("Megatron-LM");
+  for (const auto& [name, why] : kNames) {
+    row.model_name = name;
+    EXPECT_EQ(skipped(row), "model '" + std::string(name) + "' " + why);
+  }
+  for (const char* name : {"Llama 3 8B", "Llama 3 8B (no MoE)", "Llama-3-8B to 32k context",
+                           "DeepSeek-MoE-16B", "Qwen3-30B-A3B MoE"}) {
+    row.model_name = name;
+    row.params_b = std::nullopt;
+    EXPECT_EQ(skipped(row), "") << name;
+  }
+  row = usual_row();  // dimensions count
+  row.model_name = "from 70B to 1.3B";
+  EXPECT_EQ(skipped(row), "");
+}
+
+TEST(RowChecks, ModelsOfPicturesAreTold) {
+  const std::string told_note =
+      "only the language model is predicted, as model_name has pictures too";
+  TrainingRow row = usual_row();
+  for (const char* name : {"LLaVA-1.5", "own VLM", "Qwen2-VL", "multimodal", "vision-language"}) {
+    row.model_name = name;
+    EXPECT_EQ(told(row, told_note), 1) << name;
+  }
+  for (const char* name : {"own", "ViT-B/16", "Vision Transformer", "revision 2"}) {
+    row.model_name = name;
+    EXPECT_EQ(told(row, told_note), 0) << name;
+  }
+}
+
+TEST(RowChecks, NamesMayCountLayers) {
+  TrainingRow row = testing::llama_row("Megatron-LM");
+  for (const char* name : {"Llama 3 8B (2 layers)", "Llama-3-8B 2-layer"}) {
+    row.model_name = name;
+    EXPECT_EQ(case_of(row).facts->layers(), 2) << name;
+    EXPECT_EQ(told(row, "layers = 2, as model_name says"), 1) << name;
+  }
+  row.layers = 4;
+  EXPECT_EQ(case_of(row).facts->layers(), 4);
 }
 
 TEST(RowChecks, NarrowTypesNeedADeviceThatHasThem) {

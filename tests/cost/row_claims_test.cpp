@@ -50,6 +50,16 @@ TEST(RowClaims, AWordIsDenied) {
                            "non-flash attention",
                            "no torch.compile and flash",
                            "flash attention omitted",
+                           "flash attention was never needed",
+                           "flash attention never enabled",
+                           "flash attention is not on",
+                           "flash attention weren't used",
+                           "flash attention not in use",
+                           "avoid flash attention",
+                           "we avoided flash attention",
+                           "never with flash attention",
+                           "lacking flash attention",
+                           "cannot use flash attention",
                            "flash attention: no"}) {
     EXPECT_EQ(Claims(text).says("flash"), false) << text;
   }
@@ -109,8 +119,9 @@ TEST(RowClaims, TheRestIsKept) {
 }
 
 TEST(RowClaims, ACellMayDenyAllItNames) {
-  for (const char* text : {"none", "none (flash attention)", "no ZeRO", "recompute=False",
-                           "no ZeRO (one device)", "not recomputed", "FSDP: off"}) {
+  for (const char* text :
+       {"none", "none (flash attention)", "no ZeRO", "recompute=False", "no ZeRO (one device)",
+        "not recomputed", "FSDP: off", "did not use ZeRO"}) {
     EXPECT_TRUE(Claims(text).none()) << text;
   }
   for (const char* text : {"", "ZeRO-1", "ZeRO-2, no offload", "-", "nonesuch"}) {

@@ -18,6 +18,12 @@ TrainingRow noted(const std::string& notes) {
   return row;
 }
 
+/// A row as laid out once its notes have filled it in.
+ParallelLayout completed(TrainingRow row) {
+  fill_from_notes(row);
+  return testing::case_of(row).layout;
+}
+
 TEST(RowFill, NotesFillDegreesInAnySpelling) {
   for (const char* notes :
        {"TP=4", "TP4, PP blank", "tp 4", "tensor parallel 4", "tensor-parallel size 4",
@@ -273,6 +279,29 @@ TEST(RowFill, PlainEthernetIsOneAdapterOfANode) {
   EXPECT_EQ(rate("NVLink, Ethernet"), 12.5e9 / 8);
   EXPECT_EQ(rate("RoCE Ethernet"), 25e9);
   EXPECT_EQ(rate("InfiniBand, no Ethernet"), 25e9);
+}
+
+// Denials were dropped with the clauses whose numbers may be of something else.
+TEST(RowFill, DenialsTurnDefaultsOff) {
+  TrainingRow row = testing::usual_row("Megatron-LM");
+  row.tp = 2;
+  row.dp = 4;
+  for (const char* notes : {"sequence parallelism not used", "SP not enabled", "did not use SP",
+                            "SP: off", "no SP", "sequence parallel was never on"}) {
+    row.notes = notes;
+    EXPECT_FALSE(completed(row).sequence_parallel) << notes;
+  }
+  for (const char* notes : {"no ZeRO", "zero stage 0", "ZeRO-0", "use_distributed_optimizer=False",
+                            "ZeRO not used", "without distributed optimizer", "did not use ZeRO",
+                            "distributed optimizer not used", "dist-optim: off"}) {
+    row.notes = notes;
+    EXPECT_EQ(completed(row).shard, 0) << notes;
+  }
+  for (const char* notes : {"no zero bubble", "no ZeRO offload", "SP not stated", "tp not 8"}) {
+    row.notes = notes;
+    EXPECT_TRUE(completed(row).sequence_parallel) << notes;
+    EXPECT_EQ(completed(row).shard, 1) << notes;
+  }
 }
 
 }  // namespace

@@ -14,10 +14,14 @@ TEST(RowOffload, WordsOfTheColumn) {
   EXPECT_EQ(offload_in_words("optimizer states, params"), kBoth);
   EXPECT_EQ(offload_in_words("full"), kBoth);
   EXPECT_EQ(offload_in_words("activations"), kActivations);
-  EXPECT_EQ(offload_in_words("no"), Offload{});
+  for (const char* denied : {"no", "optimizer=False", "no optimizer offload", "params: off"}) {
+    EXPECT_EQ(offload_in_words(denied), Offload{}) << denied;
+  }
+  EXPECT_EQ(offload_in_words("optimizer=True, params=False"), kOptimizer);
   EXPECT_EQ(offload_in_words("optimizer_memory_host_offload"),
             (Offload{.optimizer = 1, .fetched = true}));
   EXPECT_FALSE(offload_in_words("somewhat"));
+  EXPECT_FALSE(offload_in_words("optimizer not offloaded"));
 }
 
 Offload found(const TrainingRow& row) {

@@ -37,6 +37,17 @@ TEST(RowPatches, ImageAndPatchesMakeTheTokens) {
   EXPECT_EQ(tokens("ViT-H (224/14)"), 16 * 16 + 1);
   EXPECT_EQ(tokens("google/vit-base-patch16-384"), 24 * 24 + 1);
   EXPECT_EQ(tokens("ViT-22B"), 16 * 16 + 1);
+  EXPECT_EQ(tokens("vit_large_patch14_336"), 24 * 24 + 1);
+  EXPECT_EQ(tokens("vit_base_patch8_224"), 28 * 28 + 1);
+  EXPECT_EQ(tokens("vit_small_patch16_384"), 24 * 24 + 1);
+  EXPECT_EQ(tokens("vit_base_patch16_224.augreg_in21k"), 14 * 14 + 1);
+  EXPECT_EQ(tokens("deit_base_patch16_384"), 24 * 24 + 1);
+  EXPECT_EQ(tokens("ViT-B/32 384"), 12 * 12 + 1);
+  EXPECT_EQ(tokens("ViT-L/14-336"), 24 * 24 + 1);
+  EXPECT_EQ(tokens("ViT-B/16 (384)"), 24 * 24 + 1);
+  EXPECT_EQ(tokens("ViT-B/16 512 GPUs"), 14 * 14 + 1);
+  EXPECT_EQ(tokens("DiT-XL/2 512"), 32 * 32);
+  EXPECT_EQ(tokens("DiT-XL/2-512x512"), 32 * 32);
   EXPECT_EQ(tokens("ViT-L", "image size 384, patch size 16"), 24 * 24 + 1);
   EXPECT_EQ(tokens("ViT-L", "512x512 images, 16x16 patches"), 32 * 32 + 1);
   EXPECT_EQ(tokens("DiT-XL/2"), 16 * 16);  // of 256 / 8
@@ -79,6 +90,9 @@ TEST(RowPatches, AShapeOfItsOwnIsReadAsAnEncoder) {
 TEST(RowPatches, TheLengthOfASampleIsTold) {
   EXPECT_EQ(told(named("ViT-L/14@336"),
                  "seq_len = 577, of 336 x 336 in patches of 14 and the class, as none is stated"),
+            1);
+  EXPECT_EQ(told(named("vit_base_patch8_224"),
+                 "seq_len = 785, of 224 x 224 in patches of 8 and the class, as none is stated"),
             1);
   EXPECT_EQ(
       told(named("DiT-XL/2"), "seq_len = 256, of 256 x 256 in patches of 2 x 8, as none is stated"),

@@ -107,6 +107,33 @@ TEST(RowSchedule, OneForwardOneBackwardHasMoreNames) {
   EXPECT_NE(skipped(row), "");
 }
 
+TEST(RowSchedule, PyTorchsClassesAreReadInCellsAndNotes) {
+  const struct {
+    const char* words;
+    ScheduleKind kind;
+    int stages;  // of a rank's 6 blocks
+  } kClasses[] = {{"ScheduleGPipe", ScheduleKind::gpipe, 1},
+                  {"Schedule1F1B", ScheduleKind::one_f_one_b, 1},
+                  {"ScheduleInterleavedZeroBubble", ScheduleKind::zb_h1, 1},
+                  {"ScheduleZBVZeroBubble", ScheduleKind::zb_v, 2},
+                  {"ScheduleDualPipeV", ScheduleKind::dualpipe_v, 2}};
+  for (const auto& [words, kind, stages] : kClasses) {
+    for (const auto cell : {&TrainingRow::schedule, &TrainingRow::notes}) {
+      TrainingRow row = piped_row();
+      row.*cell = words;
+      EXPECT_EQ(case_of(row).layout.schedule, kind) << words;
+      EXPECT_EQ(case_of(row).layout.virtual_stages, stages) << words;
+      EXPECT_EQ(note_with(row, "schedule = "), "") << words;
+    }
+  }
+  TrainingRow row = piped_row();
+  row.schedule = "ScheduleInterleaved1F1B";
+  EXPECT_EQ(case_of(row).layout.virtual_stages, 3);
+  row.schedule = "";
+  row.notes = "ScheduleInterleaved1F1B";
+  EXPECT_EQ(case_of(row).layout.virtual_stages, 3);
+}
+
 TEST(RowSchedule, WhatNobodySaysIsTold) {
   TrainingRow row = piped_row();
   EXPECT_EQ(told(row, "schedule = 1F1B, as none is stated"), 1);

@@ -285,6 +285,11 @@ TEST(RowWords, TheNarrowestElementTypeCounts) {
   EXPECT_EQ(element_type_in_words("8"), std::nullopt);  // fp8 or int8
   EXPECT_EQ(element_type_in_words("posit"), std::nullopt);
   EXPECT_EQ(element_type_in_words("bf16 (no fp8)"), "bf16");
+  for (const char* text :
+       {"fp8=false", "fp8 off", "no fp8, bf16", "fp8: not used", "without fp8"}) {
+    EXPECT_EQ(element_type_in_words(text), "bf16") << text;
+  }
+  EXPECT_EQ(element_type_in_words("fp32, no fp8"), "fp32");
   EXPECT_EQ(element_type_in_words("BF16 with FP8 all-gather"), "bf16");
   EXPECT_EQ(element_type_in_words("fp8 with FP8 all-gather"), "fp8");
   EXPECT_EQ(element_type_in_words("bf16 w/ fp8 comm"), "bf16");
@@ -313,14 +318,21 @@ TEST(RowWords, NotesSayWhatIsComputedAgain) {
     EXPECT_EQ(rule(text), RecomputeRule::full) << text;
   }
   EXPECT_EQ(rule("selective activation checkpointing"), RecomputeRule::selective);
-  for (const char* text : {"no gradient checkpointing", "activation checkpointing: off",
-                           "without activation recomputation", "gradient checkpointing disabled"}) {
+  EXPECT_EQ(rule("selective recomputation to avoid full recomputation"), RecomputeRule::selective);
+  for (const char* text :
+       {"no gradient checkpointing", "activation checkpointing: off",
+        "without activation recomputation", "gradient checkpointing disabled",
+        "full activation recomputation was never needed", "avoid full recomputation",
+        "without recomputation", "no recompute", "recomputation not needed",
+        "recomputation is not required", "recomputation not used", "did not use recompute",
+        "we avoided activation checkpointing", "TP8 without recompute"}) {
     EXPECT_EQ(rule(text), RecomputeRule::none) << text;
   }
   for (const char* text :
        {"", "checkpoints every hour", "its activation recomputation is not stated",
-        "without gradient checkpointing it runs out of memory",
-        "compared with activation checkpointing in section 3"}) {
+        "without gradient checkpointing it runs out of memory", "with recomputation",
+        "without recomputation 20 % faster", "no recomputation of attention",
+        "no further recomputation", "compared with activation checkpointing in section 3"}) {
     EXPECT_EQ(rule(text), std::nullopt) << text;
   }
 }

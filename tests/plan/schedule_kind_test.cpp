@@ -25,7 +25,24 @@ TEST(ScheduleKind, IsFoundByItsOwnNameAndByThoseOfPapers) {
   EXPECT_EQ(schedule_by_name("all-forward-all-backward"), ScheduleKind::gpipe);
   EXPECT_EQ(schedule_by_name("DAPPLE"), ScheduleKind::one_f_one_b);
   EXPECT_FALSE(schedule_by_name("zb"));
+  EXPECT_FALSE(schedule_by_name("schedule"));
   EXPECT_FALSE(schedule_by_name(""));
+}
+
+TEST(ScheduleKind, PyTorchsClassesAreNames) {
+  const struct {
+    const char* name;
+    ScheduleKind kind;
+  } kClasses[] = {{"ScheduleGPipe", ScheduleKind::gpipe},
+                  {"Schedule1F1B", ScheduleKind::one_f_one_b},
+                  {"ScheduleInterleaved1F1B", ScheduleKind::interleaved_1f1b},
+                  {"ScheduleLoopedBFS", ScheduleKind::looped_bfs},
+                  {"ScheduleInterleavedZeroBubble", ScheduleKind::zb_h1},
+                  {"ScheduleZBVZeroBubble", ScheduleKind::zb_v},
+                  {"ScheduleDualPipeV", ScheduleKind::dualpipe_v},
+                  {"torch.distributed.pipelining.ScheduleGPipe", ScheduleKind::gpipe}};
+  for (const auto& [name, kind] : kClasses) EXPECT_EQ(schedule_by_name(name), kind) << name;
+  EXPECT_EQ(schedule_mentioned("FSDP2; ScheduleZBVZeroBubble, 8 stages"), ScheduleKind::zb_v);
 }
 
 TEST(ScheduleKind, IsFoundInAText) {
