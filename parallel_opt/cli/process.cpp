@@ -75,7 +75,8 @@ void pass_on(int signal) {
 class SignalsPassedOn {
  public:
   SignalsPassedOn() {
-    followed = early = 0;
+    followed = 0;
+    early = 0;
     struct sigaction action = {};
     action.sa_handler = pass_on;
     for (std::size_t i = 0; i < kSignals.size(); ++i) {

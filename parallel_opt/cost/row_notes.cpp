@@ -255,9 +255,9 @@ NotesFilled fill_from_notes(TrainingRow& row) {
     row.vp = stages;
     filled.columns.emplace_back("vp");
   }
-  const auto fill = [&](const char* column, std::string& cell, const std::string& said) {
-    if (!cell.empty() || said.empty()) return;
-    cell = said;
+  const auto fill = [&](const char* column, std::string& cell, const std::string& words) {
+    if (!cell.empty() || words.empty()) return;
+    cell = words;
     filled.columns.emplace_back(column);
   };
   fill("fsdp_zero", row.fsdp_zero, sharding_in(said));

@@ -359,6 +359,37 @@ void check_window(Importer& m, const Op& op, const Planes& planes, const PlaneAx
   }
 }
 
+struct ConvolutionGroups {
+  std::int64_t features = 1, batches = 1;
+  bool transposed = false;  ///< the kernel's first axis is the input's features
+};
+
+/// Samples and features of the result are those that operands and groups make.
+void check_features(Importer& m, const Op& op, const Planes& planes, const PlaneAxes& axes,
+                    const ConvolutionGroups& groups) {
+  const auto extent = [](const Shape& of, std::int64_t axis) -> const Dim& {
+    return of[static_cast<std::size_t>(axis)];
+  };
+  const std::size_t takes = groups.transposed ? 0 : 1;
+  const std::int64_t features = extent(planes.input, axes.input[1]).size;
+  const std::int64_t taken = extent(planes.kernel, axes.kernel[takes]).size;
+  if (features > 0 && taken > 0 && features != taken * groups.features) {
+    m.out.fail("the kernel takes " + std::to_string(taken) + " x " +
+               std::to_string(groups.features) + " features, the operand has " +
+               std::to_string(features));
+  }
+  const auto check_kept = [&](const Dim& there, std::int64_t parts, std::size_t i,
+                              const char* what) {
+    const Dim& stated = extent(planes.output, axes.output[i]);
+    if (there.symbolic() || stated.symbolic() || there.size == stated.size * parts) return;
+    m.out.fail("operator '" + std::string(op.name) + "' leaves " +
+               std::to_string(there.size / parts) + " " + what + ", its result has " +
+               std::to_string(stated.size));
+  };
+  check_kept(extent(planes.input, axes.input[0]), groups.batches, 0, "samples");
+  check_kept(extent(planes.kernel, axes.kernel[1 - takes]), 1, 1, "features");
+}
+
 Values convolution(Importer& m, const Op& op, const Values& in) {
   if (in.size() != 2) return m.opaque(op, in);
   std::string_view numbers = op.find("dim_numbers");
@@ -384,26 +415,10 @@ Values convolution(Importer& m, const Op& op, const Values& in) {
   const std::int64_t groups = number_of(op, "feature_group_count", 1);
   const std::int64_t batches = number_of(op, "batch_group_count", 1);
   if (groups < 1 || batches < 1) m.out.fail("a number of groups is out of range");
-  const auto extent = [&](const Shape& of, std::int64_t axis) {
-    return of[static_cast<std::size_t>(axis)].size;
-  };
-  const std::int64_t features = extent(m.shape(in[0]), data[1]);
-  const std::int64_t taken = extent(m.shape(in[1]), kernel[transposed ? 0 : 1]);
-  if (features > 0 && taken > 0 && features != taken * groups) {
-    m.out.fail("the kernel takes " + std::to_string(taken) + " x " + std::to_string(groups) +
-               " features, the operand has " + std::to_string(features));
-  }
-  const auto check_kept = [&](const Dim& there, std::int64_t parts, std::size_t i,
-                              const char* what) {
-    const Dim& stated = type.shape[static_cast<std::size_t>(result[i])];
-    if (there.symbolic() || stated.symbolic() || there.size == stated.size * parts) return;
-    m.out.fail("operator '" + std::string(op.name) + "' leaves " +
-               std::to_string(there.size / parts) + " " + what + ", its result has " +
-               std::to_string(stated.size));
-  };
-  check_kept(m.shape(in[0])[static_cast<std::size_t>(data[0])], batches, 0, "samples");
-  check_kept(m.shape(in[1])[static_cast<std::size_t>(kernel[transposed ? 1 : 0])], 1, 1,
-             "features");
+  const Planes planes{m.shape(in[0]), m.shape(in[1]), type.shape};
+  const PlaneAxes axes{data, kernel, result};
+  check_features(m, op, planes, axes, {groups, batches, transposed});
+  check_window(m, op, planes, axes);
   Shape shape;
   for (const std::int64_t axis : result)
     shape.push_back(type.shape[static_cast<std::size_t>(axis)]);
@@ -413,7 +428,6 @@ Values convolution(Importer& m, const Op& op, const Values& in) {
                              std::to_string(rank - 2) + "d.default";
   std::string_view strides = mlir::entry(window, "stride");
   if (strides.empty()) strides = op.find("window_strides");
-  check_window(m, op, {m.shape(in[0]), m.shape(in[1]), type.shape}, {data, kernel, result});
   const ValueId y = m.emit(target, {{"input", x}, {"weight", w}}, {type.dtype, shape},
                            {{"groups", groups}, {"stride", mlir::integers(strides)}});
   std::vector<std::int64_t> back(rank);
