@@ -24,7 +24,7 @@ const std::regex& denies_ahead() {
   // "No X with Y" has Y; "not run with Y" has none.
   static const std::regex pattern = words(
       std::string(R"((?:^|[^a-z_])(?:(?:no|without|w/o|never|lack(?:s|ing)?|disabl(?:es?|ing)|)") +
-      R"(avoid(?:s|ed|ing)?)[ -]+)" + +R"((?:(?! (?:but|with)\b))" + kInClause + R"()*)" +
+      R"(avoid(?:s|ed|ing)?)[ -]+)" + R"((?:(?! (?:but|with)\b))" + kInClause + R"()*)" +
       R"(|no_(?!sync|shard)[a-z0-9_]+|non[ -][a-z0-9_-]+)" +
       R"(|(?:(?:did|do|does|is|are|was|were|has|have|had|can|could) )?)" +
       R"((?:not|cannot|[a-z]{2,6}n't) (?!only\b|)" + kUnsaid + R"(\b)(?:(?! but\b))" + kInClause +
