@@ -84,18 +84,31 @@ double active_parameters(const RowCase& row) {
   return row.facts->parameters - idle;
 }
 
-std::string wrong_size(const TrainingRow& row, RowCase& out) {
-  const double made = out.facts->parameters / 1e9;
-  if (!row.params_b) {
-    // Names are of a series, a checkpoint or a wish: dimensions count.
-    const std::optional<double> named = size_in_name(row.model_name);
-    const bool stated = row.layers && row.hidden && row.experts.value_or(1) <= 1;
-    if (named && stated && std::abs(std::log(*named / made)) > std::log(1 + kContradicts)) {
-      out.notes.emplace_back(
-          "the size in model_name is not what the dimensions, which count, make");
-    }
-    return "";
+/// Names are of a series, a checkpoint or a wish: stated dimensions count. Where the name alone
+/// says them, its size must be that of the model which is known by it.
+std::string wrong_name(const TrainingRow& row, double made, double active,
+                       std::vector<std::string>& notes) {
+  const std::optional<double> named = any_size_in_name(row.model_name);
+  static const std::regex cut(R"([0-9] ?-?layers?\b)", std::regex::icase);
+  const bool whole = !std::regex_search(row.model_name, cut);
+  if (!named || !whole || row.experts.value_or(1) > 1) return "";
+  const double off =
+      std::min(std::abs(std::log(*named / made)), std::abs(std::log(*named / active)));
+  constexpr double kAnother = 1.6;  // names round, and count embeddings or not
+  if (!row.layers && !row.hidden) {
+    if (off <= std::log(kAnother)) return "";
+    return "model '" + row.model_name + "' is " + plain(*named) +
+           " billion by its name, and the one known by it " + show(made);
   }
+  if (row.layers && row.hidden && off > std::log(1 + kContradicts)) {
+    notes.emplace_back("the size in model_name is not what the dimensions, which count, make");
+  }
+  return "";
+}
+
+std::string wrong_size(const TrainingRow& row, RowCase& out) {
+  const double made = out.facts->parameters / 1e9, active = active_parameters(out) / 1e9;
+  if (!row.params_b) return wrong_name(row, made, active, out.notes);
   const double ratio = *row.params_b / made, off = std::abs(ratio - 1);
   // A feed-forward part that is not stated may be half as wide as is usual, or gated, where the
   // name does not say all of it.
@@ -103,7 +116,6 @@ std::string wrong_size(const TrainingRow& row, RowCase& out) {
   const bool knows_width = by_name || row.ffn_hidden || number_of(out.model, "expert_ffn") > 0;
   const double slack = knows_width ? kContradicts : 1;
   // Mixtures are also printed with the parameters that a token meets.
-  const double active = active_parameters(out) / 1e9;
   if (ratio < 1 / (1 + slack) && active < 0.8 * made &&
       std::abs(std::log(*row.params_b / active)) < std::log(1 + slack)) {
     out.notes.emplace_back("params_b is what a token meets");
@@ -113,7 +125,9 @@ std::string wrong_size(const TrainingRow& row, RowCase& out) {
     return "params_b is " + plain(*row.params_b) + ", and the model's dimensions make " +
            show(made);
   }
-  if (off > kRounded) {
+  if (off > kContradicts) {
+    out.notes.emplace_back("params_b is far from what the dimensions make, with ffn_hidden blank");
+  } else if (off > kRounded) {
     out.notes.emplace_back("params_b is 10 to 25 % from what the model's dimensions make");
   }
   return "";

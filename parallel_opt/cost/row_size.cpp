@@ -158,19 +158,25 @@ void fill_vocabulary(const TrainingRow& row, double size, ShapeBySize& shape) {
 }
 
 /// Of mixtures `ffn_hidden` may be the width of blocks without experts, as config.json has it: no
-/// expert is so wide where all of them would weigh more than the model.
+/// expert is so wide where all of them would weigh more than the model. Blank, it is as wide as
+/// makes the parameters, where what is usual does not.
 void fit_experts(const TrainingRow& row, double size, ShapeBySize& shape,
                  std::vector<std::string>& notes) {
-  if (!row.layers || !row.hidden || !row.heads || !row.ffn_hidden) return;
+  if (!row.layers || !row.hidden || !row.heads) return;
   const Matrices blocks(row);
   constexpr double kFar = 1.5;
   const double vocab = row.vocab.value_or(kUsualVocabulary), hidden = blocks.hidden;
-  if (blocks.of(2, *row.ffn_hidden, 1, vocab) < kFar * size) return;
-  const double rest = size - blocks.of(3, 0, 2, vocab);
-  const double width = std::round(rest / (blocks.layers * blocks.experts * 3 * hidden) / 64) * 64;
-  if (width < 64) return;
-  shape.gated = true;
+  const int matrices = row.ffn_hidden ? 3 : likely_matrices(row, shape);
+  const double usual = (matrices == 3 ? 8.0 / 3 : 4.0) * hidden;
+  if (row.ffn_hidden && blocks.of(2, *row.ffn_hidden, 1, vocab) < kFar * size) return;
+  if (!row.ffn_hidden && std::abs(blocks.of(matrices, usual, 1, vocab) / size - 1) < kSame) return;
+  const double rest = size - blocks.of(matrices, 0, matrices - 1, vocab);
+  const double width =
+      std::round(rest / (blocks.layers * blocks.experts * matrices * hidden) / 64) * 64;
+  if (width < 64 || width > 9 * hidden) return;
+  shape.gated = matrices == 3;
   shape.ffn_hidden = width;
+  if (!row.ffn_hidden) return;
   notes.push_back("experts of " + std::to_string(std::int64_t(width)) +
                   ", as the size says: ffn_hidden is of blocks without");
 }
@@ -273,7 +279,7 @@ ShapeBySize shape_by_size(const TrainingRow& row, std::vector<std::string>& note
   if (!row.ffn_hidden) {
     const bool gated = shape.gated.value_or(is_llama_like(row.model_name));
     const char* usual = shape.ffn_hidden ? "3.5" : gated ? "8/3" : "4";
-    notes.push_back(weighed && shape.ffn_hidden
+    notes.push_back(size && shape.ffn_hidden
                         ? as_stated("ffn_hidden", *shape.ffn_hidden)
                         : std::string("ffn_hidden = ") + usual + " x hidden, as none is stated");
   }
@@ -286,6 +292,19 @@ std::optional<double> size_in_name(const std::string& name) {
   const std::string low = lower_case(name);
   if (!std::regex_search(low, match, size)) return std::nullopt;
   return stated_number(match[2]);
+}
+
+std::optional<double> any_size_in_name(const std::string& name) {
+  if (const auto size = size_in_name(name)) return size;
+  // "1M" is a context, "1T tokens" what was read.
+  static const std::regex other(
+      R"((?:^|[^0-9a-z.])(?:([1-9][0-9]{1,4}) ?m|([1-9][0-9]?) ?t(?! ?tok)|([0-9]{1,3})b([0-9]))(?![0-9a-z]))",
+      std::regex::icase);
+  std::smatch match;
+  if (!std::regex_search(name, match, other)) return std::nullopt;
+  if (match[1].matched) return std::stod(match[1]) / 1e3;
+  if (match[2].matched) return std::stod(match[2]) * 1e3;
+  return std::stod(match.str(3) + "." + match.str(4));
 }
 
 bool is_llama_like(const std::string& name) {

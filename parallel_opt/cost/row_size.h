@@ -26,6 +26,9 @@ ShapeBySize shape_by_size(const TrainingRow& row);
 /// 340 of "Nemotron-4-340B"; neither the 7 of "8x7B" nor the 22 of "235B-A22B".
 std::optional<double> size_in_name(const std::string& name);
 
+/// The same, also of "1558M", "1T" and "1b1", in 1e9: any size that a name states.
+std::optional<double> any_size_in_name(const std::string& name);
+
 /// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
 bool is_llama_like(const std::string& name);
 

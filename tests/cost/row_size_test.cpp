@@ -174,6 +174,41 @@ TEST(RowSizeUnstated, KnownModelsAreAsLargeAsTheirNamesSay) {
   EXPECT_GT(sizes, 10);
 }
 
+TEST(RowSizeUnstated, AKnownNameOfAnotherSizeIsAnotherModel) {
+  TrainingRow row = testing::llama_row("Megatron-Core");
+  for (const char* name :
+       {"GPT-2 1558M", "GPT-2 762M", "GPT-3 125M", "GPT-3 760M", "GPT-3 1T", "DeepSeek-V3 16B",
+        "DeepSeek-R1-Distill-Qwen-7B", "BLOOM-1b1", "BERT-large 1.2B"}) {
+    row.model_name = name;
+    EXPECT_NE(testing::skipped(row), "") << name;
+  }
+  for (const char* name : {"GPT-2 124M", "GPT-3 175B", "DeepSeek-V3 671B", "BLOOM 7b1",
+                           "BERT-large 340M", "Llama 2 7B", "Mixtral 8x7B", "Moonlight-16B-A3B",
+                           "Gemma 2B", "Llama 3.2 1B", "OPT-125M", "ViT-B/16"}) {
+    row.model_name = name;
+    EXPECT_EQ(testing::skipped(row).find("by its name"), std::string::npos) << name;
+  }
+  EXPECT_EQ(any_size_in_name("GPT-2 1558M"), 1.558);
+  EXPECT_EQ(any_size_in_name("Switch 1T"), 1000);
+  EXPECT_EQ(any_size_in_name("BLOOM-1b1"), 1.1);
+  EXPECT_EQ(any_size_in_name("Llama 2 7B, 1T tokens"), 7);
+  EXPECT_EQ(any_size_in_name("GPT, 1T tokens"), std::nullopt);
+  EXPECT_EQ(any_size_in_name("GPT-2 XL, 1M context"), std::nullopt);
+}
+
+TEST(RowSizeUnstated, BlankExpertsAreAsWideAsTheSizeSays) {
+  TrainingRow row = usual_row("DeepSpeed");
+  row.model_name = "m";
+  row.layers = 24;
+  row.hidden = 2048;
+  row.heads = 16;
+  row.experts = 128;
+  row.topk = 1;
+  row.params_b = 52;
+  EXPECT_NEAR(case_of(row).facts->parameters, 52e9, 2e9);
+  EXPECT_NE(note_with(row, "ffn_hidden = "), "");
+}
+
 TEST(RowSizeUnstated, HeadsAreAsWideAsKeysCanBeShared) {
   TrainingRow row = usual_row("Megatron-Core");
   row.hidden = 960;  // 7.5 heads of 128, 15 of 64
