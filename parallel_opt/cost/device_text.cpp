@@ -30,12 +30,17 @@ std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
+const std::regex& device_count() {
+  static const std::regex count(R"(^\s*([0-9]+)\s*[x*]\s*|\s+[x*]\s*([0-9]+)\s*$)",
+                                std::regex::icase);
+  return count;
+}
+
 /// "8xH100" and "H100 x 8" name what "H100" does; "Gaudi 2" is one word, or the first generation
 /// would do; "80G" and "80 GiB" are 80GB.
 std::vector<std::string> spoken_words(const std::string& text) {
-  static const std::regex count(R"(^\s*[0-9]+\s*[x*]\s*|\s+[x*]\s*[0-9]+\s*$)", std::regex::icase);
   static const std::regex memory(R"(([0-9])\s*(GiB|GB|G)\b)", std::regex::icase);
-  const std::string bare = std::regex_replace(text, count, "");
+  const std::string bare = std::regex_replace(text, device_count(), "");
   std::vector<std::string> words;
   for (const std::string& word : words_of(std::regex_replace(bare, memory, "$1GB"))) {
     const auto digit = [](char c) { return std::isdigit(static_cast<unsigned char>(c)) != 0; };
@@ -95,6 +100,10 @@ int likeness(const std::string& name, const std::vector<std::string>& words,
 }
 
 }  // namespace
+
+std::optional<double> devices_counted(const std::string& gpu) {
+  return number_in(gpu, device_count());
+}
 
 std::optional<double> stated_memory(const std::string& text) {
   // "A10G" is a name.
@@ -188,6 +197,7 @@ std::string full_name(const std::string& text) {
        {R"(\b(?:RTX )?A6000 Ada\b)", "RTX 6000 Ada"},
        {R"(\bB([23]00)([ -]NVL[ -]?(?:4|36|72))\b)", "GB$1$2"},
        {R"(\bTPU ?([0-9])x\b)", "TPU v$1"},
+       {R"(\bTPUv([0-9]))", "TPU v$1"},
        {R"(^\s*(?:NVIDIA )?DGX-?1V?\b)", "V100"},
        {R"(^\s*(?:NVIDIA )?DGX-?2\b)", "V100-32GB"},
        // By the memory of all devices; by that of the host.

@@ -18,6 +18,9 @@ struct StatedBus {
 };
 std::optional<StatedBus> stated_bus(const std::string& text);
 
+/// 8 of "8x H100" and "H100 x 8".
+std::optional<double> devices_counted(const std::string& gpu);
+
 /// "80 GB" in a device's name, bytes; empty: none is stated.
 std::optional<double> stated_memory(const std::string& text);
 

@@ -126,13 +126,11 @@ void drop_wrong_replicas(TrainingRow& row, Fillings& filled) {
 /// Where all degrees are stated, or the name of the device counts it ("8x H100").
 void count_devices(TrainingRow& row, Fillings& filled) {
   if (row.gpus) return;
-  static const std::regex counted(R"(^\s*([1-9][0-9]{0,4})\s*[x*]\s*[a-z])", std::regex::icase);
-  std::smatch match;
   if (row.tp && row.pp && row.dp) {
     row.gpus = product(row) * *row.dp;
     filled.emplace_back("gpus = tp x pp x cp x dp");
-  } else if (std::regex_search(row.gpu, match, counted)) {
-    row.gpus = std::stod(match[1]);
+  } else if (const auto counted = devices_counted(row.gpu)) {
+    row.gpus = counted;
     filled.emplace_back("gpus from gpu");
   }
 }

@@ -89,9 +89,7 @@ double active_parameters(const RowCase& row) {
 std::string wrong_name(const TrainingRow& row, double made, double active,
                        std::vector<std::string>& notes) {
   const std::optional<double> named = any_size_in_name(row.model_name);
-  static const std::regex cut(R"([0-9] ?-?layers?\b)", std::regex::icase);
-  const bool whole = !std::regex_search(row.model_name, cut);
-  if (!named || !whole || row.experts.value_or(1) > 1) return "";
+  if (!named || layers_in_name(row.model_name) || row.experts.value_or(1) > 1) return "";
   const double off =
       std::min(std::abs(std::log(*named / made)), std::abs(std::log(*named / active)));
   constexpr double kAnother = 1.6;  // names round, and count embeddings or not

@@ -383,19 +383,20 @@ std::variant<RowCase, std::string> row_case(const TrainingRow& row) {
   if (smallest == nullptr || row.failed) return found;
   // Of a chip that is sold with several memories, the least that holds what ran on it: as it is
   // stated or, where that is on none, with what its blanks leave free.
-  using Candidates = std::vector<std::variant<RowCase, std::string>>;
-  Candidates candidates = {found};
+  const auto holds = [&](const RowCase& run) {
+    return fits(run) && row.peak_memory_bytes.value_or(0) <= run.device.memory_bytes;
+  };
+  if (holds(*smallest)) return found;
+  std::vector<RowCase> runs = {*smallest};
   for (const DeviceRecord& variant : variants_of(row, *record)) {
-    candidates.push_back(case_on(row, variant, out));
+    auto other = case_on(row, variant, out);
+    if (auto* run = std::get_if<RowCase>(&other)) runs.push_back(std::move(*run));
   }
-  for (const bool free : {false, true}) {
-    for (auto& candidate : candidates) {
-      const auto* run = std::get_if<RowCase>(&candidate);
-      const bool holds =
-          run != nullptr && row.peak_memory_bytes.value_or(0) <= run->device.memory_bytes;
-      if (holds && fits(free ? chosen_run(*run, layout_parameters()) : *run)) return candidate;
-    }
-  }
+  const auto stated = std::ranges::find_if(runs, holds);
+  if (stated != runs.end()) return *stated;
+  const auto free = std::ranges::find_if(
+      runs, [&](const RowCase& run) { return holds(chosen_run(run, layout_parameters())); });
+  if (free != runs.end()) return *free;
   return found;
 }
 

@@ -53,7 +53,10 @@ RowAnswer predict_on_cores(const RowCase& row) {
   count_flops(row, answer);
   answer.taken = taken_run(row);
   answer.notes = row.notes;
-  answer.notes.push_back("predicted operator by operator, as plans on cores are");
+  answer.notes.emplace_back("predicted operator by operator, as plans on cores are");
+  if (l.recompute == RecomputeRule::selective) {
+    answer.notes.emplace_back("blocks are computed again whole, as plans on cores do");
+  }
   return answer;
 }
 

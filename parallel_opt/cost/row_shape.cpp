@@ -12,7 +12,6 @@
 #include "parallel_opt/base/embedded.h"
 #include "parallel_opt/base/json.h"
 #include "parallel_opt/base/text.h"
-#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_patches.h"
 #include "parallel_opt/cost/row_size.h"
 #include "parallel_opt/cost/stated_number.h"
@@ -228,11 +227,8 @@ std::string nearest_known_model(const std::string& name) {
 
 RowShape shape_of(const TrainingRow& stated, std::vector<std::string>& notes) {
   TrainingRow row = stated;
-  // "Llama 3 8B (2 layers)": cut, whatever the whole one has.
-  static const std::regex counted(R"((?:^|[^a-z0-9.])([1-9][0-9]{0,3})[ -]?(?:layers?|blocks)\b)",
-                                  std::regex::icase);
   if (!row.layers) {
-    row.layers = number_in(row.model_name, counted);
+    row.layers = layers_in_name(row.model_name);
     if (row.layers) {
       notes.push_back("layers = " + std::to_string(std::int64_t(*row.layers)) +
                       ", as model_name says");

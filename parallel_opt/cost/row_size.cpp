@@ -62,16 +62,21 @@ constexpr double kSame = 0.08;       // sizes in names are rounded,
 constexpr double kSameTable = 0.02;  // but not by a table where that one is large
 constexpr double kUsualVocabulary = 50257;
 
+bool shares_keys(const TrainingRow& row) {
+  return row.kv_heads.value_or(1e9) < row.heads.value_or(0);
+}
+
+double usual_width(int matrices, double hidden) { return (matrices == 3 ? 8.0 / 3 : 4.0) * hidden; }
+
 /// Where no name and no size says whether the feed-forward part has three matrices: widths are then
 /// chosen for as many parameters as two of 4 hidden have (8/3), or heads share keys, as came later;
 /// mixtures of the time have three always.
 bool looks_gated(const TrainingRow& row) {
   if (!row.ffn_hidden || !row.hidden) return false;
   const double width = *row.ffn_hidden / *row.hidden;
-  const bool shares_keys = row.kv_heads.value_or(1e9) < row.heads.value_or(0);
   const bool mixture = row.experts.value_or(1) > 1;
-  if (width == 4) return shares_keys && mixture;
-  return (width > 2.5 && width < 3) || shares_keys || mixture;
+  if (width == 4) return shares_keys(row) && mixture;
+  return (width > 2.5 && width < 3) || shares_keys(row) || mixture;
 }
 
 /// As wide as most are, so that keys can be shared as stated.
@@ -122,9 +127,8 @@ void fill_keys(TrainingRow& row, double size, ShapeBySize& shape, std::vector<st
 /// Matrices of the feed-forward part that are likely before its size is looked at.
 int likely_matrices(const TrainingRow& row, const ShapeBySize& shape) {
   if (shape.gated) return *shape.gated ? 3 : 2;
-  const bool shares_keys = row.kv_heads.value_or(1e9) < row.heads.value_or(0);
   const bool gated =
-      is_llama_like(row.model_name) || (row.ffn_hidden ? looks_gated(row) : shares_keys);
+      is_llama_like(row.model_name) || (row.ffn_hidden ? looks_gated(row) : shares_keys(row));
   return gated ? 3 : 2;
 }
 
@@ -157,27 +161,29 @@ void fill_vocabulary(const TrainingRow& row, double size, ShapeBySize& shape) {
   }
 }
 
+/// Of the feed-forward part, so that all weigh `size`; empty: none that models have.
+std::optional<double> width_that_makes(double size, const Matrices& blocks, int matrices,
+                                       double tables, double vocab) {
+  const double rest = size - blocks.of(matrices, 0, tables, vocab);
+  const double all = blocks.layers * blocks.experts * matrices * blocks.hidden;
+  const double width = std::round(rest / all / 64) * 64;
+  const double least = blocks.experts > 1 ? 64 : blocks.hidden;
+  return width >= least && width <= 9 * blocks.hidden ? std::optional(width) : std::nullopt;
+}
+
 /// Of mixtures `ffn_hidden` may be the width of blocks without experts, as config.json has it: no
-/// expert is so wide where all of them would weigh more than the model. Blank, it is as wide as
-/// makes the parameters, where what is usual does not.
-void fit_experts(const TrainingRow& row, double size, ShapeBySize& shape,
-                 std::vector<std::string>& notes) {
-  if (!row.layers || !row.hidden || !row.heads) return;
-  const Matrices blocks(row);
+/// expert is so wide where all of them would weigh more than the model.
+void narrow_experts(const TrainingRow& row, double size, ShapeBySize& shape,
+                    std::vector<std::string>& notes) {
   constexpr double kFar = 1.5;
-  const double vocab = row.vocab.value_or(kUsualVocabulary), hidden = blocks.hidden;
-  const int matrices = row.ffn_hidden ? 3 : likely_matrices(row, shape);
-  const double usual = (matrices == 3 ? 8.0 / 3 : 4.0) * hidden;
-  if (row.ffn_hidden && blocks.of(2, *row.ffn_hidden, 1, vocab) < kFar * size) return;
-  if (!row.ffn_hidden && std::abs(blocks.of(matrices, usual, 1, vocab) / size - 1) < kSame) return;
-  const double rest = size - blocks.of(matrices, 0, matrices - 1, vocab);
-  const double width =
-      std::round(rest / (blocks.layers * blocks.experts * matrices * hidden) / 64) * 64;
-  if (width < 64 || width > 9 * hidden) return;
-  shape.gated = matrices == 3;
+  const Matrices blocks(row);
+  const double vocab = row.vocab.value_or(kUsualVocabulary);
+  if (blocks.of(2, row.ffn_hidden.value_or(0), 1, vocab) < kFar * size) return;
+  const auto width = width_that_makes(size, blocks, 3, 2, vocab);
+  if (!width) return;
+  shape.gated = true;
   shape.ffn_hidden = width;
-  if (!row.ffn_hidden) return;
-  notes.push_back("experts of " + std::to_string(std::int64_t(width)) +
+  notes.push_back("experts of " + std::to_string(std::int64_t(*width)) +
                   ", as the size says: ffn_hidden is of blocks without");
 }
 
@@ -185,17 +191,15 @@ void fit_experts(const TrainingRow& row, double size, ShapeBySize& shape,
 void fill_width(const TrainingRow& row, double size, ShapeBySize& shape) {
   const Matrices blocks(row);
   const int likely = likely_matrices(row, shape);
-  const double hidden = row.hidden.value_or(0), vocab = row.vocab.value_or(kUsualVocabulary);
+  const double vocab = row.vocab.value_or(kUsualVocabulary);
   const double printed = row.params_b ? kSame : 0.2;  // "1B" has 1.2
   for (const int matrices : {likely, 5 - likely}) {
     if (shape.gated && matrices != likely) return;
     const double tables = shape.tied ? (*shape.tied ? 1 : 2) : matrices - 1;
-    const double usual = (matrices == 3 ? 8.0 / 3 : 4.0) * hidden;
-    if (std::abs(blocks.of(matrices, usual, tables, vocab) / size - 1) < printed) return;
-    const double rest = size - blocks.of(matrices, 0, tables, vocab);
-    const double width = std::round(rest / (blocks.layers * matrices * hidden) / 64) * 64;
-    if (width < hidden || width > 9 * hidden) continue;
-    shape.ffn_hidden = width;
+    const double usual = blocks.of(matrices, usual_width(matrices, blocks.hidden), tables, vocab);
+    if (std::abs(usual / size - 1) < printed) return;
+    shape.ffn_hidden = width_that_makes(size, blocks, matrices, tables, vocab);
+    if (!shape.ffn_hidden) continue;
     shape.gated = matrices == 3;
     return;
   }
@@ -241,7 +245,7 @@ void look(const TrainingRow& row, ShapeBySize& shape, std::vector<std::string>& 
   if (looks_gated(row)) {
     shape.gated = true;
     notes.emplace_back("three matrices in the feed-forward part, as its width says");
-  } else if (!row.ffn_hidden && row.hidden && row.kv_heads.value_or(1e9) < row.heads.value_or(0)) {
+  } else if (!row.ffn_hidden && row.hidden && shares_keys(row)) {
     constexpr double kWidth = 3.5;
     shape.gated = true;
     shape.ffn_hidden = std::round(kWidth * *row.hidden / 64) * 64;
@@ -261,11 +265,13 @@ ShapeBySize shape_by_size(const TrainingRow& row, std::vector<std::string>& note
   TrainingRow filled = row;
   fill_heads(filled, shape, notes);
   const std::optional<double> size = size_of(row);
-  const bool weighed =
-      size && row.layers && row.hidden && filled.heads && row.experts.value_or(1) <= 1;
-  if (size && row.experts.value_or(1) > 1) fit_experts(filled, *size, shape, notes);
-  if (weighed && !row.kv_heads && row.ffn_hidden) fill_keys(filled, *size, shape, notes);
-  if (weighed && !row.vocab && row.ffn_hidden) fill_vocabulary(filled, *size, shape);
+  const bool weighed = size && row.layers && row.hidden && filled.heads;
+  const bool mixture = row.experts.value_or(1) > 1;
+  if (weighed && mixture && row.ffn_hidden) narrow_experts(filled, *size, shape, notes);
+  if (weighed && !mixture && !row.kv_heads && row.ffn_hidden) {
+    fill_keys(filled, *size, shape, notes);
+  }
+  if (weighed && !mixture && !row.vocab && row.ffn_hidden) fill_vocabulary(filled, *size, shape);
   filled.vocab = row.vocab ? row.vocab : shape.vocab;
   if (weighed && !row.ffn_hidden) fill_width(filled, *size, shape);
   if (size) weigh(filled, *size, shape);
@@ -305,6 +311,12 @@ std::optional<double> any_size_in_name(const std::string& name) {
   if (match[1].matched) return std::stod(match[1]) / 1e3;
   if (match[2].matched) return std::stod(match[2]) * 1e3;
   return std::stod(match.str(3) + "." + match.str(4));
+}
+
+std::optional<double> layers_in_name(const std::string& name) {
+  static const std::regex counted(R"((?:^|[^a-z0-9.])([1-9][0-9]{0,3})[ -]?(?:layers?|blocks)\b)",
+                                  std::regex::icase);
+  return number_in(name, counted);
 }
 
 bool is_llama_like(const std::string& name) {

@@ -29,6 +29,9 @@ std::optional<double> size_in_name(const std::string& name);
 /// The same, also of "1558M", "1T" and "1b1", in 1e9: any size that a name states.
 std::optional<double> any_size_in_name(const std::string& name);
 
+/// 2 of "Llama 3 8B (2 layers)": a known model that is cut.
+std::optional<double> layers_in_name(const std::string& name);
+
 /// LLaMA and its descendants: gated MLP, RMS norm, rotary positions, untied head.
 bool is_llama_like(const std::string& name);
 

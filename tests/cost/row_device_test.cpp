@@ -450,6 +450,7 @@ TEST(RowDevice, NamesOfSlicesCountDevices) {
     return slice ? slice->devices : 0;
   };
   EXPECT_EQ(devices("TPU v3-512"), 512);
+  EXPECT_EQ(devices("TPUv3-512"), 512);
   EXPECT_EQ(devices("TPU v2-8"), 8);
   EXPECT_EQ(devices("TPU v4-512"), 256);
   EXPECT_EQ(devices("Cloud TPU v5p-128"), 64);

@@ -35,20 +35,21 @@ constexpr Dimensions kModels[] = {
     {"Falcon 40B", 41.3, 60, 8192, 128, 8, 32768, 65024, false},
 };
 
+TrainingRow row_of(const Dimensions& of) {
+  TrainingRow row = usual_row("Megatron-Core");
+  row.model_name = "m";
+  row.params_b = of.params_b;
+  row.layers = of.layers;
+  row.hidden = of.hidden;
+  row.heads = of.heads;
+  row.kv_heads = of.kv_heads;
+  row.ffn_hidden = of.ffn;
+  row.vocab = of.vocab;
+  return row;
+}
+
 class RowSize : public ::testing::TestWithParam<Dimensions> {
  protected:
-  static TrainingRow row_of(const Dimensions& of) {
-    TrainingRow row = usual_row("Megatron-Core");
-    row.model_name = "m";
-    row.params_b = of.params_b;
-    row.layers = of.layers;
-    row.hidden = of.hidden;
-    row.heads = of.heads;
-    row.kv_heads = of.kv_heads;
-    row.ffn_hidden = of.ffn;
-    row.vocab = of.vocab;
-    return row;
-  }
   static double size(const TrainingRow& row) { return case_of(row).facts->parameters; }
   static bool gated(const TrainingRow& row) {
     return case_of(row).model.find("gated=true") != std::string::npos;
@@ -116,17 +117,9 @@ TEST(RowSizeUnstated, WhatIsUsualIsTakenAndTold) {
 
 /// config.json's intermediate_size is that of blocks without experts.
 TEST(RowSizeUnstated, ExpertsAreNoWiderThanTheModelIsLarge) {
-  TrainingRow row = usual_row("Megatron-Core");
-  row.model_name = "m";
-  row.layers = 48;
-  row.hidden = 2048;
-  row.heads = 32;
-  row.kv_heads = 4;
+  TrainingRow row = row_of({"m", 30.5, 48, 2048, 32, 4, 768, 151936, true});
   row.experts = 128;
   row.topk = 8;
-  row.vocab = 151936;
-  row.ffn_hidden = 768;
-  row.params_b = 30.5;
   const double whole = case_of(row).facts->parameters;
   EXPECT_NEAR(whole, 30.5e9, 1e9);
   row.ffn_hidden = 6144;
