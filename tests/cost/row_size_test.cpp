@@ -35,7 +35,7 @@ constexpr Dimensions kModels[] = {
     {"Falcon 40B", 41.3, 60, 8192, 128, 8, 32768, 65024, false},
 };
 
-TrainingRow row_of(const Dimensions& of) {
+TrainingRow sized_row(const Dimensions& of) {
   TrainingRow row = usual_row("Megatron-Core");
   row.model_name = "m";
   row.params_b = of.params_b;
@@ -54,7 +54,7 @@ class RowSize : public ::testing::TestWithParam<Dimensions> {
   static bool gated(const TrainingRow& row) {
     return case_of(row).model.find("gated=true") != std::string::npos;
   }
-  TrainingRow row = row_of(GetParam());
+  TrainingRow row = sized_row(GetParam());
 };
 
 TEST_P(RowSize, ABlankVocabularyIsTheOneThatMakesTheParameters) {
@@ -117,7 +117,7 @@ TEST(RowSizeUnstated, WhatIsUsualIsTakenAndTold) {
 
 /// config.json's intermediate_size is that of blocks without experts.
 TEST(RowSizeUnstated, ExpertsAreNoWiderThanTheModelIsLarge) {
-  TrainingRow row = row_of({"m", 30.5, 48, 2048, 32, 4, 768, 151936, true});
+  TrainingRow row = sized_row({"m", 30.5, 48, 2048, 32, 4, 768, 151936, true});
   row.experts = 128;
   row.topk = 8;
   const double whole = case_of(row).facts->parameters;
