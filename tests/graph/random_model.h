@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -57,7 +58,7 @@ class RandomModel {
 
   void push(TensorId id, Ints sizes) { values_.push_back({id, std::move(sizes)}); }
 
-  void step(const Value from) {
+  void step(const Value& from) {
     b_.module(pick(rng_, std::vector<std::string>{"", "a", "a.b", "c.0", "c.1"}));
     switch (rng_.below(8)) {
       case 0:
@@ -130,7 +131,7 @@ class RandomModel {
   Random& rng_;
   ModelOptions options_;
   GraphBuilder b_;
-  std::vector<Value> values_;
+  std::deque<Value> values_;  // a step reads one while it appends others
   int parameters_ = 0;
 };
 

@@ -136,8 +136,8 @@ TEST_F(StableHloRandom, ConvolutionsCountTheirWindows) {
   int seen = 0;
   for (int round = 0; round < 300; ++round) {
     const std::size_t rank = 1 + random.below(2);
-    const std::int64_t groups = some(1, 2), in = groups * some(1, 3), out = groups * some(1, 3);
-    const std::int64_t samples = some(1, 3);
+    const std::int64_t groups = some(1, 2), inputs = some(1, 3), in = groups * inputs;
+    const std::int64_t samples = some(1, 3), out = groups * some(1, 3);
     Sizes image, kernel, strides, dilations, counts;
     std::string pads;
     for (std::size_t i = 0; i < rank; ++i) {
@@ -174,7 +174,7 @@ TEST_F(StableHloRandom, ConvolutionsCountTheirWindows) {
     };
     std::string x, w, y;
     const Sizes lhs = placed(names("b", "f"), with(samples, in, image), x);
-    const Sizes rhs = placed(names("i", "o"), with(in / groups, out, kernel), w);
+    const Sizes rhs = placed(names("i", "o"), with(inputs, out, kernel), w);
     const Sizes result = placed(names("b", "f"), with(samples, out, counts), y);
     const std::string line =
         "stablehlo.convolution(%x0, %x1) dim_numbers = [" + x + "]x[" + w + "]->[" + y +
@@ -182,7 +182,7 @@ TEST_F(StableHloRandom, ConvolutionsCountTheirWindows) {
         joined(dilations) +
         "]} {batch_group_count = 1 : i64, feature_group_count = " + std::to_string(groups) +
         " : i64}";
-    double expected = 2.0 * static_cast<double>(samples * out * (in / groups));
+    double expected = 2.0 * static_cast<double>(samples * out * inputs);
     for (std::size_t i = 0; i < rank; ++i) {
       expected *= static_cast<double>(counts[i] * kernel[i]);
     }

@@ -80,10 +80,10 @@ TEST_F(TfRandom, ConvolutionsCountTheirPositions) {
   int seen = 0;
   for (int round = 0; round < 300; ++round) {
     const bool same = maybe(), first = maybe();
-    const std::int64_t samples = some(1, 3), groups = some(1, 2), in = groups * some(1, 3),
-                       out = groups * some(1, 4), height = some(3, 12), width = some(3, 12),
-                       tall = some(1, 4), wide = some(1, 4), stride = some(1, 3),
-                       dilation = stride == 1 ? some(1, 2) : 1;
+    const std::int64_t samples = some(1, 3), groups = some(1, 2), inputs = some(1, 3),
+                       in = groups * inputs, out = groups * some(1, 4), height = some(3, 12),
+                       width = some(3, 12), tall = some(1, 4), wide = some(1, 4),
+                       stride = some(1, 3), dilation = stride == 1 ? some(1, 2) : 1;
     const std::int64_t rows = positions(height, (tall - 1) * dilation + 1, stride, same);
     const std::int64_t columns = positions(width, (wide - 1) * dilation + 1, stride, same);
     if (rows == 0 || columns == 0) continue;
@@ -96,13 +96,13 @@ TEST_F(TfRandom, ConvolutionsCountTheirPositions) {
                                        {"padding", tf::text(same ? "SAME" : "VALID")},
                                        {"data_format", tf::text(first ? "NCHW" : "NHWC")}};
     const Sizes image = placed(samples, in, height, width);
-    const Graph graph = read("Conv2D", {image, {tall, wide, in / groups, out}}, {}, attributes);
+    const Graph graph = read("Conv2D", {image, {tall, wide, inputs, out}}, {}, attributes);
     const std::string what = ::testing::PrintToString(image) + " " + std::to_string(tall) + " " +
                              std::to_string(wide) + " by " + std::to_string(stride) + ", " +
                              std::to_string(dilation) + (same ? " SAME" : " VALID");
     ASSERT_EQ(result(graph), placed(samples, out, rows, columns)) << what;
-    ASSERT_EQ(forward_flops(graph), 2.0 * static_cast<double>(samples * rows * columns * out *
-                                                              (in / groups) * tall * wide))
+    ASSERT_EQ(forward_flops(graph),
+              2.0 * static_cast<double>(samples * rows * columns * out * inputs * tall * wide))
         << what;
     if (dilation > 1) continue;
     tf::Attributes pool = attributes;
