@@ -7,9 +7,13 @@ struct BlockTime {
   double products = 0, attention = 0, operators = 0, tensor = 0, expert = 0, context = 0, host = 0;
   double exponentials = 0;  ///< part of attention
   /// Of the same collectives what runs beside compute: no part of `whole`.
-  double hidden_tensor = 0, hidden_context = 0;
+  double hidden_tensor = 0, hidden_context = 0, hidden_expert = 0;
   double last_product = 0;  ///< part of products: the one whose result leaves the block
   double work() const { return products + attention + operators + tensor + expert + context; }
+  /// What of its collectives runs beside compute, in place of what does not.
+  BlockTime hidden() const {
+    return {.tensor = hidden_tensor, .expert = hidden_expert, .context = hidden_context};
+  }
   double whole() const noexcept;  ///< what runs, or what the host takes to launch it
   /// Of a backward: the pass for weights. The host is as late with its launches as with the rest.
   double weights() const noexcept { return work() > 0 ? products / 2 * whole() / work() : 0; }

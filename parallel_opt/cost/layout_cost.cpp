@@ -177,7 +177,7 @@ double LayoutModel::outer_products() const noexcept {
 
 double LayoutModel::operators(const BlockFacts& block) const noexcept {
   const double bytes = wider() * (block.wide_bytes / wide_split_ + block.inner_bytes / tensor_);
-  const double casts = device_.narrow ? 1 + kCastPasses : 1;
+  const double casts = device_.narrow && !stack_.fused_casts ? 1 + kCastPasses : 1;
   const double passes = stack_.fused_operators ? 1 : std::sqrt(block.eager_factor);
   double seconds = p_.pass * passes * casts * bytes * rows_ / memory_rate_;
   if (device_.narrow && stack_.casts_gathered && shards_weights()) {
@@ -264,7 +264,8 @@ BlockTime LayoutModel::forward(const BlockFacts& block, bool whole) const noexce
   if (hides_experts() && !whole) {
     // A forward runs beside another one's backward: each has half of both computes.
     const double beside = 1.5 * (time.products + time.attention + time.operators);
-    time.expert = std::max(time.expert * (1 - p_.gather_overlap), time.expert - beside);
+    time.hidden_expert = std::min(time.expert * p_.gather_overlap, beside);
+    time.expert -= time.hidden_expert;
   }
   time.context = context_s(block);
   // Keys and values go round beside the attention.
@@ -294,6 +295,7 @@ BlockTime LayoutModel::backward(const BlockTime& ahead) const noexcept {
   time.tensor = ahead.tensor * gathers;
   time.hidden_tensor = ahead.hidden_tensor * gathers;
   time.expert = ahead.expert;
+  time.hidden_expert = ahead.hidden_expert;
   time.context = 2 * ahead.context;
   time.hidden_context = 2 * ahead.hidden_context;
   time.host = ahead.host / kForwardHost * (1 - kForwardHost);

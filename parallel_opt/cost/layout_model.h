@@ -117,9 +117,9 @@ class LayoutModel : private LayoutParts {
     return goes_both_ways() || (delays_weights() && l_.offload.activations > 0) ||
            (by_stages_ && kind_ == ScheduleKind::interleaved_1f1b);
   }
-  /// DualPipe runs the transfers of one micro-batch beside the compute of another.
+  /// Beside another micro-batch's compute: by its schedule, or by what the software does in any.
   bool hides_experts() const noexcept {
-    return kind_ == ScheduleKind::dualpipe || kind_ == ScheduleKind::dualpipe_v;
+    return hides_dispatch(kind_) || (stack_.overlaps_experts && l_.micro_batches > 1);
   }
   /// The first and the last chunk of the model are one rank's.
   bool folds() const noexcept { return pipeline_ > 1 && is_folded(kind_); }

@@ -115,7 +115,7 @@ double LayoutModel::copied_in_pipeline_s(const LayoutCost& cost) const noexcept 
   const double filling =
       std::max(0.0, layers_ - n) / n / chunks() * std::max(0.0, blocks - 2) / blocks;
   const double passes = (m + filling) * (out + in);
-  if (apart || hides_experts()) return passes + turn;
+  if (apart || hides_dispatch(kind_)) return passes + turn;
   // The last stage has this time where another one sets the pace.
   const double head_s = 3 * outer_products() + 3 * operators(facts_.outside) + loss_s();
   const double slowest = forward_s + backward_s;

@@ -38,19 +38,20 @@ ByCommunication LayoutModel::moves(const BlockFacts& block, const BlockTime& pas
 LayoutStage LayoutModel::passes_of_blocks() const noexcept {
   LayoutStage all;
   for (const BlockFacts& block : facts_.blocks) {
-    const BlockTime ahead = forward(block, true), back = backward(ahead);
+    const bool by_schedule = hides_dispatch(kind_);
+    const BlockTime ahead = forward(block, by_schedule), back = backward(ahead);
     const double n = block.repeats;
     const auto collectives = [](const BlockTime& time) {
       return time.tensor + time.expert + time.context;
     };
     // What a schedule hides behind other micro-batches is experts' traffic alone.
     const auto exposed = [&](const BlockTime& time) {
-      return hides_experts() ? p_.gather_overlap * time.expert : collectives(time);
+      return by_schedule ? p_.gather_overlap * time.expert : collectives(time);
     };
     const double ahead_exposed = exposed(ahead), back_exposed = exposed(back);
     // Kernels of two passes that run as one are launched one after the other all the same.
     const auto computing = [&](BlockTime time, double outside) {
-      if (!hides_experts()) return time.whole() - outside;
+      if (!by_schedule) return time.whole() - outside;
       time.expert -= outside;
       return time.whole();
     };
@@ -65,8 +66,7 @@ LayoutStage LayoutModel::passes_of_blocks() const noexcept {
     all.forward_moves.add(moved, n);
     all.backward_moves.add(moves(block, back, true), n);
     const auto beside = [&](const BlockTime& pass, bool is_back) {
-      return tensor_and_context(pass.hidden_tensor, pass.hidden_context, l_.sequence_parallel,
-                                is_back);
+      return moves(block, pass.hidden(), is_back);
     };
     all.forward_beside.add(beside(ahead, false), n);
     all.backward_beside.add(beside(back, true), n);

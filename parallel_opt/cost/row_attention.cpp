@@ -6,6 +6,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_date.h"
 #include "parallel_opt/cost/row_shape.h"
 
 namespace parallel_opt {
@@ -51,7 +52,7 @@ bool is_newer(const TrainingRow& row, const std::string& spec) {
   return row.seq_len.value_or(0) >= kLong ||
          (kv_heads > 0 && kv_heads < number_of(spec, "heads")) || mentions(spec, "norm=rms") ||
          std::regex_search(row.framework, named) ||
-         std::max(year_of_megatron(row.framework), year_in_notes(row.notes)) >= kFusedMegatron;
+         std::max(year_of_megatron(row.framework), stated_date(row.notes).year) >= kFusedMegatron;
 }
 
 bool is_before_torch_2(const TrainingRow& row) {
@@ -80,7 +81,7 @@ bool torch_takes_vendor(const TrainingRow& row, const std::string& arch,
     std::smatch match;
     if (std::regex_search(*text, match, release)) return std::stoi(match[1]) >= kRelease;
   }
-  return year_in_notes(row.notes) >= kYear;
+  return stated_date(row.notes).year >= kYear;
 }
 
 /// A stack's fused kernel on a device that has it, or what stands in for it.
@@ -96,28 +97,6 @@ void fit_to_device(const std::string& arch, SoftwareStack& stack, std::vector<st
 }
 
 }  // namespace
-
-int year_in_notes(const std::string& notes) {
-  static const std::regex date(
-      R"(\b(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]{0,6}\.? (?:[0-9]{1,2},? )?(20[12][0-9])\b)"
-      R"(|\b(20[12][0-9])-(?:0[1-9]|1[0-2])\b|\((20[12][0-9])\))"
-      R"(|\b(?:in|since|from|year|early|mid|late) (20[12][0-9])\b(?! ?(?:steps|tokens|iter|samples|seq|gpus)))"
-      R"(|(?:^|[;,] ?)(20[12][0-9])(?=\s*(?:[;,.]|$)))",
-      std::regex::icase);
-  static const std::regex container(R"(\b(?:container|ngc) ?(2[0-9])\.(?:0[1-9]|1[0-2])\b)",
-                                    std::regex::icase);
-  int latest = 0;
-  for (std::sregex_iterator it(notes.begin(), notes.end(), date), end; it != end; ++it) {
-    for (std::size_t i = 1; i < it->size(); ++i) {
-      if ((*it)[i].matched) latest = std::max(latest, std::stoi((*it)[i]));
-    }
-  }
-  std::smatch match;
-  if (std::regex_search(notes, match, container)) {
-    latest = std::max(latest, 2000 + std::stoi(match[1]));
-  }
-  return latest;
-}
 
 void set_attention(const TrainingRow& row, const Claims& said, const std::string& arch,
                    const std::string& spec, SoftwareStack& stack, std::vector<std::string>& notes) {
@@ -146,7 +125,7 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
     stack.overlaps_tensor = false;
     if (!old && !fused) notes.emplace_back("attention is unfused, as in Megatron before 2023");
   }
-  const int year = year_in_notes(row.notes);
+  const int year = stated_date(row.notes).year;
   const bool dated = std::max(year_of_megatron(row.framework), year) >= kFusedMegatron;
   // Of the flash-attn package; Intel's devices have a switch of their own.
   const bool packaged = arch != "Ponte Vecchio" && !old;

@@ -15,8 +15,4 @@ namespace parallel_opt {
 void set_attention(const TrainingRow& row, const Claims& said, const std::string& arch,
                    const std::string& spec, SoftwareStack& stack, std::vector<std::string>& notes);
 
-/// The year that notes date their run to: "May 2021", "2024-06", "(2024)", "container 23.09"; not
-/// any number of four digits. The latest counts; 0: they name none.
-int year_in_notes(const std::string& notes);
-
 }  // namespace parallel_opt

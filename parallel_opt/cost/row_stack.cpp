@@ -6,6 +6,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/row_attention.h"
 #include "parallel_opt/cost/row_claims.h"
+#include "parallel_opt/cost/row_date.h"
 #include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/cost/row_words.h"
 
@@ -20,8 +21,17 @@ constexpr double kDriverBytes = 3e9;
 /// and overwrites, or beside which it writes their gradient.
 constexpr double kLossBytes = 6, kCompiledLogits = 4;
 
+bool is_blackwell(const std::string& arch) { return arch.find("Blackwell") != std::string::npos; }
+
+/// Whether torchtitan compiles its loss with the blocks: since April 2025 (its pull request 1033),
+/// so wherever a row names that time or chips that came with it.
+bool titan_compiles_loss(const TrainingRow& row, const std::string& arch) {
+  const StatedDate date = stated_date(row.framework + "; " + row.notes);
+  return date.year > 0 ? date.is_since(2025, 4) : is_blackwell(arch);
+}
+
 /// Whether kernels are compiled, where the row says so and its stack is PyTorch's own.
-void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
+void read_compilation(const TrainingRow& row, const std::string& arch, SoftwareStack& stack) {
   if (stack.name != "pytorch" && stack.name != "torchtitan") return;
   static const std::regex compiled(R"((^|[^a-z])compil)", std::regex::icase);
   static const std::regex other_sense(
@@ -38,11 +48,13 @@ void read_compilation(const TrainingRow& row, SoftwareStack& stack) {
     stack.fused_operators = says_compile;
     stack.eager_host = !says_compile;
   }
-  // FSDP's blocks are compiled one by one, and the loss is none of them. In a whole model the loss
-  // reads 16-bit logits and writes their gradient.
+  // FSDP's blocks are compiled one by one, and the loss is none of them, but for torchtitan's. A
+  // compiled loss reads 16-bit logits and writes their gradient.
   static const std::regex shards(R"(fsdp|fully[ _-]?shard|zero|deepspeed)", std::regex::icase);
   const std::string around = row.framework + ";" + row.fsdp_zero;
-  if (stack.name == "pytorch" && says_compile && !std::regex_search(around, shards)) {
+  const bool with_loss = stack.name == "torchtitan" ? titan_compiles_loss(row, arch)
+                                                    : !std::regex_search(around, shards);
+  if (says_compile && with_loss) {
     stack.logits_bytes = kCompiledLogits;
     stack.loss_bytes = std::min(stack.loss_bytes, kLossBytes);
   }
@@ -66,6 +78,13 @@ void read_overlap(const Claims& notes, SoftwareStack& stack) {
     }
   }
   if (notes.says(prefetch) == false) stack.overlaps_shards = false;
+  // Megatron-Core's overlap_moe_expert_parallel_comm, Megatron-Bridge's moe_a2a_overlap.
+  static const std::regex dispatch(
+      R"(\boverlap[ _-]moe[ _-]expert|\bmoe[ _-]a2a[ _-]overlap|\bcombined[ _-]1f1b\b)"
+      R"(|\b(expert|moe|ep) (all-?to-?all|a2a|exchange|dispatch)[^;,.]{0,12} overlap)"
+      R"(|\boverlap(s|ped|ping)? (of )?(the )?(expert|moe|ep) (all-?to-?all|a2a|exchange|dispatch))",
+      std::regex::icase);
+  if (const auto on = notes.says(dispatch)) stack.overlaps_experts = *on;
   static const std::regex deepspeeds(R"((^|[^a-z_])overlap_comm\b)", std::regex::icase);
   if (notes.says(deepspeeds) == false) stack.overlaps_data = stack.overlaps_shards = false;
 }
@@ -136,6 +155,13 @@ void read_loss_in_pieces(const TrainingRow& row, const std::string& spec, Softwa
   stack.loss_bytes = std::min(stack.loss_bytes, kLossBytes);
 }
 
+/// NVIDIA's recipes for experts in MXFP8 on Blackwell as they are since container 26.06.
+bool fuses_experts(const TrainingRow& row, const std::string& arch, const std::string& spec) {
+  return is_blackwell(arch) && number_of(spec, "experts") > 1 &&
+         element_type_in_words(row.dtype) == "fp8" && mentions(row.dtype, "mx") &&
+         stated_date(row.framework + "; " + row.notes).is_since(2026, 6);
+}
+
 /// Megatron is that of 2020 where its name says no year and the notes name an earlier one than that
 /// of fused attention, or a paper.
 const SoftwareStack* stack_named(const TrainingRow& row) {
@@ -143,7 +169,7 @@ const SoftwareStack* stack_named(const TrainingRow& row) {
   static const std::regex early(R"(arxiv[:. /]{0,2}(19|20|21)[0-9]{2}\.[0-9]{5}|\bSC ?'?(20)?21\b)",
                                 std::regex::icase);
   if (named == nullptr || named->name != "megatron") return named;
-  const int year = year_in_notes(row.notes);
+  const int year = stated_date(row.notes).year;
   const bool before = year > 0 && year < kFusedMegatron && year_of_megatron(row.framework) == 0;
   return before || std::regex_search(row.notes, early) ? find_stack("megatron-2020") : named;
 }
@@ -164,6 +190,9 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   const bool forks = named != nullptr && (named->name == "megatron-deepspeed" ||
                                           named->name == "megatron" || named->name == "deepspeed");
   if (forks && arch.starts_with("Gaudi")) named = find_stack("habana");
+  if (named != nullptr && named->name == "nemo" && fuses_experts(row, arch, spec)) {
+    named = find_stack("nemo-2026");
+  }
   SoftwareStack stack = named != nullptr ? *named : *find_stack(splits ? "megatron" : "pytorch");
   if (named == nullptr) {
     notes.push_back("stack " + stack.name +
@@ -171,7 +200,7 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
                          ? ", as no framework is stated"
                          : ", as framework '" + row.framework + "' is not known"));
   }
-  read_compilation(row, stack);
+  read_compilation(row, arch, stack);
   const Claims said(row.notes);
   set_attention(row, said, arch, spec, stack, notes);
   // On Ascend MC2's kernels alone run products beside their collectives; MindSpeed has them off.

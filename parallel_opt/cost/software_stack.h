@@ -72,7 +72,9 @@ struct SoftwareStack {
   bool whole_logits = false;  ///< every tensor rank has all of them
   bool dispatches_once_per_node =
       false;                      ///< a token crosses to a node once, whatever its experts there
+  bool overlaps_experts = false;  ///< tokens travel to experts beside another micro-batch's blocks
   double expert_host_factor = 1;  ///< of blocks with experts: their sizes come from the device
+  bool fused_casts = false;       ///< to 8 bits, by the kernels that make what is cast
   bool keeps_narrow = false;      ///< of 8-bit products, the operands as those read them
   double kept_gathers = 0;   ///< tensors of a block's full width that sequence parallelism keeps
   bool regathers = false;    ///< in the backward, so that they are kept only until they are used
@@ -208,6 +210,10 @@ void fields(Visitor& visit, T& stack) {
                  "ranks own whole tensors, exchanged owner by owner");
   visit.optional("dispatches_once_per_node", stack.dispatches_once_per_node,
                  "a token crosses to a node once, whatever its experts there");
+  visit.optional("overlaps_experts", stack.overlaps_experts,
+                 "tokens travel to experts beside another micro-batch's blocks");
+  visit.optional("fused_casts", stack.fused_casts,
+                 "casts to 8 bits are part of the kernels that make what is cast");
   visit.optional("expert_host_factor", stack.expert_host_factor,
                  "Python work of blocks with experts beside others");
   memory_fields(visit, stack);

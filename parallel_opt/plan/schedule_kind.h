@@ -30,6 +30,12 @@ constexpr bool is_folded(ScheduleKind kind) {
   return kind == ScheduleKind::zb_v || kind == ScheduleKind::dualpipe_v;
 }
 
+/// A forward and another micro-batch's backward run as one: tokens of either travel to experts
+/// beside the compute of the other.
+constexpr bool hides_dispatch(ScheduleKind kind) {
+  return kind == ScheduleKind::dualpipe || kind == ScheduleKind::dualpipe_v;
+}
+
 /// Stage s is on rank s mod ranks; folded, and where DualPipe's second copy of the model goes the
 /// other way, every other round from the last rank on.
 constexpr int rank_of_stage(ScheduleKind kind, int ranks, int stage) {

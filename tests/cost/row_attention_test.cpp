@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "parallel_opt/cost/row_date.h"
 #include "tests/cost/row_fixture.h"
 
 namespace parallel_opt {
@@ -113,7 +114,7 @@ TEST(RowAttention, NotesMaySayTheYear) {
                                     {"in 2020 steps", 0},
                                     {"batch 2022, seq 2048", 0},
                                     {"port 2019:80", 0}}) {
-    EXPECT_EQ(year_in_notes(notes), year) << notes;
+    EXPECT_EQ(stated_date(notes).year, year) << notes;
   }
 }
 

@@ -192,6 +192,82 @@ TEST(RowStack, NotesHaveMegatronsSwitches) {
                   .stack.overlaps_gathers);
 }
 
+/// The model of the recipes: 128 experts of width 768, 8 of them at a time.
+TrainingRow experts_row(const char* framework, const char* gpu, const char* notes) {
+  TrainingRow row = usual_row(framework);
+  row.model_name = "Qwen3-30B-A3B";
+  row.layers = row.hidden = row.heads = std::nullopt;
+  row.gpu = gpu;
+  row.ep = 8;
+  row.dtype = "MXFP8";
+  row.notes = notes;
+  return row;
+}
+
+TEST(RowStack, RecipesOfExpertsInEightBitsFuseThemSinceJune2026) {
+  const auto stack = [](const TrainingRow& row) { return case_of(row).stack; };
+  for (const char* notes : {"container 26.06", "26.08 NeMo container; NeMo 26.08", "August 2026"}) {
+    for (const char* gpu : {"GB300", "B200", "B300-SXM"}) {
+      const SoftwareStack found = stack(experts_row("Megatron-Bridge", gpu, notes));
+      EXPECT_EQ(found.name, "nemo-2026") << notes << gpu;
+      EXPECT_TRUE(found.overlaps_experts && found.fused_casts) << notes << gpu;
+    }
+  }
+  const auto name = [&](const TrainingRow& row) { return stack(row).name; };
+  for (const char* notes : {"", "container 26.04", "May 2026", "2025"}) {
+    EXPECT_EQ(name(experts_row("Megatron-Bridge", "GB300", notes)), "nemo") << notes;
+  }
+  EXPECT_EQ(name(experts_row("Megatron-Bridge", "H100-SXM", "container 26.06")), "nemo");
+  EXPECT_EQ(name(experts_row("Megatron-LM", "GB300", "container 26.06")), "megatron");
+  TrainingRow row = experts_row("Megatron-Bridge", "GB300", "container 26.06");
+  for (const char* dtype : {"bf16", "FP8-CS", "NVFP4"}) {
+    row.dtype = dtype;
+    EXPECT_EQ(name(row), "nemo") << dtype;
+  }
+  row = usual_row("Megatron-Bridge");  // no experts
+  row.gpu = "GB300";
+  row.dtype = "MXFP8";
+  row.notes = "container 26.06";
+  EXPECT_EQ(name(row), "nemo");
+}
+
+TEST(RowStack, NotesSayWhetherTokensTravelBesideOtherMicroBatches) {
+  const auto beside = [](const char* notes) {
+    return case_of(experts_row("Megatron-LM", "H100-SXM", notes)).stack.overlaps_experts;
+  };
+  EXPECT_FALSE(beside(""));
+  for (const char* notes :
+       {"expert all-to-all overlapped (combined 1F1B)", "--overlap-moe-expert-parallel-comm",
+        "moe_a2a_overlap=True", "overlaps the expert all-to-all", "EP a2a is overlapped"}) {
+    EXPECT_TRUE(beside(notes)) << notes;
+  }
+  for (const char* notes : {"no overlap of the expert exchange", "moe_a2a_overlap=False",
+                            "expert all-to-all without overlap", "overlap-grad-reduce"}) {
+    EXPECT_FALSE(beside(notes)) << notes;
+  }
+  EXPECT_TRUE(case_of(experts_row("Megatron-LM", "H100-SXM", "no overlap of the expert exchange"))
+                  .stack.overlaps_data);
+}
+
+TEST(RowStack, TorchtitanCompilesItsLossSinceApril2025) {
+  const auto logits = [](const char* gpu, const char* framework, const char* notes) {
+    TrainingRow row = split_row(framework, notes);
+    row.gpu = gpu;
+    return case_of(row).stack.logits_bytes;
+  };
+  const double own = find_stack("torchtitan")->logits_bytes;
+  for (const char* framework :
+       {"torchtitan (2025-06)", "torchtitan, May 2026", "torchtitan (2026)"}) {
+    EXPECT_EQ(logits("H100-SXM", framework, "compile"), 4) << framework;
+    EXPECT_EQ(logits("H100-SXM", framework, "eager"), own) << framework;
+  }
+  EXPECT_EQ(logits("GB200", "torchtitan", "torch.compile"), 4);
+  EXPECT_EQ(logits("H100-SXM", "torchtitan", "torch.compile"), own);  // of 2024, where nobody says
+  for (const char* framework : {"torchtitan 0.0.2 (2025-03)", "torchtitan (2024-07)"}) {
+    EXPECT_EQ(logits("H100-SXM", framework, "compile"), own) << framework;
+  }
+}
+
 TEST(RowStack, NotesHaveDeepSpeedsSwitchOfOverlap) {
   TrainingRow row = usual_row("DeepSpeed");
   EXPECT_TRUE(case_of(row).stack.overlaps_data);
