@@ -26,7 +26,7 @@ FusedKernels kernels_of(const std::string& arch) {
 /// Whether notes name a fused kernel, or deny it; empty: neither. "All-flash storage" is none.
 std::optional<bool> fused_attention(const Claims& notes) {
   static const std::regex fused(
-      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention|\bfa-?[1-4]\b|\bcu-?dnn (fused )?(attention|sdpa|kernel for attention)|(attention|sdpa)[^;,.]{0,12}\bcu-?dnn\b|attention[ _-]backend\W{1,3}fused\b)",
+      R"(flash(?![ -]?(storage|arrays?|drives?|disks?|memory))|(^|[^n])fused attention|\bfa-?v?[1-4]\b|\bcu-?dnn (fused )?(attention|sdpa|kernel for attention)|(attention|sdpa)[^;,.]{0,12}\bcu-?dnn\b|attention[ _-]backend\W{1,3}fused\b|\bxformers\b|\bmemory[ -]efficient attention)",
       std::regex::icase);
   // Names that are clear where they are denied: "no flash", "FA disabled".
   static const std::regex brief(
@@ -34,12 +34,20 @@ std::optional<bool> fused_attention(const Claims& notes) {
   static const std::regex kernel(R"(flash[ _-]?att|(^|[^n])fused attention)", std::regex::icase);
   // "Naive attention", "math SDPA", Hugging Face's attn_implementation=eager.
   static const std::regex unfused(
-      R"((attn|attention)_implementation\W{1,4}eager|(naive|eager|vanilla|math|unfused) (self-)?(attention|sdpa)|sdpa[ (:=]{1,3}math\b|attention[ _-]backend\W{1,3}(unfused|local|math|naive|eager)\b)",
+      R"((attn|attention)_implementation\W{1,4}eager|(naive|eager|vanilla|math|unfused|standard)( \([a-z]{1,8}\))? (self-)?(attention|sdpa)|sdpa[ (:=]{1,3}math\b|\bmath (backend|kernel)|attention[ _-]backend\W{1,3}(unfused|local|math|naive|eager)\b)",
       std::regex::icase);
   if (notes.has(unfused)) return false;
   if (notes.has(fused)) return true;
   if (notes.says(brief) == false) return false;
   return notes.says(kernel);
+}
+
+/// FlashAttention's first release and xFormers' kernels, of about half its second one's speed.
+bool early_kernel(const Claims& notes) {
+  static const std::regex words(
+      R"(flash[ _-]?att(?:entio)?n[ _-]?(?:v ?)?1\b|\bfa-?v?1\b|\bxformers\b|\bmemory[ -]efficient (attention|kernel))",
+      std::regex::icase);
+  return notes.has(words);
 }
 
 /// Blocks as models of 2023 and later have them: keys are shared by heads, or the norm is of roots.
@@ -58,6 +66,20 @@ bool is_newer(const TrainingRow& row, const std::string& spec) {
 bool is_before_torch_2(const TrainingRow& row) {
   static const std::regex release(R"(\b(?:py)?torch[ =v]{0,3}1\.[0-9])", std::regex::icase);
   return std::regex_search(row.framework, release) || std::regex_search(row.notes, release);
+}
+
+/// Of Megatron-DeepSpeed, with the flash-attn package where its time or its device has it; Intel's
+/// devices have a switch of their own.
+void set_of_fork(const TrainingRow& row, const std::string& arch, const std::string& spec,
+                 SoftwareStack& stack, std::vector<std::string>& notes) {
+  if (arch == "Ponte Vecchio" || kernels_of(arch) != FusedKernels::all) return;
+  const bool before_hopper = arch == "Ampere" || arch == "CDNA2";
+  if (!before_hopper || is_newer(row, spec)) {
+    stack.attention = AttentionFamily::flash;
+    notes.emplace_back("attention is fused, as in Megatron-DeepSpeed since 2023");
+  } else {
+    notes.emplace_back("attention is unfused, as in Megatron-DeepSpeed before 2023");
+  }
 }
 
 /// Chips that cuDNN's attention is the fastest for, of compute capability 9.0, 10.0 and 10.3.
@@ -109,7 +131,8 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
         std::regex::icase);
     if (said.has(newest) && prefers_vendor(row, arch)) stack.attention = AttentionFamily::vendor;
     if (stack.attention == AttentionFamily::unfused) stack.attention = AttentionFamily::flash;
-    if (kernels_of(arch) != FusedKernels::all) stack.attention = AttentionFamily::early;
+    const bool early = kernels_of(arch) != FusedKernels::all || early_kernel(said);
+    if (early) stack.attention = AttentionFamily::early;
     return;
   }
   // PyTorch's generated kernels, of FlashAttention 2's speed, in place of the vendor's.
@@ -126,13 +149,7 @@ void set_attention(const TrainingRow& row, const Claims& said, const std::string
     if (!old && !fused) notes.emplace_back("attention is unfused, as in Megatron before 2023");
   }
   const int year = stated_date(row.notes).year;
-  const bool dated = std::max(year_of_megatron(row.framework), year) >= kFusedMegatron;
-  // Of the flash-attn package; Intel's devices have a switch of their own.
-  const bool packaged = arch != "Ponte Vecchio" && !old;
-  if (stack.name == "megatron-deepspeed" && dated && packaged && !fused) {
-    stack.attention = AttentionFamily::flash;
-    notes.emplace_back("attention is fused, as in Megatron-DeepSpeed since 2023");
-  }
+  if (stack.name == "megatron-deepspeed" && !fused) set_of_fork(row, arch, spec, stack, notes);
   if (fused == false) {
     stack.attention = AttentionFamily::unfused;
   } else if (stack.name == "pytorch" && is_before_torch_2(row)) {

@@ -25,7 +25,7 @@ const std::regex& denies_ahead() {
   static const std::regex pattern = words(
       std::string(R"((?:^|[^a-z_])(?:(?:no|without|w/o|never|lack(?:s|ing)?|disabl(?:es?|ing)|)") +
       R"(avoid(?:s|ed|ing)?)[ -]+)" + R"((?:(?! (?:but|with)\b))" + kInClause + R"()*)" +
-      R"(|no_(?!sync|shard)[a-z0-9_]+|non[ -][a-z0-9_-]+)" +
+      R"(|no_(?!sync|shard|reentrant)[a-z0-9_]+|non[ -](?!reentrant)[a-z0-9_-]+)" +
       R"(|(?:(?:did|do|does|is|are|was|were|has|have|had|can|could) )?)" +
       R"((?:not|cannot|[a-z]{2,6}n't) (?!only\b|)" + kUnsaid + R"(\b)(?:(?! but\b))" + kInClause +
       R"()*))");
@@ -44,11 +44,22 @@ const std::regex& denies_behind() {
   return pattern;
 }
 
+/// "X costs time, so it was left out": said of a whole clause.
+const std::regex& denies_after() {
+  static const std::regex pattern = words(
+      std::string(kInClause) +
+      R"(*,? (?:so|hence|thus|therefore|and) (?:it (?:was|is) (?:left out|off|disabled|omitted|dropped|not used)|)" +
+      R"(we (?:left|turned|switched) it (?:out|off))\b)");
+  return pattern;
+}
+
 /// "Compared with X", "faster than X": said of another run.
 const std::regex& of_others() {
   static const std::regex pattern = words(
-      std::string(R"((?:^|[^a-z])(?:instead of|rather than|unlike|against|compared (?:with|to)|)") +
-      R"(versus|vs\.?|(?:[a-z]{2,10}er|more|less) than)[ -])" + kInClause + "*");
+      std::string(
+          R"((?:^|[^a-z])(?:instead of|rather than|unlike|against|compar(?:ed?|es|ing|isons?) (?:with|to)|)") +
+      R"(versus|vs\.?|(?:[a-z]{2,10}er|more|less) than|see also|other (?:rows?|runs?|experiments))[ -])" +
+      kInClause + "*");
   return pattern;
 }
 
@@ -85,6 +96,7 @@ Claims::Claims(const std::string& text) : denied_(text.size(), ' ') {
   kept_ = without_clauses(text, of_attempts());
   move_matches(std::string(kept_), of_others(), kept_, nullptr);
   move_matches(std::string(kept_), unsaid(), kept_, nullptr);
+  move_matches(std::string(kept_), denies_after(), kept_, &denied_);
   const std::string own = kept_;
   move_matches(own, denies_ahead(), kept_, &denied_);
   move_matches(own, denies_behind(), kept_, &denied_);
@@ -121,6 +133,16 @@ std::string without_clauses(std::string text, const std::regex& words) {
     if (it == end) return text;
     begin = stop + std::size_t(it->length());
   }
+}
+
+std::string without_citations(std::string text) {
+  static const std::regex place(
+      R"(\b(table|tab\.|figure|fig\.?|section|sec\.|appendix) ?[0-9a-z.]{1,6} (of|in|from) (the )?[^;,()]*?(?=[;,()]|[.](\s|$)|$))"
+      R"(|\b\S+ (paper|blog|blog post|readme)\b)",
+      std::regex::icase);
+  const std::string whole = text;
+  move_matches(whole, place, text, nullptr);
+  return text;
 }
 
 }  // namespace parallel_opt

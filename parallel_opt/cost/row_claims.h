@@ -9,9 +9,9 @@ namespace parallel_opt {
 
 /// What a text of a table claims of its run, and what it denies: "no X", "without X", "not using
 /// X", "avoids X", "X=False", "X: 0", "X (disabled)", "X was off", "X was never needed". Neither is
-/// what it holds against the run
-/// ("compared with X", "faster than X") or says to be unknown ("X not stated"), nor a clause of
-/// what was tried or planned ("X runs out of memory", "would need X").
+/// what it holds against the run ("compared with X", "faster than X", "other runs use X") or says
+/// to be unknown ("X not stated"), nor a clause of what was tried or planned ("X runs out of
+/// memory", "would need X").
 class Claims {
  public:
   explicit Claims(const std::string& text);
@@ -34,5 +34,8 @@ class Claims {
 /// The text with blanks for the clauses in which the words stand; ";", ",", brackets, arrows and
 /// full stops part clauses.
 std::string without_clauses(std::string text, const std::regex& words);
+
+/// The text with blanks for where it was found: "Table 1 of X", "the X paper".
+std::string without_citations(std::string text);
 
 }  // namespace parallel_opt

@@ -162,9 +162,10 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
   const std::string type = element_type_in_words(row.dtype).value_or("");
   if (type == "fp32" || type == "tf32") l.element_bytes = 4;
   out.element_type = type.empty() ? "bf16" : type;
-  const bool mixed = Claims(row.dtype).has("mixed");
-  l.pure_half =
-      l.element_bytes < 4 && !mixed && (out.stack.pure_half || pure_half_in_words(row.dtype));
+  const Claims dtype(row.dtype);
+  const bool pure = out.stack.pure_half || dtype.has("pure") || pure_half_in_words(row.dtype) ||
+                    skips_optimizer(row.notes);
+  l.pure_half = l.element_bytes < 4 && !dtype.has("mixed") && pure;
   static const std::regex by_turns(R"((fake[a-z -]{0,10} balanced|balanced fake)[a-z -]{0,10} gat)",
                                    std::regex::icase);
   l.experts_by_turns = Claims(row.notes).has(by_turns);
@@ -193,6 +194,7 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
     if (!out.recompute) return not_understood("recompute", row.recompute);
   } else {
     out.recompute = recompute_in_notes(row.notes);
+    if (out.recompute) out.notes.emplace_back("recompute from the notes");
   }
   if (out.recompute) l.recompute = out.recompute->rule;
   note_splits(out);

@@ -130,14 +130,16 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
   }
 }
 
-/// Whether a second copy of the weights in fp32 is there.
-void read_master_weights(const Claims& notes, SoftwareStack& stack) {
-  static const std::regex pure(R"(pure[ _-]?(bf16|bfloat16|fp16|half|16))", std::regex::icase);
-  static const std::regex master(R"(master (weights?|param(eter)?s?|cop(y|ies))\b)",
-                                 std::regex::icase);
+/// Whether a second copy of the weights in fp32 is there. torchtune's `dtype: bf16` is the type of
+/// weights, gradients and states (its docs/source/recipes).
+void read_master_weights(const TrainingRow& row, const Claims& notes, SoftwareStack& stack) {
+  static const std::regex master(
+      R"(master[ _-](weights?|param(eter)?s?|cop(y|ies))\b|\b(fp32|float32|32-bit) (weights|parameters|cop(y|ies))\b)",
+      std::regex::icase);
   static const std::regex narrow(R"((bf16|bfloat16|fp16|16[ -]bits?) master)", std::regex::icase);
+  if (Claims(row.framework).has("torchtune")) stack.pure_half = true;
   if (const auto keeps = notes.says(master)) stack.pure_half = !*keeps || notes.has(narrow);
-  if (notes.has(pure)) stack.pure_half = true;
+  if (pure_half_in_words(row.notes)) stack.pure_half = true;
 }
 
 /// Losses that make their logits in pieces of about as many elements as their input has [hsu2024],
@@ -201,13 +203,13 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
                          : ", as framework '" + row.framework + "' is not known"));
   }
   read_compilation(row, arch, stack);
-  const Claims said(row.notes);
+  const Claims said(without_citations(row.notes));
   set_attention(row, said, arch, spec, stack, notes);
   // On Ascend MC2's kernels alone run products beside their collectives; MindSpeed has them off.
   if (arch == "Da Vinci" && !said.has("mc2")) stack.overlaps_tensor = false;
   if (element_type_in_words(row.dtype) == "fp4") stack.gathers_narrow = false;
   read_notes(said, stack);
-  read_master_weights(said, stack);
+  read_master_weights(row, said, stack);
   read_loss_in_pieces(row, spec, stack);
   stack.splits_kept = splits_kept_in_words(row.recompute) || splits_kept_in_words(row.fsdp_zero) ||
                       splits_kept_in_words(row.notes);

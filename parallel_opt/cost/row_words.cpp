@@ -104,6 +104,7 @@ RecomputeParts parts_in_words(const std::string& text) {
 
 std::optional<RecomputeRule> rule_in_words(const std::string& cell) {
   static const std::regex again(R"(\bac\b|checkp|ckpt|recomp|remat)", std::regex::icase);
+  static const std::regex selective(R"(selective|\bsac\b)", std::regex::icase);
   const Claims said(cell);
   const std::string& text = said.kept();
   const std::string words = closed_up(text);
@@ -128,14 +129,13 @@ std::optional<RecomputeRule> rule_in_words(const std::string& cell) {
   if (has_any(words, {"everythingsave", "saveeverything"})) return RecomputeRule::none;
   if (not_of_all) return std::nullopt;  // what then is?
   const RecomputeParts parts = parts_in_words(text);
-  if (is_any(words, {"sel", "sel.", "partial"}) || has_any(words, {"selective", "sac"}) ||
+  if (is_any(words, {"sel", "sel.", "partial"}) || std::regex_search(text, selective) ||
       parts.any() || parts.attention) {
     return RecomputeRule::selective;
   }
-  if (on || shares ||
+  if (on || shares || std::regex_search(text, again) ||
       is_any(words, {"ac", "acon", "ac:on", "all", "gc", "activation", "activations"}) ||
-      has_any(words, {"checkpoint", "ckpt", "recomp", "remat", "uniform", "block", "everylayer",
-                      "alllayers"})) {
+      has_any(words, {"checkpoint", "reentrant", "uniform", "block", "everylayer", "alllayers"})) {
     return RecomputeRule::full;
   }
   if (has_any(words, {"offload"})) return RecomputeRule::none;  // activations, and nothing else
@@ -191,8 +191,8 @@ bool splits_kept_on_host(const std::string& text) {
 
 std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
   static const std::regex named(
-      R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation|act)s?[ _-](?:checkpoint(?:ing)?|ckpt|recomput(?:e|ation|ing)))"
-      R"(|(?:full|selective)[ -](?:recomput(?:e|ation|ing)|remat|ac)|ac ?[=:] ?(?:full|selective|none|on|off)|ac (?:on|off)(?! (?:the|a|each|every|all|[0-9]))|(?:with|no|without|w/o) recompute)"
+      R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation|act)s?[ _-](?:checkpoint(?:ing|ed)?|ckpt|recomput(?:e|ed|ation|ing)))"
+      R"(|(?:full|selective)[ -](?:recomput(?:e|ation|ing)|remat|ac)|ac ?[=:] ?(?:full|selective|none|on|off)|ac (?:on|off)(?! (?:the|a|each|every|all|[0-9]))|(?:with|without|no|us(?:e|es|ed|ing)) (?:selective |full )?ac\b(?! power)|(?:with|no|without|w/o) recompute)"
       R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|on|off|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[ _-]granularity[ =:]+(?:full|selective)))"
       R"(|checkpoint[_-]activations|remat(?:erialization)?)(?![a-z]))",
       std::regex::icase);
@@ -201,7 +201,8 @@ std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
                                std::regex::icase);
   static const std::regex of_some(R"(\b(?:extra|additional|further|other|more|such)\b)",
                                   std::regex::icase);
-  static const std::regex mark(R"([;,.])");
+  // "X costs time, so it was left out" is one part.
+  static const std::regex mark(R"([;.]|,(?! (?:so|hence|thus|therefore|and) (?:it|we) ))");
   static const std::regex last(R"(\s*(\(.*)?)");
   static const std::regex unknown(R"(default)", std::regex::icase);
   for (std::sregex_token_iterator it(notes.begin(), notes.end(), mark, -1), end; it != end; ++it) {
@@ -390,6 +391,7 @@ std::optional<double> optimizer_states_in_words(const std::string& text, double 
     const char* words;
     double states;
   };
+  if (skips_optimizer(text)) return 0;
   if (moments_in_8_bits(notes)) return 2 / usual_bytes;
   // Torch's own forms; Adafactor's row and column sums are next to nothing.
   static constexpr auto kNamed = std::to_array<Named>(
@@ -405,7 +407,11 @@ std::optional<double> optimizer_states_in_words(const std::string& text, double 
   static const std::regex half(
       R"((bf16|bfloat16|fp16|16[ -]bit) ((optimizer|adam) )?(states|moments)|((optimizer|adam) states|moments)( are)?( kept)?[ :=]+(in )?(bf16|bfloat16|fp16|16[ -]bits?))",
       std::regex::icase);
+  static const std::regex whole(
+      R"((fp32|float32|32[ -]bit) ((optimizer|adam) )?(states|moments)|((optimizer|adam) states|moments)( are)?( kept)?[ :=]+(in )?(fp32|float32|32 bits))",
+      std::regex::icase);
   if (notes.has(half)) return 4 / usual_bytes;
+  if (notes.has(whole)) return 8 / usual_bytes;
   // Megatron's precision-aware optimizer: each of two moments has a type, fp32 unless it is named
   // (core/optimizer/optimizer_config.py: exp_avg_dtype, exp_avg_sq_dtype).
   static const std::regex first(R"(exp[_-]avg([_-]dtype)?\b[^;,.]{0,25}(bf16|bfloat16|fp16))",
@@ -414,6 +420,16 @@ std::optional<double> optimizer_states_in_words(const std::string& text, double 
       R"(exp[_-]avg[_-]sq([_-]dtype)?\b[^;,.]{0,10}(bf16|bfloat16|fp16))", std::regex::icase);
   const double narrow = (notes.has(first) ? 0.5 : 0) + (notes.has(second) ? 0.5 : 0);
   return narrow > 0 ? std::optional(4 * (2 - narrow) / usual_bytes) : std::nullopt;
+}
+
+bool skips_optimizer(const std::string& text) {
+  static const std::regex step(R"(\boptimi[sz]er[ _-](states?|steps?|updates?)\b)",
+                               std::regex::icase);
+  static const std::regex passes(
+      R"(\b(forward|fwd)( pass)?( ?[,+/&]| and)( (the )?(loss|cross[ -]entropy)( and|,))? ?(backward|bwd)( pass(es)?)? (only|alone)\b)",
+      std::regex::icase);
+  const Claims notes(text);
+  return notes.says(step) == false || notes.has(passes);
 }
 
 bool pages_states(const std::string& notes) {
@@ -468,10 +484,19 @@ std::string context_in_notes(const std::string& text) {
   return std::regex_search(notes.kept(), match, ways) ? match.str(1) : "";
 }
 
-bool pure_half_in_words(const std::string& dtype) {
-  static const std::regex lightnings(R"(16[ -]true)", std::regex::icase);
-  const Claims said(dtype);
-  return said.has("pure") || said.has(lightnings);
+bool pure_half_in_words(const std::string& text) {
+  static const std::regex pure(
+      R"(\bpure[ _-]?(16|half)|\b(purely|pure|fully|full|truly|true)[ _-]?(in )?(bf16|bfloat16|fp16)\b(?! (peak|flops|rate|fine|sft|param)))"
+      R"(|\b(bf16|bfloat16|fp16|16)([ -]true\b| ?\((true|full|pure)\))|\b(every|all)(thing)? (in )?(bf16|bfloat16|fp16)\b(?! rows| runs))"
+      R"(|\b(weights|parameters|params|model)( and|,| \+) (the )?(adam\w* |optimi[sz]er )?(states|moments|optimi[sz]er)( are)?( kept)?( all)? in (bf16|bfloat16|fp16|16 bits))"
+      R"(|\b(bf16|bfloat16|fp16) (weights|parameters|params)( and|,| \+) (the )?(adam\w* |optimi[sz]er )?(states|moments|optimi[sz]er)\b)"
+      R"(|\.to\((torch\.)?(bf16|bfloat16|float16)\)|\btorch_dtype ?[=:] ?"?(torch\.)?(bfloat16|float16))"
+      R"(|\btraining[ ._]dtype\W{1,3}(bf16|bfloat16|float16))",
+      std::regex::icase);
+  static const std::regex casts(R"(\bautocast|\bmixed[ -]precision)", std::regex::icase);
+  const Claims said(text);
+  if (said.has(casts)) return false;
+  return said.has(pure) || said.says(casts) == false;
 }
 
 std::optional<std::string> element_type_in_words(const std::string& text) {

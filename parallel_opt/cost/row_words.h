@@ -71,6 +71,9 @@ std::optional<bool> switch_in_words(const std::string& text);
 /// Adam's usual two.
 std::optional<double> optimizer_states_in_words(const std::string& notes, double usual_bytes = 4);
 
+/// Of a run of forwards and backwards alone: "no optimizer step", "forward and backward only".
+bool skips_optimizer(const std::string& notes);
+
 /// Whether they may go to the host page by page where a device is full: "paged AdamW".
 bool pages_states(const std::string& notes);
 
@@ -83,8 +86,9 @@ std::vector<std::string> unread_words(const std::string& notes);
 /// How notes split a sequence: "ring attention", "Ulysses"; empty: they name no way.
 std::string context_in_notes(const std::string& notes);
 
-/// Nothing in fp32: "pure bf16", Lightning's "bf16-true".
-bool pure_half_in_words(const std::string& dtype);
+/// Nothing in fp32, as a type or notes say it: "pure bf16", "full bf16", Lightning's "bf16-true",
+/// "weights and states in bf16", "model.to(bfloat16)", "no autocast".
+bool pure_half_in_words(const std::string& text);
 
 /// The narrowest type named that is multiplied: "fp4", "fp8", "int8", "bf16" (of any 16-bit one),
 /// "tf32", "fp32".

@@ -11,6 +11,7 @@ class LayoutDispatch : public testing::LayoutFixture {
   LayoutDispatch() {
     l.data = l.expert = 8;
     l.micro_batches = 16;
+    p.host_s = p.host_fused_s = 0;  // nothing waits for launches
   }
   LayoutCost of_mixture() const { return layout_cost(mixture, h100, stack, l, p); }
   LayoutCost beside() {

@@ -161,7 +161,9 @@ TEST(RowAttention, NotesMayDenyIt) {
   for (const char* notes :
        {"no flash attention", "flash_attn=False", "no fused attention", "unfused attention",
         "flash attention (disabled)", "attn_implementation=eager", "attn_implementation: 'eager'",
-        "naive attention", "math SDPA", "eager attention"}) {
+        "naive attention", "math SDPA", "eager attention", "unfused (math) attention",
+        "standard attention", "math backend", "Table 1 of FlashAttention-2; without FlashAttention",
+        "without flash attention (the FlashAttention-2 paper)"}) {
     row.notes = notes;
     EXPECT_EQ(attention(row), AttentionFamily::unfused) << notes;
   }
@@ -169,6 +171,39 @@ TEST(RowAttention, NotesMayDenyIt) {
   EXPECT_NE(attention(row), AttentionFamily::unfused);
   row.notes = "no flash attention; fused attention of cuDNN";
   EXPECT_NE(attention(row), AttentionFamily::unfused);
+}
+
+TEST(RowAttention, TheFirstFusedKernelsAreSlower) {
+  TrainingRow row = llama_row("PyTorch FSDP");
+  for (const char* notes : {"FlashAttention-1", "flash attention v1", "FA1", "FA-v1", "xformers",
+                            "memory-efficient attention of xFormers"}) {
+    row.notes = notes;
+    EXPECT_EQ(attention(row), AttentionFamily::early) << notes;
+  }
+  for (const char* notes : {"FlashAttention-2 v2.1", "FA2", "", "flash attention 1x faster"}) {
+    row.notes = notes;
+    EXPECT_NE(attention(row), AttentionFamily::early) << notes;
+  }
+}
+
+TEST(RowAttention, TheirForkFusesItWhereModelOrDeviceIsNewer) {
+  const std::string before = "attention is unfused, as in Megatron-DeepSpeed before 2023";
+  const std::string since = "attention is fused, as in Megatron-DeepSpeed since 2023";
+  TrainingRow row = usual_row("GPT-NeoX");
+  EXPECT_EQ(attention(row), AttentionFamily::unfused);
+  EXPECT_EQ(told(row, before), 1);
+  for (const auto& [gpu, tokens] : {std::pair{"H100-SXM", 2048.0},
+                                    {"A100-SXM4-80GB", 32768.0},
+                                    {"MI250X", 32768.0},
+                                    {"B200", 2048.0}}) {
+    row.gpu = gpu;
+    row.seq_len = tokens;
+    EXPECT_EQ(attention(row), AttentionFamily::flash) << gpu;
+    EXPECT_EQ(told(row, since), 1) << gpu;
+  }
+  row.notes = "without flash attention";
+  EXPECT_EQ(attention(row), AttentionFamily::unfused);
+  EXPECT_EQ(told(row, since), 0);
 }
 
 TEST(RowAttention, TheNewestKernelsAreThoseOfHopperAndBlackwell) {

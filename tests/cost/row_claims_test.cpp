@@ -60,6 +60,8 @@ TEST(RowClaims, AWordIsDenied) {
                            "never with flash attention",
                            "lacking flash attention",
                            "cannot use flash attention",
+                           "flash attention costs memory, so it was left out",
+                           "flash attention is unstable here and it was not used",
                            "flash attention: no"}) {
     EXPECT_EQ(Claims(text).says("flash"), false) << text;
   }
@@ -69,6 +71,8 @@ TEST(RowClaims, WhatIsSaidOfOthersOrByNobodyIsNeither) {
   for (const char* text :
        {"eager", "compared with flash attention in section 4", "unlike flash attention",
         "20 % slower than flash attention", "eager instead of flash attention",
+        "other runs use flash attention", "authors compare with flash attention",
+        "see also flash attention", "in comparison with flash attention",
         "compared against flash attention", "benchmarked against flash attention",
         "flash attention not stated", "whether flash attention is unknown"}) {
     EXPECT_EQ(Claims(text).says("flash"), std::nullopt) << text;
@@ -91,6 +95,18 @@ TEST(RowClaims, AttemptsAndPlansAreNeither) {
         "flash attention to avoid OOM", "flash attention, otherwise OOM", "flash attention or OOM",
         "eager crashed; flash attention", "flash attention against OOMs"}) {
     EXPECT_EQ(Claims(text).says("flash"), true) << text;
+  }
+}
+
+TEST(RowClaims, ACitationClaimsNothing) {
+  for (const char* text :
+       {"Table 1 of FlashAttention-2", "eager; figure 3 from the flash attention report, page 5",
+        "the FlashAttention paper", "Sec. 4.2 of flash attention's first version"}) {
+    EXPECT_EQ(Claims(without_citations(text)).says("flash"), std::nullopt) << text;
+  }
+  for (const char* text : {"flash attention (Table 1 of the report)", "flash attention; Figure 2",
+                           "flash attention as in the paper"}) {
+    EXPECT_EQ(Claims(without_citations(text)).says("flash"), true) << text;
   }
 }
 

@@ -228,10 +228,18 @@ TEST(RowFill, FakeGatesAndMasterWeightsAreRead) {
   }
   row.framework = "PyTorch FSDP";
   EXPECT_FALSE(case_of(row).layout.pure_half);
-  for (const char* notes : {"pure bf16", "no master weights", "bf16 master weights"}) {
+  for (const char* notes :
+       {"pure bf16", "no master weights", "bf16 master weights", "full bf16",
+        "master_weights=False", "no fp32 copy of the weights", "no optimizer step"}) {
     row.notes = notes;
     EXPECT_TRUE(case_of(row).layout.pure_half) << notes;
   }
+  row.notes = "";
+  row.framework = "torchtune";  // its recipes' type is that of everything
+  EXPECT_TRUE(case_of(row).layout.pure_half);
+  row.notes = "fp32 weights, bf16 autocast";
+  EXPECT_FALSE(case_of(row).layout.pure_half);
+  row.notes = "pure bf16";
   row.dtype = "fp32";  // nothing to keep a second copy of
   EXPECT_FALSE(case_of(row).layout.pure_half);
   EXPECT_FALSE(case_of(row).layout.experts_by_turns);

@@ -128,6 +128,15 @@ TEST(RowRecompute, ABlankCellMeansAsMuchAsItTakes) {
   EXPECT_EQ(never.step_time_s.value, prediction("full", 64).step_time_s.value);
 }
 
+TEST(RowRecompute, WhatNotesSayOfItIsTold) {
+  TrainingRow row = usual_row();
+  EXPECT_EQ(told(row, "recompute from the notes"), 0);
+  row.notes = "uses activation checkpointing";
+  EXPECT_EQ(told(row, "recompute from the notes"), 1);
+  row.recompute = "full";  // the cell counts
+  EXPECT_EQ(told(row, "recompute from the notes"), 0);
+}
+
 TEST(RowRecompute, LessMemoryIsNeverFaster) {
   for (const char* framework : {"Megatron-Core", "torchtitan", "NeMo"}) {
     TrainingRow row = testing::blocks_of(framework, 48, 6144);

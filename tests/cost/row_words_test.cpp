@@ -13,7 +13,9 @@ std::optional<RecomputeRule> rule_of(const char* text) {
 TEST(RowWords, RecomputationIsReadAsSourcesPrintIt) {
   for (const char* text : {"full", "yes", "True", "activation checkpointing",
                            "checkpoint_activations", "rematerialization", "uniform", "full AC", "1",
-                           "gradient checkpointing", "nothing_saveable", "SAVE_NOTHING"}) {
+                           "gradient checkpointing", "nothing_saveable", "SAVE_NOTHING",
+                           "uses activation checkpointing", "all layers activation checkpointing",
+                           "NO_REENTRANT", "non-reentrant", "non reentrant", "REENTRANT"}) {
     EXPECT_EQ(rule_of(text), RecomputeRule::full) << text;
   }
   for (const char* text : {"selective", "selective activation checkpointing", "core_attn", "SAC",
@@ -129,6 +131,20 @@ TEST(RowWords, OptimizersAreNamed) {
   }
 }
 
+TEST(RowWords, ARunMayHaveNoOptimizer) {
+  for (const char* text :
+       {"no optimizer step", "without optimizer states", "forward and backward only",
+        "forward, cross-entropy and backward only: no optimizer step in the timing",
+        "fwd + bwd only", "optimizer step not used", "forward/backward pass only"}) {
+    EXPECT_TRUE(skips_optimizer(text)) << text;
+    EXPECT_EQ(optimizer_states_in_words(text), 0) << text;
+  }
+  for (const char* text : {"", "no optimizer offload", "no distributed optimizer", "forward only",
+                           "bf16 optimizer states", "the optimizer step is fused"}) {
+    EXPECT_FALSE(skips_optimizer(text)) << text;
+  }
+}
+
 TEST(RowWords, MomentsInEightBitsAreNamedInAnyOrder) {
   for (const char* text :
        {"8-bit Adam", "8-bit paged AdamW", "paged 8-bit AdamW", "PagedAdamW8bit", "PagedAdamW 8bit",
@@ -144,6 +160,8 @@ TEST(RowWords, MomentsInEightBitsAreNamedInAnyOrder) {
     EXPECT_EQ(optimizer_states_in_words(text), std::nullopt) << text;
   }
   EXPECT_EQ(optimizer_states_in_words("bf16 optimizer states", 2), 2);
+  EXPECT_EQ(optimizer_states_in_words("optimizer states in fp32", 2), 4);
+  EXPECT_EQ(optimizer_states_in_words("fp32 optimizer states"), 2);
   EXPECT_EQ(optimizer_states_in_words("SGD with momentum", 2), 1);
 }
 
@@ -300,10 +318,18 @@ TEST(RowWords, TheNarrowestElementTypeCounts) {
 }
 
 TEST(RowWords, PureTypesKeepNothingWider) {
-  for (const char* text : {"pure bf16", "bf16-true", "16-true"}) {
+  for (const char* text :
+       {"pure bf16", "bf16-true", "16-true", "full bf16", "full bf16 training (no mixed precision)",
+        "bf16 (full)", "true bf16 (no autocast)", "all in bf16", "everything in bf16",
+        "bf16 weights and optimizer", "weights and states in bf16", "without autocast",
+        "model.to(torch.bfloat16)", "torch_dtype=bfloat16", "training dtype bfloat16",
+        "parameters and optimizer states in bf16", "fully in bf16"}) {
     EXPECT_TRUE(pure_half_in_words(text)) << text;
   }
-  for (const char* text : {"bf16", "bf16-mixed", "32-true", "not pure bf16"}) {
+  for (const char* text :
+       {"bf16", "bf16-mixed", "32-true", "not pure bf16", "full bf16 peak", "bf16 full fine-tuning",
+        "full 16 GPUs", "bf16 autocast", "weights in bf16, autocast", "all 16 layers", "",
+        "weights and gradients travel in bf16", "full bf16 fine-tuning", "bf16 mixed precision"}) {
     EXPECT_FALSE(pure_half_in_words(text)) << text;
   }
 }
@@ -313,7 +339,10 @@ TEST(RowWords, NotesSayWhatIsComputedAgain) {
     const auto found = recompute_in_notes(text);
     return found ? std::optional(found->rule) : std::nullopt;
   };
-  for (const char* text : {"gradient checkpointing", "bf16; activation checkpointing, batch 4",
+  for (const char* text : {"uses activation checkpointing", "FSDP plus activation checkpointing",
+                           "this activation checkpointing run", "uses activation recomputation",
+                           "uses AC", "with full AC", "all blocks activation checkpointed",
+                           "gradient checkpointing", "bf16; activation checkpointing, batch 4",
                            "full activation recomputation", "gradient_checkpointing=True"}) {
     EXPECT_EQ(rule(text), RecomputeRule::full) << text;
   }
@@ -325,6 +354,7 @@ TEST(RowWords, NotesSayWhatIsComputedAgain) {
         "full activation recomputation was never needed", "avoid full recomputation",
         "without recomputation", "no recompute", "recomputation not needed",
         "recomputation is not required", "recomputation not used", "did not use recompute",
+        "activation checkpointing costs 25 % here, so it was left out",
         "we avoided activation checkpointing", "TP8 without recompute"}) {
     EXPECT_EQ(rule(text), RecomputeRule::none) << text;
   }
@@ -332,7 +362,10 @@ TEST(RowWords, NotesSayWhatIsComputedAgain) {
        {"", "checkpoints every hour", "its activation recomputation is not stated",
         "without gradient checkpointing it runs out of memory", "with recomputation",
         "without recomputation 20 % faster", "no recomputation of attention",
-        "no further recomputation", "compared with activation checkpointing in section 3"}) {
+        "no further recomputation", "compared with activation checkpointing in section 3",
+        "authors compare with DeepSpeed ZeRO-3 and with full recomputation",
+        "other rows use gradient checkpointing", "with AC power",
+        "see also the run with activation checkpointing"}) {
     EXPECT_EQ(rule(text), std::nullopt) << text;
   }
 }
