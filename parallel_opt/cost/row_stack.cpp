@@ -21,6 +21,8 @@ constexpr double kDriverBytes = 3e9;
 /// and overwrites, or beside which it writes their gradient.
 constexpr double kLossBytes = 6, kCompiledLogits = 4;
 
+constexpr double kAttentionGraph = 0.5;  // of a block's launches, where attention has a graph
+
 bool is_blackwell(const std::string& arch) { return arch.find("Blackwell") != std::string::npos; }
 
 /// Whether torchtitan compiles its loss with the blocks: since April 2025 (its pull request 1033),
@@ -89,6 +91,22 @@ void read_overlap(const Claims& notes, SoftwareStack& stack) {
   if (notes.says(deepspeeds) == false) stack.overlaps_data = stack.overlaps_shards = false;
 }
 
+/// What a graph replays no Python launches. Megatron's graphs of a router and what it sorts by are
+/// a few of the kernels of a block with experts; those of attention are about half.
+void read_graphs(const Claims& notes, SoftwareStack& stack) {
+  static const std::regex graphs(R"(cuda[ _-]?graph)", std::regex::icase);
+  static const std::regex parts(
+      R"(cuda[ _-]?graphs?([ _-](scopes?|modules))?[ :=]*((of|for|in|on) )?(the )?[\['"]*(moe|router|attention|attn)[a-z_ ,+&/]*)",
+      std::regex::icase);
+  std::smatch match;
+  if (std::regex_search(notes.kept(), match, parts)) {
+    if (mentions(match.str(0), "att")) stack.host_factor *= kAttentionGraph;
+  } else if (notes.has(graphs)) {
+    stack.eager_host = false;
+    stack.host_factor = stack.pipeline_tensor_host_s = 0;
+  }
+}
+
 /// What the notes say that departs from a stack's way.
 void read_notes(const Claims& notes, SoftwareStack& stack) {
   const auto says = [&](std::string_view words) { return notes.has(words); };
@@ -100,11 +118,7 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
   if (std::regex_search(notes.kept(), match, reduced)) {
     stack.reduced_bytes = stack.gradient_bytes = mentions(match[1], "32") ? 4 : 2;
   }
-  // What a graph replays no Python launches.
-  if (says("cuda graph") || says("cuda_graph")) {
-    stack.eager_host = false;
-    stack.host_factor = stack.pipeline_tensor_host_s = 0;
-  }
+  read_graphs(notes, stack);
   if (says("async tp") || says("asynctp")) stack.overlaps_tensor = true;
   static const std::regex reduce("overlap[ _-]grad(ient)?[ _-]reduce", std::regex::icase);
   static const std::regex gather("overlap[ _-]param(eter)?[ _-]gather", std::regex::icase);

@@ -401,6 +401,22 @@ TEST(RowNotes, AGraphReplaysWhatPythonLaunches) {
   };
   EXPECT_LT(seconds("full CUDA graphs"), seconds("") / 2);
   EXPECT_EQ(seconds("no CUDA graphs"), seconds(""));
+  // Of parts: Python launches the rest.
+  const auto host = [&](const char* notes) {
+    row.notes = notes;
+    return case_of(row).stack.host_factor;
+  };
+  for (const char* notes : {"CUDA graphs of moe_router and moe_preprocess",
+                            "CUDA graphs for moe_router", "cuda_graph_scope=moe_router"}) {
+    EXPECT_EQ(host(notes), host("")) << notes;
+  }
+  for (const char* notes : {"CUDA graph of attention", "cuda_graph_scope: attn, moe_router"}) {
+    EXPECT_EQ(host(notes), host("") / 2) << notes;
+  }
+  for (const char* notes : {"CUDA graphs", "full-iteration CUDA graph", "CUDA graphs; attention",
+                            "cuda_graph_impl=full_iteration"}) {
+    EXPECT_EQ(host(notes), 0) << notes;
+  }
 }
 
 TEST(RowNotes, NameTheRateThatStandsIn) {
