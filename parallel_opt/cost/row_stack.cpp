@@ -198,7 +198,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
   // Who splits operators or layers and names no software does what Megatron made usual; PyTorch's
   // own way of splitting them is torchtitan's.
   const bool splits = row.tp.value_or(1) > 1 || row.pp.value_or(1) > 1;
-  if (named != nullptr && named->name == "pytorch" && splits) {
+  const bool own_loop = named != nullptr && named->name == "pytorch" && splits;
+  if (own_loop) {
     named = find_stack("torchtitan");
     notes.emplace_back("stack torchtitan, whose way PyTorch splits operators or layers");
   }
@@ -210,6 +211,8 @@ SoftwareStack stack_of(const TrainingRow& row, const std::string& arch, const st
     named = find_stack("nemo-2026");
   }
   SoftwareStack stack = named != nullptr ? *named : *find_stack(splits ? "megatron" : "pytorch");
+  // How torchtitan cuts a batch is a default of its own.
+  if (own_loop) stack.cuts_batch_by_stages = false;
   if (named == nullptr) {
     notes.push_back("stack " + stack.name +
                     (row.framework.empty()

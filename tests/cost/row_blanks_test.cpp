@@ -75,6 +75,8 @@ TEST(RowBlanks, MeasuredPeaksOfUnknownMicroBatchesAreNotScored) {
   EXPECT_FALSE(knows({}, {}));
   row.framework = "torchtitan";  // as many as stages, where nobody says another number
   EXPECT_TRUE(knows({}, {}));
+  row.framework = "PyTorch";  // a loop of its own, though it splits as torchtitan does
+  EXPECT_FALSE(knows({}, {}));
 }
 
 TEST(RowBlanks, ReplicasThatNoDeviceHoldsAreFsdp) {
