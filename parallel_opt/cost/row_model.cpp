@@ -298,6 +298,11 @@ void settle(const TrainingRow& row, RowCase& out) {
   if (std::regex_search(row.notes, match, capacity)) l.expert_capacity = std::stod(match[1]);
   fill_stages(row, out);
   out.may_recompute = !out.recompute && out.stack.recomputes_unsaid;
+  // Megatron's cpu_offloading_num_layers, which its pipelines refuse; in recipes of FSDP.
+  constexpr double kBesideChip = 1e11;  // bytes/s to the host, beyond what any PCIe slot carries
+  out.may_offload = out.may_recompute && out.stack.offloads_unsaid && !l.offload.any() &&
+                    l.pipeline == 1 && l.shard == 3 &&
+                    out.device.host.link_bytes_per_s > kBesideChip;
   if (const auto kept = kept_in_words(row.recompute)) {
     const double on_host = keep_products(*kept, *out.facts, out.stack);
     if (row.offload.empty()) l.offload.activations = std::max(l.offload.activations, on_host);
@@ -458,6 +463,20 @@ RowCase with_least_recomputed(const RowCase& row, const LayoutCost& none, double
   return with_recomputed(row, 1);
 }
 
+/// Likewise as few blocks' activations on the host; empty: not even all of them make it fit.
+std::optional<RowCase> with_least_offloaded(const RowCase& row, double capacity,
+                                            const LayoutParameters& parameters) {
+  const int layers = int(std::lround(row.facts->layers()));
+  RowCase out = row;
+  for (int blocks = 1; blocks <= layers; ++blocks) {
+    out.layout.offload.activations = double(blocks) / layers;
+    const LayoutCost cost = cost_of(out, parameters);
+    if (cost.memory_bytes() > capacity) continue;
+    return host_holds(cost, out.device, out.layout) ? std::optional(out) : std::nullopt;
+  }
+  return std::nullopt;
+}
+
 /// Where a row does not say in how many steps a replica's sequences are taken: in as few as fit;
 /// where even one sequence is too much, as fit with all blocks computed again.
 RowCase with_largest_micro_batch(const RowCase& row, double capacity,
@@ -494,6 +513,13 @@ RowCase chosen_run(const RowCase& row, const LayoutParameters& parameters) {
   }
   const LayoutCost none = cost_of(run, parameters);
   if (!row.may_recompute || none.memory_bytes() <= capacity) return run;
+  if (row.may_offload) {
+    if (auto moved = with_least_offloaded(run, capacity, parameters)) {
+      moved->notes.emplace_back(
+          "blocks' activations go to the host, as few as it takes to fit, as recompute is blank");
+      return *moved;
+    }
+  }
   // One run from here on, whatever it takes: less memory is never faster.
   run = with_least_recomputed(run, none, capacity, parameters);
   const LayoutCost some = cost_of(run, parameters);

@@ -31,6 +31,7 @@ struct RowCase {
   bool may_accumulate = false;       ///< in how many micro-batches is not stated
   bool counts_no_stages = false;     ///< interleaved, in how many stages per rank is not stated
   bool may_recompute = false;        ///< what is computed again is not stated
+  bool may_offload = false;          ///< nor what is moved to a host beside the chip
   bool on_cores = false;             ///< its devices are processors: row_on_cores.h
   std::vector<std::string> notes;  ///< what was taken where the row says nothing, or nothing known
 };

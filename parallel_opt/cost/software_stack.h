@@ -56,6 +56,7 @@ struct SoftwareStack {
   double loss_bytes = 24;    ///< per logit: moved by the loss, there and back, its kernels fused
   bool spreads_unsaid = false;  ///< its users say no tensor or pipeline degree where they have none
   bool recomputes_unsaid = false;     ///< its users recompute as memory needs and do not print it
+  bool offloads_unsaid = false;       ///< likewise they move activations to a host beside the chip
   bool skips_last_product = false;    ///< compiled: what no backward reads is not run again
   double selective_products = 0;      ///< of a block's products, run again where some recompute
   double selective_attention = 1;     ///< likewise of attention's inner part
@@ -156,6 +157,8 @@ void recompute_fields(Visitor& visit, T& stack) {
                  "its users say no tensor or pipeline degree where they have none");
   visit.optional("recomputes_unsaid", stack.recomputes_unsaid,
                  "its users recompute as memory needs and do not print it");
+  visit.optional("offloads_unsaid", stack.offloads_unsaid,
+                 "likewise they move activations to the host, where one is beside the chip");
   visit.optional("skips_last_product", stack.skips_last_product,
                  "recomputed blocks leave out the product whose result no backward reads");
   visit.optional("selective_products", stack.selective_products,
