@@ -165,7 +165,11 @@ TEST(Estimate, GlobalBatchIsKept) {
 
 TEST(Estimate, WhatDoesNotFitSaysSo) {
   EXPECT_EQ(document({"--memory-limit", "1GB"})["fits"], false);
-  EXPECT_THAT(estimate({"--memory-limit", "1GB"}).out, HasSubstr("does not fit in memory"));
+  const CliRun full = estimate({"--memory-limit", "1GB", "--micro-batch", "2", "--data", "8"});
+  EXPECT_THAT(full.out, HasSubstr("\ndoes not fit in memory: "));
+  EXPECT_THAT(full.out, HasSubstr("\nless is needed by a smaller --micro-batch, --recompute full, "
+                                  "--shard 3 or a larger --tensor or --pipeline; `parallel-opt "
+                                  "plan` searches for what fits\n"));
 }
 
 TEST(Estimate, ARefusalSaysThatAPackageOfDiesIsOneDevice) {
