@@ -265,9 +265,11 @@ std::string other_model(const std::string& name) {
   static constexpr auto kOthers = std::to_array<Others>(
       {{"[a-z]*mamba|jamba|zamba|samba|hymba|nemotron[ _-]?h|falcon[ _-]?h|griffin|recurrent[ "
         "_-]?gemma|"
-        "xlstm|rwkv|hyena|retnet|swin|unet|resnet|dlrm|stable.?diffusion|sdxl",
+        "xlstm|rwkv|hyena|retnet|minimax[ _-]?(?:m1|text[ _-]?01)|qwen3[ _-]?next|swin|unet|resnet|"
+        "dlrm|stable.?diffusion|sdxl",
         "is no stack of equal attention blocks"},
-       {"whisper|m?bart|nllb|m2m|pegasus|marian(?:mt)?|(?:flan-?|u?m|by|long|code)?t5|ul2",
+       {"whisper|m?bart|nllb|m2m|pegasus|marian(?:mt)?|(?:flan-?|u?m|by|long|code)?t5|ul2|"
+        "switch[_-](?:base|large|xxl|c)",
         "has an encoder and a decoder that attends to it, and a row has one stack and sequence"},
        {"clip|siglip", "has an encoder of pictures and one of texts, and a row has one stack"},
        {"mae", "encodes some of the patches alone"},

@@ -56,7 +56,7 @@ TEST(NamedModel, OfOneThatIsShownPicturesTheLanguageModelCounts) {
 TEST(NamedModel, IsNoneWhereARowOfThatNameIsNone) {
   for (const char* name :
        {"", "nobody's", "GPT-2 1558M", "BLOOM-1b3", "Llama-3-80B", "Jamba", "T5-11B", "CLIP ViT-L",
-        "Llama 3 8B LoRA", "from Llama 3 70B to 8B", "Llama 3 8B MoE", "DiT-XL/2"}) {
+        "Llama 3 8B LoRA", "from Llama 3 70B to 8B", "Llama 3 8B MoE", "DiT-XL/2", "MiniMax-M1"}) {
     EXPECT_EQ(spec_of(name), "") << name;
   }
 }
