@@ -110,7 +110,8 @@ std::string fits_text(const EstimateDocument& document) {
   const Uncertain& peak = document.estimate.peak_memory_bytes;
   const std::string of = " of " + byte_count(document.memory_limit_bytes);
   if (peak.value > document.memory_limit_bytes) {
-    return "does not fit in memory: " + byte_count(peak.value) + of;
+    return "does not fit in memory: " + byte_count(peak.value) + of + "\nless is needed by " +
+           document.way_out + "; `parallel-opt plan` searches for what fits";
   }
   if (peak.high <= document.memory_limit_bytes)
     return "fits in memory: " + byte_count(peak.value) + of;
@@ -143,6 +144,7 @@ EstimateDocument estimate_on_cores(const Args& args, const Graph& graph, const C
   document.devices_used = plan.devices_used;
   document.stack = "pytorch";
   document.layout = one_line(plan);
+  document.way_out = "a smaller --micro-batch or recomputation";
   judge_memory(memory_limit_of(cluster, job, plan.placements.front().device), document);
   tell_idle_nodes(cluster, console, document);
   std::set<std::size_t> used;  // ranks may share a processor
@@ -232,6 +234,7 @@ EstimateDocument estimate_on_accelerators(const Args& args, const Graph& graph,
   document.devices_used = int(stated.layout.devices());
   document.stack = stated.stack->name;
   document.layout = words(stated.layout, facts);
+  document.way_out = ways_to_fit(stated.layout);
   if (!placed.words.empty()) document.placement = placed.words;
   if (!placed.network.empty()) document.assumed_network = placed.network;
   judge_layout(facts, stated, placed, document);

@@ -39,6 +39,7 @@ struct AskedStep {
   std::vector<DeviceMemory> memories;       ///< of the kinds that differ
   std::vector<double> usable_bytes;         ///< by rank: what training may use of it
   std::vector<std::string> placement = {};  ///< who runs on which devices, where they differ
+  std::string way_out = {};                 ///< what would need less memory
   Schedule& schedule() { return schedules.front(); }
 };
 
@@ -167,6 +168,7 @@ AskedStep step_of_model(const Args& args, const Console& console) {
   asked.where = model;
   asked.devices_per_rank = l.devices() / l.pipeline;
   asked.placement = placed.words;
+  asked.way_out = ways_to_fit(l);
   for (const Accelerator& one : ranks) asked.usable_bytes.push_back(usable_of(one.memory_bytes));
   asked.memories = memories_of(placed);
   const LayoutParameters& p = layout_parameters();
@@ -359,7 +361,10 @@ void print_summary(const AskedStep& asked, const SimulationDocument& d, const st
   for (const std::string& line : d.placement.value_or(std::vector<std::string>{})) {
     console.out << line << '\n';
   }
-  if (d.too_full) console.out << "does not fit in memory: " << *d.too_full << '\n';
+  if (d.too_full) {
+    console.out << "does not fit in memory: " << *d.too_full << "\nless is needed by "
+                << asked.way_out << "; `parallel-opt plan` searches for what fits\n";
+  }
   const Table table = table_of(d, noted);
   console.out << '\n' << to_text(table);
   if (d.ranks.size() > table.rows.size()) {
@@ -430,7 +435,8 @@ ExitCode run_simulate(const Args& args, const Console& console) {
     }
     write_pictures(args, console,
                    {.title = title,
-                    .subtitle = summary_line(asked, document),
+                    .subtitle = summary_line(asked, document) +
+                                (document.too_full ? ", does not fit in memory" : ""),
                     .timeline = std::move(result.timeline).value_or(Timeline{}),
                     .ranks = ranks,
                     .power = std::move(result.power),

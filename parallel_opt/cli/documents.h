@@ -145,6 +145,7 @@ struct EstimateDocument {
   std::optional<std::vector<std::string>> placement;
   std::optional<std::string> assumed_network;
   std::string stack;
+  std::string way_out;  ///< in text alone: what would need less memory
 };
 
 template <class Visitor, class T>

@@ -331,4 +331,17 @@ void tell_what_says_nothing(const Args& args, const ParallelLayout& l, const Con
   }
 }
 
+std::string ways_to_fit(const ParallelLayout& l) {
+  std::vector<std::string> ways;
+  if (l.micro_batch > 1) ways.emplace_back("a smaller --micro-batch");
+  if (l.recompute != RecomputeRule::full) ways.emplace_back("--recompute full");
+  if (l.shard < 3 && l.data * l.context > 1) ways.emplace_back("--shard 3");
+  ways.emplace_back("a larger --tensor or --pipeline");
+  std::string text;
+  for (std::size_t i = 0; i < ways.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 == ways.size() ? " or " : ", ") + ways[i];
+  }
+  return text;
+}
+
 }  // namespace parallel_opt

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "parallel_opt/cli/command.h"
 #include "parallel_opt/cost/layout_cost.h"
 #include "parallel_opt/plan/job.h"
@@ -26,5 +28,9 @@ StatedLayout stated_layout(const Args& args, const Job& job, const TransformerFa
 void tell_what_says_nothing(const Args& args, const ParallelLayout& layout, const Console& console);
 /// The part of it that holds on any device: flags of a search, where the answer is stated.
 void tell_nothing_is_chosen(const Args& args, const Console& console);
+
+/// What would need less memory than this layout, as flags that it leaves open: "a smaller
+/// --micro-batch, --recompute full or a larger --tensor or --pipeline".
+std::string ways_to_fit(const ParallelLayout& layout);
 
 }  // namespace parallel_opt

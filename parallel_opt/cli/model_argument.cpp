@@ -11,6 +11,7 @@
 #include "parallel_opt/base/file_system.h"
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cli/documents.h"
+#include "parallel_opt/cost/named_model.h"
 #include "parallel_opt/cost/row_shape.h"
 #include "parallel_opt/graph/batch_dim.h"
 #include "parallel_opt/graph/op_table.h"
@@ -99,11 +100,16 @@ Graph with_operator_flag(Graph graph, const Args& args) {
 
 namespace {
 
-/// No path, no spec and no factory: what is left may be a model's name.
+/// No path, no spec and no factory: what is left may be a model's name, also that of a hub
+/// ("Qwen/Qwen2.5-7B") and of a picture's patches ("ViT-L/16").
 bool may_be_name(const std::string& spec) {
   std::error_code ignored;
-  return !spec.empty() && spec.find_first_of("/:\\") == std::string::npos &&
-         !fs::exists(spec, ignored);
+  if (spec.empty() || spec.find_first_of(":\\") != std::string::npos) return false;
+  if (fs::exists(spec, ignored)) return false;
+  const std::size_t slash = spec.find('/');
+  if (slash == std::string::npos) return true;
+  const bool one = spec.find('/', slash + 1) == std::string::npos;
+  return one && spec.front() != '.' && slash > 0 && !fs::exists(spec.substr(0, slash), ignored);
 }
 
 /// "Qwen2.5-7B" has no suffix, "lama.onnx" does.
@@ -117,12 +123,14 @@ bool has_suffix(const std::string& spec) {
 Graph load_model_argument(const std::string& spec, const Console& console,
                           std::optional<std::int64_t> seq) {
   if (is_python_factory(spec)) return capture(spec, console);
-  if (may_be_name(spec)) {
-    if (const std::string known = known_model_spec(spec, seq); !known.empty()) {
-      console.log("note: " + spec + " is taken as " + known + " (data/models.json)");
-      return load_model(known);
+  if (may_be_name(spec) && !has_suffix(spec)) {
+    const NamedModel known = named_model(spec, seq);
+    if (!known.spec.empty()) {
+      console.log("note: " + spec + " is taken as " + known.spec + " (data/models.json)");
+      for (const std::string& note : known.notes) console.log("note: " + note);
+      return load_model(known.spec);
     }
-    const std::string near = has_suffix(spec) ? "" : nearest_known_model(spec);
+    const std::string near = nearest_known_model(spec);
     if (!near.empty()) {
       throw SystemError(spec, "no such model",
                         "did you mean " + near + "? A model is " + kModelFormats);

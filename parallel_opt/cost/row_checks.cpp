@@ -94,7 +94,7 @@ std::string wrong_name(const TrainingRow& row, double made, double active,
       std::min(std::abs(std::log(*named / made)), std::abs(std::log(*named / active)));
   constexpr double kAnother = 1.6;  // names round, and count embeddings or not
   if (!row.layers && !row.hidden) {
-    if (off <= std::log(kAnother)) return "";
+    if (off <= std::log(kAnother) || is_known_by_its_size(row)) return "";
     return "model '" + row.model_name + "' is " + plain(*named) +
            " billion by its name, and the one known by it " + show(made);
   }
@@ -265,9 +265,11 @@ std::string other_model(const std::string& name) {
   static constexpr auto kOthers = std::to_array<Others>(
       {{"[a-z]*mamba|jamba|zamba|samba|hymba|nemotron[ _-]?h|falcon[ _-]?h|griffin|recurrent[ "
         "_-]?gemma|"
-        "xlstm|rwkv|hyena|retnet|swin|unet|resnet|dlrm|stable.?diffusion|sdxl",
+        "xlstm|rwkv|hyena|retnet|minimax[ _-]?(?:m1|text[ _-]?01)|qwen3[ _-]?next|swin|unet|resnet|"
+        "dlrm|stable.?diffusion|sdxl",
         "is no stack of equal attention blocks"},
-       {"whisper|m?bart|nllb|m2m|pegasus|marian(?:mt)?|(?:flan-?|u?m|by|long|code)?t5|ul2",
+       {"whisper|m?bart|nllb|m2m|pegasus|marian(?:mt)?|(?:flan-?|u?m|by|long|code)?t5|ul2|"
+        "switch[_-](?:base|large|xxl|c)",
         "has an encoder and a decoder that attends to it, and a row has one stack and sequence"},
        {"clip|siglip", "has an encoder of pictures and one of texts, and a row has one stack"},
        {"mae", "encodes some of the patches alone"},
@@ -276,7 +278,9 @@ std::string other_model(const std::string& name) {
     const std::regex words("(?:^|[^a-z0-9])(" + std::string(one.names) + ")(?:[^a-z]|$)",
                            std::regex::icase);
     std::smatch match;
-    if (std::regex_search(name, match, words)) {
+    // "LLaVA (CLIP, Vicuna-7B)" is predicted as its language model.
+    const bool seen = std::string_view(one.names).starts_with("clip") && is_shown_pictures(name);
+    if (!seen && std::regex_search(name, match, words)) {
       return "model '" + name + "' " + one.why + " (" + match.str(1) + ")";
     }
   }
@@ -318,10 +322,7 @@ std::string unclear_model(const TrainingRow& row, const std::string& spec,
   if (number_of(spec, "experts") <= 1 && Claims(name).has(experts)) {
     return "model '" + name + "' has experts, and how many is blank";
   }
-  static const std::regex pictures(
-      R"(llava|(^|[^a-z])(m?llm-?v|vlm|mllm|multi-?modal|(vision|visual|image)[ -](language|text)|vision(?![ -]transformer)|paligemma|idefics|flamingo)(?![a-z])|([0-9]|[^a-z]|intern|qwen)-?vl(?![a-z]))",
-      std::regex::icase);
-  if (Claims(name).has(pictures) && !patch_model(row)) {
+  if (is_shown_pictures(name)) {
     notes.emplace_back("only the language model is predicted, as model_name has pictures too");
   }
   return "";

@@ -7,6 +7,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
@@ -106,9 +107,17 @@ void count_tokens(const TrainingRow& row, double usual_patch, PatchModel& model)
 
 }  // namespace
 
+bool is_shown_pictures(const std::string& name) {
+  static const std::regex pictures(
+      R"(llava|(^|[^a-z])(m?llm-?v|vlm|mllm|multi-?modal|(vision|visual|image)[ -](language|text)|vision(?![ -]transformer)|paligemma|idefics|flamingo)(?![a-z])|([0-9]|[^a-z]|intern|qwen)-?vl(?![a-z]))",
+      std::regex::icase);
+  return Claims(name).has(pictures);
+}
+
 std::optional<PatchModel> patch_model(const TrainingRow& row) {
   constexpr std::size_t kLongest = 4096;  // letters: searches go as deep as a text is long
   if (std::max(row.model_name.size(), row.notes.size()) > kLongest) return std::nullopt;
+  if (is_shown_pictures(row.model_name)) return std::nullopt;
   static const std::regex family(kFamily, std::regex::icase);
   std::smatch match;
   if (!std::regex_search(row.model_name, match, family)) return std::nullopt;

@@ -18,8 +18,11 @@ struct PatchModel {
   bool modulated = false;        ///< adaptive norms [peebles2023]
 };
 
-/// Empty for other models. Image and patches are those of the name ("ViT-L/14@336", "224/14") or of
-/// the notes, else the usual ones.
+/// "LLaVA", "Qwen2-VL", "own VLM": a language model that is shown pictures.
+bool is_shown_pictures(const std::string& name);
+
+/// Empty for other models, those that are shown pictures among them. Image and patches are those of
+/// the name ("ViT-L/14@336", "224/14") or of the notes, else the usual ones.
 std::optional<PatchModel> patch_model(const TrainingRow& row);
 
 /// Adds what makes scales, shifts and gates of a block from a sample's time and class: one product

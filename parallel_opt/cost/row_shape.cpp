@@ -50,16 +50,17 @@ void fields(Visitor& visit, T& table) {
 }
 
 /// Lower case without what separates the parts of a name ("3.0" is "3"); `edges` are the places
-/// between parts.
+/// between parts, and around what stands in brackets or a list.
 std::string joined(const std::string& name, std::set<std::size_t>& edges) {
   static const std::regex first_release(R"(([0-9])\.0(?![0-9.]))");
   std::string text;
   for (const char c : std::regex_replace(lower_case(name), first_release, "$1")) {
     if (c == ' ' || c == '-' || c == '_') {
       edges.insert(text.size());
-    } else {
-      text += c;
+      continue;
     }
+    if (c == ')' || c == ',') edges.insert(text.size());
+    text += c;
   }
   edges.insert({0, text.size()});
   return text;
@@ -197,21 +198,10 @@ double number_of(const std::string& spec, const std::string& key) {
   return 0;
 }
 
-std::string known_model_spec(const std::string& name, std::optional<std::int64_t> seq) {
-  std::set<std::size_t> ignored;
-  const std::string wanted = joined(name, ignored);
-  const auto& models = known_models().models;
-  if (std::ranges::none_of(
-          models, [&](const KnownModel& model) { return joined(model.word, ignored) == wanted; })) {
-    return "";
-  }
-  TrainingRow row;
-  row.model_name = name;
-  std::vector<std::string> notes;
-  const RowShape shape = shape_of(row, notes);
-  if (shape.spec.empty()) return "";
-  const double length = seq ? double(*seq) : shape.seq.value_or(0);
-  return shape.spec + (length > 0 ? ",seq=" + std::to_string(std::int64_t(length)) : "");
+bool is_known_by_its_size(const TrainingRow& row) {
+  const KnownModel* known = known_model(row, patch_model(row));
+  const std::optional<double> size = any_size_in_name(row.model_name);
+  return known != nullptr && size && any_size_in_name(known->word) == size;
 }
 
 std::string nearest_known_model(const std::string& name) {

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -20,9 +19,8 @@ struct RowShape {
 /// Of its columns, and of a name that is known where these are blank. Notes what is assumed.
 RowShape shape_of(const TrainingRow& row, std::vector<std::string>& notes);
 
-/// The inline spec of a model that is known by this name, all of it ("Llama-2-7B", not "my Llama 2
-/// 7B"), with its usual sequence length unless `seq` says another; empty: none is.
-std::string known_model_spec(const std::string& name, std::optional<std::int64_t> seq);
+/// Whether the name is that of a known model, size and all: "Falcon3-1B", which has 1.67 billion.
+bool is_known_by_its_size(const TrainingRow& row);
 
 /// The name of a known model that was most likely meant; empty when none is close.
 std::string nearest_known_model(const std::string& name);

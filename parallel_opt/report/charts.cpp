@@ -175,15 +175,40 @@ bool hides(const Runs& curve, const std::vector<Runs>& others, const Scale& x) {
   return hidden > kPlaces / 10;
 }
 
-/// Dashed lines, each with its label where the least lies behind: below or above the line, as far
-/// right as can be.
-void draw_limits(Svg& svg, const LineChart& chart, const std::vector<Runs>& curves,
-                 const Area& plot, const Scale& y) {
+/// Where a limit's label lies, and how many curves and lines it would hide there.
+struct LabelPlace {
+  Area area = {};
+  std::ptrdiff_t hidden = 0;
+};
+
+/// Below or above its line, as far right as can be, where the least lies behind.
+template <class Behind>
+LabelPlace place_of_label(double at, double width, const Area& plot, Behind behind) {
   constexpr int kPlaces = 24;
   constexpr double kCurve = 3;  // half of the thickest
+  LabelPlace best{{}, -1};
+  const double step = std::max(0.0, plot.right - plot.left - width) / kPlaces;
+  for (int k = 0; k <= kPlaces && best.hidden != 0; ++k) {
+    for (const double top : {at + 4, at - 13}) {
+      const Area area = {plot.right - k * step - width, plot.right - k * step, top, top + 12};
+      if (area.bottom > plot.bottom || area.top < plot.top - 12) continue;
+      const std::ptrdiff_t count = behind(
+          {area.left - kCurve, area.right + kCurve, area.top - kCurve, area.bottom + kCurve});
+      if (best.hidden < 0 || count < best.hidden) best = {area, count};
+    }
+  }
+  return best;
+}
+
+/// Dashed lines, each with its label; one that would hide a curve stands above the plot, where
+/// there is room for it.
+void draw_limits(Svg& svg, const LineChart& chart, const std::vector<Runs>& curves,
+                 const Area& plot, const Scale& y) {
   std::vector<Area> labels;
+  double free_right = plot.right;
+  const double unit_right = 12 + text_width(chart.y_label);  // which stands above the plot too
   for (const LimitLine& limit : chart.limits) {
-    const double at = y(limit.value), width = text_width(limit.label);
+    const double at = y(limit.value);
     svg.line(plot.left, at, plot.right, at, "reference");
     const auto behind = [&](const Area& area) {
       const auto in_the_way = [&](const LimitLine& other) {
@@ -194,22 +219,16 @@ void draw_limits(Svg& svg, const LineChart& chart, const std::vector<Runs>& curv
              std::ranges::count_if(chart.limits, in_the_way) +
              100 * std::ranges::count_if(labels, [&](const Area& l) { return area.meets(l); });
     };
-    Area best = {};
-    std::ptrdiff_t least = -1;
-    const double step = std::max(0.0, plot.right - plot.left - width) / kPlaces;
-    for (int k = 0; k <= kPlaces && least != 0; ++k) {
-      for (const double top : {at + 4, at - 13}) {
-        const Area area = {plot.right - k * step - width, plot.right - k * step, top, top + 12};
-        if (area.bottom > plot.bottom || area.top < plot.top - 12) continue;
-        const std::ptrdiff_t count = behind(
-            {area.left - kCurve, area.right + kCurve, area.top - kCurve, area.bottom + kCurve});
-        if (least >= 0 && count >= least) continue;
-        least = count;
-        best = area;
-      }
+    const LabelPlace place = place_of_label(at, text_width(limit.label), plot, behind);
+    const std::string above = "- - " + limit.label;
+    const double left = free_right - text_width(above);
+    if (place.hidden > 0 && left > unit_right) {
+      svg.text(free_right, plot.top - 12, above, "tick", Anchor::end);
+      free_right = left - 16;
+      continue;
     }
-    labels.push_back(best);
-    svg.text(best.right, best.top + 9, limit.label, "tick limit", Anchor::end);
+    labels.push_back(place.area);
+    svg.text(place.area.right, place.area.top + 9, limit.label, "tick limit", Anchor::end);
   }
 }
 
@@ -233,16 +252,23 @@ std::string line_chart(const LineChart& chart, double width) {
     svg.text(left - 6, y(ticks[i]) + kBaseline, labels[i], "tick", Anchor::end);
   }
   x_axis(svg, x, top, bottom, chart.x_label);
-  std::vector<Runs> curves;
-  for (std::size_t i = 0; i < chart.series.size(); ++i) {
+  std::vector<Runs> curves, behind;
+  for (const Series& series : chart.series) {
+    if (!series.faint) continue;
+    behind.push_back(runs_of(series, x, y, chart.stairs));
+    svg.polyline(behind.back(), "curve faint " + series.color, series.name);
+  }
+  for (const Series& series : chart.series) {
+    if (series.faint) continue;
     // Curves that should agree lie on each other: later ones are thinner, then dashed where they
     // do, so that all are seen.
-    Runs curve = runs_of(chart.series[i], x, y, chart.stairs);
+    Runs curve = runs_of(series, x, y, chart.stairs);
+    const std::size_t i = curves.size();
     const std::size_t weight = i > 2 && !hides(curve, curves, x) ? 2 : std::min<std::size_t>(i, 5);
     curves.push_back(std::move(curve));
-    svg.polyline(curves.back(), fmt::format("curve k{} {}", weight, chart.series[i].color),
-                 chart.series[i].name);
+    svg.polyline(curves.back(), fmt::format("curve k{} {}", weight, series.color), series.name);
   }
+  curves.insert(curves.end(), behind.begin(), behind.end());
   draw_limits(svg, chart, curves, {left, x.to, top, bottom}, y);
   svg.line(left, bottom, x.to, bottom, "axis");
   return svg.str();

@@ -28,8 +28,9 @@ struct Series {
   std::string name;
   std::string color;
   std::vector<std::pair<double, std::optional<double>>> points;  ///< by rising x; empty y: a gap
+  bool faint = false;                                            ///< thin and behind the others
 };
-/// A dashed line across a plot.
+/// A dashed line across a plot. Its label stands above the plot where it would hide a curve.
 struct LimitLine {
   double value = 0;
   std::string label;

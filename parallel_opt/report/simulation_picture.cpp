@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "parallel_opt/base/embedded.h"
@@ -70,33 +71,47 @@ std::pair<std::string, std::string> label_of_span(const Span& span) {
   return {number_at(at), second == std::string::npos ? "" : number_at(second)};
 }
 
-/// Those whose memory is drawn: at most `kMostCurves` of those that have rows.
-std::vector<int> curve_ranks(int ranks, const std::vector<NotedRank>& noted) {
-  const std::vector<int> drawn = drawn_ranks(ranks, noted);
-  // Their places among the drawn ones: a large timeline holds no others.
-  std::vector<NotedRank> places;
-  for (const NotedRank& one : noted) {
-    const auto at = std::ranges::lower_bound(drawn, one.rank);
-    if (at != drawn.end() && *at == one.rank) places.push_back({int(at - drawn.begin()), ""});
-  }
-  std::vector<int> some = drawn_ranks(static_cast<int>(drawn.size()), places, kMostCurves);
-  for (int& rank : some) rank = drawn[static_cast<std::size_t>(rank)];
-  return some;
-}
-
 struct Key {
   std::string color;
   std::string name;
 };
 
-/// "ranks 0, 3 and 7 alike".
-std::string name_of_ranks(const std::vector<int>& ranks) {
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  for (std::size_t i = 0; i < ranks.size(); ++i) {
-    if (i > 0) text += i + 1 == ranks.size() ? " and " : ", ";
-    text += std::to_string(ranks[i]);
+/// "rank 2", "ranks 0, 3 and 5 to 7".
+std::string list_of_ranks(const std::vector<int>& ranks) {
+  std::vector<std::string> parts;
+  for (std::size_t i = 0; i < ranks.size();) {
+    std::size_t end = i + 1;
+    while (end < ranks.size() && ranks[end] == ranks[end - 1] + 1) ++end;
+    const bool run = end - i > 2;  // two are no shorter as "3 to 4"
+    if (!run) end = i + 1;
+    parts.push_back(std::to_string(ranks[i]) +
+                    (run ? " to " + std::to_string(ranks[end - 1]) : ""));
+    i = end;
   }
-  return text + (ranks.size() > 1 ? " alike" : "");
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
+  }
+  return text;
+}
+
+/// Ranks whose memory is the same at all times, and that memory.
+struct RanksMemory {
+  std::vector<int> ranks;
+  std::vector<std::pair<double, std::optional<double>>> points;
+};
+
+/// Of those that stand out a colour each: places in `groups`, at most `kMostCurves`.
+std::vector<int> named_groups(const std::vector<RanksMemory>& groups,
+                              const std::vector<NotedRank>& noted) {
+  std::vector<NotedRank> places;
+  for (const NotedRank& one : noted) {
+    const auto at = std::ranges::find_if(groups, [&](const RanksMemory& group) {
+      return std::ranges::find(group.ranks, one.rank) != group.ranks.end();
+    });
+    if (at != groups.end()) places.push_back({int(at - groups.begin()), ""});
+  }
+  return drawn_ranks(static_cast<int>(groups.size()), places, kMostCurves);
 }
 
 /// What the picture leaves out; empty: nothing.
@@ -181,35 +196,64 @@ struct Pictures {
             .right = kRight,
             .x_high = end_s * scale};
   }
-  /// Of ranks whose memory is the same at all times one curve.
-  std::vector<Series> memory_curves() const {
-    std::vector<Series> curves;
-    std::vector<std::vector<int>> alike;
-    for (const int rank : curve_ranks(ranks, step.noted)) {
-      Series series;
-      for (const CounterSample& sample : step.timeline.counters) {
-        if (sample.counter == "memory_bytes" && rank_of_track(sample.track) == rank) {
-          series.points.emplace_back(sample.time_s * scale, sample.value);
-        }
+  /// Of the ranks that are drawn.
+  std::vector<RanksMemory> memory_groups() const {
+    std::map<int, RanksMemory> of_rank;
+    for (const int rank : drawn()) of_rank[rank].ranks = {rank};
+    for (const CounterSample& sample : step.timeline.counters) {
+      if (sample.counter != "memory_bytes") continue;
+      const auto at = of_rank.find(rank_of_track(sample.track));
+      if (at != of_rank.end()) {
+        at->second.points.emplace_back(sample.time_s * scale, sample.value);
       }
-      if (series.points.empty()) continue;
-      const auto same = std::ranges::find(curves, series.points, &Series::points);
-      if (same != curves.end()) {
-        alike[static_cast<std::size_t>(same - curves.begin())].push_back(rank);
-        continue;
-      }
-      curves.push_back(std::move(series));
-      alike.push_back({rank});
     }
-    for (std::size_t i = 0; i < curves.size(); ++i) {
-      curves[i].color = "w" + std::to_string(i);
-      curves[i].name = name_of_ranks(alike[i]);
+    std::vector<RanksMemory> groups;
+    for (auto& [rank, one] : of_rank) {
+      if (one.points.empty()) continue;
+      const auto same = std::ranges::find(groups, one.points, &RanksMemory::points);
+      if (same == groups.end()) {
+        groups.push_back(std::move(one));
+      } else {
+        same->ranks.push_back(rank);
+      }
+    }
+    return groups;
+  }
+  /// Of ranks whose memory is the same at all times one curve; of more curves than there are
+  /// colours the others are faint.
+  std::vector<Series> memory_curves() const {
+    std::vector<RanksMemory> groups = memory_groups();
+    const std::vector<int> named = named_groups(groups, step.noted);
+    std::vector<Series> curves;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      const bool faint = !std::ranges::binary_search(named, int(i));
+      const std::string alike = groups[i].ranks.size() > 1 ? " alike" : "";
+      curves.push_back({.name = list_of_ranks(groups[i].ranks) + alike,
+                        .color = "others",
+                        .points = std::move(groups[i].points),
+                        .faint = faint});
+      if (!faint) {
+        const auto at = std::ranges::lower_bound(named, int(i)) - named.begin();
+        curves.back().color = "w" + std::to_string(at);
+      }
     }
     return curves;
   }
+  /// Every rank that is drawn is in one of them.
   std::vector<Key> memory_keys() const {
     std::vector<Key> keys;
-    for (const Series& curve : memory_curves()) keys.push_back({curve.color, curve.name});
+    for (const Series& curve : memory_curves()) {
+      if (!curve.faint) keys.push_back({curve.color, curve.name});
+    }
+    const std::vector<RanksMemory> groups = memory_groups();
+    const std::vector<int> named = named_groups(groups, step.noted);
+    std::vector<int> others;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      if (std::ranges::binary_search(named, int(i))) continue;
+      others.insert(others.end(), groups[i].ranks.begin(), groups[i].ranks.end());
+    }
+    std::ranges::sort(others);
+    if (!others.empty()) keys.push_back({"others", list_of_ranks(others) + " (thin)"});
     return keys;
   }
 

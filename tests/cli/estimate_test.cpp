@@ -165,7 +165,11 @@ TEST(Estimate, GlobalBatchIsKept) {
 
 TEST(Estimate, WhatDoesNotFitSaysSo) {
   EXPECT_EQ(document({"--memory-limit", "1GB"})["fits"], false);
-  EXPECT_THAT(estimate({"--memory-limit", "1GB"}).out, HasSubstr("does not fit in memory"));
+  const CliRun full = estimate({"--memory-limit", "1GB", "--micro-batch", "2", "--data", "8"});
+  EXPECT_THAT(full.out, HasSubstr("\ndoes not fit in memory: "));
+  EXPECT_THAT(full.out, HasSubstr("\nless is needed by a smaller --micro-batch, --recompute full, "
+                                  "--shard 3 or a larger --tensor or --pipeline; `parallel-opt "
+                                  "plan` searches for what fits\n"));
 }
 
 TEST(Estimate, ARefusalSaysThatAPackageOfDiesIsOneDevice) {
@@ -186,11 +190,16 @@ TEST(Estimate, NamesOfKnownModelsAreModels) {
   const CliRun named = run("Llama 3 8B");
   ASSERT_EQ(named.code, 0) << named.err;
   EXPECT_THAT(named.err, HasSubstr("note: Llama 3 8B is taken as transformer:"));
-  EXPECT_EQ(named.out, run("llama3-8b").out);
-  EXPECT_EQ(run("Llama-2-7B").code, 0);
-  // A part of a name is none, nor is a path or a file.
-  EXPECT_THAT(run("my llama3-8b tuned").err, HasSubstr("no such model"));
-  EXPECT_THAT(run("dir/llama3-8b").err, HasSubstr("no such model (a model is"));
+  // What `accuracy` reads in a row is read here.
+  for (const char* name : {"llama3-8b", "my llama3-8b tuned", "meta-llama/Meta-Llama-3-8B"}) {
+    EXPECT_EQ(run(name).out, named.out) << name;
+  }
+  EXPECT_EQ(run("ViT-L/16").code, 0);
+  EXPECT_THAT(run("LLaVA (Llama 3 8B)").err, HasSubstr("note: only the language model is "));
+  // A path or a file is none.
+  for (const char* path : {"./llama3-8b", "/llama3-8b", "a/b/llama3-8b"}) {
+    EXPECT_THAT(run(path).err, HasSubstr("no such model (a model is")) << path;
+  }
   EXPECT_THAT(run("llama3-8b.onnx").err, HasSubstr("No such file"));
   EXPECT_THAT(run("Llama 3 8C").err, HasSubstr("no such model (did you mean llama3-8b? "));
 }

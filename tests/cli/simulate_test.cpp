@@ -264,6 +264,13 @@ TEST(SimulateModel, SaysWhichRankDoesNotFit) {
   const CliRun full = run_cli(words);
   EXPECT_EQ(full.code, 0) << full.err;
   EXPECT_THAT(full.out, HasSubstr("\ndoes not fit in memory: rank 1 holds "));
+  EXPECT_THAT(full.out, HasSubstr("\nless is needed by --recompute full or a larger --tensor or "
+                                  "--pipeline; `parallel-opt plan` searches for what fits\n"));
+  const testing::TemporaryDirectory directory;
+  std::vector<std::string> drawn = words;
+  drawn.insert(drawn.end(), {"--svg", directory.path() + "/step.svg"});
+  ASSERT_EQ(run_cli(drawn).code, 0);
+  EXPECT_THAT(read_file(directory.path() + "/step.svg"), HasSubstr(", does not fit in memory<"));
   std::vector<std::string> small = words;
   small[1] = "transformer:layers=8,hidden=512,heads=8,seq=256";
   EXPECT_THAT(run_cli(small).out, Not(HasSubstr("does not fit")));

@@ -34,6 +34,13 @@ TEST(DeviceByText, FindsWhatTablesPrint) {
     EXPECT_EQ(name(text), "RTX-5060-Ti-16GB") << text;
   }
   EXPECT_EQ(name("GeForce RTX 2070 SUPER"), "RTX-2070-Super");
+  // A laptop's chip is another than the desktop's of that name.
+  EXPECT_EQ(name("NVIDIA GeForce RTX 4090 Laptop GPU"), "RTX-4090-Laptop");
+  EXPECT_EQ(name("RTX 3050 Ti Laptop (4 GB)"), "RTX-3050-Ti-Laptop");
+  EXPECT_EQ(name("RTX 4070 Mobile"), "RTX-4070-Laptop");
+  EXPECT_EQ(name("RTX 3060 12GB"), "RTX-3060");
+  EXPECT_EQ(name("GTX 1660 Ti"), "GTX-1660-Ti");
+  EXPECT_EQ(name("T4G"), "T4");
   EXPECT_EQ(name("910B"), "Ascend-910B2");
   EXPECT_EQ(name("910C"), "none");
   EXPECT_EQ(name("DGX-1"), "V100-SXM-16GB");

@@ -279,7 +279,8 @@ TEST(SoftwareStacks, SpellingAndAgeOfMegatron) {
   for (const char* framework :
        {"Megatron", "Megatron LM", "megatron_lm", "MegatronLM", "Megatron-LM", "MCore",
         "Pai-Megatron-Patch", "FlagScale (Megatron)", "MindSpeed-LLM", "Megatron-Core 0.2.1",
-        "Megatron with PyTorch 2.1"}) {
+        "Megatron with PyTorch 2.1", "MindFormers", "MindFormers r1.3 (MindSpore 2.3)",
+        "mindspore"}) {
     const SoftwareStack* stack = stack_of_framework(framework);
     ASSERT_NE(stack, nullptr) << framework;
     EXPECT_EQ(stack->name, "megatron") << framework;
@@ -304,6 +305,7 @@ TEST(SoftwareStacks, WhatRunsOnAnotherFramework) {
   for (const char* framework : {"JAX", "T5X", "Pax", "paxml", "levanter"}) {
     EXPECT_EQ(name(framework), "maxtext") << framework;
   }
+  EXPECT_EQ(name("picotron"), "nanotron");
   EXPECT_EQ(name("gpt_neox"), "megatron-deepspeed");
   EXPECT_EQ(name("GPT-NeoX"), "megatron-deepspeed");
   EXPECT_EQ(name("Accelerate + DeepSpeed"), "deepspeed");

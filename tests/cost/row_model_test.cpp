@@ -108,7 +108,20 @@ TEST(RowModel, KnowsTheShapesOfPublishedModels) {
   EXPECT_NEAR(billions("DeepSeek-R1") / 671, 1, 0.04);
   EXPECT_NEAR(billions("GPT-NeoX-20B") / 20.6, 1, 0.04);
   EXPECT_NEAR(billions("gemma-7b") / 8.5, 1, 0.04);
-  row.model_name = "Gopher 7.1B";  // another of its family
+  EXPECT_NEAR(billions("Qwen3-VL-30B-A3B") / 30.5, 1, 0.04);
+  EXPECT_NEAR(billions("GLM-4.5") / 355, 1, 0.04);
+  EXPECT_NEAR(billions("GLM-4.5-Air") / 106, 1, 0.04);
+  EXPECT_NEAR(billions("SmolLM3-3B") / 3.08, 1, 0.04);
+  EXPECT_NEAR(billions("Mistral-Small-3.1-24B-Instruct-2503") / 23.6, 1, 0.04);
+  EXPECT_NEAR(billions("Cerebras-GPT 13B") / 12.9, 1, 0.04);
+  EXPECT_NEAR(billions("Falcon3-1B-Base") / 1.67, 1, 0.04);  // less than its size by name
+  EXPECT_NEAR(billions("Granite-3.1-3B-A800M") / 3.3, 1, 0.04);
+  EXPECT_NEAR(billions("Yi-1.5-9B") / 8.83, 1, 0.04);
+  EXPECT_NEAR(billions("OLMo-2-0425-1B") / 1.48, 1, 0.04);
+  EXPECT_NEAR(billions("BLOOM-1b1") / 1.07, 1, 0.04);
+  EXPECT_NEAR(billions("RoBERTa-base") / 0.124, 1, 0.04);
+  EXPECT_NEAR(billions("distilbert-base-uncased") / 0.066, 1, 0.04);  // not BERT's 12 blocks
+  row.model_name = "Gopher 7.1B";                                     // another of its family
   EXPECT_EQ(skipped(row), "the shape of model 'Gopher 7.1B' is blank");
 }
 

@@ -13,7 +13,7 @@ namespace {
 using testing::note_with;
 using testing::skipped;
 
-TrainingRow row_of(double sockets) {
+TrainingRow cores_row(double sockets) {
   TrainingRow row;
   row.gpu = "EPYC 9654";
   row.gpus = sockets;
@@ -37,7 +37,7 @@ RowPrediction predicted(const TrainingRow& row) {
 }
 
 TEST(RowOnCores, IsWhatAPlanOnThatMachineIsEstimatedToTake) {
-  const RowPrediction found = predicted(row_of(2));
+  const RowPrediction found = predicted(cores_row(2));
   const Graph graph = bind(load_model("transformer:layers=12,hidden=768,heads=12,vocab=50257,"
                                       "seq=1024"),
                            {{"batch", 4}});
@@ -61,7 +61,7 @@ TEST(RowOnCores, IsWhatAPlanOnThatMachineIsEstimatedToTake) {
 }
 
 TEST(RowOnCores, MoreWorkTakesLonger) {
-  TrainingRow row = row_of(1);
+  TrainingRow row = cores_row(1);
   const RowPrediction one = predicted(row);
   row.global_batch = 4;
   const RowPrediction accumulated = predicted(row);
@@ -73,7 +73,7 @@ TEST(RowOnCores, MoreWorkTakesLonger) {
   EXPECT_GT(predicted(row).step_time_s.value, larger.step_time_s.value);
   EXPECT_LT(predicted(row).peak_memory_bytes.value, larger.peak_memory_bytes.value);
   // 2,048 FLOP a cycle and core in bf16, 64 in fp32.
-  row = row_of(1);
+  row = cores_row(1);
   row.gpu = "Xeon 8480+";
   const double wide = predicted(row).step_time_s.value;
   row.dtype = "bf16";
@@ -83,14 +83,14 @@ TEST(RowOnCores, MoreWorkTakesLonger) {
 
 TEST(RowOnCores, ReplicasOfOneMachineAlone) {
   const std::string only = "rows of processors are predicted for replicas of one machine alone";
-  TrainingRow row = row_of(2);
+  TrainingRow row = cores_row(2);
   row.tp = 2;
   row.dp = 1;
   EXPECT_EQ(skipped(row), only);
-  row = row_of(2);
+  row = cores_row(2);
   row.fsdp_zero = "ZeRO-3";
   EXPECT_EQ(skipped(row), only);
-  row = row_of(4);
+  row = cores_row(4);
   row.gpus_per_node = 2;
   EXPECT_EQ(skipped(row), only);
   row.gpus_per_node = 4;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel_opt/cost/named_model.h"
 #include "parallel_opt/cost/row_shape.h"
 #include "tests/cost/row_fixture.h"
 
@@ -150,12 +151,12 @@ TEST(RowSizeUnstated, KnownModelsAreAsLargeAsTheirNamesSay) {
        {"yi-6b", "yi-34b", "gpt-oss 20b", "gpt-oss 120b", "moonlight-16b-a3b", "mixtral-8x22b",
         "deepseek-67b", "nemotron-4-340b", "falcon-7b", "mpt-7b", "opt-6.7b", "pythia-6.9b",
         "qwen2.5-7b", "phi-3-mini", "olmo-7b", "chatglm3-6b", "starcoder2-15b", "llama 3 70b"}) {
-    const std::string spec = known_model_spec(name, {});
+    const std::string spec = named_model(name, {}).spec;
     ASSERT_NE(spec, "") << name;
     for (const char separator : {' ', '_', '-'}) {
       std::string other = name;
       std::ranges::replace_if(other, [](char c) { return c == ' ' || c == '-'; }, separator);
-      EXPECT_EQ(known_model_spec(other, {}), spec) << other;
+      EXPECT_EQ(named_model(other, {}).spec, spec) << other;
     }
     const auto size = size_in_name(name);
     if (!size || std::string(name).find('x') != std::string::npos) continue;
@@ -171,7 +172,7 @@ TEST(RowSizeUnstated, AKnownNameOfAnotherSizeIsAnotherModel) {
   TrainingRow row = testing::llama_row("Megatron-Core");
   for (const char* name :
        {"GPT-2 1558M", "GPT-2 762M", "GPT-3 125M", "GPT-3 760M", "GPT-3 1T", "DeepSeek-V3 16B",
-        "DeepSeek-R1-Distill-Qwen-7B", "BLOOM-1b1", "BERT-large 1.2B"}) {
+        "DeepSeek-R1-Distill-Qwen-7B", "BLOOM-1b3", "BERT-large 1.2B"}) {
     row.model_name = name;
     EXPECT_NE(testing::skipped(row), "") << name;
   }

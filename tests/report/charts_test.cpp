@@ -82,6 +82,31 @@ TEST(LineChart, CurvesThatLieOnEachOtherAreDashedAndOthersNot) {
   EXPECT_NE(svg.find("curve k4 w4"), std::string::npos);
 }
 
+TEST(LineChart, ALabelThatWouldHideACurveStandsAboveThePlot) {
+  const auto drawn = [](double low, double high) {
+    LineChart chart{.title = "t", .x_label = "x", .y_label = "y", .from_zero = true};
+    Series wild{.name = "wild", .color = "w1", .points = {}};
+    for (int i = 0; i < 200; ++i) wild.points.emplace_back(i, i % 2 == 0 ? low : high);
+    chart.series = {wild};
+    chart.limits = {{90, "usable"}};
+    return line_chart(chart, 600);
+  };
+  EXPECT_NE(drawn(0, 10).find("class=\"tick limit\">usable<"), std::string::npos);
+  // Up and down through the line at every place: the plot's top is at 24.
+  EXPECT_NE(drawn(0, 100).find("y=\"12\" text-anchor=\"end\" class=\"tick\">- - usable<"),
+            std::string::npos);
+}
+
+TEST(LineChart, FaintCurvesLieBehindAndTakeNoWeight) {
+  Series one{.name = "one", .color = "w0", .points = {{0, 1}, {1, 2}}};
+  Series other{.name = "other", .color = "others", .points = {{0, 2}, {1, 1}}, .faint = true};
+  const std::string svg =
+      line_chart({.title = "t", .x_label = "x", .y_label = "y", .series = {one, other}}, 600);
+  const std::size_t faint = svg.find("class=\"curve faint others\"");
+  ASSERT_NE(faint, std::string::npos);
+  EXPECT_LT(faint, svg.find("class=\"curve k0 w0\""));
+}
+
 TEST(LineChart, NoValueAtAllStillDraws) {
   EXPECT_NE(line_chart({"t", "x", "y", {{"s", "w0", {{0, {}}}}}}, 350).find("</svg>"),
             std::string::npos);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <sstream>
 
 #include "parallel_opt/simulate/simulation.h"
 
@@ -137,6 +138,51 @@ TEST(StepSvg, RanksWhoseMemoryIsAlikeShareACurve) {
   EXPECT_EQ(count_of(svg, "class=\"curve"), 2U);
 }
 
+/// Numbers of ranks in the legend of memory: "ranks 0, 2 to 4 and 7 alike".
+std::vector<int> ranks_in_legend(const std::string& svg) {
+  const std::size_t from = svg.find(">Memory</tspan>"), to = svg.find("</text>", from);
+  std::vector<int> ranks;
+  int first = -1;
+  const std::string legend = svg.substr(from, to - from);
+  for (std::size_t at = legend.find(">rank"); at != std::string::npos;
+       at = legend.find(">rank", at + 1)) {
+    std::istringstream words(legend.substr(at, legend.find('<', at) - at));
+    std::string word;
+    bool range = false;
+    for (words >> word; words >> word;) {
+      if (word == "to") range = true;
+      if (std::isdigit(static_cast<unsigned char>(word[0])) == 0) continue;
+      const int rank = std::stoi(word);
+      for (int r = range ? first + 1 : rank; r <= rank; ++r) ranks.push_back(r);
+      first = rank;
+      range = false;
+    }
+  }
+  std::ranges::sort(ranks);
+  return ranks;
+}
+
+TEST(StepSvg, EveryDrawnRankIsInTheLegendOfMemoryOnce) {
+  for (const auto& [kind, per_rank] : {std::pair(ScheduleKind::dualpipe, 2),
+                                       {ScheduleKind::zb_v, 2},
+                                       {ScheduleKind::one_f_one_b, 1},
+                                       {ScheduleKind::gpipe, 1}}) {
+    for (const int ranks : {4, 8, 16, 64}) {
+      StepWork work;
+      work.stages.assign(
+          std::size_t(ranks * (kind == ScheduleKind::zb_v ? 2 : 1)),
+          {.forward_s = 1, .backward_input_s = 1, .backward_weight_s = 1, .kept_bytes = 1 << 21});
+      const std::vector<int> drawn = drawn_ranks(ranks);
+      const SimulationResult result =
+          simulate(work, {make_schedule(kind, ranks, per_rank, 2 * ranks)},
+                   {.timeline = true, .timeline_ranks = drawn});
+      const std::string svg =
+          step_svg({.title = "t", .subtitle = "", .timeline = *result.timeline, .ranks = ranks});
+      EXPECT_EQ(ranks_in_legend(svg), drawn) << name_of(kind) << " of " << ranks;
+    }
+  }
+}
+
 TEST(StepSvg, DrawsOfManyRanksTheSumOfTheirPower) {
   StepWork work;
   work.stages.assign(
@@ -152,8 +198,9 @@ TEST(StepSvg, DrawsOfManyRanksTheSumOfTheirPower) {
   EXPECT_NE(svg.find("Power of all devices"), std::string::npos);
   EXPECT_NE(svg.find("one draws 50 to 300 W"), std::string::npos);
   EXPECT_NE(svg.find("24 of 40 ranks are drawn"), std::string::npos);
-  // Six curves of memory and one of power, all of ranks that the timeline holds.
-  EXPECT_EQ(count_of(svg, "class=\"curve"), 7U);
+  // A curve of memory for each rank that the timeline holds, six of them in colours, one of power.
+  EXPECT_EQ(count_of(svg, "class=\"curve"), 25U);
+  EXPECT_EQ(count_of(svg, "class=\"curve faint others\""), 18U);
   // Only kinds that are there.
   EXPECT_NE(svg.find("<tspan dx=\"5\">backward</tspan>"), std::string::npos);
   EXPECT_EQ(svg.find("backward for weights"), std::string::npos);
