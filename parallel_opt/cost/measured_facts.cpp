@@ -13,6 +13,7 @@
 #include "parallel_opt/cost/measured_rows_impl.h"
 #include "parallel_opt/cost/row_notes.h"
 #include "parallel_opt/cost/row_patches.h"
+#include "parallel_opt/cost/row_sharding.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {

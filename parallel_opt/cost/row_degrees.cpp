@@ -5,6 +5,7 @@
 #include <regex>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_sharding.h"
 #include "parallel_opt/cost/row_words.h"
 
 namespace parallel_opt {

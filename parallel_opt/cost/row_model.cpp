@@ -21,6 +21,7 @@
 #include "parallel_opt/cost/row_recompute.h"
 #include "parallel_opt/cost/row_schedule.h"
 #include "parallel_opt/cost/row_shape.h"
+#include "parallel_opt/cost/row_sharding.h"
 #include "parallel_opt/cost/row_stack.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/cost/stated_number.h"
@@ -51,13 +52,8 @@ std::string not_understood(const char* column, const std::string& text) {
 
 /// "HSDP, 20 replicas" of so many ranks; empty: copies are not counted.
 std::optional<int> sharers_of_copies(const TrainingRow& row, int ranks) {
-  static const std::regex copies(
-      R"(\b([1-9][0-9]{0,4}) (?:replicas|copies)\b|\breplica(?:s|te[ _-]degree)[ :=]{1,3}([1-9][0-9]{0,4})\b)",
-      std::regex::icase);
   for (const std::string* cell : {&row.fsdp_zero, &row.notes}) {
-    std::smatch match;
-    if (!std::regex_search(*cell, match, copies)) continue;
-    const int count = std::stoi(match[match[1].matched ? 1 : 2]);
+    const int count = copies_in_words(*cell).value_or(ranks);
     if (ranks % count == 0 && ranks > count) return ranks / count;
   }
   return std::nullopt;
@@ -70,6 +66,7 @@ std::string fill_sharding(const TrainingRow& row, RowCase& out) {
   std::optional<int> stated;  // ranks that share a copy
   bool in_nodes = false;      // as hybrid sharding has it where nobody counts them
   const std::string shares = row.fsdp_zero.empty() ? sharding_named(row.framework) : row.fsdp_zero;
+  const double in_a_node = std::max(1.0, std::floor(out.device.per_node / l.tensor));
   if (!shares.empty()) {
     const auto sharding = sharding_in_words(shares);
     if (!sharding) return not_understood("fsdp_zero", row.fsdp_zero);
@@ -79,16 +76,17 @@ std::string fill_sharding(const TrainingRow& row, RowCase& out) {
           "nothing");
     }
     l.shard = sharding->stage;
-    const double in_a_node = std::max(1.0, std::floor(out.device.per_node / l.tensor));
     if (sharding->in_a_node && in_a_node < l.data) l.shard_degree = int(in_a_node);
     stated = sharding->degree;
+    const double in_nodes_stated = sharding->nodes.value_or(0) * in_a_node;
+    if (!stated && in_nodes_stated > 0 && in_nodes_stated < l.data) stated = int(in_nodes_stated);
     out.least_stage = sharding->least;
     in_nodes = sharding->hybrid && l.shard_degree > 0;
   }
   const auto noted = shards_in_notes(row.notes);
   out.may_shard = shares.empty() && !noted && out.stack.name == "pytorch" && l.data > 1;
   if (noted && !stated) {
-    if (shares.empty()) l.shard = 3;
+    if (shares.empty() && l.shard == 0) l.shard = 3;
     if (l.shard > 0) stated = noted;
   }
   if (in_nodes && !stated) stated = sharers_of_copies(row, l.data);
@@ -99,6 +97,15 @@ std::string fill_sharding(const TrainingRow& row, RowCase& out) {
   const bool all = row.gpus && l.shard_degree == *row.gpus && l.shard_degree > l.data * l.context;
   if (l.shard_degree == l.data || all) l.shard_degree = 0;
   return "";
+}
+
+/// A stage that nobody states, and what is taken for it.
+void note_stage(const TrainingRow& row, RowCase& out) {
+  const ParallelLayout& l = out.layout;
+  const bool stated = !row.fsdp_zero.empty() || !sharding_named(row.framework).empty();
+  if (stated || l.offload.parameters || out.stack.shard == 0 || l.data * l.context == 1) return;
+  out.notes.push_back("fsdp_zero = ZeRO stage " + std::to_string(l.shard) + ", as is " +
+                      out.stack.name + "'s way, as it is blank");
 }
 
 /// Words of the notes that no model reads, or not as they are meant.
@@ -154,6 +161,7 @@ void note_own_way(const TrainingRow& row, RowCase& out) {
   if (row.sequence_parallel.empty() && out.layout.sequence_parallel) {
     out.notes.push_back("sequence parallelism" + way + "sequence_parallel is blank");
   }
+  note_stage(row, out);
 }
 
 /// What cells say in words of their sources; or which of them says nothing known.
@@ -311,6 +319,11 @@ void settle(const TrainingRow& row, RowCase& out) {
   shard_what_does_not_fit(out);
   count_sharers(row, out);
   while (out.least_stage && l.shard < 3 && !fits(out)) ++l.shard;
+  if (out.least_stage && l.data * l.context > 1) {
+    out.notes.push_back("ZeRO stage " + std::to_string(l.shard) +
+                        (fits(out) ? ", the lowest with which it fits, as none is stated"
+                                   : ", as none is stated and it fits with none"));
+  }
   // A dispatcher of tokens is named, and no degree: every replica has its share of the experts.
   const double experts = out.facts->experts();
   if (!row.ep && experts > 1 && mentions(row.framework, "deepep")) {

@@ -11,6 +11,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_schedule.h"
+#include "parallel_opt/cost/row_sharding.h"
 #include "parallel_opt/cost/stated_number.h"
 
 namespace parallel_opt {
@@ -182,24 +183,6 @@ std::optional<double> interleaved_stages(const Claims& notes) {
   return counted ? std::optional(double(*counted)) : std::nullopt;
 }
 
-/// "ZeRO-2", "ZeRO stage 3", "HSDP" of notes, where all that they name is one; "none" where they
-/// deny all of it: "no ZeRO", "use_distributed_optimizer=False".
-std::string sharding_in(const Claims& notes) {
-  static const std::regex words(
-      R"((?:^|[^a-z0-9_])((?:zero[ _-]?(?:stage[ _-]?)?[0-3]|fsdp2?|ddp)(?![a-z0-9+=_-]| [0-9])|hsdp(?![a-z+_-])))",
-      std::regex::icase);
-  const std::string& text = notes.kept();
-  std::set<std::string> found;
-  for (std::sregex_iterator it(text.begin(), text.end(), words), end; it != end; ++it) {
-    found.insert(lower_case((*it)[1].str()));
-  }
-  if (found.size() == 1) return *found.begin();
-  // "No zero bubble", "no ZeRO-3" and "no ZeRO offload" deny something else.
-  static const std::regex any(
-      R"(\bZeRO(?![ _-]?(?:[0-9+]|stage|offload|infinity|bubble))|\b(?:[Uu]se[ _-])?[Dd]ist(?:ributed)?[ _-][Oo]ptim(?:izer)?\b)");
-  return found.empty() && notes.says(any) == false ? "none" : "";
-}
-
 /// "Sequence parallel", "no SP", "SP=False" beside tensor ranks; not a degree, which is one of
 /// parts of the sequence, as are Ulysses' and a ring's.
 std::string sequence_split_in(const TrainingRow& row, const Claims& notes) {
@@ -260,7 +243,10 @@ NotesFilled fill_from_notes(TrainingRow& row) {
     cell = words;
     filled.columns.emplace_back(column);
   };
-  fill("fsdp_zero", row.fsdp_zero, sharding_in(said));
+  if (const std::string words = sharding_in_notes(row.fsdp_zero, own); !words.empty()) {
+    row.fsdp_zero += (row.fsdp_zero.empty() ? "" : ", ") + words;
+    filled.columns.emplace_back("fsdp_zero");
+  }
   fill("sequence_parallel", row.sequence_parallel, sequence_split_in(row, said));
   fill("dtype", row.dtype, type_in(notes.kept()));
   return filled;

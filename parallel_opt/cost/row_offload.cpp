@@ -5,6 +5,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/kept_products.h"
 #include "parallel_opt/cost/row_claims.h"
+#include "parallel_opt/cost/row_sharding.h"
 #include "parallel_opt/cost/row_words.h"
 #include "parallel_opt/cost/software_stack.h"
 

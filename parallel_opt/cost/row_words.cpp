@@ -38,14 +38,6 @@ const std::regex& shared_inputs() {
   return words;
 }
 
-/// 1 of "zero1", "zerostage1", "stage1(os)".
-std::optional<int> numbered(const std::string& text, const std::string& word) {
-  const std::regex pattern(word + R"((?:stage|level|:)*([0-3])(?![0-9]))");
-  std::smatch match;
-  if (!std::regex_search(text, match, pattern)) return std::nullopt;
-  return std::stoi(match[1]);
-}
-
 /// "12 of 48 layers", "1 of every 2", "12/48 blocks", "50 %", "every other layer", "every 4th
 /// block": the share of them. "Every 4 layers" may be one of four, or all of them with a checkpoint
 /// at each fourth.
@@ -227,132 +219,8 @@ std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
   return std::nullopt;
 }
 
-namespace {
-
-/// Of software that lists what is shared: Megatron-FSDP's strategies, DeepSpeed's P_os+g+p, and
-/// FSDP's SHARD_GRAD_OP, which keeps weights from a forward to its backward.
-std::optional<int> stage_by_what_is_shared(const std::string& words) {
-  if (has_any(words, {"optimgradsparams", "os+g+p", "pgos"})) return 3;
-  static const std::regex keeps(R"(reshardafterforward[:(]*(false|off|never|no|0))");
-  if (has_any(words, {"optimgrads", "os+g", "shardgradop", "shardedddp"}) ||
-      is_any(words, {"osg", "levelosg"}) || std::regex_search(words, keeps)) {
-    return 2;
-  }
-  return is_any(words, {"os", "pos", "oss", "levelos"}) ? std::optional(1) : std::nullopt;
-}
-
-}  // namespace
-
-std::string sharding_named(const std::string& framework) {
-  static const std::regex words(R"(\b(ddp|hsdp|fsdp[12]?|zero[- ]?[0-3])\b)", std::regex::icase);
-  std::smatch match;
-  const std::string text = Claims(framework).kept();
-  return std::regex_search(text, match, words) ? match.str(1) : "";
-}
-
-namespace {
-
-/// Names of what shares copies of a model's states.
-constexpr const char* kSharing =
-    R"((?:hsdp|fsdp[12]?|hybrid[ _-]?shard(?:ing|ed)?|full[ _-]?shard|zero(?:[ -]?dp)?(?:[ _-]?(?:stage[ _-]?)?[1-3](?![0-9]))?))";
-constexpr const char* kDegree = R"(([2-9]|[1-9][0-9]{1,5})\b(?![.%]))";
-
-int first_matched(const std::smatch& match) {
-  for (std::size_t i = 1; i < match.size(); ++i) {
-    if (match[i].matched) return std::stoi(match[i]);
-  }
-  return 0;
-}
-
-/// "HSDP 64", "HSDP, 64-way", "hybrid shard (64)", "FSDP over 64 GPUs", "ZeRO-3 with 64 ranks",
-/// "HSDP shard degree 64".
-std::optional<int> sharers_counted(const std::string& text) {
-  static const std::string name = std::string(R"(\b)") + kSharing;
-  static const std::regex patterns(
-      R"(\b(?:hsdp|hybrid[ _-]?shard(?:ing|ed)?)[ ,:=(]{0,3})" + std::string(kDegree) +
-          R"((?! ?(?:x|replica|node|machine|group|host|cop(?:y|ies)))|)" + name +
-          R"([ ,:(]{0,3}([2-9]|[1-9][0-9]{1,5})[ -]way\b|\b([2-9]|[1-9][0-9]{1,5})[ -]way )" +
-          kSharing + R"(|)" + name +
-          R"([ ,(]{0,2} ?(?:over|across|among|with|of|within|in groups of) (?:all )?([2-9]|[1-9][0-9]{1,5}) (?:gpus?|ranks|devices|workers|chips|tpus?|accelerators)\b|)" +
-          name +
-          R"([ ,:(]{0,3}(?:with )?(?:a )?shard(?:ing)?[ _-](?:degree|size|group(?: size)?)[ :=]{1,3}(?:of )?)" +
-          kDegree,
-      std::regex::icase);
-  std::smatch match;
-  return std::regex_search(text, match, patterns) ? std::optional(first_matched(match))
-                                                  : std::nullopt;
-}
-
-}  // namespace
-
-std::optional<int> shards_in_notes(const std::string& notes) {
-  // "FSDP2" alone is the second of its name.
-  static const std::regex both(
-      R"(\bfsdp(?:[ =:]+([0-9]{1,6})|([3-9]|[1-9][0-9]{1,5}))[ ,;x*]+d?dp[ =:]*[0-9])"
-      R"(|\bd?dp[ =:]*[0-9]+[ ,;x*]+fsdp(?:[ =:]+([0-9]{1,6})|([1-9][0-9]{1,5}|[3-9])\b))"
-      R"(|\bfsdp ?[=:] ?([2-9]|[1-9][0-9]{1,5})\b)",
-      std::regex::icase);
-  const std::string text = Claims(notes).kept();
-  std::smatch match;
-  if (std::regex_search(text, match, both)) return first_matched(match);
-  return sharers_counted(text);
-}
-
-std::optional<ShardingWords> sharding_in_words(const std::string& stated) {
-  // "P_os+g, P_a": ZeRO-R's part is of activations.
-  const std::string cell = std::regex_replace(stated, shared_inputs(), "");
-  // "ddp(distributed-optimizer not stated)" is what tables of recipes that have one on print.
-  static const std::regex recipes(R"(\bnot stated\b)", std::regex::icase);
-  const Claims said(std::regex_replace(cell, recipes, ""));
-  const std::string& text = said.kept();
-  static const std::regex two_numbers(R"(([0-9]) +(?=[0-9]))");  // "ZeRO-1 64-way"
-  const std::string words = closed_up(std::regex_replace(text, two_numbers, "$1,"));
-  ShardingWords found;
-  static const std::regex shared(
-      R"(shard(?:ing)?(?:[ _](?:degree|size|group(?: size)?))?[ =:]{1,3}([0-9]+)\b)",
-      std::regex::icase);
-  std::smatch match;
-  if (std::regex_search(text, match, shared)) {
-    if (const auto degree = stated_number(match[1])) found.degree = int(std::min(*degree, 1e9));
-  }
-  if (!found.degree) found.degree = shards_in_notes(text);
-  // "FSDP2" is its second release.
-  static const std::regex closed(R"(\bfsdp ?([3-9]|[1-9][0-9]{1,5})\b)", std::regex::icase);
-  if (!found.degree && std::regex_search(text, match, closed)) found.degree = std::stoi(match[1]);
-  static const std::regex within(
-      R"(\b(within|inside|in) ((a|an|each|the|one|every) )?(node|host|machine|server)\b|\bintra-?node\b)",
-      std::regex::icase);
-  found.hybrid = has_any(words, {"hsdp", "hybrid", "mics"});
-  found.in_a_node = found.hybrid || std::regex_search(text, within);
-  static const std::regex copies(R"(\bddp\b)", std::regex::icase);
-  auto stage = stage_by_what_is_shared(closed_up(cell));
-  if (!stage && said.none()) return found;
-  if (!stage) stage = numbered(words, "zero");
-  if (!stage) stage = numbered(words, "stage");
-  // "3", "Z3", "3 (hpZ=8)".
-  static const std::regex alone(R"(^z?([0-3])($|[(,;]))");
-  if (!stage && std::regex_search(words, match, alone)) stage = std::stoi(match[1]);
-  if (stage) {
-    found.stage = *stage;
-  } else if (has_any(words, {"zero++", "zeroplusplus", "zeroinfinity"}) || found.degree > 1) {
-    found.stage = 3;
-  } else if (words.find("zero") != std::string::npos) {
-    found.stage = 1;
-    found.least = true;
-  } else if (has_any(words, {"noshard", "distributeddata", "replicat"}) ||
-             (std::regex_search(text, copies) && !has_any(words, {"optim", "fsdp", "hsdp"})) ||
-             !switch_in_words(text).value_or(true)) {
-    found.stage = 0;
-  } else if (has_any(words,
-                     {"fsdp", "hsdp", "fullshard", "fullyshard", "hybrid", "mics", "gemini"}) ||
-             switch_in_words(text).value_or(false)) {
-    found.stage = 3;
-  } else if (has_any(words, {"distributed", "distopt", "optim"})) {
-    found.stage = 1;
-  } else {
-    return std::nullopt;
-  }
-  return found;
+std::string without_split_kept(const std::string& text) {
+  return std::regex_replace(text, shared_inputs(), "");
 }
 
 std::optional<bool> switch_in_words(const std::string& text) {

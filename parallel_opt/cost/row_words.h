@@ -42,26 +42,11 @@ std::optional<RecomputeWords> recompute_in_words(const std::string& text);
 /// it. `on_host`: whether they go there ("P_a+cpu").
 bool splits_kept_in_words(const std::string& text);
 bool splits_kept_on_host(const std::string& text);
+/// The text but for these words.
+std::string without_split_kept(const std::string& text);
 
 /// What notes say of it, "gradient checkpointing", "no activation recomputation"; empty: nothing.
 std::optional<RecomputeWords> recompute_in_notes(const std::string& notes);
-
-struct ShardingWords {
-  int stage = 0;
-  bool least = false;      ///< "ZeRO", and no stage: the lowest with which it fits
-  bool in_a_node = false;  ///< whole replicas in every node: HSDP
-  bool hybrid = false;     ///< called so
-  std::optional<int> degree;
-};
-
-/// "ZeRO stage 1", "fsdp2", "HYBRID_SHARD", "DDP", "zero1(shard 8)", "fsdp=8", "HSDP, 64-way",
-/// "FSDP over 64 GPUs".
-std::optional<ShardingWords> sharding_in_words(const std::string& text);
-/// Ranks that share one copy as notes say it: "fsdp=8", "dp=4 x fsdp=8", "HSDP shard degree 64";
-/// empty: nothing.
-std::optional<int> shards_in_notes(const std::string& notes);
-/// What of a framework's name says how replicas share: "FSDP2", "ZeRO-3", "DDP"; empty: nothing.
-std::string sharding_named(const std::string& framework);
 
 /// "yes", "true", "on", "1"; "no", ...
 std::optional<bool> switch_in_words(const std::string& text);

@@ -42,6 +42,7 @@ TEST(RowChecks, BatchesAreMadeOfMicroBatches) {
   row.global_batch = 66;
   EXPECT_EQ(skipped(row), "micro_batch x dp 32 does not divide global_batch 66");
   row = whole_row();
+  row.fsdp_zero = "FSDP";
   row.grad_accum = 2;  // 64 / (4 x 8)
   EXPECT_EQ(skipped(row), "");
   EXPECT_TRUE(case_of(row).notes.empty());
@@ -67,6 +68,7 @@ TEST(RowChecks, APipelinesStepHasSomeMicroBatches) {
 
 TEST(RowChecks, ParametersAreThoseOfTheDimensions) {
   TrainingRow row = whole_row();  // 24 x 12 x 2048^2 + 50257 x 2048 = 1.31e9
+  row.fsdp_zero = "FSDP";
   row.params_b = 1.3;
   EXPECT_TRUE(case_of(row).notes.empty());
   row.params_b = 1.5;
@@ -184,7 +186,9 @@ TEST(RowChecks, NarrowTypesNeedADeviceThatHasThem) {
 
 TEST(RowChecks, WhatIsFilledInIsTold) {
   TrainingRow row = whole_row();
+  row.fsdp_zero = "FSDP";
   EXPECT_TRUE(case_of(row).notes.empty());
+  row.fsdp_zero = "";
   row.framework = "Foobar";
   row.tp = 2;
   row.dp = 4;
@@ -197,6 +201,7 @@ TEST(RowChecks, WhatIsFilledInIsTold) {
           "heads = hidden / 128, as none are stated",
           "stack megatron, as framework 'Foobar' is not known",
           "sequence parallelism, as is megatron's way, as sequence_parallel is blank",
+          "fsdp_zero = ZeRO stage 1, as is megatron's way, as it is blank",
           "dtype = 16 bits, as none is stated", "micro_batch from global_batch and the layout"}));
   row.framework = "";
   row.tp = 1;

@@ -1,16 +1,19 @@
+#include "parallel_opt/cost/row_sharding.h"
+
 #include <gtest/gtest.h>
 
 #include "parallel_opt/cost/row_notes.h"
-#include "parallel_opt/cost/row_words.h"
 #include "row_fixture.h"
 
-/// How many ranks share one copy of a model's states.
+/// What a row's words say ranks share of a model's states, and how many of them.
 namespace parallel_opt {
 namespace {
 
 using testing::case_of;
+using testing::llama_row;
 using testing::note_with;
 using testing::prediction_of;
+using testing::skipped;
 using testing::told;
 using testing::usual_row;
 
@@ -126,6 +129,246 @@ TEST(RowSharding, DegreesOfBothKindsMayStandTogether) {
   }
   // The second of its name.
   EXPECT_EQ(case_of(wide_row("", "FSDP2, DP 256")).layout.shard_degree, 0);
+}
+
+/// 64 devices in nodes of eight, which hold a replica each or share them.
+TrainingRow said(const char* cell, const char* notes, const char* framework = "PyTorch FSDP") {
+  TrainingRow row = llama_row(framework);
+  row.gpus = row.dp = 64;
+  row.global_batch = 512;
+  row.fsdp_zero = cell;
+  row.notes = notes;
+  fill_from_notes(row);
+  return row;
+}
+
+struct Shared {
+  const char* words;
+  int stage;
+  int degree = 0;  ///< 0: all
+};
+
+constexpr Shared kEitherPlace[] = {
+    {"SHARD_GRAD_OP", 2},
+    {"sharding strategy SHARD_GRAD_OP", 2},
+    {"ShardingStrategy.SHARD_GRAD_OP", 2},
+    {"shard grad op", 2},
+    {"FSDP SHARD_GRAD_OP", 2},
+    {"FSDP (SHARD_GRAD_OP)", 2},
+    {"fsdp-SHARD_GRAD_OP", 2},
+    {"fsdp_sharding_strategy: 2", 2},
+    {"fsdp_sharding_strategy=1", 3},
+    {"NO_SHARD", 0},
+    {"FSDP NO_SHARD", 0},
+    {"sharding_strategy=NO_SHARD", 0},
+    {"FULL_SHARD", 3},
+    {"fully sharded data parallel", 3},
+    {"HYBRID_SHARD", 3, 8},
+    {"hybrid sharding", 3, 8},
+    {"hybrid-sharded", 3, 8},
+    {"FSDP HYBRID_SHARD", 3, 8},
+    {"FSDP (hybrid shard)", 3, 8},
+    {"HYBRID_SHARD_ZERO2", 2, 8},
+    {"_HYBRID_SHARD_ZERO2", 2, 8},
+    {"FSDP HYBRID_SHARD, shard group size 16", 3, 16},
+    {"MiCS", 3, 8},
+    {"hybrid FSDP", 3, 8},
+    {"use_hsdp=True", 3, 8},
+    {"sharding strategy: hybrid", 3, 8},
+    {"FSDP v2", 3},
+    {"use_fsdp", 3},
+    {"reshard_after_forward=False", 2},
+    {"reshard_after_forward never", 2},
+    {"reshard_after_forward set to False", 2},
+    {"reshard_after_forward: \"never\"", 2},
+    {"FSDP2, reshard_after_forward=False", 2},
+    {"FSDP2 reshard_after_forward=False", 2},
+    {"FSDP, reshard_after_forward never", 2},
+    {"FSDP2 without resharding after forward", 2},
+    {"HSDP, reshard_after_forward=False", 2, 8},
+    {"FSDP, reshard_after_forward=True", 3},
+    {"FSDP in ZeRO-2 mode", 2},
+    {"FSDP (ZeRO-2)", 2},
+    {"ZeRO stage: 2", 2},
+    {"ZeRO stage 2", 2},
+    {"ZeRO, stage 2", 2},
+    {"ZeRO (stage 2)", 2},
+    {"zero_stage=2", 2},
+    {"Zero Redundancy Optimizer stage 2", 2},
+    {"zero_optimization: stage 2", 2},
+    {"zero=2", 2},
+    {"DeepSpeed stage 3", 3},
+    {"ZeRO-3+offload of nothing", 3},
+    {"FSDP+compile", 3},
+    {"DDP with ZeRO-1", 1},
+    {"DDP, distributed optimizer", 1},
+    {"DDP", 0},
+    {"DistributedDataParallel", 0},
+    {"P_os", 1},
+    {"ZeRO-OS", 1},
+    {"ZeRO-Pos", 1},
+    {"ZeRO-Pos+g", 2},
+    {"P_os+g", 2},
+    {"P_os+g+p", 3},
+    {"optim_grads", 2},
+    {"optim_grads_params", 3},
+    {"dp_shard=8, dp_replicate=8", 3, 8},
+    {"dp_shard 16, dp_replicate 4", 3, 16},
+    {"dp_replicate=4", 3, 16},
+    {"dp_replicate=1, dp_shard=64", 3},
+    {"data_parallel_shard_degree=8, data_parallel_replicate_degree=8", 3, 8},
+    {"data_parallel_replicate_degree = 4", 3, 16},
+    {"FSDP group size 8", 3, 8},
+    {"FSDP, sharding group of 8", 3, 8},
+    {"FSDP process group size: 8", 3, 8},
+    {"fsdp_size=8", 3, 8},
+    {"FSDP degree 8", 3, 8},
+    {"FSDP in groups of 8", 3, 8},
+    {"FSDP over 2", 3, 2},
+    {"FSDP2 over 1", 3, 1},
+    {"FSDP2 over 16 GPUs.", 3, 16},
+    {"FSDP over 2 nodes", 3, 16},
+    {"FSDP across 8 nodes", 3},
+    {"FSDP within a node", 3, 8},
+    {"FSDP within a node, DDP across nodes", 3, 8},
+    {"HSDP, shard 2", 3, 2},
+    {"HSDP 2x32", 3, 8},
+    {"FSDP, 8-way TP", 3},
+    {"FSDP over 2 pods", 3},
+    {"FSDP for 8 epochs", 3},
+    {"HSDP (shard 16, replicate 4)", 3, 16},
+    {"HSDP, 4 replicas", 3, 16},
+    {"HSDP with shards of 16", 3, 16},
+    {"16-way sharding, 4-way replication", 3, 16},
+    {"sharded over 16 and replicated 4 times", 3, 16},
+    {"ZeRO-3, shard 16", 3, 16},
+    {"ZeRO-1, shard degree 4", 1, 4},
+    {"zero1(shard 4)", 1, 4},
+    {"zero1 = dict(size=4)", 1, 4},
+    {"ZeRO-2 64-way", 2},
+    {"16-way fully sharded data parallelism, 2 pods", 3, 16},
+    {"SHARD_GRAD_OP over 16 ranks", 2, 16},
+};
+
+TEST(RowSharding, CellsAndNotesAreReadAlike) {
+  for (const Shared& one : kEitherPlace) {
+    for (const TrainingRow& row : {said(one.words, ""), said("", one.words)}) {
+      const ParallelLayout layout = case_of(row).layout;
+      const char* where = row.notes.empty() ? " in the cell" : " in the notes";
+      EXPECT_EQ(layout.shard, one.stage) << one.words << where;
+      const int degree = one.stage > 0 ? layout.shard_degree : 0;
+      EXPECT_EQ(degree, one.degree) << one.words << where << ": " << row.fsdp_zero;
+    }
+  }
+  TrainingRow row = said("256-way fully sharded data parallelism, 2 pods", "");
+  row.gpus = row.dp = row.global_batch = 512;
+  EXPECT_EQ(case_of(row).layout.shard_degree, 256);
+  row.fsdp_zero = "ZeRO-3, shard 128";
+  EXPECT_EQ(case_of(row).layout.shard_degree, 128);
+}
+
+TEST(RowSharding, CellsMayBeShort) {
+  for (const Shared& one :
+       {Shared{"16-way", 3, 16}, Shared{"64-way", 3}, Shared{"OS", 1}, Shared{"p_g_os", 3},
+        Shared{"os_g", 2}, Shared{"OSS", 1}, Shared{"Z2", 2}, Shared{"3", 3},
+        Shared{"stage 2, sd 8", 2, 8}, Shared{"sharding stage2", 2}, Shared{"optim", 1},
+        Shared{"on", 3}, Shared{"distributed optimizer, shard 8", 1, 8}, Shared{"off", 0}}) {
+    const ParallelLayout layout = case_of(said(one.words, "")).layout;
+    EXPECT_EQ(layout.shard, one.stage) << one.words;
+    EXPECT_EQ(layout.shard_degree, one.degree) << one.words;
+  }
+  for (const char* cell : {"ZeRO-2 and ZeRO-3", "SHARD_GRAD_OP, ZeRO-3", "somehow"}) {
+    EXPECT_EQ(skipped(said(cell, "")), std::string("fsdp_zero '") + cell + "' is not understood");
+  }
+}
+
+TEST(RowSharding, SignsOfZeroAreThoseOfEveryStack) {
+  for (const char* framework : {"Megatron-DeepSpeed", "DeepSpeed", "PyTorch", "InternEvo"}) {
+    EXPECT_EQ(case_of(said("ZeRO-OS", "", framework)).layout.shard, 1) << framework;
+    EXPECT_EQ(case_of(said("P_os", "", framework)).layout.shard, 1) << framework;
+    EXPECT_EQ(case_of(said("ZeRO-Pos", "", framework)).layout.shard, 1) << framework;
+    EXPECT_EQ(case_of(said("ZeRO-Pos+g", "", framework)).layout.shard, 2) << framework;
+    EXPECT_EQ(note_with(said("ZeRO-Pos", "", framework), "the lowest"), "") << framework;
+  }
+  EXPECT_EQ(case_of(said("", "zero1(shard 4)", "InternEvo")).layout.shard_degree, 4);
+}
+
+TEST(RowSharding, NamesOfFrameworksAreReadLikewise) {
+  for (const Shared& one :
+       {Shared{"PyTorch FSDP SHARD_GRAD_OP", 2}, Shared{"DeepSpeed ZeRO stage 3", 3},
+        Shared{"PyTorch (FSDP, hybrid shard)", 3, 8}, Shared{"PyTorch DDP", 0},
+        Shared{"PyTorch (no FSDP; DDP)", 0}, Shared{"DeepSpeed ZeRO-1", 1}}) {
+    const ParallelLayout layout = case_of(said("", "", one.words)).layout;
+    EXPECT_EQ(layout.shard, one.stage) << one.words;
+    EXPECT_EQ(layout.shard_degree, one.degree) << one.words;
+  }
+}
+
+TEST(RowSharding, OtherWordsAreNoSharding) {
+  for (const char* notes : {"no ZeRO-2",
+                            "not HSDP",
+                            "FSDP (SHARD_GRAD_OP was slower)",
+                            "SHARD_GRAD_OP was slower",
+                            "SHARD_GRAD_OP OOMs",
+                            "instead of SHARD_GRAD_OP",
+                            "faster than HYBRID_SHARD",
+                            "ZeRO-2 and ZeRO-3 compared",
+                            "ZeRO-1 or ZeRO-2",
+                            "SHARD_GRAD_OP and NO_SHARD compared",
+                            "ZeRO 2 nodes",
+                            "zero 1.5 % spikes",
+                            "zero bubble",
+                            "hybrid attention",
+                            "a hybrid model",
+                            "mixed shards",
+                            "16 data shards",
+                            "shard size 8 MB",
+                            "vocabulary sharded over 8 ranks",
+                            "from x/fms-fsdp README.md",
+                            "deepspeed-zero2.json of the page",
+                            "stage 2 of training",
+                            "linear schedule with 2-way split",
+                            "os: Linux",
+                            "Gemini 2 vocabulary",
+                            "reshard_after_forward=False was slower",
+                            "without SHARD_GRAD_OP"}) {
+    const ParallelLayout layout = case_of(said("", notes)).layout;
+    EXPECT_EQ(layout.shard, 3) << notes;
+    EXPECT_EQ(layout.shard_degree, 0) << notes;
+  }
+  for (const char* notes : {"no ZeRO", "no distributed optimizer", "without FSDP", "FSDP disabled",
+                            "use_fsdp: False; FSDP was not used"}) {
+    EXPECT_EQ(said("", notes, "Megatron-LM").fsdp_zero, "none") << notes;
+  }
+  for (const char* notes : {"no HSDP", "without FSDP prefetch", "no FSDP2", "FSDP and DDP"}) {
+    EXPECT_EQ(said("", notes, "Megatron-LM").fsdp_zero, "") << notes;
+  }
+}
+
+TEST(RowSharding, NotesSayWhichWayOfFsdpACellHas) {
+  EXPECT_EQ(case_of(said("FSDP", "SHARD_GRAD_OP")).layout.shard, 2);
+  EXPECT_EQ(case_of(said("FSDP2", "reshard_after_forward=False")).layout.shard, 2);
+  EXPECT_EQ(case_of(said("FSDP", "hybrid sharding")).layout.shard_degree, 8);
+  EXPECT_EQ(said("FSDP", "FSDP2, ZeRO-1").fsdp_zero, "FSDP");
+  EXPECT_EQ(said("FULL_SHARD", "SHARD_GRAD_OP").fsdp_zero, "FULL_SHARD");
+}
+
+TEST(RowSharding, AStageThatNobodyStatesIsTold) {
+  const std::string way = "fsdp_zero = ZeRO stage 1, as is megatron's way, as it is blank";
+  EXPECT_EQ(told(said("", "", "Megatron-LM"), way), 1);
+  EXPECT_EQ(told(said("ZeRO-1", "", "Megatron-LM"), way), 0);
+  EXPECT_EQ(told(said("", "ZeRO-1", "Megatron-LM"), way), 0);
+  EXPECT_EQ(note_with(said("", "", "PyTorch FSDP"), "way, as it is blank"), "");
+  EXPECT_EQ(note_with(said("", "", "megatron-2020"), "way, as it is blank"), "");
+  TrainingRow alone = said("", "", "Megatron-LM");
+  alone.gpus = alone.dp = alone.global_batch = 1;
+  EXPECT_EQ(told(alone, way), 0);
+  EXPECT_EQ(told(said("ZeRO", "", "Megatron-DeepSpeed"),
+                 "ZeRO stage 1, the lowest with which it fits, as none is stated"),
+            1);
+  TrainingRow wide = said("ZeRO", "", "PyTorch");  // 16 bytes of 6.7e9 parameters
+  EXPECT_NE(note_with(wide, "ZeRO stage "), "");
+  EXPECT_EQ(note_with(said("ZeRO-2", "", "PyTorch"), "ZeRO stage "), "");
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "parallel_opt/cost/row_sharding.h"
+
 namespace parallel_opt {
 namespace {
 
