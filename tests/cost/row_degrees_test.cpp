@@ -16,8 +16,8 @@ using testing::skipped;
 using testing::told;
 
 /// Eight devices; what the degrees are is the test's.
-TrainingRow row_of(const std::string& framework, std::optional<double> tp, std::optional<double> pp,
-                   std::optional<double> dp) {
+TrainingRow split_as(const std::string& framework, std::optional<double> tp,
+                     std::optional<double> pp, std::optional<double> dp) {
   TrainingRow row = blocks_of(framework, 8, 1024);
   row.tp = tp;
   row.pp = pp;
@@ -26,7 +26,7 @@ TrainingRow row_of(const std::string& framework, std::optional<double> tp, std::
 }
 
 TEST(RowDegrees, DevicesThatDegreesDoNotDivideAreTold) {
-  TrainingRow row = row_of("Megatron-LM", 2, 2, {});
+  TrainingRow row = split_as("Megatron-LM", 2, 2, {});
   row.gpus = 10;
   row.global_batch = 8;
   EXPECT_EQ(case_of(row).layout.data, 2);
@@ -36,7 +36,7 @@ TEST(RowDegrees, DevicesThatDegreesDoNotDivideAreTold) {
 }
 
 TEST(RowDegrees, OneDeviceNeedsNone) {
-  TrainingRow row = row_of("Megatron-LM", {}, {}, {});
+  TrainingRow row = split_as("Megatron-LM", {}, {}, {});
   row.gpus = row.global_batch = 1;
   EXPECT_EQ(case_of(row).layout.devices(), 1);
   EXPECT_EQ(told(row, "tp and pp = 1, as none is stated"), 0);
@@ -44,19 +44,19 @@ TEST(RowDegrees, OneDeviceNeedsNone) {
 
 TEST(RowDegrees, SoftwareThatSpreadsDataSaysNoOthers) {
   for (const char* framework : {"PyTorch FSDP", "PyTorch", "DeepSpeed", "LLM Foundry"}) {
-    const TrainingRow row = row_of(framework, {}, {}, {});
+    const TrainingRow row = split_as(framework, {}, {}, {});
     EXPECT_EQ(case_of(row).layout.data, 8) << framework;
     EXPECT_EQ(told(row, "tp and pp = 1, as none is stated"), 1) << framework;
   }
-  EXPECT_EQ(skipped(row_of("Megatron-LM", {}, {}, {})), "tensor or pipeline degree is blank");
-  TrainingRow sharded = row_of("Megatron-LM", {}, {}, {});
+  EXPECT_EQ(skipped(split_as("Megatron-LM", {}, {}, {})), "tensor or pipeline degree is blank");
+  TrainingRow sharded = split_as("Megatron-LM", {}, {}, {});
   sharded.fsdp_zero = "fsdp";
   EXPECT_EQ(case_of(sharded).layout.data, 8);
 }
 
 TEST(RowDegrees, TheNameOfAFrameworkSaysHowReplicasShare) {
   const auto stage = [](const char* framework, const char* column = "") {
-    TrainingRow row = row_of(framework, 1, 1, 8);
+    TrainingRow row = split_as(framework, 1, 1, 8);
     row.fsdp_zero = column;
     return case_of(row).layout.shard;
   };
@@ -69,19 +69,19 @@ TEST(RowDegrees, TheNameOfAFrameworkSaysHowReplicasShare) {
 }
 
 TEST(RowDegrees, WhatTheOthersLeaveIsTheOneThatIsBlank) {
-  const TrainingRow pipeline = row_of("Megatron-LM", 2, {}, 2);
+  const TrainingRow pipeline = split_as("Megatron-LM", 2, {}, 2);
   EXPECT_EQ(case_of(pipeline).layout.pipeline, 2);
   EXPECT_EQ(told(pipeline, "pp = what the other degrees leave of the devices"), 1);
-  EXPECT_EQ(case_of(row_of("Megatron-LM", {}, 2, 2)).layout.tensor, 2);
-  const TrainingRow both = row_of("Megatron-LM", {}, {}, 2);
+  EXPECT_EQ(case_of(split_as("Megatron-LM", {}, 2, 2)).layout.tensor, 2);
+  const TrainingRow both = split_as("Megatron-LM", {}, {}, 2);
   EXPECT_EQ(case_of(both).layout.tensor, 4);
   EXPECT_EQ(case_of(both).layout.pipeline, 1);
   EXPECT_EQ(told(both, "tp and pp = what dp leaves of the devices, tp inside a node"), 1);
   EXPECT_EQ(
-      told(row_of("Megatron-LM", {}, {}, 8), "tp and pp = 1: the other degrees take all devices"),
+      told(split_as("Megatron-LM", {}, {}, 8), "tp and pp = 1: the other degrees take all devices"),
       1);
-  EXPECT_EQ(case_of(row_of("Megatron-LM", 2, {}, {})).layout.data, 4);
-  EXPECT_EQ(skipped(row_of("Megatron-LM", {}, {}, 3)),
+  EXPECT_EQ(case_of(split_as("Megatron-LM", 2, {}, {})).layout.data, 4);
+  EXPECT_EQ(skipped(split_as("Megatron-LM", {}, {}, 3)),
             "tensor or pipeline degree is blank, and the others do not part the devices");
 }
 
