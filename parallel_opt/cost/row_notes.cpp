@@ -69,11 +69,15 @@ const std::vector<Searched>& searched() {
   return all;
 }
 
-/// The numbers that the notes have so.
+/// The numbers that the notes have so. Batches that count tokens are no sequences.
 std::set<double> numbers_in(const std::string& notes, const Searched& words) {
+  static const std::regex tokens(R"(^[ -]?tok)", std::regex::icase);
+  const auto cell = words.spelling->cell;
+  const bool of_batch = cell == &TrainingRow::global_batch || cell == &TrainingRow::micro_batch;
   std::set<double> found;
   for (const std::regex* pattern : {&words.behind, &words.ahead}) {
     for (std::sregex_iterator it(notes.begin(), notes.end(), *pattern), end; it != end; ++it) {
+      if (of_batch && std::regex_search((*it).suffix().str(), tokens)) continue;
       std::string digits = (*it)[1];
       std::erase(digits, ',');
       if (const auto value = stated_number(digits); value && *value >= 1) found.insert(*value);
@@ -234,6 +238,7 @@ NotesFilled fill_from_notes(TrainingRow& row) {
     cell = *found.begin();
     filled.columns.emplace_back(words.spelling->column);
   }
+  if (!row.global_batch) filled.batch = token_batch_in_notes(notes.kept());
   if (const auto stages = interleaved_stages(notes); stages && !row.vp) {
     row.vp = stages;
     filled.columns.emplace_back("vp");

@@ -43,6 +43,19 @@ TEST(RowFill, NotesFillDegreesInAnySpelling) {
   EXPECT_EQ(row.dp, 16);
 }
 
+TEST(RowFill, ABatchInTokensIsNoNumberOfSequences) {
+  for (const char* notes : {"global batch of 4194304 tokens", "global batch size 4,194,304 tokens",
+                            "global batch of 4M tokens", "micro-batch of 8192 tokens"}) {
+    TrainingRow row = noted(notes);
+    const NotesFilled filled = fill_from_notes(row);
+    EXPECT_TRUE(filled.columns.empty()) << notes;
+    EXPECT_EQ(filled.batch.has_value(), std::string(notes).starts_with("global")) << notes;
+  }
+  TrainingRow row = noted("global batch of 4M tokens");
+  row.global_batch = 1024;
+  EXPECT_FALSE(fill_from_notes(row).batch);
+}
+
 TEST(RowFill, DegreesMayBeListedOrJoined) {
   for (const char* notes : {"tp8pp2dp4", "TP8PP2DP4", "TP8_PP2_DP4", "T8P2D4", "(t,p,d)=(8,2,4)",
                             "(t, p, d) = (8, 2, 4)", "(p, t, d) = (2, 8, 4)", "TP/PP/DP = 8/2/4",
