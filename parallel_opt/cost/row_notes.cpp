@@ -28,9 +28,10 @@ struct Spelling {
 };
 
 constexpr auto kSpellings = std::to_array<Spelling>(
-    {{"tp", &TrainingRow::tp, R"(tp|tensor[ _-](?:model[ _-])?parallel(?:ism)?)",
+    {{"tp", &TrainingRow::tp, R"(tp|tensor[ _-](?:model[ _-])?(?:parallel(?:ism)?|slicing))",
       "tensor(?: model)?"},
-     {"pp", &TrainingRow::pp, R"(pp|pipeline[ _-](?:model[ _-])?parallel(?:ism)?)",
+     {"pp", &TrainingRow::pp,
+      R"(pp|pipeline[ _-](?:model[ _-])?parallel(?:ism)?|pipeline (?:of|with|over)(?= [0-9]+ stages))",
       "pipeline(?: model)?",
       R"(pipeline(?:[ -]parallel)? stages(?! (?:per|on each|a) )|stage pipeline)"},
      {"vp", &TrainingRow::vp,
@@ -77,13 +78,13 @@ const std::vector<Searched>& searched() {
     for (const Spelling& one : kSpellings) {
       const std::string words = std::string("(?:") + one.words + ")";
       const std::string units = one.units != nullptr ? one.units : "$^";
-      made.push_back(
-          {&one,
-           std::regex("(?:^|[^a-z0-9_*])(?:--)?" + words + "(?:" + kBetween + "|-)" + kNumber,
-                      std::regex::icase),
-           std::regex(ahead_of(one, words), std::regex::icase),
-           std::regex("(?:^|[^a-z0-9_.])([0-9]{1,6})[ -](?:" + units + ")(?![a-z])",
-                      std::regex::icase)});
+      made.push_back({&one,
+                      std::regex("(?:^|[^a-z0-9_*])(?:--)?" + words + "(?:" + kBetween +
+                                     R"(|-| ?\((?=[0-9]+[ -]way\))))" + kNumber,
+                                 std::regex::icase),
+                      std::regex(ahead_of(one, words), std::regex::icase),
+                      std::regex("(?:^|[^a-z0-9_.])([0-9]{1,6})[ -](?:" + units + ")(?![a-z])",
+                                 std::regex::icase)});
     }
     return made;
   }();

@@ -12,7 +12,7 @@ namespace {
 
 /// The number, and by how many thousands it counts.
 constexpr const char* kCount =
-    R"(([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,12}(?:\.[0-9]{1,6})?)(?:[ -]?(?:(m|million)|(k|thousand))(?![a-z]))?)";
+    R"(([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,12}(?:\.[0-9]{1,6})?)(?:[ -]?(?:(mi?|million)|(ki?|thousand))(?![a-z]))?)";
 
 /// Pre: groups `first` to `first` + 2 are those of kCount.
 std::optional<TokenBatch> token_batch_of(const std::smatch& match, std::size_t first,
@@ -61,7 +61,8 @@ std::string without_tokens(const std::string& stated) {
 std::optional<TokenBatch> token_batch_in_notes(const std::string& notes) {
   // Neither a micro-batch nor what one device takes.
   static const std::regex of_batch(
-      std::string(R"((?:^|[^a-z0-9_.])(?:([a-z]+)[ _-])?batch(?:[ _-]?size)?(?: (?:of|is|was))?)") +
+      std::string(
+          R"((?:^|[^a-z0-9_.])(?:(?:([a-z]+)[ _-])?batch(?:[ _-]?size)?|gbs)(?: (?:of|is|was))?)") +
           R"([ :=]{1,3}(?:~ ?|about |approximately )?()" + kCount +
           R"([ -]?tok(?:en)?s?)\b(?! ?(?:/|per) ?(?:gpu|device|replica|rank|node|chip|micro)))",
       std::regex::icase);

@@ -55,6 +55,9 @@ TEST(RowFill, DegreesAreReadAsPapersShortenThem) {
   expect("8-way tensor, 4-way pipeline", 8, 4, 0);
   expect("16-way tensor, 1-way pipeline and 32-way data parallelism", 16, 1, 32);
   expect("8-way tensor model parallelism with 4-stage pipeline", 8, 4, 0);
+  expect("8-way tensor slicing and 4-way pipeline parallelism", 8, 4, 0);
+  expect("tensor parallelism (8-way), pipeline parallelism (4-way)", 8, 4, 0);
+  expect("a pipeline of 4 stages, TP 8", 8, 4, 0);
   expect("MP=8, PP=4", 8, 4, 0);
   expect("8-way model and 4-way pipeline parallelism", 8, 4, 0);
   expect("--model-parallel-size 8 --pipeline-model-parallel-size 4", 8, 4, 0);
@@ -73,6 +76,7 @@ TEST(RowFill, DegreesAreReadAsPapersShortenThem) {
   expect("N-way tensor parallelism", 0, 0, 0);
   expect("MP=8", 0, 0, 0);  // of tensor ranks and stages together, by some
   expect("TP=2, MP=8, PP=4", 2, 4, 0);
+  expect("TP 2 x PP 4 x DP", 2, 4, 0);
   expect("8- or 16-way tensor parallelism", 0, 0, 0);
   expect("8- and 16-way tensor parallelism", 0, 0, 0);
   expect("eight or sixteen-way tensor parallelism", 0, 0, 0);

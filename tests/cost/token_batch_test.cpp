@@ -15,6 +15,7 @@ TEST(TokenBatch, CellsCountTokens) {
   };
   EXPECT_EQ(tokens("4M tokens"), 4e6);
   EXPECT_EQ(tokens("4M"), 4e6);
+  EXPECT_EQ(tokens("4Mi tokens"), 4e6);
   EXPECT_EQ(tokens("~0.5M tokens"), 5e5);
   EXPECT_EQ(tokens("2 million tokens"), 2e6);
   EXPECT_EQ(tokens("512K tokens/step"), 512e3);
@@ -43,7 +44,7 @@ TEST(TokenBatch, NotesNameTheBatch) {
   };
   for (const char* notes :
        {"global batch of 4M tokens", "trained with a batch size of 4M tokens",
-        "global batch size: 4M tokens", "A100; mini-batch of 4M tokens (constant)",
+        "global batch size: 4M tokens", "A100; mini-batch of 4M tokens (constant)", "GBS 4M tokens",
         "4M tokens per step", "4M tokens per batch", "a batch size of 4M tokens; 4M tokens/step"}) {
     EXPECT_EQ(words(notes), "4M tokens") << notes;
   }
