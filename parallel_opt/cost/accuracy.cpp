@@ -59,7 +59,9 @@ std::string skip_reason(const MeasuredRow& measured, const RowPredictor& predict
   const TrainingRow& row = measured.row;
   if (!measured.unusable.empty()) return measured.unusable;
   const bool timed = row.iteration_s || has_rate(row);
-  if (measured.truth == RowTruth::ran && !timed && !row.peak_memory_bytes) {
+  const bool says_so = measured.says_it_ran && measured.untimed.empty();
+  const bool shown = timed || row.peak_memory_bytes || says_so;
+  if (measured.truth == RowTruth::ran && !shown) {
     return measured.untimed.empty() ? "nothing was measured" : measured.untimed;
   }
   RowAnswer answer = predictor(row);

@@ -11,6 +11,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/device_text.h"
 #include "parallel_opt/cost/measured_rows_impl.h"
+#include "parallel_opt/cost/row_figures.h"
 #include "parallel_opt/cost/row_notes.h"
 #include "parallel_opt/cost/row_patches.h"
 #include "parallel_opt/cost/row_sharding.h"
@@ -112,7 +113,15 @@ void count_chips(RawRow& raw, Fillings& filled) {
     *raw.tokens_per_s_per_gpu /= cores;
   }
   if (counts("metric_tflops_per_gpu") && raw.tflops_per_gpu) *raw.tflops_per_gpu /= cores;
+  if (counts("metric_samples_per_s") && raw.samples_per_s) *raw.samples_per_s /= cores;
   filled.push_back(std::to_string(cores) + " devices of each chip of " + record->name);
+}
+
+/// Samples of one device's second; of how many devices is stated elsewhere or nowhere.
+void count_samples(RawRow& raw, Fillings& filled) {
+  if (!raw.samples_of_device || !raw.samples_per_s || !raw.row.gpus) return;
+  *raw.samples_per_s *= *raw.row.gpus;
+  filled.emplace_back("metric_samples_per_s is of one device, and counts times gpus");
 }
 
 /// Of notes and columns that contradict each other the columns count.
@@ -158,9 +167,29 @@ void fill_degrees(TrainingRow& row, Fillings& filled) {
   if (row.dp && row.gpus && row.tp && row.pp && *row.dp * product(row) != *row.gpus) {
     filled.emplace_back("tp x pp x cp x dp is not gpus; the degrees count");
   }
+}
+
+/// Of blank degrees the layout says more; those that turn out otherwise skip the row.
+double replicas_of(const TrainingRow& row) {
+  return row.dp.value_or(row.gpus.value_or(1) / product(row));
+}
+
+/// Of tokens that are stated; notes count where nothing else makes the batch.
+void fill_token_batch(const RawRow& raw, TrainingRow& row, Fillings& filled) {
+  const bool made = raw.batch_noted && row.micro_batch && row.grad_accum;
+  if (!raw.token_batch || row.global_batch || !row.seq_len || *row.seq_len < 1 || made) return;
+  const double replicas = replicas_of(row);
+  const double parts = replicas == std::floor(replicas) ? std::max(1.0, replicas) : 1;
+  const double at_once = parts * std::max(1.0, row.micro_batch.value_or(1));
+  row.global_batch = sequences_of(*raw.token_batch, *row.seq_len, at_once);
+  filled.push_back("global_batch = " + std::to_string(std::int64_t(*row.global_batch)) +
+                   " sequences, from " + raw.token_batch->words +
+                   (raw.batch_noted ? " of the notes" : ""));
+}
+
+void fill_batch(TrainingRow& row, Fillings& filled) {
   if (row.global_batch || !(row.dp || row.gpus)) return;
-  // Of blank degrees the layout says more; those that turn out otherwise skip the row.
-  const double replicas = row.dp.value_or(row.gpus.value_or(1) / product(row));
+  const double replicas = replicas_of(row);
   if (replicas < 1) return;
   if (row.micro_batch && row.grad_accum) {
     row.global_batch = *row.micro_batch * *row.grad_accum * replicas;
@@ -230,11 +259,11 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
     }
   } else if (tokens > 0 && tokens_per_s > 0) {
     row.iteration_s = tokens / tokens_per_s;
-  } else if (samples > 0 && samples_per_s > 0) {
+  } else if (samples > 0 && samples_per_s > 0 && (row.gpus || !raw.samples_of_device)) {
     row.iteration_s = samples / samples_per_s;
   } else if (tflops > 0) {
     row.flops_per_s = 1e12 * tflops;
-    row.counts_recompute = lower_case(raw.tflops_kind).starts_with("hardware");
+    row.counts_recompute = counts_recompute_in_words(raw.tflops_kind);
   } else if (model_pct > 0) {
     row.peak_share = share_of_peak(model_pct, "metric_mfu_pct", filled);
   } else if (hardware_pct > 0) {
@@ -243,7 +272,9 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
   } else if (raw.tokens_per_s_per_gpu.value_or(0) > 0) {
     measured.untimed = "tokens/s/GPU is stated, but not " + blank_of_tokens(row);
   } else if (samples_per_s > 0) {
-    measured.untimed = "samples/s is stated, but not global_batch";
+    measured.untimed = raw.samples_of_device && !row.gpus
+                           ? "samples/s/GPU is stated, but not gpus"
+                           : "samples/s is stated, but not global_batch";
   }
 }
 
@@ -287,8 +318,12 @@ void set_peak(const RawRow& raw, TrainingRow& row, Fillings& filled) {
   }
 }
 
-std::string unusable_reason(const TrainingRow& row) {
+std::string unusable_reason(const RawRow& raw) {
+  const TrainingRow& row = raw.row;
   constexpr double kMost = 1e9;
+  if (raw.token_batch && !raw.batch_noted && !row.seq_len) {
+    return "global_batch is \"" + raw.token_batch->words + "\", and seq_len is blank";
+  }
   if (row.gpu.empty() && row.gpu_family.empty()) return "gpu is not stated";
   const auto too_long = [&](std::string_view name) {
     return std::string(name) + " is longer than " + std::to_string(kLongest) + " letters";
@@ -329,7 +364,7 @@ std::string without_denied_memory(const std::string& status) {
 
 bool ran(const std::string& status) {
   static const std::regex well(
-      R"([\s.,;:!()-]*((ok(ay)?|ran|runs?|works?|worked|working|pass(ed|es)?|success(ful|fully)?|succeed(ed|s)|done|completed?|finished|trained|fits?|well|fine|good|(in|the|to) (memory|end)|n/?a)(?![a-z0-9])[\s.,;:!()-]*)*)");
+      R"([\s.,;:!()-]*((ok(ay)?|ran|runs?|works?|worked|working|trains?|trainable|pass(ed|es)?|success(ful|fully)?|succeed(ed|s)|done|completed?|finished|trained|fits?|well|fine|good|(in|the|to) (memory|end)|n/?a)(?![a-z0-9])[\s.,;:!()-]*)*)");
   return std::regex_match(without_denied_memory(status), well) ||
          switch_in_words(status).value_or(false);
 }
@@ -478,6 +513,10 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     for (const std::string& cell : said.columns) raw.filled.push_back(cell + " from the notes");
     raw.replicas_noted = std::ranges::count(said.columns, "dp") > 0;
     if (raw.unreadable.empty()) raw.unreadable = said.unclear;
+    if (said.batch && !raw.token_batch) {
+      raw.token_batch = said.batch;
+      raw.batch_noted = true;
+    }
   }
   fill_from_runs(rows);
   if (!rows.empty()) fill_dtype(rows);
@@ -495,13 +534,17 @@ void complete_rows(std::vector<RawRow>& rows, MeasuredRows& result) {
     if (raw.replicas_noted) drop_wrong_replicas(row, filled);
     fill_degrees(row, filled);
     fill_sequence(row, filled);
+    fill_token_batch(raw, row, filled);
+    fill_batch(row, filled);
+    count_samples(raw, filled);
     MeasuredRow& measured = result.rows.emplace_back();
     set_peak(raw, row, filled);
     measured.row = row;
     if (row.notes.starts_with("container ")) {
       measured.release = row.notes.substr(0, row.notes.find(';'));
     }
-    measured.unusable = raw.unreadable.empty() ? unusable_reason(row) : raw.unreadable;
+    measured.says_it_ran = raw.says_it_ran;
+    measured.unusable = raw.unreadable.empty() ? unusable_reason(raw) : raw.unreadable;
     set_iteration(raw, measured, filled);
     constexpr double kLeastStep = 1e-6;  // less than one kernel takes
     if (measured.unusable.empty() && measured.row.iteration_s.value_or(1) < kLeastStep) {

@@ -161,7 +161,10 @@ class TableReader {
     raw.provenance = text(record, "source");
     raw.training_id = text(record, "training_id");
     raw.status = text(record, "status");
-    if (raw.kind == TableKind::failures && ran(raw.status)) raw.kind = TableKind::training;
+    if (raw.kind == TableKind::failures && ran(raw.status)) {
+      raw.kind = TableKind::training;
+      raw.says_it_ran = !raw.status.empty();
+    }
     raw.memory_unit = text(record, "memory_unit");
     raw.peak_memory_gb = measured(record, "peak_memory_gb", raw);
     raw.iteration_s = measured(record, "metric_iter_time_s", raw);
@@ -209,11 +212,17 @@ class TableReader {
   }
 
   std::optional<double> number(const CsvRecord& record, std::string_view name, RawRow& raw) const {
-    const std::string found = text(record, name);
+    std::string found = text(record, name);
     if (found.empty()) return std::nullopt;
+    if (name == "global_batch") {
+      found = without_tokens(found);
+      raw.token_batch = tokens_of_batch(found);
+      if (raw.token_batch) return std::nullopt;
+    }
     const std::optional<Figure> figure = figure_in(found, name);
     static const std::regex chips(R"(\bchips?\s*$)", std::regex::icase);
     if (figure && std::regex_search(found, chips)) raw.of_chips.emplace_back(name);
+    if (figure && name == "metric_samples_per_s") raw.samples_of_device = figure->of_device;
     std::string wrong = std::string(name) + " \"" + found + "\" is no number of at least 0";
     if (figure) {
       if (raw.memory_unit.empty()) raw.memory_unit = figure->unit;

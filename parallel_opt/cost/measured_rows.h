@@ -28,6 +28,7 @@ struct MeasuredRow {
   std::string doubt;                ///< why the truth is unclear
   std::string unusable;             ///< why no model can be asked; empty: it can
   std::vector<std::string> filled;  ///< what other cells determine of blank ones, in words
+  bool says_it_ran = false;         ///< its status: a truth without any figure
   std::string untimed;  ///< why a stated rate gives no time of an iteration; empty: it does
 };
 

@@ -22,7 +22,7 @@ constexpr const char* kAdapterWords =
     R"((?:(?:infiniband|ib|[sdqfehnx]dr(?:10|[1248]00)?|roce(?:[\s-]?v[12])?|efa(?:v[0-9])?|omni[\s-]?path|opa|slingshot(?:[\s-]?1[01])?|connectx-?[0-9]|cx-?[0-9]|mellanox|nvidia|intel|hpe|cray|rdma|hcas?|nics?|adapters?|ports?|rails?|ethernet)[\s(-]*){0,5})";
 /// What says that a rate is one of the network between nodes.
 constexpr const char* kNetwork =
-    R"((infiniband|\bib\b|roce|efa|ethernet|rdma|[qfehnx]dr|slingshot|omni[\s-]?path|hcas?\b|nics?\b|inter-?node|network|\btcp\b|connectx|cx-?[0-9]))";
+    R"((infiniband|\bib\b|roce|efa|ethernet|rdma|[qfehnx]dr|slingshot|omni[\s-]?path|spectrum(?:-?x)?\b|hcas?\b|nics?\b|inter-?node|network|\btcp\b|connectx|cx-?[0-9]))";
 constexpr const char* kCounted =
     R"((?:^|[^a-z0-9.]))"
     R"((?:([0-9]+)\s*(?:x|\*|×)|(single|dual|two|quad|four|eight|sixteen))[\s-]*)";

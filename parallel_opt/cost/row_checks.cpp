@@ -205,7 +205,11 @@ bool fills_sequences(const TrainingRow& row, const Claims& notes) {
   static const std::regex said(
       R"(\bpacking\b|\bpacked\b(?![ -](q?kv|attention|activations|weights|[0-9]))|)"
       R"(\bpad(ded|ding)?[ _-]to[ _-](the )?(max(imum)?(?![a-z])(?! (length )?(of|in) (a|the|each))|full|seq)|)"
-      R"(\b(fixed|constant|equal|full)[ -]length\b)",
+      R"(\b(fixed|constant|equal|full)[ -]length\b|)"
+      // Hugging Face's and TRL's ways to cut one stream of tokens into sequences.
+      R"(\brun_clm\b|\bgroup_texts\b|\bConstantLengthDataset\b|)"
+      R"(\bconcatenat(ed|ion|ing)( and (split|cut|chunked))? (in)?to (\w+ )?(blocks|chunks)\b|)"
+      R"(\bchunk(ed|ing) (in)?to (the )?((full|max(imum)?|context|sequence|block)[ -])+(length|size)\b)",
       std::regex::icase);
   std::smatch match;
   if (std::regex_search(row.notes, match, share)) return std::stod(match[1]) >= 90;
@@ -219,7 +223,8 @@ bool fills_sequences(const TrainingRow& row, const Claims& notes) {
 
 /// Why sequences of supervised tuning, which are as long as a conversation, are of unknown length.
 std::string unfilled(const TrainingRow& row, const Claims& notes) {
-  if (!Claims(row.workload).has("sft") || fills_sequences(row, notes)) return "";
+  // What did not fit is one sequence of the length that is asked for.
+  if (row.failed || !Claims(row.workload).has("sft") || fills_sequences(row, notes)) return "";
   return "workload 'sft': " +
          std::string(notes.says("packing") == false || notes.says("packed") == false
                          ? "sequences are not packed, and how long they are is not stated"

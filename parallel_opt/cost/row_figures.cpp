@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "parallel_opt/base/text.h"
+#include "parallel_opt/cost/row_claims.h"
 
 namespace parallel_opt {
 namespace {
@@ -41,6 +42,12 @@ constexpr auto kUnits = std::to_array<ColumnUnit>({
     {"metric_samples_per_s", "samples/s"},
     {"metric_samples_per_s", "sequences/s"},
     {"metric_samples_per_s", "images/s"},
+    {"metric_samples_per_s", "samples/s/gpu"},
+    {"metric_samples_per_s", "samples/gpu/s"},
+    {"metric_samples_per_s", "sequences/s/gpu"},
+    {"metric_samples_per_s", "sequences/gpu/s"},
+    {"metric_samples_per_s", "images/s/gpu"},
+    {"metric_samples_per_s", "images/gpu/s"},
     {"metric_tflops_per_gpu", "tflops"},
     {"metric_tflops_per_gpu", "tflop/s"},
     {"metric_tflops_per_gpu", "tflops/gpu"},
@@ -89,6 +96,7 @@ std::string plain_unit(const std::string& unit) {
                                                                     {"chip", "gpu"},
                                                                     {"chips", "gpu"},
                                                                     {"card", "gpu"},
+                                                                    {"rank", "gpu"},
                                                                     {"accelerator", "gpu"}});
   std::string plain;
   for (const std::string& part : split(unit, '/')) {
@@ -115,6 +123,8 @@ std::string without_thousands(std::string text) {
   return text;
 }
 
+constexpr std::size_t kLongestFigure = 64;  // letters: searches go as deep as a text is long
+
 /// What was measured, without what says how well: "~60", "10 (avg)", "10 +- 0.2 s".
 std::string without_spread(const std::string& text) {
   static const std::regex about(
@@ -126,8 +136,7 @@ std::string without_spread(const std::string& text) {
   static const std::regex kind(
       R"(\s*(?:\((?:avg|average|mean|median)\.?\)|\b(?:avg|average|mean|median)\.?)\s*$)",
       std::regex::icase);
-  constexpr std::size_t kLongest = 64;  // letters: searches go as deep as a text is long
-  if (text.size() > kLongest) return text;
+  if (text.size() > kLongestFigure) return text;
   std::string plain = std::regex_replace(text, about, "");
   plain = std::regex_replace(plain, spread, "");
   return std::regex_replace(plain, kind, "");
@@ -141,6 +150,27 @@ std::optional<double> length_in_thousands(const std::string& text) {
   if (!std::regex_match(text, match, thousands)) return std::nullopt;
   const int count = std::stoi(match[1]);
   return std::has_single_bit(unsigned(count)) ? std::optional(1024.0 * count) : std::nullopt;
+}
+
+/// Seconds of "1m 23s", "1 min 23 s" and "1h 2m 3s".
+std::optional<double> time_in_parts(const std::string& text) {
+  static const std::regex parts(
+      R"(\s*(?:([0-9]{1,3}) ?h(?:ours?|rs?)?[ ,]*)?([0-9]{1,3}) ?m(?:in(?:utes?|s)?)?[ ,]*([0-9]{1,2}(?:\.[0-9]{1,6})?) ?s(?:ec(?:onds?|s)?)?\s*)",
+      std::regex::icase);
+  std::smatch match;
+  if (!std::regex_match(text, match, parts)) return std::nullopt;
+  const double hours = match[1].matched ? std::stod(match[1]) : 0;
+  return 3600 * hours + 60 * std::stod(match[2]) + std::stod(match[3]);
+}
+
+/// "14k" without its letter: rates, which have no power of two.
+bool counts_thousands(std::string& text, std::string_view column) {
+  if (column != "metric_tokens_per_s_per_gpu" && column != "metric_samples_per_s") return false;
+  static const std::regex thousands(R"(([0-9]) ?[kK](?= |$))");
+  std::string without = std::regex_replace(text, thousands, "$1");
+  if (without == text) return false;
+  text = std::move(without);
+  return true;
 }
 
 /// Where the letters at the end of a text begin.
@@ -162,13 +192,21 @@ std::optional<Figure> figure_in(const std::string& stated, std::string_view colu
   }
   const bool measured =
       column.starts_with("metric_") || column == "peak_memory_gb" || column == "params_b";
-  const std::string cell = std::regex_replace(measured ? without_spread(stated) : stated, per, "/");
+  std::string cell = std::regex_replace(measured ? without_spread(stated) : stated, per, "/");
+  if (column == "metric_iter_time_s" && cell.size() <= kLongestFigure) {
+    if (const auto time = time_in_parts(cell)) return Figure{*time, ""};
+  }
+  Figure figure;
+  double factor = counts_thousands(cell, column) ? 1000 : 1;
   const std::size_t end_of_digits = begin_of_unit(cell);
-  const std::string unit = plain_unit(lower_case(cell.substr(end_of_digits)));
+  std::string unit = plain_unit(lower_case(cell.substr(end_of_digits)));
+  constexpr std::string_view kEach = "/gpu";
+  const bool of_each = unit.ends_with(kEach);
+  figure.of_device = column == "metric_samples_per_s" && unit.find(kEach) != std::string::npos;
+  // Peaks are of one device anyway.
+  if (column == "peak_memory_gb" && of_each) unit.resize(unit.size() - kEach.size());
   const std::string digits =
       without_thousands(std::string(trim(std::string_view(cell).substr(0, end_of_digits))));
-  Figure figure;
-  double factor = 1;
   if (!unit.empty()) {
     const auto* const own = std::ranges::find_if(kUnits, [&](const ColumnUnit& known) {
       return known.column == column && known.unit == unit;
@@ -177,14 +215,25 @@ std::optional<Figure> figure_in(const std::string& stated, std::string_view colu
         column == "peak_memory_gb" &&
         std::ranges::find(kMemoryUnits, std::string_view(unit)) != kMemoryUnits.end();
     if (own == kUnits.end() && !memory) return std::nullopt;
-    if (memory) figure.unit = cell.substr(end_of_digits);
-    if (!memory) factor = own->factor;
+    if (memory) figure.unit = cell.substr(end_of_digits, unit.size());
+    if (!memory) factor *= own->factor;
   }
   const char* const end = digits.data() + digits.size();
   const auto [at, error] = std::from_chars(digits.data(), end, figure.value);
   figure.value *= factor;
   const bool number = error == std::errc() && at == end && std::isfinite(figure.value);
   return number && figure.value >= 0 ? std::optional(figure) : std::nullopt;
+}
+
+bool counts_recompute_in_words(const std::string& kind) {
+  // "excl. recomputation", "recomputation not counted" and "recomputation excluded" leave it out.
+  static const std::regex none(
+      R"(\b(?:excl\w*|minus|ignor\w*|less|before)\b.*|\b(?:recompu|remat)\w*(?: is| are)? (?:not|never|excl|ignored|left out).*)",
+      std::regex::icase);
+  static const std::regex again(
+      R"(\bhardware|\bhw\b|\bhfu|\bhflop|\bexecuted\b|recompu|rematerial)", std::regex::icase);
+  constexpr std::size_t kRead = 256;  // letters: more than name a kind
+  return Claims(std::regex_replace(kind.substr(0, kRead), none, "")).has(again);
 }
 
 }  // namespace parallel_opt

@@ -190,7 +190,7 @@ std::string fill_words(const TrainingRow& row, RowCase& out) {
     l.shard = 3;  // those of ZeRO-3 and FSDP alone go there
   }
   l.recompute = out.stack.recompute;
-  if (!row.recompute.empty()) {
+  if (states_recompute(row, out.notes)) {
     out.recompute = recompute_in_words(row.recompute);
     // "6 layers" are those of the model, or of each stage where there are several.
     static const std::regex counted(R"(\s*[0-9]{1,4} (layers|blocks)\s*)", std::regex::icase);

@@ -1,5 +1,6 @@
 #include "parallel_opt/cost/row_notes.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstdint>
@@ -21,18 +22,25 @@ namespace {
 struct Spelling {
   const char* column;
   std::optional<double> TrainingRow::* cell;
-  const char* words;  ///< in front of the number
+  const char* words;            ///< in front of the number
+  const char* brief = nullptr;  ///< the axis of "8-way tensor and 4-way pipeline parallelism"
+  const char* units = nullptr;  ///< "4 pipeline stages"
 };
 
 constexpr auto kSpellings = std::to_array<Spelling>(
-    {{"tp", &TrainingRow::tp, R"(tp|tensor[ _-](?:model[ _-])?parallel(?:ism)?)"},
-     {"pp", &TrainingRow::pp, R"(pp|pipeline[ _-](?:model[ _-])?parallel(?:ism)?)"},
+    {{"tp", &TrainingRow::tp, R"(tp|tensor[ _-](?:model[ _-])?(?:parallel(?:ism)?|slicing))",
+      "tensor(?: model)?"},
+     {"pp", &TrainingRow::pp,
+      R"(pp|pipeline[ _-](?:model[ _-])?parallel(?:ism)?|pipeline (?:of|with|over)(?= [0-9]+ stages))",
+      "pipeline(?: model)?",
+      R"(pipeline(?:[ -]parallel)? stages(?! (?:per|on each|a) )|stage pipeline)"},
      {"vp", &TrainingRow::vp,
       R"(vpp?|virtual[ _-]pipeline(?:[ _-](?:model[ _-])?parallel(?:ism)?)?|virtual stages)"},
-     {"cp", &TrainingRow::cp, R"(cp|context[ _-]parallel(?:ism)?)"},
-     {"ep", &TrainingRow::ep, R"(ep|expert[ _-](?:model[ _-])?parallel(?:ism)?)"},
+     {"cp", &TrainingRow::cp, R"(cp|context[ _-]parallel(?:ism)?)", "context"},
+     {"ep", &TrainingRow::ep, R"(ep|expert[ _-](?:model[ _-])?parallel(?:ism)?)",
+      "experts?(?: model)?"},
      {"etp", &TrainingRow::etp, R"(etp|expert[ _-]tensor[ _-]parallel(?:ism)?)"},
-     {"dp", &TrainingRow::dp, R"(dp|data[ _-]parallel(?:ism)?)"},
+     {"dp", &TrainingRow::dp, R"(dp|data[ _-]parallel(?:ism)?)", "data"},
      {"micro_batch", &TrainingRow::micro_batch,
       R"(mbs|micro[ _-]?batch|per[ _-](?:gpu|device)[ _-](?:train[ _-])?batch)"},
      {"grad_accum", &TrainingRow::grad_accum,
@@ -47,39 +55,101 @@ constexpr const char* kNumber =
     R"(([0-9]{1,9}(?:,[0-9]{3})*)(?![0-9]|\.[0-9]|\s?(?:[kmb](?![a-z0-9=])|%)|[a-z_]))";
 constexpr const char* kBetween = R"((?:[ _-](?:size|degree|ranks|of|is|steps)){0,2}[ =:_]{0,3})";
 
-/// A spelling as searched for: with the number behind, or in front: "8-way tensor parallelism".
+/// Behind an axis whose "parallelism" stands further on or nowhere.
+constexpr const char* kElided = R"((?=\s*(?:$|[;,.)/&+]|(?:and|with|x)\b)))";
+
+/// A spelling as searched for: with the number behind ("TP 8", "TP-8"), or in front ("8-way tensor
+/// parallelism", "8-way tensor and ...", "8x TP"); where neither is there, by its units.
 struct Searched {
   const Spelling* spelling;
-  std::regex behind, ahead;
+  std::regex behind, ahead, counted;
 };
+
+std::string ahead_of(const Spelling& one, const std::string& words) {
+  const std::string begin = R"((?:^|[^a-z0-9_.])([0-9]{1,6})(?:[ -]way[ -])";
+  if (one.brief == nullptr) return begin + words + "(?![a-z]))";
+  return begin + "(?:" + words + "(?![a-z])|(?:" + one.brief + ")" + kElided + R"()|(?:x|×) ?)" +
+         words + "(?:(?= [0-9]+ ?x)|" + kElided + "))";
+}
 
 const std::vector<Searched>& searched() {
   static const std::vector<Searched> all = [] {
     std::vector<Searched> made;
     for (const Spelling& one : kSpellings) {
       const std::string words = std::string("(?:") + one.words + ")";
-      made.push_back(
-          {&one,
-           std::regex("(?:^|[^a-z0-9_*])(?:--)?" + words + kBetween + kNumber, std::regex::icase),
-           std::regex("(?:^|[^a-z0-9_.])([0-9]{1,6})[ -]way[ -]" + words + "(?![a-z])",
-                      std::regex::icase)});
+      const std::string units = one.units != nullptr ? one.units : "$^";
+      made.push_back({&one,
+                      std::regex("(?:^|[^a-z0-9_*])(?:--)?" + words + "(?:" + kBetween +
+                                     R"(|-| ?\((?=[0-9]+[ -]way\))))" + kNumber,
+                                 std::regex::icase),
+                      std::regex(ahead_of(one, words), std::regex::icase),
+                      std::regex("(?:^|[^a-z0-9_.])([0-9]{1,6})[ -](?:" + units + ")(?![a-z])",
+                                 std::regex::icase)});
     }
     return made;
   }();
   return all;
 }
 
-/// The numbers that the notes have so.
+/// The numbers that the notes have so. Batches that count tokens are no sequences.
 std::set<double> numbers_in(const std::string& notes, const Searched& words) {
+  static const std::regex tokens(R"(^[ -]?tok)", std::regex::icase);
+  const auto cell = words.spelling->cell;
+  const bool of_batch = cell == &TrainingRow::global_batch || cell == &TrainingRow::micro_batch;
   std::set<double> found;
-  for (const std::regex* pattern : {&words.behind, &words.ahead}) {
-    for (std::sregex_iterator it(notes.begin(), notes.end(), *pattern), end; it != end; ++it) {
+  const auto search = [&](const std::regex& pattern) {
+    for (std::sregex_iterator it(notes.begin(), notes.end(), pattern), end; it != end; ++it) {
+      if (of_batch && std::regex_search((*it).suffix().str(), tokens)) continue;
       std::string digits = (*it)[1];
       std::erase(digits, ',');
       if (const auto value = stated_number(digits); value && *value >= 1) found.insert(*value);
     }
-  }
+  };
+  search(words.behind);
+  search(words.ahead);
+  if (found.empty() && words.spelling->units != nullptr) search(words.counted);
   return found;
+}
+
+/// Megatron's "MP=8", "8-way model parallelism": of tensor ranks, where stages are counted beside
+/// it; empty: none, or several.
+std::optional<double> model_parallel_in(const std::string& notes) {
+  static const std::regex words(
+      std::string(
+          R"((?:^|[^a-z0-9_*])((?:tensor|pipeline|expert|sequence|context|data)[ _-])?(?:mp|model[ _-]parallel(?:ism)?)(?:)") +
+          kBetween + "|-)" + kNumber +
+          R"(|(?:^|[^a-z0-9_.])([0-9]{1,6})[ -]way[ -](?:mp\b|model(?:[ -]parallel|)" + kElided +
+          "))",
+      std::regex::icase);
+  std::set<double> found;
+  for (std::sregex_iterator it(notes.begin(), notes.end(), words), end; it != end; ++it) {
+    if ((*it)[1].matched) continue;
+    const auto value = stated_number((*it)[(*it)[2].matched ? 2 : 3]);
+    if (value) found.insert(*value);
+  }
+  return found.size() == 1 ? std::optional(*found.begin()) : std::nullopt;
+}
+
+/// "Eight-way", "four pipeline stages": with digits.
+std::string with_digits(const std::string& notes) {
+  static constexpr auto kWords = std::to_array<std::string_view>(
+      {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+       "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"});
+  static const std::regex counted(
+      R"(\b(thirty[ -]two|sixty[ -]four|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen))"
+      R"((?=[ -]way\b|-? (?:or|to|and) [a-z0-9-]+[ -]way\b|[ -]stage pipeline\b| pipeline(?:[ -]parallel)? stages\b))",
+      std::regex::icase);
+  std::string out;
+  auto behind = notes.begin();
+  for (std::sregex_iterator it(notes.begin(), notes.end(), counted), end; it != end; ++it) {
+    const std::string word = lower_case(it->str(1));
+    const auto at = std::ranges::find(kWords, std::string_view(word)) - kWords.begin();
+    const bool tens = at == std::ssize(kWords);
+    out.append(behind, (*it)[0].first);
+    out += tens ? word.starts_with('t') ? "32" : "64" : std::to_string(at);
+    behind = (*it)[0].second;
+  }
+  return out.append(behind, notes.end());
 }
 
 /// "Seq 4096", "ctx=8192", "4096 tokens per sequence", "8,192-token sequences": lengths by size.
@@ -162,7 +232,8 @@ std::string with_degrees_apart(std::string notes) {
 /// "2-8" say none.
 std::string without_alternatives(const std::string& notes) {
   static const std::regex several(
-      R"(\b[0-9]{1,9}(?:-way|-)?(?:(?:, ?[0-9]{1,9}(?:-way|-)?){0,8},? (?:or|to) |/|-|–)[0-9]{1,9}\b)",
+      R"(\b[0-9]{1,9}(?:-way|-)?(?:(?:, ?[0-9]{1,9}(?:-way|-)?){0,8},? (?:or|to) |/|-|–)[0-9]{1,9}\b)"
+      R"(|\b[0-9]{1,9}- and [0-9]{1,9}\b)",
       std::regex::icase);
   return std::regex_replace(notes, several, "several");
 }
@@ -217,7 +288,8 @@ std::string type_in(const std::string& notes) {
 NotesFilled fill_from_notes(TrainingRow& row) {
   NotesFilled filled;
   if (row.notes.empty()) return filled;
-  const std::string own = of_this_run(without_alternatives(with_degrees_apart(row.notes)));
+  const std::string own =
+      of_this_run(without_alternatives(with_degrees_apart(with_digits(row.notes))));
   const Claims said(own), notes(without_denials(own));
   for (const Searched& words : searched()) {
     std::optional<double>& cell = row.*words.spelling->cell;
@@ -234,6 +306,12 @@ NotesFilled fill_from_notes(TrainingRow& row) {
     cell = *found.begin();
     filled.columns.emplace_back(words.spelling->column);
   }
+  const auto together = row.tp || !row.pp ? std::nullopt : model_parallel_in(notes.kept());
+  if (together) {
+    row.tp = together;
+    filled.columns.emplace_back("tp");
+  }
+  if (!row.global_batch) filled.batch = token_batch_in_notes(notes.kept());
   if (const auto stages = interleaved_stages(notes); stages && !row.vp) {
     row.vp = stages;
     filled.columns.emplace_back("vp");

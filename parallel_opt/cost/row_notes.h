@@ -1,8 +1,10 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "parallel_opt/cost/token_batch.h"
 #include "parallel_opt/cost/training_row.h"
 
 namespace parallel_opt {
@@ -10,6 +12,7 @@ namespace parallel_opt {
 /// Columns that the notes filled ("tp"), and what they say twice and differently.
 struct NotesFilled {
   std::vector<std::string> columns;
+  std::optional<TokenBatch> batch;  ///< where global_batch is blank and they state its tokens
   std::string unclear;  ///< why the row cannot be used: "pp is blank, and the notes say 2 and 4"
 };
 

@@ -1,6 +1,7 @@
 #include "parallel_opt/cost/row_recompute.h"
 
 #include <algorithm>
+#include <regex>
 #include <set>
 #include <utility>
 
@@ -44,6 +45,26 @@ TransformerFacts parted(const TransformerFacts& facts, double share,
   for (const BlockFacts& block : facts.blocks) add(block, share, some);
   for (const BlockFacts& block : facts.blocks) add(block, 1 - share, rest);
   return out;
+}
+
+bool states_recompute(const TrainingRow& row, std::vector<std::string>& notes) {
+  static const std::regex open(
+      R"(\s*(?:(?:activation )?recomput\w*(?: is)? )?(?:unknown|unclear|auto(?:matic(?:ally)?)?|unstated|unreported|unspecified|undisclosed|)"
+      R"((?:not|never) (?:re)?(?:stated|reported|specified|disclosed|known|given|said|listed)|)"
+      R"((?:some |a )?custom(?: (?:policy|policies|recompute|checkpointing|remat))?)\s*(?:$|[;,:(.](.*)))",
+      std::regex::icase);
+  constexpr std::size_t kLongestCell = 256;  // letters: searches go as deep as a text is long
+  if (row.recompute.empty()) return false;
+  std::smatch match;
+  const bool says_so =
+      row.recompute.size() <= kLongestCell && std::regex_match(row.recompute, match, open);
+  if (!says_so) return true;
+  // What is on the host is read elsewhere (row_offload.h).
+  const bool more = match[1].matched && !trim(match.str(1)).empty();
+  if (more && (recompute_in_words(row.recompute) || !mentions(match.str(1), "offload")))
+    return true;
+  notes.push_back("recompute '" + row.recompute + "' counts as blank");
+  return false;
 }
 
 void recompute_some_layers(RowCase& out) {

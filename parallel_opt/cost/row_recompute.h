@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "parallel_opt/cost/row_model.h"
@@ -23,6 +24,11 @@ PartOperators operators_of(const RecomputeParts& parts, const Graph& graph);
 TransformerFacts parted(const TransformerFacts& facts, double share,
                         const std::optional<BlockRecompute>& some,
                         const std::optional<BlockRecompute>& rest);
+
+/// Whether the row's cell says anything of what is computed again: "unknown", "auto" and "custom
+/// policy" mean what a blank does, which is noted, also with an offload behind ("custom policy; the
+/// input of each block is offloaded"), which is read as one.
+bool states_recompute(const TrainingRow& row, std::vector<std::string>& notes);
 
 /// Where a row counts the layers that are computed again ("12 of 48 layers", "block, 5 layers"),
 /// its model becomes one with so many of each kind of block under the layout's rule and the others

@@ -39,21 +39,50 @@ void drop_contrary_stages(RowCase& out) {
                       (own == 1 ? "one stage" : "two stages"));
 }
 
-/// "Interleaved 1F1B (VPP 4)", "interleaved with v=4": without what counts stages.
+/// "Zero bubble", which has several schedules.
+bool is_plain_zero_bubble(const std::string& text) {
+  static const std::regex plain(
+      R"((?:^|[^a-z])zero[ _-]?bubble(?!s? ?[ _-]?(?:h[12]|[12]p|v)\b)|^\s*zb\s*$)",
+      std::regex::icase);
+  static const std::regex specific(
+      R"(\bzb[ _-]?(?:h[12]|[12]p|v)|zero[ _-]?bubble[ _-]?(?:h[12]|[12]p|v)\b)",
+      std::regex::icase);
+  return std::regex_search(text, plain) && !std::regex_search(text, specific);
+}
+
+/// Of "zero bubble (ZB-H2)" and "1F1B (interleaved)" the name in brackets, which says more than the
+/// one in front of them.
+ScheduleKind with_brackets(const std::string& cell, ScheduleKind outside) {
+  static const std::regex brackets(R"(\(([^()]*)\))");
+  std::smatch match;
+  const bool general =
+      outside == ScheduleKind::one_f_one_b || is_plain_zero_bubble(cell.substr(0, cell.find('(')));
+  if (!general || !std::regex_search(cell, match, brackets)) return outside;
+  return schedule_by_name(match.str(1)).value_or(outside);
+}
+
+/// "Interleaved 1F1B (VPP 4)", "interleaved with v=4", "Megatron interleaved schedule": without
+/// what counts stages.
 std::optional<ScheduleKind> schedule_in_cell(const std::string& cell) {
   static const std::regex stages(kStages, std::regex::icase);
-  static const std::regex around(R"(\(.*|[,;].*|\bwith\b|\bschedule\b)", std::regex::icase);
+  static const std::regex around(
+      R"(\(.*|[,;].*|\b(?:with|schedules?|pipelin(?:es?|ing)|parallelism|megatron(?:-lm|-core)?|(?:py)?torch|deepspeed)\b('s\b)?)",
+      std::regex::icase);
   if (const auto whole = schedule_by_name(cell)) return whole;
   // Too short for words of notes.
   const std::string brief = lower_case(std::string(trim(cell)));
   if (brief == "zb") return ScheduleKind::zb_h1;
   if (brief == "bfs") return ScheduleKind::looped_bfs;
   const std::string bare = cell.substr(0, cell.find('('));
-  if (const auto named = schedule_by_name(bare)) return named;
+  if (const auto named = schedule_by_name(bare)) return with_brackets(cell, *named);
   const std::string kept = std::regex_replace(cell, stages, "");
-  const std::string name(trim(std::regex_replace(kept, around, "")));
+  static const std::regex noun("interleaving", std::regex::icase);
+  const std::string name(
+      trim(std::regex_replace(std::regex_replace(kept, around, ""), noun, "interleaved")));
   // "VPP 8" and nothing else.
-  return name.empty() && kept != cell ? ScheduleKind::interleaved_1f1b : schedule_by_name(name);
+  if (name.empty() && kept != cell) return ScheduleKind::interleaved_1f1b;
+  const auto named = schedule_by_name(name);
+  return named ? std::optional(with_brackets(cell, *named)) : std::nullopt;
 }
 
 /// Into how many stages a rank's blocks are cut so that a stage has two, equal ones if it can be.
@@ -66,6 +95,18 @@ int stages_of_two_blocks(double blocks) {
     if (blocks == std::floor(blocks) && off(stages) < off(best)) best = stages;
   }
   return best;
+}
+
+/// Of a family that the text names, the one that is taken.
+void note_family(const std::string& text, RowCase& out) {
+  if (out.layout.pipeline == 1 || out.layout.schedule != ScheduleKind::zb_h1) return;
+  static const std::regex looped(R"(interleaved[ _-]?zero[ _-]?bubble)", std::regex::icase);
+  if (std::regex_search(text, looped)) {
+    out.notes.emplace_back(
+        "the interleaved zero bubble is taken as ZB-H1, whose ranks have one stage");
+  } else if (is_plain_zero_bubble(text)) {
+    out.notes.emplace_back("zero bubble is taken as ZB-H1, as none of its schedules is named");
+  }
 }
 
 /// Where nobody names a schedule, one is taken all the same.
@@ -97,10 +138,13 @@ std::string fill_schedule(const TrainingRow& row, RowCase& out) {
     if (!named) return "schedule '" + row.schedule + "' is not known";
     l.schedule = *named;
     counted = stages_of_rank_in_words(cell.kept());
+    note_family(row.schedule, out);
   } else if (const auto noted = schedule_mentioned(notes.kept())) {
     l.schedule = *noted;
+    note_family(notes.kept(), out);
   } else if (const auto implied = schedule_mentioned(Claims(row.framework).kept())) {
     l.schedule = *implied;
+    note_family(row.framework, out);
   } else {
     static const std::regex plain(R"(1f1b|one-forward-one-backward|pipedream-flush)",
                                   std::regex::icase);

@@ -30,6 +30,11 @@ std::optional<bool> tied_in_words(const Claims& text) {
   static const std::regex apart(R"(\buntied\b)", std::regex::icase);
   static const std::regex one(R"(\btied\b|\bweight tying\b|\btie_word_embeddings\b)",
                               std::regex::icase);
+  static const std::regex answered(
+      R"(\btied (?:(?:word|input|output)[ _-])?embeddings? ?[=:]? ?(?:(no|false|off|0)|yes|true|on|1)\b(?= ?(?:$|[;,.)(])))",
+      std::regex::icase);
+  std::smatch match;
+  if (std::regex_search(text.kept(), match, answered)) return !match[1].matched;
   if (text.has(apart)) return false;
   return text.says(one);
 }

@@ -94,6 +94,24 @@ TEST(Accuracy, EveryRowIsUsedOrSkippedWithItsReason) {
   EXPECT_EQ(accuracy.notes, std::vector<std::string>{"a note"});
 }
 
+TEST(Accuracy, ARowThatSaysItRanIsATruthWithoutAnyFigure) {
+  MeasuredRow fits = timed("a-1", 1), refused = timed("a-2", 1), rate = timed("a-3", 1);
+  for (MeasuredRow* row : {&fits, &refused, &rate}) {
+    row->row.iteration_s.reset();
+    row->says_it_ran = true;
+  }
+  rate.untimed = "samples/s is stated, but not global_batch";
+  RowPrediction no = prediction(1);
+  no.fits = false;
+  const Accuracy accuracy =
+      score_rows({{fits, refused, rate}, {}}, table_of({{"a-1", prediction(1)}, {"a-2", no}}));
+  EXPECT_EQ(accuracy.used, 2);
+  EXPECT_EQ(accuracy.time.count, 0);
+  EXPECT_EQ(accuracy.infeasible.ran, 2);
+  EXPECT_EQ(accuracy.infeasible.false_alarm_rate, 0.5);
+  EXPECT_EQ(accuracy.skipped.size(), 1U);
+}
+
 TEST(Accuracy, RatesOfFlopsAreTimesOfTheModelsFlops) {
   MeasuredRow model = timed("a-1", 1), hardware = timed("a-2", 1), share = timed("a-3", 1);
   model.row.iteration_s = hardware.row.iteration_s = share.row.iteration_s = std::nullopt;

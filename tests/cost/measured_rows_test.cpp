@@ -239,15 +239,32 @@ TEST(MeasuredRows, StatusesAreReadAsPeopleWriteThem) {
     EXPECT_EQ(table.rows.at(0).truth, RowTruth::out_of_memory) << status;
     EXPECT_TRUE(table.rows.at(0).row.failed) << status;
   }
-  for (const char* status :
-       {"ok", "Success", "completed", "done", "pass", "", "not OOM", "no OOM", "ran without OOM",
-        "did not run out of memory", "OOM: no", "works", "yes", "fits", "fits in memory", "true",
-        "1", "ran (no OOM)", "\xe2\x9c\x93"}) {
+  for (const char* status : {"ok",
+                             "Success",
+                             "completed",
+                             "done",
+                             "pass",
+                             "",
+                             "not OOM",
+                             "no OOM",
+                             "ran without OOM",
+                             "did not run out of memory",
+                             "OOM: no",
+                             "works",
+                             "yes",
+                             "fits",
+                             "fits in memory",
+                             "true",
+                             "1",
+                             "ran (no OOM)",
+                             "trains",
+                             "\xe2\x9c\x93"}) {
     const MeasuredRows table = rows_of(
         {"id,gpu,gpus,status,metric_iter_time_s\na-1,A100,8," + std::string(status) + ",1.5\n"});
     EXPECT_EQ(table.rows.at(0).truth, RowTruth::ran) << status;
     EXPECT_EQ(table.rows.at(0).row.iteration_s, 1.5) << status;
     EXPECT_FALSE(table.rows.at(0).row.failed) << status;
+    EXPECT_EQ(table.rows.at(0).says_it_ran, *status != '\0') << status;
   }
   for (const char* status : {"room temperature", "failed (not OOM)", "no", "\xe2\x9c\x97",
                              "no OOM but crashed", "not run"}) {
@@ -255,6 +272,38 @@ TEST(MeasuredRows, StatusesAreReadAsPeopleWriteThem) {
     EXPECT_EQ(rows_of({"id,gpu,gpus,status\n" + row}).rows.at(0).truth, RowTruth::unclear)
         << status;
   }
+}
+
+TEST(MeasuredRows, BatchesAreStatedInTokens) {
+  const auto row_of = [](const std::string& seq, const std::string& batch,
+                         const std::string& notes) {
+    return rows_of({"id,gpu,gpus,tp,pp,micro_batch,grad_accum,seq_len,global_batch,notes,"
+                    "metric_iter_time_s\na-1,A100,64,1,1,4,," +
+                    seq + ",\"" + batch + "\",\"" + notes + "\",3\n"})
+        .rows.at(0);
+  };
+  const auto filled_of = [&](const std::string& batch, const std::string& notes) {
+    const MeasuredRow row = row_of("2048", batch, notes);
+    EXPECT_EQ(row.unusable, "") << batch << notes;
+    return std::pair(row.row.global_batch.value_or(0), row.filled.back());
+  };
+  using Filled = std::pair<double, std::string>;
+  EXPECT_EQ(filled_of("4M tokens", ""),
+            Filled(2048, "global_batch = 2048 sequences, from 4M tokens"));
+  EXPECT_EQ(filled_of("4194304 tokens", ""),
+            Filled(2048, "global_batch = 2048 sequences, from 4194304 tokens"));
+  EXPECT_EQ(filled_of("4M", ""), Filled(2048, "global_batch = 2048 sequences, from 4M"));
+  EXPECT_EQ(filled_of("0.5M tokens", "").first, 256);
+  EXPECT_EQ(filled_of("3.2M tokens", "").first, 1536);  // 1562.5, of which 256 part 6 x 256
+  EXPECT_EQ(row_of("2048", "1024 (4M tokens)", "").row.global_batch, 1024);
+  EXPECT_EQ(filled_of("", "global batch of 4M tokens"),
+            Filled(2048, "global_batch = 2048 sequences, from 4M tokens of the notes"));
+  EXPECT_EQ(filled_of("", "batch size of 4M tokens").first, 2048);
+  EXPECT_EQ(filled_of("", "micro-batch of 8192 tokens").first, 256);
+  EXPECT_EQ(row_of("", "4M tokens", "").unusable,
+            "global_batch is \"4M tokens\", and seq_len is blank");
+  EXPECT_EQ(row_of("", "", "batch size of 4M tokens").row.global_batch, 256);  // 4 x 64
+  EXPECT_EQ(row_of("2048", "4k", "").unusable, "global_batch \"4k\" is no number of at least 0");
 }
 
 TEST(MeasuredRows, OnlyClearFailuresAreOutOfMemory) {

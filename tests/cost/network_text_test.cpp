@@ -33,6 +33,11 @@ TEST(NetworkByText, ReadsRatesPerNodeAndPerDevice) {
   EXPECT_EQ(rate("2 Tb/s RoCE per host", 8), 31.25e9);
   EXPECT_EQ(rate("EFA 3200 Gbps", 8), 50e9);
   EXPECT_EQ(rate("InfiniBand 400 Gb/s", 8), 50e9);
+  for (const char* text :
+       {"Spectrum-X 400G", "400G RoCE", "NVLink; Spectrum-X 400G", "RoCE 400G"}) {
+    EXPECT_EQ(rate(text, 8), 50e9) << text;
+  }
+  EXPECT_EQ(rate("Spectrum-X", 8), std::nullopt);
 }
 
 TEST(NetworkByText, ARateAloneInItsClauseNeedsNoUnit) {

@@ -213,12 +213,29 @@ TEST(RowBlanks, PackedSequencesThatAreFullCount) {
   TrainingRow row = llama_row("Megatron-LM");
   row.workload = "sft";
   EXPECT_EQ(skipped(row), "workload 'sft': how full the packed sequences are is not stated");
-  for (const char* notes :
-       {"packing 99.87 % efficient", "sequences 97% full", "100% packed", "packing to 2048",
-        "packed to 2,048 tokens, full", "packed into sequences of 2k", "sequence packing",
-        "packed short documents", "all sequences padded to 2048", "padded to max length",
-        "pad_to_max_length", "padded to the sequence length", "fixed length", "fixed-length data",
-        "sequences of full length, no packing"}) {
+  for (const char* notes : {"packing 99.87 % efficient",
+                            "sequences 97% full",
+                            "100% packed",
+                            "packing to 2048",
+                            "packed to 2,048 tokens, full",
+                            "packed into sequences of 2k",
+                            "sequence packing",
+                            "packed short documents",
+                            "all sequences padded to 2048",
+                            "padded to max length",
+                            "pad_to_max_length",
+                            "padded to the sequence length",
+                            "fixed length",
+                            "fixed-length data",
+                            "sequences of full length, no packing",
+                            "HF run_clm.py",
+                            "run_clm",
+                            "group_texts",
+                            "concatenated to blocks",
+                            "texts concatenated and split into blocks",
+                            "TRL's ConstantLengthDataset",
+                            "chunked to the full length",
+                            "chunked to max length"}) {
     row.notes = notes;
     EXPECT_EQ(skipped(row), "") << notes;
     EXPECT_NE(note_with(row, "sequences count as full"), "") << notes;
@@ -238,6 +255,10 @@ TEST(RowBlanks, PackedSequencesThatAreFullCount) {
               "workload 'sft': sequences are not packed, and how long they are is not stated")
         << notes;
   }
+  row.notes = "";
+  row.failed = true;  // one sequence of the length that is asked for is what did not fit
+  EXPECT_EQ(skipped(row), "");
+  row.failed = false;
   row.workload = "pretrain";
   EXPECT_EQ(skipped(row), "");
   EXPECT_EQ(note_with(row, "sequences count as full"), "");

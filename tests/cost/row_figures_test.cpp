@@ -83,7 +83,48 @@ TEST(RowFigures, UnitsHaveManySpellings) {
   EXPECT_EQ(value_of("12 samples/sec", "metric_samples_per_s"), 12);
   EXPECT_EQ(value_of("2 steps/s", "metric_iter_time_s"), -1);
   EXPECT_EQ(value_of("2200 tokens/s/node", "metric_tokens_per_s_per_gpu"), -1);
-  EXPECT_EQ(value_of("12 samples/s/gpu", "metric_samples_per_s"), -1);
+}
+
+TEST(RowFigures, RatesMayBeInThousandsOrOfOneDevice) {
+  EXPECT_EQ(value_of("14k", "metric_tokens_per_s_per_gpu"), 14000);
+  EXPECT_DOUBLE_EQ(value_of("3.3K tok/s/GPU", "metric_tokens_per_s_per_gpu"), 3300);
+  EXPECT_DOUBLE_EQ(value_of("~1.2 k samples/s", "metric_samples_per_s"), 1200);
+  EXPECT_EQ(value_of("14k", "metric_tflops_per_gpu"), -1);
+  EXPECT_EQ(value_of("14kk", "metric_tokens_per_s_per_gpu"), -1);
+  EXPECT_EQ(value_of("k", "metric_tokens_per_s_per_gpu"), -1);
+  for (const char* cell : {"12.5 samples/s/GPU", "12.5 seq/s per device", "12.5 images/sec/chip"}) {
+    const auto figure = figure_in(cell, "metric_samples_per_s");
+    ASSERT_TRUE(figure) << cell;
+    EXPECT_EQ(figure->value, 12.5) << cell;
+    EXPECT_TRUE(figure->of_device) << cell;
+  }
+  EXPECT_FALSE(figure_in("12.5 samples/s", "metric_samples_per_s")->of_device);
+  EXPECT_EQ(value_of("45 GB per GPU", "peak_memory_gb"), 45);
+  EXPECT_EQ(figure_in("45GiB/device", "peak_memory_gb").value().unit, "GiB");
+  EXPECT_EQ(value_of("45 GB per node", "peak_memory_gb"), -1);
+}
+
+TEST(RowFigures, TimesMayHaveParts) {
+  for (const char* cell : {"1m 23s", "1m23s", "1 min 23 s", "1 minute, 23 seconds", "0h 1m 23s"}) {
+    EXPECT_EQ(value_of(cell, "metric_iter_time_s"), 83) << cell;
+  }
+  EXPECT_EQ(value_of("1h 2m 3.5s", "metric_iter_time_s"), 3723.5);
+  for (const char* cell : {"1:23", "2m", "23s 1m", "1m 23"}) {
+    EXPECT_EQ(value_of(cell, "metric_iter_time_s"), -1) << cell;
+  }
+}
+
+TEST(RowFigures, KindsOfFlopsCountRecomputationOrNot) {
+  for (const char* kind : {"hardware", "Hardware (SC21 eq. 3)", "HFU", "HFLOPs", "hw FLOPs",
+                           "with recomputation", "incl. recomputation", "executed",
+                           "achieved incl. activation recompute", "model, counting recompute"}) {
+    EXPECT_TRUE(counts_recompute_in_words(kind)) << kind;
+  }
+  for (const char* kind : {"", "model", "MFU", "excl. recomputation", "without recomputation",
+                           "no recompute", "model (recomputation not counted)",
+                           "achieved, recomputation excluded", "achieved", "not hardware"}) {
+    EXPECT_FALSE(counts_recompute_in_words(kind)) << kind;
+  }
 }
 
 TEST(RowFigures, MayHaveThousands) {
@@ -132,6 +173,20 @@ TEST(RowFigures, ChipsOfTwoCoresAreTwoDevices) {
   EXPECT_EQ(row_of_chips("TPU v3", "64", "1000").row.gpus, 64);
   EXPECT_EQ(row_of_chips("TPU v4", "64 chips", "1000").row.gpus, 64);
   EXPECT_EQ(row_of_chips("Trainium1", "16 chips", "1000").row.gpus, 32);
+}
+
+TEST(RowFigures, SamplesOfOneDeviceCountTimesDevices) {
+  const auto row_of = [](const std::string& gpu, const std::string& gpus) {
+    const std::string text = "id,gpu,gpus,dp,global_batch,metric_samples_per_s\na-1," + gpu + ',' +
+                             gpus + ",,800,12.5 samples/s/chip\n";
+    return read_measured_rows({read_csv(text, "t.csv")}).rows.at(0);
+  };
+  EXPECT_EQ(row_of("A100", "64").row.iteration_s, 1);  // 800 / (12.5 x 64)
+  EXPECT_EQ(row_of("A100", "64").filled.back(),
+            "metric_samples_per_s is of one device, and counts times gpus");
+  EXPECT_EQ(row_of("TPU v3", "64 chips").row.iteration_s, 1);
+  EXPECT_EQ(row_of("A100", "").row.iteration_s, std::nullopt);
+  EXPECT_EQ(row_of("A100", "").untimed, "samples/s/GPU is stated, but not gpus");
 }
 
 // Once each of these cells skipped its row.

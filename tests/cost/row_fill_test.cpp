@@ -43,6 +43,61 @@ TEST(RowFill, NotesFillDegreesInAnySpelling) {
   EXPECT_EQ(row.dp, 16);
 }
 
+TEST(RowFill, DegreesAreReadAsPapersShortenThem) {
+  const auto expect = [](const char* notes, double tensor, double pipeline, double data) {
+    TrainingRow row = noted(notes);
+    fill_from_notes(row);
+    EXPECT_EQ(row.tp.value_or(0), tensor) << notes;
+    EXPECT_EQ(row.pp.value_or(0), pipeline) << notes;
+    EXPECT_EQ(row.dp.value_or(0), data) << notes;
+  };
+  expect("8-way tensor and 4-way pipeline parallelism", 8, 4, 0);
+  expect("8-way tensor, 4-way pipeline", 8, 4, 0);
+  expect("16-way tensor, 1-way pipeline and 32-way data parallelism", 16, 1, 32);
+  expect("8-way tensor model parallelism with 4-stage pipeline", 8, 4, 0);
+  expect("8-way tensor slicing and 4-way pipeline parallelism", 8, 4, 0);
+  expect("tensor parallelism (8-way), pipeline parallelism (4-way)", 8, 4, 0);
+  expect("a pipeline of 4 stages, TP 8", 8, 4, 0);
+  expect("MP=8, PP=4", 8, 4, 0);
+  expect("8-way model and 4-way pipeline parallelism", 8, 4, 0);
+  expect("--model-parallel-size 8 --pipeline-model-parallel-size 4", 8, 4, 0);
+  expect("intra-node TP 8 with 4 pipeline stages", 8, 4, 0);
+  expect("TP-8 PP-4", 8, 4, 0);
+  expect("TP-8-PP-4-DP-2", 8, 4, 2);
+  expect("8x TP, 4x PP", 8, 4, 0);
+  expect("8x TP 4x PP 2x DP", 8, 4, 2);
+  expect("8xTP and 4xPP", 8, 4, 0);
+  expect("eight-way tensor parallelism", 8, 0, 0);
+  expect("Sixteen-way tensor, two-way pipeline and sixty-four-way data parallelism", 16, 2, 64);
+  expect("four pipeline stages, thirty-two-way data parallel", 0, 4, 32);
+  expect("pp 4, 16 pipeline stages with vp 4", 0, 4, 0);
+  // What counts nothing, counts several things, or other things.
+  expect("8-way tensor and N-way data parallelism", 8, 0, 0);
+  expect("N-way tensor parallelism", 0, 0, 0);
+  expect("MP=8", 0, 0, 0);  // of tensor ranks and stages together, by some
+  expect("TP=2, MP=8, PP=4", 2, 4, 0);
+  expect("TP 2 x PP 4 x DP", 2, 4, 0);
+  expect("8- or 16-way tensor parallelism", 0, 0, 0);
+  expect("8- and 16-way tensor parallelism", 0, 0, 0);
+  expect("eight or sixteen-way tensor parallelism", 0, 0, 0);
+  expect("2x TP speed, 1.5x DP, 16-way data loading", 0, 0, 0);
+  expect("4 pipeline stages per rank", 0, 0, 0);
+  expect("8 virtual pipeline stages", 0, 0, 0);
+}
+
+TEST(RowFill, ABatchInTokensIsNoNumberOfSequences) {
+  for (const char* notes : {"global batch of 4194304 tokens", "global batch size 4,194,304 tokens",
+                            "global batch of 4M tokens", "micro-batch of 8192 tokens"}) {
+    TrainingRow row = noted(notes);
+    const NotesFilled filled = fill_from_notes(row);
+    EXPECT_TRUE(filled.columns.empty()) << notes;
+    EXPECT_EQ(filled.batch.has_value(), std::string(notes).starts_with("global")) << notes;
+  }
+  TrainingRow row = noted("global batch of 4M tokens");
+  row.global_batch = 1024;
+  EXPECT_FALSE(fill_from_notes(row).batch);
+}
+
 TEST(RowFill, DegreesMayBeListedOrJoined) {
   for (const char* notes : {"tp8pp2dp4", "TP8PP2DP4", "TP8_PP2_DP4", "T8P2D4", "(t,p,d)=(8,2,4)",
                             "(t, p, d) = (8, 2, 4)", "(p, t, d) = (2, 8, 4)", "TP/PP/DP = 8/2/4",

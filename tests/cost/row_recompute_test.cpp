@@ -137,6 +137,34 @@ TEST(RowRecompute, WhatNotesSayOfItIsTold) {
   EXPECT_EQ(told(row, "recompute from the notes"), 0);
 }
 
+TEST(RowRecompute, ACellThatLeavesItOpenMeansWhatABlankDoes) {
+  for (const char* words : {"unknown", "auto", "not reported", "unstated", "custom", "not stated",
+                            "Custom policy", "recomputation not reported", "unspecified"}) {
+    TrainingRow row = testing::usual_row();
+    const RowCase blank = case_of(row);
+    row.recompute = words;
+    EXPECT_EQ(case_of(row).layout, blank.layout) << words;
+    EXPECT_EQ(case_of(row).may_recompute, blank.may_recompute) << words;
+    EXPECT_EQ(testing::told(row, "recompute '" + std::string(words) + "' counts as blank"), 1);
+  }
+  TrainingRow row = testing::usual_row();
+  row.recompute = "auto";
+  row.notes = "full recomputation";
+  EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::full);
+  row.notes = "";
+  row.recompute = "custom policy; the input of each block is offloaded to the host";
+  EXPECT_EQ(case_of(row).layout.offload.activations, 1);
+  EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::none);
+  EXPECT_FALSE(case_of(row).recompute);
+  row.recompute = "auto (selective)";
+  EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::selective);
+  EXPECT_EQ(testing::note_with(row, "counts as blank"), "");
+  for (const char* words : {"nonsense", "custom nonsense", "automatic gearbox", "auto; nonsense"}) {
+    row.recompute = words;
+    EXPECT_EQ(testing::skipped(row), "recompute '" + std::string(words) + "' is not understood");
+  }
+}
+
 TEST(RowRecompute, LessMemoryIsNeverFaster) {
   for (const char* framework : {"Megatron-Core", "torchtitan", "NeMo"}) {
     TrainingRow row = testing::blocks_of(framework, 48, 6144);

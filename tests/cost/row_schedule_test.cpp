@@ -107,6 +107,66 @@ TEST(RowSchedule, OneForwardOneBackwardHasMoreNames) {
   EXPECT_NE(skipped(row), "");
 }
 
+TEST(RowSchedule, TheSpecificNameCounts) {
+  const struct {
+    const char* words;
+    ScheduleKind kind;
+  } kNamed[] = {{"zero bubble (ZB-H2)", ScheduleKind::zb_h2},
+                {"zero bubble pipeline (ZB-H2)", ScheduleKind::zb_h2},
+                {"ZB-H2 (zero bubble)", ScheduleKind::zb_h2},
+                {"zero bubble (ZBV)", ScheduleKind::zb_v},
+                {"1F1B (interleaved)", ScheduleKind::interleaved_1f1b},
+                {"interleaved (1F1B)", ScheduleKind::interleaved_1f1b},
+                {"1f1b with interleaving", ScheduleKind::interleaved_1f1b},
+                {"interleaving", ScheduleKind::interleaved_1f1b},
+                {"Megatron interleaved schedule", ScheduleKind::interleaved_1f1b},
+                {"Megatron-LM's interleaved 1F1B pipeline", ScheduleKind::interleaved_1f1b},
+                {"fill-drain", ScheduleKind::gpipe},
+                {"GPipe (fill-drain)", ScheduleKind::gpipe},
+                {"1F1B pipeline schedule", ScheduleKind::one_f_one_b}};
+  for (const auto& [words, kind] : kNamed) {
+    TrainingRow row = piped_row();
+    row.schedule = words;
+    EXPECT_EQ(skipped(row), "") << words;
+    EXPECT_EQ(case_of(row).layout.schedule, kind) << words;
+    EXPECT_EQ(note_with(row, "is taken as ZB-H1"), "") << words;
+  }
+  for (const char* words : {"some pipeline", "Megatron", "zero", "foo (ZB-H2)"}) {
+    TrainingRow row = piped_row();
+    row.schedule = words;
+    EXPECT_NE(skipped(row), "") << words;
+  }
+}
+
+TEST(RowSchedule, WhichZeroBubbleIsTakenIsTold) {
+  const char* const plain = "zero bubble is taken as ZB-H1, as none of its schedules is named";
+  const char* const looped =
+      "the interleaved zero bubble is taken as ZB-H1, whose ranks have one stage";
+  for (const auto cell : {&TrainingRow::schedule, &TrainingRow::notes}) {
+    for (const char* words : {"zero bubble", "zero-bubble pipeline", "Zero-Bubble pipeline"}) {
+      TrainingRow row = piped_row();
+      row.*cell = words;
+      EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::zb_h1) << words;
+      EXPECT_EQ(told(row, plain), 1) << words;
+    }
+    for (const char* words : {"InterleavedZeroBubble", "ScheduleInterleavedZeroBubble"}) {
+      TrainingRow row = piped_row();
+      row.*cell = words;
+      EXPECT_EQ(case_of(row).layout.schedule, ScheduleKind::zb_h1) << words;
+      EXPECT_EQ(case_of(row).layout.virtual_stages, 1) << words;
+      EXPECT_EQ(told(row, looped), 1) << words;
+    }
+    for (const char* words : {"ZB-H1", "zero bubble H1", "ZB-1p", "ScheduleZBVZeroBubble"}) {
+      TrainingRow row = piped_row();
+      row.*cell = words;
+      EXPECT_EQ(note_with(row, "is taken as ZB-H1"), "") << words;
+    }
+  }
+  TrainingRow flat = usual_row("Megatron-LM 2024");  // nothing is scheduled
+  flat.schedule = "zero bubble";
+  EXPECT_EQ(told(flat, plain), 0);
+}
+
 TEST(RowSchedule, PyTorchsClassesAreReadInCellsAndNotes) {
   const struct {
     const char* words;

@@ -78,6 +78,23 @@ TrainingRow base_149m() {
   return row;
 }
 
+TEST(RowShape, NotesSayWhetherTheHeadIsTied) {
+  const struct {
+    const char* notes;
+    const char* tied;
+  } kNotes[] = {
+      {"tied embeddings", "tied=true"},           {"tied embeddings: yes", "tied=true"},
+      {"tied embeddings yes; bf16", "tied=true"}, {"tied embeddings no", "tied=false"},
+      {"tied embeddings no; bf16", "tied=false"}, {"tied embeddings: no", "tied=false"},
+      {"tied embeddings=False", "tied=false"},    {"untied", "tied=false"},
+      {"tied embeddings no bias", "tied=true"},   {"tied word embeddings: no", "tied=false"}};
+  for (const auto& [notes, tied] : kNotes) {
+    TrainingRow row = testing::whole_row();
+    row.notes = notes;
+    EXPECT_NE(case_of(row).model.find(tied), std::string::npos) << notes;
+  }
+}
+
 TEST(RowShape, DigitsOfTheSizeTellAThirdMatrixFromAHead) {
   TrainingRow row = base_149m();
   EXPECT_EQ(testing::skipped(row), "");
