@@ -60,8 +60,8 @@ bool has_digit(const std::string& word) {
 
 /// Whether the words name a device of this name. A first word that is a family's ("TPU", "Ascend")
 /// needs the others too, but for sizes of memory; one of two characters ("A2", "P4") is also part
-/// of other names ("Atlas 900 A2") and stands with its maker alone; "4090 D" is no 4090. `bare`:
-/// without what stands in brackets.
+/// of other names ("Atlas 900 A2") and stands with its maker alone; "4090 D", "3070 Ti" and "5090
+/// Laptop" are chips of their own. `bare`: without what stands in brackets.
 bool names_it(const std::vector<std::string>& own, const std::vector<std::string>& words,
               const std::vector<std::string>& bare) {
   const auto in = [](const std::vector<std::string>& list, const std::string& word) {
@@ -74,9 +74,11 @@ bool names_it(const std::vector<std::string>& own, const std::vector<std::string
   }
   static const std::vector<std::string> beside = {"nvidia", "tesla", "tensor", "core",
                                                   "gpu",    "gpus",  "pcie"};
+  static const std::vector<std::string> chips = {"d",      "ti",       "super", "laptop",
+                                                 "mobile", "notebook", "q"};
   const bool short_name = own.front().size() == 2 && !family;
   return std::ranges::all_of(bare, [&](const std::string& word) {
-    if (word == "d" && !in(own, word)) return false;
+    if (in(chips, word) && !in(own, word)) return false;
     return !short_name || in(own, word) || in(beside, word) || word.ends_with("gb");
   });
 }

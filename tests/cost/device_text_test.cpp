@@ -70,9 +70,14 @@ TEST(DeviceByText, TakesNoDeviceThatTheTextDoesNotName) {
   EXPECT_EQ(name("Grace Hopper"), "GH200-96GB");
   EXPECT_EQ(name("p4d.24xlarge"), "A100-SXM-40GB");
   EXPECT_EQ(name("p4de.24xlarge"), "A100-SXM-80GB");
+  EXPECT_EQ(name("RTX 4080 Super"), "RTX-4080-Super");
+  EXPECT_EQ(name("RTX 4090 Mobile"), "RTX-4090-Laptop");
+  EXPECT_EQ(name("GH200 Grace Hopper Superchip"), "GH200-96GB");
   for (const char* text :
        {"Atlas 300", "Atlas 900 A3", "Atlas 300I A2", "Ascend 910C", "Ascend 910D", "Ascend 910B1",
-        "Ascend910B3", "TPU v9", "TPU", "RTX", "4090D", "RTX 4090 D"}) {
+        "Ascend910B3", "TPU v9", "TPU", "RTX", "4090D", "RTX 4090 D", "RTX 5090 Laptop",
+        "RTX 3070 Ti", "RTX 4070 Super", "RTX 4070 Ti Super", "RTX 3080 Max-Q",
+        "RTX 5070 Mobile"}) {
     EXPECT_EQ(name(text), "none") << text;
   }
 }
