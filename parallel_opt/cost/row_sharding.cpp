@@ -227,7 +227,7 @@ std::string in_names_of_strategies(const std::string& text) {
                                    std::regex::icase);
   static constexpr auto kStrategies = std::to_array<const char*>(
       {"FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD", "HYBRID_SHARD", "HYBRID_SHARD_ZERO2"});
-  const std::string named = std::regex_replace(text, keeps, "SHARD_GRAD_OP");
+  std::string named = std::regex_replace(text, keeps, "SHARD_GRAD_OP");
   std::smatch match;
   if (!std::regex_search(named, match, numbered)) return named;
   return match.prefix().str() + kStrategies[std::size_t(match.str(1)[0] - '1')] +
@@ -297,7 +297,7 @@ std::string sharding_named(const std::string& framework) {
 std::string sharding_in_notes(const std::string& cell, const std::string& notes) {
   const Claims said(of_one_way(notes));
   const TermsFound found = terms_in(said.kept(), Place::anywhere);
-  const std::string words = joined_words(found, said.kept());
+  std::string words = joined_words(found, said.kept());
   if (!cell.empty()) {
     static const std::regex plain(R"(\s*(?:pytorch |torch )?fsdp2?\s*)", std::regex::icase);
     return found.of_fsdp && std::regex_match(cell, plain) ? words : "";

@@ -13,9 +13,11 @@ using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::prediction_of;
+using testing::told;
+using testing::usual_row;
 
 TEST(RowRecompute, SomeLayersAreComputedAgain) {
-  TrainingRow row = testing::usual_row("llm-foundry/Composer PyTorch FSDP");
+  TrainingRow row = usual_row("llm-foundry/Composer PyTorch FSDP");
   row.fsdp_zero = "fsdp-FULL_SHARD";
   const auto prediction = [&](const std::string& recompute) {
     row.recompute = recompute;
@@ -46,7 +48,7 @@ double kept(const TrainingRow& row) {
 
 // Of one stage there is no doubt which they are of.
 TEST(RowRecompute, LayersAreCountedInAWord) {
-  TrainingRow row = testing::usual_row("Megatron-LM");
+  TrainingRow row = usual_row("Megatron-LM");
   row.recompute = "6 layers";
   EXPECT_EQ(case_of(row).recompute.value().per_stage, 6);
   TrainingRow same = row;
@@ -140,14 +142,14 @@ TEST(RowRecompute, WhatNotesSayOfItIsTold) {
 TEST(RowRecompute, ACellThatLeavesItOpenMeansWhatABlankDoes) {
   for (const char* words : {"unknown", "auto", "not reported", "unstated", "custom", "not stated",
                             "Custom policy", "recomputation not reported", "unspecified"}) {
-    TrainingRow row = testing::usual_row();
+    TrainingRow row = usual_row();
     const RowCase blank = case_of(row);
     row.recompute = words;
     EXPECT_EQ(case_of(row).layout, blank.layout) << words;
     EXPECT_EQ(case_of(row).may_recompute, blank.may_recompute) << words;
-    EXPECT_EQ(testing::told(row, "recompute '" + std::string(words) + "' counts as blank"), 1);
+    EXPECT_EQ(told(row, "recompute '" + std::string(words) + "' counts as blank"), 1);
   }
-  TrainingRow row = testing::usual_row();
+  TrainingRow row = usual_row();
   row.recompute = "auto";
   row.notes = "full recomputation";
   EXPECT_EQ(case_of(row).layout.recompute, RecomputeRule::full);
@@ -187,7 +189,7 @@ TEST(RowRecompute, LessMemoryIsNeverFaster) {
 }
 
 TEST(RowRecompute, TensorRanksShareInputsWhereWordsSaySo) {
-  TrainingRow row = testing::usual_row("Megatron-DeepSpeed");
+  TrainingRow row = usual_row("Megatron-DeepSpeed");
   row.tp = 8;
   row.dp = 1;
   row.recompute = "full";
@@ -214,7 +216,7 @@ TEST(RowRecompute, TensorRanksShareInputsWhereWordsSaySo) {
 }
 
 TEST(RowRecompute, SharedInputsMayGoToTheHostOrCountForNothing) {
-  TrainingRow row = testing::usual_row("Megatron-DeepSpeed");
+  TrainingRow row = usual_row("Megatron-DeepSpeed");
   row.tp = 8;
   row.dp = 1;
   row.recompute = "full";
