@@ -111,7 +111,7 @@ std::string fits_text(const EstimateDocument& document) {
   const std::string of = " of " + byte_count(document.memory_limit_bytes);
   if (peak.value > document.memory_limit_bytes) {
     return "does not fit in memory: " + byte_count(peak.value) + of + "\nless is needed by " +
-           document.way_out + "; `parallel-opt plan` searches for what fits";
+           document.way_out;
   }
   if (peak.high <= document.memory_limit_bytes)
     return "fits in memory: " + byte_count(peak.value) + of;

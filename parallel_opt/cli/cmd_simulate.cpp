@@ -363,7 +363,7 @@ void print_summary(const AskedStep& asked, const SimulationDocument& d, const st
   }
   if (d.too_full) {
     console.out << "does not fit in memory: " << *d.too_full << "\nless is needed by "
-                << asked.way_out << "; `parallel-opt plan` searches for what fits\n";
+                << asked.way_out << "\n";
   }
   const Table table = table_of(d, noted);
   console.out << '\n' << to_text(table);

@@ -234,7 +234,9 @@ const DeviceRecord* with_memory(const DeviceRecord& board, double bytes) {
 std::optional<DeviceRecord> device_by_text(const std::string& cell, const std::string& family) {
   const DeviceDatabase& database = load_database();
   const auto machine = cloud_machine_in(cell);
-  const std::string text = full_name(machine ? without_machine(cell) : cell);
+  static const std::regex bus(R"(\bpci(?:[ -]e|[ -]express)\b)", std::regex::icase);
+  const std::string text =
+      std::regex_replace(full_name(machine ? without_machine(cell) : cell), bus, "PCIe");
   const std::string bare = text.substr(0, text.find(" ("));
   const DeviceRecord* best = find_device(database, bare);
   // "A100-80GB (p4d)" is what it states.
@@ -244,6 +246,11 @@ std::optional<DeviceRecord> device_by_text(const std::string& cell, const std::s
   // "A100 (80GB)" is the other of the two.
   const auto bytes = stated_memory(text.substr(bare.size()));
   if (best != nullptr && bytes && !same_memory(*bytes, *best)) best = nullptr;
+  // "A100 80GB (PCIe)" is another board.
+  static const std::regex board(R"(\bpcie\b|\bnvl\b)", std::regex::icase);
+  const bool other_board =
+      std::regex_search(text.begin() + std::ptrdiff_t(bare.size()), text.end(), board);
+  if (best != nullptr && other_board && !std::regex_search(bare, board)) best = nullptr;
   if (best == nullptr) {
     std::vector<std::string> words = spoken_words(text);
     for (const std::string& word : spoken_words(family)) words.push_back(word);

@@ -11,6 +11,7 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/device_text.h"
 #include "parallel_opt/cost/measured_rows_impl.h"
+#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_figures.h"
 #include "parallel_opt/cost/row_notes.h"
 #include "parallel_opt/cost/row_patches.h"
@@ -239,6 +240,21 @@ std::string blank_of_tokens(const TrainingRow& row) {
   return names;
 }
 
+/// What notes say of the kind of their rates: "hardware FLOPs", "TFLOP/s count the recomputation",
+/// "HFU 48 %".
+std::string hardware_words(const TrainingRow& row) {
+  static const std::regex kind(
+      R"(\bhardware (tera)?flop\w*|\bhfu\b|\b([tp]?flops?(/s)?|formula|rates?)\b[^;.]{0,40}\b(count|includ)\w*[^;.]{0,20}\b(recompu|remat)\w*)",
+      std::regex::icase);
+  const Claims notes(row.notes);
+  return notes.has(kind) ? "hardware" : "";
+}
+
+/// "model", "MFU": words that leave out what is computed again.
+bool says_model_flops(const std::string& kind) {
+  return mentions(kind, "model") || mentions(kind, "mfu");
+}
+
 void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
   TrainingRow& row = measured.row;
   const double stated = raw.iteration_s.value_or(0);
@@ -263,7 +279,15 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
     row.iteration_s = samples / samples_per_s;
   } else if (tflops > 0) {
     row.flops_per_s = 1e12 * tflops;
-    row.counts_recompute = counts_recompute_in_words(raw.tflops_kind);
+    const bool said = !raw.tflops_kind.empty();
+    row.counts_recompute = counts_recompute_in_words(said ? raw.tflops_kind : hardware_words(row));
+    if (!row.counts_recompute && !says_model_flops(raw.tflops_kind)) {
+      filled.emplace_back("TFLOP/s count as the model's, nothing that is computed again, as " +
+                          (said ? "tflops_kind '" + raw.tflops_kind + "' does not say otherwise"
+                                : std::string("tflops_kind is blank")));
+    } else if (row.counts_recompute && !said) {
+      filled.emplace_back("TFLOP/s count what is computed again, as the notes say");
+    }
   } else if (model_pct > 0) {
     row.peak_share = share_of_peak(model_pct, "metric_mfu_pct", filled);
   } else if (hardware_pct > 0) {

@@ -163,6 +163,9 @@ void note_impossible(const TrainingRow& row, RowCase& out) {
   if (dense && (row.ep.value_or(1) > 1 || row.etp.value_or(1) > 1)) {
     out.notes.emplace_back("ep and etp count for nothing, as the model has no experts");
   }
+  if (!dense && !row.ep && out.layout.devices() > 1) {
+    out.notes.emplace_back("ep = 1, as none is stated");
+  }
 }
 
 std::string wrong_batch(const TrainingRow& row, RowCase& out) {

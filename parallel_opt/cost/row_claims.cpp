@@ -39,8 +39,18 @@ const std::regex& denies_behind() {
       R"((?:(?:['"]?\s*[=:(]{1,2}\s*['"]?|\s+)(?:(?:is|are|was|were|turned|switched) )?)"
       R"((?:false|off|disabled|unused|unsupported|unavailable|omitted|left out|missing|absent|slower|)"
       R"(unnecessary|unneeded|inactive|(?:not|never|isn't|wasn't|aren't|weren't) (?:in use|on|turned on|used|applied|active|activated|enabled|)"
-      R"(supported|available|installed|fitted|present|connected|needed|required|necessary|tried))\b(?![-]| the\b))"
-      R"(|['"]?\s*[=:]{1,2}\s*['"]?(?:no|none|n|0)\b(?![-.:/])))");
+      R"(supported|yet supported|available|installed|fitted|present|connected|needed|required|necessary|tried))\b(?![-]| the\b))"
+      R"(|['"]?\s*[=:]{1,2}\s*['"]?(?:no|none|n|0)\b(?![-.:/]))"
+      // "X no", "X (none)", "X n/a" and ticked off, where the clause ends.
+      R"(|\s+\(?(?:no|none|n/a|x|\xc3\x97|\xe2\x9c\x97|\xe2\x9c\x98|\xe2\x9d\x8c)\)?(?=\s*(?:$|[;,)]|\.(?:\s|$)))))");
+  return pattern;
+}
+
+/// "X 0", where the clause ends; not "ZeRO stage 0".
+const std::regex& denies_by_zero() {
+  static const std::regex pattern =
+      words(std::string(R"(\b(?!(?:[^ ;,.()]+ ){0,4}(?:stage|level|zero|version|seed) 0))") +
+            kPhrase + R"(\s+0(?=\s*(?:$|[;,)]|\.(?:\s|$))))");
   return pattern;
 }
 
@@ -69,7 +79,12 @@ const std::regex& of_attempts() {
       R"(^(?!.*\b(?:avoid|prevent|against|fix|fixes|otherwise|else|or)\b).*)"
       R"(\b(?:ooms?|oom'?ed|oom-?ing|out[ -]of[ -]memory|crash(?:es|ed)?|hangs?|hung|fail(?:s|ed)?|)"
       R"(planned|plans?|would|could|recommend(?:s|ed)?|tried|gave|gain(?:s|ed)?|benefits?|)"
-      R"(next (?:experiment|run)|runs? only)\b)");
+      R"(next (?:experiment|run|row)|runs? only|same run|baseline for|switch(?:ing|ed) from|when saving|)"
+      R"(for (?:checkpoints|checkpoint saving)|(?:adds|needs|takes|gives|saves) (?:it )?[0-9][0-9.]*x?)\b)"
+      // Another run's figure: "22 GB with X", "with X 3700 tok/s", "X: 33 GB".
+      R"(|\b[0-9][0-9.,]* ?(?:gb|gib|tok(?:ens)?/s|tflops?)(?![/a-z])[^;,]{0,8} with\b)"
+      R"(|\bwith [^;,]{2,40} [0-9][0-9.,]* ?(?:gb|gib|tok(?:ens)?/s|tflops?)(?![/a-z])(?! (?:of|per|each|memory|hbm))|)"
+      R"(^(?!.*(?:memory|peak|alloc|reserv|hbm|vram)).*\w: [0-9][0-9.,]* ?(?:gb|gib|tok(?:ens)?/s)(?![/a-z]))");
   return pattern;
 }
 
@@ -100,6 +115,7 @@ Claims::Claims(const std::string& text) : denied_(text.size(), ' ') {
   const std::string own = kept_;
   move_matches(own, denies_ahead(), kept_, &denied_);
   move_matches(own, denies_behind(), kept_, &denied_);
+  move_matches(own, denies_by_zero(), kept_, &denied_);
 }
 
 std::optional<bool> Claims::says(std::string_view words) const {

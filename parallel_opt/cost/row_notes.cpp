@@ -44,8 +44,9 @@ constexpr auto kSpellings = std::to_array<Spelling>(
      {"micro_batch", &TrainingRow::micro_batch,
       R"(mbs|micro[ _-]?batch|per[ _-](?:gpu|device)[ _-](?:train[ _-])?batch)"},
      {"grad_accum", &TrainingRow::grad_accum,
-      R"(grad(?:ient)?[ _-]acc(?:um(?:ulation|ulate)?)?(?:[ _-]steps)?)"},
-     {"global_batch", &TrainingRow::global_batch, R"(gbs|global[ _-]batch)"},
+      R"(gas|grad(?:ient)?[ _-]acc(?:um(?:ulation|ulate)?)?(?:[ _-]steps)?)"},
+     {"global_batch", &TrainingRow::global_batch,
+      R"(gbs|global[ _-]batch|effective[ _-]batch|train[ _-]batch)"},
      {"seq_len", &TrainingRow::seq_len,
       R"((?:max[ _-])?seq[ _-]?len(?:gth)?|(?:max[ _-])?sequence[ _-]length|context length)"},
      {"vocab", &TrainingRow::vocab, R"(vocab(?:ulary)?)"}});

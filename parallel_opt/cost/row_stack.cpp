@@ -138,7 +138,10 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
   if (says("deepep")) stack.dispatches_once_per_node = true;
   if (says("all-to-all dispatcher")) stack.dispatches_once_per_node = false;
   static const std::regex watts(R"((power|watts?|energy)[^;,.]*nvidia-smi)", std::regex::icase);
-  if (says("nvidia-smi") && !notes.has(watts)) {
+  // Of two counters the one that is named first is the figure's.
+  static const std::regex other(R"(max_memory_(allocated|reserved)[^;]*nvidia-smi)",
+                                std::regex::icase);
+  if (says("nvidia-smi") && !notes.has(watts) && !notes.has(other)) {
     stack.prints_reserved = true;
     stack.printed_beyond_bytes = std::max(stack.printed_beyond_bytes, kDriverBytes);
   }

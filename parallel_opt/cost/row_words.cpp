@@ -183,7 +183,7 @@ bool splits_kept_on_host(const std::string& text) {
 
 std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
   static const std::regex named(
-      R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|activation|act)s?[ _-](?:checkpoint(?:ing|ed)?|ckpt|recomput(?:e|ed|ation|ing)))"
+      R"((?:^|[^a-z])((?:(?:selective|full)[ -])?(?:gradient|grad|activation|act)s?[ _-](?:checkpoint(?:ing|ed)?|ckpt|recomput(?:e|ed|ation|ing)))"
       R"(|(?:full|selective)[ -](?:recomput(?:e|ation|ing)|remat|ac)|ac ?[=:] ?(?:full|selective|none|on|off)|ac (?:on|off)(?! (?:the|a|each|every|all|[0-9]))|(?:with|without|no|us(?:e|es|ed|ing)) (?:selective |full )?ac\b(?! power)|(?:with|no|without|w/o) recompute)"
       R"(|recompute(?:[ =:]+(?:full|selective|none|all|yes|no|on|off|true|false|[0-9]{1,4} (?:layers|blocks))|[_-]activations|[ _-]granularity[ =:]+(?:full|selective)))"
       R"(|checkpoint[_-]activations|remat(?:erialization)?)(?![a-z]))",

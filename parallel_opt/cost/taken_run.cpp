@@ -59,6 +59,13 @@ TakenRun taken_run(const RowCase& row) {
   run.micro_batches = l.micro_batches;
   run.sequence_parallel = l.sequence_parallel;
   run.attention = name_of(row.stack.attention);
+  run.fused_operators = row.stack.fused_operators;
+  run.logits_bytes = row.stack.logits_bytes;
+  run.optimizer_states = l.optimizer_states;
+  run.pure_half = l.pure_half;
+  run.optimizer_offload = l.offload.optimizer;
+  run.activations_offload = l.offload.activations;
+  run.parameters_offload = l.offload.parameters;
   set_recompute(row, run);
   return run;
 }
@@ -84,6 +91,9 @@ std::string in_short(const TakenRun& run) {
     }
   }
   text += ", " + plain(run.micro_batches) + " x " + plain(run.micro_batch);
+  if (run.optimizer_offload > 0 || run.activations_offload > 0 || run.parameters_offload) {
+    text += ", offload";
+  }
   if (run.recompute == "none") return text;
   text += ", " + run.recompute;
   if (run.recomputed < 1) text += " " + count(100 * run.recomputed) + " %";

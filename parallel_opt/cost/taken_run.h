@@ -20,6 +20,14 @@ struct TakenRun {
   double recomputed = 0;  ///< share of blocks that are computed again, whole or in part
   std::string recompute;  ///< "none", "selective", "full", "parts"
   std::string attention;  ///< kernel of its inner part
+  bool fused_operators =
+      false;                ///< norms and activations in few kernels: compiled, or a stack's own
+  double logits_bytes = 0;  ///< per logit, of the head and its loss
+  double optimizer_states = 2;  ///< per parameter, in those of Adam
+  bool pure_half = false;       ///< nothing in fp32
+  /// Shares on the host.
+  double optimizer_offload = 0, activations_offload = 0;
+  bool parameters_offload = false;  ///< and the weights
   bool operator==(const TakenRun&) const = default;
 };
 
@@ -49,6 +57,13 @@ void fields(Visitor& visit, T& run) {
   visit("recompute", run.recompute, "none, selective, full, or parts of a block");
   visit("recomputed", run.recomputed, "share of blocks that this holds for");
   visit("attention", run.attention, "unfused, early, flash or vendor");
+  visit("fused_operators", run.fused_operators, "norms and activations in few kernels");
+  visit("logits_bytes", run.logits_bytes, "per logit, of the head and its loss");
+  visit("optimizer_states", run.optimizer_states, "per parameter: 2 of Adam");
+  visit("pure_half", run.pure_half, "weights, gradients and states in 16 bits alone");
+  visit("optimizer_offload", run.optimizer_offload, "share of the states on the host");
+  visit("activations_offload", run.activations_offload, "share of the activations there");
+  visit("parameters_offload", run.parameters_offload, "whether the weights are there");
 }
 
 }  // namespace parallel_opt

@@ -168,8 +168,7 @@ TEST(Estimate, WhatDoesNotFitSaysSo) {
   const CliRun full = estimate({"--memory-limit", "1GB", "--micro-batch", "2", "--data", "8"});
   EXPECT_THAT(full.out, HasSubstr("\ndoes not fit in memory: "));
   EXPECT_THAT(full.out, HasSubstr("\nless is needed by a smaller --micro-batch, --recompute full, "
-                                  "--shard 3 or a larger --tensor or --pipeline; `parallel-opt "
-                                  "plan` searches for what fits\n"));
+                                  "--shard 3 or a larger --tensor or --pipeline\n"));
 }
 
 TEST(Estimate, ARefusalSaysThatAPackageOfDiesIsOneDevice) {

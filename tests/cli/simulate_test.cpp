@@ -265,7 +265,7 @@ TEST(SimulateModel, SaysWhichRankDoesNotFit) {
   EXPECT_EQ(full.code, 0) << full.err;
   EXPECT_THAT(full.out, HasSubstr("\ndoes not fit in memory: rank 1 holds "));
   EXPECT_THAT(full.out, HasSubstr("\nless is needed by --recompute full or a larger --tensor or "
-                                  "--pipeline; `parallel-opt plan` searches for what fits\n"));
+                                  "--pipeline\n"));
   const testing::TemporaryDirectory directory;
   std::vector<std::string> drawn = words;
   drawn.insert(drawn.end(), {"--svg", directory.path() + "/step.svg"});

@@ -70,6 +70,12 @@ TEST(DeviceByText, TakesNoDeviceThatTheTextDoesNotName) {
   EXPECT_EQ(name("Grace Hopper"), "GH200-96GB");
   EXPECT_EQ(name("p4d.24xlarge"), "A100-SXM-40GB");
   EXPECT_EQ(name("p4de.24xlarge"), "A100-SXM-80GB");
+  for (const char* text : {"A100 80GB (PCIe)", "A100 80GB (PCIe 4.0)", "A100 80GB PCI-E",
+                           "A100 80GB (PCI Express)", "A100-80GB (300W PCIe)"}) {
+    EXPECT_EQ(name(text), "A100-PCIe-80GB") << text;
+  }
+  EXPECT_EQ(name("H100 (NVL)"), "H100-NVL-94GB");
+  EXPECT_EQ(name("H100 (SXM)"), "H100-SXM-80GB");
   EXPECT_EQ(name("RTX 4080 Super"), "RTX-4080-Super");
   EXPECT_EQ(name("RTX 4090 Mobile"), "RTX-4090-Laptop");
   EXPECT_EQ(name("GH200 Grace Hopper Superchip"), "GH200-96GB");

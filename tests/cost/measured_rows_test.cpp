@@ -99,6 +99,34 @@ TEST(MeasuredRows, RatesOfFlopsWaitForTheModel) {
   EXPECT_TRUE(table.rows[3].row.counts_recompute);
 }
 
+TEST(MeasuredRows, WhatAssumedRatesOfFlopsCountIsTold) {
+  struct Case {
+    const char* kind;
+    const char* notes;
+    bool again;
+    const char* told;  ///< empty: nothing
+  };
+  for (const Case& one :
+       {Case{"model", "", false, ""},
+        {"hardware", "", true, ""},
+        {"", "", false, "as tflops_kind is blank"},
+        {"achieved", "", false, "as tflops_kind 'achieved' does not say otherwise"},
+        {"", "HFU 48 %", true, "as the notes say"},
+        {"", "150 TFLOP/s counts the recomputation", true, "as the notes say"},
+        {"", "Megatron's formula which counts recomputation", true, "as the notes say"},
+        {"model", "HFU 48 %", false, ""}}) {
+    const MeasuredRows table =
+        rows_of({std::string("id,gpus,metric_tflops_per_gpu,tflops_kind,notes\na-1,8,150,") +
+                 one.kind + "," + one.notes + "\n"});
+    EXPECT_EQ(table.rows[0].row.counts_recompute, one.again) << one.kind << one.notes;
+    std::string told;
+    for (const std::string& note : table.rows[0].filled) {
+      if (note.starts_with("TFLOP/s")) told += note;
+    }
+    EXPECT_TRUE(*one.told == 0 ? told.empty() : told.ends_with(one.told)) << told;
+  }
+}
+
 TEST(MeasuredRows, WhatCellsDetermineIsFilledInWithANote) {
   const MeasuredRows table =
       rows_of({"id,gpu,gpus,tp,pp,dp,micro_batch,grad_accum,global_batch,metric_iter_time_s,notes\n"

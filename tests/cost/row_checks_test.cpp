@@ -280,6 +280,11 @@ TEST(RowChecks, FiguresThatCannotBeAreTold) {
   EXPECT_NE(note_with(row, "TFLOP/s of the device"), "");
   EXPECT_EQ(told(row, "measured: more memory than the device has"), 1);
   EXPECT_EQ(told(row, "ep and etp count for nothing, as the model has no experts"), 1);
+  row = testing::llama_row("Megatron-LM");
+  row.model_name = "Mixtral 8x7B";
+  EXPECT_EQ(told(row, "ep = 1, as none is stated"), 1);
+  row.ep = 8;
+  EXPECT_EQ(told(row, "ep = 1, as none is stated"), 0);
 }
 
 TEST(RowChecks, TimesThatCannotBeAreTold) {

@@ -62,6 +62,14 @@ TEST(RowClaims, AWordIsDenied) {
                            "cannot use flash attention",
                            "flash attention costs memory, so it was left out",
                            "flash attention is unstable here and it was not used",
+                           "flash attention no",
+                           "flash attention (no)",
+                           "flash attention none",
+                           "flash attention N/A",
+                           "flash attention 0; eager",
+                           "compile yes, flash attention \xe2\x9c\x97",
+                           "flash attention x",
+                           "flash attention not yet supported",
                            "flash attention: no"}) {
     EXPECT_EQ(Claims(text).says("flash"), false) << text;
   }
@@ -81,18 +89,42 @@ TEST(RowClaims, WhatIsSaidOfOthersOrByNobodyIsNeither) {
 
 // "Gradient checkpointing would be needed" once switched it on.
 TEST(RowClaims, AttemptsAndPlansAreNeither) {
-  for (const char* text :
-       {"flash attention would be needed", "flash attention OOMs", "flash attention OOM'ed at 4k",
-        "without flash attention it runs out of memory", "flash attention planned",
-        "flash attention crashed", "we recommend flash attention", "1F1B; flash attention hangs",
-        "eager (flash attention fails on sm70)", "flash attention could help",
-        "flash attention tried", "flash attention gave no benefit", "flash attention gains 12%",
-        "flash attention in the next experiment", "flash attention in the 64-GPU run only"}) {
+  for (const char* text : {"flash attention would be needed",
+                           "flash attention OOMs",
+                           "flash attention OOM'ed at 4k",
+                           "without flash attention it runs out of memory",
+                           "flash attention planned",
+                           "flash attention crashed",
+                           "we recommend flash attention",
+                           "1F1B; flash attention hangs",
+                           "eager (flash attention fails on sm70)",
+                           "flash attention could help",
+                           "flash attention gives 10 % more",
+                           "with flash attention it takes 2x longer",
+                           "eager; with flash attention 28 GB",
+                           "22 GB with flash attention",
+                           "flash attention: 30 GB",
+                           "flash attention adds 12 %",
+                           "same run with flash attention needs 22 GB",
+                           "next row: flash attention",
+                           "baseline for the flash attention rows",
+                           "after switching from flash attention to eager",
+                           "eager (flash attention: 33 GB)",
+                           "with flash attention 3700 tok/s",
+                           "flash attention saves 9 GB",
+                           "flash attention tried",
+                           "flash attention gave no benefit",
+                           "flash attention gains 12%",
+                           "flash attention in the next experiment",
+                           "flash attention in the 64-GPU run only"}) {
     EXPECT_EQ(Claims(text).says("flash"), std::nullopt) << text;
   }
   for (const char* text :
        {"flash attention (eager OOMs)", "flash attention, as eager would not fit",
-        "flash attention to avoid OOM", "flash attention, otherwise OOM", "flash attention or OOM",
+        "flash attention; A100 80 GB with NVLink", "flash attention, peak memory: 40 GB",
+        "flash attention over 400 Gb/s with RDMA", "flash attention, no dropout",
+        "flash attention; version 2.0", "flash attention to avoid OOM",
+        "flash attention, otherwise OOM", "flash attention or OOM",
         "eager crashed; flash attention", "flash attention against OOMs"}) {
     EXPECT_EQ(Claims(text).says("flash"), true) << text;
   }
