@@ -79,7 +79,7 @@ const std::regex& of_attempts() {
       R"(^(?!.*\b(?:avoid|prevent|against|fix|fixes|otherwise|else|or)\b).*)"
       R"(\b(?:ooms?|oom'?ed|oom-?ing|out[ -]of[ -]memory|crash(?:es|ed)?|hangs?|hung|fail(?:s|ed)?|)"
       R"(planned|plans?|would|could|recommend(?:s|ed)?|tried|gave|gain(?:s|ed)?|benefits?|)"
-      R"(next (?:experiment|run|row)|runs? only|same run|baseline for|switch(?:ing|ed) from|when saving|)"
+      R"(next (?:experiment|run|row)|runs? only|same run|baseline for|only for|switch(?:ing|ed) from|when saving|)"
       R"(for (?:checkpoints|checkpoint saving)|(?:adds|needs|takes|gives|saves) (?:it )?[0-9][0-9.]*x?)\b)"
       // Another run's figure: "22 GB with X", "with X 3700 tok/s", "X: 33 GB".
       R"(|\b[0-9][0-9.,]* ?(?:gb|gib|tok(?:ens)?/s|tflops?)(?![/a-z])[^;,]{0,8} with\b)"

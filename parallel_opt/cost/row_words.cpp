@@ -149,6 +149,15 @@ std::optional<RecomputeWords> recompute_in_words(const std::string& text) {
   std::smatch match;
   if (std::regex_search(text, match, per_stage)) found.per_stage = std::stod(match[1]);
   if (std::regex_search(text, match, all_but)) found.spared = std::stod(match[1]);
+  // "Full except the last stage": of how many layers, nobody says.
+  static const std::regex but(R"(\b(all but|except|but not)\b)", std::regex::icase);
+  if (!found.spared && !found.share && std::regex_search(text, but)) return std::nullopt;
+  // torchtitan's selective_ac_option = "2": every second block, whole.
+  static const std::regex option(R"(\s*(?:selective|sac)(?: ac)?[ :=(]{1,2}([2-9])\)?\s*)",
+                                 std::regex::icase);
+  if (std::regex_match(text, match, option)) {
+    return RecomputeWords{.rule = RecomputeRule::full, .share = 1 / std::stod(match[1])};
+  }
   // Megatron's method of the first layers of every stage; which says nothing without their number.
   const bool of_stages = !found.share && !found.per_stage && !found.spared &&
                          has_any(words, {"block"}) && !has_any(words, {"uniform"});

@@ -30,6 +30,11 @@ TEST(RowWords, RecomputationIsReadAsSourcesPrintIt) {
     EXPECT_EQ(rule_of(text), RecomputeRule::none) << text;
   }
   EXPECT_EQ(recompute_in_words("as in the paper"), std::nullopt);
+  EXPECT_EQ(recompute_in_words("full except last stage"), std::nullopt);
+  const auto second = recompute_in_words("selective 2");  // torchtitan's option
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->rule, RecomputeRule::full);
+  EXPECT_EQ(second->share, 0.5);
 }
 
 TEST(RowWords, SomeLayersMayBeComputedAgain) {
@@ -343,15 +348,17 @@ TEST(RowWords, NotesSayWhatIsComputedAgain) {
   };
   for (const char* text : {"uses activation checkpointing", "FSDP plus activation checkpointing",
                            "this activation checkpointing run", "uses activation recomputation",
-                           "uses AC", "with full AC", "all blocks activation checkpointed",
-                           "gradient checkpointing", "bf16; activation checkpointing, batch 4",
+                           "uses AC", "with full AC", "grad ckpt: yes", "with grad checkpointing",
+                           "all blocks activation checkpointed", "gradient checkpointing",
+                           "bf16; activation checkpointing, batch 4",
                            "full activation recomputation", "gradient_checkpointing=True"}) {
     EXPECT_EQ(rule(text), RecomputeRule::full) << text;
   }
   EXPECT_EQ(rule("selective activation checkpointing"), RecomputeRule::selective);
   EXPECT_EQ(rule("selective recomputation to avoid full recomputation"), RecomputeRule::selective);
   for (const char* text :
-       {"no gradient checkpointing", "activation checkpointing: off",
+       {"gradient checkpointing no", "recompute none; no dropout", "activation checkpointing no",
+        "no gradient checkpointing", "activation checkpointing: off",
         "without activation recomputation", "gradient checkpointing disabled",
         "full activation recomputation was never needed", "avoid full recomputation",
         "without recomputation", "no recompute", "recomputation not needed",
@@ -366,8 +373,8 @@ TEST(RowWords, NotesSayWhatIsComputedAgain) {
         "without recomputation 20 % faster", "no recomputation of attention",
         "no further recomputation", "compared with activation checkpointing in section 3",
         "authors compare with DeepSpeed ZeRO-3 and with full recomputation",
-        "other rows use gradient checkpointing", "with AC power",
-        "see also the run with activation checkpointing"}) {
+        "other rows use gradient checkpointing", "gradient checkpointing only for 13B",
+        "with AC power", "see also the run with activation checkpointing"}) {
     EXPECT_EQ(rule(text), std::nullopt) << text;
   }
 }
