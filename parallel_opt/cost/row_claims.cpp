@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <unordered_map>
 
 #include "parallel_opt/base/text.h"
 
@@ -105,17 +106,34 @@ void move_matches(const std::string& text, const std::regex& pattern, std::strin
   }
 }
 
+/// What a text claims and what it denies; as long as it, blanks elsewhere.
+struct Sorted {
+  std::string kept, denied;
+};
+
+Sorted sorted(const std::string& text) {
+  Sorted out{without_clauses(text, of_attempts()), std::string(text.size(), ' ')};
+  move_matches(std::string(out.kept), of_others(), out.kept, nullptr);
+  move_matches(std::string(out.kept), unsaid(), out.kept, nullptr);
+  move_matches(std::string(out.kept), denies_after(), out.kept, &out.denied);
+  const std::string own = out.kept;
+  move_matches(own, denies_ahead(), out.kept, &out.denied);
+  move_matches(own, denies_behind(), out.kept, &out.denied);
+  move_matches(own, denies_by_zero(), out.kept, &out.denied);
+  return out;
+}
+
 }  // namespace
 
-Claims::Claims(const std::string& text) : denied_(text.size(), ' ') {
-  kept_ = without_clauses(text, of_attempts());
-  move_matches(std::string(kept_), of_others(), kept_, nullptr);
-  move_matches(std::string(kept_), unsaid(), kept_, nullptr);
-  move_matches(std::string(kept_), denies_after(), kept_, &denied_);
-  const std::string own = kept_;
-  move_matches(own, denies_ahead(), kept_, &denied_);
-  move_matches(own, denies_behind(), kept_, &denied_);
-  move_matches(own, denies_by_zero(), kept_, &denied_);
+Claims::Claims(const std::string& text) {
+  // One row asks dozens of times what its notes claim, and its neighbours have the same notes.
+  constexpr std::size_t kMost = 256;
+  thread_local std::unordered_map<std::string, Sorted> known;
+  if (known.size() > kMost) known.clear();
+  auto at = known.find(text);
+  if (at == known.end()) at = known.emplace(text, sorted(text)).first;
+  kept_ = at->second.kept;
+  denied_ = at->second.denied;
 }
 
 std::optional<bool> Claims::says(std::string_view words) const {
