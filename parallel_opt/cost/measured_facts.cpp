@@ -195,7 +195,7 @@ void fill_batch(TrainingRow& row, Fillings& filled) {
   if (row.micro_batch && row.grad_accum) {
     row.global_batch = *row.micro_batch * *row.grad_accum * replicas;
     filled.emplace_back("global_batch = micro_batch x grad_accum x dp");
-  } else if (const auto local = number_after(row.notes, "local batch size ")) {
+  } else if (const auto local = local_batch_in_notes(row.notes)) {
     row.global_batch = *local * replicas;
     filled.emplace_back("global_batch = local batch size of the notes x dp");
   } else if (row.micro_batch && row.pp.value_or(1) == 1) {

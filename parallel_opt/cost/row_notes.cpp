@@ -331,4 +331,13 @@ NotesFilled fill_from_notes(TrainingRow& row) {
   return filled;
 }
 
+std::optional<double> local_batch_in_notes(const std::string& notes) {
+  static const std::regex words(
+      R"(\blocal batch size (?:of )?([0-9]{1,6})\b)"
+      R"(|\b(?:bs|batch(?:[ _-]size)?)(?: of)?[ :=]{0,3}([0-9]{1,6})(?: (?:sequences|samples))?(?: ?/ ?| per )(?:gpu|device|rank|card|chip|replica)\b)"
+      R"(|(?:^|[^a-z0-9_.,])([0-9]{1,6}) (?:sequences|samples)(?: ?/ ?| per )(?:gpu|device|rank|card|chip|replica)\b(?! ?(?:/|per) ?s))",
+      std::regex::icase);
+  return number_in(notes, words);
+}
+
 }  // namespace parallel_opt

@@ -18,8 +18,11 @@ struct NotesFilled {
 
 /// Fills blank cells with what the notes say of them, "TP=4, micro-batch size 2, ZeRO stage 3,
 /// gradient accumulation 8, sequence length 4096". What they deny, hold against this run, leave
-/// open
-/// ("2 or 4") or say of attempts, plans and other runs fills nothing.
+/// open ("2 or 4") or say of attempts, plans and other runs fills nothing.
 NotesFilled fill_from_notes(TrainingRow& row);
+
+/// Sequences of each replica: "local batch size 8", "batch size 16 per GPU", "2 sequences per
+/// device"; empty: notes say none.
+std::optional<double> local_batch_in_notes(const std::string& notes);
 
 }  // namespace parallel_opt

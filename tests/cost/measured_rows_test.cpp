@@ -99,6 +99,27 @@ TEST(MeasuredRows, RatesOfFlopsWaitForTheModel) {
   EXPECT_TRUE(table.rows[3].row.counts_recompute);
 }
 
+TEST(MeasuredRows, NotesSayWhatEachDeviceTakes) {
+  const auto batch = [](const std::string& notes) {
+    return rows_of({"id,gpus,tp,pp,dp,seq_len,metric_iter_time_s,notes\na-1,8,1,1,8,2048,1,\"" +
+                    notes + "\"\n"})
+        .rows[0]
+        .row.global_batch;
+  };
+  for (const char* notes :
+       {"local batch size 4", "batch size 4 per GPU", "bs=4 per device, eager",
+        "4 sequences per GPU", "batch of 4 samples per rank", "batch_size: 4/GPU"}) {
+    EXPECT_EQ(batch(notes), 32) << notes;
+  }
+  EXPECT_EQ(batch("effective batch size 256"), 256);
+  EXPECT_EQ(batch("train_batch_size 256, train_micro_batch_size_per_gpu 4"), 256);
+  EXPECT_EQ(batch("micro batch 2, GAS 4"), 64);
+  for (const char* notes :
+       {"4 samples per GPU per second", "4 samples/GPU/s", "4 nodes per rack"}) {
+    EXPECT_EQ(batch(notes), std::nullopt) << notes;
+  }
+}
+
 TEST(MeasuredRows, WhatAssumedRatesOfFlopsCountIsTold) {
   struct Case {
     const char* kind;
