@@ -189,13 +189,21 @@ void fill_token_batch(const RawRow& raw, TrainingRow& row, Fillings& filled) {
 }
 
 void fill_batch(TrainingRow& row, Fillings& filled) {
-  if (row.global_batch || !(row.dp || row.gpus)) return;
+  if (!(row.dp || row.gpus)) return;
   const double replicas = replicas_of(row);
   if (replicas < 1) return;
+  const auto local = local_batch_in_notes(row.notes);
+  // Beside steps that accumulate, what a device takes is taken in each of them.
+  const double steps = row.global_batch ? *row.global_batch / (local.value_or(1) * replicas) : 1;
+  if (local && !row.micro_batch && steps == std::floor(steps) && (row.grad_accum || steps > 1)) {
+    row.micro_batch = local;
+    filled.emplace_back("micro_batch = local batch size of the notes");
+  }
+  if (row.global_batch) return;
   if (row.micro_batch && row.grad_accum) {
     row.global_batch = *row.micro_batch * *row.grad_accum * replicas;
     filled.emplace_back("global_batch = micro_batch x grad_accum x dp");
-  } else if (const auto local = local_batch_in_notes(row.notes)) {
+  } else if (local) {
     row.global_batch = *local * replicas;
     filled.emplace_back("global_batch = local batch size of the notes x dp");
   } else if (row.micro_batch && row.pp.value_or(1) == 1) {

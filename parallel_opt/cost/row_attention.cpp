@@ -30,14 +30,19 @@ std::optional<bool> fused_attention(const Claims& notes) {
       std::regex::icase);
   // Names that are clear where they are denied: "no flash", "FA disabled".
   static const std::regex brief(
-      R"(\bflash\b(?![ -]?(storage|arrays?|drives?|disks?|memory))|\bfa\b)", std::regex::icase);
-  static const std::regex kernel(R"(flash[ _-]?att|(^|[^n])fused attention)", std::regex::icase);
+      R"(\bflash\b(?![ -]?(storage|arrays?|drives?|disks?|memory))(?![ _-]?att[a-z]*[ _-]?(v ?)?[34]\b)|\bfa\b)",
+      std::regex::icase);
+  static const std::regex kernel(
+      R"(flash[ _-]?att(?![a-z]*[ _-]?(v ?)?[34]\b)|(^|[^n])fused attention)", std::regex::icase);
+  // PyTorch's own, where the package of that name is not there.
+  static const std::regex torchs(R"(\bsdpa\b|scaled[ _]dot[ _]product)", std::regex::icase);
   // "Naive attention", "math SDPA", Hugging Face's attn_implementation=eager.
   static const std::regex unfused(
       R"((attn|attention)_implementation\W{1,4}eager|(naive|eager|vanilla|math|unfused|standard)( \([a-z]{1,8}\))? (self-)?(attention|sdpa)|sdpa[ (:=]{1,3}math\b|\bmath (backend|kernel)|attention[ _-]backend\W{1,3}(unfused|local|math|naive|eager)\b)",
       std::regex::icase);
   if (notes.has(unfused)) return false;
   if (notes.has(fused)) return true;
+  if (notes.has(torchs)) return std::nullopt;
   if (notes.says(brief) == false) return false;
   return notes.says(kernel);
 }

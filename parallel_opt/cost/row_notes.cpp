@@ -44,7 +44,7 @@ constexpr auto kSpellings = std::to_array<Spelling>(
      {"micro_batch", &TrainingRow::micro_batch,
       R"(mbs|micro[ _-]?batch|per[ _-](?:gpu|device)[ _-](?:train[ _-])?batch)"},
      {"grad_accum", &TrainingRow::grad_accum,
-      R"(gas|grad(?:ient)?[ _-]acc(?:um(?:ulation|ulate)?)?(?:[ _-]steps)?)"},
+      R"(gas?|grad(?:ient)?[ _-]acc(?:um(?:ulation|ulate)?)?(?:[ _-]steps)?)"},
      {"global_batch", &TrainingRow::global_batch,
       R"(gbs|global[ _-]batch|effective[ _-]batch|train[ _-]batch)"},
      {"seq_len", &TrainingRow::seq_len,
@@ -206,6 +206,9 @@ std::string with_degrees_apart(std::string notes) {
       R"(\s?[=:]\s?\(?([0-9]{1,5}(?:\s?[,/x*]\s?[0-9]{1,5})+)\)?)",
       std::regex::icase);
   static const std::regex between(R"(\s?[,/x*]\s?)", std::regex::icase);
+  static const std::regex steps(R"(\b([0-9]{1,4}) (?:grad(?:ient)?[ -])?accumulation steps\b)",
+                                std::regex::icase);
+  notes = std::regex_replace(notes, steps, "grad accum $1");
   std::smatch match;
   if (std::regex_search(notes, match, letters)) {
     const std::string data = match[3].matched ? " dp=" + match.str(3) : "";

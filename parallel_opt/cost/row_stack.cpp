@@ -112,11 +112,12 @@ void read_notes(const Claims& notes, SoftwareStack& stack) {
   const auto says = [&](std::string_view words) { return notes.has(words); };
   if (says("fused layernorm") || says("fused norm")) stack.fused_operators = true;
   static const std::regex reduced(
-      R"(gradients (?:are )?(?:kept and )?reduced in (bf16|fp16|16 bits|fp32|32 bits))",
+      R"(\bgrad(?:ient)?s? (?:are )?(?:kept and )?reduc(?:ed?|tion)(?: dtype)?(?: in|[ =:]{1,3})? ?(bf16|bfloat16|fp16|16 bits|fp32|float32|32 bits)\b)"
+      R"(|\breduce[_ ](?:dtype|in)[ =:]{1,3}(bf16|bfloat16|fp16|fp32|float32)\b|\b(bf16|bfloat16|fp16|fp32|float32)[ -](?:grad(?:ient)?s?[ -]|all-?)?reduc)",
       std::regex::icase);
   std::smatch match;
   if (std::regex_search(notes.kept(), match, reduced)) {
-    stack.reduced_bytes = stack.gradient_bytes = mentions(match[1], "32") ? 4 : 2;
+    stack.reduced_bytes = stack.gradient_bytes = mentions(match.str(0), "32") ? 4 : 2;
   }
   read_graphs(notes, stack);
   if (says("async tp") || says("asynctp")) stack.overlaps_tensor = true;

@@ -206,7 +206,12 @@ std::optional<RecomputeWords> recompute_in_notes(const std::string& notes) {
   static const std::regex mark(R"([;.]|,(?! (?:so|hence|thus|therefore|and) (?:it|we) ))");
   static const std::regex last(R"(\s*(\(.*)?)");
   static const std::regex unknown(R"(default)", std::regex::icase);
-  for (std::sregex_token_iterator it(notes.begin(), notes.end(), mark, -1), end; it != end; ++it) {
+  // "Selective recompute (core_attn, mlp)": a list of parts is one.
+  static const std::regex listed(
+      R"(, ?(?=(?:core[_ ]attn|mlp|layernorm|moe_act|mla_up_proj|moe|shared_experts)\b))",
+      std::regex::icase);
+  const std::string text = std::regex_replace(notes, listed, " and ");
+  for (std::sregex_token_iterator it(text.begin(), text.end(), mark, -1), end; it != end; ++it) {
     const std::string part = *it;
     std::smatch match;
     const bool by_name = std::regex_search(part, match, named);
@@ -300,8 +305,9 @@ std::optional<double> optimizer_states_in_words(const std::string& text, double 
 }
 
 bool skips_optimizer(const std::string& text) {
-  static const std::regex step(R"(\boptimi[sz]er[ _-](states?|steps?|updates?)\b)",
-                               std::regex::icase);
+  static const std::regex step(
+      R"(\boptimi[sz]er[ _-](states?|steps?|updates?)\b(?! (offload|shard|partition)))",
+      std::regex::icase);
   static const std::regex passes(
       R"(\b(forward|fwd)( pass)?( ?[,+/&]| and)( (the )?(loss|cross[ -]entropy)( and|,))? ?(backward|bwd)( pass(es)?)? (only|alone)\b)",
       std::regex::icase);
@@ -363,7 +369,7 @@ std::string context_in_notes(const std::string& text) {
 
 bool pure_half_in_words(const std::string& text) {
   static const std::regex pure(
-      R"(\bpure[ _-]?(16|half)|\b(purely|pure|fully|full|truly|true)[ _-]?(in )?(bf16|bfloat16|fp16)\b(?! (peak|flops|rate|fine|sft|param)))"
+      R"(\bpure[ _-]?(16|half)|\b(purely|pure|fully|full|truly|true)[ _-]?(in )?(bf16|bfloat16|fp16)\b(?! (peak|flops|rate|fine|sft|param|grad)))"
       R"(|\b(bf16|bfloat16|fp16|16)([ -]true\b| ?\((true|full|pure)\))|\b(every|all)(thing)? (in )?(bf16|bfloat16|fp16)\b(?! rows| runs))"
       R"(|\b(weights|parameters|params|model)( and|,| \+) (the )?(adam\w* |optimi[sz]er )?(states|moments|optimi[sz]er)( are)?( kept)?( all)? in (bf16|bfloat16|fp16|16 bits))"
       R"(|\b(bf16|bfloat16|fp16) (weights|parameters|params)( and|,| \+) (the )?(adam\w* |optimi[sz]er )?(states|moments|optimi[sz]er)\b)"

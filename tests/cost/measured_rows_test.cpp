@@ -111,6 +111,12 @@ TEST(MeasuredRows, NotesSayWhatEachDeviceTakes) {
         "4 sequences per GPU", "batch of 4 samples per rank", "batch_size: 4/GPU"}) {
     EXPECT_EQ(batch(notes), 32) << notes;
   }
+  for (const char* notes :
+       {"batch size 2 per GPU, grad accum 4", "batch size 2 per GPU; 4 gradient accumulation steps",
+        "batch size 2 per GPU, effective batch size 64", "micro batch 2, GA=4",
+        "micro batch 2, 4 accumulation steps"}) {
+    EXPECT_EQ(batch(notes), 64) << notes;
+  }
   EXPECT_EQ(batch("effective batch size 256"), 256);
   EXPECT_EQ(batch("train_batch_size 256, train_micro_batch_size_per_gpu 4"), 256);
   EXPECT_EQ(batch("micro batch 2, GAS 4"), 64);

@@ -167,6 +167,14 @@ TEST(RowAttention, NotesMayDenyIt) {
     row.notes = notes;
     EXPECT_EQ(attention(row), AttentionFamily::unfused) << notes;
   }
+  row.framework = "PyTorch FSDP";  // the older release, or PyTorch's own
+  for (const char* notes :
+       {"flash attention 3: no", "no flash attention 3", "FlashAttention-3 not used",
+        "flash attention v3 not yet supported", "flash-attn not installed, SDPA used", "FA3 off"}) {
+    row.notes = notes;
+    EXPECT_EQ(attention(row), AttentionFamily::flash) << notes;
+  }
+  row.framework = "Megatron-LM";
   row.notes = "flash storage; compared with naive attention in section 2";
   EXPECT_NE(attention(row), AttentionFamily::unfused);
   row.notes = "no flash attention; fused attention of cuDNN";

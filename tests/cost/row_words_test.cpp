@@ -146,7 +146,8 @@ TEST(RowWords, ARunMayHaveNoOptimizer) {
     EXPECT_TRUE(skips_optimizer(text)) << text;
     EXPECT_EQ(optimizer_states_in_words(text), 0) << text;
   }
-  for (const char* text : {"", "no optimizer offload", "no distributed optimizer", "forward only",
+  for (const char* text : {"", "optimizer state offload: no", "optimizer states offload: off",
+                           "no optimizer offload", "no distributed optimizer", "forward only",
                            "bf16 optimizer states", "the optimizer step is fused"}) {
     EXPECT_FALSE(skips_optimizer(text)) << text;
   }
@@ -336,7 +337,8 @@ TEST(RowWords, PureTypesKeepNothingWider) {
   for (const char* text :
        {"bf16", "bf16-mixed", "32-true", "not pure bf16", "full bf16 peak", "bf16 full fine-tuning",
         "full 16 GPUs", "bf16 autocast", "weights in bf16, autocast", "all 16 layers", "",
-        "weights and gradients travel in bf16", "full bf16 fine-tuning", "bf16 mixed precision"}) {
+        "weights and gradients travel in bf16", "full bf16 fine-tuning", "full bf16 gradients",
+        "bf16 mixed precision"}) {
     EXPECT_FALSE(pure_half_in_words(text)) << text;
   }
 }
@@ -355,6 +357,11 @@ TEST(RowWords, NotesSayWhatIsComputedAgain) {
     EXPECT_EQ(rule(text), RecomputeRule::full) << text;
   }
   EXPECT_EQ(rule("selective activation checkpointing"), RecomputeRule::selective);
+  for (const char* text : {"selective recompute (core_attn, mlp); EP=8",
+                           "selective recompute: core_attn, mlp", "selective recompute of mlp"}) {
+    ASSERT_TRUE(recompute_in_notes(text)) << text;
+    EXPECT_TRUE(recompute_in_notes(text)->parts.mlp) << text;
+  }
   EXPECT_EQ(rule("selective recomputation to avoid full recomputation"), RecomputeRule::selective);
   for (const char* text :
        {"gradient checkpointing no", "recompute none; no dropout", "activation checkpointing no",
