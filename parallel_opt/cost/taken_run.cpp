@@ -61,6 +61,7 @@ TakenRun taken_run(const RowCase& row) {
   run.attention = name_of(row.stack.attention);
   run.fused_operators = row.stack.fused_operators;
   run.logits_bytes = row.stack.logits_bytes;
+  run.gradient_bytes = l.pure_half ? l.element_bytes : row.stack.gradient_bytes;
   run.optimizer_states = l.optimizer_states;
   run.pure_half = l.pure_half;
   run.optimizer_offload = l.offload.optimizer;

@@ -21,8 +21,9 @@ struct TakenRun {
   std::string recompute;  ///< "none", "selective", "full", "parts"
   std::string attention;  ///< kernel of its inner part
   bool fused_operators =
-      false;                ///< norms and activations in few kernels: compiled, or a stack's own
-  double logits_bytes = 0;  ///< per logit, of the head and its loss
+      false;                  ///< norms and activations in few kernels: compiled, or a stack's own
+  double logits_bytes = 0;    ///< per logit, of the head and its loss
+  double gradient_bytes = 4;  ///< per parameter, of main gradients
   double optimizer_states = 2;  ///< per parameter, in those of Adam
   bool pure_half = false;       ///< nothing in fp32
   /// Shares on the host.
@@ -59,6 +60,7 @@ void fields(Visitor& visit, T& run) {
   visit("attention", run.attention, "unfused, early, flash or vendor");
   visit("fused_operators", run.fused_operators, "norms and activations in few kernels");
   visit("logits_bytes", run.logits_bytes, "per logit, of the head and its loss");
+  visit("gradient_bytes", run.gradient_bytes, "per parameter, of main gradients");
   visit("optimizer_states", run.optimizer_states, "per parameter: 2 of Adam");
   visit("pure_half", run.pure_half, "weights, gradients and states in 16 bits alone");
   visit("optimizer_offload", run.optimizer_offload, "share of the states on the host");

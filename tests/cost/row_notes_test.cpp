@@ -299,6 +299,11 @@ TEST(RowNotes, SayInWhichTypeGradientsTravel) {
   };
   EXPECT_EQ(bytes("Megatron-LM", "gradients reduced in bf16"), 2);
   EXPECT_EQ(bytes("Megatron-LM", "gradients reduced in 16 bits"), 2);
+  for (const char* notes : {"bf16 gradient reduction", "gradient reduction in bf16", "bf16 reduce",
+                            "grads reduced in bfloat16", "reduce_dtype=bf16",
+                            "grad reduce dtype bf16", "bf16 all-reduce of gradients"}) {
+    EXPECT_EQ(bytes("Megatron-LM", notes), 2) << notes;
+  }
   EXPECT_EQ(bytes("Megatron-LM", "no gradients reduced in bf16"), 4);
   EXPECT_EQ(bytes("NeMo", "gradients are reduced in fp32"), 4);
   EXPECT_EQ(bytes("NeMo", ""), 2);
