@@ -11,7 +11,6 @@
 #include "parallel_opt/base/text.h"
 #include "parallel_opt/cost/device_text.h"
 #include "parallel_opt/cost/measured_rows_impl.h"
-#include "parallel_opt/cost/row_claims.h"
 #include "parallel_opt/cost/row_figures.h"
 #include "parallel_opt/cost/row_notes.h"
 #include "parallel_opt/cost/row_patches.h"
@@ -248,16 +247,6 @@ std::string blank_of_tokens(const TrainingRow& row) {
   return names;
 }
 
-/// What notes say of the kind of their rates: "hardware FLOPs", "TFLOP/s count the recomputation",
-/// "HFU 48 %".
-std::string hardware_words(const TrainingRow& row) {
-  static const std::regex kind(
-      R"(\bhardware (tera)?flop\w*|\bhfu\b|\b([tp]?flops?(/s)?|formula|rates?)\b[^;.]{0,40}\b(count|includ)\w*[^;.]{0,20}\b(recompu|remat)\w*)",
-      std::regex::icase);
-  const Claims notes(row.notes);
-  return notes.has(kind) ? "hardware" : "";
-}
-
 /// "model", "MFU": words that leave out what is computed again.
 bool says_model_flops(const std::string& kind) {
   return mentions(kind, "model") || mentions(kind, "mfu");
@@ -288,7 +277,8 @@ void set_iteration(const RawRow& raw, MeasuredRow& measured, Fillings& filled) {
   } else if (tflops > 0) {
     row.flops_per_s = 1e12 * tflops;
     const bool said = !raw.tflops_kind.empty();
-    row.counts_recompute = counts_recompute_in_words(said ? raw.tflops_kind : hardware_words(row));
+    row.counts_recompute =
+        said ? counts_recompute_in_words(raw.tflops_kind) : counts_recompute_in_notes(row.notes);
     if (!row.counts_recompute && !says_model_flops(raw.tflops_kind)) {
       filled.emplace_back("TFLOP/s count as the model's, nothing that is computed again, as " +
                           (said ? "tflops_kind '" + raw.tflops_kind + "' does not say otherwise"

@@ -236,4 +236,11 @@ bool counts_recompute_in_words(const std::string& kind) {
   return Claims(std::regex_replace(kind.substr(0, kRead), none, "")).has(again);
 }
 
+bool counts_recompute_in_notes(const std::string& notes) {
+  static const std::regex kind(
+      R"(\bhardware (tera)?flop\w*|\bhfu\b|\b([tp]?flops?(/s)?|formula|rates?)\b[^;.]{0,40}\b(count|includ)\w*[^;.]{0,20}\b(recompu|remat)\w*)",
+      std::regex::icase);
+  return Claims(notes).has(kind);
+}
+
 }  // namespace parallel_opt

@@ -23,4 +23,8 @@ std::optional<Figure> figure_in(const std::string& stated, std::string_view colu
 /// Whether FLOPs of that kind count what is computed again: "hardware", "HFU", "incl. recompute".
 bool counts_recompute_in_words(const std::string& kind);
 
+/// Likewise of rates that notes speak of: "hardware FLOPs", "TFLOP/s count the recomputation",
+/// "HFU 48 %".
+bool counts_recompute_in_notes(const std::string& notes);
+
 }  // namespace parallel_opt
